@@ -1,0 +1,19 @@
+"""What the tests share: the folder of real data, where there is one, and quiet, repeatable torch."""
+
+import os
+from pathlib import Path
+
+import pytest
+import torch
+
+torch.set_num_threads(1)
+
+
+@pytest.fixture(scope="session")
+def shared_data() -> Path:
+    """The folder of real images and weights; a test that needs it is skipped where it is absent."""
+    default = Path(__file__).parents[1] / ".." / "shared" / "data"
+    folder = Path(os.environ.get("FASTFCN_SHARED", default)).resolve()
+    if not folder.is_dir():
+        pytest.skip(f"real sample data is not at {folder} (set FASTFCN_SHARED to its folder)")
+    return folder
