@@ -1,0 +1,194 @@
+"""Do our networks give mmsegmentation's scores from mmsegmentation's weights?
+
+Run in the peers' environment (README.md):
+
+    python benchmarks/parity/forward.py
+
+Exits with 1 where a bound does not hold.
+"""
+
+import argparse
+import tempfile
+import time
+from collections.abc import Iterator
+from pathlib import Path
+
+import fastfcn
+import numpy as np
+import openmmlab
+import record
+import torch
+from fastfcn import build, recipe
+from fastfcn.convert import convert
+from fastfcn.openmmlab import from_openmmlab
+from openmmlab import ARCHITECTURES, Architecture
+from PIL import Image
+from torch import Tensor, nn
+
+SIZES = ((512, 1024), (512, 512), (481, 353))  # (height, width)
+ODD = SIZES[-1]
+LEAST_AGREEMENT = 0.9999
+MOST_DIFFERENCE = 2e-3  # of scores whose standard deviation is about 3
+MEAN = np.array([123.675, 116.28, 103.53], dtype=np.float32)
+STD = np.array([58.395, 57.12, 57.375], dtype=np.float32)
+
+
+class Photographs:
+    """The first three .jpg files under a folder, by name: two for running statistics, one to compare on."""
+
+    def __init__(self, folder: Path):
+        self.paths = sorted(folder.rglob("*.jpg"))[:3]
+        if len(self.paths) < 3:
+            raise SystemExit(f"{folder} has no three .jpg photographs; name a folder with --images")
+
+    def picture(self, index: int, size: tuple[int, int]) -> np.ndarray:
+        """uint8 RGB (height, width, 3)."""
+        with Image.open(self.paths[index]) as image:
+            return np.asarray(image.convert("RGB").resize(size[::-1], Image.Resampling.BILINEAR))
+
+    def for_statistics(self) -> Tensor:
+        """(8, 3, 128, 192): the quarters of two photographs, so that pooled branches see more than two values."""
+        halves = [half for index in (0, 1) for half in np.split(self.picture(index, (256, 384)), 2)]
+        return torch.cat([normalised(part) for half in halves for part in np.split(half, 2, axis=1)])
+
+
+def normalised(picture: np.ndarray) -> Tensor:
+    """uint8 RGB (H, W, 3) -> (1, 3, H, W)."""
+    return torch.from_numpy(((picture - MEAN) / STD).astype(np.float32)).permute(2, 0, 1)[None].contiguous()
+
+
+def comparison(ours: Tensor, theirs: Tensor) -> dict:
+    labels = theirs.argmax(1)
+    return {
+        "scores_std": round(float(theirs.std()), 3),
+        "classes_seen": len(labels.unique()),
+        "agreement": float((ours.argmax(1) == labels).double().mean()),
+        "difference": float((ours - theirs).abs().max()),
+    }
+
+
+def theirs_of(model: nn.Module, photographs: Photographs) -> tuple[dict, Tensor, Tensor | None]:
+    """Full-size scores by size, and the auxiliary and presence scores at the odd size."""
+    full = {size: openmmlab.scores(model, normalised(photographs.picture(2, size))) for size in SIZES}
+    return full, *openmmlab.side_scores(model, normalised(photographs.picture(2, ODD)))
+
+
+def from_state(architecture: Architecture, state: dict[str, Tensor]) -> nn.Module:
+    model = build.network(recipe.load(architecture.recipe), architecture.classes)
+    model.load_state_dict(from_openmmlab(state), strict=True)
+    return model.eval()
+
+
+def state_rows(model: nn.Module, photographs: Photographs, theirs: tuple) -> Iterator[dict]:
+    """One row a size, and one for what only training uses."""
+    full, auxiliary, presence = theirs
+    for size in SIZES:
+        ours = model(normalised(photographs.picture(2, size)))
+        yield {"route": "state dict", "size": list(size)} | comparison(ours, full[size])
+    side = model.train_scores(normalised(photographs.picture(2, ODD)))
+    yield {"route": "auxiliary head", "size": list(ODD)} | comparison(side.auxiliary, auxiliary)
+    if presence is not None:
+        yield {"route": "class presence", "size": list(ODD)} | comparison(side.presence, presence)
+
+
+def converted_row(
+    architecture: Architecture, checkpoint: Path, expected: nn.Module, picture: np.ndarray, theirs: Tensor
+) -> dict:
+    """`fastfcn convert`, `fastfcn.load`: the same tensors, the same scores, the same labels from the raw picture."""
+    weights = checkpoint.with_suffix(".safetensors")
+    convert(checkpoint, architecture.recipe, weights)
+    predictor = fastfcn.load(weights, device="cpu")
+    held, wanted = predictor.model.state_dict(), expected.state_dict()
+    labels = torch.from_numpy(np.asarray(predictor(picture).labels).astype(np.int64))
+    return comparison(predictor.model(normalised(picture)), theirs) | {
+        "weights_equal": held.keys() == wanted.keys() and all(torch.equal(held[key], wanted[key]) for key in held),
+        "predictor_agreement": float((labels == theirs[0].argmax(0)).double().mean()),
+    }
+
+
+def parameters(model: nn.Module) -> int:
+    return sum(each.numel() for each in model.parameters())
+
+
+@torch.no_grad()
+def compare(architecture: Architecture, photographs: Photographs, folder: Path) -> dict:
+    """Everything measured of one architecture."""
+    model = openmmlab.build(architecture)
+    openmmlab.give_meaning(model, photographs.for_statistics(), normalised(photographs.picture(2, (512, 512))))
+    theirs = theirs_of(model, photographs)
+    layouts = {layout: folder / f"{architecture.name}_{layout}.pth" for layout in ("1.x", "0.x")}
+    for layout, path in layouts.items():
+        openmmlab.save(architecture, model, layout, path)
+    state, counted = model.state_dict(), parameters(model)
+    del model
+    ours = from_state(architecture, state)
+    rows = list(state_rows(ours, photographs, theirs))
+    for layout, path in layouts.items():
+        row = converted_row(architecture, path, ours, photographs.picture(2, ODD), theirs[0][ODD])
+        rows.append({"route": f"checkpoint {layout}", "size": list(ODD)} | row)
+    return {
+        "architecture": architecture.name,
+        "recipe": architecture.recipe,
+        "config": architecture.config.stem,
+        "parameters": {"expected": architecture.parameters, "theirs": counted, "ours": parameters(ours)},
+        "rows": rows,
+    }
+
+
+def failures(result: dict) -> Iterator[str]:
+    """What does not hold, one line each."""
+    for each in result["architectures"]:
+        if len(set(each["parameters"].values())) > 1:
+            yield f"{each['architecture']}: parameters {each['parameters']}"
+        for row in each["rows"]:
+            agreements = [row["agreement"], row.get("predictor_agreement", 1.0)]
+            fine = min(agreements) >= LEAST_AGREEMENT and row["difference"] <= MOST_DIFFERENCE
+            if not fine or not row.get("weights_equal", True):
+                yield f"{each['architecture']}: {row}"
+
+
+def lines(result: dict) -> list[str]:
+    """The table of README.md."""
+    header = ["architecture", "parameters", "compared", "size", "std", "classes seen", "equal labels", "difference"]
+    rows = [
+        [
+            each["architecture"],
+            f"{each['parameters']['ours']:,}",
+            row["route"],
+            f"{row['size'][0]}x{row['size'][1]}",
+            f"{row['scores_std']:.2f}",
+            str(row["classes_seen"]),
+            f"{100 * row['agreement']:.4f} %",
+            f"{row['difference']:.1e}",
+        ]
+        for each in result["architectures"]
+        for row in each["rows"]
+    ]
+    return record.table(header, rows)
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("--images", type=Path, default=record.REPOSITORY.parent / "shared" / "data" / "samples")
+    parser.add_argument("--only", nargs="*", help="names such as fastfcn_psp_19; nothing is recorded then")
+    arguments = parser.parse_args()
+    photographs = Photographs(arguments.images)
+    start = time.monotonic()
+    compared = []
+    for architecture in ARCHITECTURES:
+        if arguments.only and architecture.name not in arguments.only:
+            continue
+        with tempfile.TemporaryDirectory() as folder:
+            compared.append(compare(architecture, photographs, Path(folder)))
+        worst = max(row["difference"] for row in compared[-1]["rows"])
+        print(f"{architecture.name}: largest difference {worst:.1e}, {time.monotonic() - start:.0f} s", flush=True)
+    bounds = {"least_agreement": LEAST_AGREEMENT, "most_difference": MOST_DIFFERENCE}
+    result = record.circumstances(time.monotonic() - start) | {"bounds": bounds, "architectures": compared}
+    if not arguments.only:
+        record.write("parity_forward", result)
+        record.put_table("forward", lines(result))
+    raise SystemExit("\n".join(failures(result)) or 0)
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,5 @@
+"""`python -m fastfcn`."""
+
+from fastfcn.cli import main
+
+main()

@@ -1,0 +1,154 @@
+"""Recipe -> parts: the only file that reads a recipe's fields to make something of them."""
+
+from collections.abc import Sequence
+from pathlib import Path
+
+import torch
+from torch import nn
+
+from fastfcn import pretrained
+from fastfcn.data.dataset import Dataset
+from fastfcn.data.description import DataSetDescription, load_description
+from fastfcn.data.transforms import TrainTransform
+from fastfcn.errors import RecipeError
+from fastfcn.losses import LossTerms
+from fastfcn.models.backbone import backbone as any_backbone
+from fastfcn.models.backbone import resnet_backbone
+from fastfcn.models.heads import ASPPHead, EncHead, FCNHead, PSPHead
+from fastfcn.models.jpu import JPU, LastStage
+from fastfcn.models.segmenter import Segmenter
+from fastfcn.recipe import Recipe, load
+
+
+def description(recipe: Recipe) -> DataSetDescription:
+    """The data set that the recipe names: a name of the catalogue or the path of a TOML file."""
+    return load_description(recipe.data.dataset)
+
+
+def dataset(recipe: Recipe, about: DataSetDescription, root: str | Path, split: str, train: bool) -> Dataset:
+    """One split of the data under `root`, with the recipe's augmentation if `train`."""
+    return Dataset(about, root, split, train_transform(recipe) if train else None)
+
+
+def train_transform(recipe: Recipe) -> TrainTransform:
+    """The augmentation of the recipe."""
+    data = recipe.data
+    return TrainTransform(
+        base_size=data.base_size,
+        scale_range=data.scale_range,
+        crop=data.crop,
+        max_class_share=data.max_class_share,
+        flip=data.flip,
+        distort=data.distort,
+        mean=data.mean,
+        std=data.std,
+    )
+
+
+def create(name: str | Path | Recipe, classes: int | None = None) -> Segmenter:
+    """The network of a recipe, given as such or by name or path, with random weights.
+
+    `classes`: how many classes it tells apart; those of the recipe's data set if left out. Raises RecipeError.
+    """
+    used = name if isinstance(name, Recipe) else load(name)
+    return network(used, classes or len(description(used).classes))
+
+
+def network(recipe: Recipe, classes: int) -> Segmenter:
+    """The network of the recipe with random weights."""
+    stages = backbone(recipe)
+    channels = stages.feature_info.channels()
+    joined = neck(recipe, channels[1:])
+    auxiliary = recipe.auxiliary
+    return Segmenter(
+        stages,
+        joined,
+        head(recipe, joined.out_channels, classes),
+        auxiliary_head(recipe, channels, classes),
+        auxiliary_stage=auxiliary.stage if auxiliary.kind == "fcn" else 0,
+        align_corners=recipe.head.align_corners,
+    )
+
+
+def backbone(recipe: Recipe) -> nn.Module:
+    """The backbone of the recipe with random weights; raises RecipeError where timm has no such network."""
+    wanted = recipe.backbone
+    try:
+        match wanted.kind:
+            case "resnet":
+                return resnet_backbone(wanted.name, wanted.strides, wanted.dilations, wanted.stride_in)
+            case "pyramid":
+                return any_backbone(wanted.name)
+    except (RuntimeError, ValueError, AttributeError, KeyError) as error:
+        raise RecipeError(
+            f"{recipe.name}: backbone.name = {wanted.name!r} cannot be used as kind {wanted.kind!r}: {error}",
+            "Names are those of timm: python -c \"import timm; print(timm.list_models('resnet*'))\"",
+        ) from error
+
+
+def neck(recipe: Recipe, channels: Sequence[int]) -> JPU | LastStage:
+    """The neck of the recipe over maps of `channels`, finest first."""
+    part = recipe.neck
+    match part.kind:
+        case "jpu":
+            return JPU(channels, part.width, part.dilations, part.align_corners)
+        case "none":
+            return LastStage(channels)
+
+
+def head(recipe: Recipe, inputs: int, classes: int) -> nn.Module:
+    """The context head of the recipe."""
+    part = recipe.head
+    match part.kind:
+        case "psp":
+            return PSPHead(inputs, classes, part.width, part.pools, part.kernel, part.dropout, part.align_corners)
+        case "aspp":
+            return ASPPHead(
+                inputs, classes, part.width, part.dilations, part.kernel, part.dropout, part.align_corners
+            )
+        case "enc":
+            return EncHead(inputs, classes, part.width, part.codes, part.kernel, part.dropout)
+        case "fcn":
+            return FCNHead(inputs, classes, part.width, part.depth, part.kernel, part.dropout)
+
+
+def auxiliary_head(recipe: Recipe, channels: Sequence[int], classes: int) -> FCNHead | None:
+    """The auxiliary head of the recipe, or None."""
+    part = recipe.auxiliary
+    match part.kind:
+        case "fcn":
+            return FCNHead(channels[part.stage], classes, part.width, part.depth, part.kernel, part.dropout)
+        case "none":
+            return None
+
+
+def load_pretrained(recipe: Recipe, model: Segmenter) -> None:
+    """Put the recipe's initial weights into the backbone; random ones only where it says "none"."""
+    pretrained.load_pretrained(model.backbone, recipe.backbone.name, recipe.backbone.pretrained)
+
+
+def loss_terms(recipe: Recipe) -> LossTerms:
+    """Weights and normalisation of the losses."""
+    loss = recipe.loss
+    return LossTerms(loss.mean_over, loss.auxiliary, loss.presence, recipe.head.align_corners)
+
+
+def optimizer(recipe: Recipe, model: Segmenter) -> torch.optim.SGD:
+    """SGD with weight decay on all parameters; lr is `head_lr_factor` times as high outside the backbone."""
+    wanted = recipe.optim
+    inside = list(model.backbone.parameters())
+    outside = [each for name, each in model.named_parameters() if not name.startswith("backbone.")]
+    groups = [{"params": inside, "factor": 1.0}, {"params": outside, "factor": wanted.head_lr_factor}]
+    return torch.optim.SGD(groups, lr=wanted.lr, momentum=wanted.momentum, weight_decay=wanted.weight_decay)
+
+
+def learning_rate(recipe: Recipe, step: int, factor: float = 1.0) -> float:
+    """Poly schedule: the rate of `step` = 0, 1, ..., falling to `min_lr` at the last one, after a linear warm-up.
+
+    The length is `steps - 1`, as in mmengine's PolyLR stepped after every iteration.
+    """
+    optim = recipe.optim
+    start = optim.lr * factor
+    left = 1 - step / max(optim.steps - 1, 1)
+    rate = (start - optim.min_lr) * max(left, 0.0) ** optim.power + optim.min_lr
+    return rate * min(1.0, (step + 1) / (optim.warmup_steps + 1))

@@ -1,0 +1,50 @@
+"""`fastfcn convert`: published checkpoints to weights files."""
+
+from pathlib import Path
+
+from fastfcn import build, recipe, weights
+from fastfcn.checkpoint import read_checkpoint, state_dict
+from fastfcn.errors import WeightsError
+from fastfcn.openmmlab import from_openmmlab
+from fastfcn.state import load_state
+
+
+def convert(checkpoint: str | Path, recipe_name: str, out: str | Path) -> list[str]:
+    """Write OpenMMLab's `checkpoint` (0.x or 1.x) as a weights file for the recipe; returns remarks to show.
+
+    Raises WeightsError with all missing, extra and misshapen keys where they do not fit, and where the checkpoint
+    names other classes than the recipe's data set has. Nothing in the checkpoint is executed.
+    """
+    used = recipe.load(recipe_name)
+    about = build.description(used)
+    content = read_checkpoint(checkpoint)
+    model = build.network(used, len(about.classes))
+    load_state(model, from_openmmlab(state_dict(content, checkpoint)), str(checkpoint))
+    remarks = _compare_classes(content, [each.name for each in about.classes], checkpoint)
+    weights.save(out, model, used, about, {"converted_from": Path(checkpoint).name})
+    return remarks
+
+
+def _compare_classes(content: dict, names: list[str], checkpoint: str | Path) -> list[str]:
+    found = checkpoint_classes(content)
+    if found is None:
+        return [f"{checkpoint} does not name its classes; those of the recipe's data set are used."]
+    if len(found) != len(names):
+        raise WeightsError(
+            f"{checkpoint} has {len(found)} classes, the recipe's data set {len(names)}.", "Choose another recipe."
+        )
+    return [
+        f"Class {index} is called {theirs!r} in the checkpoint and {ours!r} in the recipe's data set."
+        for index, (theirs, ours) in enumerate(zip(found, names, strict=True))
+        if str(theirs).lower().strip() != ours.lower()
+    ]
+
+
+def checkpoint_classes(content: dict) -> list[str] | None:
+    """Class names in a checkpoint: 1.x meta.dataset_meta.classes, 0.x meta.CLASSES; None where it has none."""
+    meta = content.get("meta")
+    if not isinstance(meta, dict):
+        return None
+    about = meta.get("dataset_meta")
+    found = about.get("classes") if isinstance(about, dict) else meta.get("CLASSES")
+    return list(found) if isinstance(found, list | tuple) else None

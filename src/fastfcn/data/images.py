@@ -1,0 +1,58 @@
+"""Decoding images and their sizes; every failure is a DataError that names the file."""
+
+import struct
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+import numpy as np
+from PIL import ExifTags, Image, ImageOps
+
+from fastfcn.errors import DataError
+
+TURNED = (5, 6, 7, 8)  # EXIF orientations that exchange height and width
+BROKEN = (OSError, SyntaxError, ValueError, EOFError, struct.error, Image.DecompressionBombError)
+
+
+@contextmanager
+def opened(path: Path) -> Iterator[Image.Image]:
+    """Open `path` with Pillow; whatever goes wrong while it is open is a DataError that names the file."""
+    try:
+        with Image.open(path) as image:
+            yield image
+    except FileNotFoundError as error:
+        raise DataError(f"{path} does not exist.", "Check the data folder.") from error
+    except BROKEN as error:
+        raise DataError(
+            f"{path} cannot be read: {error}.", "Get the file again, or remove it and its pair."
+        ) from error
+
+
+def image_size(path: Path) -> tuple[int, int]:
+    """(height, width) as `read_image` returns it, from the file's header alone."""
+    with opened(path) as image:
+        width, height = image.size
+        # The general reader, since the one for PNG decodes the whole image in search of late EXIF data.
+        turned = Image.Image.getexif(image).get(ExifTags.Base.Orientation) in TURNED
+    return (width, height) if turned else (height, width)
+
+
+def read_image(path: Path) -> np.ndarray:
+    """The image at `path` as RGB, uint8 (H, W, 3).
+
+    It is turned as its EXIF orientation says, as viewers and OpenCV do: a mask drawn over what one sees then
+    fits, and any other has another size, which is an error. Transparency is dropped; of 16 bits the upper 8
+    are kept. Raises DataError for what cannot be decoded, and for 32-bit values, which have no agreed range.
+    """
+    with opened(path) as image:
+        upright = ImageOps.exif_transpose(image)
+        if upright.mode.startswith("I"):
+            values = np.asarray(upright).astype(np.int64)
+            if values.min() < 0 or values.max() > 65535:
+                raise ValueError(
+                    f"its values go from {values.min()} to {values.max()}, more than 16 bits hold"
+                )
+            upright = Image.fromarray((values >> 8).astype(np.uint8))
+        if upright.mode == "F":
+            raise ValueError("it holds floating-point values; convert it to 8 bits")
+        return np.array(upright.convert("RGB"))

@@ -1,0 +1,145 @@
+"""Where a data set's files lie: from the patterns of its description to pairs of image and mask."""
+
+import re
+from glob import escape, glob
+from pathlib import Path
+from typing import NamedTuple
+
+from fastfcn.data.description import DataSetDescription
+from fastfcn.errors import DataError
+
+Found = dict[str, str]  # placeholder -> what it stands for
+
+
+class ExampleFiles(NamedTuple):
+    """One example on disk; `name` is what the pattern's placeholders matched, joined by slashes."""
+
+    name: str
+    image_path: Path
+    label_path: Path
+
+
+def find_examples(description: DataSetDescription, root: str | Path, split: str) -> list[ExampleFiles]:
+    """All examples of `split` ("train", or "train+val" for both) below the data folder `root`, sorted by
+    path.
+
+    Raises DataError where the folder or the split is missing or empty, where an image has no mask, and where
+    two files claim to be the same image.
+    """
+    root = Path(root)
+    if not root.is_dir():
+        raise DataError(
+            f"The data folder {root} does not exist.",
+            f"Give the folder that holds {description.title}{_source(description)}.",
+        )
+    parts = [part.strip() for part in split.split("+")]
+    for part in parts:
+        if part not in description.splits:
+            known = ", ".join(description.splits)
+            raise DataError(
+                f"{description.name} has no split {part!r}.", f"Its splits are: {known} (or two: a+b)."
+            )
+    return [example for part in parts for example in _examples_of(description, root, part)]
+
+
+def _examples_of(description: DataSetDescription, root: Path, split: str) -> list[ExampleFiles]:
+    value = description.splits[split]
+    for folder in (root / name for name in description.folders):
+        found = (
+            _listed(description, folder, value) if description.lists else _matched(description, folder, value)
+        )
+        if found:
+            return _with_masks(description, folder, found)
+    patterns = " or ".join(
+        pattern.replace("{split}", value) for pattern in description.lists or description.images
+    )
+    raise DataError(
+        f"{root} holds no images of the split {split!r} of {description.name}: nothing matches {patterns}.",
+        f"Give the folder in which these paths begin{_source(description)}.",
+    )
+
+
+def _matched(description: DataSetDescription, folder: Path, split: str) -> list[tuple[Path, Found]]:
+    """Every file below `folder` that one of the image patterns matches."""
+    found: dict[tuple[str, ...], tuple[Path, Found]] = {}
+    for pattern in description.images:
+        wildcard, expression = _compile(pattern, {"split": split})
+        # Not Path.glob, which would also find hidden files, such as the ._NAME.png that macOS leaves.
+        for relative in sorted(glob(wildcard, root_dir=folder)):  # noqa: PTH207
+            if match := expression.fullmatch(Path(relative).as_posix()):
+                path, key = folder / relative, tuple(match.groupdict().values())
+                if key in found:
+                    raise DataError(
+                        f"{found[key][0]} and {path} are the same example.", "Remove one of them."
+                    )
+                found[key] = (path, match.groupdict() | {"split": split})
+    return list(found.values())
+
+
+def _listed(description: DataSetDescription, folder: Path, split: str) -> list[tuple[Path, Found]]:
+    """Every image that the split's list names."""
+    lists = [folder / pattern.format(split=split) for pattern in description.lists]
+    path = next((path for path in lists if path.is_file()), None)
+    if path is None:
+        return []
+    names = [line.strip() for line in path.read_text(encoding="utf-8").splitlines() if line.strip()]
+    found, missing = [], []
+    for values in ({"name": name, "split": split} for name in names):
+        image = _first_file(description.images, folder, values)
+        found.append((image, values)) if image else missing.append(values["name"])
+    if missing:
+        patterns = " or ".join(str(folder / pattern) for pattern in description.images)
+        raise DataError(
+            f"{path} names {_some(missing)}, but there is no such image: looked for {patterns}.",
+            "Add the images or remove the names from the list.",
+        )
+    return found
+
+
+def _with_masks(
+    description: DataSetDescription, folder: Path, found: list[tuple[Path, Found]]
+) -> list[ExampleFiles]:
+    examples, missing = [], []
+    for image, values in found:
+        mask = _first_file(description.labels, folder, values)
+        name = "/".join(value for key, value in values.items() if key != "split")
+        examples.append(ExampleFiles(name, image, mask)) if mask else missing.append(str(image))
+    if missing:
+        split = found[0][1]["split"]
+        patterns = " or ".join(
+            str(folder / pattern.replace("{split}", split)) for pattern in description.labels
+        )
+        raise DataError(
+            f"There is no mask for {_some(missing)}: looked for {patterns}.",
+            "Add the masks, or move the images without one out of the folder.",
+        )
+    return examples
+
+
+def _first_file(patterns: tuple[str, ...], folder: Path, values: Found) -> Path | None:
+    paths = (folder / pattern.format(**values) for pattern in patterns)
+    return next((path for path in paths if path.is_file()), None)
+
+
+def _compile(pattern: str, known: Found) -> tuple[str, re.Pattern[str]]:
+    """A shell wildcard for `glob` and the expression that says what each placeholder matched."""
+    wildcard, expression, seen = "", "", set()
+    for piece in re.split(r"(\{\w+\})", pattern):
+        name = piece[1:-1] if piece.startswith("{") else ""
+        if not name or name in known:
+            text = known[name] if name else piece
+            wildcard, expression = wildcard + escape(text), expression + re.escape(text)
+        else:
+            wildcard += "*"
+            expression += f"(?P={name})" if name in seen else f"(?P<{name}>[^/]+)"
+            seen.add(name)
+    return wildcard, re.compile(expression)
+
+
+def _some(names: list[str]) -> str:
+    more = f" and {len(names) - 3} more" if len(names) > 3 else ""
+    return ", ".join(names[:3]) + more
+
+
+def _source(description: DataSetDescription) -> str:
+    return f"; get it from {description.home}" if description.home else ""

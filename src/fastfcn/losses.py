@@ -1,0 +1,63 @@
+"""Training losses, normalised so that they come out the same however a batch is split over devices and parts."""
+
+from dataclasses import dataclass
+
+import torch
+import torch.nn.functional as F  # noqa: N812
+from torch import Tensor
+
+from fastfcn.ops.upsample import upsample
+
+IGNORED = 255
+
+
+@dataclass(frozen=True)
+class LossTerms:
+    """Weights of the auxiliary and presence (SE) losses, and what the pixel losses are averaged over.
+
+    `mean_over`: "all" divides by all pixels, ignored ones included, as mmsegmentation does by default
+    (`avg_non_ignore=False`); "labelled" by those with a class.
+    """
+
+    mean_over: str
+    auxiliary: float
+    presence: float
+    align_corners: bool
+
+
+def counted_pixels(labels: Tensor, mean_over: str) -> Tensor:
+    """How many pixels of (B, H, W) labels the pixel losses are divided by, at least 1."""
+    if mean_over == "all":
+        return torch.tensor(float(labels.numel()), device=labels.device)
+    return (labels != IGNORED).sum().float().clamp(min=1)
+
+
+def pixel_loss(scores: Tensor, labels: Tensor, align_corners: bool) -> Tensor:
+    """Sum of cross-entropy over the labelled pixels, scores resized to the labels' size first."""
+    full = upsample(scores.float(), (labels.shape[-2], labels.shape[-1]), align_corners)
+    return F.cross_entropy(full, labels.long(), ignore_index=IGNORED, reduction="sum")
+
+
+def presence_loss(presence: Tensor, labels: Tensor) -> Tensor:
+    """Sum over images of the mean binary cross-entropy of which classes the crop holds (EncNet's SE loss)."""
+    classes = presence.shape[1]
+    held = torch.stack([torch.bincount(each[each != IGNORED].long(), minlength=classes) for each in labels]) > 0
+    return F.binary_cross_entropy_with_logits(presence.float(), held.float(), reduction="sum") / classes
+
+
+def segmentation_loss(
+    main: Tensor, auxiliary: Tensor | None, presence: Tensor | None, labels: Tensor, terms: LossTerms,
+    pixels: Tensor, images: int,
+) -> dict[str, Tensor]:  # fmt: skip
+    """The weighted losses of part of a batch by name, with their sum under "loss".
+
+    `main`, `auxiliary`: (B, classes, h, w) at any stride; `presence`: (B, classes); `labels`: (B, H, W), 255 =
+    ignored; `pixels`, `images`: what the sums are divided by, over the whole batch of this device.
+    """
+    losses = {"main": pixel_loss(main, labels, terms.align_corners) / pixels}
+    if auxiliary is not None:
+        losses["auxiliary"] = terms.auxiliary * pixel_loss(auxiliary, labels, terms.align_corners) / pixels
+    if presence is not None and terms.presence:
+        losses["presence"] = terms.presence * presence_loss(presence, labels) / images
+    losses["loss"] = torch.stack(list(losses.values())).sum()
+    return losses

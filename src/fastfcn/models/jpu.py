@@ -1,0 +1,65 @@
+"""Joint Pyramid Upsampling (FastFCN, arXiv 1903.11816, section 3.3)."""
+
+from collections.abc import Sequence
+
+import torch
+from torch import Tensor, nn
+
+from fastfcn.models.layers import ConvBNReLU
+from fastfcn.ops.upsample import upsample
+
+
+class SeparableConv(nn.Sequential):
+    """Dilated 3x3 convolution of each channel, batch norm (no activation between), then 1x1 with BN and ReLU."""
+
+    def __init__(self, inputs: int, outputs: int, dilation: int):
+        super().__init__()
+        self.depthwise = ConvBNReLU(inputs, inputs, 3, dilation=dilation, groups=inputs, activate=False)
+        self.pointwise = ConvBNReLU(inputs, outputs)
+
+
+class JPU(nn.Module):
+    """Joins the maps of a pyramid into one map at the size of the finest.
+
+    `channels`: channels of the maps, finest first (strides 8, 16 and 32 in the paper). Works on any pyramid whose
+    maps come finest first, such as any `timm` network made with `features_only=True`:
+
+        backbone = timm.create_model("resnet18", features_only=True, out_indices=(2, 3, 4))
+        jpu = JPU(backbone.feature_info.channels(), width=128)
+        joined = jpu(backbone(images))  # (B, 512, H/8, W/8)
+
+    `out_channels` is `width` times the number of dilations.
+    """
+
+    def __init__(
+        self,
+        channels: Sequence[int],
+        width: int = 512,
+        dilations: Sequence[int] = (1, 2, 4, 8),
+        align_corners: bool = False,
+    ):
+        super().__init__()
+        self.align_corners = align_corners
+        self.out_channels = width * len(dilations)
+        self.lateral = nn.ModuleList(ConvBNReLU(inputs, width, 3) for inputs in channels)
+        joined = width * len(channels)
+        self.dilated = nn.ModuleList(SeparableConv(joined, width, dilation) for dilation in dilations)
+
+    def forward(self, stages: Sequence[Tensor]) -> Tensor:
+        """Maps [(B, C_i, H_i, W_i)], finest first -> (B, out_channels, H_0, W_0)."""
+        maps = [lateral(stage) for lateral, stage in zip(self.lateral, stages, strict=True)]
+        size = maps[0].shape[-2:]
+        joined = torch.cat([upsample(each, size, self.align_corners) for each in maps], dim=1)
+        return torch.cat([branch(joined) for branch in self.dilated], dim=1)
+
+
+class LastStage(nn.Module):
+    """No neck: the head reads the last map of the backbone, of `channels` channels, as dilated networks have it."""
+
+    def __init__(self, channels: Sequence[int]):
+        super().__init__()
+        self.out_channels = channels[-1]
+
+    def forward(self, stages: Sequence[Tensor]) -> Tensor:
+        """The last of the maps."""
+        return stages[-1]

@@ -1,0 +1,59 @@
+"""The whole network: backbone -> neck -> head."""
+
+from typing import NamedTuple
+
+from torch import Tensor, nn
+
+from fastfcn.ops.upsample import upsample, upsample_labels
+
+
+class TrainScores(NamedTuple):
+    """What the losses need: scores at their own strides, and the Enc head's class presence; None where absent."""
+
+    main: Tensor
+    auxiliary: Tensor | None
+    presence: Tensor | None
+
+
+class Segmenter(nn.Module):
+    """Backbone of four stages, neck over the last three, context head, and an auxiliary head for training.
+
+    Images are RGB, normalised, (B, 3, H, W) of any size.
+    """
+
+    def __init__(
+        self,
+        backbone: nn.Module,
+        neck: nn.Module,
+        head: nn.Module,
+        auxiliary: nn.Module | None = None,
+        auxiliary_stage: int = 2,
+        align_corners: bool = False,
+    ):
+        super().__init__()
+        self.backbone = backbone
+        self.neck = neck
+        self.head = head
+        self.auxiliary = auxiliary
+        self.auxiliary_stage = auxiliary_stage
+        self.align_corners = align_corners
+
+    def train_scores(self, images: Tensor) -> TrainScores:
+        """Scores at stride 8, auxiliary scores at their stage's stride, and class presence (B, classes)."""
+        stages = self.backbone(images)
+        main, presence = self.head(self.neck(stages[1:]))
+        auxiliary = None if self.auxiliary is None else self.auxiliary(stages[self.auxiliary_stage])[0]
+        return TrainScores(main, auxiliary, presence)
+
+    def scores(self, images: Tensor) -> Tensor:
+        """Scores (B, classes, ceil(H/8), ceil(W/8)), without the auxiliary head."""
+        return self.head(self.neck(self.backbone(images)[1:]))[0]
+
+    def forward(self, images: Tensor) -> Tensor:
+        """Scores (B, classes, H, W) before softmax."""
+        return upsample(self.scores(images), images.shape[-2:], self.align_corners)
+
+    def labels(self, images: Tensor, size: tuple[int, int] | None = None) -> Tensor:
+        """Class map (B, H, W); with `size` resized on to it, as scores. Full-size scores never exist."""
+        sizes = [tuple(images.shape[-2:])] + ([size] if size else [])
+        return upsample_labels(self.scores(images), sizes, self.align_corners)

@@ -1,0 +1,130 @@
+"""Initial weights of a backbone: OpenMMLab's v1c, timm's ImageNet weights, or a file of one's own."""
+
+import urllib.error
+import urllib.request
+from pathlib import Path
+
+import numpy as np
+import safetensors.torch
+import timm
+import torch
+from huggingface_hub import constants
+from torch import Tensor, nn
+
+from fastfcn.checkpoint import read_checkpoint, state_dict
+from fastfcn.download import download
+from fastfcn.errors import WeightsError
+from fastfcn.openmmlab import rename
+from fastfcn.state import key_problems
+
+OPENMMLAB_V1C = "https://download.openmmlab.com/pretrain/third_party/resnet50_v1c-2cccc1ad.pth"
+WAYS = 'set backbone.pretrained to the path of a file (.safetensors, .pth, .npz), or to "none" for random weights'
+
+
+def load_pretrained(backbone: nn.Module, name: str, source: str) -> None:
+    """Load initial weights into `backbone`, the timm network `name`.
+
+    `source`: "openmmlab" (resnet50_v1c, what OpenMMLab's table was trained from; for `resnet50c`), "imagenet"
+    (timm's), "none" (stays random), or the path of a file. Raises WeightsError where they cannot be had or do not
+    fit; never falls back to random weights.
+    """
+    match source:
+        case "none":
+            return
+        case "openmmlab":
+            tensors = _openmmlab(name)
+        case "imagenet":
+            tensors = _imagenet(name)
+        case path:
+            tensors = _file(path)
+    fit(backbone, tensors, source)
+
+
+def _openmmlab(name: str) -> dict[str, Tensor]:
+    if name != "resnet50c":
+        raise WeightsError(f"OpenMMLab's weights are for resnet50c, not for {name}.", f'Use "imagenet", or {WAYS}.')
+    try:
+        path = download(OPENMMLAB_V1C, OPENMMLAB_V1C.rsplit("-", 1)[-1].removesuffix(".pth"))
+    except WeightsError as error:
+        raise WeightsError(error.message, f"{error.hint}\nOr {WAYS}.") from error
+    return state_dict(read_checkpoint(path), path)
+
+
+def _imagenet(name: str) -> dict[str, Tensor]:
+    # Without a network the hub client tries for a minute; told so, it looks into its cache alone.
+    offline, constants.HF_HUB_OFFLINE = constants.HF_HUB_OFFLINE, not _reachable(constants.ENDPOINT)
+    try:
+        return timm.create_model(name, pretrained=True).state_dict()
+    except Exception as error:  # timm and its hub client raise many kinds, from sockets up
+        reason = next((line for line in str(error).splitlines() if line.strip()), type(error).__name__)
+        raise WeightsError(
+            f"Cannot fetch the ImageNet weights of {name}: {reason}", f"Connect to the network, or {WAYS}."
+        ) from error
+    finally:
+        constants.HF_HUB_OFFLINE = offline
+
+
+def _reachable(address: str) -> bool:
+    try:
+        urllib.request.urlopen(urllib.request.Request(address, method="HEAD"), timeout=5).close()
+    except urllib.error.HTTPError:
+        return True
+    except OSError:
+        return False
+    return True
+
+
+def _file(path: str) -> dict[str, Tensor]:
+    if not Path(path).is_file():
+        raise WeightsError(f"backbone.pretrained: there is no file {path}.", f'Or {WAYS}; "imagenet" fetches them.')
+    match Path(path).suffix:
+        case ".npz":
+            return read_int8_npz(path)
+        case ".safetensors":
+            try:
+                return safetensors.torch.load_file(path)
+            except safetensors.SafetensorError as error:
+                raise WeightsError(f"{path} is not a safetensors file, or is damaged: {error}.") from error
+        case _:
+            return state_dict(read_checkpoint(path), path)
+
+
+def read_int8_npz(path: str | Path) -> dict[str, Tensor]:
+    """Weights stored as int8 with a power-of-two scale each.
+
+    A key `q:NAME` holds int8 values and `e:NAME` their exponent, value = q * 2^-e; `f:NAME` is float32 as it is.
+    """
+    try:
+        with np.load(path, allow_pickle=False) as file:
+            stored = {key: file[key] for key in file.files}
+        tensors = {
+            key[2:]: value.astype(np.float32) * (2.0 ** -float(stored["e:" + key[2:]]) if key[0] == "q" else 1.0)
+            for key, value in stored.items()
+            if key[:2] in ("q:", "f:")
+        }
+    except (ValueError, KeyError, OSError) as error:
+        raise WeightsError(f"{path} is not a file of int8 weights, or is damaged: {error}.") from error
+    return {name: torch.from_numpy(np.asarray(value, np.float32)) for name, value in tensors.items()}
+
+
+def fit(backbone: nn.Module, tensors: dict[str, Tensor], source: str) -> None:
+    """Load `tensors` named as by timm, torchvision or OpenMMLab; the classifier (`fc`) is left out."""
+    wanted = {key: tuple(value.shape) for key, value in backbone.state_dict().items()}
+    # "backbone." in front makes OpenMMLab's rename see whole-network and backbone-only files alike.
+    renamed = {
+        rename("backbone." + key.removeprefix("backbone.")).removeprefix("backbone."): value
+        for key, value in tensors.items()
+    }
+    counters = {key for key in wanted if key.endswith("num_batches_tracked")}
+    found = {key: value for key, value in renamed.items() if key in wanted or not _is_classifier(key)}
+    problems = key_problems({key: shape for key, shape in wanted.items() if key not in counters - found.keys()}, found)
+    if problems:
+        raise WeightsError(
+            f"{source} does not fit the backbone:\n" + "\n".join(problems),
+            "Choose the backbone.name that the weights were made with (resnet50c has the v1c stem, resnet50 the plain).",
+        )
+    backbone.load_state_dict(found, strict=False)
+
+
+def _is_classifier(key: str) -> bool:
+    return key.split(".", 1)[0] in ("fc", "head", "classifier", "num_features", "conv_head")

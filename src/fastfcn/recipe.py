@@ -1,0 +1,206 @@
+"""Recipes: everything that decides what is trained and how it is scored, in one flat TOML.
+
+A recipe's text is kept as it was written, comments included: what is loaded, printed and saved is the same,
+with a changed value beside its old one, as in `lr = 0.02  # was 0.01`.
+"""
+
+import tomllib
+from collections.abc import Callable, Sequence
+from functools import cache
+from importlib.resources import files
+from pathlib import Path
+from typing import Annotated, Any
+
+import tomlkit
+from pydantic import Field, PrivateAttr, ValidationError
+from tomlkit.exceptions import ParseError
+
+from fastfcn.errors import RecipeError
+from fastfcn.files import replace_file
+from fastfcn.recipe_check import did_you_mean, field_lines, flatten, rule_lines
+from fastfcn.recipe_override import apply
+from fastfcn.recipe_schema import (
+    Auxiliary,
+    Backbone,
+    Data,
+    Eval,
+    Head,
+    Loss,
+    Neck,
+    Optim,
+    Published,
+    Section,
+)
+from fastfcn.recipe_values import FromZero, Names, Words, allowed
+
+FORMAT = 1
+
+# How a document of format n becomes one of format n + 1, in place. Format 1 is the first.
+UPGRADES: dict[int, Callable[[tomlkit.TOMLDocument], None]] = {}
+
+_WHOLE_SECTION = 'Another kind has other keys; give the whole section, for example neck={kind="none"}'
+
+
+class Recipe(Section):
+    """One recipe. Attributes are the sections of the file, e.g. `recipe.data.crop` or `recipe.head.kind`."""
+
+    format: Annotated[int, Field(ge=FORMAT, le=FORMAT), allowed(str(FORMAT))]
+    name: Words
+    aliases: Names
+    summary: Words
+    seed: FromZero
+    data: Data
+    backbone: Backbone
+    neck: Neck
+    head: Head
+    auxiliary: Auxiliary
+    loss: Loss
+    optim: Optim
+    eval: Eval
+    published: Published | None = None
+
+    _text: str = PrivateAttr(default="")
+
+    @property
+    def text(self) -> str:
+        """The recipe as TOML: what was loaded, byte for byte, with overridden values marked `# was OLD`."""
+        return self._text
+
+    def override(self, changes: Sequence[str]) -> "Recipe":
+        """This recipe with `changes` such as `optim.lr=0.02` or `neck={kind="none"}`; raises RecipeError."""
+        if not changes:
+            return self
+        try:
+            return parse(apply(self.text, changes), f"Recipe '{self.name}' with {' '.join(changes)}")
+        except RecipeError as error:
+            if any(change.partition("=")[0].strip().endswith(".kind") for change in changes):
+                raise RecipeError(error.message, _WHOLE_SECTION) from None
+            raise
+
+    def save(self, path: str | Path) -> None:
+        """Write the text to `path`; raises OutputError."""
+        with replace_file(path) as temporary:
+            temporary.write_bytes(self.text.encode())
+
+    def differences(self, other: "Recipe") -> list[tuple[str, Any, Any]]:
+        """(dotted key, value here, value in `other`) wherever they differ; None stands for an absent key."""
+        mine, theirs = flatten(self.model_dump()), flatten(other.model_dump())
+        sections = list(type(self).model_fields)
+        keys = sorted(dict.fromkeys([*mine, *theirs]), key=lambda key: sections.index(key.split(".")[0]))
+        return [(key, mine.get(key), theirs.get(key)) for key in keys if mine.get(key) != theirs.get(key)]
+
+    def __eq__(self, other: object) -> bool:
+        """Equal in every value; comments and layout do not count."""
+        return isinstance(other, Recipe) and self.model_dump() == other.model_dump()
+
+    def __hash__(self) -> int:
+        return hash((self.name, self.seed))
+
+
+def load(name_or_path: str | Path, overrides: Sequence[str] = ()) -> Recipe:
+    """The recipe of that name, alias or path (a path ends in .toml), with `overrides` made in it.
+
+    Raises RecipeError for an unknown name, or with everything that is wrong in the file.
+    """
+    return parse(*_find(name_or_path)).override(overrides)
+
+
+def parse(text: str, source: str) -> Recipe:
+    """The recipe written in `text`; `source` says in errors where it came from.
+
+    Raises RecipeError with everything that is wrong, one line each.
+    """
+    try:
+        document = tomlkit.parse(text)
+    except ParseError as error:
+        where = f"line {error.line}, column {error.col + 1}"
+        reason = str(error).removesuffix(f" at line {error.line} col {error.col}")
+        raise RecipeError(f"{source} is not TOML: {where}: {reason}") from None
+    if _upgrade(document, source):
+        text = tomlkit.dumps(document)
+    values = _tuples(document.unwrap())
+    try:
+        recipe, wrong = Recipe.model_validate(values), {}
+    except ValidationError as error:
+        recipe, wrong = None, field_lines(error, Recipe)
+    lines = [*wrong.values(), *rule_lines(values, wrong)]
+    if recipe is None or lines:
+        raise RecipeError("\n  ".join([f"{source} is not a valid recipe:", *lines]))
+    recipe._text = text
+    return recipe
+
+
+def names() -> list[str]:
+    """The names of the recipes that come with the package, in alphabetical order."""
+    return sorted(_shipped())
+
+
+def _upgrade(document: tomlkit.TOMLDocument, source: str) -> bool:
+    """Bring an older document up to FORMAT, in place; whether there was anything to do."""
+    written = document.get("format")
+    if not isinstance(written, int) or written in (FORMAT, True):
+        return False  # what is no format at all, the schema refuses
+    if written > FORMAT:
+        raise RecipeError(
+            f"{source} has format {written}; this version of fastfcn reads formats up to {FORMAT}.",
+            "Install a newer fastfcn: pip install --upgrade fastfcn",
+        )
+    for old in range(written, FORMAT):
+        if old not in UPGRADES:
+            raise RecipeError(f"{source} has format {written}, which never was one; allowed: 1 to {FORMAT}")
+        UPGRADES[old](document)
+    document["format"] = FORMAT
+    return True
+
+
+def _find(name_or_path: str | Path) -> tuple[str, str]:
+    """Text of a recipe and what to call it in errors."""
+    if str(name_or_path).endswith(".toml"):
+        return _file_text(Path(name_or_path)), str(name_or_path)
+    name, shipped = str(name_or_path), _shipped()
+    aliases = _aliases()
+    if name not in shipped and name not in aliases:
+        raise RecipeError(
+            f"There is no recipe '{name}'{did_you_mean(name, [*shipped, *aliases])}",
+            "`fastfcn recipes` lists them; a file of your own is given by its path, ending in .toml",
+        )
+    name = aliases.get(name, name)
+    return shipped[name], f"Recipe '{name}'"
+
+
+def _file_text(path: Path) -> str:
+    try:
+        return path.expanduser().read_bytes().decode("utf-8-sig")
+    except UnicodeDecodeError as error:
+        raise RecipeError(f"{path} is not a text in UTF-8: {error.reason} at byte {error.start}") from None
+    except OSError as error:
+        reason = (error.strerror or str(error)).lower()
+        raise RecipeError(f"Cannot read the recipe {path}: {reason}") from None
+
+
+@cache
+def _shipped() -> dict[str, str]:
+    """Name -> text of every recipe in the package."""
+    folder = files("fastfcn") / "recipes"
+    return {
+        file.name.removesuffix(".toml"): file.read_bytes().decode()
+        for file in folder.iterdir()
+        if file.name.endswith(".toml")
+    }
+
+
+@cache
+def _aliases() -> dict[str, str]:
+    """Other name -> name, read with the quick parser: only a recipe that is asked for is checked."""
+    return {alias: name for name, text in _shipped().items() for alias in tomllib.loads(text)["aliases"]}
+
+
+def _tuples(value: Any) -> Any:
+    """Lists as tuples, so that a frozen recipe is frozen throughout."""
+    match value:
+        case dict():
+            return {key: _tuples(inner) for key, inner in value.items()}
+        case list():
+            return tuple(_tuples(inner) for inner in value)
+        case _:
+            return value

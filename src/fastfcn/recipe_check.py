@@ -1,0 +1,155 @@
+"""What is wrong with a recipe's values, one line each: the key, what was found, what is allowed."""
+
+import re
+from collections.abc import Callable, Mapping
+from difflib import get_close_matches
+from typing import Any, NamedTuple, get_args
+
+import tomlkit
+from pydantic import BaseModel, ValidationError
+from pydantic_core import ErrorDetails
+
+
+class Rule(NamedTuple):
+    """A demand on several values together; `holds` is asked only when each of them is valid by itself."""
+
+    keys: tuple[str, ...]
+    holds: Callable[..., bool]
+    line: str
+
+
+RULES = (
+    Rule(
+        ("loss.presence", "head.kind"),
+        lambda presence, head: presence == 0 or head == "enc",
+        'loss.presence: found {0}, but head.kind = {1} knows no presence; allowed: 0.0, or head.kind = "enc"',
+    ),
+    Rule(
+        ("loss.auxiliary", "auxiliary.kind"),
+        lambda weight, auxiliary: weight == 0 or auxiliary != "none",
+        'loss.auxiliary: found {0}, but auxiliary.kind = {1}; allowed: 0.0, or auxiliary.kind = "fcn"',
+    ),
+    Rule(
+        ("backbone.strides", "neck.kind"),
+        lambda strides, neck: neck != "jpu" or tuple(strides) == (1, 2, 2, 2),
+        "backbone.strides: found {0}, but neck.kind = {1} joins maps at strides 8, 16 and 32; "
+        'allowed: [1, 2, 2, 2], or neck.kind = "none"',
+    ),
+    Rule(
+        ("optim.min_lr", "optim.lr"),
+        lambda lowest, first: lowest <= first,
+        "optim.min_lr: found {0}, which is above optim.lr = {1}; allowed: at most optim.lr",
+    ),
+)
+
+
+def toml_text(value: Any) -> str:
+    """A plain value as TOML on one line, e.g. `[0.5, 2.0]` or `{kind = "none"}`."""
+    match value:
+        case Mapping():
+            return "{" + ", ".join(f"{key} = {toml_text(inner)}" for key, inner in value.items()) + "}"
+        case list() | tuple():
+            return "[" + ", ".join(toml_text(inner) for inner in value) + "]"
+        case _:
+            return tomlkit.item(value).as_string()
+
+
+def flatten(values: Mapping[str, Any]) -> dict[str, Any]:
+    """Nested sections as one dictionary with dotted keys; an absent (None) value is left out."""
+    flat: dict[str, Any] = {}
+    for key, value in values.items():
+        if isinstance(value, Mapping):
+            flat |= {f"{key}.{inner}": found for inner, found in flatten(value).items()}
+        elif value is not None:
+            flat[key] = value
+    return flat
+
+
+def did_you_mean(word: str, known: list[str]) -> str:
+    """`; did you mean "known word"?`, or nothing where no known word is close."""
+    close = get_close_matches(word, known, n=1)
+    return f'; did you mean "{close[0]}"?' if close else ""
+
+
+def field_lines(error: ValidationError, schema: type[BaseModel]) -> dict[str, str]:
+    """What is wrong with each value by itself: dotted key -> line."""
+    lines = {}
+    for problem in error.errors():
+        path = tuple(str(step) for step in problem["loc"])
+        models = _models_around(path, schema)
+        # In a section of several kinds pydantic names the kind in between: ("head", "psp", "width").
+        key = path[0] if len(path) == 1 else f"{path[0]}.{path[-1]}"
+        if problem["type"].startswith("union_tag"):
+            key += ".kind"
+        lines[key] = f"{key}: {_complaint(problem, key, models, schema)}"
+    return lines
+
+
+def rule_lines(values: Mapping[str, Any], wrong: Mapping[str, str]) -> list[str]:
+    """Lines of the rules that `values` break; rules on values that are missing or wrong are left out."""
+    flat = {key: value for key, value in flatten(values).items() if key not in wrong}
+    broken = []
+    for rule in RULES:
+        found = [flat[key] for key in rule.keys if key in flat]
+        if len(found) == len(rule.keys) and not rule.holds(*found):
+            broken.append(rule.line.format(*map(toml_text, found)))
+    return broken
+
+
+def kind_of(model: type[BaseModel]) -> str:
+    """The value of `kind` that picks `model`."""
+    return get_args(model.model_fields["kind"].annotation)[0]
+
+
+def models_in(annotation: Any) -> list[type[BaseModel]]:
+    """The models that a section may be: four for [head], one for [data], none for a plain value."""
+    if isinstance(annotation, type) and issubclass(annotation, BaseModel):
+        return [annotation]
+    return [model for part in get_args(annotation) for model in models_in(part)]
+
+
+def _models_around(path: tuple[str, ...], schema: type[BaseModel]) -> list[type[BaseModel]]:
+    if len(path) == 1:
+        return [schema]
+    models = models_in(schema.model_fields[path[0]].annotation)
+    return [model for model in models if len(path) == 2 or kind_of(model) == path[1]]
+
+
+def _complaint(
+    problem: ErrorDetails, key: str, models: list[type[BaseModel]], schema: type[BaseModel]
+) -> str:
+    found, context = problem["input"], problem.get("ctx", {})
+    match problem["type"]:
+        case "missing" if models == [schema] and models_in(schema.model_fields[key].annotation):
+            return f"the section [{key}] is missing"
+        case "missing" | "union_tag_not_found":
+            return "missing; every key must be written"
+        case "extra_forbidden":
+            return _unknown_key(key, models[0], schema)
+        case "literal_error" | "union_tag_invalid":
+            text = str(context.get("expected") or context.get("expected_tags"))
+            choices = re.findall(r"'([^']*)'", text)
+            found = context.get("tag", found)
+            return _found(found, ", ".join(map(toml_text, choices))) + did_you_mean(str(found), choices)
+        case "allowed":
+            return _found(found, context.get("allowed", ""))
+        case _:
+            return _found(found, f"a section [{key}]")
+
+
+def _found(found: Any, allowed: str) -> str:
+    text = toml_text(found)
+    return f"found {text if len(text) <= 80 else text[:77] + '...'}; allowed: {allowed}"
+
+
+def _unknown_key(key: str, model: type[BaseModel], schema: type[BaseModel]) -> str:
+    word, known = key.split(".")[-1], list(model.model_fields)
+    line = f"unknown key; allowed: {', '.join(known)}"
+    if get_close_matches(word, known, n=1):
+        return line + did_you_mean(word, known)
+    elsewhere = [
+        f"{section}.{word}"
+        for section, field in schema.model_fields.items()
+        if any(word in other.model_fields for other in models_in(field.annotation))
+    ]
+    return line + (f'; did you mean "{elsewhere[0]}"?' if elsewhere and key not in elsewhere else "")

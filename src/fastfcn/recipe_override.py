@@ -1,0 +1,179 @@
+"""Overrides: changes such as `optim.lr=0.02` to a recipe's text, each marked with what was there before."""
+
+import re
+from collections.abc import Mapping, Sequence
+
+import tomlkit
+from tomlkit.container import Container
+from tomlkit.exceptions import ParseError
+from tomlkit.items import InlineTable, Item, Table, Trivia
+
+from fastfcn.errors import RecipeError
+from fastfcn.recipe_check import toml_text
+
+_KEY = re.compile(r"[A-Za-z0-9_-]+(\.[A-Za-z0-9_-]+)*")
+_WORD = re.compile(r"[\w~/.\\][\w~/.\\:@+ -]*")  # what may stand without quotes: names and paths
+_EXAMPLE = "Write key=value, for example optim.lr=0.02"
+_ADDED = "added"  # the mark of a key that was not there; every other mark is "was OLD"
+
+
+def apply(text: str, changes: Sequence[str]) -> str:
+    """`text` with every `key=value` of `changes` made in it.
+
+    A mark always names the first value: changed twice, 0.01 is still what it was; changed back, it goes.
+    Raises RecipeError for a change that cannot be read; whether the result makes a recipe is not asked here.
+    """
+    document = tomlkit.parse(text)
+    for change in changes:
+        key, value = _read(change)
+        _set(document, key, value, change)
+    return tomlkit.dumps(document)
+
+
+def _read(change: str) -> tuple[str, Item]:
+    key, equals, text = (part.strip() for part in change.partition("="))
+    if not equals:
+        raise RecipeError(f"The override '{change}' has no '='.", _EXAMPLE)
+    if not _KEY.fullmatch(key):
+        raise RecipeError(f"The override '{change}' has no key before its '='.", _EXAMPLE)
+    value = _value(text)
+    if value is None and _WORD.fullmatch(text):
+        value = tomlkit.item(text)
+    if value is None:
+        raise RecipeError(
+            f"The override '{change}' has a value that is not TOML: {text or 'nothing'}",
+            'Values look like 3, 0.5, true, "text", [1, 2] or {kind = "none"}; quote it for your shell.',
+        )
+    return key, value
+
+
+def _value(text: str) -> Item | None:
+    """`text` as one TOML value, or None."""
+    try:
+        document = tomlkit.parse(f"value = {text}\n")
+    except ParseError:
+        return None
+    item = document.item("value")
+    return item if isinstance(item, Item) and len(document) == 1 else None
+
+
+def _set(document: tomlkit.TOMLDocument, path: str, value: Item, change: str) -> None:
+    section, _, key = path.rpartition(".")
+    if not section:
+        _put(document, key, value, change)
+        return
+    table = _child(document, section) if section in document else None
+    if isinstance(table, Table):
+        _put(table, key, value, change)
+    elif isinstance(table, InlineTable):
+        # A section on one line has room for one mark: it is marked as a whole.
+        changed = _value(toml_text(table.unwrap() | {key: value.unwrap()}))
+        assert changed is not None
+        _put(document, section, changed, change)
+    else:
+        known = ", ".join(name for name, item in document.items() if isinstance(item, Mapping))
+        raise RecipeError(f"The override '{change}' names no section of the recipe.", f"Sections: {known}")
+
+
+def _put(parent: Container | Table, key: str, value: Item, change: str) -> None:
+    old = _child(parent, key) if key in parent else None
+    if isinstance(old, Table) and not isinstance(value, InlineTable):
+        raise RecipeError(
+            f"The override '{change}' puts a single value where the section [{key}] is.",
+            f'Name a key of it ({key}.KEY=value), or give the whole section: {key}={{kind = "..."}}',
+        )
+    if old is None:
+        if isinstance(value, InlineTable) and isinstance(parent, Container):
+            value = _section(value, [])
+            parent.append(None, tomlkit.nl())
+        _mark(value, _ADDED, "")
+        parent.append(key, value)
+    elif not _same(old, value):
+        _replace(parent, key, old, value)
+
+
+def _replace(parent: Container | Table, key: str, old: Item, value: Item) -> None:
+    before, (_, comment) = _before(old), _read_mark(old)
+    original = _value(before) if before else None
+    if original is not None and _same(original, value):
+        mark, value = "", original
+    else:
+        mark = f"was {before}" if before else _ADDED
+    # tomlkit hands the old item's comment on to a new item that has none.
+    _mark(old, mark, comment)
+    if isinstance(old, Table):
+        value = _section(value, _tail(old))
+        _mark(value, mark, comment)
+        written = len(value.value.body)
+        parent[key] = value
+        del value.value.body[written:]  # the blank line that tomlkit puts behind a comment
+    else:
+        _mark(value, mark, comment)
+        parent[key] = value
+
+
+def _before(item: Item) -> str | None:
+    """TOML text, on one line, of what stood here before any override; None where nothing did."""
+    mark, _ = _read_mark(item)
+    if mark:
+        return None if mark == _ADDED else mark.removeprefix("was ")
+    if isinstance(item, Table):
+        pairs = ((key, _before(_child(item, key))) for key in item)
+        return "{" + ", ".join(f"{key} = {text}" for key, text in pairs if text) + "}"
+    text = item.as_string()
+    return toml_text(item.unwrap()) if "\n" in text else text
+
+
+def _read_mark(item: Item) -> tuple[str, str]:
+    """The mark in an item's comment, "" where it has none, and what else the comment says.
+
+    The old value may itself hold a semicolon, so a mark ends at the first one before which it is TOML.
+    """
+    comment = item.trivia.comment
+    words = comment.removeprefix("#").strip()
+    for end in [match.start() for match in re.finditer("; ", words)] + [len(words)]:
+        mark, rest = words[:end], words[end + 2 :]
+        if mark == _ADDED or (mark.startswith("was ") and _value(mark.removeprefix("was ")) is not None):
+            return mark, rest and f"# {rest}"
+    return "", comment
+
+
+def _mark(item: Item, mark: str, comment: str) -> None:
+    rest = comment.removeprefix("#").strip()
+    item.trivia.comment = "# " + "; ".join(part for part in (mark, rest) if part) if mark else comment
+    if not item.trivia.comment:
+        item.trivia.comment_ws = ""
+    elif not item.trivia.comment_ws or mark:
+        item.trivia.comment_ws = "  "
+
+
+def _section(value: Item, tail: list[Item]) -> Table:
+    """An inline table as a section with one key per line, then the blank lines and comments of `tail`."""
+    assert isinstance(value, InlineTable)
+    lines = [f"{key} = {_child(value, key).as_string().strip()}\n" for key in value]
+    body = tomlkit.parse("".join(lines))
+    for item in tail:
+        body.append(None, item)
+    return Table(body, Trivia(), is_aot_element=False)
+
+
+def _tail(table: Table) -> list[Item]:
+    """Blank lines and comments behind a section's last key: they belong to what follows."""
+    body = table.value.body
+    last = max((index for index, (key, _) in enumerate(body) if key is not None), default=-1)
+    return [item for _, item in body[last + 1 :]]
+
+
+def _child(parent: Container | Table | InlineTable, key: str) -> Item:
+    # Not parent[key], which gives a plain bool without its comment.
+    item = (parent if isinstance(parent, Container) else parent.value).item(key)
+    if not isinstance(item, Item):
+        raise RecipeError(f"The recipe writes '{key}' in several places.", f"Write one section [{key}].")
+    return item
+
+
+def _same(one: Item, other: Item) -> bool:
+    """Equal in value and in type, whatever the order of a table's keys."""
+    values = one.unwrap(), other.unwrap()
+    first, second = (sorted(value.items()) if isinstance(value, dict) else value for value in values)
+    return repr(first) == repr(second)

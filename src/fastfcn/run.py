@@ -1,0 +1,116 @@
+"""A run's folder: recipe.toml, environment.toml, log.jsonl, last.ckpt, weights.safetensors, last.safetensors."""
+
+import json
+import os
+import platform
+import sys
+from datetime import UTC, datetime
+from importlib.metadata import version
+from pathlib import Path
+
+import tomlkit
+import torch
+from safetensors.torch import save_file
+from torch import nn
+
+from fastfcn import recipe
+from fastfcn.errors import OutputError, RecipeError, WeightsError
+from fastfcn.files import make_folder, replace_file, write_text
+from fastfcn.recipe import Recipe
+from fastfcn.state import load_state
+from fastfcn.weights import read_tensors
+
+CHECKPOINT_FORMAT = "fastfcn-checkpoint-1"
+
+
+class Run:
+    """Paths and files of one training run in `folder`."""
+
+    def __init__(self, folder: str | Path):
+        self.folder = Path(folder)
+        self.recipe = self.folder / "recipe.toml"
+        self.environment = self.folder / "environment.toml"
+        self.log = self.folder / "log.jsonl"
+        self.checkpoint = self.folder / "last.ckpt"
+        self.best = self.folder / "weights.safetensors"
+        self.last = self.folder / "last.safetensors"
+
+    def start(self, used: Recipe) -> None:
+        """Make the folder and write the recipe; raises OutputError where it holds a run already."""
+        if self.recipe.exists():
+            raise OutputError(
+                f"{self.folder} already holds a run.", "Continue it with --resume, or choose another --out."
+            )
+        make_folder(self.folder)
+        used.save(self.recipe)
+
+    def resume(self, used: Recipe) -> None:
+        """Check that the folder holds a run of this very recipe; raises OutputError or RecipeError."""
+        if not self.recipe.exists():
+            raise OutputError(f"{self.folder} holds no run to resume.", "Leave --resume out to start one.")
+        changed = recipe.load(self.recipe).differences(used)
+        if changed:
+            lines = "\n".join(f"  {key}: {before} in the run, {now} asked for" for key, before, now in changed)
+            raise RecipeError(
+                f"The recipe is not the one that {self.folder} was started with:\n{lines}",
+                f"Resume with the run's own recipe: fastfcn train {self.recipe} --resume ...",
+            )
+
+    def append(self, lines: list[dict]) -> None:
+        """Add lines to the log."""
+        with self.log.open("a", encoding="utf-8") as file:
+            file.writelines(json.dumps(line) + "\n" for line in lines)
+
+    def read_log(self) -> list[dict]:
+        """The log's whole lines; a last line that a kill cut short is left out."""
+        if not self.log.exists():
+            return []
+        lines = self.log.read_text(encoding="utf-8").split("\n")[:-1]
+        return [json.loads(line) for line in lines if line]
+
+    def cut_log(self, steps: int) -> None:
+        """Drop what was logged after the first `steps` steps, so that a resumed run logs it once."""
+        kept = [line for line in self.read_log() if line["step"] <= steps]
+        write_text(self.log, "".join(json.dumps(line) + "\n" for line in kept))
+
+    def save_checkpoint(self, model: nn.Module, optimizer: torch.optim.Optimizer, facts: dict) -> None:
+        """Write everything a resumed run needs; all or nothing. `facts` must be JSON: step, best score."""
+        tensors = {f"model.{name}": value for name, value in model.state_dict().items()}
+        for index, state in optimizer.state_dict()["state"].items():
+            tensors |= {f"optimizer.{index}.{key}": value for key, value in state.items() if value is not None}
+        tensors = {name: value.detach().cpu().contiguous() for name, value in tensors.items()}
+        with replace_file(self.checkpoint) as temporary:
+            save_file(tensors, temporary, {"format": CHECKPOINT_FORMAT, "facts": json.dumps(facts)})
+
+    def load_checkpoint(self, model: nn.Module, optimizer: torch.optim.Optimizer) -> dict:
+        """Put the last checkpoint into model and optimizer and return its facts. Raises WeightsError."""
+        header, tensors = read_tensors(self.checkpoint, CHECKPOINT_FORMAT)
+        weights = {key[len("model.") :]: value for key, value in tensors.items() if key.startswith("model.")}
+        load_state(model, weights, str(self.checkpoint))
+        saved = optimizer.state_dict()
+        saved["state"] = {}
+        for key, value in tensors.items():
+            if key.startswith("optimizer."):
+                _, index, name = key.split(".", 2)
+                saved["state"].setdefault(int(index), {})[name] = value
+        optimizer.load_state_dict(saved)
+        try:
+            return json.loads(header["facts"])
+        except (KeyError, ValueError) as error:
+            raise WeightsError(f"{self.checkpoint} is damaged: no facts in its header.") from error
+
+    def write_environment(self, device: torch.device, processes: int) -> None:
+        """Note versions, machine, time and command beside the results."""
+        packages = ("fastfcn", "torch", "torchvision", "timm", "lightning", "numpy", "pillow")
+        content = {
+            "started": datetime.now(UTC).isoformat(timespec="seconds"),
+            "command": " ".join([Path(sys.argv[0]).name, *sys.argv[1:]]),
+            "device": torch.cuda.get_device_name(device) if device.type == "cuda" else device.type,
+            "processes": processes,
+            "threads": torch.get_num_threads(),
+            "processors": os.cpu_count() or 0,
+            "system": platform.platform(),
+            "python": platform.python_version(),
+            "versions": {name: version(name) for name in packages},
+        }
+        write_text(self.environment, tomlkit.dumps(content))

@@ -1,0 +1,171 @@
+"""`fastfcn train`: from a recipe and a data folder to a run's folder."""
+
+import json
+from collections.abc import Iterator
+from dataclasses import asdict, dataclass
+from pathlib import Path
+
+import numpy as np
+import torch
+from lightning.fabric import Fabric
+from torch import Tensor, nn
+from torch.utils.data import DataLoader
+
+from fastfcn import build, weights
+from fastfcn.data.dataset import Dataset, read_batches
+from fastfcn.data.sampler import BatchSampler
+from fastfcn.evaluate import as_json, measure, summary
+from fastfcn.files import write_text
+from fastfcn.losses import counted_pixels, segmentation_loss
+from fastfcn.machine import Machine
+from fastfcn.progress import progress_bar
+from fastfcn.recipe import Recipe
+from fastfcn.run import Run
+from fastfcn.train_log import StopRequest, TrainLog
+
+
+@dataclass
+class State:
+    """Where a run stands: steps done, and the best validation mIoU so far with the step it was seen at."""
+
+    step: int = 0
+    best: float = -1.0
+    best_step: int = 0
+
+
+def train(
+    recipe: Recipe, data: str | Path, out: str | Path, machine: Machine, resume: bool = False, tensorboard: bool = False
+) -> State:
+    """Train `recipe` on the data under `data` into the folder `out`; `resume` goes on where it was stopped.
+
+    A resumed run ends with the same losses and weights, bit for bit, as one that was never stopped. Raises
+    UserError (its kinds) for data, weights and folders that cannot be used, before the first step.
+    """
+    about = build.description(recipe)
+    examples = build.dataset(recipe, about, data, recipe.data.train_split, train=True)
+    held_out = build.dataset(recipe, about, data, recipe.data.val_split, train=False)
+    run = Run(out)
+    if machine.first_process:
+        machine.check_batch(recipe.optim.batch)
+        run.resume(recipe) if resume else run.start(recipe)
+        _check_labels(run, examples, held_out, machine.readers)
+    fabric = machine.launch()
+    model, optimizer, state = _prepare(recipe, len(about.classes), run, fabric, resume)
+    batches = _batches(recipe, examples, state.step, fabric, machine)
+    optim = recipe.optim
+    log = TrainLog(run, fabric, state.step, optim.steps, optim.batch, tensorboard)
+    with log, StopRequest() as stop:
+        while state.step < optim.steps:
+            losses = train_step(model, optimizer, batches, recipe, state.step, fabric, machine.accumulate)
+            state.step += 1
+            written = log.add(state.step, optimizer.param_groups[0]["lr"], losses)
+            validate = state.step % recipe.eval.every == 0 or state.step == optim.steps
+            if validate:
+                log.flush()
+                _validate(model, recipe, held_out, run, fabric, machine, state, log)
+            stopping = (written or validate) and stop.agreed(fabric)
+            if fabric.is_global_zero and (validate or stopping or (written and log.checkpoint_due())):
+                run.save_checkpoint(model, optimizer, asdict(state))
+            if stopping:
+                break
+    return state
+
+
+def train_step(
+    model: nn.Module, optimizer: torch.optim.Optimizer, batches: Iterator[tuple[Tensor, Tensor]], recipe: Recipe,
+    step: int, fabric: Fabric, parts: int = 1,
+) -> dict[str, Tensor]:  # fmt: skip
+    """One update from the next `parts` items of `batches`; returns this process's losses by name.
+
+    `step` counts from 0. Chance in the network (dropout) depends on (seed, step, process) alone.
+    """
+    torch.manual_seed(_seed(recipe.seed, step, fabric.global_rank))
+    for group in optimizer.param_groups:
+        group["lr"] = build.learning_rate(recipe, step, group["factor"])
+    terms = build.loss_terms(recipe)
+    own = [next(batches) for _ in range(parts)]
+    pixels = fabric.all_reduce(sum(counted_pixels(labels, terms.mean_over) for _, labels in own), reduce_op="mean")
+    images = sum(len(labels) for _, labels in own)
+    total: dict[str, Tensor] = {}
+    for index, (batch, labels) in enumerate(own):
+        with fabric.no_backward_sync(model, enabled=index + 1 < parts):  # type: ignore[arg-type]
+            losses = segmentation_loss(*model.train_scores(batch), labels, terms, pixels, images)  # type: ignore
+            fabric.backward(losses["loss"])
+        total = {name: total.get(name, 0.0) + value.detach() for name, value in losses.items()}
+    optimizer.step()
+    optimizer.zero_grad()
+    return total
+
+
+def _seed(*parts: int) -> int:
+    return int(np.random.SeedSequence(parts).generate_state(1)[0])
+
+
+def _prepare(
+    recipe: Recipe, classes: int, run: Run, fabric: Fabric, resume: bool
+) -> tuple[nn.Module, torch.optim.Optimizer, State]:
+    """Network, optimizer and state, from the checkpoint where there is one to resume from."""
+    torch.manual_seed(recipe.seed)
+    network = build.network(recipe, classes)
+    resume = resume and run.checkpoint.exists()
+    if not resume:
+        build.load_pretrained(recipe, network)
+    if fabric.world_size > 1 and fabric.device.type == "cuda":
+        network = nn.SyncBatchNorm.convert_sync_batchnorm(network)
+    model, optimizer = fabric.setup(network, build.optimizer(recipe, network))
+    model.mark_forward_method("train_scores")
+    state = State(**run.load_checkpoint(network, optimizer)) if resume else State()
+    if fabric.is_global_zero:
+        run.cut_log(state.step)
+        run.write_environment(fabric.device, fabric.world_size)
+    return model.train(), optimizer, state
+
+
+def _batches(
+    recipe: Recipe, examples: Dataset, start: int, fabric: Fabric, machine: Machine
+) -> Iterator[tuple[Tensor, Tensor]]:
+    """This process's (images, labels) from step `start` to the last, each step in `accumulate` parts."""
+    optim = recipe.optim
+    sampler = BatchSampler(
+        len(examples), optim.batch, recipe.seed, start, optim.steps, fabric.global_rank, fabric.world_size,
+        machine.accumulate,
+    )  # fmt: skip
+    loader = DataLoader(
+        examples, batch_sampler=sampler, num_workers=machine.readers, pin_memory=fabric.device.type == "cuda"
+    )  # type: ignore[arg-type]
+    return read_batches(fabric.setup_dataloaders(loader, use_distributed_sampler=False))
+
+
+def _check_labels(run: Run, examples: Dataset, held_out: Dataset, workers: int) -> None:
+    """Read every mask once per run, before the first step, and note how many pixels each class has."""
+    noted = run.folder / "labels.json"
+    if noted.exists():
+        return
+    shares = {}
+    with progress_bar() as bar:
+        for name, dataset in (("train", examples), ("val", held_out)):
+            task = bar.add_task(f"Checking {name} masks", total=len(dataset))
+            counts = dataset.check_labels(workers, lambda done, _, task=task: bar.update(task, completed=done))
+            names = (each.name for each in dataset.description.classes)
+            shares[name] = dict(zip(names, counts.classes.tolist(), strict=True)) | {"ignored": counts.ignored}
+            bar.update(task, visible=False)
+    write_text(noted, json.dumps(shares, indent=1))
+
+
+def _validate(
+    model: nn.Module, recipe: Recipe, held_out: Dataset, run: Run, fabric: Fabric, machine: Machine, state: State,
+    log: TrainLog,
+) -> None:  # fmt: skip
+    """Measure, log, and keep the last weights and the best."""
+    network = model.module
+    scores = measure(network, recipe, held_out, fabric, workers=machine.readers)  # type: ignore[arg-type]
+    if not scores.miou <= state.best:
+        state.best, state.best_step = scores.miou, state.step
+    if not fabric.is_global_zero:
+        return
+    about = held_out.description
+    facts = {"step": state.step, "miou": scores.miou, "split": recipe.data.val_split}
+    weights.save(run.last, network, recipe, about, facts)  # type: ignore[arg-type]
+    if state.best_step == state.step:
+        weights.save(run.best, network, recipe, about, facts)  # type: ignore[arg-type]
+    log.validation(state.step, as_json(scores, about), f"step {state.step}: {summary(scores)}")

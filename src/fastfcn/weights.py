@@ -1,0 +1,81 @@
+"""Weights files: safetensors whose header carries the recipe and the data set's classes and colours."""
+
+import json
+from dataclasses import dataclass
+from pathlib import Path
+
+import safetensors
+from safetensors.torch import save_file
+from torch import Tensor, nn
+
+from fastfcn import build, recipe
+from fastfcn.data.description import DataSetDescription
+from fastfcn.errors import WeightsError
+from fastfcn.files import replace_file
+from fastfcn.models.segmenter import Segmenter
+from fastfcn.recipe import Recipe
+from fastfcn.state import load_state
+
+FORMAT = "fastfcn-weights-1"
+
+
+@dataclass(frozen=True)
+class Weights:
+    """What a weights file holds; `facts` are figures noted when it was written, such as {"miou": 68.1}."""
+
+    recipe: Recipe
+    description: DataSetDescription
+    tensors: dict[str, Tensor]
+    facts: dict
+
+
+def save(path: str | Path, model: nn.Module, used: Recipe, about: DataSetDescription, facts: dict | None = None) -> None:
+    """Write the weights of `model` with recipe and classes; all or nothing. Raises OutputError."""
+    tensors = {name: value.detach().cpu().contiguous() for name, value in model.state_dict().items()}
+    header = {"format": FORMAT, "recipe": used.text, "dataset": about.model_dump_json(), "facts": json.dumps(facts or {})}
+    with replace_file(path) as temporary:
+        save_file(tensors, temporary, header)
+
+
+def read(path: str | Path) -> Weights:
+    """Read a weights file; nothing in it is executed. Raises WeightsError."""
+    header, tensors = read_tensors(path, FORMAT)
+    try:
+        about = DataSetDescription.model_validate_json(header["dataset"])
+        return Weights(recipe.parse(header["recipe"], f"the recipe in {path}"), about, tensors, json.loads(header["facts"]))
+    except (KeyError, ValueError) as error:
+        raise WeightsError(*_foreign(path, None, f"its header does not hold {error}")) from error
+
+
+def read_tensors(path: str | Path, form: str) -> tuple[dict[str, str], dict[str, Tensor]]:
+    """Header and tensors of a safetensors file whose header says `format = form`. Raises WeightsError."""
+    if not Path(path).is_file():
+        raise WeightsError(f"There is no file {path}.", "Name a weights file that `fastfcn train` or `convert` wrote.")
+    try:
+        with safetensors.safe_open(str(path), framework="pt") as file:
+            header = file.metadata() or {}
+            if header.get("format") != form:
+                raise WeightsError(*_foreign(path, header.get("format")))
+            return header, {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118
+    except (safetensors.SafetensorError, OSError, UnicodeDecodeError) as error:
+        raise WeightsError(*_foreign(path, None, str(error))) from error
+
+
+def _foreign(path: str | Path, form: str | None, reason: str = "") -> tuple[str, str]:
+    if Path(path).suffix in (".pth", ".pt", ".tar"):
+        return (
+            f"{path} is a PyTorch checkpoint, not a weights file of fastfcn.",
+            f"Convert it: fastfcn convert {path} --recipe NAME --out weights.safetensors",
+        )
+    detail = f"its format is {form!r}" if form else reason or "it has no fastfcn header"
+    return (
+        f"{path} is not a weights file of fastfcn, or is damaged: {detail}.",
+        "Use the weights.safetensors of a run, or make one with `fastfcn convert`.",
+    )
+
+
+def load_model(held: Weights) -> Segmenter:
+    """The network of a weights file in evaluation mode, on the CPU. Raises WeightsError where they do not fit."""
+    model = build.network(held.recipe, len(held.description.classes))
+    load_state(model, held.tensors, "the weights file")
+    return model.eval()

@@ -1,0 +1,154 @@
+import pytest
+
+from fastfcn.data.description import description_names, load_description, parse_description
+from fastfcn.errors import DataError
+
+GOOD = """
+format = 1
+name = "fields"
+title = "Fields, 2 classes"
+home = ""
+labels_kind = "index"
+folders = ["."]
+images = ["{split}/{name}.jpg"]
+labels = ["{split}_masks/{name}.png"]
+lists = []
+splits = { train = "train", val = "val" }
+ignored = [{ name = "cloud", ids = [255] }]
+classes = [
+  { name = "soil", color = [120, 80, 40], ids = [0] },
+  { name = "crop", color = [40, 160, 60], ids = [1, 2] },
+]
+"""
+
+CLASS_COUNTS = {
+    "ade20k": 150,
+    "camvid": 11,
+    "cityscapes": 19,
+    "coco_stuff": 171,
+    "pascal_context": 60,
+    "pascal_context_59": 59,
+    "voc": 21,
+}
+
+
+def mistakes(text: str) -> str:
+    with pytest.raises(DataError) as caught:
+        parse_description(text, "fields.toml")
+    return caught.value.message
+
+
+def test_good_description():
+    description = parse_description(GOOD, "fields.toml")
+    assert description.class_names == ("soil", "crop")
+    assert description.colors == ((120, 80, 40), (40, 160, 60))
+    assert description.classes[1].ids == (1, 2)
+    assert description.ignored[0].name == "cloud"
+
+
+def test_catalogue_is_complete_and_consistent():
+    assert set(CLASS_COUNTS) <= set(description_names())
+    for name in description_names():
+        description = load_description(name)
+        assert description.name == name
+        assert len(description.classes) == CLASS_COUNTS.get(name, len(description.classes))
+
+
+@pytest.mark.parametrize(
+    ("dataset", "raw_id", "name", "color"),
+    [
+        ("cityscapes", 7, "road", (128, 64, 128)),
+        ("cityscapes", 33, "bicycle", (119, 11, 32)),
+        ("ade20k", 1, "wall", (120, 120, 120)),
+        ("ade20k", 150, "flag", (92, 0, 255)),
+        ("voc", 15, "person", (192, 128, 128)),
+        ("pascal_context", 0, "background", (120, 120, 120)),
+        ("pascal_context", 59, "wood", (31, 0, 255)),
+        ("pascal_context_59", 59, "wood", (31, 0, 255)),
+        ("coco_stuff", 12, "stop sign", (0, 0, 224)),
+        ("coco_stuff", 89, "toothbrush", None),
+        ("coco_stuff", 91, "banner", None),
+        ("coco_stuff", 181, "wood", (64, 64, 0)),
+        ("camvid", 10, "bicyclist", (0, 128, 192)),
+    ],
+)
+def test_catalogue_facts(dataset, raw_id, name, color):
+    found = [entry for entry in load_description(dataset).classes if raw_id in entry.ids]
+    assert [entry.name for entry in found] == [name]
+    assert color is None or found[0].color == color
+
+
+def test_every_raw_id_of_the_published_masks_is_named():
+    published = {
+        "cityscapes": set(range(34)),
+        "ade20k": set(range(151)),
+        "voc": {*range(21), 255},
+        "pascal_context": set(range(60)),
+        "pascal_context_59": set(range(60)),
+        "camvid": set(range(12)),
+        "coco_stuff": {*range(182), 255} - {11, 25, 28, 29, 44, 65, 67, 68, 70, 82, 90},
+    }
+    for name, ids in published.items():
+        description = load_description(name)
+        named = [value for entry in (*description.classes, *description.ignored) for value in entry.ids]
+        assert sorted(named) == sorted(ids), name
+
+
+def test_all_mistakes_come_at_once():
+    text = GOOD.replace("title =", "titel =").replace("[120, 80, 40]", "[120, 80, 300]")
+    text = text.replace('labels_kind = "index"', 'labels_kind = "indices"').replace("ids = [255]", "id = 255")
+    found = mistakes(text)
+    assert "fields.toml" in found
+    assert "title: this key is missing" in found
+    assert "titel: unknown key. Did you mean 'title'?" in found
+    assert "ignored.0.id: unknown key. Did you mean 'ids'?" in found
+    assert "classes.0.color.2" in found
+    assert "300" in found
+    assert "'index' or 'color', but found 'indices'" in found
+
+
+@pytest.mark.parametrize(
+    ("old", "new", "expected"),
+    [
+        ("[1, 2]", "[0, 2]", "the id 0 is named twice"),
+        ("ids = [255]", "ids = [2]", "the id 2 is named twice"),
+        (", ids = [0]", "", "'soil' needs ids"),
+        ('"crop"', '"soil"', "the name 'soil' occurs twice"),
+        ('"index"', '"color"', "'soil' has ids, but colour masks are told by color"),
+        ("_masks/{name}", "_masks/{nam}", "labels: the placeholder {nam} is not in images"),
+        ("{split}/{name}.jpg", "{split}/a.jpg", "images: every pattern needs the placeholder {name}"),
+        ("{split}/{name}.jpg", "../{split}/{name}.jpg", "not a path below the data folder"),
+        ("{split}/{name}.jpg", "{split/{name}.jpg", "braces do not match"),
+        ("[1, 2]", "[1, 70000]", "65535"),
+    ],
+)
+def test_each_mistake_is_explained(old, new, expected):
+    assert old in GOOD
+    assert expected in mistakes(GOOD.replace(old, new, 1))
+
+
+def test_color_masks_need_distinct_colors():
+    text = GOOD.replace('"index"', '"color"').replace(", ids = [0]", "").replace(", ids = [1, 2]", "")
+    text = text.replace(", ids = [255]", ", color = [0, 0, 0]")
+    assert parse_description(text, "x").ignored[0].color == (0, 0, 0)
+    assert "the colour [120, 80, 40] is named twice" in mistakes(
+        text.replace("[40, 160, 60]", "[120, 80, 40]")
+    )
+    assert "ignored: 'cloud' needs a color" in mistakes(text.replace(", color = [0, 0, 0]", ""))
+
+
+def test_broken_toml_and_unknown_names(tmp_path):
+    assert "not valid TOML" in mistakes("format = ")
+    with pytest.raises(DataError, match="Did you mean 'cityscapes'"):
+        load_description("citiscapes")
+    with pytest.raises(DataError, match=r"Cannot read .*absent\.toml"):
+        load_description(tmp_path / "absent.toml")
+    (tmp_path / "own.toml").write_text(GOOD)
+    assert load_description(tmp_path / "own.toml").name == "fields"
+
+
+def test_more_classes_than_a_byte_can_tell():
+    classes = "".join(f'{{ name = "c{i}", color = [0, 0, 0], ids = [{i}] }},' for i in range(255))
+    assert "at most 254" in mistakes(
+        GOOD.split("classes =")[0].replace("[255]", "[999]") + f"classes = [{classes}]"
+    )
