@@ -1,167 +1,15 @@
-"""Loading, printing, saving and comparing recipes; the recipes that are shipped."""
+"""Loading, printing, saving and comparing recipes."""
 
-import tomllib
 from pathlib import Path
 
 import pytest
 import tomlkit
 
-import fastfcn
 from fastfcn import recipe
 from fastfcn.errors import RecipeError
-from fastfcn.recipe import Recipe
-from fastfcn.recipe_check import kind_of, models_in
 
-SHIPPED = Path(fastfcn.__path__[0]) / "recipes"
 PAST = Path(__file__).parent / "recipes_past"
 PSP = "fastfcn_r50_psp_cityscapes_80k_b8"
-
-# OpenMMLab's table: head, data set, batch, steps, mIoU, mIoU (ms+flip), memory in GB, frames per second; and
-# the end of the weights' address. https://github.com/open-mmlab/mmsegmentation/tree/v1.2.2/configs/fastfcn
-TABLE = [
-    ("aspp", "cityscapes", 8, 80000, 79.12, 80.58, 5.67, 2.64, "jpu_aspp_512x1024_80k_cityscapes_20210928_053722-5d1a2648"),
-    ("aspp", "cityscapes", 16, 80000, 79.52, 80.91, 9.79, None, "jpu_aspp_4x4_512x1024_80k_cityscapes_20210924_214357-72220849"),
-    ("psp", "cityscapes", 8, 80000, 79.26, 80.86, 5.67, 4.40, "jpu_psp_512x1024_80k_cityscapes_20210928_053722-57749bed"),
-    ("psp", "cityscapes", 16, 80000, 78.76, 80.03, 9.94, None, "jpu_psp_4x4_512x1024_80k_cityscapes_20210925_061841-77e87b0a"),
-    ("enc", "cityscapes", 8, 80000, 77.97, 79.92, 8.15, 4.77, "jpu_enc_512x1024_80k_cityscapes_20210928_030036-78da5046"),
-    ("enc", "cityscapes", 16, 80000, 78.60, 80.25, 15.45, None, "jpu_enc_4x4_512x1024_80k_cityscapes_20210926_093217-e1eb6dbb"),
-    ("aspp", "ade20k", 16, 80000, 41.88, 42.91, 8.46, 12.06, "jpu_aspp_512x512_80k_ade20k_20211013_190619-3aa40f2d"),
-    ("aspp", "ade20k", 16, 160000, 43.58, 44.92, None, None, "jpu_aspp_512x512_160k_ade20k_20211008_152246-27036aee"),
-    ("psp", "ade20k", 16, 80000, 41.40, 42.12, 8.02, 19.21, "jpu_psp_512x512_80k_ade20k_20210930_225137-993d07c8"),
-    ("psp", "ade20k", 16, 160000, 42.63, 43.71, None, None, "jpu_psp_512x512_160k_ade20k_20211008_105455-e8f5a2fd"),
-    ("enc", "ade20k", 16, 80000, 40.88, 42.36, 9.67, 17.23, "jpu_enc_512x512_80k_ade20k_20210930_225214-65aef6dd"),
-    ("enc", "ade20k", 16, 160000, 42.50, 44.21, None, None, "jpu_enc_512x512_160k_ade20k_20211008_105456-d875ce3c"),
-]  # fmt: skip
-
-# Dilated originals: head, data set, batch, mIoU, frames per second.
-DILATED = [
-    ("psp", "cityscapes", 8, 78.55, 4.07),
-    ("aspp", "cityscapes", 8, 79.32, 2.57),
-    ("enc", "cityscapes", 8, 77.94, 4.58),
-    ("psp", "ade20k", 16, 41.13, 23.53),
-    ("aspp", "ade20k", 16, 42.42, 14.76),
-    ("enc", "ade20k", 16, 39.53, 22.81),
-]
-
-ALIASES = {
-    "fastfcn_r50-d32_jpu_psp_512x1024_80k_cityscapes": PSP,
-    "fastfcn_r50-d32_jpu_psp_4xb2-80k_cityscapes-512x1024": PSP,
-    "fastfcn_r50-d32_jpu_aspp_4x4_512x1024_80k_cityscapes": "fastfcn_r50_aspp_cityscapes_80k_b16",
-    "fastfcn_r50-d32_jpu_aspp_4xb4-80k_cityscapes-512x1024": "fastfcn_r50_aspp_cityscapes_80k_b16",
-    "fastfcn_r50-d32_jpu_enc_512x512_160k_ade20k": "fastfcn_r50_enc_ade20k_160k_b16",
-    "fastfcn_r50-d32_jpu_enc_4xb4-160k_ade20k-512x512": "fastfcn_r50_enc_ade20k_160k_b16",
-    "pspnet_r50-d8_512x1024_80k_cityscapes": "dilated_r50_psp_cityscapes_80k_b8",
-    "pspnet_r50-d8_4xb2-80k_cityscapes-512x1024": "dilated_r50_psp_cityscapes_80k_b8",
-    "deeplabv3_r50-d8_4xb4-80k_ade20k-512x512": "dilated_r50_aspp_ade20k_80k_b16",
-    "encnet_r50-d8_512x512_80k_ade20k": "dilated_r50_enc_ade20k_80k_b16",
-}
-
-
-def test_names_are_the_files_and_the_names_in_them():
-    names = recipe.names()
-    assert names == sorted(file.stem for file in SHIPPED.glob("*.toml"))
-    assert {recipe.load(name).name for name in names} == set(names)
-    camvid = {f"{family}_r{depth}_psp_camvid" for family in ("fastfcn", "dilated") for depth in (18, 50)}
-    assert {"demo", *camvid} <= set(names)
-
-
-@pytest.mark.parametrize("name", recipe.names())
-def test_shipped_recipe_round_trips(name: str, tmp_path: Path):
-    loaded = recipe.load(name)
-    written = (SHIPPED / f"{name}.toml").read_bytes()
-    assert loaded.text.encode() == written
-    loaded.save(tmp_path / "copy.toml")
-    assert (tmp_path / "copy.toml").read_bytes() == written
-    assert recipe.load(tmp_path / "copy.toml") == loaded
-    assert tomlkit.dumps(tomlkit.parse(loaded.text)) == loaded.text
-
-
-@pytest.mark.parametrize("name", recipe.names())
-def test_shipped_recipe_has_the_canonical_layout(name: str):
-    """Sections and keys in the order of the schema, one key per line, one empty line before a section."""
-    text = recipe.load(name).text
-    values = tomllib.loads(text)
-    expected = [key for key, value in values.items() if not isinstance(value, dict)]
-    assert list(values) == [key for key in Recipe.model_fields if key in values]
-    for section, keys in ((key, value) for key, value in values.items() if isinstance(value, dict)):
-        models = models_in(Recipe.model_fields[section].annotation)
-        model = next(one for one in models if len(models) == 1 or kind_of(one) == keys["kind"])
-        assert list(keys) == [key for key in model.model_fields if key in keys], section
-        expected += ["", f"[{section}]", *keys]
-    assert [line.split(" = ")[0] for line in text.splitlines()] == expected
-    assert text.endswith("\n")
-
-
-@pytest.mark.parametrize("row", TABLE, ids=lambda row: f"{row[0]}-{row[1]}-{row[2]}-{row[3]}")
-def test_published_figures_are_those_of_the_table(row: tuple):
-    head, dataset, batch, steps, miou, miou_tta, memory, fps, weights = row
-    one = recipe.load(f"fastfcn_r50_{head}_{dataset}_{steps // 1000}k_b{batch}")
-    assert (one.head.kind, one.data.dataset, one.optim.batch, one.optim.steps) == (head, dataset, batch, steps)
-    published = one.published
-    assert published is not None
-    assert (published.miou, published.miou_tta) == (miou, miou_tta)
-    assert (published.memory_gb, published.fps) == (memory, fps)
-    assert published.weights is not None
-    assert published.weights.startswith("https://download.openmmlab.com/mmsegmentation/v0.5/fastfcn/")
-    assert published.weights.endswith(f"/fastfcn_r50-d32_{weights}.pth")
-
-
-@pytest.mark.parametrize("row", TABLE, ids=lambda row: f"{row[0]}-{row[1]}-{row[2]}-{row[3]}")
-def test_recipes_of_the_table_train_as_openmmlab_did(row: tuple):
-    head, dataset, batch, steps = row[:4]
-    one = recipe.load(f"fastfcn_r50_{head}_{dataset}_{steps // 1000}k_b{batch}")
-    size = (1024, 2048) if dataset == "cityscapes" else (512, 2048)
-    assert one.data.base_size == one.eval.resize == size
-    assert one.data.crop == ((512, 1024) if dataset == "cityscapes" else (512, 512))
-    assert one.backbone.model_dump() == {
-        "kind": "resnet",
-        "name": "resnet50c",
-        "pretrained": "openmmlab",
-        "strides": (1, 2, 2, 2),
-        "dilations": (1, 1, 2, 4),
-        "stride_in": "conv2",
-    }
-    assert one.loss.model_dump() == {
-        "kind": "cross_entropy",
-        "mean_over": "all",
-        "auxiliary": 0.4,
-        "presence": 0.2 if head == "enc" else 0.0,
-    }
-    optim = one.optim
-    assert (optim.lr, optim.min_lr, optim.power, optim.momentum) == (0.01, 0.0001, 0.9, 0.9)
-    assert (optim.head_lr_factor, optim.weight_decay, optim.warmup_steps) == (1.0, 0.0005, 0)
-    assert one.eval.every == steps // 10
-
-
-@pytest.mark.parametrize("row", DILATED, ids=lambda row: f"{row[0]}-{row[1]}")
-def test_dilated_original_differs_only_in_what_makes_it_dilated(row: tuple):
-    head, dataset, batch, miou, fps = row
-    dilated = recipe.load(f"dilated_r50_{head}_{dataset}_80k_b{batch}")
-    assert dilated.published is not None
-    assert (dilated.published.miou, dilated.published.fps) == (miou, fps)
-    differences = dilated.differences(recipe.load(f"fastfcn_r50_{head}_{dataset}_80k_b{batch}"))
-    keys = {key for key, *_ in differences if key.split(".")[0] not in ("name", "aliases", "summary", "published")}
-    assert keys == {"backbone.strides", "neck.kind", "neck.width", "neck.dilations", "neck.align_corners"}
-    assert (dilated.backbone.strides, dilated.backbone.dilations) == ((1, 2, 1, 1), (1, 1, 2, 4))
-
-
-@pytest.mark.parametrize("depth", [18, 50])
-def test_camvid_twins_differ_only_in_what_makes_one_dilated(depth: int):
-    dilated, ours = recipe.load(f"dilated_r{depth}_psp_camvid"), recipe.load(f"fastfcn_r{depth}_psp_camvid")
-    keys = {key for key, *_ in dilated.differences(ours)} - {"name", "summary"}
-    neck = {"neck.kind", "neck.width", "neck.dilations", "neck.align_corners"}
-    assert keys == {"backbone.strides", "backbone.dilations", *neck}
-
-
-@pytest.mark.parametrize(("alias", "name"), ALIASES.items())
-def test_alias_of_openmmlab_is_the_recipe(alias: str, name: str):
-    assert recipe.load(alias).name == name
-
-
-def test_no_two_recipes_share_an_alias():
-    aliases = [alias for name in recipe.names() for alias in recipe.load(name).aliases]
-    assert len(set(aliases)) == len(aliases) == 36
-    assert not set(aliases) & set(recipe.names())
 
 
 def test_values_are_frozen_throughout():
@@ -218,7 +66,9 @@ def test_an_older_format_is_brought_up_to_date(monkeypatch: pytest.MonkeyPatch):
     monkeypatch.setattr(recipe, "FORMAT", 1)
     monkeypatch.setattr(recipe, "UPGRADES", {0: rename})
     text = recipe.load(PSP).text
-    loaded = recipe.parse(text.replace("format = 1", "format = 0").replace("mean_over", "average_over"), "old")
+    loaded = recipe.parse(
+        text.replace("format = 1", "format = 0").replace("mean_over", "average_over"), "old"
+    )
     assert loaded == recipe.load(PSP)
     assert sorted(loaded.text.splitlines()) == sorted(text.splitlines())
 
@@ -253,8 +103,11 @@ def test_file_with_byte_order_mark_and_home_path(tmp_path: Path, monkeypatch: py
 @pytest.mark.parametrize(
     ("name", "says"),
     [
-        ("fastfcn_r50_psp_cityscapes_80k", f"There is no recipe .*; did you mean \"{PSP}\""),
-        ("pspnet_r50-d8_4xb2-80k_cityscape-512x1024", "did you mean \"pspnet_r50-d8_4xb2-80k_cityscapes-512x1024\""),
+        ("fastfcn_r50_psp_cityscapes_80k", f'There is no recipe .*; did you mean "{PSP}"'),
+        (
+            "pspnet_r50-d8_4xb2-80k_cityscape-512x1024",
+            'did you mean "pspnet_r50-d8_4xb2-80k_cityscapes-512x1024"',
+        ),
         ("zzz", "There is no recipe 'zzz'\n`fastfcn recipes` lists them"),
         ("", "There is no recipe ''"),
         ("missing.toml", "Cannot read the recipe missing.toml: no such file or directory"),
@@ -269,7 +122,7 @@ def test_a_folder_and_a_file_of_bytes_are_not_recipes(tmp_path: Path):
     with pytest.raises(RecipeError, match="is a directory"):
         recipe.load(_made(tmp_path / "folder.toml"))
     (tmp_path / "picture.toml").write_bytes(b"\xff\xd8\xff")
-    with pytest.raises(RecipeError, match="picture.toml is not a text in UTF-8"):
+    with pytest.raises(RecipeError, match=r"picture\.toml is not a text in UTF-8"):
         recipe.load(tmp_path / "picture.toml")
 
 

@@ -129,7 +129,7 @@ def _complaint(
         case "literal_error" | "union_tag_invalid":
             text = str(context.get("expected") or context.get("expected_tags"))
             choices = re.findall(r"'([^']*)'", text)
-            found = context.get("tag", found)
+            found = found["kind"] if "tag" in context else found
             return _found(found, ", ".join(map(toml_text, choices))) + did_you_mean(str(found), choices)
         case "allowed":
             return _found(found, context.get("allowed", ""))

@@ -46,8 +46,8 @@ def test_values_without_a_range_are_refused(tmp_path, dtype):
         read_image(path)
 
 
-@pytest.mark.parametrize(("suffix", "turned"), [("jpg", True), ("png", True)])
-def test_exif_orientation_is_applied_to_image_and_size(tmp_path, suffix, turned):
+@pytest.mark.parametrize("suffix", ["jpg", "png"])
+def test_exif_orientation_is_applied_to_image_and_size(tmp_path, suffix):
     image = Image.fromarray(np.zeros((4, 6, 3), np.uint8))
     exif = Image.Exif()
     exif[274] = 6

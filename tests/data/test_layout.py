@@ -86,7 +86,7 @@ def test_missing_folder_says_where_to_get_it(tmp_path):
 
 def test_empty_folder_says_what_was_looked_for(tmp_path):
     with pytest.raises(
-        DataError, match="nothing matches leftImg8bit/val/{city}/{name}_leftImg8bit.png"
+        DataError, match=r"nothing matches leftImg8bit/val/\{city\}/\{name\}_leftImg8bit.png"
     ) as caught:
         names(load_description("cityscapes"), tmp_path, "val")
     assert str(tmp_path) in caught.value.message

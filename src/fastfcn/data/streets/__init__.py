@@ -1,4 +1,4 @@
-"""Drawn street scenes: the built-in data set of the demo and the tests, with exact labels and nothing to download."""
+"""Drawn street scenes with exact labels: the built-in data set of the demo and the tests."""
 
 from fastfcn.data.streets.painting import draw
 from fastfcn.data.streets.writing import write

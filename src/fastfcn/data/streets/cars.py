@@ -1,23 +1,27 @@
-"""Cars and vans of the drawn streets: a few flat faces in space, from any side."""
+"""Cars and vans of the drawn streets: a few flat faces in space, seen from any side."""
 
 from dataclasses import dataclass
 
-from fastfcn.data.streets.canvas import CAR, SHINING, Canvas, Color, Point, tint
+from fastfcn.data.streets.canvas import CAR, Canvas, Flat, Point
+from fastfcn.data.streets.light import SHINING, Color, scaled
 
-Outline = tuple[tuple[float, float], ...]  # (metres ahead of the car's middle, metres above the ground)
+Outline = tuple[Flat, ...]  # (metres ahead of the car's middle, metres above the ground)
 
-GLASS, TYRE, TRIM = (62, 78, 92), (30, 30, 33), (44, 46, 50)
+GLASS, TYRE, HUB, PLATE = (62, 78, 92), (30, 30, 33), (150, 152, 156), (225, 225, 215)
+TAIL_LAMP, HEADLAMP = (216, 40, 36), (250, 246, 226)
+CIRCLE = ((1, 0), (0.87, 0.5), (0.5, 0.87), (0, 1), (-0.5, 0.87), (-0.87, 0.5),
+          (-1, 0), (-0.87, -0.5), (-0.5, -0.87), (0, -1), (0.5, -0.87), (0.87, -0.5))  # fmt: skip
 
 
 @dataclass(frozen=True)
 class Build:
-    """The shape of one kind of car; outlines go round from the lower back corner upwards."""
+    """The shape of one kind of car, seen from its right; outlines go clockwise from the lower back corner."""
 
     half_width: float
-    body: Outline
-    cabin: Outline
+    body: Outline  # 7 corners: 3 at the back, 1 at the foot of the windscreen, 3 at the front
+    cabin: Outline  # 4 corners
     windows: tuple[Outline, ...]
-    wheels: tuple[float, float]
+    wheels: Flat
 
 
 SEDAN = Build(
@@ -51,142 +55,115 @@ VAN = Build(
 
 @dataclass(frozen=True)
 class Car:
-    """A car whose middle is at (x, z) and which drives along the unit vector `heading` = (right, ahead)."""
+    """A car with its middle at (x, z) that drives along the unit vector `heading` = (right, ahead)."""
 
     x: float
     z: float
-    heading: tuple[float, float]
+    heading: Flat
     build: Build
     color: Color
 
     def cast(self, canvas: Canvas) -> None:
         length, wide = self.build.body[-1][0] + 0.1, self.build.half_width + 0.1
-        corners = [(-length, -wide), (length, -wide), (length, wide), (-length, wide)]
-        foot = [self._at(ahead, 0.0, right) for ahead, right in corners]
-        canvas.shadow([(x, z) for x, _, z in foot])
-        right, ahead = (1.3 * reach for reach in canvas.light.shadow)
-        for first, second in zip(foot, foot[1:] + foot[:1], strict=True):
-            canvas.shadow([(first[0], first[2]), (second[0], second[2]),
-                           (second[0] + right, second[2] + ahead), (first[0] + right, first[2] + ahead)])  # fmt: skip
+        corners = [self._at((ahead, 0), right) for ahead in (-length, length) for right in (-wide, wide)]
+        left_back, right_back, left_front, right_front = [(x, z) for x, _, z in corners]
+        canvas.shadow([left_back, right_back, right_front, left_front])
+        for start, stop in ((left_back, right_back), (right_back, right_front), (right_front, left_front)):
+            canvas.wall_shadow(start, stop, 1.3)
+        canvas.wall_shadow(left_front, left_back, 1.3)
 
     def draw(self, canvas: Canvas) -> None:
-        side = self._seen_side(canvas)
-        end = -1 if self._seen(canvas, (-1, 0), self.build.body[0][0]) else 1
-        self._underneath(canvas, end)
-        for outline, inset, shine in ((self.build.body, 0.0, 1.0), (self.build.cabin, 0.1, 1.0)):
-            if side:
-                self._side(canvas, outline, side, inset, tint(self.color, shine))
-            self._end(canvas, end) if outline is self.build.body else self._screen(canvas, end)
-        if side:
+        end = -1 if self._sees(canvas, (-1, 0), abs(self.build.body[0][0])) else 1
+        sides = [side for side in (-1, 1) if self._sees(canvas, (0, side), self.build.half_width)]
+        self._underside(canvas, end)
+        for side in sides:
+            self._side(canvas, self.build.body, side, 0.0, self.color)
+        self._end(canvas, end)
+        for side in sides:
+            self._side(canvas, self.build.cabin, side, 0.1, self.color)
+        self._screen(canvas, end)
+        for side in sides:
             self._windows_and_wheels(canvas, side)
-        self._lights(canvas, end)
+        self._lamps(canvas, end)
 
-    def _at(self, ahead: float, up: float, right: float) -> Point:
-        x, z = self.heading
+    def _at(self, place: Flat, right: float) -> Point:
+        (x, z), (ahead, up) = self.heading, place
         return self.x + ahead * x + right * z, up, self.z + ahead * z - right * x
 
-    def _outward(self, normal: tuple[float, float]) -> tuple[float, float]:
+    def _outward(self, normal: Flat) -> Flat:
         (x, z), (ahead, right) = self.heading, normal
         return ahead * x + right * z, ahead * z - right * x
 
-    def _seen(self, canvas: Canvas, normal: tuple[float, float], reach: float) -> bool:
-        """Tell whether the face with `normal` = (ahead, right), `reach` along it, looks at the camera."""
-        x, _, z = self._at(normal[0] * abs(reach), 0.0, normal[1] * abs(reach))
-        out = self._outward(normal)
-        eye = canvas.camera.aside - canvas.camera.bend * z * z
-        return out[0] * (eye - x) - out[1] * z > 0
+    def _sees(self, canvas: Canvas, normal: Flat, reach: float) -> bool:
+        """Tell whether the camera sees the face `reach` metres along `normal` = (ahead, right)."""
+        x, _, z = self._at((normal[0] * reach, 0.0), normal[1] * reach)
+        right, ahead = self._outward(normal)
+        return right * (canvas.camera.aside - canvas.camera.bend * z * z - x) - ahead * z > 0
 
-    def _seen_side(self, canvas: Canvas) -> int:
-        return next((side for side in (-1, 1) if self._seen(canvas, (0, side), self.build.half_width)), 0)
-
-    def _lit(self, canvas: Canvas, normal: tuple[float, float]) -> float:
+    def _lit(self, canvas: Canvas, normal: Flat) -> float:
         return 0.25 + 0.75 * canvas.light.facing(*self._outward(normal))
 
-    def _side(self, canvas: Canvas, outline: Outline, side: int, inset: float, color: Color) -> None:
-        floor = outline[0][1]
-        points = [
-            self._at(ahead, up, side * (self.build.half_width - inset * (up - floor) / 0.5))
-            for ahead, up in outline
-        ]
+    def _side(self, canvas: Canvas, outline: Outline, side: int, lean: float, color: Color) -> None:
+        """Fill an outline on one side, which leans inwards by `lean` metres in half a metre of height."""
+        low, wide = outline[0][1], self.build.half_width
+        points = [self._at(place, side * (wide - lean * (place[1] - low) / 0.5)) for place in outline]
         canvas.polygon(points, color, CAR, self._lit(canvas, (0, side)))
 
-    def _across(self, canvas: Canvas, low: tuple[float, float], high: tuple[float, float],
-                wide: tuple[float, float], color: Color, lit: float) -> None:  # fmt: skip
-        points = [
-            self._at(*low, -wide[0]),
-            self._at(*low, wide[0]),
-            self._at(*high, wide[1]),
-            self._at(*high, -wide[1]),
-        ]
-        canvas.polygon(points, color, CAR, lit)
+    def _across(self, canvas: Canvas, low: Flat, high: Flat, wide: Flat, color: Color, lit: float) -> None:
+        """Fill a face across the car, from `low` with half width wide[0] to `high` with wide[1]."""
+        lower, upper = (
+            [self._at(low, side * wide[0]) for side in (-1, 1)],
+            [self._at(high, side * wide[1]) for side in (1, -1)],
+        )
+        canvas.polygon(lower + upper, color, CAR, lit)
 
     def _end(self, canvas: Canvas, end: int) -> None:
-        wide, body, lit = self.build.half_width, self.build.body, self._lit(canvas, (end, 0))
-        low, *rise = body[:3] if end < 0 else body[:-4:-1]
-        self._across(canvas, low, rise[0], (wide, wide), self.color, lit)
-        self._across(canvas, rise[0], rise[1], (wide, wide - 0.04), tint(self.color, 1.1), lit)
+        """Draw the back (end = -1) or the front, the boot or bonnet above it, the bumper and the plate."""
+        wide, lit = self.build.half_width, self._lit(canvas, (end, 0))
+        bottom, belt, edge = self.build.body[:3] if end < 0 else self.build.body[:-4:-1]
+        deck = self.build.cabin[0 if end < 0 else -1]
+        self._across(canvas, bottom, belt, (wide, wide), self.color, lit)
+        self._across(canvas, belt, edge, (wide, wide - 0.04), scaled(self.color, 1.1), lit)
+        self._across(canvas, edge, deck, (wide - 0.04, wide - 0.04), scaled(self.color, 1.2), 0.9)
+        out, low = bottom[0] + 0.02 * end, bottom[1]
         self._across(
-            canvas,
-            rise[1],
-            self.build.cabin[0 if end < 0 else -1],
-            (wide - 0.04,) * 2,
-            tint(self.color, 1.2),
-            0.9,
+            canvas, (out, low), (out, low + 0.2), (0.96 * wide, 0.96 * wide), scaled(self.color, 0.55), lit
         )
-        bumper = (low[0] + 0.02 * end, low[1] + 0.2)
-        self._across(
-            canvas, (low[0] + 0.02 * end, low[1]), bumper, (wide * 0.96,) * 2, tint(self.color, 0.55), lit
-        )
-        plate = (low[0] + 0.03 * end, low[1] + 0.16)
-        self._across(canvas, plate, (plate[0], plate[1] + 0.14), (0.26, 0.26), (225, 225, 215), lit)
+        self._across(canvas, (out, low + 0.16), (out, low + 0.3), (0.26, 0.26), PLATE, lit)
 
     def _screen(self, canvas: Canvas, end: int) -> None:
-        low, high = self.build.cabin[:2] if end < 0 else self.build.cabin[:-3:-1]
+        """Draw the roof, and the rear window or windscreen below it."""
         wide, lit = self.build.half_width, self._lit(canvas, (end, 0))
-        back, front = self.build.cabin[1], self.build.cabin[2]
-        self._across(canvas, back, front, (wide - 0.1, wide - 0.1), tint(self.color, 1.15), 1.0)
+        roof = (wide - 0.1, wide - 0.1)
+        self._across(canvas, self.build.cabin[1], self.build.cabin[2], roof, scaled(self.color, 1.15), 1.0)
+        low, high = self.build.cabin[:2] if end < 0 else self.build.cabin[:-3:-1]
         self._across(canvas, low, high, (wide, wide - 0.1), self.color, lit)
-        inner = [
-            (low[0] + share * (high[0] - low[0]), low[1] + share * (high[1] - low[1]))
-            for share in (0.12, 0.86)
-        ]
-        self._across(canvas, inner[0], inner[1], (wide - 0.12, wide - 0.19), GLASS, 0.3 + 0.5 * lit)
+        sill, top = ((low[0] + s * (high[0] - low[0]), low[1] + s * (high[1] - low[1])) for s in (0.12, 0.86))
+        self._across(canvas, sill, top, (wide - 0.12, wide - 0.19), GLASS, 0.3 + 0.5 * lit)
 
     def _windows_and_wheels(self, canvas: Canvas, side: int) -> None:
         for outline in self.build.windows:
-            self._side(canvas, outline, side, 0.1, tint(GLASS, 0.85))
+            self._side(canvas, outline, side, 0.1, scaled(GLASS, 0.85))
+        out = side * (self.build.half_width + 0.01)
         for wheel in self.build.wheels:
-            for radius, color in ((0.36, TYRE), (0.2, (150, 152, 156))):
-                points = [
-                    self._at(
-                        wheel + radius * along, 0.35 + radius * up, side * (self.build.half_width + 0.01)
-                    )
-                    for along, up in CIRCLE
-                ]
-                canvas.polygon(points, color, CAR, 0.4)
+            for radius, color in ((0.36, TYRE), (0.2, HUB)):
+                rim = [self._at((wheel + radius * ahead, 0.35 + radius * up), out) for ahead, up in CIRCLE]
+                canvas.polygon(rim, color, CAR, 0.4)
 
-    def _underneath(self, canvas: Canvas, end: int) -> None:
-        reach, wide = abs(self.build.body[0][0]) - 0.15, self.build.half_width
-        self._across(canvas, (end * reach, 0.2), (end * reach, 0.45), (wide - 0.05,) * 2, TRIM, 0.0)
-        for left, right in ((-wide + 0.04, -wide + 0.28), (wide - 0.28, wide - 0.04)):
-            tyre = [
-                self._at(end * reach, up, across)
-                for up, across in ((0, left), (0, right), (0.4, right), (0.4, left))
-            ]
-            canvas.polygon(tyre, TYRE, CAR, 0.2)
+    def _underside(self, canvas: Canvas, end: int) -> None:
+        place, wide = end * (abs(self.build.body[0][0]) - 0.15), self.build.half_width
+        self._across(canvas, (place, 0.2), (place, 0.45), (wide - 0.05, wide - 0.05), TYRE, 0.3)
+        self._pair(canvas, place, (0.0, 0.4), (wide - 0.28, wide - 0.04), TYRE, 0.2)
 
-    def _lights(self, canvas: Canvas, end: int) -> None:
+    def _lamps(self, canvas: Canvas, end: int) -> None:
         ahead, up = self.build.body[1] if end < 0 else self.build.body[-2]
-        color = (216, 40, 36) if end < 0 else (250, 246, 226)
-        lit = SHINING if canvas.light.lamps > 0.3 else 0.7
+        color, lit = TAIL_LAMP if end < 0 else HEADLAMP, SHINING if canvas.light.lamps > 0.3 else 0.7
+        wide = self.build.half_width
+        self._pair(canvas, ahead + 0.03 * end, (up - 0.16, up), (wide - 0.34, wide - 0.03), color, lit)
+
+    def _pair(self, canvas: Canvas, ahead: float, up: Flat, across: Flat, color: Color, lit: float) -> None:
+        """Fill the same rectangle on the left and on the right of an end."""
+        (low, high), (inner, outer) = up, across
         for side in (-1, 1):
-            outer, inner = side * (self.build.half_width - 0.03), side * (self.build.half_width - 0.34)
-            lamp = [self._at(ahead + 0.03 * end, up + high, across)
-                    for high, across in ((-0.16, outer), (-0.16, inner), (0.0, inner), (0.0, outer))]  # fmt: skip
-            canvas.polygon(lamp, color, CAR, lit)
-
-
-CIRCLE = tuple((round(x, 3), round(y, 3)) for x, y in (
-    (1, 0), (0.866, 0.5), (0.5, 0.866), (0, 1), (-0.5, 0.866), (-0.866, 0.5),
-    (-1, 0), (-0.866, -0.5), (-0.5, -0.866), (0, -1), (0.5, -0.866), (0.866, -0.5),
-))  # fmt: skip
+            corners = ((low, inner), (low, outer), (high, outer), (high, inner))
+            canvas.polygon([self._at((ahead, y), side * x) for y, x in corners], color, CAR, lit)

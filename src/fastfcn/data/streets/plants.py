@@ -3,12 +3,15 @@
 import math
 from dataclasses import dataclass
 
-from fastfcn.data.streets.canvas import TREE, Canvas, Color, tint
+from fastfcn.data.streets.canvas import TREE, Canvas
+from fastfcn.data.streets.light import Color, scaled
+
+BARK = (92, 72, 56)
 
 
 @dataclass(frozen=True)
 class Tree:
-    """A trunk and a crown of many leafy balls, lighter towards the sun; `shape` is its width over its height."""
+    """A trunk and a crown of leafy balls, lighter towards the sun; `shape` is how wide the crown is."""
 
     x: float
     z: float
@@ -17,41 +20,36 @@ class Tree:
     color: Color
 
     def cast(self, canvas: Canvas) -> None:
-        right, ahead = canvas.light.shadow
-        top, radius = 0.65 * self.height, 0.35 * self.height * self.shape
-        canvas.shadow([(self.x - 0.12, self.z), (self.x + 0.12, self.z),
-                       (self.x + right * top, self.z + ahead * top)])  # fmt: skip
-        canvas.round_shadow(self.x + right * top, self.z + ahead * top, (radius + 0.3 * abs(right), radius))
-        canvas.round_shadow(self.x, self.z, (0.5, 0.3))
+        right, ahead = (0.65 * self.height * reach for reach in canvas.light.shadow)
+        radius = 0.35 * self.height * self.shape
+        canvas.wall_shadow((self.x - 0.12, self.z), (self.x + 0.12, self.z), 0.65 * self.height)
+        canvas.round_shadow(self.x + right, self.z + ahead, radius + 0.05 * abs(right), radius)
+        canvas.round_shadow(self.x, self.z, 0.5, 0.3)
 
     def draw(self, canvas: Canvas) -> None:
-        thick = 0.035 * self.height
-        trunk = [(-1.2, 0.0), (1.2, 0.0), (0.7, 0.5), (-0.7, 0.5)]
-        bark = [(self.x + thick * x, self.height * y, self.z) for x, y in trunk]
-        canvas.polygon(bark, (92, 72, 56), TREE, 0.3)
-        sunward = -0.12 if canvas.light.shadow[0] > 0 else 0.12
-        count = 10 if self.z < 20 else 7 if self.z < 40 else 4
+        thick, half = 0.035 * self.height, 0.5 * self.height
+        trunk = [(-1.2 * thick, 0.0), (1.2 * thick, 0.0), (0.7 * thick, half), (-0.7 * thick, half)]
+        canvas.upright((self.x, self.z), trunk, BARK, TREE, 0.3)
         for layer in range(3):
-            self._leaves(canvas, layer, sunward, count)
+            self._leaves(canvas, layer, count=10 if self.z < 20 else 7 if self.z < 40 else 4)
 
-    def _leaves(self, canvas: Canvas, layer: int, sunward: float, count: int) -> None:
-        crown = 0.34 * self.height
+    def _leaves(self, canvas: Canvas, layer: int, count: int) -> None:
+        """Draw the dark leaves (layer 0), or smaller, lighter ones higher up and nearer to the sun."""
+        crown, squeeze = 0.34 * self.height, min(1.0, 0.35 + 0.65 * self.shape)
+        sunward = -0.12 if canvas.light.shadow[0] > 0 else 0.12
         for ball in range(count):
             turn = 2 * math.pi * ball / count + canvas.uniform(0, 0.7)
             reach = canvas.uniform(0.35, 0.75) if ball % 3 else canvas.uniform(0, 0.35)
-            aside = math.cos(turn) * reach * self.shape + sunward * layer
+            aside = crown * (math.cos(turn) * reach * self.shape + sunward * layer)
             up = 0.66 * self.height + crown * (math.sin(turn) * reach + 0.13 * layer)
             size = crown * canvas.uniform(0.34, 0.5) * (1 - 0.22 * layer)
-            centre = (self.x + crown * aside, up, self.z)
-            leaf = tint(self.color, canvas.uniform(0.62, 0.74) + 0.19 * layer)
-            canvas.ball(
-                centre, (size * min(1.0, 0.35 + 0.65 * self.shape), size), leaf, TREE, 0.2 + 0.4 * layer
-            )
+            leaf = scaled(self.color, canvas.uniform(0.62, 0.74) + 0.19 * layer)
+            canvas.ball((self.x + aside, up, self.z), size * squeeze, size, leaf, TREE, 0.2 + 0.4 * layer)
 
 
 @dataclass(frozen=True)
-class Conifer:
-    """A fir: tiers of branches, each narrower than the one below."""
+class Fir:
+    """Tiers of branches, each narrower than the one below."""
 
     x: float
     z: float
@@ -59,30 +57,20 @@ class Conifer:
     color: Color
 
     def cast(self, canvas: Canvas) -> None:
-        right, ahead = canvas.light.shadow
+        right, ahead = (self.height * reach for reach in canvas.light.shadow)
         wide = 0.22 * self.height
-        tip = (self.x + right * self.height, self.z + ahead * self.height)
-        canvas.shadow([(self.x - wide, self.z), (self.x + wide, self.z), tip])
+        canvas.shadow([(self.x - wide, self.z), (self.x + wide, self.z), (self.x + right, self.z + ahead)])
 
     def draw(self, canvas: Canvas) -> None:
-        h = self.height
-        stem = [
-            (self.x + x, y, self.z) for x, y in ((-0.15, 0.0), (0.15, 0.0), (0.15, 0.2 * h), (-0.15, 0.2 * h))
-        ]
-        canvas.polygon(stem, (80, 62, 50), TREE, 0.2)
-        bright = -1 if canvas.light.shadow[0] > 0 else 1
+        foot, sunward = (self.x, self.z), -1 if canvas.light.shadow[0] > 0 else 1
+        canvas.upright(foot, [(-0.15, 0), (0.15, 0), (0.15, 1), (-0.15, 1)], BARK, TREE, 0.2)
         for tier in range(5):
-            low, wide, top = (0.1 + 0.16 * tier) * h, (0.25 - 0.042 * tier) * h, (0.42 + 0.15 * tier) * h
+            low, top = (0.1 + 0.16 * tier) * self.height, min(1.0, 0.42 + 0.15 * tier) * self.height
+            wide = (0.25 - 0.042 * tier) * self.height
             shade = 0.7 + 0.05 * tier + canvas.uniform(-0.05, 0.05)
-            left, right, tip = (
-                (self.x - wide, low, self.z),
-                (self.x + wide, low, self.z),
-                (self.x, min(top, h), self.z),
-            )
-            canvas.polygon([left, right, tip], tint(self.color, shade), TREE, 0.2)
-            lit_edge = (self.x + bright * wide, low, self.z)
-            canvas.polygon([lit_edge, (self.x + 0.1 * wide * bright, low, self.z), tip],
-                           tint(self.color, shade + 0.22), TREE, 0.8)  # fmt: skip
+            canvas.upright(foot, [(-wide, low), (wide, low), (0, top)], scaled(self.color, shade), TREE, 0.2)
+            bright = [(sunward * wide, low), (0.1 * sunward * wide, low), (0, top)]
+            canvas.upright(foot, bright, scaled(self.color, shade + 0.22), TREE, 0.8)
 
 
 @dataclass(frozen=True)
@@ -96,22 +84,14 @@ class Hedge:
     color: Color
 
     def cast(self, canvas: Canvas) -> None:
-        canvas.shadow(
-            [
-                (self.x - 0.6, self.z),
-                (self.x + 0.6, self.z),
-                (self.x + 0.6, self.end),
-                (self.x - 0.6, self.end),
-            ]
-        )
+        left, right = self.x - 0.6, self.x + 0.6
+        canvas.shadow([(left, self.z), (right, self.z), (right, self.end), (left, self.end)])
 
     def draw(self, canvas: Canvas) -> None:
         count = max(2, int((self.end - self.z) / 0.9))
-        for step in reversed(range(count)):
-            z = self.z + (self.end - self.z) * step / count
-            radius = self.height * canvas.uniform(0.5, 0.65)
-            dark, light = canvas.uniform(0.6, 0.75), canvas.uniform(0.85, 1.0)
-            canvas.ball((self.x, 0.8 * radius, z), (radius, radius), tint(self.color, dark), TREE, 0.3)
-            canvas.ball(
-                (self.x, 1.15 * radius, z), (0.6 * radius, 0.55 * radius), tint(self.color, light), TREE, 0.7
-            )
+        for bush in reversed(range(count)):
+            z = self.z + (self.end - self.z) * bush / count
+            size = self.height * canvas.uniform(0.5, 0.65)
+            dark, light = (scaled(self.color, canvas.uniform(low, low + 0.15)) for low in (0.6, 0.85))
+            canvas.ball((self.x, 0.8 * size, z), size, size, dark, TREE, 0.3)
+            canvas.ball((self.x, 1.15 * size, z), 0.6 * size, 0.55 * size, light, TREE, 0.7)

@@ -17,11 +17,11 @@ def write(
     folder: str | Path, train: int, val: int, seed: int = 0, size: tuple[int, int] = (128, 192),
     progress: Progress | None = None,
 ) -> Path:  # fmt: skip
-    """Draw `train` and `val` scenes of `size` = (height, width) into `folder`, as the data set `streets` has them.
+    """Draw `train` and `val` scenes of `size` = (height, width) into `folder`: the data set `streets`.
 
-    The files are images/{split}/NNNN.png (RGB) and labels/{split}/NNNN.png (palette); the same `seed` writes the
-    same pixels, and no scene is in both splits. `progress` is called with (drawings done, of how many). Raises
-    OutputError where nothing can be written.
+    The files are images/{split}/NNNN.png (RGB) and labels/{split}/NNNN.png (palette). The same `seed` gives
+    the same pixels, and no scene is in both splits. `progress` is called with (drawings done, of how many).
+    Raises OutputError where nothing can be written.
     """
     palette = bytes(channel for color in load_description("streets").colors for channel in color)
     done, total = 0, train + val

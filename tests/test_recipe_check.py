@@ -1,0 +1,188 @@
+"""What is wrong with a recipe is said at once, line by line: key, found, allowed."""
+
+import re
+
+import pytest
+
+from fastfcn import recipe
+from fastfcn.errors import RecipeError
+from fastfcn.recipe_check import RULES, flatten, toml_text
+
+PSP = recipe.load("fastfcn_r50_psp_cityscapes_80k_b8")
+
+
+def complaints(text: str) -> list[str]:
+    with pytest.raises(RecipeError) as caught:
+        recipe.parse(text, "mine.toml")
+    first, *lines = caught.value.message.splitlines()
+    assert first == "mine.toml is not a valid recipe:"
+    return [line.removeprefix("  ") for line in lines]
+
+
+def changed(**replacements: str) -> str:
+    """The recipe's text with whole lines `key = ...` replaced, wherever the key stands."""
+    text = PSP.text
+    for key, line in replacements.items():
+        text, count = re.subn(rf"(?m)^{key} = .*\n", line and line + "\n", text)
+        assert count, key
+    return text
+
+
+def test_all_errors_of_a_file_come_at_once():
+    text = changed(
+        seed="seed = -1",
+        crop="corp = [512, 1024]",
+        pretrained='pretrained = ""',
+        stride_in='stride_in = "conv3"',
+        pools="pools = []",
+        lr='lr = "0.01"',
+        steps="",
+        presence="presence = 0.2",
+        min_lr="min_lr = nan",
+        miou="miou = 791",
+    )
+    assert sorted(complaints(text)) == sorted(
+        [
+            "seed: found -1; allowed: a whole number from 0 to 4294967295",
+            "data.crop: missing; every key must be written",
+            "data.corp: unknown key; allowed: dataset, train_split, val_split, mean, std, base_size, "
+            'scale_range, crop, max_class_share, flip, distort; did you mean "crop"?',
+            'backbone.pretrained: found ""; allowed: a text in quotes',
+            'backbone.stride_in: found "conv3"; allowed: "conv1", "conv2"; did you mean "conv2"?',
+            "head.pools: found []; allowed: a list of whole numbers of at least 1",
+            'optim.lr: found "0.01"; allowed: a number above 0',
+            "optim.steps: missing; every key must be written",
+            "optim.min_lr: found nan; allowed: a number of at least 0",
+            "published.miou: found 791; allowed: a percentage from 0 to 100",
+            'loss.presence: found 0.2, but head.kind = "psp" knows no presence; '
+            'allowed: 0.0, or head.kind = "enc"',
+        ]
+    )  # fmt: skip
+
+
+def test_an_empty_file_misses_every_section_and_nothing_optional():
+    lines = complaints("")
+    sections = ["data", "backbone", "neck", "head", "auxiliary", "loss", "optim", "eval"]
+    assert [line for line in lines if "section" in line] == [
+        f"{key}: the section [{key}] is missing" for key in sections
+    ]
+    assert len(lines) == len(sections) + len(["format", "name", "aliases", "summary", "seed"])
+
+
+@pytest.mark.parametrize(
+    ("key", "bad", "allowed"),
+    [
+        ("data.crop", "[0, 5]", "[height, width], whole numbers of at least 1"),
+        ("data.crop", "[512]", "[height, width], whole numbers of at least 1"),
+        ("data.crop", "[512.0, 512]", "[height, width], whole numbers of at least 1"),
+        ("data.crop", "512", "[height, width], whole numbers of at least 1"),
+        ("data.scale_range", "[2.0, 0.5]", "[low, high], above 0"),
+        ("data.std", "[1, 2, 0]", "[red, green, blue], three numbers above 0"),
+        ("data.mean", "[1, 2]", "[red, green, blue], three numbers"),
+        ("data.flip", "1.5", "a probability from 0 to 1"),
+        ("data.flip", "true", "a probability from 0 to 1"),
+        ("data.max_class_share", "0", "a share above 0 and up to 1 (1.0 accepts every crop)"),
+        ("data.dataset", "3", "a text in quotes"),
+        ("backbone.dilations", "[1, 1, 2]", "four whole numbers of at least 1, one per stage"),
+        ("backbone.strides", "[1, 2, 2, 4]", "four whole numbers, each 1 or 2"),
+        ("neck.align_corners", "0", "true or false"),
+        ("head.kernel", "2", "an odd whole number of at least 1"),
+        ("head.dropout", "1.0", "a number from 0 to below 1"),
+        ("auxiliary.stage", "4", "a stage from 0 to 3 (strides 4, 8, 16, 32)"),
+        ("optim.batch", "0", "a whole number of at least 1"),
+        ("optim.batch", "8.0", "a whole number of at least 1"),
+        ("optim.lr", "inf", "a number above 0"),
+        (
+            "eval.resize",
+            '"all"',
+            '[height, width], whole numbers of at least 1, or "none" (the image\'s own size)',
+        ),
+        ("eval.scales", "[]", "a list of numbers above 0"),
+        ("seed", "4294967296", "a whole number from 0 to 4294967295"),
+        ("published.fps", "0", "a number above 0"),
+    ],
+)
+def test_a_bad_value_is_refused_with_what_is_allowed(key: str, bad: str, allowed: str):
+    with pytest.raises(RecipeError) as caught:
+        PSP.override([f"{key}={bad}"])
+    assert caught.value.message.splitlines()[1:] == [f"  {key}: found {bad}; allowed: {allowed}"]
+
+
+@pytest.mark.parametrize(
+    ("section", "line"),
+    [
+        ('head={kind="x"}', 'head.kind: found "x"; allowed: "psp", "aspp", "enc", "fcn"'),
+        ('neck={kind="jup"}', 'neck.kind: found "jup"; allowed: "jpu", "none"; did you mean "jpu"?'),
+        ("head={kind=[1]}", 'head.kind: found [1]; allowed: "psp", "aspp", "enc", "fcn"'),
+        ("head={width=3}", "head.kind: missing; every key must be written"),
+        ('neck={kind="none", width=3}', "neck.width: unknown key; allowed: kind"),
+        ('neck={kind="none", codes=3}', 'neck.codes: unknown key; allowed: kind; did you mean "head.codes"?'),
+        ('optim.kind="adam"', 'optim.kind: found "adam"; allowed: "sgd"'),
+    ],
+)  # fmt: skip
+def test_an_unknown_kind_and_the_keys_of_a_kind(section: str, line: str):
+    with pytest.raises(RecipeError) as caught:
+        PSP.override([section, "loss.auxiliary=0"])
+    assert caught.value.message.splitlines()[1:] == ["  " + line]
+
+
+def test_a_value_where_a_section_belongs():
+    start, rest = PSP.text.split("[neck]\n")
+    text = start.replace("seed = 0\n", "seed = 0\nneck = 3\n") + rest.split("\n\n", 1)[1]
+    assert complaints(text) == ["neck: found 3; allowed: a section [neck]"]
+    assert complaints(PSP.text.replace("[head]", "[[head]]"))[0].startswith("head: found [{kind = ")
+
+
+@pytest.mark.parametrize(
+    ("changes", "key"),
+    [
+        (["loss.presence=0.2"], "loss.presence"),
+        (['auxiliary={kind="none"}'], "loss.auxiliary"),
+        (["backbone.strides=[1, 2, 1, 1]"], "backbone.strides"),
+        (["optim.min_lr=0.1"], "optim.min_lr"),
+    ],
+)
+def test_values_that_contradict_each_other(changes: list[str], key: str):
+    with pytest.raises(RecipeError) as caught:
+        PSP.override(changes)
+    (line,) = caught.value.message.splitlines()[1:]
+    assert line.startswith(f"  {key}: found ")
+    assert key in [rule.keys[0] for rule in RULES]
+
+
+def test_every_rule_is_tried_by_the_test_above():
+    assert sorted(rule.keys[0] for rule in RULES) == [
+        "backbone.strides", "loss.auxiliary", "loss.presence", "optim.min_lr",
+    ]  # fmt: skip
+
+
+@pytest.mark.parametrize(
+    "changes",
+    [
+        ["loss.presence=0.2", 'head={kind="enc",width=8,codes=4,kernel=1,dropout=0,align_corners=false}'],
+        ["loss.auxiliary=0", 'auxiliary={kind="none"}'],
+        ["backbone.strides=[1, 2, 1, 1]", 'neck={kind="none"}'],
+        ['backbone={kind="pyramid",name="convnext_tiny",pretrained="imagenet"}'],
+        ["optim.min_lr=0.01"],
+        ["optim.steps=2"],
+    ],
+)
+def test_what_is_unusual_but_not_wrong_is_accepted(changes: list[str]):
+    assert PSP.override(changes) != PSP
+
+
+def test_a_rule_on_a_value_that_is_wrong_itself_adds_nothing():
+    with pytest.raises(RecipeError) as caught:
+        PSP.override(["loss.presence=0.2", 'head={kind="pspp"}', "backbone.strides=[1]"])
+    assert [line.split(":")[0].strip() for line in caught.value.message.splitlines()[1:]] == [
+        "backbone.strides", "head.kind",
+    ]  # fmt: skip
+
+
+def test_flatten_gives_dotted_keys_and_leaves_out_what_is_absent():
+    assert flatten({"seed": 0, "neck": {"kind": "jpu", "width": None}}) == {"seed": 0, "neck.kind": "jpu"}
+
+
+def test_toml_text_reads_back():
+    value = {"a": [1, 2.0, True], "b": 'say "hi"; # no', "c": {"d": ()}}
+    assert recipe.tomllib.loads("v = " + toml_text(value))["v"] == {**value, "c": {"d": []}}
