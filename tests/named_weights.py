@@ -171,8 +171,10 @@ def image(height: int, width: int) -> np.ndarray:
     row, column = np.mgrid[0:height, 0:width].astype(np.float64)
     channels = []
     for channel in range(3):
-        wave = np.sin(0.11 * row + 0.05 * (channel + 1) * column) + np.cos(0.31 * column - 0.17 * row * channel)
+        wave = np.sin(0.11 * row + 0.05 * (channel + 1) * column)
+        wave += np.cos(0.31 * column - 0.17 * row * channel)
         ripple = np.sin(0.0021 * (row - 20.0) * column + channel)
-        disc = (row - height * 0.55) ** 2 + (column - width * (0.3 + 0.2 * channel)) ** 2 < (0.22 * height) ** 2
+        across, down = column - width * (0.3 + 0.2 * channel), row - height * 0.55
+        disc = across**2 + down**2 < (0.22 * height) ** 2
         channels.append(0.6 * wave + 0.7 * ripple + 1.5 * disc - 0.25)
     return np.stack(channels)[None].astype(np.float32)

@@ -13,17 +13,18 @@ import time
 from collections.abc import Iterator
 from pathlib import Path
 
-import fastfcn
 import numpy as np
 import openmmlab
 import record
 import torch
-from fastfcn import build, recipe
-from fastfcn.convert import convert
-from fastfcn.openmmlab import from_openmmlab
 from openmmlab import ARCHITECTURES, Architecture
 from PIL import Image
 from torch import Tensor, nn
+
+import fastfcn
+from fastfcn import build, recipe
+from fastfcn.convert import convert
+from fastfcn.openmmlab import from_openmmlab
 
 SIZES = ((512, 1024), (512, 512), (481, 353))  # (height, width)
 ODD = SIZES[-1]
@@ -47,7 +48,7 @@ class Photographs:
             return np.asarray(image.convert("RGB").resize(size[::-1], Image.Resampling.BILINEAR))
 
     def for_statistics(self) -> Tensor:
-        """(8, 3, 128, 192): the quarters of two photographs, so that pooled branches see more than two values."""
+        """(8, 3, 128, 192): quarters of two photographs, so that pooled branches see more than two values."""
         halves = [half for index in (0, 1) for half in np.split(self.picture(index, (256, 384)), 2)]
         return torch.cat([normalised(part) for half in halves for part in np.split(half, 2, axis=1)])
 
@@ -94,14 +95,15 @@ def state_rows(model: nn.Module, photographs: Photographs, theirs: tuple) -> Ite
 def converted_row(
     architecture: Architecture, checkpoint: Path, expected: nn.Module, picture: np.ndarray, theirs: Tensor
 ) -> dict:
-    """`fastfcn convert`, `fastfcn.load`: the same tensors, the same scores, the same labels from the raw picture."""
+    """`fastfcn convert`, `fastfcn.load`: the same tensors, scores, and labels from the raw picture."""
     weights = checkpoint.with_suffix(".safetensors")
     convert(checkpoint, architecture.recipe, weights)
     predictor = fastfcn.load(weights, device="cpu")
     held, wanted = predictor.model.state_dict(), expected.state_dict()
-    labels = torch.from_numpy(np.asarray(predictor(picture).labels).astype(np.int64))
+    equal = held.keys() == wanted.keys() and all(torch.equal(held[key], wanted[key]) for key in held)
+    labels = torch.from_numpy(predictor(picture).labels.astype(np.int64))
     return comparison(predictor.model(normalised(picture)), theirs) | {
-        "weights_equal": held.keys() == wanted.keys() and all(torch.equal(held[key], wanted[key]) for key in held),
+        "weights_equal": equal,
         "predictor_agreement": float((labels == theirs[0].argmax(0)).double().mean()),
     }
 
@@ -114,7 +116,8 @@ def parameters(model: nn.Module) -> int:
 def compare(architecture: Architecture, photographs: Photographs, folder: Path) -> dict:
     """Everything measured of one architecture."""
     model = openmmlab.build(architecture)
-    openmmlab.give_meaning(model, photographs.for_statistics(), normalised(photographs.picture(2, (512, 512))))
+    compared = normalised(photographs.picture(2, (512, 512)))
+    openmmlab.give_meaning(model, photographs.for_statistics(), compared)
     theirs = theirs_of(model, photographs)
     layouts = {layout: folder / f"{architecture.name}_{layout}.pth" for layout in ("1.x", "0.x")}
     for layout, path in layouts.items():
@@ -149,7 +152,16 @@ def failures(result: dict) -> Iterator[str]:
 
 def lines(result: dict) -> list[str]:
     """The table of README.md."""
-    header = ["architecture", "parameters", "compared", "size", "std", "classes seen", "equal labels", "difference"]
+    header = [
+        "network",
+        "parameters",
+        "compared",
+        "size",
+        "std",
+        "classes seen",
+        "equal labels",
+        "difference",
+    ]
     rows = [
         [
             each["architecture"],
@@ -169,7 +181,7 @@ def lines(result: dict) -> list[str]:
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("--images", type=Path, default=record.REPOSITORY.parent / "shared" / "data" / "samples")
+    parser.add_argument("--images", type=Path, default=record.REPOSITORY.parent / "shared/data/samples")
     parser.add_argument("--only", nargs="*", help="names such as fastfcn_psp_19; nothing is recorded then")
     arguments = parser.parse_args()
     photographs = Photographs(arguments.images)
@@ -181,7 +193,7 @@ def main() -> None:
         with tempfile.TemporaryDirectory() as folder:
             compared.append(compare(architecture, photographs, Path(folder)))
         worst = max(row["difference"] for row in compared[-1]["rows"])
-        print(f"{architecture.name}: largest difference {worst:.1e}, {time.monotonic() - start:.0f} s", flush=True)
+        print(f"{architecture.name}: difference {worst:.1e}, {time.monotonic() - start:.0f} s", flush=True)
     bounds = {"least_agreement": LEAST_AGREEMENT, "most_difference": MOST_DIFFERENCE}
     result = record.circumstances(time.monotonic() - start) | {"bounds": bounds, "architectures": compared}
     if not arguments.only:

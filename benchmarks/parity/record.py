@@ -1,4 +1,4 @@
-"""What a comparison leaves behind: a JSON file under benchmarks/results and a table in README.md made from it."""
+"""What a comparison leaves behind: a file under benchmarks/results and a table in README.md made from it."""
 
 import json
 import os

@@ -1,4 +1,6 @@
-"""Store the scores that tests/test_parity.py expects: mmsegmentation's, from weights drawn by key name.
+"""Store what tests/test_parity.py and tests/test_metrics_reference.py expect, as mmsegmentation computes it.
+
+Scores of networks whose weights are drawn from key names, and IoUMetric's values on drawn maps.
 
 Run in the peers' environment (README.md):
 
@@ -12,15 +14,25 @@ from pathlib import Path
 import numpy as np
 import openmmlab
 import torch
+from mmseg.evaluation import IoUMetric
 from torch import Tensor
 
 REPOSITORY = Path(__file__).parents[2]
-sys.path.insert(0, str(REPOSITORY / "tests"))
-import named_weights  # noqa: E402
+sys.path.insert(0, str(REPOSITORY))
+from tests import drawn_maps, named_weights  # noqa: E402
 
 # The second is narrow, but wide enough at stride 8 (51 columns) for every dilation of ASPP to matter.
 SIZES = ((97, 65), (41, 401))
 MAIN, AUXILIARY = 150, 40  # scores kept of each image
+
+# name, number of maps, classes, size, percent ignored, absent classes, absent from the predictions too
+METRIC_CASES = (
+    ("cityscapes", 3, 19, (64, 128), 10, (), False),
+    ("absent_in_labels", 2, 19, (97, 61), 30, (0, 7, 18), False),
+    ("absent_in_both", 2, 19, (97, 61), 30, (0, 7, 18), True),
+    ("ade20k", 2, 150, (81, 65), 5, tuple(range(120, 150)), True),
+    ("two_classes", 4, 2, (33, 47), 50, (), False),
+)
 
 
 def sample(scores: Tensor, count: int, seed: int) -> dict:
@@ -61,9 +73,33 @@ def stored(architecture: openmmlab.Architecture) -> dict:
     }
 
 
+def metric_case(
+    name: str, maps: int, classes: int, size: tuple, ignored_percent: int, absent: tuple, absent_in_both: bool
+) -> dict:
+    drawn = {
+        "classes": classes,
+        "size": list(size),
+        "ignored_percent": ignored_percent,
+        "absent": list(absent),
+        "absent_in_both": absent_in_both,
+    }
+    metric = IoUMetric(ignore_index=drawn_maps.IGNORED)
+    metric.dataset_meta = {"classes": tuple(map(str, range(classes)))}
+    for seed in range(maps):
+        prediction, label = (torch.from_numpy(each).long() for each in drawn_maps.draw(seed, **drawn))
+        metric.process({}, [{"pred_sem_seg": {"data": prediction}, "gt_sem_seg": {"data": label}}])
+    sums = [sum(parts).long().tolist() for parts in zip(*metric.results, strict=True)]
+    areas = dict(zip(("intersection", "union", "predicted", "labelled"), sums, strict=True))
+    means = {key: round(float(value), 2) for key, value in metric.compute_metrics(metric.results).items()}
+    return {"name": name, "maps": maps, "drawn": drawn} | areas | means
+
+
 def main() -> None:
     folder = REPOSITORY / "tests" / "stored_scores"
     folder.mkdir(exist_ok=True)
+    cases = [metric_case(*case) for case in METRIC_CASES]
+    metrics = {"mmsegmentation": openmmlab.mmseg.__version__, "cases": cases}
+    (folder / "metrics.json").write_text(json.dumps(metrics) + "\n")
     for architecture in openmmlab.ARCHITECTURES:
         if architecture.classes == 19:
             path = folder / f"{architecture.name}.json"

@@ -89,10 +89,10 @@ def train(
     if not machine.first_process:
         return
     if state.step < wanted.optim.steps:
-        out_console.print(f"Stopped after step {state.step} of {wanted.optim.steps}. Go on with: --resume")
+        say(f"Stopped after step {state.step} of {wanted.optim.steps}. Go on with: --resume")
         raise typer.Exit(130)
-    out_console.print(f"Best val mIoU {state.best:.2f} at step {state.best_step}. Weights: {out / 'weights.safetensors'}")
-    out_console.print(f"[dim]Next: fastfcn evaluate {out / 'weights.safetensors'} --data {data}[/]")
+    say(f"Best val mIoU {state.best:.2f} at step {state.best_step}. Weights: {out / 'weights.safetensors'}")
+    say(f"[dim]Next: fastfcn evaluate {out / 'weights.safetensors'} --data {data}[/]")
 
 
 @app.command()
@@ -146,7 +146,7 @@ def predict(
     errors = [error for error in results if error]
     for error in errors:
         _print_error(error)
-    out_console.print(f"{len(images) - len(errors)} of {len(images)} images coloured in; pictures are in {out}.")
+    say(f"{len(images) - len(errors)} of {len(images)} images coloured in; pictures are in {out}.")
     if errors:
         raise typer.Exit(1)
 
@@ -164,8 +164,8 @@ def convert(
     from fastfcn.convert import convert as convert_checkpoint
 
     for remark in convert_checkpoint(checkpoint, name, out):
-        out_console.print(remark)
-    out_console.print(f"Wrote {out}.")
+        say(remark)
+    say(f"Wrote {out}.")
 
 
 @app.command()
@@ -176,6 +176,11 @@ def demo(
     from fastfcn.demo import demo as run_demo
 
     run_demo(out, out_console)
+
+
+def say(text: str) -> None:
+    """Print a line that is not broken, so that paths and commands can be copied."""
+    out_console.print(text, soft_wrap=True, highlight=False)
 
 
 def _print_error(error: UserError) -> None:

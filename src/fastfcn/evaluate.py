@@ -38,7 +38,7 @@ class TestImages(torch.utils.data.Dataset):
 
     def __getitem__(self, index: int) -> tuple[list[Tensor], Tensor]:
         """The image in its test sizes, and its label (H, W) at the original size."""
-        example = self.dataset.example(index)
+        example = self.dataset[index]
         size = example.image.shape[:2]
         images = [resize_image(example.image, each) for each in test_sizes(self.recipe, size, self.tta)]
         return [torch.from_numpy(each.transpose(2, 0, 1)) for each in images], torch.from_numpy(example.label)
@@ -60,6 +60,7 @@ def predict_labels(model: Segmenter, recipe: Recipe, images: list[Tensor], size:
     mean = torch.tensor(recipe.data.mean, device=device)[:, None, None]
     std = torch.tensor(recipe.data.std, device=device)[:, None, None]
     batches = [((image.to(device).float() - mean) / std)[None] for image in images]
+    batches = [batch.contiguous(memory_format=torch.channels_last) for batch in batches]
     if not tta:
         return model.labels(batches[0], size)[0]
     views = []
@@ -108,7 +109,7 @@ def evaluate(
     split = split or recipe.data.val_split
     dataset = build.dataset(recipe, held.description, data, split, train=False)
     fabric = machine.launch()
-    model = fabric.to_device(weights.load_model(held))
+    model = fabric.to_device(weights.load_model(held).to(memory_format=torch.channels_last))  # type: ignore
     progress = counted if fabric.is_global_zero else None
     scores = measure(model, recipe, dataset, fabric, tta, machine.readers, progress)  # type: ignore[arg-type]
     return scores, held.description, split

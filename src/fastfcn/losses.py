@@ -25,13 +25,6 @@ class LossTerms:
     align_corners: bool
 
 
-def counted_pixels(labels: Tensor, mean_over: str) -> Tensor:
-    """How many pixels of (B, H, W) labels the pixel losses are divided by, at least 1."""
-    if mean_over == "all":
-        return torch.tensor(float(labels.numel()), device=labels.device)
-    return (labels != IGNORED).sum().float().clamp(min=1)
-
-
 def pixel_loss(scores: Tensor, labels: Tensor, align_corners: bool) -> Tensor:
     """Sum of cross-entropy over the labelled pixels, scores resized to the labels' size first."""
     full = upsample(scores.float(), (labels.shape[-2], labels.shape[-1]), align_corners)

@@ -13,6 +13,7 @@ from fastfcn.data.description import DataSetDescription
 from fastfcn.data.images import read_image
 from fastfcn.errors import DataError, UserError
 from fastfcn.files import make_folder, replace_file
+from fastfcn.models.fold import folded
 from fastfcn.models.segmenter import Segmenter
 from fastfcn.ops.upsample import label_type
 from fastfcn.recipe import Recipe
@@ -66,6 +67,7 @@ class Predictor:
     def __init__(self, model: Segmenter, recipe: Recipe, description: DataSetDescription, device: str = "auto"):
         self.device = torch.device(_device(device))
         self.model = model.eval().to(self.device)
+        self._fast = folded(self.model).to(memory_format=torch.channels_last)  # type: ignore[call-overload]
         self.recipe = recipe
         self.description = description
         self.classes = description.class_names
@@ -87,7 +89,7 @@ class Predictor:
         """Class maps (B, H, W) of RGB uint8 images (B, H, W, 3) of one size."""
         batch = torch.from_numpy(images).to(self.device).permute(0, 3, 1, 2).float()
         batch = ((batch - self._mean) / self._std).contiguous(memory_format=torch.channels_last)
-        return self.model.labels(batch).to(label_type(len(self.classes))).cpu().numpy()
+        return self._fast.labels(batch).to(label_type(len(self.classes))).cpu().numpy()
 
 
 def load(path: str | Path, device: str = "auto") -> Predictor:

@@ -16,7 +16,7 @@ from fastfcn.data.dataset import Dataset, read_batches
 from fastfcn.data.sampler import BatchSampler
 from fastfcn.evaluate import as_json, measure, summary
 from fastfcn.files import write_text
-from fastfcn.losses import counted_pixels, segmentation_loss
+from fastfcn.losses import IGNORED, segmentation_loss
 from fastfcn.machine import Machine
 from fastfcn.progress import progress_bar
 from fastfcn.recipe import Recipe
@@ -79,16 +79,21 @@ def train_step(
 
     `step` counts from 0. Chance in the network (dropout) depends on (seed, step, process) alone.
     """
-    torch.manual_seed(_seed(recipe.seed, step, fabric.global_rank))
     for group in optimizer.param_groups:
         group["lr"] = build.learning_rate(recipe, step, group["factor"])
     terms = build.loss_terms(recipe)
     own = [next(batches) for _ in range(parts)]
-    pixels = fabric.all_reduce(sum(counted_pixels(labels, terms.mean_over) for _, labels in own), reduce_op="mean")
+    # After the batches are there: a loader that starts draws from the same generator.
+    torch.manual_seed(_seed(recipe.seed, step, fabric.global_rank))
+    every = terms.mean_over == "all"
+    counted = sum(labels.numel() if every else int((labels != IGNORED).sum()) for _, labels in own)
+    # Gradients are averaged over the processes, so each divides by the mean of their counts.
+    pixels = fabric.all_reduce(torch.tensor(max(counted, 1.0), device=fabric.device), reduce_op="mean")
     images = sum(len(labels) for _, labels in own)
     total: dict[str, Tensor] = {}
     for index, (batch, labels) in enumerate(own):
         with fabric.no_backward_sync(model, enabled=index + 1 < parts):  # type: ignore[arg-type]
+            batch = batch.contiguous(memory_format=torch.channels_last)
             losses = segmentation_loss(*model.train_scores(batch), labels, terms, pixels, images)  # type: ignore
             fabric.backward(losses["loss"])
         total = {name: total.get(name, 0.0) + value.detach() for name, value in losses.items()}
@@ -112,6 +117,7 @@ def _prepare(
         build.load_pretrained(recipe, network)
     if fabric.world_size > 1 and fabric.device.type == "cuda":
         network = nn.SyncBatchNorm.convert_sync_batchnorm(network)
+    network = network.to(memory_format=torch.channels_last)  # type: ignore[call-overload] # the faster layout
     model, optimizer = fabric.setup(network, build.optimizer(recipe, network))
     model.mark_forward_method("train_scores")
     state = State(**run.load_checkpoint(network, optimizer)) if resume else State()

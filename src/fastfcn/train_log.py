@@ -14,6 +14,7 @@ from fastfcn.run import Run
 
 SLOW_FLUSH = 20  # steps between readings of losses from GPUs or other processes: each reading waits for them
 CHECKPOINT_SECONDS = 300.0
+PLAIN_SECONDS = 30.0  # between lines where there is no terminal to draw a bar on
 
 
 class TrainLog:
@@ -23,7 +24,7 @@ class TrainLog:
         self.run, self.fabric, self.batch = run, fabric, batch
         self.every = 1 if fabric.world_size == 1 and fabric.device.type == "cpu" else SLOW_FLUSH
         self.pending: list[tuple[int, float, dict[str, Tensor]]] = []
-        self.flushed_at = self.saved_at = time.monotonic()
+        self.flushed_at = self.saved_at = self.said_at = time.monotonic()
         self.board = _tensorboard(run) if tensorboard and fabric.is_global_zero else None
         self.bar = progress_bar("loss [bold]{task.fields[loss]}[/]", "lr {task.fields[lr]}", "{task.fields[speed]} images/s")
         self.bar.disable = not fabric.is_global_zero
@@ -66,6 +67,9 @@ class TrainLog:
         last = lines[-1]
         shown = {"loss": f"{last['loss']:.3f}", "lr": f"{last['learning_rate']:.2g}"}
         self.bar.update(self.task, completed=last["step"], speed=f"{last['images_per_second']:.1f}", **shown)
+        if not console.is_terminal and time.monotonic() - self.said_at > PLAIN_SECONDS:
+            self.said_at = time.monotonic()
+            console.print(" ".join(f"{key} {value:.4g}" for key, value in last.items()), soft_wrap=True)
         if self.board:
             for line in lines:
                 self.board.log_metrics({key: value for key, value in line.items() if key != "step"}, line["step"])

@@ -85,7 +85,7 @@ def test_sample_key_gives_the_augmented_tensors(tmp_path, fields):
     dataset = Dataset(fields, tmp_path, "val", transform())
     key = SampleKey(step=2, slot=1, index=0, seed=9)
     image, label = dataset[key]
-    example = dataset.example(0)
+    example = dataset[0]
     expected = transform()(example.image, example.label, key.generator())
     assert torch.equal(image, expected[0])
     assert torch.equal(label, expected[1])

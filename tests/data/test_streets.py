@@ -88,7 +88,7 @@ def test_the_written_data_set_is_read_by_the_catalogue(tmp_path):
     )
     about = load_description("streets")
     assert [len(Dataset(about, tmp_path, split)) for split in ("train", "val")] == [3, 2]
-    example = Dataset(about, tmp_path, "val").example(1)
+    example = Dataset(about, tmp_path, "val")[1]
     image, label = draw(scene_seed(7, "val", 1), (64, 96))
     assert np.array_equal(example.image, image)
     assert np.array_equal(example.label, label)

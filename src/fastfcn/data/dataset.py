@@ -73,20 +73,15 @@ class Dataset(torch.utils.data.Dataset):
     def __getitem__(self, key: int) -> Example: ...
 
     def __getitem__(self, key: SampleKey | int) -> tuple[Tensor, Tensor] | Example:
-        if not isinstance(key, SampleKey):
-            return self.example(key)
-        if self.transform is None:
-            raise TypeError("a sample key needs a data set with a transform")
-        example = self.example(key.index)
-        return self.transform(example.image, example.label, key.generator())
-
-    def example(self, index: int) -> Example:
-        """Example number `index`, as it is on disk."""
-        files = self.examples[index]
+        files = self.examples[key.index if isinstance(key, SampleKey) else key]
         image, label = read_image(files.image_path), self.read_label(files.label_path)
         if problem := _size_problem(files, image.shape[:2], label.shape):
             raise DataError(f"{problem}.", "Image and mask must have the same height and width.")
-        return Example(image, label, *files)
+        if not isinstance(key, SampleKey):
+            return Example(image, label, *files)
+        if self.transform is None:
+            raise TypeError("a sample key needs a data set with a transform")
+        return self.transform(image, label, key.generator())
 
     def read_label(self, path: Path) -> np.ndarray:
         """The mask at `path` as a label: uint8 (H, W) of class indices, 255 where ignored."""

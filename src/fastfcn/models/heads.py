@@ -10,9 +10,9 @@ from collections.abc import Sequence
 import torch
 from torch import Tensor, nn
 
-from fastfcn.models.layers import ConvBNReLU, classifier
+from fastfcn.models.layers import ConvBNReLU, classifier, context_bottleneck
 from fastfcn.ops.encoding import encode
-from fastfcn.ops.pyramid import convolve_upsampled, pyramid_pool
+from fastfcn.ops.pyramid import pyramid_pool
 
 HeadOutput = tuple[Tensor, Tensor | None]
 
@@ -51,7 +51,7 @@ class PSPHead(nn.Module):
         pooled = [project(each) for project, each in zip(self.pooled, bins, strict=True)]
         widths = [features.shape[1]] + [each.shape[1] for each in pooled]
         first, *rest = self.bottleneck.conv.weight.split(widths, dim=1)
-        joined = _bottleneck(self.bottleneck, features, first, pooled, rest, self.align_corners)
+        joined = context_bottleneck(self.bottleneck, features, first, pooled, rest, self.align_corners)
         return self.classifier(self.dropout(joined)), None
 
 
@@ -79,7 +79,7 @@ class ASPPHead(nn.Module):
         image = self.image_pool(pyramid_pool(features, (1,))[0])
         branches = torch.cat([branch(features) for branch in self.branches], dim=1)
         first, rest = self.bottleneck.conv.weight.split([image.shape[1], branches.shape[1]], dim=1)
-        joined = _bottleneck(self.bottleneck, branches, rest, [image], [first], self.align_corners)
+        joined = context_bottleneck(self.bottleneck, branches, rest, [image], [first], self.align_corners)
         return self.classifier(self.dropout(joined)), None
 
 
@@ -118,14 +118,3 @@ class EncHead(nn.Module):
         # x is not negative, so relu(x + x * gamma) is x * (1 + gamma).
         scaled = narrow * (1 + gamma)[:, :, None, None]
         return self.classifier(self.dropout(scaled)), self.presence(codes)
-
-
-def _bottleneck(
-    block: ConvBNReLU, full: Tensor, full_weight: Tensor, pooled: Sequence[Tensor], pooled_weights: Sequence[Tensor],
-    align_corners: bool,
-) -> Tensor:  # fmt: skip
-    """`block` over `full` beside the upsampled `pooled` maps, whose share of the weight works on the small maps."""
-    direct = nn.functional.conv2d(full, full_weight, padding=block.conv.padding)
-    size = (full.shape[-2], full.shape[-1])
-    context = convolve_upsampled(pooled, pooled_weights, size, align_corners)
-    return block.relu(block.bn(direct + context))

@@ -1,6 +1,10 @@
-"""The one block all parts are made of, and its initial weights."""
+"""The blocks that all parts are made of, and their initial weights."""
 
-from torch import nn
+from collections.abc import Sequence
+
+from torch import Tensor, nn
+
+from fastfcn.ops.pyramid import convolve_upsampled
 
 
 class ConvBNReLU(nn.Sequential):
@@ -26,3 +30,14 @@ def classifier(inputs: int, classes: int) -> nn.Conv2d:
     nn.init.normal_(layer.weight, std=0.01)
     nn.init.zeros_(layer.bias)
     return layer
+
+
+def context_bottleneck(
+    block: ConvBNReLU, full: Tensor, full_weight: Tensor, pooled: Sequence[Tensor], pooled_weights: Sequence[Tensor],
+    align_corners: bool,
+) -> Tensor:  # fmt: skip
+    """`block` over `full` beside the upsampled `pooled` maps, whose share of the weight works on the small maps."""
+    direct = nn.functional.conv2d(full, full_weight, block.conv.bias, padding=block.conv.padding)
+    size = (full.shape[-2], full.shape[-1])
+    context = convolve_upsampled(pooled, pooled_weights, size, align_corners)
+    return block.relu(block.bn(direct + context))

@@ -1,14 +1,14 @@
-"""The ground of a drawn street: road, pavements, lawns, a crossing street, and what is painted on them."""
+"""The ground of a drawn street: road, pavements, verges, lawns, a crossing street, and paint."""
 
 from fastfcn.data.streets.canvas import GRASS, NEAR, PAVEMENT, ROAD, Canvas
 from fastfcn.data.streets.light import Color, scaled
-from fastfcn.data.streets.scene import CROSSING, FAR, LANE, Street
+from fastfcn.data.streets.scene import CROSSING, FAR, LANE, VERGE, Street
 
 ASPHALT, STONE, CURB, LAWN, PAINT = (
     (98, 99, 104),
     (172, 164, 154),
     (200, 196, 188),
-    (112, 146, 70),
+    (104, 150, 62),
     (226, 226, 220),
 )
 ENDLESS = 9 * FAR
@@ -20,6 +20,8 @@ def draw_ground(canvas: Canvas, street: Street) -> None:
     for side, lawn in zip((-1, 1), street.lawns, strict=True):
         _strip(canvas, side * walk, side * ENDLESS, LAWN if lawn else STONE, GRASS if lawn else PAVEMENT)
         _strip(canvas, side * edge, side * walk, STONE, PAVEMENT)
+        if lawn:
+            _strip(canvas, side * edge, side * (edge + VERGE), LAWN, GRASS)
         _strip(canvas, side * edge, side * (edge + 0.3), CURB, PAVEMENT)
     _strip(canvas, -edge, edge, ASPHALT, ROAD)
     if street.crossing < FAR:
@@ -49,8 +51,9 @@ def _slabs(canvas: Canvas, street: Street) -> None:
         if street.is_crossed(z, z):
             continue
         for side in (-1, 1):
-            first, last = side * (street.road + 0.3), side * (street.road + street.pavement)
-            _patch(canvas, first, last, z, z + 0.07, scaled(STONE, 0.86), PAVEMENT)
+            first = street.road + (VERGE if street.lawns[side > 0] else 0.3)
+            last = street.road + street.pavement
+            _patch(canvas, side * first, side * last, z, z + 0.07, scaled(STONE, 0.86), PAVEMENT)
 
 
 def _repairs(canvas: Canvas, street: Street) -> None:

@@ -13,7 +13,8 @@ from fastfcn.data.streets.people import Person
 from fastfcn.data.streets.plants import Fir, Hedge, Tree
 from fastfcn.data.streets.signs import FACES, Sign, TrafficLight
 
-LANE, PARKING, FAR, CROSSING = 3.1, 2.2, 90.0, 8.0  # metres: widths, how far houses reach, a crossing street
+LANE, PARKING, VERGE, CROSSING = 3.1, 2.2, 1.6, 8.0  # widths in metres; the verge is of grass, before lawns
+FAR = 90.0  # metres to the last house
 BUILDS = (SEDAN, HATCHBACK, HATCHBACK, VAN)
 WALLS = (
     (178, 96, 76), (206, 188, 158), (222, 214, 196), (196, 160, 112), (150, 152, 156), (214, 178, 160),
@@ -71,7 +72,7 @@ class Planner:
         road = LANE * self.lanes + (PARKING if self.parked else 0.3)
         crossing = self.uniform(14, 34) if self.chance(0.4) else 2 * FAR
         lawns = (self.chance(0.6), self.chance(0.6))
-        self.street = Street(road, self.lanes, self.uniform(2.6, 4.5), crossing, lawns)
+        self.street = Street(road, self.lanes, self.uniform(2.8, 4.6), crossing, lawns)
         self.camera = self._camera(size)
         self.plots: list[Thing] = []
         self.things: list[Thing] = []
@@ -156,11 +157,11 @@ class Planner:
             z += step
 
     def _signs(self, side: int) -> None:
-        for near in (6.5, 9.0, 12.5):  # far enough from each other to be read
-            if not self.chance(0.4):
+        for near in (5.5, 7.8, 10.8):  # far enough from each other to be read
+            if not self.chance(0.45):
                 continue
             x, z = side * (self.street.road + self.uniform(0.3, 0.6)), near + self.uniform(0, 1.2)
-            height, radius = self.uniform(2.1, 2.9), self.uniform(0.45, 0.6)
+            height, radius = self.uniform(2.1, 2.7), self.uniform(0.52, 0.7)
             face = int(self.generator.integers(len(FACES) + 1))
             if face < len(FACES):
                 self.things.append(Sign(x, z, height, radius, list(FACES)[face]))
@@ -168,9 +169,10 @@ class Planner:
                 self.things.append(TrafficLight(x, z, height, radius, int(self.generator.integers(3))))
 
     def _people(self, side: int) -> None:
-        for _ in range(int(self.generator.poisson(2.2))):
-            x = side * (self.street.road + self.uniform(0.5, self.street.pavement - 0.3))
-            z = self.uniform(4.5, 14)
+        for _ in range(int(self.generator.poisson(2.6))):
+            kerb = VERGE if self.street.lawns[side > 0] else 0.5
+            x = side * (self.street.road + self.uniform(kerb, self.street.pavement - 0.3))
+            z = self.uniform(4.5, 12)
             self._person(x, z)
             if self.chance(0.35):
                 self._person(x + self.uniform(0.6, 0.8), z + self.uniform(-0.3, 0.3))
@@ -187,7 +189,7 @@ class Planner:
                 if self.chance(0.55):
                     self._car(side * LANE * (lane + 0.5) + self.uniform(-0.3, 0.3), z, (0, side))
                 z += self.uniform(9, 26)
-        z = self.uniform(4, 9) if self.parked else FAR
+        z = self.uniform(5, 10) if self.parked else FAR
         while z < 60:
             if self.chance(0.6) and not self.street.is_crossed(z - 3, z + 3):
                 self._car(side * (self.street.road - 1.05), z, (0, side))

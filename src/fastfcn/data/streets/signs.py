@@ -76,7 +76,7 @@ def _bar(wide: float, low: float, high: float) -> list[Flat]:
 
 
 def _draw_post(canvas: Canvas, x: float, z: float, height: float) -> None:
-    canvas.upright((x, z), _bar(0.09, 0.0, height), POST, SIGN, 0.5)
+    canvas.upright((x, z), _bar(0.11, 0.0, height), POST, SIGN, 0.5)
 
 
 def _cast_post(canvas: Canvas, x: float, z: float, height: float) -> None:

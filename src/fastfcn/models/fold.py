@@ -1,0 +1,32 @@
+"""Batch norm folded into the convolution before it: the same function in fewer passes over memory."""
+
+import copy
+
+from torch import nn
+from torch.nn.utils.fusion import fuse_conv_bn_eval
+
+from fastfcn.models.segmenter import Segmenter
+
+
+def folded(model: Segmenter) -> Segmenter:
+    """A copy of `model` for inference; equal to `model.eval()` to rounding."""
+    model = copy.deepcopy(model).eval()
+    for parent in list(model.modules()):
+        for name, norm in list(parent.named_children()):
+            if isinstance(norm, nn.BatchNorm2d):
+                _fold(parent, name, norm)
+    return model
+
+
+def _fold(parent: nn.Module, name: str, norm: nn.BatchNorm2d) -> None:
+    """Fold `parent.name` into its convolution: `conv` for `bn`, `conv1` for `bn1`, or the one before in a row."""
+    names = [each for each, _ in parent.named_children()]
+    before = names[names.index(name) - 1] if isinstance(parent, nn.Sequential) else name.replace("bn", "conv")
+    holder = parent
+    if isinstance(getattr(parent, before), nn.Sequential):  # a deep stem ends in the convolution
+        holder = getattr(parent, before)
+        before = list(holder._modules)[-1]
+    convolution = getattr(holder, before)
+    if isinstance(convolution, nn.Conv2d):
+        setattr(holder, before, fuse_conv_bn_eval(convolution, norm))
+        setattr(parent, name, nn.Identity())

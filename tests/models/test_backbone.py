@@ -1,0 +1,152 @@
+"""Backbones: sizes of the stages, and strides and dilations block by block as facts of OpenMMLab's models."""
+
+import math
+
+import pytest
+import timm
+import torch
+from torch import nn
+
+from fastfcn.models.backbone import STRIDES, backbone, resnet_backbone
+
+Blocks = list[list[int]]  # a number for each block of each stage
+
+# (stride, dilation) of the 3x3 convolutions of OpenMMLab's ResNet-50 with dilations (1, 1, 2, 4).
+STRIDE_32: list[Blocks] = [
+    [[1, 1, 1], [2, 1, 1, 1], [2, 1, 1, 1, 1, 1], [2, 1, 1]],
+    [[1, 1, 1], [1, 1, 1, 1], [1, 2, 2, 2, 2, 2], [2, 4, 4]],
+]
+
+
+def meta_resnet(name: str, *settings: object) -> nn.Module:
+    with torch.device("meta"):
+        return resnet_backbone(name, *settings).eval()
+
+
+def blocks_of(net: nn.Module) -> list[list[nn.Module]]:
+    return [list(getattr(net, f"layer{index}")) for index in range(1, 5)]
+
+
+def numbers(net: nn.Module, convolution: str, what: str) -> Blocks:
+    """One attribute of one convolution of every block; it must be the same in both directions."""
+    found = [[getattr(getattr(block, convolution), what) for block in stage] for stage in blocks_of(net)]
+    assert all(pair[0] == pair[1] for stage in found for pair in stage)
+    return [[pair[0] for pair in stage] for stage in found]
+
+
+def stage_sizes(net: nn.Module, size: tuple[int, int]) -> list[tuple[int, ...]]:
+    return [tuple(stage.shape[-2:]) for stage in net(torch.empty(1, 3, *size, device="meta"))]
+
+
+def divided(size: tuple[int, int], strides: tuple[int, ...]) -> list[tuple[int, ...]]:
+    return [tuple(math.ceil(side / stride) for side in size) for stride in strides]
+
+
+def test_stride_32_with_dilations_as_openmmlab_has_it():
+    net = meta_resnet("resnet50c", (1, 2, 2, 2), (1, 1, 2, 4), "conv2")
+    assert numbers(net, "conv2", "stride") == STRIDE_32[0]
+    assert numbers(net, "conv2", "dilation") == STRIDE_32[1]
+    assert numbers(net, "conv2", "padding") == STRIDE_32[1]
+    assert {stride for stage in numbers(net, "conv1", "stride") for stride in stage} == {1}
+    assert [stage[0].downsample[0].stride for stage in blocks_of(net)] == [(1, 1), (2, 2), (2, 2), (2, 2)]
+
+
+def test_stride_in_the_first_1x1():
+    net = meta_resnet("resnet50", (1, 2, 2, 2), (1, 1, 1, 1), "conv1")
+    assert numbers(net, "conv1", "stride") == STRIDE_32[0]
+    assert {stride for stage in numbers(net, "conv2", "stride") for stride in stage} == {1}
+    assert {each for stage in numbers(net, "conv2", "dilation") for each in stage} == {1}
+
+
+def test_dilated_originals_keep_stride_8():
+    net = meta_resnet("resnet50c", (1, 2, 1, 1), (1, 1, 2, 4), "conv2")
+    assert numbers(net, "conv2", "dilation") == STRIDE_32[1]
+    assert numbers(net, "conv2", "stride") == [[1, 1, 1], [2, 1, 1, 1], [1] * 6, [1, 1, 1]]
+    for size in [(64, 96), (33, 65), (481, 353)]:
+        assert stage_sizes(net, size) == divided(size, (4, 8, 8, 8))
+
+
+def test_basic_blocks():
+    """They have no 1x1: the stride stays in the first 3x3, and the second takes the whole dilation."""
+    net = meta_resnet("resnet18", (1, 2, 2, 1), (1, 1, 2, 4), "conv2")
+    assert numbers(net, "conv1", "stride") == [[1, 1], [2, 1], [2, 1], [1, 1]]
+    assert {stride for stage in numbers(net, "conv2", "stride") for stride in stage} == {1}
+    assert numbers(net, "conv1", "dilation") == [[1, 1], [1, 1], [1, 2], [2, 4]]
+    assert numbers(net, "conv2", "dilation") == [[1, 1], [1, 1], [2, 2], [4, 4]]
+    assert stage_sizes(net, (70, 33)) == divided((70, 33), (4, 8, 16, 16))
+
+
+@pytest.mark.parametrize("name", ["resnet18", "resnet50c", "resnet26d"])
+def test_stage_sizes_are_rounded_up(name: str):
+    net = meta_resnet(name, (1, 2, 2, 2), (1, 1, 2, 4))
+    for size in [(64, 96), (1, 1), (33, 65), (7, 300)]:
+        assert stage_sizes(net, size) == divided(size, STRIDES)
+
+
+@pytest.mark.parametrize("name", ["resnet18", "resnet50c"])
+def test_without_changes_it_is_the_network_of_timm(name: str):
+    torch.manual_seed(0)
+    ours = resnet_backbone(name).eval()
+    for key, value in ours.named_parameters():  # timm starts with blocks that do nothing
+        if "bn" in key:
+            nn.init.uniform_(value, 0.5, 1.5)
+    plain = timm.create_model(name, features_only=True, out_indices=(1, 2, 3, 4)).eval()
+    plain.load_state_dict(ours.state_dict())
+    image = torch.randn(1, 3, 33, 65)
+    with torch.no_grad():
+        for mine, theirs in zip(ours(image), plain(image), strict=True):
+            assert torch.equal(mine, theirs)
+
+
+def test_dilations_change_the_outputs_but_not_the_shapes():
+    """Why the trap of `D32` goes unnoticed: the weights load either way."""
+    torch.manual_seed(0)
+    dilated = resnet_backbone("resnet18", (1, 2, 2, 2), (1, 1, 2, 4)).eval()
+    for name, value in dilated.named_parameters():  # timm starts with blocks that do nothing
+        if "bn" in name:
+            nn.init.uniform_(value, 0.5, 1.5)
+    plain = resnet_backbone("resnet18").eval()
+    plain.load_state_dict(dilated.state_dict())
+    image = torch.randn(1, 3, 64, 64)
+    with torch.no_grad():
+        pairs = list(zip(dilated(image), plain(image), strict=True))
+    assert [mine.shape == theirs.shape for mine, theirs in pairs] == [True] * 4
+    assert [torch.equal(mine, theirs) for mine, theirs in pairs] == [True, True, False, False]
+
+
+@pytest.mark.parametrize(
+    "name", ["test_resnet", "test_efficientnet", "test_convnext", "mobilenetv4_conv_small", "resnet18"]
+)
+def test_any_pyramid_of_timm(name: str):
+    with torch.device("meta"):
+        net = backbone(name)
+    stages = net(torch.empty(2, 3, 64, 96, device="meta"))
+    assert [tuple(stage.shape[-2:]) for stage in stages] == divided((64, 96), STRIDES)
+    assert [stage.shape[1] for stage in stages] == net.feature_info.channels()
+    assert net.feature_info.reduction() == list(STRIDES)
+
+
+@pytest.mark.parametrize("name", ["test_vit", "levit_128s", "swin_tiny_patch4_window7_224"])
+def test_a_network_without_such_maps_is_refused(name: str):
+    with pytest.raises(ValueError, match=name):
+        backbone(name)
+
+
+def test_an_unknown_name_is_refused():
+    with pytest.raises(RuntimeError, match="no_such_network"):
+        backbone("no_such_network")
+
+
+@pytest.mark.parametrize(
+    ("name", "strides"),
+    [
+        ("resnet50d", (1, 2, 1, 1)),  # its shortcut pools, which has no stride to be taken away
+        ("resnet18", (2, 2, 2, 2)),  # its first stage has no shortcut that could have a stride
+        ("resnetblur18", (1, 2, 2, 2)),  # its strides sit in anti-aliasing layers
+        ("skresnet18", (1, 2, 2, 2)),
+        ("test_convnext", (1, 2, 2, 2)),
+    ],
+)
+def test_a_network_whose_strides_cannot_be_set_is_refused(name: str, strides: tuple[int, ...]):
+    with pytest.raises(ValueError, match=name):
+        meta_resnet(name, strides)

@@ -1,0 +1,165 @@
+"""The heads against their plain form: every upsampled map concatenated, the whole bottleneck over all of it."""
+
+import copy
+from collections.abc import Callable
+
+import pytest
+import torch
+import torch.nn.functional as F  # noqa: N812
+from torch import Tensor, nn
+
+from fastfcn.models.heads import ASPPHead, EncHead, FCNHead, PSPHead
+
+INPUTS, CLASSES, WIDTH = 6, 5, 4
+SIZES = [(9, 14), (1, 1), (5, 3), (13, 8), (2, 30)]
+
+
+def plain_psp(head: PSPHead, features: Tensor) -> Tensor:
+    maps = [features]
+    for bins, project in zip(head.pools, head.pooled, strict=True):
+        pooled = project(F.adaptive_avg_pool2d(features, bins))
+        maps.append(
+            F.interpolate(
+                pooled, size=features.shape[-2:], mode="bilinear", align_corners=head.align_corners
+            )
+        )
+    return head.classifier(head.bottleneck(torch.cat(maps, 1)))
+
+
+def plain_aspp(head: ASPPHead, features: Tensor) -> Tensor:
+    image = head.image_pool(F.adaptive_avg_pool2d(features, 1)).expand(-1, -1, *features.shape[-2:])
+    maps = [image] + [branch(features) for branch in head.branches]
+    return head.classifier(head.bottleneck(torch.cat(maps, 1)))
+
+
+def plain_enc(head: EncHead, features: Tensor) -> Tensor:
+    narrow = head.bottleneck(features)
+    vectors = head.project(narrow).flatten(2).transpose(1, 2)
+    difference = vectors[:, :, None] - head.encoding.codewords
+    assignment = (head.encoding.scale * difference.square().sum(3)).softmax(2)
+    codes = head.encoding_bn((assignment[..., None] * difference).sum(1)).relu().mean(1)
+    gamma = head.gate(codes).sigmoid()[:, :, None, None]
+    return head.classifier((narrow + narrow * gamma).relu())
+
+
+def plain_fcn(head: FCNHead, features: Tensor) -> Tensor:
+    for block in head.convs:
+        features = F.conv2d(features, block.conv.weight, padding="same")
+        features = block.bn(features).relu()
+    return head.classifier(features)
+
+
+HEADS: dict[str, tuple[Callable[[], nn.Module], Callable]] = {
+    "psp": (lambda: PSPHead(INPUTS, CLASSES, WIDTH, (1, 2, 3, 6), 3, 0.0, False), plain_psp),
+    "psp, 1x1, corners": (lambda: PSPHead(INPUTS, CLASSES, WIDTH, (4, 1), 1, 0.0, True), plain_psp),
+    "psp, 150 classes": (lambda: PSPHead(INPUTS, 150, WIDTH, (1, 2, 3, 6), 3, 0.0, False), plain_psp),
+    "aspp": (lambda: ASPPHead(INPUTS, CLASSES, WIDTH, (1, 12, 24, 36), 3, 0.0, False), plain_aspp),
+    "aspp, 1x1, corners": (lambda: ASPPHead(INPUTS, CLASSES, WIDTH, (1, 2), 1, 0.0, True), plain_aspp),
+    "aspp, no 1x1 branch": (lambda: ASPPHead(INPUTS, CLASSES, WIDTH, (3,), 5, 0.0, False), plain_aspp),
+    "enc": (lambda: EncHead(INPUTS, CLASSES, WIDTH, 7, 3, 0.0), plain_enc),
+    "enc, 1x1, one class": (lambda: EncHead(INPUTS, 1, WIDTH, 3, 1, 0.0), plain_enc),
+    "fcn": (lambda: FCNHead(INPUTS, CLASSES, WIDTH, 2, 3, 0.0), plain_fcn),
+    "fcn, classifier alone": (lambda: FCNHead(INPUTS, CLASSES, WIDTH, 0, 3, 0.0), plain_fcn),
+}
+
+
+def head_of(name: str) -> nn.Module:
+    """A head in float64 whose batch norms are not the identity and whose classes differ."""
+    torch.manual_seed(1)
+    head = HEADS[name][0]().double()
+    for key, value in head.named_parameters():
+        if "bn" in key or key.startswith("classifier"):
+            nn.init.uniform_(value, 0.5, 1.5)
+    for key, value in head.named_buffers():
+        if "num_batches" not in key:
+            nn.init.uniform_(value, 0.5, 1.5)
+    return head
+
+
+def features_of(size: tuple[int, int], batch: int = 2) -> Tensor:
+    torch.manual_seed(2)
+    return torch.randn(batch, INPUTS, *size, dtype=torch.float64)
+
+
+def assert_close(found: Tensor, expected: Tensor) -> None:
+    # The interpolation matrices are made in float32: rounding is relative to the largest value.
+    torch.testing.assert_close(found, expected, rtol=0, atol=1e-6 * max(1.0, expected.abs().max().item()))
+
+
+@pytest.mark.parametrize("size", SIZES)
+@pytest.mark.parametrize("name", HEADS)
+def test_equals_the_plain_form(name: str, size: tuple[int, int]):
+    head, features = head_of(name).eval(), features_of(size)
+    scores, presence = head(features)
+    assert scores.shape == (2, head.classifier.out_channels, *size)
+    assert_close(scores, HEADS[name][1](head, features))
+    assert (presence is not None) == name.startswith("enc")
+
+
+@pytest.mark.parametrize("name", HEADS)
+def test_training_equals_the_plain_form(name: str):
+    """Batch statistics, running statistics, and the gradient of every parameter and of the input."""
+    ours = head_of(name).train()
+    plain = copy.deepcopy(ours)
+    results = []
+    for head, forward in ((ours, lambda head, x: head(x)[0]), (plain, HEADS[name][1])):
+        features = features_of((9, 14), batch=3).requires_grad_()
+        scores = forward(head, features)
+        scores.square().sum().backward()
+        results.append((scores, features.grad))
+    assert_close(results[0][0], results[1][0])
+    assert_close(results[0][1], results[1][1])
+    compared = 0
+    for (key, mine), theirs in zip(ours.named_parameters(), plain.parameters(), strict=True):
+        if not key.startswith("presence"):  # the loss above does not reach it
+            assert_close(mine.grad, theirs.grad)
+            compared += 1
+    assert compared
+    for mine, theirs in zip(ours.buffers(), plain.buffers(), strict=True):
+        assert_close(mine, theirs)
+
+
+@pytest.mark.parametrize("name", HEADS)
+def test_memory_layout_does_not_matter(name: str):
+    head, features = head_of(name).eval(), features_of((9, 14))
+    expected = head(features)[0]
+    assert_close(head(features.contiguous(memory_format=torch.channels_last))[0], expected)
+    assert_close(head(features.transpose(2, 3).contiguous().transpose(2, 3))[0], expected)
+
+
+def test_each_image_of_a_batch_is_by_itself():
+    for name in HEADS:
+        head, features = head_of(name).eval(), features_of((7, 6), batch=3)
+        together, presence = head(features)
+        for index in range(3):
+            alone, alone_presence = head(features[index : index + 1])
+            assert_close(together[index : index + 1], alone)
+            if presence is not None:
+                assert_close(presence[index : index + 1], alone_presence)
+
+
+def test_presence_is_a_linear_map_of_the_encoded_image():
+    head, features = head_of("enc").eval(), features_of((4, 5))
+    narrow = head.bottleneck(features)
+    codes = head.encoding_bn(head.encoding(head.project(narrow))).relu().mean(1)
+    presence = head(features)[1]
+    assert presence.shape == (2, CLASSES)
+    assert_close(presence, codes @ head.presence.weight.T + head.presence.bias)
+
+
+def test_dropout_acts_in_training_alone():
+    head = PSPHead(INPUTS, CLASSES, WIDTH, (1, 2), 1, 0.5, False).double()
+    features = features_of((5, 6))
+    for layer in head.modules():
+        if isinstance(layer, nn.BatchNorm2d):
+            layer.eval()
+    first, second = head(features)[0], head(features)[0]
+    assert not torch.equal(first, second)
+    assert torch.equal(head.eval()(features)[0], head(features)[0])
+
+
+def test_classes_start_equally_likely():
+    for name in ("psp", "aspp", "enc", "fcn"):
+        scores = HEADS[name][0]()(features_of((9, 14)).float())[0]
+        share = scores.softmax(1)
+        assert (share - 1 / CLASSES).abs().max() < 0.05

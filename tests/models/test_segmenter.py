@@ -1,0 +1,163 @@
+"""The whole network: sizes of its outputs at any image size, class maps without full-size scores, parameters."""
+
+import pytest
+import torch
+from torch import Tensor, nn
+
+import fastfcn
+from fastfcn import build, recipe
+from fastfcn.errors import RecipeError
+from fastfcn.models import segmenter as module
+from fastfcn.models.segmenter import Segmenter
+from tests.tiny import tiny_model, tiny_recipe
+
+SIZES = [(64, 96), (1, 1), (33, 65), (7, 300), (48, 31)]
+HEADS = {
+    "psp": (),
+    "aspp": ('head={kind="aspp", width=8, dilations=[1, 2, 4], kernel=3, dropout=0.1, align_corners=false}',),
+    "enc": ('head={kind="enc", width=8, codes=4, kernel=3, dropout=0.1, align_corners=false}',),
+    "fcn": ('head={kind="fcn", width=8, depth=1, kernel=3, dropout=0.1, align_corners=false}',),
+    "no neck, no auxiliary": ('neck={kind="none"}', 'auxiliary={kind="none"}', "loss.auxiliary=0.0"),
+    "corners aligned": ("neck.align_corners=true", "head.align_corners=true"),
+}
+
+# facts of mmsegmentation 1.2.2's models: all parameters, then backbone, neck, head, auxiliary head.
+PARAMETERS = {
+    "fastfcn_r50_psp_cityscapes_80k_b8": (68_711_046, 23_527_264, 19_735_552, 23_083_539, 2_364_691),
+    "fastfcn_r50_psp_ade20k_80k_b16": (68_811_916, 23_527_264, 19_735_552, 23_150_742, 2_398_358),
+    "fastfcn_r50_aspp_cityscapes_80k_b8": (87_848_582, 23_527_264, 19_735_552, 42_221_075, 2_364_691),
+    "fastfcn_r50_aspp_ade20k_80k_b16": (87_949_452, 23_527_264, 19_735_552, 42_288_278, 2_398_358),
+    "fastfcn_r50_enc_cityscapes_80k_b8": (55_627_513, 23_527_264, 19_735_552, 10_000_006, 2_364_691),
+    "fastfcn_r50_enc_ade20k_80k_b16": (55_795_586, 23_527_264, 19_735_552, 10_134_412, 2_398_358),
+    "dilated_r50_psp_cityscapes_80k_b8": (48_975_494, 23_527_264, 0, 23_083_539, 2_364_691),
+    "dilated_r50_aspp_cityscapes_80k_b8": (68_113_030, 23_527_264, 0, 42_221_075, 2_364_691),
+    "dilated_r50_enc_cityscapes_80k_b8": (35_891_961, 23_527_264, 0, 10_000_006, 2_364_691),
+}
+# Entries of their state dicts, counters of batch norms included.
+KEYS = {"psp": 436, "aspp": 442, "enc": 429}
+
+
+def images_of(size: tuple[int, int], batch: int = 2) -> Tensor:
+    return torch.randn(batch, 3, *size, generator=torch.Generator().manual_seed(0))
+
+
+@pytest.fixture(params=HEADS, scope="module")
+def model(request: pytest.FixtureRequest) -> Segmenter:
+    return tiny_model(*HEADS[request.param])
+
+
+@pytest.mark.parametrize("size", SIZES)
+@torch.no_grad()
+def test_scores_at_any_size(model: Segmenter, size: tuple[int, int]):
+    images = images_of(size)
+    scores = model(images)
+    assert scores.shape == (2, 9, *size)
+    assert scores.isfinite().all()
+    small = model.scores(images)
+    stride = 8 if hasattr(model.neck, "lateral") else 32
+    assert small.shape == (2, 9, -(-size[0] // stride), -(-size[1] // stride))
+
+
+@pytest.mark.parametrize("size", SIZES)
+@torch.no_grad()
+def test_labels_are_the_argmax_of_the_scores(model: Segmenter, size: tuple[int, int]):
+    images = images_of(size)
+    scores = model(images)
+    best = scores.topk(2, dim=1).values
+    clear = best[:, 0] - best[:, 1] > 1e-4 * scores.abs().max()
+    labels = model.labels(images)
+    assert labels.shape == (2, *size)
+    assert labels.dtype == torch.uint8
+    assert clear.float().mean() > 0.98
+    assert torch.equal(labels[clear].long(), scores.argmax(1)[clear])
+    if size == (64, 96) and hasattr(model.neck, "lateral"):
+        assert len(labels.unique()) > 3  # or the above would say little
+
+
+@torch.no_grad()
+def test_labels_at_another_size_are_those_of_resized_scores(model: Segmenter):
+    images, size = images_of((33, 65)), (50, 41)
+    scores = nn.functional.interpolate(
+        model(images), size=size, mode="bilinear", align_corners=model.align_corners
+    )
+    best = scores.topk(2, dim=1).values
+    clear = best[:, 0] - best[:, 1] > 1e-4 * scores.abs().max()
+    labels = model.labels(images, size)
+    assert clear.float().mean() > 0.98
+    assert torch.equal(labels[clear].long(), scores.argmax(1)[clear])
+
+
+def test_labels_never_hold_full_size_scores(monkeypatch: pytest.MonkeyPatch):
+    """`labels` does its work without the resize that `forward` does."""
+    model, images = tiny_model(), images_of((64, 96))
+
+    def refuse(*_: object) -> Tensor:
+        raise AssertionError("full-size scores")
+
+    monkeypatch.setattr(module, "upsample", refuse)
+    assert model.labels(images).shape == (2, 64, 96)
+    with pytest.raises(AssertionError, match="full-size"):
+        model(images)
+
+
+@pytest.mark.parametrize("name", HEADS)
+def test_train_scores(name: str):
+    model = tiny_model(*HEADS[name])
+    for size in [(64, 96), (33, 65)]:
+        images = images_of(size)
+        main, auxiliary, presence = model.train_scores(images)
+        torch.testing.assert_close(main, model.scores(images))
+        assert (presence.shape if name == "enc" else presence) == ((2, 9) if name == "enc" else None)
+        if name.startswith("no neck"):
+            assert auxiliary is None
+        else:
+            assert auxiliary.shape == (2, 9, -(-size[0] // 16), -(-size[1] // 16))
+
+
+@pytest.mark.parametrize("stage", range(4))
+def test_the_auxiliary_head_reads_the_stage_asked_for(stage: int):
+    model, images = tiny_model(f"auxiliary.stage={stage}"), images_of((64, 96))
+    stages = model.backbone(images)
+    torch.testing.assert_close(model.train_scores(images).auxiliary, model.auxiliary(stages[stage])[0])
+
+
+def test_every_parameter_learns():
+    model = tiny_model(*HEADS["enc"]).train()
+    main, auxiliary, presence = model.train_scores(images_of((64, 96)))
+    (main.square().sum() + auxiliary.square().sum() + presence.square().sum()).backward()
+    assert [name for name, each in model.named_parameters() if each.grad is None] == []
+
+
+def test_a_network_is_the_same_from_a_name_a_recipe_and_a_number_of_classes():
+    used = tiny_recipe()
+    assert fastfcn.create(used).head.classifier.out_channels == 9
+    assert fastfcn.create(used, 4).head.classifier.out_channels == 4
+    with torch.device("meta"):
+        assert fastfcn.create("fastfcn_r18_psp_camvid").head.classifier.out_channels == 11
+
+
+@pytest.mark.parametrize("name", PARAMETERS)
+def test_parameters_are_those_of_openmmlab(name: str):
+    with torch.device("meta"):
+        model = build.create(name)
+    parts = (model, model.backbone, model.neck, model.head, model.auxiliary)
+    assert tuple(sum(each.numel() for each in part.parameters()) for part in parts) == PARAMETERS[name]
+    if name.startswith("fastfcn"):
+        assert len(model.state_dict()) == KEYS[recipe.load(name).head.kind]
+
+
+@pytest.mark.parametrize(
+    ("change", "named"),
+    [
+        ("backbone.name=resnet5o", "resnet5o"),
+        ("backbone.name=test_convnext", "not a ResNet"),
+        ("backbone.name=resnet50d", "stride"),
+        ('backbone={kind="pyramid", name="test_vit", pretrained="none"}', "strides"),
+    ],
+)
+def test_a_backbone_that_cannot_be_used_is_a_recipe_error(change: str, named: str):
+    used = recipe.load("dilated_r50_psp_camvid", [change])
+    with torch.device("meta"), pytest.raises(RecipeError, match=named) as error:
+        build.create(used)
+    assert "backbone.name" in error.value.message
+    assert "timm" in error.value.hint

@@ -1,0 +1,68 @@
+"""Our metrics against mmsegmentation's IoUMetric: its stored values, and a plain restatement of it.
+
+The values were stored by benchmarks/parity/store_scores.py.
+"""
+
+import json
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+
+from fastfcn.metrics import ConfusionMatrix, Scores
+from tests import drawn_maps
+
+STORED = json.loads((Path(__file__).parent / "stored_scores" / "metrics.json").read_text())["cases"]
+Pair = tuple[np.ndarray, np.ndarray]
+
+
+def pairs_of(case: dict) -> list[Pair]:
+    return [drawn_maps.draw(seed, **case["drawn"]) for seed in range(case["maps"])]
+
+
+def scored(classes: int, pairs: list[Pair]) -> Scores:
+    matrix = ConfusionMatrix(classes)
+    for prediction, label in pairs:
+        matrix.update(torch.from_numpy(prediction), torch.from_numpy(label))
+    return Scores(matrix.counts.numpy())
+
+
+def areas(classes: int, pairs: list[Pair]) -> dict[str, np.ndarray]:
+    """IoUMetric in plain words: per class, how many labelled pixels are both, either, predicted, labelled."""
+    total = {name: np.zeros(classes, np.int64) for name in ("intersection", "union", "predicted", "labelled")}
+    for prediction, label in pairs:
+        kept = label != drawn_maps.IGNORED
+        for index in range(classes):
+            said, true = (prediction == index) & kept, (label == index) & kept
+            total["intersection"][index] += (said & true).sum()
+            total["union"][index] += (said | true).sum()
+            total["predicted"][index] += said.sum()
+            total["labelled"][index] += true.sum()
+    return total
+
+
+@pytest.mark.parametrize("case", STORED, ids=lambda case: case["name"])
+def test_equals_stored_iou_metric(case: dict):
+    scores = scored(case["drawn"]["classes"], pairs_of(case))
+    assert scores.counts.diagonal().tolist() == case["intersection"]
+    assert scores.counts.sum(0).tolist() == case["predicted"]
+    assert scores.counts.sum(1).tolist() == case["labelled"]
+    assert round(scores.miou, 2) == case["mIoU"]
+    assert round(scores.mean_accuracy, 2) == case["mAcc"]
+    assert round(scores.pixel_accuracy, 2) == case["aAcc"]
+
+
+@pytest.mark.parametrize("case", STORED, ids=lambda case: case["name"])
+def test_equals_plain_restatement(case: dict):
+    classes, pairs = case["drawn"]["classes"], pairs_of(case)
+    scores, total = scored(classes, pairs), areas(classes, pairs)
+    with np.errstate(invalid="ignore"):
+        iou = 100 * total["intersection"] / total["union"]
+        accuracy = 100 * total["intersection"] / total["labelled"]
+    np.testing.assert_allclose(scores.iou, iou, rtol=1e-12)
+    np.testing.assert_allclose(scores.accuracy, accuracy, rtol=1e-12)
+    assert scores.miou == pytest.approx(np.nanmean(iou), rel=1e-12)
+    assert scores.mean_accuracy == pytest.approx(np.nanmean(accuracy), rel=1e-12)
+    overall = 100 * total["intersection"].sum() / total["labelled"].sum()
+    assert scores.pixel_accuracy == pytest.approx(overall, rel=1e-12)

@@ -1,0 +1,117 @@
+"""Pictures of class maps: right colours in the right places, sizes that hold what they must."""
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from fastfcn.visualize import borders, colorize, contact_sheet, legend, overlay, palette_image
+
+COLORS = ((255, 0, 0), (0, 255, 0), (0, 0, 255))
+
+
+def test_colorize_gives_each_class_its_colour_and_black_to_what_is_ignored():
+    label = np.array([[0, 1], [2, 255]], np.uint8)
+    assert colorize(label, COLORS).tolist() == [[[255, 0, 0], [0, 255, 0]], [[0, 0, 255], [0, 0, 0]]]
+    assert colorize(label, COLORS).dtype == np.uint8
+
+
+def test_colorize_takes_wide_integers():
+    assert colorize(np.array([[2, 300]], np.int64), COLORS).tolist() == [[[0, 0, 255], [0, 0, 0]]]
+
+
+def test_borders_part_the_classes_once():
+    label = np.zeros((4, 6), np.uint8)
+    label[:, 3:] = 1
+    line = borders(label)
+    assert line[:, 2].all()
+    assert line.sum() == 4
+    assert borders(label, thickness=2).sum() == 8
+
+
+def test_borders_of_one_class_are_empty():
+    assert not borders(np.full((5, 5), 3, np.uint8)).any()
+
+
+def test_overlay_mixes_image_and_colour():
+    image = np.full((6, 6, 3), 100, np.uint8)
+    label = np.zeros((6, 6), np.uint8)
+    assert overlay(image, label, COLORS, 0.5)[2, 2].tolist() == [178, 50, 50]
+    assert np.array_equal(overlay(image, label, COLORS, 0.0), image)
+    assert np.array_equal(overlay(image, label, COLORS, 1.0), colorize(label, COLORS))
+
+
+def test_overlay_draws_light_lines_between_classes():
+    image = np.full((6, 6, 3), 100, np.uint8)
+    label = np.zeros((6, 6), np.uint8)
+    label[:, 3:] = 2
+    mixed = overlay(image, label, COLORS)
+    assert (mixed[:, 2].astype(int).sum(-1) > mixed[:, 1].astype(int).sum(-1) + 200).all()
+    assert np.array_equal(mixed[:, 0], mixed[:, 1])
+
+
+def test_overlay_refuses_another_size():
+    with pytest.raises(ValueError, match=r"\(6, 6\).*\(6, 5\)"):
+        overlay(np.zeros((6, 6, 3), np.uint8), np.zeros((6, 5), np.uint8), COLORS)
+
+
+def test_palette_image_keeps_the_ids_through_a_file(tmp_path):
+    ids = np.array([[7, 8], [255, 0]], np.uint8)
+    palette_image(ids, {7: (128, 64, 128), 8: (244, 35, 232)}).save(tmp_path / "mask.png")
+    read = Image.open(tmp_path / "mask.png")
+    assert read.mode == "P"
+    assert np.array_equal(np.asarray(read), ids)
+    assert np.asarray(read.convert("RGB"))[0].tolist() == [[128, 64, 128], [244, 35, 232]]
+    assert not np.asarray(read.convert("RGB"))[1].any()
+
+
+def _has(picture: Image.Image, color: tuple[int, int, int]) -> bool:
+    return bool((np.asarray(picture) == color).all(-1).any())
+
+
+def test_legend_shows_every_class():
+    picture = legend(["red", "green", "blue"], COLORS)
+    assert all(_has(picture, color) for color in COLORS)
+
+
+def test_legend_with_shares_lists_the_largest_first_and_no_others():
+    picture = np.asarray(legend(["red", "green", "blue"], COLORS, {"red": 0.2, "blue": 0.8}))
+    red, blue = ((picture == color).all(-1).any(1).argmax() for color in (COLORS[0], COLORS[2]))
+    assert blue < red
+    assert not _has(Image.fromarray(picture), COLORS[1])
+
+
+def test_legend_of_many_classes_is_no_tower():
+    names = [f"class number {index}" for index in range(150)]
+    colors = [(index, 255 - index, 90) for index in range(150)]
+    picture = legend(names, colors)
+    assert 0.6 < picture.width / picture.height < 2
+    assert all(_has(picture, color) for color in colors)
+
+
+def test_legend_keeps_to_the_width_asked_for():
+    names = ["sky", "building", "a name that is far too long to fit into any column of a legend, " * 2]
+    picture = legend(names, COLORS, width=700)
+    assert picture.width == 700
+    assert all(_has(picture, color) for color in COLORS)
+
+
+def test_an_empty_legend_is_a_picture():
+    assert legend([], []).width > 0
+
+
+def test_contact_sheet_holds_all_pictures_of_all_rows():
+    rows = [[np.full((20, 30, 3), value + column, np.uint8) for column in range(3)] for value in (10, 60)]
+    sheet = contact_sheet(rows, ["image", "truth", "prediction"], ["first", "second"], "Title", cell_width=60)
+    pixels = np.asarray(sheet)
+    for row in rows:
+        for picture in row:
+            assert ((pixels == picture[0, 0]).all(-1)).sum() >= 60 * 40
+    assert (pixels[:, 0] == 255).all()
+
+
+def test_contact_sheet_sits_on_its_footer():
+    footer = Image.new("RGB", (50, 40), (1, 2, 3))
+    rows = [[np.zeros((20, 30, 3), np.uint8)]]
+    plain, with_footer = contact_sheet(rows, ["image"]), contact_sheet(rows, ["image"], footer=footer)
+    assert with_footer.height > plain.height
+    assert _has(with_footer, (1, 2, 3))

@@ -1,0 +1,63 @@
+"""What many tests need in small: a narrow recipe, its network and weights file, and a few drawn streets."""
+
+from pathlib import Path
+
+import torch
+from torch import nn
+
+from fastfcn import build, recipe, weights
+from fastfcn.data.streets import write
+from fastfcn.models.segmenter import Segmenter
+from fastfcn.recipe import Recipe
+
+SIZE = (64, 96)  # of the drawings: (height, width)
+
+NARROW = (
+    "name=tiny",
+    'backbone={kind="pyramid", name="test_resnet", pretrained="none"}',
+    "data.base_size=[64, 96]",
+    "data.crop=[64, 96]",
+    "neck.width=8",
+    "head.width=8",
+    "auxiliary.width=8",
+    "optim.steps=4",
+    "optim.batch=4",
+    "eval.every=4",
+    "eval.scales=[0.5, 1.0]",
+)
+
+
+def tiny_recipe(*changes: str) -> Recipe:
+    """The demo's recipe on a backbone of 370 thousand parameters, 4 steps, with `changes` made after that."""
+    return recipe.load("demo", [*NARROW, *changes])
+
+
+def tiny_model(*changes: str) -> Segmenter:
+    """The network of `tiny_recipe`, the same random weights every time.
+
+    Its batch norms are not the identity, and its class maps hold several classes.
+    """
+    torch.manual_seed(0)
+    model = build.create(tiny_recipe(*changes))
+    for layer in model.modules():
+        if isinstance(layer, nn.BatchNorm2d):
+            nn.init.uniform_(layer.weight, 0.5, 1.5)
+            nn.init.normal_(layer.running_mean, std=0.1)
+            nn.init.uniform_(layer.running_var, 0.5, 1.5)
+        elif isinstance(layer, nn.Conv2d) and layer.in_channels > layer.groups:
+            # Maps behind a ReLU are positive: filters with a mean would answer to little else, and one class win.
+            layer.weight.data -= layer.weight.data.mean((1, 2, 3), keepdim=True)
+    nn.init.normal_(model.head.classifier.weight)
+    return model.eval()
+
+
+def tiny_weights(path: Path, *changes: str) -> Path:
+    """A weights file of `tiny_model` at `path`."""
+    used = tiny_recipe(*changes)
+    weights.save(path, tiny_model(*changes), used, build.description(used), {"miou": 12.5})
+    return path
+
+
+def write_streets(folder: Path, train: int = 6, val: int = 3) -> Path:
+    """Drawn streets of 64 x 96 pixels in the layout of the data set `streets`, the same pixels every time."""
+    return write(folder, train, val, size=SIZE)
