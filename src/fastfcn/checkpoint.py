@@ -30,6 +30,7 @@ BOOKKEEPING = (
     "pathlib.PosixPath",
     "__builtin__.getattr",  # how HistoryBuffer names its own methods; a placeholder looks nothing up
     "builtins.getattr",
+    "builtins.bytes",  # an empty array
 )
 
 

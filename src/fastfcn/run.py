@@ -10,15 +10,14 @@ from pathlib import Path
 
 import tomlkit
 import torch
-from safetensors.torch import save_file
 from torch import nn
 
 from fastfcn import recipe
 from fastfcn.errors import OutputError, RecipeError, WeightsError
-from fastfcn.files import make_folder, replace_file, write_text
+from fastfcn.files import make_folder, write_text
 from fastfcn.recipe import Recipe
 from fastfcn.state import load_state
-from fastfcn.weights import read_tensors
+from fastfcn.weights import read_tensors, write_tensors
 
 CHECKPOINT_FORMAT = "fastfcn-checkpoint-1"
 
@@ -78,9 +77,7 @@ class Run:
         tensors = {f"model.{name}": value for name, value in model.state_dict().items()}
         for index, state in optimizer.state_dict()["state"].items():
             tensors |= {f"optimizer.{index}.{key}": value for key, value in state.items() if value is not None}
-        tensors = {name: value.detach().cpu().contiguous() for name, value in tensors.items()}
-        with replace_file(self.checkpoint) as temporary:
-            save_file(tensors, temporary, {"format": CHECKPOINT_FORMAT, "facts": json.dumps(facts)})
+        write_tensors(self.checkpoint, tensors, {"format": CHECKPOINT_FORMAT, "facts": json.dumps(facts)})
 
     def load_checkpoint(self, model: nn.Module, optimizer: torch.optim.Optimizer) -> dict:
         """Put the last checkpoint into model and optimizer and return its facts. Raises WeightsError."""

@@ -31,10 +31,18 @@ class Weights:
 
 def save(path: str | Path, model: nn.Module, used: Recipe, about: DataSetDescription, facts: dict | None = None) -> None:
     """Write the weights of `model` with recipe and classes; all or nothing. Raises OutputError."""
-    tensors = {name: value.detach().cpu().contiguous() for name, value in model.state_dict().items()}
     header = {"format": FORMAT, "recipe": used.text, "dataset": about.model_dump_json(), "facts": json.dumps(facts or {})}
+    write_tensors(path, model.state_dict(), header)
+
+
+def write_tensors(path: str | Path, tensors: dict[str, Tensor], header: dict[str, str]) -> None:
+    """Write tensors with texts as their header to a safetensors file; all or nothing. Raises OutputError."""
+    held = {name: value.detach().cpu().contiguous() for name, value in tensors.items()}
     with replace_file(path) as temporary:
-        save_file(tensors, temporary, header)
+        try:
+            save_file(held, temporary, header)
+        except safetensors.SafetensorError as error:  # such as a full disk
+            raise OSError(str(error)) from error
 
 
 def read(path: str | Path) -> Weights:

@@ -1,0 +1,131 @@
+"""Every command and every line of Python in the documents runs, in the order in which a reader meets them."""
+
+import os
+import re
+import shlex
+import subprocess
+import sys
+from pathlib import Path
+
+import numpy as np
+import pytest
+import timm
+import torch
+from PIL import Image
+
+from benchmarks import readme_table
+from fastfcn import build, recipe
+from tests.openmmlab_files import save_openmmlab_checkpoint
+
+ROOT = Path(__file__).parents[1]
+DOCUMENTS = [ROOT / "README.md", *sorted((ROOT / "docs").glob("*.md")), ROOT / "CONTRIBUTING.md"]
+
+# Carried out elsewhere: by .ci/run, by tests/test_demo.py (the demo at full length takes two minutes), or by whoever
+# sets up a checkout.
+ELSEWHERE = {
+    "pip install . && fastfcn demo",
+    "pip install '.[test]' && pytest",
+    "pip install -e '.[dev]'",
+    "pre-commit install",
+    "pytest",
+}
+# In small: two steps on small crops, from random weights unless the command names some.
+TRAIN = "optim.steps=2 optim.batch=2 eval.every=2 data.base_size=[48,64] data.crop=[32,32] --workers 0 --accelerator cpu"
+EVALUATE = "eval.resize=none eval.scales=[0.5,1.0] --workers 0 --accelerator cpu"
+NEEDS_DEVICES = "--devices 4"
+
+
+def blocks(document: Path, language: str) -> list[str]:
+    """The fenced blocks of a language in a document."""
+    return re.findall(rf"^```{language}\n(.*?)^```", document.read_text(encoding="utf-8"), re.M | re.S)
+
+
+def commands(document: Path) -> list[str]:
+    """The command lines of a document that are to be run here."""
+    lines = [line for block in blocks(document, "bash") for line in block.replace("\\\n", " ").splitlines()]
+    return [line.strip() for line in lines if line.strip() and line.strip() not in ELSEWHERE]
+
+
+def in_small(command: str) -> str:
+    """The command as it is run here."""
+    if NEEDS_DEVICES in command:
+        return command + " --help"
+    if command.startswith("fastfcn train"):
+        pretrained = "" if "backbone.pretrained=" in command else " backbone.pretrained=none"
+        return f"{command} {TRAIN}{pretrained}"
+    if command.startswith("fastfcn evaluate"):
+        return f"{command} {EVALUATE}"
+    return command
+
+
+@pytest.fixture(scope="module")
+def place(tmp_path_factory) -> Path:
+    """A folder with everything that the documents take for granted, in small."""
+    folder = tmp_path_factory.mktemp("reader")
+    for split in ("train", "val"):
+        pairs(folder, f"CamVid/{split}/{{}}.png", f"CamVid/{split}annot/{{}}.png", values=(0, 3, 8, 11))
+        pairs(folder, f"photos/images/{split}/{{}}.jpg", f"photos/masks/{split}/{{}}.png", values=(0, 1, 255))
+    city, end = "cityscapes/{}/val/ulm/", "_000000_000001_"
+    pairs(folder, city.format("leftImg8bit") + "ulm{}" + end + "leftImg8bit.png",
+          city.format("gtFine") + "ulm{}" + end + "gtFine_labelIds.png", values=(7, 8, 26))  # fmt: skip
+    pairs(folder, "more/{}.jpg", "more-masks/{}.png", values=(0,))
+    (folder / "more/0.jpg").rename(folder / "street.jpg")
+    (folder / "photos.toml").write_text(blocks(ROOT / "docs/own-images.md", "toml")[0])
+    torch.save(timm.create_model("resnet18").state_dict(), folder / "resnet18.pth")
+    model = build.create(recipe.load("fastfcn_r50_psp_cityscapes_80k_b8"))
+    save_openmmlab_checkpoint(model, folder / "fastfcn_r50-d32_jpu_psp.pth")
+    return folder
+
+
+def pairs(folder: Path, images: str, labels: str, values: tuple[int, ...]) -> None:
+    """Two images with masks in stripes of `values`."""
+    for name in ("0", "1"):
+        image, label = folder / images.format(name), folder / labels.format(name)
+        image.parent.mkdir(parents=True, exist_ok=True)
+        label.parent.mkdir(parents=True, exist_ok=True)
+        stripes = np.repeat(np.array(values, np.uint8), 64 // len(values) + 1)[:64]
+        Image.fromarray(np.random.default_rng(int(name)).integers(0, 256, (48, 64, 3), np.uint8)).save(image)
+        Image.fromarray(np.tile(stripes, (48, 1))).save(label)
+
+
+@pytest.mark.parametrize("document", DOCUMENTS, ids=lambda path: path.name)
+def test_commands_run(document, place):
+    scripts = str(Path(sys.executable).parent)
+    environment = {**os.environ, "PATH": scripts + os.pathsep + os.environ["PATH"], "OMP_NUM_THREADS": "1"}
+    for command in commands(document):
+        assert command.startswith(("fastfcn ", "python ")), f"{document.name}: who runs {command!r}?"
+        for run in sorted(re.findall(r"--out (runs/\S+)", command)):
+            if (place / run).exists() and "--resume" not in command:
+                subprocess.run(["rm", "-r", str(place / run)], check=True)
+        done = subprocess.run(in_small(command), shell=True, cwd=place, env=environment, capture_output=True, text=True)  # noqa: S602
+        assert done.returncode == 0, f"{document.name}: {command}\n{done.stdout[-2000:]}\n{done.stderr[-3000:]}"
+
+
+@pytest.mark.parametrize("document", DOCUMENTS, ids=lambda path: path.name)
+def test_python_runs(document, place, monkeypatch):
+    monkeypatch.chdir(place)
+    for block in blocks(document, "python"):
+        exec(compile(block, str(document), "exec"), {})  # noqa: S102
+
+
+def test_commands_elsewhere_are_those_of_the_documents():
+    lines = {line.strip() for document in DOCUMENTS for block in blocks(document, "bash") for line in block.splitlines()}
+    assert lines >= ELSEWHERE
+    assert "pip install --quiet --no-cache-dir '.[test]' && pytest" in (ROOT / ".ci/run").read_text()
+
+
+def test_links_lead_somewhere():
+    for document in DOCUMENTS:
+        for target in re.findall(r"\]\(([^)#]+)\)", document.read_text(encoding="utf-8")):
+            assert target.startswith("https://") or (document.parent / target).exists(), f"{document.name}: {target}"
+
+
+def test_table_is_made_from_the_recipes():
+    text = readme_table.README.read_text(encoding="utf-8")
+    assert readme_table.with_table(text) == text, "run: python benchmarks/readme_table.py"
+
+
+def test_documents_split_like_a_shell():
+    for document in DOCUMENTS:
+        for command in commands(document):
+            assert shlex.split(command)

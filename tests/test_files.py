@@ -1,0 +1,89 @@
+"""Files are there whole or not at all."""
+
+import os
+from pathlib import Path
+
+import pytest
+
+from fastfcn.errors import OutputError
+from fastfcn.files import make_folder, replace_file, write_text
+
+
+def names(folder: Path) -> list[str]:
+    return sorted(each.name for each in folder.iterdir())
+
+
+def test_a_file_appears_when_it_is_whole(tmp_path: Path):
+    target = tmp_path / "new" / "deeper" / "picture.png"
+    with replace_file(target) as temporary:
+        assert temporary.parent == target.parent
+        assert temporary.suffix == ".png"  # writers choose the format by it
+        assert temporary.name.startswith(".")  # hidden from patterns such as *.png
+        temporary.write_bytes(b"whole")
+        assert not target.exists()
+    assert target.read_bytes() == b"whole"
+    assert names(target.parent) == ["picture.png"]
+
+
+def test_an_error_leaves_the_old_file(tmp_path: Path):
+    target = tmp_path / "notes.txt"
+    write_text(target, "old")
+    with pytest.raises(KeyError), replace_file(target) as temporary:
+        temporary.write_text("half of the n")
+        raise KeyError
+    assert target.read_text() == "old"
+    assert names(tmp_path) == ["notes.txt"]
+
+
+def test_an_error_before_anything_was_written_is_the_one_that_is_seen(tmp_path: Path):
+    with pytest.raises(ZeroDivisionError), replace_file(tmp_path / "notes.txt"):
+        _ = 1 / 0
+    assert names(tmp_path) == []
+
+
+def test_text_is_utf_8(tmp_path: Path):
+    write_text(tmp_path / "a.txt", "Straße, 道路")
+    write_text(tmp_path / "a.txt", "Straße, 道路\n")
+    assert (tmp_path / "a.txt").read_bytes() == "Straße, 道路\n".encode()
+
+
+def test_a_folder_below_a_file_cannot_be_made(tmp_path: Path):
+    (tmp_path / "file").write_text("x")
+    for call in (make_folder, lambda path: write_text(path / "notes.txt", "x")):
+        with pytest.raises(OutputError, match="file/below") as error:
+            call(tmp_path / "file" / "below")
+        assert "not a directory" in error.value.message.lower()
+        assert error.value.hint
+    with pytest.raises(OutputError, match="file"):
+        make_folder(tmp_path / "file")
+
+
+def test_a_folder_in_the_way_is_an_output_error(tmp_path: Path):
+    (tmp_path / "taken").mkdir()
+    with pytest.raises(OutputError, match="taken"):
+        write_text(tmp_path / "taken", "x")
+    assert names(tmp_path) == ["taken"]
+
+
+def test_a_full_disk_is_an_output_error(tmp_path: Path):
+    with pytest.raises(OutputError, match=r"notes\.txt: no space left") as error:
+        with replace_file(tmp_path / "notes.txt") as temporary:
+            temporary.write_text("half")
+            raise OSError(28, "No space left on device")
+    assert error.value.exit_code == 2
+    assert names(tmp_path) == []
+
+
+@pytest.mark.skipif(not hasattr(os, "geteuid") or os.geteuid() == 0, reason="root may write anywhere")
+def test_a_folder_without_permission(tmp_path: Path):
+    tmp_path.chmod(0o500)
+    try:
+        with pytest.raises(OutputError, match="permission denied"):
+            make_folder(tmp_path)
+    finally:
+        tmp_path.chmod(0o700)
+
+
+def test_make_folder_returns_what_is_there_already(tmp_path: Path):
+    assert make_folder(str(tmp_path / "a" / "b")) == tmp_path / "a" / "b"
+    assert make_folder(tmp_path / "a" / "b").is_dir()

@@ -1,0 +1,146 @@
+"""Losses against PyTorch's own and against their formulas, and as a training step puts them together."""
+
+import copy
+
+import pytest
+import torch
+import torch.nn.functional as F  # noqa: N812
+from lightning.fabric import Fabric
+from torch import Tensor
+
+from fastfcn import build
+from fastfcn.losses import IGNORED, LossTerms, pixel_loss, presence_loss, segmentation_loss
+from fastfcn.train import train_step
+from tests.tiny import tiny_model, tiny_recipe
+
+CLASSES = 5
+TERMS = LossTerms(mean_over="all", auxiliary=0.4, presence=0.2, align_corners=False)
+
+
+def random(*shape: int, seed: int = 0) -> Tensor:
+    return torch.randn(*shape, generator=torch.Generator().manual_seed(seed))
+
+
+def labels_of(*shape: int, ignored: float = 0.3, seed: int = 1) -> Tensor:
+    generator = torch.Generator().manual_seed(seed)
+    labels = torch.randint(0, CLASSES, shape, generator=generator)
+    labels[torch.rand(shape, generator=generator) < ignored] = IGNORED
+    return labels.to(torch.uint8)
+
+
+def resized(scores: Tensor, size: torch.Size, align_corners: bool = False) -> Tensor:
+    return F.interpolate(scores, size=size, mode="bilinear", align_corners=align_corners)
+
+
+@pytest.mark.parametrize("align_corners", [False, True])
+@pytest.mark.parametrize("size", [(9, 14), (33, 61), (4, 7)])
+def test_pixel_loss_is_the_sum_of_cross_entropy(size: tuple[int, int], align_corners: bool):
+    scores, labels = random(3, CLASSES, 4, 7).requires_grad_(), labels_of(3, *size)
+    full = resized(scores, labels.shape[1:], align_corners)
+    expected = F.cross_entropy(full, labels.long(), ignore_index=IGNORED, reduction="sum")
+    found = pixel_loss(scores, labels, align_corners)
+    torch.testing.assert_close(found, expected)
+    ours, plain = torch.autograd.grad(found, scores)[0], torch.autograd.grad(expected, scores)[0]
+    torch.testing.assert_close(ours, plain)
+
+
+def test_pixel_loss_by_hand():
+    scores = torch.tensor([[2.0, 0.0], [0.0, 1.0]]).reshape(1, 2, 1, 2)  # two classes, two pixels
+    labels = torch.tensor([[[0, IGNORED]]], dtype=torch.uint8)
+    assert pixel_loss(scores, labels, False).item() == pytest.approx(0.126928, abs=1e-6)  # -log(e2 / (e2 + 1))
+
+
+def test_an_image_without_labels_costs_nothing():
+    scores = random(2, CLASSES, 4, 4).requires_grad_()
+    labels = torch.full((2, 9, 9), IGNORED, dtype=torch.uint8)
+    loss = pixel_loss(scores, labels, False)
+    loss.backward()
+    assert loss.item() == 0
+    assert not scores.grad.any()
+
+
+def test_scores_of_half_the_bits_are_summed_in_float32():
+    scores, labels = random(1, CLASSES, 8, 8).bfloat16(), labels_of(1, 200, 200)
+    loss = pixel_loss(scores, labels, False)
+    assert loss.dtype == torch.float32
+    torch.testing.assert_close(loss, pixel_loss(scores.float(), labels, False))
+
+
+def test_presence_loss_is_its_formula():
+    presence, labels = random(3, CLASSES), labels_of(3, 6, 6)
+    labels[0][labels[0] == 2] = IGNORED
+    labels[1] = IGNORED  # an image that holds no class
+    labels[2] = 4
+    total = 0.0
+    for scores, label in zip(presence, labels, strict=True):
+        for index in range(CLASSES):
+            share = scores[index].sigmoid()
+            total -= (share if (label == index).any() else 1 - share).log() / CLASSES
+    torch.testing.assert_close(presence_loss(presence, labels), total)
+
+
+def test_terms_are_weighted_and_summed():
+    main, auxiliary, presence = random(2, CLASSES, 5, 6), random(2, CLASSES, 3, 3, seed=2), random(2, CLASSES)
+    labels = labels_of(2, 40, 48)
+    losses = segmentation_loss(main, auxiliary, presence, labels, TERMS, torch.tensor(100.0), 2)
+    assert list(losses) == ["main", "auxiliary", "presence", "loss"]
+    torch.testing.assert_close(losses["main"], pixel_loss(main, labels, False) / 100)
+    torch.testing.assert_close(losses["auxiliary"], 0.4 * pixel_loss(auxiliary, labels, False) / 100)
+    torch.testing.assert_close(losses["presence"], 0.2 * presence_loss(presence, labels) / 2)
+    torch.testing.assert_close(losses["loss"], losses["main"] + losses["auxiliary"] + losses["presence"])
+
+
+def test_parts_that_are_absent_are_left_out():
+    main, labels = random(2, CLASSES, 5, 6), labels_of(2, 40, 48)
+    losses = segmentation_loss(main, None, None, labels, TERMS, torch.tensor(10.0), 2)
+    assert list(losses) == ["main", "loss"]
+    silent = LossTerms("all", 0.4, 0.0, False)
+    assert list(segmentation_loss(main, None, random(2, CLASSES), labels, silent, torch.tensor(1.0), 2)) == [
+        "main",
+        "loss",
+    ]
+
+
+def test_a_batch_in_parts_gives_the_same_losses():
+    main, auxiliary, presence = random(4, CLASSES, 5, 6), random(4, CLASSES, 3, 3, seed=2), random(4, CLASSES)
+    labels = labels_of(4, 20, 30)
+    labels[0, :15] = IGNORED  # so that the parts have labelled pixels in different numbers
+    pixels = (labels != IGNORED).sum()
+    whole = segmentation_loss(main, auxiliary, presence, labels, TERMS, pixels, 4)
+    for cuts in ([1, 3], [2, 2], [1, 1, 1, 1]):
+        parts = [each.split(cuts) for each in (main, auxiliary, presence, labels)]
+        losses = [segmentation_loss(*part, TERMS, pixels, 4) for part in zip(*parts, strict=True)]
+        for name, value in whole.items():
+            torch.testing.assert_close(sum(each[name] for each in losses), value)
+
+
+@pytest.mark.parametrize("mean_over", ["all", "labelled"])
+def test_a_step_averages_as_the_recipe_says(mean_over: str):
+    """Two parts with ignored pixels in different numbers: the mean is over both, not of their means."""
+    used = tiny_recipe(f"loss.mean_over={mean_over}", "head.dropout=0.0", "auxiliary.dropout=0.0")
+    fabric = Fabric(accelerator="cpu", devices=1)
+    network = tiny_model("head.dropout=0.0", "auxiliary.dropout=0.0").train()
+    before = copy.deepcopy(network)
+    model, optimizer = fabric.setup(network, build.optimizer(used, network))
+    model.mark_forward_method("train_scores")
+    batches = [(random(2, 3, 64, 96, seed=i), labels_of(2, 64, 96, ignored=0.1 + 0.8 * i)) for i in range(2)]
+    losses = train_step(model, optimizer, iter(batches), used, 0, fabric, parts=2)
+
+    every = torch.cat([labels for _, labels in batches])
+    pixels = every.numel() if mean_over == "all" else int((every != IGNORED).sum())
+    expected = {"main": 0.0, "auxiliary": 0.0}
+    for images, labels in batches:
+        scores = before.train_scores(images)
+        for name, weight in (("main", 1.0), ("auxiliary", 0.4)):
+            full = resized(getattr(scores, name), labels.shape[1:])
+            total = F.cross_entropy(full, labels.long(), ignore_index=IGNORED, reduction="sum")
+            expected[name] += weight * total / pixels
+    for name, value in expected.items():
+        torch.testing.assert_close(losses[name], value.detach())
+    torch.testing.assert_close(losses["loss"], sum(expected.values()).detach())
+
+    sum(expected.values()).backward()
+    rate = build.learning_rate(used, 0)
+    for key, old in before.named_parameters():
+        stepped = old - rate * (old.grad + used.optim.weight_decay * old)
+        torch.testing.assert_close(dict(network.named_parameters())[key], stepped, rtol=1e-3, atol=1e-5)
