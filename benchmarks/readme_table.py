@@ -31,7 +31,15 @@ def row(one: Recipe) -> str:
 def table() -> str:
     """All recipes with published scores: by data set, JPU first."""
     known = [one for one in map(recipe.load, recipe.names()) if one.published and one.published.miou]
-    known.sort(key=lambda one: (one.data.dataset != "cityscapes", one.neck.kind, one.head.kind, one.optim.batch, one.optim.steps))
+    known.sort(
+        key=lambda one: (
+            one.data.dataset != "cityscapes",
+            one.neck.kind,
+            one.head.kind,
+            one.optim.batch,
+            one.optim.steps,
+        )
+    )
     return "\n".join([TITLE, "|---|---|---|--:|--:|--:|--:|--:|--:|---|", *map(row, known)])
 
 

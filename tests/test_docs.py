@@ -11,9 +11,9 @@ import numpy as np
 import pytest
 import timm
 import torch
+from benchmarks import readme_table
 from PIL import Image
 
-from benchmarks import readme_table
 from fastfcn import build, recipe
 from tests.openmmlab_files import save_openmmlab_checkpoint
 
@@ -97,19 +97,28 @@ def test_commands_run(document, place):
         for run in sorted(re.findall(r"--out (runs/\S+)", command)):
             if (place / run).exists() and "--resume" not in command:
                 subprocess.run(["rm", "-r", str(place / run)], check=True)
-        done = subprocess.run(in_small(command), shell=True, cwd=place, env=environment, capture_output=True, text=True)  # noqa: S602
-        assert done.returncode == 0, f"{document.name}: {command}\n{done.stdout[-2000:]}\n{done.stderr[-3000:]}"
+        done = subprocess.run(
+            in_small(command), shell=True, cwd=place, env=environment, capture_output=True, text=True
+        )
+        assert done.returncode == 0, (
+            f"{document.name}: {command}\n{done.stdout[-2000:]}\n{done.stderr[-3000:]}"
+        )
 
 
 @pytest.mark.parametrize("document", DOCUMENTS, ids=lambda path: path.name)
 def test_python_runs(document, place, monkeypatch):
     monkeypatch.chdir(place)
     for block in blocks(document, "python"):
-        exec(compile(block, str(document), "exec"), {})  # noqa: S102
+        exec(compile(block, str(document), "exec"), {})
 
 
 def test_commands_elsewhere_are_those_of_the_documents():
-    lines = {line.strip() for document in DOCUMENTS for block in blocks(document, "bash") for line in block.splitlines()}
+    lines = {
+        line.strip()
+        for document in DOCUMENTS
+        for block in blocks(document, "bash")
+        for line in block.splitlines()
+    }
     assert lines >= ELSEWHERE
     assert "pip install --quiet --no-cache-dir '.[test]' && pytest" in (ROOT / ".ci/run").read_text()
 
@@ -117,7 +126,9 @@ def test_commands_elsewhere_are_those_of_the_documents():
 def test_links_lead_somewhere():
     for document in DOCUMENTS:
         for target in re.findall(r"\]\(([^)#]+)\)", document.read_text(encoding="utf-8")):
-            assert target.startswith("https://") or (document.parent / target).exists(), f"{document.name}: {target}"
+            assert target.startswith("https://") or (document.parent / target).exists(), (
+                f"{document.name}: {target}"
+            )
 
 
 def test_table_is_made_from_the_recipes():

@@ -35,7 +35,9 @@ def command(data: Path, out: Path, *more: str) -> list[str]:
 
 def go(arguments: list[str], check: bool = True) -> subprocess.CompletedProcess:
     environment = {**os.environ, "OMP_NUM_THREADS": "1"}
-    return subprocess.run(arguments, env=environment, check=check, capture_output=True, text=True, timeout=300)
+    return subprocess.run(
+        arguments, env=environment, check=check, capture_output=True, text=True, timeout=300
+    )
 
 
 def losses(out: Path) -> list[tuple[int, float]]:
@@ -183,7 +185,9 @@ def test_a_folder_with_a_run_is_not_overwritten(data, uninterrupted):
 
 def test_resuming_with_another_recipe_is_refused(data, uninterrupted):
     with pytest.raises(RecipeError, match=r"optim\.lr"):
-        train(tiny_recipe(*CHANGES, "optim.lr=0.5"), data, uninterrupted, Machine("cpu", workers=0), resume=True)
+        train(
+            tiny_recipe(*CHANGES, "optim.lr=0.5"), data, uninterrupted, Machine("cpu", workers=0), resume=True
+        )
 
 
 def test_resuming_nothing_is_refused(data, tmp_path):

@@ -63,7 +63,10 @@ def way(names: list[str]) -> list[str]:
             name = "build.*"
         elif name.startswith("data.transforms.TrainTransform.__call__"):
             name = "data.transforms.TrainTransform.__call__"
-        elif name.startswith((*STEPS_OF_A_TRANSFORM, *CONSTRUCTORS, *LAYERS, *BESIDE)) or name in BESIDE_FUNCTIONS:
+        elif (
+            name.startswith((*STEPS_OF_A_TRANSFORM, *CONSTRUCTORS, *LAYERS, *BESIDE))
+            or name in BESIDE_FUNCTIONS
+        ):
             continue
         counted.setdefault(name)
     return list(counted)
@@ -83,11 +86,11 @@ def test_to_the_loss(trace):
     assert steps[-1] == "losses.segmentation_loss"
     assert "train.train_step" in steps
     assert "models.segmenter.Segmenter.train_scores" in steps
-    assert len(steps) <= TO_THE_LOSS, '\n'.join(steps)
+    assert len(steps) <= TO_THE_LOSS, "\n".join(steps)
 
 
 def test_to_miou(trace):
     steps = way(trace)
     assert "evaluate.measure" in steps
     assert "metrics.ConfusionMatrix.update" in steps
-    assert len(steps) <= TO_MIOU, '\n'.join(steps)
+    assert len(steps) <= TO_MIOU, "\n".join(steps)

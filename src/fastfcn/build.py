@@ -2,6 +2,7 @@
 
 from collections.abc import Sequence
 from pathlib import Path
+from typing import Any
 
 import torch
 from torch import nn
@@ -70,7 +71,7 @@ def network(recipe: Recipe, classes: int) -> Segmenter:
     )
 
 
-def backbone(recipe: Recipe) -> nn.Module:
+def backbone(recipe: Recipe) -> Any:
     """The backbone of the recipe with random weights; raises RecipeError where timm has no such network."""
     wanted = recipe.backbone
     try:
@@ -101,7 +102,9 @@ def head(recipe: Recipe, inputs: int, classes: int) -> nn.Module:
     part = recipe.head
     match part.kind:
         case "psp":
-            return PSPHead(inputs, classes, part.width, part.pools, part.kernel, part.dropout, part.align_corners)
+            return PSPHead(
+                inputs, classes, part.width, part.pools, part.kernel, part.dropout, part.align_corners
+            )
         case "aspp":
             return ASPPHead(
                 inputs, classes, part.width, part.dilations, part.kernel, part.dropout, part.align_corners

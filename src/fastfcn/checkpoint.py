@@ -1,7 +1,8 @@
 """Reading PyTorch checkpoints of strangers without running anything in them."""
 
-import pickle
 import re
+import warnings
+from collections import OrderedDict
 from pathlib import Path
 
 import torch
@@ -13,10 +14,6 @@ from fastfcn.errors import WeightsError
 BOOKKEEPING = (
     "mmengine.logging.history_buffer.HistoryBuffer",
     "mmengine.logging.message_hub.MessageHub",
-    "mmengine.config.config.ConfigDict",
-    "mmengine.config.ConfigDict",
-    "mmcv.utils.config.ConfigDict",
-    "addict.addict.Dict",
     "numpy.core.multiarray._reconstruct",
     "numpy._core.multiarray._reconstruct",
     "numpy.core.multiarray.scalar",
@@ -25,12 +22,17 @@ BOOKKEEPING = (
     "numpy.dtype",
     "numpy.dtypes.Float64DType",
     "numpy.dtypes.Int64DType",
-    "_codecs.encode",
-    "collections.deque",
     "pathlib.PosixPath",
-    "__builtin__.getattr",  # how HistoryBuffer names its own methods; a placeholder looks nothing up
-    "builtins.getattr",
-    "builtins.bytes",  # an empty array
+    "pathlib._local.PosixPath",
+    "builtins.getattr",  # how HistoryBuffer names its own methods; a placeholder looks nothing up
+    "builtins.bytes",  # an empty array's content
+)
+# Dictionaries with attributes; plain ones take their place, since only those may be filled.
+DICTIONARIES = (
+    "mmengine.config.config.ConfigDict",
+    "mmengine.config.ConfigDict",
+    "mmcv.utils.config.ConfigDict",
+    "addict.addict.Dict",
 )
 
 
@@ -46,19 +48,8 @@ class Placeholder:
     def __setstate__(self, _state: object) -> None:
         pass
 
-    def append(self, _item: object) -> None:
-        """A deque's items come one by one."""
 
-    def extend(self, _items: object) -> None:
-        """Or all at once."""
-
-
-def _placeholder(name: str) -> tuple[type, str]:
-    # One class each: the unpickler keeps a table from class to name.
-    return type("Placeholder", (Placeholder,), {}), name
-
-
-PLACEHOLDERS = [_placeholder(name) for name in BOOKKEEPING]
+STAND_INS = [(Placeholder, name) for name in BOOKKEEPING] + [(OrderedDict, name) for name in DICTIONARIES]
 
 
 def read_checkpoint(path: str | Path) -> dict:
@@ -70,34 +61,35 @@ def read_checkpoint(path: str | Path) -> dict:
     if not Path(path).is_file():
         raise WeightsError(f"There is no file {path}.", "Name the .pth file that was downloaded or trained.")
     try:
-        with torch.serialization.safe_globals(PLACEHOLDERS):
+        with torch.serialization.safe_globals(STAND_INS), warnings.catch_warnings(action="ignore"):
             content = torch.load(path, map_location="cpu", weights_only=True)
-    except pickle.UnpicklingError as error:
-        raise WeightsError(*_refusal(path, str(error))) from error
-    except (RuntimeError, EOFError, ValueError, KeyError, OSError, AttributeError, TypeError) as error:
-        raise WeightsError(
-            f"{path} is not a PyTorch checkpoint, or is damaged: {str(error).splitlines()[0]}",
-            "Download it again and compare its size and hash with the publisher's.",
-        ) from error
+    except Exception as error:  # damaged bytes raise almost any kind
+        raise WeightsError(*_refusal(path, error)) from error
     if not isinstance(content, dict):
         raise WeightsError(f"{path} holds a {type(content).__name__}, not a dictionary of weights.")
     return content
 
 
-def _refusal(path: str | Path, error: str) -> tuple[str, str]:
-    named = re.search(r"(?:GLOBAL\s+`?([\w.]+)|(?:global|function|class|type)\s+`?([\w.]+\.[\w.]+))", error)
+def _refusal(path: str | Path, error: Exception) -> tuple[str, str]:
+    """What PyTorch's error means; its own words advise to load the file without the safeguard."""
+    named = re.search(r"GLOBAL (\w+(?:\.\w+)*) (?:was not|whose)", str(error))
     if named:
         return (
-            f"{path} asks for {named[1] or named[2]}, which could run code; it was refused and nothing was run.",
+            f"{path} asks for {named[1]}, which could run code; it was refused and nothing was run.",
             "Only load checkpoints of people you trust; ask them for a file with nothing but weights.",
         )
-    return f"{path} is not a PyTorch checkpoint, or is damaged: {error.splitlines()[0]}", "Download it again."
+    reason = f": {error.strerror.lower()}" if isinstance(error, OSError) and error.strerror else ""
+    return (
+        f"{path} is not a PyTorch checkpoint, or is damaged{reason}.",
+        "Download it again and compare its size and hash with the publisher's.",
+    )
 
 
 def state_dict(content: dict, path: str | Path) -> dict[str, Tensor]:
     """The tensors of a checkpoint: under "state_dict" or "model" where there is one, else the dictionary itself."""
     held = content.get("state_dict", content.get("model", content))
-    tensors = {name: value for name, value in held.items() if isinstance(value, Tensor)}
+    items = held.items() if isinstance(held, dict) else ()
+    tensors = {str(name).removeprefix("module."): value for name, value in items if isinstance(value, Tensor)}
     if not tensors:
         raise WeightsError(f"{path} holds no weights (keys: {', '.join(map(str, list(content)[:6]))}).")
-    return {name.removeprefix("module."): value for name, value in tensors.items()}
+    return tensors

@@ -31,7 +31,8 @@ def _compare_classes(content: dict, names: list[str], checkpoint: str | Path) ->
         return [f"{checkpoint} does not name its classes; those of the recipe's data set are used."]
     if len(found) != len(names):
         raise WeightsError(
-            f"{checkpoint} has {len(found)} classes, the recipe's data set {len(names)}.", "Choose another recipe."
+            f"{checkpoint} has {len(found)} classes, the recipe's data set {len(names)}.",
+            "Choose another recipe.",
         )
     return [
         f"Class {index} is called {theirs!r} in the checkpoint and {ours!r} in the recipe's data set."
@@ -43,8 +44,9 @@ def _compare_classes(content: dict, names: list[str], checkpoint: str | Path) ->
 def checkpoint_classes(content: dict) -> list[str] | None:
     """Class names in a checkpoint: 1.x meta.dataset_meta.classes, 0.x meta.CLASSES; None where it has none."""
     meta = content.get("meta")
-    if not isinstance(meta, dict):
-        return None
-    about = meta.get("dataset_meta")
-    found = about.get("classes") if isinstance(about, dict) else meta.get("CLASSES")
-    return list(found) if isinstance(found, list | tuple) else None
+    about = meta.get("dataset_meta") if isinstance(meta, dict) else None
+    for place in (about, meta):
+        found = place.get("classes", place.get("CLASSES")) if isinstance(place, dict) else None
+        if isinstance(found, list | tuple):
+            return list(found)
+    return None

@@ -54,7 +54,9 @@ def test_sizes(recipe: Recipe, size: tuple[int, int], tta: bool) -> list[tuple[i
     return [size if recipe.eval.resize == "none" else keep_ratio_size(size, recipe.eval.resize)]
 
 
-def predict_labels(model: Segmenter, recipe: Recipe, images: list[Tensor], size: tuple[int, int], tta: bool) -> Tensor:
+def predict_labels(
+    model: Segmenter, recipe: Recipe, images: list[Tensor], size: tuple[int, int], tta: bool
+) -> Tensor:
     """Class map (H, W) of one image given in its test sizes, at the original `size`."""
     device = next(model.parameters()).device
     mean = torch.tensor(recipe.data.mean, device=device)[:, None, None]
@@ -91,9 +93,9 @@ def measure(
         with fabric.autocast():
             labels = predict_labels(model, recipe, images, (label.shape[0], label.shape[1]), tta)
         matrix.update(labels, label.to(labels.device))
-    matrix.counts = fabric.all_reduce(matrix.counts, reduce_op="sum")
+    counts = torch.as_tensor(fabric.all_reduce(matrix.counts, reduce_op="sum"))
     model.train(training)
-    return Scores(matrix.counts.cpu().numpy())
+    return Scores(counts.cpu().numpy())
 
 
 def evaluate(
@@ -136,7 +138,13 @@ def _number(value: float) -> float | None:
 def score_table(scores: Scores, about: DataSetDescription, split: str) -> Table:
     """Per-class table with a bar to look at; a class that the split does not hold says so instead of nan."""
     table = Table(title=f"{about.title}: {split}", caption=summary(scores), title_justify="left")
-    for name, side in (("class", "left"), ("IoU", "right"), ("", "left"), ("accuracy", "right"), ("share", "right")):
+    for name, side in (
+        ("class", "left"),
+        ("IoU", "right"),
+        ("", "left"),
+        ("accuracy", "right"),
+        ("share", "right"),
+    ):
         table.add_column(name, justify=side, no_wrap=True)  # type: ignore[arg-type]
     total = max(int(scores.pixels.sum()), 1)
     for index, each in enumerate(about.classes):
@@ -147,7 +155,9 @@ def score_table(scores: Scores, about: DataSetDescription, split: str) -> Table:
             table.add_row(swatch + each.name, "", f"[dim]0 pixels in {split}{wrong}[/]", "", "")
             continue
         bar = "█" * round(iou / 5)
-        table.add_row(swatch + each.name, f"{iou:.2f}", f"[green]{bar}[/]", f"{accuracy:.2f}", f"{pixels / total:.2%}")
+        table.add_row(
+            swatch + each.name, f"{iou:.2f}", f"[green]{bar}[/]", f"{accuracy:.2f}", f"{pixels / total:.2%}"
+        )
     return table
 
 

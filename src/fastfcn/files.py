@@ -14,9 +14,13 @@ def make_folder(path: str | Path) -> Path:
     try:
         folder.mkdir(parents=True, exist_ok=True)
     except OSError as error:
-        raise OutputError(f"Cannot create the folder {folder}: {_reason(error)}.", "Choose another place.") from error
+        raise OutputError(
+            f"Cannot create the folder {folder}: {_reason(error)}.", "Choose another place."
+        ) from error
     if not os.access(folder, os.W_OK | os.X_OK):
-        raise OutputError(f"Cannot write into the folder {folder}: permission denied.", "Choose another place.")
+        raise OutputError(
+            f"Cannot write into the folder {folder}: permission denied.", "Choose another place."
+        )
     return folder
 
 
@@ -32,9 +36,11 @@ def replace_file(path: str | Path) -> Iterator[Path]:
     temporary = target.with_name(f".{target.stem}.{os.getpid()}{target.suffix}")
     try:
         yield temporary
-        os.replace(temporary, target)
+        temporary.replace(target)
     except OSError as error:
-        raise OutputError(f"Cannot write {target}: {_reason(error)}.", "Free some space or choose another place.") from error
+        raise OutputError(
+            f"Cannot write {target}: {_reason(error)}.", "Free some space or choose another place."
+        ) from error
     finally:
         temporary.unlink(missing_ok=True)
 

@@ -55,7 +55,9 @@ class Prediction:
         table = np.asarray(ids, np.int64)
         if table.max() > 255:
             return Image.fromarray(table[self.labels].astype(np.uint16))
-        return palette_image(table[self.labels].astype(np.uint8), dict(zip(ids, self.description.colors, strict=True)))
+        return palette_image(
+            table[self.labels].astype(np.uint8), dict(zip(ids, self.description.colors, strict=True))
+        )
 
 
 class Predictor:
@@ -64,7 +66,9 @@ class Predictor:
     `recipe`, `classes` (names), `description` (names, colours, ids), `model` (the plain network), `device`.
     """
 
-    def __init__(self, model: Segmenter, recipe: Recipe, description: DataSetDescription, device: str = "auto"):
+    def __init__(
+        self, model: Segmenter, recipe: Recipe, description: DataSetDescription, device: str = "auto"
+    ):
         self.device = torch.device(_device(device))
         self.model = model.eval().to(self.device)
         self._fast = folded(self.model).to(memory_format=torch.channels_last)  # type: ignore[call-overload]
@@ -140,7 +144,9 @@ def find_images(inputs: list[str]) -> list[Path]:
 def _expand(given: str) -> Iterator[Path]:
     path = Path(given)
     if path.is_dir():
-        yield from sorted(each for each in path.rglob("*") if each.suffix.lower() in SUFFIXES and each.is_file())
+        yield from sorted(
+            each for each in path.rglob("*") if each.suffix.lower() in SUFFIXES and each.is_file()
+        )
     elif path.is_file():
         yield path
     elif any(sign in given for sign in "*?["):

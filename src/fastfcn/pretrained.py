@@ -42,7 +42,9 @@ def load_pretrained(backbone: nn.Module, name: str, source: str) -> None:
 
 def _openmmlab(name: str) -> dict[str, Tensor]:
     if name != "resnet50c":
-        raise WeightsError(f"OpenMMLab's weights are for resnet50c, not for {name}.", f'Use "imagenet", or {WAYS}.')
+        raise WeightsError(
+            f"OpenMMLab's weights are for resnet50c, not for {name}.", f'Use "imagenet", or {WAYS}.'
+        )
     try:
         path = download(OPENMMLAB_V1C, OPENMMLAB_V1C.rsplit("-", 1)[-1].removesuffix(".pth"))
     except WeightsError as error:
@@ -76,7 +78,9 @@ def _reachable(address: str) -> bool:
 
 def _file(path: str) -> dict[str, Tensor]:
     if not Path(path).is_file():
-        raise WeightsError(f"backbone.pretrained: there is no file {path}.", f'Or {WAYS}; "imagenet" fetches them.')
+        raise WeightsError(
+            f"backbone.pretrained: there is no file {path}.", f'Or {WAYS}; "imagenet" fetches them.'
+        )
     match Path(path).suffix:
         case ".npz":
             return read_int8_npz(path)
@@ -98,7 +102,8 @@ def read_int8_npz(path: str | Path) -> dict[str, Tensor]:
         with np.load(path, allow_pickle=False) as file:
             stored = {key: file[key] for key in file.files}
         tensors = {
-            key[2:]: value.astype(np.float32) * (2.0 ** -float(stored["e:" + key[2:]]) if key[0] == "q" else 1.0)
+            key[2:]: value.astype(np.float32)
+            * (2.0 ** -float(stored["e:" + key[2:]]) if key[0] == "q" else 1.0)
             for key, value in stored.items()
             if key[:2] in ("q:", "f:")
         }
@@ -117,7 +122,9 @@ def fit(backbone: nn.Module, tensors: dict[str, Tensor], source: str) -> None:
     }
     counters = {key for key in wanted if key.endswith("num_batches_tracked")}
     found = {key: value for key, value in renamed.items() if key in wanted or not _is_classifier(key)}
-    problems = key_problems({key: shape for key, shape in wanted.items() if key not in counters - found.keys()}, found)
+    problems = key_problems(
+        {key: shape for key, shape in wanted.items() if key not in counters - found.keys()}, found
+    )
     if problems:
         raise WeightsError(
             f"{source} does not fit the backbone:\n" + "\n".join(problems),

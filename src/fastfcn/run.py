@@ -49,7 +49,9 @@ class Run:
             raise OutputError(f"{self.folder} holds no run to resume.", "Leave --resume out to start one.")
         changed = recipe.load(self.recipe).differences(used)
         if changed:
-            lines = "\n".join(f"  {key}: {before} in the run, {now} asked for" for key, before, now in changed)
+            lines = "\n".join(
+                f"  {key}: {before} in the run, {now} asked for" for key, before, now in changed
+            )
             raise RecipeError(
                 f"The recipe is not the one that {self.folder} was started with:\n{lines}",
                 f"Resume with the run's own recipe: fastfcn train {self.recipe} --resume ...",
@@ -76,7 +78,9 @@ class Run:
         """Write everything a resumed run needs; all or nothing. `facts` must be JSON: step, best score."""
         tensors = {f"model.{name}": value for name, value in model.state_dict().items()}
         for index, state in optimizer.state_dict()["state"].items():
-            tensors |= {f"optimizer.{index}.{key}": value for key, value in state.items() if value is not None}
+            tensors |= {
+                f"optimizer.{index}.{key}": value for key, value in state.items() if value is not None
+            }
         write_tensors(self.checkpoint, tensors, {"format": CHECKPOINT_FORMAT, "facts": json.dumps(facts)})
 
     def load_checkpoint(self, model: nn.Module, optimizer: torch.optim.Optimizer) -> dict:

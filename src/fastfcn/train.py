@@ -34,7 +34,12 @@ class State:
 
 
 def train(
-    recipe: Recipe, data: str | Path, out: str | Path, machine: Machine, resume: bool = False, tensorboard: bool = False
+    recipe: Recipe,
+    data: str | Path,
+    out: str | Path,
+    machine: Machine,
+    resume: bool = False,
+    tensorboard: bool = False,
 ) -> State:
     """Train `recipe` on the data under `data` into the folder `out`; `resume` goes on where it was stopped.
 
@@ -116,7 +121,7 @@ def _prepare(
     if not resume:
         build.load_pretrained(recipe, network)
     if fabric.world_size > 1 and fabric.device.type == "cuda":
-        network = nn.SyncBatchNorm.convert_sync_batchnorm(network)
+        nn.SyncBatchNorm.convert_sync_batchnorm(network)  # in place, all but a network that is one norm
     network = network.to(memory_format=torch.channels_last)  # type: ignore[call-overload] # the faster layout
     model, optimizer = fabric.setup(network, build.optimizer(recipe, network))
     model.mark_forward_method("train_scores")
@@ -151,9 +156,13 @@ def _check_labels(run: Run, examples: Dataset, held_out: Dataset, workers: int) 
     with progress_bar() as bar:
         for name, dataset in (("train", examples), ("val", held_out)):
             task = bar.add_task(f"Checking {name} masks", total=len(dataset))
-            counts = dataset.check_labels(workers, lambda done, _, task=task: bar.update(task, completed=done))
+            counts = dataset.check_labels(
+                workers, lambda done, _, task=task: bar.update(task, completed=done)
+            )
             names = (each.name for each in dataset.description.classes)
-            shares[name] = dict(zip(names, counts.classes.tolist(), strict=True)) | {"ignored": counts.ignored}
+            shares[name] = dict(zip(names, counts.classes.tolist(), strict=True)) | {
+                "ignored": counts.ignored
+            }
             bar.update(task, visible=False)
     write_text(noted, json.dumps(shares, indent=1))
 

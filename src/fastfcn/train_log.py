@@ -26,7 +26,9 @@ class TrainLog:
         self.pending: list[tuple[int, float, dict[str, Tensor]]] = []
         self.flushed_at = self.saved_at = self.said_at = time.monotonic()
         self.board = _tensorboard(run) if tensorboard and fabric.is_global_zero else None
-        self.bar = progress_bar("loss [bold]{task.fields[loss]}[/]", "lr {task.fields[lr]}", "{task.fields[speed]} images/s")
+        self.bar = progress_bar(
+            "loss [bold]{task.fields[loss]}[/]", "lr {task.fields[lr]}", "{task.fields[speed]} images/s"
+        )
         self.bar.disable = not fabric.is_global_zero
         self.task = self.bar.add_task("Training", total=steps, completed=done, loss="-", lr="-", speed="-")
 
@@ -51,11 +53,16 @@ class TrainLog:
         if not self.pending:
             return
         values = torch.stack([torch.stack(list(losses.values())) for _, _, losses in self.pending])
-        values = self.fabric.all_reduce(values, reduce_op="mean").tolist()
+        values = torch.as_tensor(self.fabric.all_reduce(values, reduce_op="mean")).tolist()
         now = time.monotonic()
         speed = len(self.pending) * self.batch / max(now - self.flushed_at, 1e-9)
         lines = [
-            {"step": step, **dict(zip(losses, row, strict=True)), "learning_rate": rate, "images_per_second": speed}
+            {
+                "step": step,
+                **dict(zip(losses, row, strict=True)),
+                "learning_rate": rate,
+                "images_per_second": speed,
+            }
             for (step, rate, losses), row in zip(self.pending, values, strict=True)
         ]
         self.pending, self.flushed_at = [], now
@@ -66,13 +73,16 @@ class TrainLog:
         self.run.append(lines)
         last = lines[-1]
         shown = {"loss": f"{last['loss']:.3f}", "lr": f"{last['learning_rate']:.2g}"}
-        self.bar.update(self.task, completed=last["step"], speed=f"{last['images_per_second']:.1f}", **shown)
+        shown["speed"] = f"{last['images_per_second']:.1f}"
+        self.bar.update(self.task, completed=last["step"], **shown)  # type: ignore[arg-type] # fields of the bar
         if not console.is_terminal and time.monotonic() - self.said_at > PLAIN_SECONDS:
             self.said_at = time.monotonic()
             console.print(" ".join(f"{key} {value:.4g}" for key, value in last.items()), soft_wrap=True)
         if self.board:
             for line in lines:
-                self.board.log_metrics({key: value for key, value in line.items() if key != "step"}, line["step"])
+                self.board.log_metrics(
+                    {key: value for key, value in line.items() if key != "step"}, line["step"]
+                )
 
     def validation(self, step: int, scores: dict, note: str) -> None:
         """Write validation scores and print `note` above the bar; only the first process does."""
@@ -91,8 +101,8 @@ class TrainLog:
         return due
 
 
-def _tensorboard(run: Run):  # noqa: ANN202 - the type is of an optional package
-    from lightning.fabric.loggers import TensorBoardLogger
+def _tensorboard(run: Run):
+    from lightning.fabric.loggers.tensorboard import TensorBoardLogger
 
     try:
         return TensorBoardLogger(root_dir=run.folder, name="tensorboard", version="")
@@ -123,4 +133,4 @@ class StopRequest:
     def agreed(self, fabric: Fabric) -> bool:
         """Whether any process wishes to stop; all of them must ask at the same step."""
         wished = torch.tensor(float(self.wished), device=fabric.device)
-        return bool(fabric.all_reduce(wished, reduce_op="sum") > 0)
+        return bool(torch.as_tensor(fabric.all_reduce(wished, reduce_op="sum")) > 0)

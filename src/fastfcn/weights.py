@@ -29,9 +29,16 @@ class Weights:
     facts: dict
 
 
-def save(path: str | Path, model: nn.Module, used: Recipe, about: DataSetDescription, facts: dict | None = None) -> None:
+def save(
+    path: str | Path, model: nn.Module, used: Recipe, about: DataSetDescription, facts: dict | None = None
+) -> None:
     """Write the weights of `model` with recipe and classes; all or nothing. Raises OutputError."""
-    header = {"format": FORMAT, "recipe": used.text, "dataset": about.model_dump_json(), "facts": json.dumps(facts or {})}
+    header = {
+        "format": FORMAT,
+        "recipe": used.text,
+        "dataset": about.model_dump_json(),
+        "facts": json.dumps(facts or {}),
+    }
     write_tensors(path, model.state_dict(), header)
 
 
@@ -50,7 +57,12 @@ def read(path: str | Path) -> Weights:
     header, tensors = read_tensors(path, FORMAT)
     try:
         about = DataSetDescription.model_validate_json(header["dataset"])
-        return Weights(recipe.parse(header["recipe"], f"the recipe in {path}"), about, tensors, json.loads(header["facts"]))
+        return Weights(
+            recipe.parse(header["recipe"], f"the recipe in {path}"),
+            about,
+            tensors,
+            json.loads(header["facts"]),
+        )
     except (KeyError, ValueError) as error:
         raise WeightsError(*_foreign(path, None, f"its header does not hold {error}")) from error
 
@@ -58,7 +70,9 @@ def read(path: str | Path) -> Weights:
 def read_tensors(path: str | Path, form: str) -> tuple[dict[str, str], dict[str, Tensor]]:
     """Header and tensors of a safetensors file whose header says `format = form`. Raises WeightsError."""
     if not Path(path).is_file():
-        raise WeightsError(f"There is no file {path}.", "Name a weights file that `fastfcn train` or `convert` wrote.")
+        raise WeightsError(
+            f"There is no file {path}.", "Name a weights file that `fastfcn train` or `convert` wrote."
+        )
     try:
         with safetensors.safe_open(str(path), framework="pt") as file:
             header = file.metadata() or {}

@@ -1,6 +1,7 @@
 """Any timm network as maps at strides 4, 8, 16 and 32, with strides and dilations of ResNets as options."""
 
 from collections.abc import Sequence
+from typing import Any
 
 import timm
 import torch
@@ -9,7 +10,7 @@ from torch import nn
 STRIDES = (4, 8, 16, 32)
 
 
-def backbone(name: str) -> nn.Module:
+def backbone(name: str) -> Any:
     """The `timm` network `name` without its classifier, with random weights.
 
     It maps images (B, 3, H, W) to four maps (B, C, H_i, W_i) at strides 4, 8, 16 and 32, finest first; ResNets round
@@ -17,19 +18,24 @@ def backbone(name: str) -> nn.Module:
     no such maps, and RuntimeError where timm has no network of that name.
     """
     with torch.device("meta"):
-        whole = timm.create_model(name, features_only=True, pretrained=False)
+        whole: Any = timm.create_model(name, features_only=True, pretrained=False)
     reductions = whole.feature_info.reduction()
     wanted = tuple(index for index, reduction in enumerate(reductions) if reduction in STRIDES)
     if len(wanted) != len(STRIDES):
         raise ValueError(f"{name} gives maps at strides {reductions}, not at {list(STRIDES)}")
-    if getattr(whole, "output_fmt", "NCHW") != "NCHW":  # transformers with windows, which take images of one size only
+    if (
+        getattr(whole, "output_fmt", "NCHW") != "NCHW"
+    ):  # transformers with windows, which take images of one size only
         raise ValueError(f"{name} gives maps with channels last")
     return timm.create_model(name, features_only=True, pretrained=False, out_indices=wanted)
 
 
 def resnet_backbone(
-    name: str, strides: Sequence[int] = (1, 2, 2, 2), dilations: Sequence[int] = (1, 1, 1, 1), stride_in: str = "conv2"
-) -> nn.Module:
+    name: str,
+    strides: Sequence[int] = (1, 2, 2, 2),
+    dilations: Sequence[int] = (1, 1, 1, 1),
+    stride_in: str = "conv2",
+) -> Any:
     """A ResNet with the stride and dilation of each of its four stages set.
 
     As in OpenMMLab, a stage's first block takes half of the stage's dilation ("contract dilation"); stride 32 with
@@ -50,15 +56,17 @@ def resnet_backbone(
     return net
 
 
-def _can_stride(block: nn.Module, stride: int) -> bool:
+def _can_stride(block: Any, stride: int) -> bool:
     """Whether `stride` can be set in convolutions alone; blurs, pooling shortcuts and missing ones stand against it."""
-    if not isinstance(getattr(block, "aa", None), nn.Identity | None) or not isinstance(block.conv2, nn.Conv2d):
+    if not isinstance(getattr(block, "aa", None), nn.Identity | None) or not isinstance(
+        block.conv2, nn.Conv2d
+    ):
         return False
     shortcut = block.downsample[0] if block.downsample else None
     return isinstance(shortcut, nn.Conv2d) or stride == getattr(shortcut, "stride", 1)
 
 
-def _set_stride(block: nn.Module, stride: int, stride_in: str) -> None:
+def _set_stride(block: Any, stride: int, stride_in: str) -> None:
     bottleneck = hasattr(block, "conv3")
     for name in ("conv1", "conv2") if bottleneck else ("conv1",):
         getattr(block, name).stride = (1, 1)
@@ -67,7 +75,7 @@ def _set_stride(block: nn.Module, stride: int, stride_in: str) -> None:
         block.downsample[0].stride = (stride, stride)
 
 
-def _set_dilation(block: nn.Module, first: int, dilation: int) -> None:
+def _set_dilation(block: Any, first: int, dilation: int) -> None:
     """The block's first 3x3 convolution gets `first`, a second one `dilation`."""
     convolutions = [block.conv2] if hasattr(block, "conv3") else [block.conv1, block.conv2]
     for convolution, amount in zip(convolutions, (first, dilation), strict=False):

@@ -6,6 +6,7 @@ bottleneck by linearity (ops.pyramid): the weight keeps the shape it has over th
 """
 
 from collections.abc import Sequence
+from itertools import pairwise
 
 import torch
 from torch import Tensor, nn
@@ -23,7 +24,9 @@ class FCNHead(nn.Module):
     def __init__(self, inputs: int, classes: int, width: int, depth: int, kernel: int, dropout: float):
         super().__init__()
         sizes = [inputs] + [width] * depth
-        self.convs = nn.Sequential(*(ConvBNReLU(a, b, kernel) for a, b in zip(sizes, sizes[1:], strict=False)))
+        self.convs = nn.Sequential(
+            *(ConvBNReLU(a, b, kernel) for a, b in pairwise(sizes))
+        )
         self.dropout = nn.Dropout2d(dropout)
         self.classifier = classifier(sizes[-1], classes)
 

@@ -11,7 +11,13 @@ class ConvBNReLU(nn.Sequential):
     """Convolution without bias, batch norm, and ReLU unless `activate` is false; size-preserving padding."""
 
     def __init__(
-        self, inputs: int, outputs: int, kernel: int = 1, dilation: int = 1, groups: int = 1, activate: bool = True
+        self,
+        inputs: int,
+        outputs: int,
+        kernel: int = 1,
+        dilation: int = 1,
+        groups: int = 1,
+        activate: bool = True,
     ):
         super().__init__()
         padding = dilation * (kernel // 2)
@@ -28,7 +34,7 @@ def classifier(inputs: int, classes: int) -> nn.Conv2d:
     """The last 1x1 convolution; starts near zero so that all classes begin equally likely."""
     layer = nn.Conv2d(inputs, classes, 1)
     nn.init.normal_(layer.weight, std=0.01)
-    nn.init.zeros_(layer.bias)
+    nn.init.zeros_(layer.bias)  # type: ignore[arg-type] # there is one
     return layer
 
 

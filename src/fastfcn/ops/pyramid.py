@@ -10,7 +10,7 @@ run at another, where `adaptive_avg_pool2d` does not.
 from collections.abc import Sequence
 
 import torch
-import torch.nn.functional as F  # noqa: N812
+import torch.nn.functional as F
 from torch import Tensor
 
 
@@ -31,7 +31,9 @@ def bin_matrix(length: int, bins: int, like: Tensor) -> Tensor:
 def interpolation_matrix(length: int, bins: int, like: Tensor, align_corners: bool) -> Tensor:
     """Matrix (length, bins) that upsamples `bins` values to `length` linearly, as `F.interpolate` does."""
     identity = torch.eye(bins, device=like.device, dtype=torch.float32)[None]
-    return F.interpolate(identity, size=length, mode="linear", align_corners=align_corners)[0].T.to(like.dtype)
+    return F.interpolate(identity, size=length, mode="linear", align_corners=align_corners)[0].T.to(
+        like.dtype
+    )
 
 
 def pyramid_pool(features: Tensor, pools: Sequence[int]) -> list[Tensor]:

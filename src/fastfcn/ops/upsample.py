@@ -4,10 +4,10 @@ from collections.abc import Iterator, Sequence
 from itertools import pairwise
 
 import torch
-import torch.nn.functional as F  # noqa: N812
+import torch.nn.functional as F
 from torch import Tensor
 
-Size = tuple[int, int]
+Size = Sequence[int]  # (height, width)
 STRIP_ELEMENTS = 4_000_000  # scores held at once: 16 MB in float32, about what stays in a processor's cache
 
 
@@ -24,7 +24,10 @@ def upsample_labels(scores: Tensor, sizes: Sequence[Size], align_corners: bool =
     `scores`: (B, C, h, w). Several sizes compose: mmsegmentation resizes to the network's input and from there to
     the image. Returns (B, H, W) of the last size, uint8 (int64 from 256 classes on). Ties go to the lowest class.
     """
-    strips = [strip.argmax(1).to(label_type(scores.shape[1])) for strip in upsampled_strips(scores, sizes, align_corners)]
+    strips = [
+        strip.argmax(1).to(label_type(scores.shape[1]))
+        for strip in upsampled_strips(scores, sizes, align_corners)
+    ]
     return torch.cat(strips, dim=1)
 
 
@@ -33,7 +36,9 @@ def label_type(classes: int) -> torch.dtype:
     return torch.uint8 if classes <= 256 else torch.int64
 
 
-def mean_softmax_labels(views: Sequence[tuple[Tensor, Sequence[Size]]], align_corners: bool = False) -> Tensor:
+def mean_softmax_labels(
+    views: Sequence[tuple[Tensor, Sequence[Size]]], align_corners: bool = False
+) -> Tensor:
     """Class map of the mean over views of softmax(resized scores): multi-scale and flip testing.
 
     `views`: scores (B, C, h, w) of any size, each with the sizes it is resized through; the last size is the same

@@ -1,0 +1,180 @@
+"""Weights files: one file holds network, recipe, classes and colours; whatever is wrong with it is said plainly."""
+
+import json
+import resource
+from pathlib import Path
+
+import pytest
+import safetensors
+import torch
+from safetensors.torch import save_file
+
+from fastfcn import build, recipe, weights
+from fastfcn.errors import OutputError, RecipeError, WeightsError
+from fastfcn.models.segmenter import Segmenter
+from tests.tiny import tiny_model, tiny_recipe, tiny_weights
+
+
+@pytest.fixture(scope="module")
+def model() -> Segmenter:
+    return tiny_model()
+
+
+@pytest.fixture
+def path(tmp_path: Path) -> Path:
+    return tiny_weights(tmp_path / "weights.safetensors")
+
+
+def header_of(path: Path) -> dict[str, str]:
+    with safetensors.safe_open(str(path), framework="pt") as file:
+        return file.metadata()
+
+
+def rewrite(path: Path, **changes: str | None) -> None:
+    """The same tensors under a changed header; None takes a key out."""
+    header = {key: value for key, value in (header_of(path) | changes).items() if value is not None}
+    with safetensors.safe_open(str(path), framework="pt") as file:
+        tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118
+    save_file(tensors, path, header)
+
+
+def test_what_is_written_is_read(path: Path, model: Segmenter):
+    held = weights.read(path)
+    assert held.facts == {"miou": 12.5}
+    assert held.tensors.keys() == model.state_dict().keys()
+    assert all(torch.equal(held.tensors[name], value) for name, value in model.state_dict().items())
+    loaded = weights.load_model(held)
+    assert not loaded.training
+    image = torch.randn(1, 3, 33, 65)
+    with torch.no_grad():
+        assert torch.equal(loaded(image), model(image))
+
+
+def test_the_recipe_is_kept_byte_for_byte(tmp_path: Path, model: Segmenter):
+    text = tiny_recipe().text.replace("seed = 0", "seed = 0  # Straße, 道路", 1) + "\n# the end\n"
+    used = recipe.parse(text, "test")
+    weights.save(tmp_path / "w.safetensors", model, used, build.description(used))
+    assert weights.read(tmp_path / "w.safetensors").recipe.text == text
+    assert "# was 64" in text  # marks of changes too
+
+
+@pytest.mark.parametrize("name", ["cityscapes", "ade20k", "pascal_context", "camvid"])
+def test_classes_colours_and_ids_are_kept(tmp_path: Path, name: str):
+    """They come from the file, not from the catalogue, so that a data set of one's own works everywhere."""
+    used = tiny_recipe(f"data.dataset={name}")
+    about = build.description(used)
+    model = build.create(used)
+    weights.save(tmp_path / "w.safetensors", model, used, about)
+    held = weights.read(tmp_path / "w.safetensors")
+    assert held.description == about
+    assert held.facts == {}
+
+
+def test_a_data_set_that_is_no_longer_there_does_not_matter(tmp_path: Path, model: Segmenter):
+    about = build.description(tiny_recipe())
+    used = tiny_recipe("data.dataset=/no/longer/there/mine.toml")
+    weights.save(tmp_path / "w.safetensors", model, used, about)
+    held = weights.read(tmp_path / "w.safetensors")
+    assert weights.load_model(held).head.classifier.out_channels == 9
+    assert held.description.class_names[2] == "road"
+
+
+def test_tensors_of_any_layout_and_place(tmp_path: Path):
+    model = tiny_model().to(memory_format=torch.channels_last).requires_grad_()
+    weights.save(tmp_path / "w.safetensors", model, tiny_recipe(), build.description(tiny_recipe()))
+    held = weights.read(tmp_path / "w.safetensors")
+    assert all(torch.equal(held.tensors[name], value) for name, value in model.state_dict().items())
+
+
+@pytest.mark.parametrize("keep", [0, 5, 100, 3000, 100_000, -1])
+def test_a_truncated_file(path: Path, keep: int):
+    path.write_bytes(path.read_bytes()[:keep])
+    with pytest.raises(WeightsError, match=r"weights\.safetensors is not a weights file of fastfcn, or is damaged"):
+        weights.read(path)
+
+
+@pytest.mark.parametrize("content", [b"text\n" * 40, bytes(range(256)) * 10, b"\xff" * 100, b"\0" * 100])
+def test_another_kind_of_file(path: Path, content: bytes):
+    path.write_bytes(content)
+    with pytest.raises(WeightsError, match="is not a weights file of fastfcn") as error:
+        weights.read(path)
+    assert "fastfcn convert" in error.value.hint
+
+
+def test_a_checkpoint_of_pytorch_is_told_what_to_do(tmp_path: Path):
+    torch.save({"state_dict": {"a": torch.ones(1)}}, tmp_path / "a.pth")
+    with pytest.raises(WeightsError, match="is a PyTorch checkpoint") as error:
+        weights.read(tmp_path / "a.pth")
+    assert f"fastfcn convert {tmp_path / 'a.pth'} --recipe" in error.value.hint
+
+
+def test_no_file(tmp_path: Path):
+    for path in (tmp_path / "missing.safetensors", tmp_path):
+        with pytest.raises(WeightsError, match="There is no file"):
+            weights.read(path)
+
+
+def test_safetensors_of_others(tmp_path: Path, path: Path):
+    save_file({"a": torch.ones(1)}, tmp_path / "theirs.safetensors")
+    with pytest.raises(WeightsError, match="it has no fastfcn header"):
+        weights.read(tmp_path / "theirs.safetensors")
+    rewrite(path, format="fastfcn-weights-99")
+    with pytest.raises(WeightsError, match="its format is 'fastfcn-weights-99'"):
+        weights.read(path)
+
+
+@pytest.mark.parametrize(
+    "changes",
+    [{"dataset": None}, {"facts": None}, {"recipe": None}, {"dataset": "{"}, {"dataset": "{}"}, {"facts": "not json"}],
+)
+def test_a_damaged_header(path: Path, changes: dict):
+    rewrite(path, **changes)
+    with pytest.raises(WeightsError, match="its header") as error:
+        weights.read(path)
+    assert "Traceback" not in str(error.value)
+    assert len(error.value.message.splitlines()) == 1
+
+
+def test_a_recipe_that_is_wrong_is_named_with_its_file(path: Path):
+    rewrite(path, recipe=header_of(path)["recipe"].replace("lr = ", "learning_rate = "))
+    with pytest.raises(RecipeError, match=r"weights\.safetensors is not a valid recipe"):
+        weights.read(path)
+
+
+def test_tensors_that_do_not_fit_the_recipe(path: Path):
+    changed = tiny_recipe("neck.width=16").text
+    rewrite(path, recipe=changed)
+    with pytest.raises(WeightsError, match=r"wrong shape: neck\.lateral\.0\.conv\.weight"):
+        weights.load_model(weights.read(path))
+
+
+def test_classes_that_do_not_fit_the_tensors(path: Path):
+    about = build.description(tiny_recipe("data.dataset=cityscapes"))
+    rewrite(path, dataset=about.model_dump_json())
+    with pytest.raises(WeightsError, match=r"head\.classifier\.weight is \[9, 8, 1, 1\], the network has \[19, 8, 1, 1\]"):
+        weights.load_model(weights.read(path))
+
+
+def test_a_failed_write_leaves_the_old_file(path: Path, model: Segmenter):
+    """The disk is full: no file may grow beyond a few bytes."""
+    before = path.read_bytes()
+    limits = resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (20_000, limits[1]))
+    try:
+        with pytest.raises(OutputError, match=r"Cannot write .*weights\.safetensors"):
+            weights.save(path, model, tiny_recipe(), build.description(tiny_recipe()))
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, limits)
+    assert path.read_bytes() == before
+    assert [each.name for each in path.parent.iterdir()] == [path.name]
+
+
+def test_an_output_below_a_file(path: Path, model: Segmenter):
+    with pytest.raises(OutputError):
+        weights.save(path / "w.safetensors", model, tiny_recipe(), build.description(tiny_recipe()))
+
+
+def test_the_header_is_text_that_others_can_read(path: Path):
+    header = header_of(path)
+    assert header["format"] == "fastfcn-weights-1"
+    assert json.loads(header["dataset"])["classes"][2] == {"name": "road", "color": [92, 92, 110], "ids": [2]}
