@@ -150,11 +150,11 @@ def test_the_input_may_be_none_of_these(psp: tuple[Segmenter, Path], tmp_path: P
     out = tmp_path / "out" / "w.safetensors"
     with pytest.raises(WeightsError, match="There is no file"):
         convert(tmp_path / "missing.pth", str(recipe), out)
-    weights.save(tmp_path / "ours.safetensors", model, tiny_recipe(), build.description(tiny_recipe()))
+    (tmp_path / "page.pth").write_text("<html>404</html>")
     with pytest.raises(WeightsError, match="is not a PyTorch checkpoint"):
-        convert(tmp_path / "ours.safetensors", str(recipe), out)
+        convert(tmp_path / "page.pth", str(recipe), out)
     checkpoint = save_1x(tmp_path / "a.pth", openmmlab_state(model), CLASSES)
-    with pytest.raises(RecipeError, match="did you mean 'demo'"):
+    with pytest.raises(RecipeError, match='did you mean "demo"'):
         convert(checkpoint, "demoo", out)
     assert_nothing_written(tmp_path / "out")
 

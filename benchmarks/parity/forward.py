@@ -150,8 +150,20 @@ def failures(result: dict) -> Iterator[str]:
                 yield f"{each['architecture']}: {row}"
 
 
+def summary(result: dict) -> str:
+    """The worst of all rows, and the circumstances, in words."""
+    rows = [row for each in result["architectures"] for row in each["rows"]]
+    predictor = min(row.get("predictor_agreement", 1.0) for row in rows)
+    return (
+        f"{result['date']}, {result['machine']['processor']}, torch {result['versions']['torch']}: "
+        f"{len(result['architectures'])} networks, {len(rows)} comparisons; largest difference "
+        f"{max(row['difference'] for row in rows):.1e}, at least {100 * min(row['agreement'] for row in rows):.4f} % "
+        f"of the labels equal ({100 * predictor:.4f} % through the predictor, which folds batch norms)."
+    )
+
+
 def lines(result: dict) -> list[str]:
-    """The table of README.md."""
+    """The summary and the table of README.md."""
     header = [
         "network",
         "parameters",
@@ -176,7 +188,7 @@ def lines(result: dict) -> list[str]:
         for each in result["architectures"]
         for row in each["rows"]
     ]
-    return record.table(header, rows)
+    return [summary(result), "", *record.table(header, rows)]
 
 
 def main() -> None:

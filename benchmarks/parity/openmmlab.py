@@ -60,9 +60,7 @@ class Architecture:
         return PARAMETERS[self.head, self.classes] - (0 if self.jpu else JPU_PARAMETERS)
 
 
-ARCHITECTURES = [
-    Architecture(head, classes, jpu) for jpu in (True, False) for classes in DATA_SETS for head in FOLDERS
-]
+ARCHITECTURES = [Architecture(head, classes, jpu) for jpu in (True, False) for classes in DATA_SETS for head in FOLDERS]
 
 
 def single_device(node: object) -> None:

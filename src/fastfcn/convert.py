@@ -37,7 +37,7 @@ def _compare_classes(content: dict, names: list[str], checkpoint: str | Path) ->
     return [
         f"Class {index} is called {theirs!r} in the checkpoint and {ours!r} in the recipe's data set."
         for index, (theirs, ours) in enumerate(zip(found, names, strict=True))
-        if str(theirs).lower().strip() != ours.lower()
+        if str(theirs).lower().strip() != ours.lower().strip()
     ]
 
 

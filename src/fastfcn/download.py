@@ -1,6 +1,7 @@
 """Downloads that resume where they stopped and are checked against the hash in their name."""
 
 import hashlib
+import http.client
 import os
 import urllib.error
 import urllib.request
@@ -10,6 +11,7 @@ from rich.progress import BarColumn, DownloadColumn, Progress, TextColumn, TimeR
 
 from fastfcn.errors import WeightsError
 from fastfcn.files import make_folder
+from fastfcn.progress import console
 
 CHUNK = 1 << 20
 
@@ -31,7 +33,7 @@ def download(address: str, sha256_prefix: str) -> Path:
     part = target.with_name(target.name + ".part")
     try:
         _fetch(address, part)
-    except (urllib.error.URLError, TimeoutError, ConnectionError) as error:
+    except (OSError, http.client.HTTPException) as error:
         reason = getattr(error, "reason", error)
         raise WeightsError(
             f"Cannot download {address}: {reason}.",
@@ -59,19 +61,14 @@ def _fetch(address: str, part: Path) -> None:
         resumed = response.status == 206
         left = int(response.headers.get("Content-Length") or 0)
         columns = (TextColumn("{task.description}"), BarColumn(), DownloadColumn(), TimeRemainingColumn())
-        with part.open("ab" if resumed else "wb") as file, Progress(*columns) as progress:
+        with part.open("ab" if resumed else "wb") as file, Progress(*columns, console=console) as progress:
             done = done if resumed else 0
             task = progress.add_task(address.rsplit("/", 1)[-1], total=(done + left) or None, completed=done)
             while chunk := response.read(CHUNK):
                 file.write(chunk)
                 progress.advance(task, len(chunk))
-        if left and file_size(part) < done + left:
+        if left and part.stat().st_size < done + left:
             raise ConnectionError("the connection ended before the file did")
-
-
-def file_size(path: Path) -> int:
-    """Bytes in a file."""
-    return path.stat().st_size
 
 
 def _sha256(path: Path) -> str:

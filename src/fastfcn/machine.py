@@ -1,5 +1,6 @@
 """What a run is carried out on: devices, precision and processes. It changes speed and memory, not the recipe."""
 
+import ctypes
 import os
 from dataclasses import dataclass
 
@@ -7,6 +8,8 @@ import torch
 from lightning.fabric import Fabric
 
 from fastfcn.errors import UserError
+
+M_TRIM_THRESHOLD, M_MMAP_MAX = -1, -4  # of glibc's mallopt(3)
 
 
 @dataclass(frozen=True)
@@ -50,6 +53,8 @@ class Machine:
                 f"Cannot use {devices} {self.accelerator} device(s) at precision {self.precision}: {reason}",
                 "Choose other --devices, --accelerator or --precision.",
             ) from error
+        if fabric.device.type == "cpu":
+            keep_memory()
         return fabric
 
     @property
@@ -76,3 +81,17 @@ class Machine:
                 f"each in {self.accumulate} part(s).",
                 "Choose --devices and --accumulate that divide it, or change optim.batch.",
             )
+
+
+def keep_memory() -> None:
+    """Let glibc's allocator keep freed memory instead of handing it back; elsewhere this does nothing.
+
+    A training step allocates the same gigabytes as the one before. Getting them from the system again costs a page
+    fault for every 4 KiB: up to a fifth of a step's time on a CPU.
+    """
+    try:
+        mallopt = ctypes.CDLL(None).mallopt
+    except (OSError, AttributeError, TypeError):
+        return
+    mallopt(M_MMAP_MAX, 0)
+    mallopt(M_TRIM_THRESHOLD, -1)

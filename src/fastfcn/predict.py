@@ -2,6 +2,7 @@
 
 from collections.abc import Iterator
 from dataclasses import dataclass
+from glob import escape, glob
 from pathlib import Path
 
 import numpy as np
@@ -11,7 +12,7 @@ from PIL import Image
 from fastfcn import weights
 from fastfcn.data.description import DataSetDescription
 from fastfcn.data.images import read_image
-from fastfcn.errors import DataError, UserError
+from fastfcn.errors import DataError, OutputError, UserError
 from fastfcn.files import make_folder, replace_file
 from fastfcn.models.fold import folded
 from fastfcn.models.segmenter import Segmenter
@@ -69,7 +70,7 @@ class Predictor:
     def __init__(
         self, model: Segmenter, recipe: Recipe, description: DataSetDescription, device: str = "auto"
     ):
-        self.device = torch.device(_device(device))
+        self.device = _device(device)
         self.model = model.eval().to(self.device)
         self._fast = folded(self.model).to(memory_format=torch.channels_last)  # type: ignore[call-overload]
         self.recipe = recipe
@@ -99,18 +100,21 @@ class Predictor:
 def load(path: str | Path, device: str = "auto") -> Predictor:
     """The predictor of a weights file. `device`: "auto" (a GPU where there is one), "cpu", "cuda", "cuda:1", "mps".
 
-    Raises WeightsError where the file cannot be used; nothing in it is executed.
+    Raises WeightsError where the file cannot be used, and UserError for a device that is not there; nothing in the
+    file is executed.
     """
     held = weights.read(path)
     return Predictor(weights.load_model(held), held.recipe, held.description, device)
 
 
-def _device(name: str) -> str:
-    if name != "auto":
-        return name
-    if torch.cuda.is_available():
-        return "cuda"
-    return "mps" if torch.backends.mps.is_available() else "cpu"
+def _device(name: str) -> torch.device:
+    if name == "auto":
+        name = "cuda" if torch.cuda.is_available() else "mps" if torch.backends.mps.is_available() else "cpu"
+    try:
+        return torch.empty(0, device=name).device  # asks the device itself, where torch.device reads the name alone
+    except (RuntimeError, AssertionError) as error:
+        reason = str(error).splitlines()[0]
+        raise UserError(f"Cannot use the device {name!r}: {reason}", "Choose another, or auto.") from error
 
 
 def as_pixels(image: str | Path | Image.Image | np.ndarray) -> np.ndarray:
@@ -119,9 +123,11 @@ def as_pixels(image: str | Path | Image.Image | np.ndarray) -> np.ndarray:
         return read_image(Path(image))
     if isinstance(image, Image.Image):
         return np.array(image.convert("RGB"))
+    if not isinstance(image, np.ndarray):
+        raise DataError(f"An image must be a path, a PIL image or an array, not {type(image).__name__}.")
     if image.dtype != np.uint8 or image.ndim != 3 or image.shape[2] != 3 or not image.size:
         raise DataError(f"An image array must be RGB uint8 (H, W, 3), not {image.dtype} {image.shape}.")
-    return np.ascontiguousarray(image)
+    return np.array(image, order="C")
 
 
 def find_images(inputs: list[str]) -> list[Path]:
@@ -131,7 +137,7 @@ def find_images(inputs: list[str]) -> list[Path]:
     """
     found: dict[Path, None] = {}
     for each in inputs:
-        matches = list(_expand(each))
+        matches = _expand(each)
         if not matches:
             raise DataError(
                 f"{each}: there is no image of that name, folder or pattern.",
@@ -141,23 +147,19 @@ def find_images(inputs: list[str]) -> list[Path]:
     return list(found)
 
 
-def _expand(given: str) -> Iterator[Path]:
+def _expand(given: str) -> list[Path]:
     path = Path(given)
-    if path.is_dir():
-        yield from sorted(
-            each for each in path.rglob("*") if each.suffix.lower() in SUFFIXES and each.is_file()
-        )
-    elif path.is_file():
-        yield path
-    elif any(sign in given for sign in "*?["):
-        root = Path(path.anchor) if path.is_absolute() else Path()
-        pattern = str(path.relative_to(root)) if path.is_absolute() else given
-        yield from sorted(each for each in root.glob(pattern) if each.is_file())
+    if path.is_file():
+        return [path]
+    # Not Path.glob, which also finds hidden files, such as the ._NAME.jpg that macOS leaves.
+    pattern = f"{escape(given)}/**" if path.is_dir() else given
+    found = (Path(each) for each in glob(pattern, recursive=True))  # noqa: PTH207
+    return sorted(each for each in found if each.suffix.lower() in SUFFIXES and each.is_file())
 
 
 def output_names(images: list[Path]) -> list[str]:
     """A name without suffix for each image; images of one name in several folders are told apart by a number."""
-    names, taken = [], set()
+    names, taken = [], {"legend"}
     for image in images:
         name, number = image.stem, 1
         while name in taken:
@@ -172,13 +174,14 @@ def predict(predictor: Predictor, images: list[Path], out: str | Path) -> Iterat
     """Write NAME.png (ids), NAME_overlay.jpg and one legend.png into `out`, image by image.
 
     Yields None for each image that worked and the error for each that did not; the rest goes on. Raises OutputError
-    where `out` cannot be written.
+    where `out` cannot be written, or an image lies where a picture would be written.
     """
-    folder = make_folder(out)
+    folder, names = make_folder(out), output_names(images)
+    _keep_apart(images, folder, names)
     description = predictor.description
     with replace_file(folder / "legend.png") as temporary:
         legend(description.class_names, description.colors).save(temporary)
-    for image, name in zip(images, output_names(images), strict=True):
+    for image, name in zip(images, names, strict=True):
         try:
             prediction = predictor(image)
         except DataError as error:
@@ -189,3 +192,11 @@ def predict(predictor: Predictor, images: list[Path], out: str | Path) -> Iterat
         with replace_file(folder / f"{name}_overlay.jpg") as temporary:
             Image.fromarray(prediction.overlay()).save(temporary, quality=92)
         yield None
+
+
+def _keep_apart(images: list[Path], folder: Path, names: list[str]) -> None:
+    written = {(folder / f"{name}{ending}").resolve() for name in names for ending in (".png", "_overlay.jpg")}
+    written.add((folder / "legend.png").resolve())
+    for image in images:
+        if image.resolve() in written:
+            raise OutputError(f"{image} would be overwritten by a picture of that name.", "Choose another --out.")

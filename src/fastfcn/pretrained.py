@@ -107,24 +107,22 @@ def read_int8_npz(path: str | Path) -> dict[str, Tensor]:
             for key, value in stored.items()
             if key[:2] in ("q:", "f:")
         }
-    except (ValueError, KeyError, OSError) as error:
+    except Exception as error:  # damaged archives raise almost any kind
         raise WeightsError(f"{path} is not a file of int8 weights, or is damaged: {error}.") from error
     return {name: torch.from_numpy(np.asarray(value, np.float32)) for name, value in tensors.items()}
 
 
 def fit(backbone: nn.Module, tensors: dict[str, Tensor], source: str) -> None:
-    """Load `tensors` named as by timm, torchvision or OpenMMLab; the classifier (`fc`) is left out."""
+    """Load `tensors` named as by timm, torchvision or OpenMMLab.
+
+    Parts that the backbone does not have at all, such as the classifier or a whole segmentation head, are left out.
+    """
     wanted = {key: tuple(value.shape) for key, value in backbone.state_dict().items()}
-    # "backbone." in front makes OpenMMLab's rename see whole-network and backbone-only files alike.
-    renamed = {
-        rename("backbone." + key.removeprefix("backbone.")).removeprefix("backbone."): value
-        for key, value in tensors.items()
-    }
+    parts = {_part(key) for key in wanted}
+    found = {_own_name(key, parts): value for key, value in tensors.items()}
+    found = {key: value for key, value in found.items() if _part(key) in parts}
     counters = {key for key in wanted if key.endswith("num_batches_tracked")}
-    found = {key: value for key, value in renamed.items() if key in wanted or not _is_classifier(key)}
-    problems = key_problems(
-        {key: shape for key, shape in wanted.items() if key not in counters - found.keys()}, found
-    )
+    problems = key_problems({key: shape for key, shape in wanted.items() if key not in counters - found.keys()}, found)
     if problems:
         raise WeightsError(
             f"{source} does not fit the backbone:\n" + "\n".join(problems),
@@ -133,5 +131,13 @@ def fit(backbone: nn.Module, tensors: dict[str, Tensor], source: str) -> None:
     backbone.load_state_dict(found, strict=False)
 
 
-def _is_classifier(key: str) -> bool:
-    return key.split(".", 1)[0] in ("fc", "head", "classifier", "num_features", "conv_head")
+def _part(key: str) -> str:
+    return key.split(".", 1)[0]
+
+
+def _own_name(key: str, parts: set[str]) -> str:
+    """The backbone's name of a tensor called `key` in a file of the whole network or of another library."""
+    plain = key.removeprefix("backbone.")
+    joined = plain.replace(".", "_", 1)  # what timm calls stages.0 in a network, it calls stages_0 in its pyramid
+    renamed = rename("backbone." + plain).removeprefix("backbone.")
+    return next((name for name in (plain, joined, renamed) if _part(name) in parts), plain)

@@ -99,7 +99,10 @@ def train_step(
     for index, (batch, labels) in enumerate(own):
         with fabric.no_backward_sync(model, enabled=index + 1 < parts):  # type: ignore[arg-type]
             batch = batch.contiguous(memory_format=torch.channels_last)
-            losses = segmentation_loss(*model.train_scores(batch), labels, terms, pixels, images)  # type: ignore
+            # On one device Fabric gives marked methods as they are, without its precision.
+            with fabric.autocast():
+                scores = model.train_scores(batch)  # type: ignore[operator]
+            losses = segmentation_loss(*scores, labels, terms, pixels, images)
             fabric.backward(losses["loss"])
         total = {name: total.get(name, 0.0) + value.detach() for name, value in losses.items()}
     optimizer.step()

@@ -63,8 +63,10 @@ def read(path: str | Path) -> Weights:
             tensors,
             json.loads(header["facts"]),
         )
-    except (KeyError, ValueError) as error:
-        raise WeightsError(*_foreign(path, None, f"its header does not hold {error}")) from error
+    except KeyError as error:
+        raise WeightsError(*_foreign(path, None, f"its header lacks {error}")) from error
+    except ValueError as error:
+        raise WeightsError(*_foreign(path, None, "its header is not one that fastfcn wrote")) from error
 
 
 def read_tensors(path: str | Path, form: str) -> tuple[dict[str, str], dict[str, Tensor]]:

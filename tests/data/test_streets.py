@@ -114,9 +114,7 @@ def test_writing_twice_gives_the_same_files(tmp_path):
 
 
 def test_no_scene_is_in_both_splits_or_twice():
-    seeds = [
-        scene_seed(seed, split, index) for seed in (0, 1) for split in ("train", "val") for index in range(99)
-    ]
+    seeds = [scene_seed(seed, split, index) for seed in (0, 1) for split in ("train", "val") for index in range(99)]
     assert len(set(seeds)) == len(seeds)
 
 

@@ -13,15 +13,18 @@ def folded(model: Segmenter) -> Segmenter:
     model = copy.deepcopy(model).eval()
     for parent in list(model.modules()):
         for name, norm in list(parent.named_children()):
-            if isinstance(norm, nn.BatchNorm2d):
+            if type(norm) is nn.BatchNorm2d:  # timm has kinds that hold the activation as well; they stay
                 _fold(parent, name, norm)
     return model
 
 
 def _fold(parent: nn.Module, name: str, norm: nn.BatchNorm2d) -> None:
     """Fold `parent.name` into its convolution: `conv` for `bn`, `conv1` for `bn1`, or the one before in a row."""
-    names = [each for each, _ in parent.named_children()]
-    before = names[names.index(name) - 1] if isinstance(parent, nn.Sequential) else name.replace("bn", "conv")
+    names = list(parent._modules)
+    earlier = names[: names.index(name)]
+    before = "".join(earlier[-1:]) if isinstance(parent, nn.Sequential) else name.replace("bn", "conv")
+    if before not in earlier:
+        return
     holder = parent
     if isinstance(getattr(parent, before), nn.Sequential):  # a deep stem ends in the convolution
         holder = getattr(parent, before)
