@@ -1,23 +1,32 @@
-"""Write the README's table from the recipes: python benchmarks/readme_table.py."""
+"""Write the tables of README.md and docs/camvid.md from recipes and results: python benchmarks/readme_table.py."""
 
+import json
 from pathlib import Path
 
 from fastfcn import recipe
 from fastfcn.recipe import Recipe
 
-README = Path(__file__).parents[1] / "README.md"
-START, END = "<!-- table: python benchmarks/readme_table.py -->", "<!-- end of table -->"
+ROOT = Path(__file__).parents[1]
+CAMVID = ROOT / "benchmarks" / "results" / "camvid_r50_psp"
 HEADS = {"psp": "PSPNet", "aspp": "DeepLabV3", "enc": "EncNet"}
-TITLE = "| data | head | | batch | steps | mIoU | ms+flip | memory GB | images/s | recipe |"
+DATA = {"cityscapes": "Cityscapes", "ade20k": "ADE20K"}
 
 
-def row(one: Recipe) -> str:
-    """The recipe's line; what was not published stays empty."""
+def published_table() -> str:
+    """All recipes with published scores: by data set, JPU first. What was not published stays empty."""
+    known = [one for one in map(recipe.load, recipe.names()) if one.published and one.published.miou]
+    known.sort(key=lambda one: (one.data.dataset != "cityscapes", one.neck.kind, one.head.kind, one.optim.batch))
+    head = "| data | head | | batch | steps | mIoU | ms+flip | memory GB | images/s | recipe |"
+    return "\n".join([head, "|---|---|---|--:|--:|--:|--:|--:|--:|---|", *map(published_row, known)])
+
+
+def published_row(one: Recipe) -> str:
+    """The line of one recipe."""
     published = one.published
     assert published
     figures = (published.miou, published.miou_tta, published.memory_gb, published.fps)
     cells = [
-        {"cityscapes": "Cityscapes", "ade20k": "ADE20K"}[one.data.dataset],
+        DATA[one.data.dataset],
         HEADS[one.head.kind],
         "JPU" if one.neck.kind == "jpu" else "dilated",
         str(one.optim.batch),
@@ -28,26 +37,28 @@ def row(one: Recipe) -> str:
     return "| " + " | ".join(cells) + " |"
 
 
-def table() -> str:
-    """All recipes with published scores: by data set, JPU first."""
-    known = [one for one in map(recipe.load, recipe.names()) if one.published and one.published.miou]
-    known.sort(
-        key=lambda one: (
-            one.data.dataset != "cityscapes",
-            one.neck.kind,
-            one.head.kind,
-            one.optim.batch,
-            one.optim.steps,
-        )
-    )
-    return "\n".join([TITLE, "|---|---|---|--:|--:|--:|--:|--:|--:|---|", *map(row, known)])
+def camvid_table() -> str:
+    """Scores of each class of CamVid's val split, single scale beside multi-scale + flip."""
+    single, tta = (json.loads((CAMVID / name).read_text()) for name in ("scores.json", "scores_tta.json"))
+    pixels = sum(each["pixels"] for each in single["classes"].values())
+    lines = ["| class | IoU | accuracy | IoU, ms+flip | share of val |", "|---|--:|--:|--:|--:|"]
+    for name, each in single["classes"].items():
+        other, share = tta["classes"][name]["iou"], each["pixels"] / pixels
+        lines.append(f"| {name} | {each['iou']:.2f} | {each['accuracy']:.2f} | {other:.2f} | {share:.2%} |")
+    means = f"| **mean** | **{single['miou']:.2f}** | {single['mean_accuracy']:.2f} | **{tta['miou']:.2f}** | |"
+    accuracy = f"Pixel accuracy {single['pixel_accuracy']:.2f}; with multi-scale + flip {tta['pixel_accuracy']:.2f}."
+    return "\n".join([*lines, means, "", accuracy])
 
 
-def with_table(text: str) -> str:
-    """`text` of the README with the table between its marks."""
-    before, rest = text.split(START)
-    return f"{before}{START}\n{table()}\n{END}{rest.split(END)[1]}"
+def with_table(text: str, table: str) -> str:
+    """`text` of a document with `table` between its marks."""
+    start, end = "<!-- table: python benchmarks/readme_table.py -->", "<!-- end of table -->"
+    before, rest = text.split(start)
+    return f"{before}{start}\n{table}\n{end}{rest.split(end)[1]}"
 
+
+TABLES = {ROOT / "README.md": published_table, ROOT / "docs" / "camvid.md": camvid_table}
 
 if __name__ == "__main__":
-    README.write_text(with_table(README.read_text(encoding="utf-8")), encoding="utf-8")
+    for document, table in TABLES.items():
+        document.write_text(with_table(document.read_text(encoding="utf-8"), table()), encoding="utf-8")

@@ -88,7 +88,9 @@ def test_bookkeeping_becomes_inert(tmp_path: Path):
     assert not vars(hub["log_scalars"]["train/loss"])
     assert type(hub["runtime_info"]["best"]) is Placeholder
     assert content["meta"]["dataset_meta"]["classes"] == ("road", "sky")
-    assert torch.equal(state_dict(content, "a.pth")["decode_head.conv_seg.weight"], STATE["decode_head.conv_seg.weight"])
+    assert torch.equal(
+        state_dict(content, "a.pth")["decode_head.conv_seg.weight"], STATE["decode_head.conv_seg.weight"]
+    )
 
 
 def test_the_format_of_2021(tmp_path: Path):
@@ -104,7 +106,9 @@ def test_bookkeeping_is_known_inside_the_reader_alone(tmp_path: Path):
         torch.load(path, weights_only=True)
 
 
-@pytest.mark.parametrize("name", ["mmengine.config.config.ConfigDict", "mmcv.utils.config.ConfigDict", "addict.addict.Dict"])
+@pytest.mark.parametrize(
+    "name", ["mmengine.config.config.ConfigDict", "mmcv.utils.config.ConfigDict", "addict.addict.Dict"]
+)
 def test_dictionaries_with_attributes_become_plain_ones(tmp_path: Path, name: str):
     with pretended(name, bases=(dict,)) as kind:
         torch.save({"state_dict": STATE, "cfg": kind(a=1, b=kind(c=[2]))}, tmp_path / "a.pth")
@@ -176,7 +180,8 @@ def test_not_a_dictionary(tmp_path: Path):
 
 
 @pytest.mark.parametrize(
-    "content", [{"state_dict": STATE}, {"model": STATE, "epoch": 3}, STATE, {"module." + k: v for k, v in STATE.items()}]
+    "content",
+    [{"state_dict": STATE}, {"model": STATE, "epoch": 3}, STATE, {"module." + k: v for k, v in STATE.items()}],
 )
 def test_weights_lie_where_people_put_them(content: dict):
     found = state_dict(content, "a.pth")

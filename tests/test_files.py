@@ -13,6 +13,12 @@ def names(folder: Path) -> list[str]:
     return sorted(each.name for each in folder.iterdir())
 
 
+def write_half(target: Path, error: BaseException) -> None:
+    with replace_file(target) as temporary:
+        temporary.write_text("half of the n")
+        raise error
+
+
 def test_a_file_appears_when_it_is_whole(tmp_path: Path):
     target = tmp_path / "new" / "deeper" / "picture.png"
     with replace_file(target) as temporary:
@@ -28,9 +34,8 @@ def test_a_file_appears_when_it_is_whole(tmp_path: Path):
 def test_an_error_leaves_the_old_file(tmp_path: Path):
     target = tmp_path / "notes.txt"
     write_text(target, "old")
-    with pytest.raises(KeyError), replace_file(target) as temporary:
-        temporary.write_text("half of the n")
-        raise KeyError
+    with pytest.raises(KeyError):
+        write_half(target, KeyError("name"))
     assert target.read_text() == "old"
     assert names(tmp_path) == ["notes.txt"]
 
@@ -67,9 +72,7 @@ def test_a_folder_in_the_way_is_an_output_error(tmp_path: Path):
 
 def test_a_full_disk_is_an_output_error(tmp_path: Path):
     with pytest.raises(OutputError, match=r"notes\.txt: no space left") as error:
-        with replace_file(tmp_path / "notes.txt") as temporary:
-            temporary.write_text("half")
-            raise OSError(28, "No space left on device")
+        write_half(tmp_path / "notes.txt", OSError(28, "No space left on device"))
     assert error.value.exit_code == 2
     assert names(tmp_path) == []
 

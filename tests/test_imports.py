@@ -40,9 +40,7 @@ COMES_WITH = {"huggingface_hub": "timm", "pydantic_core": "pydantic"}  # importe
 IMPORTED_AS = {"pillow": "PIL"}
 
 MODULES = {".".join(path.relative_to(SOURCE).with_suffix("").parts): path for path in sorted(SOURCE.rglob("*.py"))}
-PLACES = {
-    name: (number, group) for number, line in enumerate(LAYERS) for group in line for name in group.split()
-}
+PLACES = {name: (number, group) for number, line in enumerate(LAYERS) for group in line for name in group.split()}
 
 
 def tree(module: str) -> ast.Module:
@@ -152,7 +150,9 @@ def test_nothing_is_unpickled():
                 names = {getattr(node, "module", None)} | {alias.name for alias in node.names}
                 assert not names & {"pickle", "dill", "joblib", "shelve", "marshal"}, f"{module}, line {node.lineno}"
             if isinstance(node, ast.Call) and (called := ast.unparse(node.func)) in needed:
-                keywords = {each.arg: ast.literal_eval(each.value) for each in node.keywords if each.arg in needed[called]}
+                keywords = {
+                    each.arg: ast.literal_eval(each.value) for each in node.keywords if each.arg in needed[called]
+                }
                 assert keywords == dict([needed[called]]), f"{module}, line {node.lineno}"
 
 

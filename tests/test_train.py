@@ -14,6 +14,7 @@ import torch
 from fastfcn import build, recipe, weights
 from fastfcn.errors import OutputError, RecipeError, UserError
 from fastfcn.machine import Machine
+from fastfcn.models.segmenter import Segmenter, TrainScores
 from fastfcn.run import Run
 from fastfcn.train import train
 from tests.tiny import NARROW, tiny_recipe, write_streets
@@ -198,6 +199,21 @@ def test_resuming_nothing_is_refused(data, tmp_path):
 def test_a_batch_that_cannot_be_shared_is_refused(data, tmp_path):
     with pytest.raises(UserError, match="cannot be shared evenly"):
         train(tiny_recipe(), data, tmp_path / "odd", Machine("cpu", workers=0, accumulate=3))
+
+
+@pytest.mark.parametrize(("precision", "expected"), [("32-true", torch.float32), ("bf16-mixed", torch.bfloat16)])
+def test_the_precision_asked_for_reaches_the_network(data, tmp_path, monkeypatch, precision, expected):
+    seen = set()
+    plain = Segmenter.train_scores
+
+    def noted(self: Segmenter, images: torch.Tensor) -> TrainScores:
+        scores = plain(self, images)
+        seen.add(scores.main.dtype)
+        return scores
+
+    monkeypatch.setattr(Segmenter, "train_scores", noted)
+    train(tiny_recipe("optim.steps=1"), data, tmp_path / "run", Machine("cpu", workers=0, precision=precision))
+    assert seen == {expected}
 
 
 def test_tensorboard_files_are_written(data, tmp_path):

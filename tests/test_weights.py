@@ -149,7 +149,9 @@ def test_tensors_that_do_not_fit_the_recipe(path: Path):
 def test_classes_that_do_not_fit_the_tensors(path: Path):
     about = build.description(tiny_recipe("data.dataset=cityscapes"))
     rewrite(path, dataset=about.model_dump_json())
-    with pytest.raises(WeightsError, match=r"head\.classifier\.weight is \[9, 8, 1, 1\], the network has \[19, 8, 1, 1\]"):
+    with pytest.raises(
+        WeightsError, match=r"head\.classifier\.weight is \[9, 8, 1, 1\], the network has \[19, 8, 1, 1\]"
+    ):
         weights.load_model(weights.read(path))
 
 

@@ -2,7 +2,9 @@
 
 from pathlib import Path
 
+import numpy as np
 import torch
+from PIL import Image
 from torch import nn
 
 from fastfcn import build, recipe, weights
@@ -61,3 +63,16 @@ def tiny_weights(path: Path, *changes: str) -> Path:
 def write_streets(folder: Path, train: int = 6, val: int = 3) -> Path:
     """Drawn streets of 64 x 96 pixels in the layout of the data set `streets`, the same pixels every time."""
     return write(folder, train, val, size=SIZE)
+
+
+def picture(height: int = 64, width: int = 96, seed: int = 0) -> np.ndarray:
+    """Coarse coloured blocks, RGB uint8 (height, width, 3)."""
+    blocks = np.random.default_rng(seed).integers(0, 256, (16, 24, 3), dtype=np.uint8)
+    return np.array(Image.fromarray(blocks).resize((width, height), Image.Resampling.BICUBIC))
+
+
+def save_picture(path: Path, pixels: np.ndarray | None = None) -> Path:
+    """Save `pixels`, or else `picture()`, in the format that the suffix says; folders are made."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    Image.fromarray(picture() if pixels is None else pixels).save(path)
+    return path

@@ -4,6 +4,7 @@ import re
 import warnings
 from collections import OrderedDict
 from pathlib import Path
+from typing import Any
 
 import torch
 from torch import Tensor
@@ -49,7 +50,7 @@ class Placeholder:
         pass
 
 
-STAND_INS = [(Placeholder, name) for name in BOOKKEEPING] + [(OrderedDict, name) for name in DICTIONARIES]
+STAND_INS: list[Any] = [(Placeholder, name) for name in BOOKKEEPING] + [(OrderedDict, name) for name in DICTIONARIES]
 
 
 def read_checkpoint(path: str | Path) -> dict:

@@ -127,9 +127,11 @@ def evaluate(
     """
     from fastfcn.evaluate import as_json, score_table
     from fastfcn.evaluate import evaluate as evaluate_weights
-    from fastfcn.files import write_text
+    from fastfcn.files import make_folder, write_text
     from fastfcn.machine import Machine
 
+    if json_file:
+        make_folder(json_file.parent)  # what is wrong with it is said before the work
     machine = Machine(accelerator, devices, 1, workers, precision)
     scores, about, split = evaluate_weights(weights, data, machine, split, tta, changes or [])
     if not machine.first_process:
@@ -178,7 +180,7 @@ def convert(
 ) -> None:
     """Make a weights file of a published checkpoint. Nothing in the checkpoint is run.
 
-    [dim]fastfcn convert fastfcn_r50-d32_jpu_psp_....pth --recipe fastfcn_r50_psp_cityscapes_80k_b8 --out psp.safetensors[/]
+    [dim]fastfcn convert published.pth --recipe fastfcn_r50_psp_cityscapes_80k_b8 --out psp.safetensors[/]
     """
     from fastfcn.convert import convert as convert_checkpoint
 

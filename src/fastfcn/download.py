@@ -42,8 +42,10 @@ def download(address: str, sha256_prefix: str) -> Path:
     found = _sha256(part)
     if not found.startswith(sha256_prefix):
         part.unlink()
-        raise WeightsError(f"{address}: the sha256 is {found[:16]}..., expected {sha256_prefix}...; the file was removed.",
-                           "Try again; if it stays so, the file was changed by someone.")  # fmt: skip
+        raise WeightsError(
+            f"{address}: the sha256 is {found[:16]}..., expected {sha256_prefix}...; the file was removed.",
+            "Try again; if it stays so, the file was changed by someone.",
+        )
     part.rename(target)
     return target
 

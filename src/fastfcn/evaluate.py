@@ -1,4 +1,4 @@
-"""`fastfcn evaluate`, and the one path by which any scores are measured: in training, in tests, from the command line."""
+"""`fastfcn evaluate`, and the one path by which scores are measured: in training, in tests, from a shell."""
 
 import math
 from collections.abc import Callable, Iterable, Sequence
@@ -12,7 +12,7 @@ from torch import Tensor
 from torch.utils.data import DataLoader
 
 from fastfcn import build, weights
-from fastfcn.data.dataset import Dataset
+from fastfcn.data.dataset import Dataset, read_batches
 from fastfcn.data.description import DataSetDescription
 from fastfcn.data.transforms import keep_ratio_size, resize_image
 from fastfcn.machine import Machine
@@ -89,7 +89,8 @@ def measure(
     matrix = ConfusionMatrix(len(dataset.description.classes), fabric.device)
     own = range(fabric.global_rank, len(dataset), fabric.world_size)
     loader = DataLoader(TestImages(dataset, recipe, tta), batch_size=None, sampler=own, num_workers=workers)
-    for images, label in progress(loader, len(own), "Evaluating") if progress else loader:
+    examples = read_batches(loader)
+    for images, label in progress(examples, len(own), "Evaluating") if progress else examples:
         with fabric.autocast():
             labels = predict_labels(model, recipe, images, (label.shape[0], label.shape[1]), tta)
         matrix.update(labels, label.to(labels.device))

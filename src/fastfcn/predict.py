@@ -56,9 +56,7 @@ class Prediction:
         table = np.asarray(ids, np.int64)
         if table.max() > 255:
             return Image.fromarray(table[self.labels].astype(np.uint16))
-        return palette_image(
-            table[self.labels].astype(np.uint8), dict(zip(ids, self.description.colors, strict=True))
-        )
+        return palette_image(table[self.labels].astype(np.uint8), dict(zip(ids, self.description.colors, strict=True)))
 
 
 class Predictor:
@@ -67,9 +65,7 @@ class Predictor:
     `recipe`, `classes` (names), `description` (names, colours, ids), `model` (the plain network), `device`.
     """
 
-    def __init__(
-        self, model: Segmenter, recipe: Recipe, description: DataSetDescription, device: str = "auto"
-    ):
+    def __init__(self, model: Segmenter, recipe: Recipe, description: DataSetDescription, device: str = "auto"):
         self.device = _device(device)
         self.model = model.eval().to(self.device)
         self._fast = folded(self.model).to(memory_format=torch.channels_last)  # type: ignore[call-overload]

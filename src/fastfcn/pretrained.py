@@ -42,9 +42,7 @@ def load_pretrained(backbone: nn.Module, name: str, source: str) -> None:
 
 def _openmmlab(name: str) -> dict[str, Tensor]:
     if name != "resnet50c":
-        raise WeightsError(
-            f"OpenMMLab's weights are for resnet50c, not for {name}.", f'Use "imagenet", or {WAYS}.'
-        )
+        raise WeightsError(f"OpenMMLab's weights are for resnet50c, not for {name}.", f'Use "imagenet", or {WAYS}.')
     try:
         path = download(OPENMMLAB_V1C, OPENMMLAB_V1C.rsplit("-", 1)[-1].removesuffix(".pth"))
     except WeightsError as error:
@@ -78,9 +76,7 @@ def _reachable(address: str) -> bool:
 
 def _file(path: str) -> dict[str, Tensor]:
     if not Path(path).is_file():
-        raise WeightsError(
-            f"backbone.pretrained: there is no file {path}.", f'Or {WAYS}; "imagenet" fetches them.'
-        )
+        raise WeightsError(f"backbone.pretrained: there is no file {path}.", f'Or {WAYS}; "imagenet" fetches them.')
     match Path(path).suffix:
         case ".npz":
             return read_int8_npz(path)
@@ -102,8 +98,7 @@ def read_int8_npz(path: str | Path) -> dict[str, Tensor]:
         with np.load(path, allow_pickle=False) as file:
             stored = {key: file[key] for key in file.files}
         tensors = {
-            key[2:]: value.astype(np.float32)
-            * (2.0 ** -float(stored["e:" + key[2:]]) if key[0] == "q" else 1.0)
+            key[2:]: value.astype(np.float32) * (2.0 ** -float(stored["e:" + key[2:]]) if key[0] == "q" else 1.0)
             for key, value in stored.items()
             if key[:2] in ("q:", "f:")
         }
@@ -126,7 +121,7 @@ def fit(backbone: nn.Module, tensors: dict[str, Tensor], source: str) -> None:
     if problems:
         raise WeightsError(
             f"{source} does not fit the backbone:\n" + "\n".join(problems),
-            "Choose the backbone.name that the weights were made with (resnet50c has the v1c stem, resnet50 the plain).",
+            "Choose the backbone.name the weights were made with (resnet50c has the v1c stem, resnet50 the plain).",
         )
     backbone.load_state_dict(found, strict=False)
 

@@ -1,4 +1,4 @@
-"""A run's folder: recipe.toml, environment.toml, log.jsonl, last.ckpt, weights.safetensors, last.safetensors."""
+"""A run's folder: its recipe, environment, pixels of each class, log, last checkpoint, and weights."""
 
 import json
 import os
@@ -29,18 +29,23 @@ class Run:
         self.folder = Path(folder)
         self.recipe = self.folder / "recipe.toml"
         self.environment = self.folder / "environment.toml"
+        self.labels = self.folder / "labels.json"
         self.log = self.folder / "log.jsonl"
         self.checkpoint = self.folder / "last.ckpt"
         self.best = self.folder / "weights.safetensors"
         self.last = self.folder / "last.safetensors"
 
     def start(self, used: Recipe) -> None:
-        """Make the folder and write the recipe; raises OutputError where it holds a run already."""
-        if self.recipe.exists():
+        """Make the folder and write the recipe; raises OutputError where it holds a run already.
+
+        One that stopped before its first step, over a wrong mask or missing weights, is no run yet.
+        """
+        if self.checkpoint.exists() or self.read_log():
             raise OutputError(
                 f"{self.folder} already holds a run.", "Continue it with --resume, or choose another --out."
             )
         make_folder(self.folder)
+        self.labels.unlink(missing_ok=True)
         used.save(self.recipe)
 
     def resume(self, used: Recipe) -> None:
@@ -49,9 +54,7 @@ class Run:
             raise OutputError(f"{self.folder} holds no run to resume.", "Leave --resume out to start one.")
         changed = recipe.load(self.recipe).differences(used)
         if changed:
-            lines = "\n".join(
-                f"  {key}: {before} in the run, {now} asked for" for key, before, now in changed
-            )
+            lines = "\n".join(f"  {key}: {before} in the run, {now} asked for" for key, before, now in changed)
             raise RecipeError(
                 f"The recipe is not the one that {self.folder} was started with:\n{lines}",
                 f"Resume with the run's own recipe: fastfcn train {self.recipe} --resume ...",
@@ -78,9 +81,7 @@ class Run:
         """Write everything a resumed run needs; all or nothing. `facts` must be JSON: step, best score."""
         tensors = {f"model.{name}": value for name, value in model.state_dict().items()}
         for index, state in optimizer.state_dict()["state"].items():
-            tensors |= {
-                f"optimizer.{index}.{key}": value for key, value in state.items() if value is not None
-            }
+            tensors |= {f"optimizer.{index}.{key}": value for key, value in state.items() if value is not None}
         write_tensors(self.checkpoint, tensors, {"format": CHECKPOINT_FORMAT, "facts": json.dumps(facts)})
 
     def load_checkpoint(self, model: nn.Module, optimizer: torch.optim.Optimizer) -> dict:

@@ -94,6 +94,7 @@ def train_step(
     counted = sum(labels.numel() if every else int((labels != IGNORED).sum()) for _, labels in own)
     # Gradients are averaged over the processes, so each divides by the mean of their counts.
     pixels = fabric.all_reduce(torch.tensor(max(counted, 1.0), device=fabric.device), reduce_op="mean")
+    assert isinstance(pixels, Tensor)  # one went in
     images = sum(len(labels) for _, labels in own)
     total: dict[str, Tensor] = {}
     for index, (batch, labels) in enumerate(own):
@@ -101,8 +102,8 @@ def train_step(
             batch = batch.contiguous(memory_format=torch.channels_last)
             # On one device Fabric gives marked methods as they are, without its precision.
             with fabric.autocast():
-                scores = model.train_scores(batch)  # type: ignore[operator]
-            losses = segmentation_loss(*scores, labels, terms, pixels, images)
+                main, auxiliary, presence = model.train_scores(batch)  # type: ignore[operator]
+            losses = segmentation_loss(main, auxiliary, presence, labels, terms, pixels, images)
             fabric.backward(losses["loss"])
         total = {name: total.get(name, 0.0) + value.detach() for name, value in losses.items()}
     optimizer.step()
@@ -152,8 +153,7 @@ def _batches(
 
 def _check_labels(run: Run, examples: Dataset, held_out: Dataset, workers: int) -> None:
     """Read every mask once per run, before the first step, and note how many pixels each class has."""
-    noted = run.folder / "labels.json"
-    if noted.exists():
+    if run.labels.exists():
         return
     shares = {}
     with progress_bar() as bar:
@@ -167,7 +167,7 @@ def _check_labels(run: Run, examples: Dataset, held_out: Dataset, workers: int) 
                 "ignored": counts.ignored
             }
             bar.update(task, visible=False)
-    write_text(noted, json.dumps(shares, indent=1))
+    write_text(run.labels, json.dumps(shares, indent=1))
 
 
 def _validate(

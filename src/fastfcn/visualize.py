@@ -22,9 +22,7 @@ def colorize(label: np.ndarray, colors: Sequence[Color]) -> np.ndarray:
     return table[np.minimum(label, len(colors))]
 
 
-def overlay(
-    image: np.ndarray, label: np.ndarray, colors: Sequence[Color], opacity: float = 0.5
-) -> np.ndarray:
+def overlay(image: np.ndarray, label: np.ndarray, colors: Sequence[Color], opacity: float = 0.5) -> np.ndarray:
     """Lay the class map `label` (H, W) over the RGB `image` (H, W, 3): uint8 (H, W, 3).
 
     `opacity` (0-1) is that of the colours; light lines part the classes. Ignored pixels keep their image,

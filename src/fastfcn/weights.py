@@ -72,9 +72,7 @@ def read(path: str | Path) -> Weights:
 def read_tensors(path: str | Path, form: str) -> tuple[dict[str, str], dict[str, Tensor]]:
     """Header and tensors of a safetensors file whose header says `format = form`. Raises WeightsError."""
     if not Path(path).is_file():
-        raise WeightsError(
-            f"There is no file {path}.", "Name a weights file that `fastfcn train` or `convert` wrote."
-        )
+        raise WeightsError(f"There is no file {path}.", "Name a weights file that `fastfcn train` or `convert` wrote.")
     try:
         with safetensors.safe_open(str(path), framework="pt") as file:
             header = file.metadata() or {}

@@ -5,7 +5,7 @@ from collections.abc import Callable
 
 import pytest
 import torch
-import torch.nn.functional as F  # noqa: N812
+import torch.nn.functional as F
 from torch import Tensor, nn
 
 from fastfcn.models.heads import ASPPHead, EncHead, FCNHead, PSPHead
@@ -18,11 +18,7 @@ def plain_psp(head: PSPHead, features: Tensor) -> Tensor:
     maps = [features]
     for bins, project in zip(head.pools, head.pooled, strict=True):
         pooled = project(F.adaptive_avg_pool2d(features, bins))
-        maps.append(
-            F.interpolate(
-                pooled, size=features.shape[-2:], mode="bilinear", align_corners=head.align_corners
-            )
-        )
+        maps.append(F.interpolate(pooled, size=features.shape[-2:], mode="bilinear", align_corners=head.align_corners))
     return head.classifier(head.bottleneck(torch.cat(maps, 1)))
 
 

@@ -3,7 +3,7 @@
 import pytest
 import timm
 import torch
-import torch.nn.functional as F  # noqa: N812
+import torch.nn.functional as F
 from torch import Tensor
 
 import fastfcn

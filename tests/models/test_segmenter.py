@@ -2,6 +2,7 @@
 
 import pytest
 import torch
+from tests.tiny import tiny_model, tiny_recipe
 from torch import Tensor, nn
 
 import fastfcn
@@ -9,7 +10,6 @@ from fastfcn import build, recipe
 from fastfcn.errors import RecipeError
 from fastfcn.models import segmenter as module
 from fastfcn.models.segmenter import Segmenter
-from tests.tiny import tiny_model, tiny_recipe
 
 SIZES = [(64, 96), (1, 1), (33, 65), (7, 300), (48, 31)]
 HEADS = {
@@ -77,9 +77,7 @@ def test_labels_are_the_argmax_of_the_scores(model: Segmenter, size: tuple[int, 
 @torch.no_grad()
 def test_labels_at_another_size_are_those_of_resized_scores(model: Segmenter):
     images, size = images_of((33, 65)), (50, 41)
-    scores = nn.functional.interpolate(
-        model(images), size=size, mode="bilinear", align_corners=model.align_corners
-    )
+    scores = nn.functional.interpolate(model(images), size=size, mode="bilinear", align_corners=model.align_corners)
     best = scores.topk(2, dim=1).values
     clear = best[:, 0] - best[:, 1] > 1e-4 * scores.abs().max()
     labels = model.labels(images, size)

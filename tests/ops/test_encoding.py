@@ -14,9 +14,7 @@ def plain_encode(features: Tensor, codewords: Tensor, scale: Tensor) -> Tensor:
     return (assignment[..., None] * difference).sum(1)
 
 
-def inputs(
-    batch: int, pixels: int, channels: int, codes: int, dtype: torch.dtype = torch.float64
-) -> list[Tensor]:
+def inputs(batch: int, pixels: int, channels: int, codes: int, dtype: torch.dtype = torch.float64) -> list[Tensor]:
     generator = torch.Generator().manual_seed(batch * pixels + channels)
     features = torch.randn(batch, pixels, channels, generator=generator, dtype=dtype)
     codewords = torch.randn(codes, channels, generator=generator, dtype=dtype)

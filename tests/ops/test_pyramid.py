@@ -4,7 +4,7 @@ from itertools import product
 
 import pytest
 import torch
-import torch.nn.functional as F  # noqa: N812
+import torch.nn.functional as F
 from torch import Tensor
 
 from fastfcn.ops.pyramid import bin_matrix, convolve_upsampled, interpolation_matrix, pyramid_pool
@@ -96,9 +96,7 @@ def test_convolves_like_the_concatenated_maps(size: tuple[int, int], kernel: int
     found = convolve_upsampled(pooled, weights, size, align_corners)
     assert found.shape == (2, 5, *size)
     # The interpolation matrix is made in float32, whatever the maps are.
-    torch.testing.assert_close(
-        found, plain_convolution(pooled, weights, size, align_corners), rtol=1e-5, atol=2e-5
-    )
+    torch.testing.assert_close(found, plain_convolution(pooled, weights, size, align_corners), rtol=1e-5, atol=2e-5)
 
 
 def test_float32_and_bfloat16_keep_their_type():

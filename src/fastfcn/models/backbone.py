@@ -23,9 +23,7 @@ def backbone(name: str) -> Any:
     wanted = tuple(index for index, reduction in enumerate(reductions) if reduction in STRIDES)
     if len(wanted) != len(STRIDES):
         raise ValueError(f"{name} gives maps at strides {reductions}, not at {list(STRIDES)}")
-    if (
-        getattr(whole, "output_fmt", "NCHW") != "NCHW"
-    ):  # transformers with windows, which take images of one size only
+    if getattr(whole, "output_fmt", "NCHW") != "NCHW":  # transformers with windows, which take images of one size only
         raise ValueError(f"{name} gives maps with channels last")
     return timm.create_model(name, features_only=True, pretrained=False, out_indices=wanted)
 
@@ -58,9 +56,7 @@ def resnet_backbone(
 
 def _can_stride(block: Any, stride: int) -> bool:
     """Whether `stride` can be set in convolutions alone; blurs, pooling shortcuts and missing ones stand against it."""
-    if not isinstance(getattr(block, "aa", None), nn.Identity | None) or not isinstance(
-        block.conv2, nn.Conv2d
-    ):
+    if not isinstance(getattr(block, "aa", None), nn.Identity | None) or not isinstance(block.conv2, nn.Conv2d):
         return False
     shortcut = block.downsample[0] if block.downsample else None
     return isinstance(shortcut, nn.Conv2d) or stride == getattr(shortcut, "stride", 1)

@@ -17,6 +17,16 @@ class SeparableConv(nn.Sequential):
         self.depthwise = ConvBNReLU(inputs, inputs, 3, dilation=dilation, groups=inputs, activate=False)
         self.pointwise = ConvBNReLU(inputs, outputs)
 
+    def forward(self, features: Tensor) -> Tensor:
+        """(B, inputs, H, W) -> (B, outputs, H, W)."""
+        if torch.is_autocast_enabled("cpu") and features.device.type == "cpu":
+            # In bf16 the weight gradient of a depthwise convolution of dilation 8 reads memory that nobody wrote
+            # (torch 2.15 with oneDNN on a CPU with AVX-512 bf16): now and then it is 1e30 or nan.
+            with torch.autocast("cpu", enabled=False):
+                features = self.depthwise(features.float())
+            return self.pointwise(features)
+        return self.pointwise(self.depthwise(features))
+
 
 class JPU(nn.Module):
     """Joins the maps of a pyramid into one map at the size of the finest.

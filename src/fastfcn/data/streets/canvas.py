@@ -33,9 +33,7 @@ class Camera:
         if z < NEAR:  # max() would be slower, and no function is called as often
             z = NEAR
         scale = self.focal / z
-        return self.middle + scale * (x - self.aside + self.bend * z * z), self.horizon - scale * (
-            y - self.eye
-        )
+        return self.middle + scale * (x - self.aside + self.bend * z * z), self.horizon - scale * (y - self.eye)
 
 
 class Canvas:
@@ -66,9 +64,7 @@ class Canvas:
         x, z = foot
         self.polygon([(x + right, up, z) for right, up in outline], color, kind, lit)
 
-    def ball(
-        self, centre: Point, across: float, up: float, color: Color, kind: int, lit: float = 1.0
-    ) -> None:
+    def ball(self, centre: Point, across: float, up: float, color: Color, kind: int, lit: float = 1.0) -> None:
         """Fill an upright ellipse with the radii `across` and `up` in metres."""
         column, row = self.camera.project(centre)
         scale = self.camera.focal / max(centre[2], NEAR)
@@ -101,9 +97,7 @@ class Canvas:
         dark = [1 - self.light.shade * (1 - 0.12 * channel) for channel in range(3)]  # shadows are bluish
         table = [int(value * factor) for factor in dark for value in range(256)]
         picture.paste(picture.point(table), mask=self.shadows.filter(ImageFilter.GaussianBlur(1.2)))
-        veil = Image.frombytes(
-            "L", (1, picture.height), bytes(self._veil(row) for row in range(picture.height))
-        )
+        veil = Image.frombytes("L", (1, picture.height), bytes(self._veil(row) for row in range(picture.height)))
         red, green, blue = self.light.low_sky
         veil = veil.resize(picture.size, Image.Resampling.NEAREST)
         picture.paste((min(255, int(red)), min(255, int(green)), min(255, int(blue))), (0, 0), veil)

@@ -126,9 +126,7 @@ class Car:
         self._across(canvas, belt, edge, (wide, wide - 0.04), scaled(self.color, 1.1), lit)
         self._across(canvas, edge, deck, (wide - 0.04, wide - 0.04), scaled(self.color, 1.2), 0.9)
         out, low = bottom[0] + 0.02 * end, bottom[1]
-        self._across(
-            canvas, (out, low), (out, low + 0.2), (0.96 * wide, 0.96 * wide), scaled(self.color, 0.55), lit
-        )
+        self._across(canvas, (out, low), (out, low + 0.2), (0.96 * wide, 0.96 * wide), scaled(self.color, 0.55), lit)
         self._across(canvas, (out, low + 0.16), (out, low + 0.3), (0.26, 0.26), PLATE, lit)
 
     def _screen(self, canvas: Canvas, end: int) -> None:

@@ -38,9 +38,7 @@ def _strip(canvas: Canvas, left: float, right: float, color: Color, kind: int) -
     canvas.ground([(left, z) for z in depths] + [(right, z) for z in reversed(depths)], color, kind)
 
 
-def _patch(
-    canvas: Canvas, left: float, right: float, near: float, far: float, color: Color, kind: int
-) -> None:
+def _patch(canvas: Canvas, left: float, right: float, near: float, far: float, color: Color, kind: int) -> None:
     canvas.ground([(left, near), (left, far), (right, far), (right, near)], color, kind)
 
 

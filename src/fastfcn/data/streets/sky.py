@@ -17,9 +17,7 @@ def draw_sky(canvas: Canvas) -> None:
     sky = low + (zenith - low) * up
     if light.shadow[1] < 0:
         sky = sky + _sunshine(canvas, height, width)
-    cover = np.clip(0.9 * (_clouds(height, width, canvas.generator) - 1.6 + 2.6 * light.clouds), 0, 1)[
-        ..., None
-    ]
+    cover = np.clip(0.9 * (_clouds(height, width, canvas.generator) - 1.6 + 2.6 * light.clouds), 0, 1)[..., None]
     cover *= np.clip(3 * up, 0, 1)
     bright = np.array(light.ambient, np.float32) + 0.7 * np.array(light.sun, np.float32)
     cloud = np.minimum(255, 250 * bright + 0.15 * low) * (1 - 0.22 * np.clip(cover - 0.5, 0, 1))
@@ -46,9 +44,7 @@ def draw_skyline(canvas: Canvas) -> None:
         x += wide * canvas.uniform(0.6, 1.0)
 
 
-def smooth_noise(
-    generator: np.random.Generator, rows: int, columns: int, size: tuple[int, int]
-) -> np.ndarray:
+def smooth_noise(generator: np.random.Generator, rows: int, columns: int, size: tuple[int, int]) -> np.ndarray:
     """Return a field (H, W) of `size` that runs smoothly through rows x columns normal random numbers."""
     grid = Image.fromarray(generator.standard_normal((rows, columns), np.float32))
     return np.asarray(grid.resize((size[1], size[0]), Image.Resampling.BICUBIC))

@@ -42,6 +42,4 @@ def write(
 
 def scene_seed(seed: int, split: str, index: int) -> int:
     """Return the seed of one drawing: another one for each of a data set's scenes."""
-    return int(
-        np.random.SeedSequence([seed, ("train", "val").index(split), index]).generate_state(1, np.uint64)[0]
-    )
+    return int(np.random.SeedSequence([seed, ("train", "val").index(split), index]).generate_state(1, np.uint64)[0])

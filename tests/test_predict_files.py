@@ -1,0 +1,147 @@
+"""`predict` on files: what is found, what is written, and a broken image that stops nothing."""
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+from PIL import Image
+
+import fastfcn
+from fastfcn.errors import DataError, OutputError
+from fastfcn.predict import Predictor, find_images, output_names, predict
+from tests import command
+from tests.tiny import picture, save_picture, tiny_weights
+
+
+@pytest.fixture(scope="module")
+def path(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return tiny_weights(tmp_path_factory.mktemp("weights") / "weights.safetensors")
+
+
+@pytest.fixture(scope="module")
+def predictor(path: Path) -> Predictor:
+    return fastfcn.load(path, "cpu")
+
+
+def names(folder: Path) -> list[str]:
+    return sorted(each.name for each in folder.iterdir())
+
+
+def test_files_folders_and_patterns(tmp_path: Path):
+    for name in ("b.jpg", "a.png", "deep/er/c.JPEG", "deep/d.tif", "._b.jpg", "deep/.hidden.png"):
+        save_picture(tmp_path / name)
+    (tmp_path / "notes.txt").write_text("x")
+    everything = [tmp_path / name for name in ("a.png", "b.jpg", "deep/d.tif", "deep/er/c.JPEG")]
+    assert find_images([str(tmp_path)]) == everything
+    assert find_images([f"{tmp_path}/*"]) == everything[:2]
+    assert find_images([f"{tmp_path}/**/*.[Jj]*"]) == [everything[1], everything[3]]
+    assert find_images([f"{tmp_path}/?.png", str(tmp_path / "b.jpg")]) == everything[:2]
+    assert find_images([str(tmp_path / "b.jpg"), str(tmp_path)]) == [everything[1], *everything[:1], *everything[2:]]
+    assert find_images([str(tmp_path / "notes.txt")]) == [tmp_path / "notes.txt"]  # named, so tried
+
+
+def test_patterns_are_relative_to_where_one_is(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
+    save_picture(tmp_path / "photos" / "a.png")
+    (tmp_path / "other").mkdir()
+    monkeypatch.chdir(tmp_path / "other")
+    assert find_images(["../photos/*.png"]) == [Path("../photos/a.png")]
+    monkeypatch.chdir(tmp_path)
+    assert find_images(["photos", "./photos/a.png", "photos/*"]) == [Path("photos/a.png")]
+
+
+def test_names_with_signs_of_a_pattern(tmp_path: Path):
+    odd = save_picture(tmp_path / "set [1]" / "a[2]*.png")
+    assert find_images([str(odd)]) == [odd]
+    assert find_images([str(odd.parent)]) == [odd]
+
+
+@pytest.mark.parametrize("given", ["missing.jpg", "*.jpg", "empty", "a**b", "missing/**"])
+def test_nothing_found(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, given: str):
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "empty").mkdir()
+    save_picture(tmp_path / "a.png")
+    with pytest.raises(DataError, match="there is no image of that name, folder or pattern") as error:
+        find_images(["a.png", given])
+    assert error.value.message.startswith(given)
+    assert ".jpg" in error.value.hint
+
+
+def test_images_of_one_name_are_told_apart():
+    given = ["x/a.jpg", "y/a.jpg", "y/a.png", "a_2.jpg", "b.jpg", "legend.jpg"]
+    assert output_names([Path(each) for each in given]) == ["a", "a_2", "a_3", "a_2_2", "b", "legend_2"]
+
+
+def test_pictures_are_written(predictor: Predictor, tmp_path: Path):
+    images = [save_picture(tmp_path / "x" / "a.png"), save_picture(tmp_path / "y" / "a.jpg", picture(33, 65, seed=1))]
+    assert list(predict(predictor, images, tmp_path / "out")) == [None, None]
+    assert names(tmp_path / "out") == ["a.png", "a_2.png", "a_2_overlay.jpg", "a_overlay.jpg", "legend.png"]
+    for image, name in zip(images, ("a", "a_2"), strict=True):
+        prediction = predictor(image)
+        with Image.open(tmp_path / "out" / f"{name}.png") as written:
+            assert np.array_equal(np.array(written), prediction.labels)  # streets: the ids are the indices
+            assert np.array_equal(np.array(written.convert("RGB")), prediction.colors)
+        with Image.open(tmp_path / "out" / f"{name}_overlay.jpg") as written:
+            overlay = np.array(written).astype(int)
+        assert np.abs(overlay - prediction.overlay()).mean() < 8  # JPEG
+    with Image.open(tmp_path / "out" / "legend.png") as legend:
+        assert legend.size > (50, 50)
+
+
+def broken(path: Path, kind: str) -> Path:
+    save_picture(path)
+    match kind:
+        case "truncated":
+            path.write_bytes(path.read_bytes()[: path.stat().st_size // 2])
+        case "empty":
+            path.write_bytes(b"")
+        case "text":
+            path.write_text("not an image")
+    return path
+
+
+@pytest.mark.parametrize("suffix", [".png", ".jpg"])
+@pytest.mark.parametrize("kind", ["truncated", "empty", "text"])
+def test_a_broken_image_is_reported_and_the_rest_goes_on(predictor: Predictor, tmp_path: Path, kind: str, suffix: str):
+    images = [save_picture(tmp_path / "a.png"), broken(tmp_path / f"b{suffix}", kind), save_picture(tmp_path / "c.png")]
+    first, error, last = predict(predictor, images, tmp_path / "out")
+    assert first is None
+    assert last is None
+    assert isinstance(error, DataError)
+    assert str(images[1]) in error.message
+    assert names(tmp_path / "out") == ["a.png", "a_overlay.jpg", "c.png", "c_overlay.jpg", "legend.png"]
+
+
+@pytest.mark.parametrize("name", ["a.png", "b_overlay.jpg", "legend.png"])
+def test_an_image_is_never_written_over(predictor: Predictor, tmp_path: Path, name: str):
+    """The class map of a.png is called a.png: into the same folder it would replace the photograph."""
+    images = sorted([save_picture(tmp_path / name), save_picture(tmp_path / "b.tif")])
+    before = (tmp_path / name).read_bytes()
+    with pytest.raises(OutputError, match=f"{name} would be overwritten"):
+        list(predict(predictor, images, tmp_path / "." / "below" / ".."))
+    assert (tmp_path / name).read_bytes() == before
+    assert [each for each in names(tmp_path) if each != "below"] == sorted([name, "b.tif"])
+
+
+def test_an_output_that_cannot_be_written(predictor: Predictor, tmp_path: Path):
+    image = save_picture(tmp_path / "a.png")
+    with pytest.raises(OutputError):
+        list(predict(predictor, [image], image / "out"))
+
+
+def test_the_command(path: Path, tmp_path: Path):
+    save_picture(tmp_path / "photos" / "a.png")
+    done = command.fastfcn("predict", path, tmp_path / "photos", "--out", tmp_path / "out", "--device", "cpu")
+    assert done.code == 0
+    assert "1 of 1 images" in done.out
+    assert names(tmp_path / "out") == ["a.png", "a_overlay.jpg", "legend.png"]
+
+
+def test_the_command_says_by_its_exit_code_that_an_image_was_skipped(path: Path, tmp_path: Path):
+    save_picture(tmp_path / "photos" / "a.png")
+    broken(tmp_path / "photos" / "b.png", "truncated")
+    done = command.fastfcn("predict", path, tmp_path / "photos", "--out", tmp_path / "out", "--device", "cpu")
+    assert done.code == 1
+    assert "1 of 2 images" in done.out
+    assert f"{tmp_path / 'photos' / 'b.png'} cannot be read" in done.err
+    assert "Traceback" not in done.err
+    assert names(tmp_path / "out") == ["a.png", "a_overlay.jpg", "legend.png"]
