@@ -38,16 +38,14 @@ def published_row(one: Recipe) -> str:
 
 
 def camvid_table() -> str:
-    """Scores of each class of CamVid's val split, single scale beside multi-scale + flip."""
-    single, tta = (json.loads((CAMVID / name).read_text()) for name in ("scores.json", "scores_tta.json"))
-    pixels = sum(each["pixels"] for each in single["classes"].values())
-    lines = ["| class | IoU | accuracy | IoU, ms+flip | share of val |", "|---|--:|--:|--:|--:|"]
-    for name, each in single["classes"].items():
-        other, share = tta["classes"][name]["iou"], each["pixels"] / pixels
-        lines.append(f"| {name} | {each['iou']:.2f} | {each['accuracy']:.2f} | {other:.2f} | {share:.2%} |")
-    means = f"| **mean** | **{single['miou']:.2f}** | {single['mean_accuracy']:.2f} | **{tta['miou']:.2f}** | |"
-    accuracy = f"Pixel accuracy {single['pixel_accuracy']:.2f}; with multi-scale + flip {tta['pixel_accuracy']:.2f}."
-    return "\n".join([*lines, means, "", accuracy])
+    """Scores of each class of CamVid's val split."""
+    scores = json.loads((CAMVID / "scores.json").read_text())
+    pixels = sum(each["pixels"] for each in scores["classes"].values())
+    lines = ["| class | IoU | accuracy | share of val |", "|---|--:|--:|--:|"]
+    for name, each in scores["classes"].items():
+        lines.append(f"| {name} | {each['iou']:.2f} | {each['accuracy']:.2f} | {each['pixels'] / pixels:.2%} |")
+    means = f"| **mean** | **{scores['miou']:.2f}** | **{scores['mean_accuracy']:.2f}** | |"
+    return "\n".join([*lines, means, "", f"Pixel accuracy {scores['pixel_accuracy']:.2f}."])
 
 
 def with_table(text: str, table: str) -> str:

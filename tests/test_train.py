@@ -12,7 +12,7 @@ import pytest
 import torch
 
 from fastfcn import build, recipe, weights
-from fastfcn.errors import OutputError, RecipeError, UserError
+from fastfcn.errors import DivergedError, OutputError, RecipeError, UserError
 from fastfcn.machine import Machine
 from fastfcn.models.segmenter import Segmenter, TrainScores
 from fastfcn.run import Run
@@ -199,6 +199,12 @@ def test_resuming_nothing_is_refused(data, tmp_path):
 def test_a_batch_that_cannot_be_shared_is_refused(data, tmp_path):
     with pytest.raises(UserError, match="cannot be shared evenly"):
         train(tiny_recipe(), data, tmp_path / "odd", Machine("cpu", workers=0, accumulate=3))
+
+
+def test_a_run_that_diverges_stops_and_says_so(data, tmp_path):
+    with pytest.raises(DivergedError, match="diverged"):
+        train(tiny_recipe("optim.lr=1e30", "optim.warmup_steps=0"), data, tmp_path / "run", Machine("cpu", workers=0))
+    assert not Run(tmp_path / "run").best.exists()
 
 
 @pytest.mark.parametrize(("precision", "expected"), [("32-true", torch.float32), ("bf16-mixed", torch.bfloat16)])

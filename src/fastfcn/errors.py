@@ -24,6 +24,10 @@ class WeightsError(UserError):
     """A weights file or checkpoint cannot be used."""
 
 
+class DivergedError(UserError):
+    """Training went wrong: its loss is no number any more."""
+
+
 class OutputError(UserError):
     """A file or folder cannot be written."""
 

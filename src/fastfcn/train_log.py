@@ -1,5 +1,6 @@
 """What a training run shows and notes while it goes: progress bar, log.jsonl, TensorBoard; and when it must stop."""
 
+import math
 import signal
 import time
 from types import FrameType
@@ -8,7 +9,7 @@ import torch
 from lightning.fabric import Fabric
 from torch import Tensor
 
-from fastfcn.errors import MissingExtraError
+from fastfcn.errors import DivergedError, MissingExtraError
 from fastfcn.progress import console, progress_bar
 from fastfcn.run import Run
 
@@ -66,6 +67,7 @@ class TrainLog:
             for (step, rate, losses), row in zip(self.pending, values, strict=True)
         ]
         self.pending, self.flushed_at = [], now
+        _check_finite(lines)
         if self.fabric.is_global_zero:
             self._write(lines)
 
@@ -99,6 +101,16 @@ class TrainLog:
         if due:
             self.saved_at = time.monotonic()
         return due
+
+
+def _check_finite(lines: list[dict]) -> None:
+    """Stop before a checkpoint or weights are overwritten by what cannot recover."""
+    for line in lines:
+        if not math.isfinite(line["loss"]):
+            raise DivergedError(
+                f"The loss of step {line['step']} is {line['loss']}: the run has diverged. The last checkpoint is kept.",
+                "Lower optim.lr, raise optim.warmup_steps, or train with --precision 32-true.",
+            )
 
 
 def _tensorboard(run: Run):

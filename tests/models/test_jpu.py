@@ -92,3 +92,20 @@ def test_last_stage_is_handed_through():
     neck = LastStage(CHANNELS)
     assert neck.out_channels == 9
     assert neck(stages) is stages[-1]
+
+
+def test_gradients_under_autocast_are_those_of_float32_but_for_rounding():
+    """In bf16 some processors give garbage for the depthwise weights; they are to stay in float32."""
+    torch.manual_seed(0)
+    jpu = JPU(CHANNELS, width=16)
+    stages = [torch.randn(4, channels, 32 // 2**i, 40 // 2**i) for i, channels in enumerate(CHANNELS)]
+    gradients = []
+    for enabled in (False, True, True):
+        jpu.zero_grad()
+        with torch.autocast("cpu", dtype=torch.bfloat16, enabled=enabled):
+            joined = jpu(stages)
+        (joined.float() * torch.arange(40)).mean().backward()
+        gradients.append([branch.depthwise.conv.weight.grad.clone() for branch in jpu.dilated])
+    for plain, mixed, again in zip(*gradients, strict=True):
+        assert torch.equal(mixed, again)
+        assert torch.nn.functional.cosine_similarity(plain.flatten(), mixed.flatten(), dim=0) > 0.95
