@@ -156,6 +156,6 @@ def test_a_device_that_is_not_there(path: Path, device: str):
 
 def test_weights_that_do_not_fit_their_recipe(tmp_path: Path):
     used = tiny_recipe("neck.width=16")
-    weights.save_picture(tmp_path / "w.safetensors", tiny_model(), used, build.description(used))
+    weights.save(tmp_path / "w.safetensors", tiny_model(), used, build.description(used))
     with pytest.raises(WeightsError, match="does not fit the network"):
         fastfcn.load(tmp_path / "w.safetensors")
