@@ -222,6 +222,11 @@ def test_the_precision_asked_for_reaches_the_network(data, tmp_path, monkeypatch
     assert seen == {expected}
 
 
+def test_a_batch_of_one_image_is_refused(data, tmp_path):
+    with pytest.raises(UserError, match="one image"):
+        train(tiny_recipe("optim.batch=1"), data, tmp_path / "one", Machine("cpu", workers=0))
+
+
 def test_tensorboard_files_are_written(data, tmp_path):
     pytest.importorskip("tensorboard")
     train(tiny_recipe("optim.steps=1"), data, tmp_path / "run", Machine("cpu", workers=0), tensorboard=True)

@@ -81,6 +81,12 @@ class Machine:
                 f"each in {self.accumulate} part(s).",
                 "Choose --devices and --accumulate that divide it, or change optim.batch.",
             )
+        shared = self.processes > 1 and self.accelerator != "cpu" and torch.cuda.is_available()
+        if batch == self.processes * self.accumulate and not shared:
+            raise UserError(
+                "Each part of the batch would be one image, from which batch norm cannot learn.",
+                "Raise optim.batch, or lower --accumulate or --devices.",
+            )
 
 
 def keep_memory() -> None:

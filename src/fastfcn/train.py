@@ -123,7 +123,8 @@ def _prepare(
     network = build.network(recipe, classes)
     resume = resume and run.checkpoint.exists()
     if not resume:
-        build.load_pretrained(recipe, network)
+        with fabric.rank_zero_first(local=True):  # one process of a machine downloads, the others find the file
+            build.load_pretrained(recipe, network)
     if fabric.world_size > 1 and fabric.device.type == "cuda":
         nn.SyncBatchNorm.convert_sync_batchnorm(network)  # in place, all but a network that is one norm
     network = network.to(memory_format=torch.channels_last)  # type: ignore[call-overload] # the faster layout

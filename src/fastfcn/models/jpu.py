@@ -9,7 +9,7 @@ from fastfcn.models.layers import ConvBNReLU
 from fastfcn.ops.upsample import upsample
 
 
-class SeparableConv(nn.Sequential):
+class SeparableConv(nn.Module):
     """Dilated 3x3 convolution of each channel, batch norm (no activation between), then 1x1 with BN and ReLU."""
 
     def __init__(self, inputs: int, outputs: int, dilation: int):
