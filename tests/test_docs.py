@@ -15,7 +15,8 @@ from benchmarks import readme_table
 from PIL import Image
 
 from fastfcn import build, recipe
-from tests.openmmlab_files import save_openmmlab_checkpoint
+from fastfcn.data.description import load_description
+from tests.openmmlab_files import openmmlab_state, save_0x
 
 ROOT = Path(__file__).parents[1]
 DOCUMENTS = [ROOT / "README.md", *sorted((ROOT / "docs").glob("*.md")), ROOT / "CONTRIBUTING.md"]
@@ -74,7 +75,8 @@ def place(tmp_path_factory) -> Path:
     (folder / "photos.toml").write_text(blocks(ROOT / "docs/own-images.md", "toml")[0])
     torch.save(timm.create_model("resnet18").state_dict(), folder / "resnet18.pth")
     model = build.create(recipe.load("fastfcn_r50_psp_cityscapes_80k_b8"))
-    save_openmmlab_checkpoint(model, folder / "fastfcn_r50-d32_jpu_psp.pth")
+    names = [each.name for each in load_description("cityscapes").classes]
+    save_0x(folder / "fastfcn_r50-d32_jpu_psp.pth", openmmlab_state(model), names)
     return folder
 
 
@@ -98,12 +100,8 @@ def test_commands_run(document, place):
         for run in sorted(re.findall(r"--out (runs/\S+)", command)):
             if (place / run).exists() and "--resume" not in command:
                 subprocess.run(["rm", "-r", str(place / run)], check=True)
-        done = subprocess.run(
-            in_small(command), shell=True, cwd=place, env=environment, capture_output=True, text=True
-        )
-        assert done.returncode == 0, (
-            f"{document.name}: {command}\n{done.stdout[-2000:]}\n{done.stderr[-3000:]}"
-        )
+        done = subprocess.run(in_small(command), shell=True, cwd=place, env=environment, capture_output=True, text=True)
+        assert done.returncode == 0, f"{document.name}: {command}\n{done.stdout[-2000:]}\n{done.stderr[-3000:]}"
 
 
 @pytest.mark.parametrize("document", DOCUMENTS, ids=lambda path: path.name)
@@ -115,10 +113,7 @@ def test_python_runs(document, place, monkeypatch):
 
 def test_commands_elsewhere_are_those_of_the_documents():
     lines = {
-        line.strip()
-        for document in DOCUMENTS
-        for block in blocks(document, "bash")
-        for line in block.splitlines()
+        line.strip() for document in DOCUMENTS for block in blocks(document, "bash") for line in block.splitlines()
     }
     assert lines >= ELSEWHERE
     assert "pip install --quiet --no-cache-dir '.[test]' && pytest" in (ROOT / ".ci/run").read_text()
@@ -127,9 +122,7 @@ def test_commands_elsewhere_are_those_of_the_documents():
 def test_links_lead_somewhere():
     for document in DOCUMENTS:
         for target in re.findall(r"\]\(([^)#]+)\)", document.read_text(encoding="utf-8")):
-            assert target.startswith("https://") or (document.parent / target).exists(), (
-                f"{document.name}: {target}"
-            )
+            assert target.startswith("https://") or (document.parent / target).exists(), f"{document.name}: {target}"
 
 
 @pytest.mark.parametrize("document", readme_table.TABLES, ids=lambda path: path.name)

@@ -66,9 +66,7 @@ def test_an_older_format_is_brought_up_to_date(monkeypatch: pytest.MonkeyPatch):
     monkeypatch.setattr(recipe, "FORMAT", 1)
     monkeypatch.setattr(recipe, "UPGRADES", {0: rename})
     text = recipe.load(PSP).text
-    loaded = recipe.parse(
-        text.replace("format = 1", "format = 0").replace("mean_over", "average_over"), "old"
-    )
+    loaded = recipe.parse(text.replace("format = 1", "format = 0").replace("mean_over", "average_over"), "old")
     assert loaded == recipe.load(PSP)
     assert sorted(loaded.text.splitlines()) == sorted(text.splitlines())
 

@@ -110,17 +110,13 @@ def test_an_old_text_with_a_semicolon_is_read_back(psp: recipe.Recipe):
 
 
 def test_a_list_over_several_lines_is_marked_on_one(psp: recipe.Recipe):
-    mine = recipe.parse(
-        psp.text.replace("crop = [512, 1024]", "crop = [\n  512,  # height\n  1024,\n]"), "mine"
-    )
+    mine = recipe.parse(psp.text.replace("crop = [512, 1024]", "crop = [\n  512,  # height\n  1024,\n]"), "mine")
     assert "\ncrop = [1, 2]  # was [512, 1024]\n" in mine.override(["data.crop=[1, 2]"]).text
 
 
 def test_a_whole_section(psp: recipe.Recipe):
     change = 'head={kind="aspp", width=256, dilations=[1, 12], kernel=3, dropout=0, align_corners=false}'
-    before = (
-        '{kind = "psp", width = 512, pools = [1, 2, 3, 6], kernel = 3, dropout = 0.1, align_corners = false}'
-    )
+    before = '{kind = "psp", width = 512, pools = [1, 2, 3, 6], kernel = 3, dropout = 0.1, align_corners = false}'
     other = psp.override([change])
     expected = f"""
 align_corners = false

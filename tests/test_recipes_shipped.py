@@ -144,9 +144,7 @@ def test_dilated_original_differs_only_in_what_makes_it_dilated(row: tuple):
     assert dilated.published is not None
     assert (dilated.published.miou, dilated.published.fps) == (miou, fps)
     differences = dilated.differences(recipe.load(f"fastfcn_r50_{head}_{dataset}_80k_b{batch}"))
-    keys = {
-        key for key, *_ in differences if key.split(".")[0] not in ("name", "aliases", "summary", "published")
-    }
+    keys = {key for key, *_ in differences if key.split(".")[0] not in ("name", "aliases", "summary", "published")}
     assert keys == {"backbone.strides", "neck.kind", "neck.width", "neck.dilations", "neck.align_corners"}
     assert (dilated.backbone.strides, dilated.backbone.dilations) == ((1, 2, 1, 1), (1, 1, 2, 4))
 

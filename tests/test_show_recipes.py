@@ -85,7 +85,4 @@ def test_differences_stand_side_by_side():
 
 
 def test_equal_recipes_are_said_to_be_equal():
-    assert (
-        printed(show_differences, recipe.load(PSP), recipe.load(PSP)).strip()
-        == f"{PSP} and {PSP} say the same."
-    )
+    assert printed(show_differences, recipe.load(PSP), recipe.load(PSP)).strip() == f"{PSP} and {PSP} say the same."

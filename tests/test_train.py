@@ -36,9 +36,7 @@ def command(data: Path, out: Path, *more: str) -> list[str]:
 
 def go(arguments: list[str], check: bool = True) -> subprocess.CompletedProcess:
     environment = {**os.environ, "OMP_NUM_THREADS": "1"}
-    return subprocess.run(
-        arguments, env=environment, check=check, capture_output=True, text=True, timeout=300
-    )
+    return subprocess.run(arguments, env=environment, check=check, capture_output=True, text=True, timeout=300)
 
 
 def losses(out: Path) -> list[tuple[int, float]]:
@@ -135,7 +133,8 @@ def test_evaluation_by_two_processes_counts_no_image_twice(data, tmp_path, unint
     results = []
     for devices in ("1", "2"):
         out = tmp_path / f"{devices}.json"
-        go([sys.executable, "-m", "fastfcn", "evaluate", str(uninterrupted / "weights.safetensors"), "--data", str(data),
+        weights_file = str(uninterrupted / "weights.safetensors")
+        go([sys.executable, "-m", "fastfcn", "evaluate", weights_file, "--data", str(data),
             "--json", str(out), "--devices", devices, "--accelerator", "cpu", "--workers", "0"])  # fmt: skip
         results.append(json.loads(out.read_text()))
     assert results[0] == results[1]
@@ -186,9 +185,7 @@ def test_a_folder_with_a_run_is_not_overwritten(data, uninterrupted):
 
 def test_resuming_with_another_recipe_is_refused(data, uninterrupted):
     with pytest.raises(RecipeError, match=r"optim\.lr"):
-        train(
-            tiny_recipe(*CHANGES, "optim.lr=0.5"), data, uninterrupted, Machine("cpu", workers=0), resume=True
-        )
+        train(tiny_recipe(*CHANGES, "optim.lr=0.5"), data, uninterrupted, Machine("cpu", workers=0), resume=True)
 
 
 def test_resuming_nothing_is_refused(data, tmp_path):

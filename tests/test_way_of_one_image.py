@@ -24,7 +24,8 @@ BESIDE = (
 BESIDE_FUNCTIONS = (
     "train._prepare", "train._batches", "train._check_labels", "train._seed", "train._validate", "cli.main",
     "data.dataset.read_batches", "data.dataset.Dataset.__len__", "data.dataset.Dataset.check_labels",
-    "data.dataset.Dataset._check", "data.dataset._lopsided", "data.dataset._size_problem", "data.dataset.Dataset.read_label", "evaluate.as_json", "evaluate._number", "evaluate.summary",
+    "data.dataset.Dataset._check", "data.dataset._lopsided", "data.dataset._size_problem",
+    "data.dataset.Dataset.read_label", "evaluate.as_json", "evaluate._number", "evaluate.summary",
     "evaluate.TestImages.__len__", "cli.say",
 )  # fmt: skip
 TO_THE_LOSS, TO_MIOU = 12, 19
@@ -64,10 +65,7 @@ def way(names: list[str]) -> list[str]:
             name = "build.*"
         elif name.startswith("data.transforms.TrainTransform.__call__"):
             name = "data.transforms.TrainTransform.__call__"
-        elif (
-            name.startswith((*STEPS_OF_A_TRANSFORM, *CONSTRUCTORS, *LAYERS, *BESIDE))
-            or name in BESIDE_FUNCTIONS
-        ):
+        elif name.startswith((*STEPS_OF_A_TRANSFORM, *CONSTRUCTORS, *LAYERS, *BESIDE)) or name in BESIDE_FUNCTIONS:
             continue
         counted.setdefault(name)
     return list(counted)

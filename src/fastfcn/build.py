@@ -102,13 +102,9 @@ def head(recipe: Recipe, inputs: int, classes: int) -> nn.Module:
     part = recipe.head
     match part.kind:
         case "psp":
-            return PSPHead(
-                inputs, classes, part.width, part.pools, part.kernel, part.dropout, part.align_corners
-            )
+            return PSPHead(inputs, classes, part.width, part.pools, part.kernel, part.dropout, part.align_corners)
         case "aspp":
-            return ASPPHead(
-                inputs, classes, part.width, part.dilations, part.kernel, part.dropout, part.align_corners
-            )
+            return ASPPHead(inputs, classes, part.width, part.dilations, part.kernel, part.dropout, part.align_corners)
         case "enc":
             return EncHead(inputs, classes, part.width, part.codes, part.kernel, part.dropout)
         case "fcn":

@@ -20,9 +20,7 @@ app = typer.Typer(
 out_console = Console()
 error_console = Console(stderr=True)
 
-Changes = Annotated[
-    list[str] | None, typer.Argument(help="Changes to the recipe: KEY=VALUE, e.g. optim.lr=0.02")
-]
+Changes = Annotated[list[str] | None, typer.Argument(help="Changes to the recipe: KEY=VALUE, e.g. optim.lr=0.02")]
 Data = Annotated[Path, typer.Option(help="Folder of the data set.")]
 Devices = Annotated[int, typer.Option(min=1, help="Processes, one a device.")]
 Workers = Annotated[int | None, typer.Option(min=0, help="Processes that read images, for each device.")]
@@ -73,13 +71,9 @@ def train(
     workers: Workers = None,
     precision: Precision = "32-true",
     accelerator: Accelerator = "auto",
-    accumulate: Annotated[
-        int, typer.Option(min=1, help="Work off each batch in so many parts, to save memory.")
-    ] = 1,
+    accumulate: Annotated[int, typer.Option(min=1, help="Work off each batch in so many parts, to save memory.")] = 1,
     deterministic: Annotated[bool, typer.Option(help="Bit for bit repeatable on a GPU too; slower.")] = False,
-    tensorboard: Annotated[
-        bool, typer.Option(help="Also log for TensorBoard, into OUT/tensorboard.")
-    ] = False,
+    tensorboard: Annotated[bool, typer.Option(help="Also log for TensorBoard, into OUT/tensorboard.")] = False,
 ) -> None:
     """Train a recipe. Ctrl-C stops after the step; --resume goes on, bit for bit as if never stopped.
 
@@ -107,9 +101,7 @@ def evaluate(
     weights: Annotated[Path, typer.Argument(help="A weights file.")],
     data: Data,
     changes: Changes = None,
-    split: Annotated[
-        str | None, typer.Option(help="Split to score; by default the recipe's val split.")
-    ] = None,
+    split: Annotated[str | None, typer.Option(help="Split to score; by default the recipe's val split.")] = None,
     tta: Annotated[
         bool, typer.Option("--tta", help="Multi-scale and flip testing, as the recipe's eval says.")
     ] = False,
@@ -144,9 +136,7 @@ def evaluate(
 @app.command()
 def predict(
     weights: Annotated[Path, typer.Argument(help="A weights file.")],
-    inputs: Annotated[
-        list[str], typer.Argument(metavar="INPUT...", help="Images, folders or patterns ('a/*.jpg').")
-    ],
+    inputs: Annotated[list[str], typer.Argument(metavar="INPUT...", help="Images, folders or patterns ('a/*.jpg').")],
     out: Annotated[Path, typer.Option(help="Folder for NAME.png (ids), NAME_overlay.jpg and legend.png.")],
     device: Annotated[str, typer.Option(help="auto, cpu, cuda, cuda:1, mps.")] = "auto",
 ) -> None:
@@ -170,12 +160,8 @@ def predict(
 
 @app.command()
 def convert(
-    checkpoint: Annotated[
-        Path, typer.Argument(help="A .pth file of OpenMMLab's (mmsegmentation 0.x or 1.x).")
-    ],
-    name: Annotated[
-        str, typer.Option("--recipe", help="The recipe, or OpenMMLab config name, it was trained with.")
-    ],
+    checkpoint: Annotated[Path, typer.Argument(help="A .pth file of OpenMMLab's (mmsegmentation 0.x or 1.x).")],
+    name: Annotated[str, typer.Option("--recipe", help="The recipe, or OpenMMLab config name, it was trained with.")],
     out: Annotated[Path, typer.Option(help="Weights file to write.")],
 ) -> None:
     """Make a weights file of a published checkpoint. Nothing in the checkpoint is run.

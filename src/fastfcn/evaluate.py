@@ -54,9 +54,7 @@ def test_sizes(recipe: Recipe, size: tuple[int, int], tta: bool) -> list[tuple[i
     return [size if recipe.eval.resize == "none" else keep_ratio_size(size, recipe.eval.resize)]
 
 
-def predict_labels(
-    model: Segmenter, recipe: Recipe, images: list[Tensor], size: tuple[int, int], tta: bool
-) -> Tensor:
+def predict_labels(model: Segmenter, recipe: Recipe, images: list[Tensor], size: tuple[int, int], tta: bool) -> Tensor:
     """Class map (H, W) of one image given in its test sizes, at the original `size`."""
     device = next(model.parameters()).device
     mean = torch.tensor(recipe.data.mean, device=device)[:, None, None]
@@ -156,9 +154,7 @@ def score_table(scores: Scores, about: DataSetDescription, split: str) -> Table:
             table.add_row(swatch + each.name, "", f"[dim]0 pixels in {split}{wrong}[/]", "", "")
             continue
         bar = "█" * round(iou / 5)
-        table.add_row(
-            swatch + each.name, f"{iou:.2f}", f"[green]{bar}[/]", f"{accuracy:.2f}", f"{pixels / total:.2%}"
-        )
+        table.add_row(swatch + each.name, f"{iou:.2f}", f"[green]{bar}[/]", f"{accuracy:.2f}", f"{pixels / total:.2%}")
     return table
 
 

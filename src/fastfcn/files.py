@@ -14,13 +14,9 @@ def make_folder(path: str | Path) -> Path:
     try:
         folder.mkdir(parents=True, exist_ok=True)
     except OSError as error:
-        raise OutputError(
-            f"Cannot create the folder {folder}: {_reason(error)}.", "Choose another place."
-        ) from error
+        raise OutputError(f"Cannot create the folder {folder}: {_reason(error)}.", "Choose another place.") from error
     if not os.access(folder, os.W_OK | os.X_OK):
-        raise OutputError(
-            f"Cannot write into the folder {folder}: permission denied.", "Choose another place."
-        )
+        raise OutputError(f"Cannot write into the folder {folder}: permission denied.", "Choose another place.")
     return folder
 
 

@@ -34,9 +34,7 @@ def pixel_loss(scores: Tensor, labels: Tensor, align_corners: bool) -> Tensor:
 def presence_loss(presence: Tensor, labels: Tensor) -> Tensor:
     """Sum over images of the mean binary cross-entropy of which classes the crop holds (EncNet's SE loss)."""
     classes = presence.shape[1]
-    held = (
-        torch.stack([torch.bincount(each[each != IGNORED].long(), minlength=classes) for each in labels]) > 0
-    )
+    held = torch.stack([torch.bincount(each[each != IGNORED].long(), minlength=classes) for each in labels]) > 0
     return F.binary_cross_entropy_with_logits(presence.float(), held.float(), reduction="sum") / classes
 
 

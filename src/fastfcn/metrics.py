@@ -16,9 +16,7 @@ class ConfusionMatrix:
     def update(self, prediction: Tensor, label: Tensor) -> None:
         """Add class maps of the same shape; pixels with label 255 are left out."""
         if prediction.shape != label.shape:
-            raise ValueError(
-                f"prediction {tuple(prediction.shape)} and label {tuple(label.shape)} differ in shape"
-            )
+            raise ValueError(f"prediction {tuple(prediction.shape)} and label {tuple(label.shape)} differ in shape")
         classes = self.counts.shape[0]
         labelled = label != IGNORED
         pairs = label[labelled].long() * classes + prediction[labelled].long()

@@ -115,9 +115,7 @@ def _models_around(path: tuple[str, ...], schema: type[BaseModel]) -> list[type[
     return [model for model in models if len(path) == 2 or kind_of(model) == path[1]]
 
 
-def _complaint(
-    problem: ErrorDetails, key: str, models: list[type[BaseModel]], schema: type[BaseModel]
-) -> str:
+def _complaint(problem: ErrorDetails, key: str, models: list[type[BaseModel]], schema: type[BaseModel]) -> str:
     found, context = problem["input"], problem.get("ctx", {})
     match problem["type"]:
         case "missing" if models == [schema] and models_in(schema.model_fields[key].annotation):

@@ -38,9 +38,7 @@ Switch = Annotated[bool, allowed("true or false")]
 Words = Annotated[str, Field(min_length=1), allowed("a text in quotes")]
 Names = Annotated[tuple[Annotated[str, Field(min_length=1)], ...], allowed("a list of texts in quotes")]
 Count = Annotated[_Counted, allowed("a whole number of at least 1")]
-Counts = Annotated[
-    tuple[_Counted, ...], Field(min_length=1), allowed("a list of whole numbers of at least 1")
-]
+Counts = Annotated[tuple[_Counted, ...], Field(min_length=1), allowed("a list of whole numbers of at least 1")]
 FromZero = Annotated[int, Field(ge=0, lt=2**32), allowed("a whole number from 0 to 4294967295")]
 Kernel = Annotated[_Counted, AfterValidator(_odd), allowed("an odd whole number of at least 1")]
 Stage = Annotated[int, Field(ge=0, le=3), allowed("a stage from 0 to 3 (strides 4, 8, 16, 32)")]
@@ -54,9 +52,7 @@ Percent = Annotated[float, Field(ge=0, le=100), allowed("a percentage from 0 to 
 Size = Annotated[tuple[_Counted, _Counted], allowed("[height, width], whole numbers of at least 1")]
 Range = Annotated[tuple[_Positive, _Positive], AfterValidator(_ordered), allowed("[low, high], above 0")]
 Color = Annotated[tuple[_Finite, _Finite, _Finite], allowed("[red, green, blue], three numbers")]
-Spread = Annotated[
-    tuple[_Positive, _Positive, _Positive], allowed("[red, green, blue], three numbers above 0")
-]
+Spread = Annotated[tuple[_Positive, _Positive, _Positive], allowed("[red, green, blue], three numbers above 0")]
 _Stride = Annotated[int, Field(ge=1, le=2)]
 Strides = Annotated[tuple[_Stride, _Stride, _Stride, _Stride], allowed("four whole numbers, each 1 or 2")]
 Dilations = Annotated[

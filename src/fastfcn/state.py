@@ -19,11 +19,7 @@ def load_state(model: nn.Module, tensors: dict[str, Tensor], source: str) -> Non
 def key_problems(wanted: dict[str, tuple[int, ...]], found: dict[str, Tensor]) -> list[str]:
     """What keeps `found` from being loaded: one line a missing, extra or misshapen key, the first 8 of each kind."""
     missing = [f"  missing: {name} {list(shape)}" for name, shape in wanted.items() if name not in found]
-    extra = [
-        f"  not in the network: {name} {list(value.shape)}"
-        for name, value in found.items()
-        if name not in wanted
-    ]
+    extra = [f"  not in the network: {name} {list(value.shape)}" for name, value in found.items() if name not in wanted]
     misshapen = [
         f"  wrong shape: {name} is {list(found[name].shape)}, the network has {list(shape)}"
         for name, shape in wanted.items()

@@ -160,13 +160,9 @@ def _check_labels(run: Run, examples: Dataset, held_out: Dataset, workers: int) 
     with progress_bar() as bar:
         for name, dataset in (("train", examples), ("val", held_out)):
             task = bar.add_task(f"Checking {name} masks", total=len(dataset))
-            counts = dataset.check_labels(
-                workers, lambda done, _, task=task: bar.update(task, completed=done)
-            )
+            counts = dataset.check_labels(workers, lambda done, _, task=task: bar.update(task, completed=done))
             names = (each.name for each in dataset.description.classes)
-            shares[name] = dict(zip(names, counts.classes.tolist(), strict=True)) | {
-                "ignored": counts.ignored
-            }
+            shares[name] = dict(zip(names, counts.classes.tolist(), strict=True)) | {"ignored": counts.ignored}
             bar.update(task, visible=False)
     write_text(run.labels, json.dumps(shares, indent=1))
 

@@ -82,9 +82,7 @@ class TrainLog:
             console.print(" ".join(f"{key} {value:.4g}" for key, value in last.items()), soft_wrap=True)
         if self.board:
             for line in lines:
-                self.board.log_metrics(
-                    {key: value for key, value in line.items() if key != "step"}, line["step"]
-                )
+                self.board.log_metrics({key: value for key, value in line.items() if key != "step"}, line["step"])
 
     def validation(self, step: int, scores: dict, note: str) -> None:
         """Write validation scores and print `note` above the bar; only the first process does."""
@@ -108,7 +106,7 @@ def _check_finite(lines: list[dict]) -> None:
     for line in lines:
         if not math.isfinite(line["loss"]):
             raise DivergedError(
-                f"The loss of step {line['step']} is {line['loss']}: the run has diverged. The last checkpoint is kept.",
+                f"The loss of step {line['step']} is {line['loss']}: the run has diverged. Its checkpoint is kept.",
                 "Lower optim.lr, raise optim.warmup_steps, or train with --precision 32-true.",
             )
 

@@ -131,9 +131,7 @@ def test_color_masks_need_distinct_colors():
     text = GOOD.replace('"index"', '"color"').replace(", ids = [0]", "").replace(", ids = [1, 2]", "")
     text = text.replace(", ids = [255]", ", color = [0, 0, 0]")
     assert parse_description(text, "x").ignored[0].color == (0, 0, 0)
-    assert "the colour [120, 80, 40] is named twice" in mistakes(
-        text.replace("[40, 160, 60]", "[120, 80, 40]")
-    )
+    assert "the colour [120, 80, 40] is named twice" in mistakes(text.replace("[40, 160, 60]", "[120, 80, 40]"))
     assert "ignored: 'cloud' needs a color" in mistakes(text.replace(", color = [0, 0, 0]", ""))
 
 
@@ -149,6 +147,4 @@ def test_broken_toml_and_unknown_names(tmp_path):
 
 def test_more_classes_than_a_byte_can_tell():
     classes = "".join(f'{{ name = "c{i}", color = [0, 0, 0], ids = [{i}] }},' for i in range(255))
-    assert "at most 254" in mistakes(
-        GOOD.split("classes =")[0].replace("[255]", "[999]") + f"classes = [{classes}]"
-    )
+    assert "at most 254" in mistakes(GOOD.split("classes =")[0].replace("[255]", "[999]") + f"classes = [{classes}]")

@@ -50,9 +50,7 @@ def test_hidden_files_are_not_images(camvid):
 
 def test_cityscapes_cities(tmp_path):
     touch(tmp_path, "leftImg8bit/val/ulm/ulm_0_leftImg8bit.png", "gtFine/val/ulm/ulm_0_gtFine_labelIds.png")
-    touch(
-        tmp_path, "leftImg8bit/val/bonn/bonn_0_leftImg8bit.png", "gtFine/val/bonn/bonn_0_gtFine_labelIds.png"
-    )
+    touch(tmp_path, "leftImg8bit/val/bonn/bonn_0_leftImg8bit.png", "gtFine/val/bonn/bonn_0_gtFine_labelIds.png")
     touch(tmp_path, "gtFine/val/bonn/bonn_0_gtFine_instanceIds.png")
     examples = find_examples(load_description("cityscapes"), tmp_path, "val")
     assert [example.name for example in examples] == ["bonn/bonn_0", "ulm/ulm_0"]
@@ -85,9 +83,7 @@ def test_missing_folder_says_where_to_get_it(tmp_path):
 
 
 def test_empty_folder_says_what_was_looked_for(tmp_path):
-    with pytest.raises(
-        DataError, match=r"nothing matches leftImg8bit/val/\{city\}/\{name\}_leftImg8bit.png"
-    ) as caught:
+    with pytest.raises(DataError, match=r"nothing matches leftImg8bit/val/\{city\}/\{name\}_leftImg8bit.png") as caught:
         names(load_description("cityscapes"), tmp_path, "val")
     assert str(tmp_path) in caught.value.message
 

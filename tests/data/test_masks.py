@@ -29,8 +29,7 @@ def test_palette_masks_give_the_stored_numbers(tmp_path, bits):
 def grey_png(path, values: np.ndarray, bits: int) -> None:
     """Store `values` as grey PNG of `bits` per pixel: a palette file whose type is rewritten to grey."""
     packed = b"".join(
-        b"\0" + int("".join(f"{v:0{bits}b}" for v in row).ljust(8, "0"), 2).to_bytes(1, "big")
-        for row in values
+        b"\0" + int("".join(f"{v:0{bits}b}" for v in row).ljust(8, "0"), 2).to_bytes(1, "big") for row in values
     )
     height, width = values.shape
     chunks = [
@@ -105,8 +104,7 @@ def test_table_of_numbers():
     text = DESCRIPTION.format(
         kind="index",
         ignored='{ name = "x", ids = [9, 1000] }',
-        classes='{ name = "a", color = [1, 1, 1], ids = [5] }, '
-        '{ name = "b", color = [1, 1, 1], ids = [0, 300] }',
+        classes='{ name = "a", color = [1, 1, 1], ids = [5] }, { name = "b", color = [1, 1, 1], ids = [0, 300] }',
     )
     table = class_table(parse_description(text, "x"))
     assert table.shape == (65536,)

@@ -191,9 +191,7 @@ def test_normalise():
     assert np.array_equal(normalise(image[:, ::-1], MEAN, STD).numpy(), expected[:, ::-1].transpose(2, 0, 1))
 
 
-@pytest.mark.parametrize(
-    ("saturation", "hue"), [(1.0, 0.0), (0.5, 0.0), (1.5, 0.0), (1.0, 36.0), (1.3, -30.0)]
-)
+@pytest.mark.parametrize(("saturation", "hue"), [(1.0, 0.0), (0.5, 0.0), (1.5, 0.0), (1.0, 36.0), (1.3, -30.0)])
 def test_shift_colors_against_colorsys(saturation, hue):
     levels = [0, 1, 60, 128, 200, 255]
     colors = np.array([(r, g, b) for r in levels for g in levels for b in levels], np.uint8)

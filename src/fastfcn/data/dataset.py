@@ -92,9 +92,7 @@ class Dataset(torch.utils.data.Dataset):
             raise DataError(f"{path}: {unnamed}, which {self.description.name} does not name.", _NAME_THEM)
         return label
 
-    def check_labels(
-        self, workers: int = 1, progress: Callable[[int, int], None] | None = None
-    ) -> PixelCounts:
+    def check_labels(self, workers: int = 1, progress: Callable[[int, int], None] | None = None) -> PixelCounts:
         """Read every mask once, on `workers` threads, and count the pixels of each class.
 
         `progress` is called with (masks done, masks in all). Raises one DataError that tells of every mask
@@ -157,9 +155,7 @@ _NAME_THEM = "Mend the masks, or name their values in `classes` or `ignored` of 
 def _size_problem(files: ExampleFiles, image: tuple[int, ...], label: tuple[int, ...]) -> str:
     if image == label:
         return ""
-    return (
-        f"{files.label_path} is {label[0]} x {label[1]} (height x width), its image {image[0]} x {image[1]}"
-    )
+    return f"{files.label_path} is {label[0]} x {label[1]} (height x width), its image {image[0]} x {image[1]}"
 
 
 def _lopsided(description: DataSetDescription, counts: PixelCounts) -> list[str]:

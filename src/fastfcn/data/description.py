@@ -105,9 +105,7 @@ def load_description(name_or_path: str | Path) -> DataSetDescription:
     try:
         text = path.read_text(encoding="utf-8")
     except (OSError, UnicodeDecodeError) as error:
-        raise DataError(
-            f"Cannot read the data set description {path}: {error}.", "Check the path."
-        ) from error
+        raise DataError(f"Cannot read the data set description {path}: {error}.", "Check the path.") from error
     return parse_description(text, str(path))
 
 
@@ -119,9 +117,7 @@ def parse_description(text: str, source: str) -> DataSetDescription:
         raise DataError(f"{source} is not valid TOML: {error}.", "Correct the line it names.") from error
     except ValidationError as error:
         lines = "\n".join(f"  {line}" for line in _validation_lines(error))
-        raise DataError(
-            f"The data set description {source} has mistakes:\n{lines}", "Correct them all."
-        ) from error
+        raise DataError(f"The data set description {source} has mistakes:\n{lines}", "Correct them all.") from error
 
 
 def placeholders(pattern: str) -> set[str]:
@@ -142,9 +138,7 @@ def _pattern_problems(description: DataSetDescription) -> list[str]:
     known = set.intersection(*images) | {"split"}
     known = {"name", "split"} if description.lists else known
     for key, sets in (("labels", labels), ("lists", [names | {"name"} for names in lists])):
-        problems += [
-            f"{key}: the placeholder {{{name}}} is not in images" for name in set().union(*sets) - known
-        ]
+        problems += [f"{key}: the placeholder {{{name}}} is not in images" for name in set().union(*sets) - known]
     paths = [*description.folders, *description.images, *description.labels, *description.lists]
     outside = [path for path in paths if Path(path).is_absolute() or ".." in Path(path).parts]
     return problems + [f"{path!r} is not a path below the data folder" for path in outside]
@@ -154,22 +148,12 @@ def _value_problems(description: DataSetDescription) -> list[str]:
     entries = [*description.classes, *description.ignored]
     if description.labels_kind == "index":
         problems = [
-            f"{entry.name!r} needs ids: the mask values that stand for it"
-            for entry in entries
-            if not entry.ids
+            f"{entry.name!r} needs ids: the mask values that stand for it" for entry in entries if not entry.ids
         ]
-        return problems + [
-            f"the id {value} is named twice" for value in _repeated(i for e in entries for i in e.ids)
-        ]
-    problems = [
-        f"{entry.name!r} has ids, but colour masks are told by color" for entry in entries if entry.ids
-    ]
-    problems += [
-        f"ignored: {entry.name!r} needs a color" for entry in description.ignored if entry.color is None
-    ]
-    return problems + [
-        f"the colour {list(c)} is named twice" for c in _repeated(e.color for e in entries if e.color)
-    ]
+        return problems + [f"the id {value} is named twice" for value in _repeated(i for e in entries for i in e.ids)]
+    problems = [f"{entry.name!r} has ids, but colour masks are told by color" for entry in entries if entry.ids]
+    problems += [f"ignored: {entry.name!r} needs a color" for entry in description.ignored if entry.color is None]
+    return problems + [f"the colour {list(c)} is named twice" for c in _repeated(e.color for e in entries if e.color)]
 
 
 def _repeated(values: Any) -> list[Any]:
@@ -184,9 +168,7 @@ def _validation_lines(error: ValidationError) -> list[str]:
         if problem["type"] == "value_error":
             lines += str(problem["ctx"]["error"]).splitlines() if "ctx" in problem else [problem["msg"]]
         elif problem["type"] == "extra_forbidden":
-            lines.append(
-                f"{key}: unknown key.{_did_you_mean(str(problem['loc'][-1]), _keys_beside(problem['loc']))}"
-            )
+            lines.append(f"{key}: unknown key.{_did_you_mean(str(problem['loc'][-1]), _keys_beside(problem['loc']))}")
         elif problem["type"] == "missing":
             lines.append(f"{key}: this key is missing")
         else:

@@ -23,9 +23,7 @@ def opened(path: Path) -> Iterator[Image.Image]:
     except FileNotFoundError as error:
         raise DataError(f"{path} does not exist.", "Check the data folder.") from error
     except BROKEN as error:
-        raise DataError(
-            f"{path} cannot be read: {error}.", "Get the file again, or remove it and its pair."
-        ) from error
+        raise DataError(f"{path} cannot be read: {error}.", "Get the file again, or remove it and its pair.") from error
 
 
 def image_size(path: Path) -> tuple[int, int]:
@@ -49,9 +47,7 @@ def read_image(path: Path) -> np.ndarray:
         if upright.mode.startswith("I"):
             values = np.asarray(upright).astype(np.int64)
             if values.min() < 0 or values.max() > 65535:
-                raise ValueError(
-                    f"its values go from {values.min()} to {values.max()}, more than 16 bits hold"
-                )
+                raise ValueError(f"its values go from {values.min()} to {values.max()}, more than 16 bits hold")
             upright = Image.fromarray((values >> 8).astype(np.uint8))
         if upright.mode == "F":
             raise ValueError("it holds floating-point values; convert it to 8 bits")

@@ -36,23 +36,17 @@ def find_examples(description: DataSetDescription, root: str | Path, split: str)
     for part in parts:
         if part not in description.splits:
             known = ", ".join(description.splits)
-            raise DataError(
-                f"{description.name} has no split {part!r}.", f"Its splits are: {known} (or two: a+b)."
-            )
+            raise DataError(f"{description.name} has no split {part!r}.", f"Its splits are: {known} (or two: a+b).")
     return [example for part in parts for example in _examples_of(description, root, part)]
 
 
 def _examples_of(description: DataSetDescription, root: Path, split: str) -> list[ExampleFiles]:
     value = description.splits[split]
     for folder in (root / name for name in description.folders):
-        found = (
-            _listed(description, folder, value) if description.lists else _matched(description, folder, value)
-        )
+        found = _listed(description, folder, value) if description.lists else _matched(description, folder, value)
         if found:
             return _with_masks(description, folder, found)
-    patterns = " or ".join(
-        pattern.replace("{split}", value) for pattern in description.lists or description.images
-    )
+    patterns = " or ".join(pattern.replace("{split}", value) for pattern in description.lists or description.images)
     raise DataError(
         f"{root} holds no images of the split {split!r} of {description.name}: nothing matches {patterns}.",
         f"Give the folder in which these paths begin{_source(description)}.",
@@ -69,9 +63,7 @@ def _matched(description: DataSetDescription, folder: Path, split: str) -> list[
             if match := expression.fullmatch(Path(relative).as_posix()):
                 path, key = folder / relative, tuple(match.groupdict().values())
                 if key in found:
-                    raise DataError(
-                        f"{found[key][0]} and {path} are the same example.", "Remove one of them."
-                    )
+                    raise DataError(f"{found[key][0]} and {path} are the same example.", "Remove one of them.")
                 found[key] = (path, match.groupdict() | {"split": split})
     return list(found.values())
 
@@ -96,9 +88,7 @@ def _listed(description: DataSetDescription, folder: Path, split: str) -> list[t
     return found
 
 
-def _with_masks(
-    description: DataSetDescription, folder: Path, found: list[tuple[Path, Found]]
-) -> list[ExampleFiles]:
+def _with_masks(description: DataSetDescription, folder: Path, found: list[tuple[Path, Found]]) -> list[ExampleFiles]:
     examples, missing = [], []
     for image, values in found:
         mask = _first_file(description.labels, folder, values)
@@ -106,9 +96,7 @@ def _with_masks(
         examples.append(ExampleFiles(name, image, mask)) if mask else missing.append(str(image))
     if missing:
         split = found[0][1]["split"]
-        patterns = " or ".join(
-            str(folder / pattern.replace("{split}", split)) for pattern in description.labels
-        )
+        patterns = " or ".join(str(folder / pattern.replace("{split}", split)) for pattern in description.labels)
         raise DataError(
             f"There is no mask for {_some(missing)}: looked for {patterns}.",
             "Add the masks, or move the images without one out of the folder.",

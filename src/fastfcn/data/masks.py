@@ -60,9 +60,7 @@ def _indices(image: Image.Image) -> np.ndarray:
         case mode if mode.startswith("I"):
             values = np.array(image).astype(np.int64)
             if values.min() < 0 or values.max() > 65535:
-                raise ValueError(
-                    f"its values go from {values.min()} to {values.max()}, more than 16 bits hold"
-                )
+                raise ValueError(f"its values go from {values.min()} to {values.max()}, more than 16 bits hold")
             return values.astype(np.uint16)
         case mode:
             raise ValueError(f"masks cannot have Pillow's mode {mode!r}; write 8-bit grey or palette PNG")

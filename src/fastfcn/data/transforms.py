@@ -81,9 +81,7 @@ class TrainTransform:
         self.flip, self.distort = flip, distort
         self.mean, self.std = mean, std
 
-    def __call__(
-        self, image: np.ndarray, label: np.ndarray, generator: np.random.Generator
-    ) -> tuple[Tensor, Tensor]:
+    def __call__(self, image: np.ndarray, label: np.ndarray, generator: np.random.Generator) -> tuple[Tensor, Tensor]:
         """(H, W, 3) uint8 and (H, W) uint8 -> float32 (3, h, w) and uint8 (h, w), where (h, w) is `crop`.
 
         What the scaled image lacks at the right and the bottom is 0 in the normalised image and 255 in the
@@ -176,7 +174,5 @@ def _byte_table(values: np.ndarray) -> np.ndarray:
 
 
 def _random_window(size: tuple[int, ...], crop: Size, generator: np.random.Generator) -> tuple[slice, slice]:
-    top, left = (
-        int(generator.integers(max(whole - part, 0) + 1)) for whole, part in zip(size, crop, strict=True)
-    )
+    top, left = (int(generator.integers(max(whole - part, 0) + 1)) for whole, part in zip(size, crop, strict=True))
     return slice(top, top + crop[0]), slice(left, left + crop[1])

@@ -24,9 +24,7 @@ class FCNHead(nn.Module):
     def __init__(self, inputs: int, classes: int, width: int, depth: int, kernel: int, dropout: float):
         super().__init__()
         sizes = [inputs] + [width] * depth
-        self.convs = nn.Sequential(
-            *(ConvBNReLU(a, b, kernel) for a, b in pairwise(sizes))
-        )
+        self.convs = nn.Sequential(*(ConvBNReLU(a, b, kernel) for a, b in pairwise(sizes)))
         self.dropout = nn.Dropout2d(dropout)
         self.classifier = classifier(sizes[-1], classes)
 

@@ -5,27 +5,8 @@ from collections.abc import Sequence
 import torch
 from torch import Tensor, nn
 
-from fastfcn.models.layers import ConvBNReLU
+from fastfcn.models.layers import ConvBNReLU, SeparableConv
 from fastfcn.ops.upsample import upsample
-
-
-class SeparableConv(nn.Module):
-    """Dilated 3x3 convolution of each channel, batch norm (no activation between), then 1x1 with BN and ReLU."""
-
-    def __init__(self, inputs: int, outputs: int, dilation: int):
-        super().__init__()
-        self.depthwise = ConvBNReLU(inputs, inputs, 3, dilation=dilation, groups=inputs, activate=False)
-        self.pointwise = ConvBNReLU(inputs, outputs)
-
-    def forward(self, features: Tensor) -> Tensor:
-        """(B, inputs, H, W) -> (B, outputs, H, W)."""
-        if torch.is_autocast_enabled("cpu") and features.device.type == "cpu":
-            # In bf16 the weight gradient of a depthwise convolution of dilation 8 reads memory that nobody wrote
-            # (torch 2.15 with oneDNN on a CPU with AVX-512 bf16): now and then it is 1e30 or nan.
-            with torch.autocast("cpu", enabled=False):
-                features = self.depthwise(features.float())
-            return self.pointwise(features)
-        return self.pointwise(self.depthwise(features))
 
 
 class JPU(nn.Module):

@@ -31,9 +31,7 @@ def bin_matrix(length: int, bins: int, like: Tensor) -> Tensor:
 def interpolation_matrix(length: int, bins: int, like: Tensor, align_corners: bool) -> Tensor:
     """Matrix (length, bins) that upsamples `bins` values to `length` linearly, as `F.interpolate` does."""
     identity = torch.eye(bins, device=like.device, dtype=torch.float32)[None]
-    return F.interpolate(identity, size=length, mode="linear", align_corners=align_corners)[0].T.to(
-        like.dtype
-    )
+    return F.interpolate(identity, size=length, mode="linear", align_corners=align_corners)[0].T.to(like.dtype)
 
 
 def pyramid_pool(features: Tensor, pools: Sequence[int]) -> list[Tensor]:

@@ -25,8 +25,7 @@ def upsample_labels(scores: Tensor, sizes: Sequence[Size], align_corners: bool =
     the image. Returns (B, H, W) of the last size, uint8 (int64 from 256 classes on). Ties go to the lowest class.
     """
     strips = [
-        strip.argmax(1).to(label_type(scores.shape[1]))
-        for strip in upsampled_strips(scores, sizes, align_corners)
+        strip.argmax(1).to(label_type(scores.shape[1])) for strip in upsampled_strips(scores, sizes, align_corners)
     ]
     return torch.cat(strips, dim=1)
 
@@ -36,9 +35,7 @@ def label_type(classes: int) -> torch.dtype:
     return torch.uint8 if classes <= 256 else torch.int64
 
 
-def mean_softmax_labels(
-    views: Sequence[tuple[Tensor, Sequence[Size]]], align_corners: bool = False
-) -> Tensor:
+def mean_softmax_labels(views: Sequence[tuple[Tensor, Sequence[Size]]], align_corners: bool = False) -> Tensor:
     """Class map of the mean over views of softmax(resized scores): multi-scale and flip testing.
 
     `views`: scores (B, C, h, w) of any size, each with the sizes it is resized through; the last size is the same
