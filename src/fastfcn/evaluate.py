@@ -14,7 +14,7 @@ from torch.utils.data import DataLoader
 from fastfcn import build, weights
 from fastfcn.data.dataset import Dataset, read_batches
 from fastfcn.data.description import DataSetDescription
-from fastfcn.data.transforms import keep_ratio_size, resize_image
+from fastfcn.data.transforms import keep_ratio_size, normalise_batch, resize_image
 from fastfcn.machine import Machine
 from fastfcn.metrics import ConfusionMatrix, Scores
 from fastfcn.models.segmenter import Segmenter
@@ -57,10 +57,7 @@ def test_sizes(recipe: Recipe, size: tuple[int, int], tta: bool) -> list[tuple[i
 def predict_labels(model: Segmenter, recipe: Recipe, images: list[Tensor], size: tuple[int, int], tta: bool) -> Tensor:
     """Class map (H, W) of one image given in its test sizes, at the original `size`."""
     device = next(model.parameters()).device
-    mean = torch.tensor(recipe.data.mean, device=device)[:, None, None]
-    std = torch.tensor(recipe.data.std, device=device)[:, None, None]
-    batches = [((image.to(device).float() - mean) / std)[None] for image in images]
-    batches = [batch.contiguous(memory_format=torch.channels_last) for batch in batches]
+    batches = [normalise_batch(image.to(device)[None], recipe.data.mean, recipe.data.std) for image in images]
     if not tta:
         return model.labels(batches[0], size)[0]
     views = []

@@ -12,11 +12,11 @@ from PIL import Image
 from fastfcn import weights
 from fastfcn.data.description import DataSetDescription
 from fastfcn.data.images import read_image
+from fastfcn.data.transforms import normalise_batch
 from fastfcn.errors import DataError, OutputError, UserError
 from fastfcn.files import make_folder, replace_file
 from fastfcn.models.fold import folded
 from fastfcn.models.segmenter import Segmenter
-from fastfcn.ops.upsample import label_type
 from fastfcn.recipe import Recipe
 from fastfcn.visualize import colorize, legend, overlay, palette_image
 
@@ -72,9 +72,6 @@ class Predictor:
         self.recipe = recipe
         self.description = description
         self.classes = description.class_names
-        shape = (1, 3, 1, 1)
-        self._mean = torch.tensor(recipe.data.mean, device=self.device).reshape(shape)
-        self._std = torch.tensor(recipe.data.std, device=self.device).reshape(shape)
 
     def __call__(self, image: str | Path | Image.Image | np.ndarray) -> Prediction:
         """The class map of one image at its own size.
@@ -88,9 +85,8 @@ class Predictor:
     @torch.inference_mode()
     def labels(self, images: np.ndarray) -> np.ndarray:
         """Class maps (B, H, W) of RGB uint8 images (B, H, W, 3) of one size."""
-        batch = torch.from_numpy(images).to(self.device).permute(0, 3, 1, 2).float()
-        batch = ((batch - self._mean) / self._std).contiguous(memory_format=torch.channels_last)
-        return self._fast.labels(batch).to(label_type(len(self.classes))).cpu().numpy()
+        pixels = torch.from_numpy(images).to(self.device).permute(0, 3, 1, 2)
+        return self._fast.labels(normalise_batch(pixels, self.recipe.data.mean, self.recipe.data.std)).cpu().numpy()
 
 
 def load(path: str | Path, device: str = "auto") -> Predictor:

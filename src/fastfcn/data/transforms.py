@@ -56,6 +56,13 @@ def normalise(image: np.ndarray, mean: Sequence[float], std: Sequence[float]) ->
     return pixels.sub_(mean_).div_(std_)
 
 
+def normalise_batch(images: Tensor, mean: Sequence[float], std: Sequence[float]) -> Tensor:
+    """RGB images (B, 3, H, W) of values 0-255 as a network reads them: float32, normalised, channels last."""
+    shape = (1, 3, 1, 1)
+    center, spread = (torch.tensor(each, device=images.device).reshape(shape) for each in (mean, std))
+    return ((images.float() - center) / spread).contiguous(memory_format=torch.channels_last)
+
+
 class TrainTransform:
     """Random scale, crop, mirroring and colours of one image and its label, as mmsegmentation 1.2.2 trains.
 
