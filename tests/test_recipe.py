@@ -7,6 +7,7 @@ import tomlkit
 
 from fastfcn import recipe
 from fastfcn.errors import RecipeError
+from fastfcn.recipe_upgrades import ADDED_IN_2
 
 PAST = Path(__file__).parent / "recipes_past"
 PSP = "fastfcn_r50_psp_cityscapes_80k_b8"
@@ -57,32 +58,75 @@ def test_every_past_format_loads():
 
 
 def test_an_older_format_is_brought_up_to_date(monkeypatch: pytest.MonkeyPatch):
-    """What a later version will do: a key renamed in format 2, the rest of the text as it was."""
+    """What a later version will do: a key renamed, the rest of the text as it was."""
 
     def rename(document: tomlkit.TOMLDocument) -> None:
         section = document["loss"]
         section["mean_over"] = section.pop("average_over")  # type: ignore[union-attr, index]
 
-    monkeypatch.setattr(recipe, "FORMAT", 1)
-    monkeypatch.setattr(recipe, "UPGRADES", {0: rename})
+    monkeypatch.setattr(recipe, "UPGRADES", {0: rename, 1: lambda _: None})
     text = recipe.load(PSP).text
-    loaded = recipe.parse(text.replace("format = 1", "format = 0").replace("mean_over", "average_over"), "old")
+    loaded = recipe.parse(text.replace("format = 2", "format = 0").replace("mean_over", "average_over"), "old")
     assert loaded == recipe.load(PSP)
     assert sorted(loaded.text.splitlines()) == sorted(text.splitlines())
+
+
+def test_format_1_is_written_as_format_2_with_what_it_implied():
+    """The text of either file, to the byte but for its number: comments, marks and layout stay."""
+    old, new = (PAST / f"format_{number}.toml" for number in (1, 2))
+    upgraded = recipe.load(old)
+    assert upgraded.text.replace("A recipe of format 1", "A recipe of format 2") == new.read_text()
+    assert upgraded == recipe.load(new)
+    assert (upgraded.start, upgraded.data.scale_by, upgraded.data.interpolation) == ("none", "box", "opencv")
+    assert (upgraded.data.rotate, upgraded.data.padding, upgraded.data.blur) == (0.0, "mean", 0.0)
+    assert (upgraded.optim.schedule_end, upgraded.optim.clip_norm, upgraded.optim.ema) == ("last_step", 0.0, 0.0)
+    assert upgraded.eval.kind == "whole"
+
+
+@pytest.mark.parametrize("name", ["demo", PSP, "dilated_r50_enc_ade20k_80k_b16"])
+def test_a_shipped_recipe_as_format_1_becomes_itself(name: str):
+    text = recipe.load(name).text
+    old = _as_format_1(text)
+    assert len(text.splitlines()) - len(old.splitlines()) == len(ADDED_IN_2)
+    assert recipe.parse(old, "old").text == text
+    windows = recipe.parse(old.replace("\n", "\r\n"), "old, from Windows")
+    assert windows.text == text.replace("\n", "\r\n")
+
+
+def test_format_1_with_sections_on_one_line_and_with_dotted_keys():
+    text = _as_format_1(recipe.load(PSP).text)
+    start, rest = text.split("[data]\n")
+    data, rest = rest.split("\n\n", 1)
+    on_one_line = f"{start}data = {{{', '.join(data.splitlines())}}}\n\n{rest}"
+    dotted = start + "".join(f"data.{line}\n" for line in data.splitlines()) + "\n" + rest
+    for other in (on_one_line, dotted):
+        upgraded = recipe.parse(other, "mine.toml")
+        assert upgraded == recipe.load(PSP)
+        assert recipe.parse(upgraded.text, "again").text == upgraded.text
+
+
+def test_what_a_file_of_format_1_lacks_is_said_in_words_of_format_2():
+    with pytest.raises(RecipeError) as caught:
+        recipe.parse("format = 1\neval = 3\n[optim]\nsteps = 5\n", "old.toml")
+    lines = caught.value.message.splitlines()
+    assert "  data: the section [data] is missing" in lines
+    assert "  eval: found 3; allowed: a section [eval]" in lines
+    assert "  optim.batch: missing; every key must be written" in lines
+    assert not [line for line in lines if "clip_norm" in line]
 
 
 @pytest.mark.parametrize(
     ("found", "says"),
     [
-        ("2", "has format 2; this version of fastfcn reads formats up to 1"),
+        ("3", "has format 3; this version of fastfcn reads formats up to 2"),
         ("0", "has format 0, which never was one"),
-        ('"1"', 'format: found "1"; allowed: 1'),
-        ("true", "format: found true; allowed: 1"),
+        ('"1"', 'format: found "1"; allowed: 2'),
+        ("true", "format: found true; allowed: 2"),
     ],
 )
 def test_a_format_nobody_knows_is_refused(found: str, says: str):
     with pytest.raises(RecipeError, match=says):
-        recipe.parse(recipe.load(PSP).text.replace("format = 1", f"format = {found}"), "mine.toml")
+        recipe.parse(recipe.load(PSP).text.replace("format = 2", f"format = {found}"), "mine.toml")
 
 
 def test_other_line_ends_survive():
@@ -136,6 +180,17 @@ def test_broken_toml_names_line_and_column(text: str, says: str):
     with pytest.raises(RecipeError) as caught:
         recipe.parse(text, "mine.toml")
     assert caught.value.message.startswith(says)
+
+
+def _as_format_1(text: str) -> str:
+    """A recipe's text without what format 2 brought, by plain cutting of lines."""
+    before, *sections = text.replace("format = 2", "format = 1").split("\n[")
+    added = {section: [key for name, _, key, _ in ADDED_IN_2 if name == section] for section, *_ in ADDED_IN_2}
+    parts = [("", before)] + [(section.partition("]")[0], section) for section in sections]
+    for index, (name, part) in enumerate(parts):
+        lines = [line for line in part.split("\n") if line.split(" = ")[0] not in added.get(name, [])]
+        parts[index] = (name, "\n".join(lines))
+    return "\n[".join(part for _, part in parts)
 
 
 def _made(folder: Path) -> Path:

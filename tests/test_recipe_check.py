@@ -9,6 +9,7 @@ from fastfcn.errors import RecipeError
 from fastfcn.recipe_check import RULES, flatten, toml_text
 
 PSP = recipe.load("fastfcn_r50_psp_cityscapes_80k_b8")
+WINDOWS = 'eval={kind="sliding",every=1,base_size=520,crop=480,stride=320,scales=[1.0],flip=true}'
 
 
 def complaints(text: str) -> list[str]:
@@ -45,8 +46,9 @@ def test_all_errors_of_a_file_come_at_once():
         [
             "seed: found -1; allowed: a whole number from 0 to 4294967295",
             "data.crop: missing; every key must be written",
-            "data.corp: unknown key; allowed: dataset, train_split, val_split, mean, std, base_size, "
-            'scale_range, crop, max_class_share, flip, distort; did you mean "crop"?',
+            "data.corp: unknown key; allowed: dataset, train_split, val_split, mean, std, scale_by, "
+            "base_size, scale_range, interpolation, rotate, crop, padding, max_class_share, flip, distort, blur; "
+            'did you mean "crop"?',
             'backbone.pretrained: found ""; allowed: a text in quotes',
             'backbone.stride_in: found "conv3"; allowed: "conv1", "conv2"; did you mean "conv2"?',
             "head.pools: found []; allowed: a list of whole numbers of at least 1",
@@ -66,7 +68,7 @@ def test_an_empty_file_misses_every_section_and_nothing_optional():
     assert [line for line in lines if "section" in line] == [
         f"{key}: the section [{key}] is missing" for key in sections
     ]
-    assert len(lines) == len(sections) + len(["format", "name", "aliases", "summary", "seed"])
+    assert len(lines) == len(sections) + len(["format", "name", "aliases", "summary", "seed", "start", "init"])
 
 
 @pytest.mark.parametrize(
@@ -81,6 +83,14 @@ def test_an_empty_file_misses_every_section_and_nothing_optional():
         ("data.mean", "[1, 2]", "[red, green, blue], three numbers"),
         ("data.flip", "1.5", "a probability from 0 to 1"),
         ("data.flip", "true", "a probability from 0 to 1"),
+        ("data.blur", "2", "a probability from 0 to 1"),
+        ("data.rotate", "-10", "degrees from 0 to 180"),
+        ("data.scale_by", '"width"', '"box", "short_side"'),
+        ("data.interpolation", '"linear"', '"opencv", "pillow"'),
+        ("data.padding", "0", '"mean", "black"'),
+        ("optim.schedule_end", '"never"', '"last_step", "after_last_step"'),
+        ("optim.clip_norm", "-1", "a number of at least 0"),
+        ("optim.ema", "1.0", "a number from 0 to below 1"),
         ("data.max_class_share", "0", "a share above 0 and up to 1 (1.0 accepts every crop)"),
         ("data.dataset", "3", "a text in quotes"),
         ("backbone.dilations", "[1, 1, 2]", "four whole numbers of at least 1, one per stage"),
@@ -111,9 +121,9 @@ def test_a_bad_value_is_refused_with_what_is_allowed(key: str, bad: str, allowed
 @pytest.mark.parametrize(
     ("section", "line"),
     [
-        ('head={kind="x"}', 'head.kind: found "x"; allowed: "psp", "aspp", "enc", "fcn"'),
-        ('neck={kind="jup"}', 'neck.kind: found "jup"; allowed: "jpu", "none"; did you mean "jpu"?'),
-        ("head={kind=[1]}", 'head.kind: found [1]; allowed: "psp", "aspp", "enc", "fcn"'),
+        ('head={kind="x"}', 'head.kind: found "x"; allowed: "psp", "aspp", "deeplabv3", "enc", "fcn"'),
+        ('neck={kind="jup"}', 'neck.kind: found "jup"; allowed: "jpu", "jpu_x", "none"; did you mean "jpu"?'),
+        ("head={kind=[1]}", 'head.kind: found [1]; allowed: "psp", "aspp", "deeplabv3", "enc", "fcn"'),
         ("head={width=3}", "head.kind: missing; every key must be written"),
         ('neck={kind="none", width=3}', "neck.width: unknown key; allowed: kind"),
         ('neck={kind="none", codes=3}', 'neck.codes: unknown key; allowed: kind; did you mean "head.codes"?'),
@@ -140,6 +150,7 @@ def test_a_value_where_a_section_belongs():
         (['auxiliary={kind="none"}'], "loss.auxiliary"),
         (["backbone.strides=[1, 2, 1, 1]"], "backbone.strides"),
         (["optim.min_lr=0.1"], "optim.min_lr"),
+        ([WINDOWS.replace("320", "481")], "eval.stride"),
     ],
 )
 def test_values_that_contradict_each_other(changes: list[str], key: str):
@@ -152,7 +163,7 @@ def test_values_that_contradict_each_other(changes: list[str], key: str):
 
 def test_every_rule_is_tried_by_the_test_above():
     assert sorted(rule.keys[0] for rule in RULES) == [
-        "backbone.strides", "loss.auxiliary", "loss.presence", "optim.min_lr",
+        "backbone.strides", "eval.stride", "loss.auxiliary", "loss.presence", "optim.min_lr",
     ]  # fmt: skip
 
 
@@ -165,6 +176,7 @@ def test_every_rule_is_tried_by_the_test_above():
         ['backbone={kind="pyramid",name="convnext_tiny",pretrained="imagenet"}'],
         ["optim.min_lr=0.01"],
         ["optim.steps=2"],
+        [WINDOWS.replace("320", "480")],
     ],
 )
 def test_what_is_unusual_but_not_wrong_is_accepted(changes: list[str]):

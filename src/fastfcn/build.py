@@ -15,8 +15,10 @@ from fastfcn.errors import RecipeError
 from fastfcn.losses import LossTerms
 from fastfcn.models.backbone import backbone as any_backbone
 from fastfcn.models.backbone import resnet_backbone
-from fastfcn.models.heads import ASPPHead, EncHead, FCNHead, PSPHead
+from fastfcn.models.heads import ASPPHead, DeepLabV3Head, EncHead, FCNHead, PSPHead
 from fastfcn.models.jpu import JPU, LastStage
+from fastfcn.models.jpu_x import JPUX
+from fastfcn.models.layers import openmmlab_weights
 from fastfcn.models.segmenter import Segmenter
 from fastfcn.recipe import Recipe, load
 
@@ -43,6 +45,11 @@ def train_transform(recipe: Recipe) -> TrainTransform:
         distort=data.distort,
         mean=data.mean,
         std=data.std,
+        scale_by=data.scale_by,
+        interpolation=data.interpolation,
+        rotate=data.rotate,
+        padding=data.padding,
+        blur=data.blur,
     )
 
 
@@ -60,13 +67,15 @@ def network(recipe: Recipe, classes: int) -> Segmenter:
     stages = backbone(recipe)
     channels = stages.feature_info.channels()
     joined = neck(recipe, channels[1:])
-    auxiliary = recipe.auxiliary
+    context, auxiliary = head(recipe, joined.out_channels, classes), auxiliary_head(recipe, channels, classes)
+    if recipe.init == "openmmlab":
+        openmmlab_weights(nn.ModuleList([joined, context] + ([auxiliary] if auxiliary else [])))
     return Segmenter(
         stages,
         joined,
-        head(recipe, joined.out_channels, classes),
-        auxiliary_head(recipe, channels, classes),
-        auxiliary_stage=auxiliary.stage if auxiliary.kind == "fcn" else 0,
+        context,
+        auxiliary,
+        auxiliary_stage=recipe.auxiliary.stage if recipe.auxiliary.kind == "fcn" else 0,
         align_corners=recipe.head.align_corners,
     )
 
@@ -87,12 +96,14 @@ def backbone(recipe: Recipe) -> Any:
         ) from error
 
 
-def neck(recipe: Recipe, channels: Sequence[int]) -> JPU | LastStage:
+def neck(recipe: Recipe, channels: Sequence[int]) -> JPU | JPUX | LastStage:
     """The neck of the recipe over maps of `channels`, finest first."""
     part = recipe.neck
     match part.kind:
         case "jpu":
             return JPU(channels, part.width, part.dilations, part.align_corners)
+        case "jpu_x":
+            return JPUX(channels, part.width, part.dilations, part.groups, part.align_corners)
         case "none":
             return LastStage(channels)
 
@@ -105,6 +116,11 @@ def head(recipe: Recipe, inputs: int, classes: int) -> nn.Module:
             return PSPHead(inputs, classes, part.width, part.pools, part.kernel, part.dropout, part.align_corners)
         case "aspp":
             return ASPPHead(inputs, classes, part.width, part.dilations, part.kernel, part.dropout, part.align_corners)
+        case "deeplabv3":
+            return DeepLabV3Head(
+                inputs, classes, part.width, part.dilations, part.project_dropout, part.kernel, part.dropout,
+                part.align_corners,
+            )  # fmt: skip
         case "enc":
             return EncHead(inputs, classes, part.width, part.codes, part.kernel, part.dropout)
         case "fcn":
@@ -122,7 +138,10 @@ def auxiliary_head(recipe: Recipe, channels: Sequence[int], classes: int) -> FCN
 
 
 def load_pretrained(recipe: Recipe, model: Segmenter) -> None:
-    """Put the recipe's initial weights into the backbone; random ones only where it says "none"."""
+    """Put the recipe's initial weights into the whole network, or into its backbone; random ones only for "none"."""
+    if recipe.start != "none":
+        pretrained.load_start(model, recipe.start)
+        return
     pretrained.load_pretrained(model.backbone, recipe.backbone.name, recipe.backbone.pretrained)
 
 
@@ -142,12 +161,14 @@ def optimizer(recipe: Recipe, model: Segmenter) -> torch.optim.SGD:
 
 
 def learning_rate(recipe: Recipe, step: int, factor: float = 1.0) -> float:
-    """Poly schedule: the rate of `step` = 0, 1, ..., falling to `min_lr` at the last one, after a linear warm-up.
+    """Poly schedule: the rate of `step` = 0, 1, ..., falling to `min_lr`, after a linear warm-up.
 
-    The length is `steps - 1`, as in mmengine's PolyLR stepped after every iteration.
+    It is reached at the last step (mmengine's PolyLR, stepped after every iteration, has the length `steps - 1`), or
+    would be one step later (FastFCN's own code has the length `steps`).
     """
     optim = recipe.optim
     start = optim.lr * factor
-    left = 1 - step / max(optim.steps - 1, 1)
+    length = optim.steps - 1 if optim.schedule_end == "last_step" else optim.steps
+    left = 1 - step / max(length, 1)
     rate = (start - optim.min_lr) * max(left, 0.0) ** optim.power + optim.min_lr
     return rate * min(1.0, (step + 1) / (optim.warmup_steps + 1))

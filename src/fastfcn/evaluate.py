@@ -1,7 +1,7 @@
 """`fastfcn evaluate`, and the one path by which scores are measured: in training, in tests, from a shell."""
 
 import math
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from pathlib import Path
 
 import numpy as np
@@ -14,13 +14,15 @@ from torch.utils.data import DataLoader
 from fastfcn import build, weights
 from fastfcn.data.dataset import Dataset, read_batches
 from fastfcn.data.description import DataSetDescription
-from fastfcn.data.transforms import keep_ratio_size, normalise_batch, resize_image
+from fastfcn.data.resize import keep_ratio_size, resize_image, scaled_size
+from fastfcn.data.transforms import normalise_batch
 from fastfcn.machine import Machine
 from fastfcn.metrics import ConfusionMatrix, Scores
 from fastfcn.models.segmenter import Segmenter
-from fastfcn.ops.upsample import mean_softmax_labels
+from fastfcn.ops.upsample import label_type, mean_softmax_labels
 from fastfcn.progress import counted
 from fastfcn.recipe import Recipe
+from fastfcn.sliding import sliding_scores
 
 Progress = Callable[[Iterable, int, str], Iterable]
 
@@ -48,25 +50,46 @@ def test_sizes(recipe: Recipe, size: tuple[int, int], tta: bool) -> list[tuple[i
     """(height, width) at which the network sees an image of `size`.
 
     Multi-scale testing scales the original image; single-scale testing keeps it, or fits it into `eval.resize`.
+    Windows are cut from the normalised image, which is therefore left at its own size here.
     """
-    if tta:
-        return [(int(size[0] * scale + 0.5), int(size[1] * scale + 0.5)) for scale in recipe.eval.scales]
-    return [size if recipe.eval.resize == "none" else keep_ratio_size(size, recipe.eval.resize)]
+    tested = recipe.eval
+    match tested.kind:
+        case "sliding":
+            return [size]
+        case "whole" if tta:
+            return [scaled_size(size, scale) for scale in tested.scales]
+        case "whole":
+            return [size if tested.resize == "none" else keep_ratio_size(size, tested.resize)]
 
 
 def predict_labels(model: Segmenter, recipe: Recipe, images: list[Tensor], size: tuple[int, int], tta: bool) -> Tensor:
     """Class map (H, W) of one image given in its test sizes, at the original `size`."""
     device = next(model.parameters()).device
     batches = [normalise_batch(image.to(device)[None], recipe.data.mean, recipe.data.std) for image in images]
-    if not tta:
-        return model.labels(batches[0], size)[0]
-    views = []
+    tested = recipe.eval
+    match tested.kind:
+        case "sliding":
+            black = normalise_batch(torch.zeros(1, 3, 1, 1, device=device), recipe.data.mean, recipe.data.std).flatten()
+            scales, flip = (tested.scales, tested.flip) if tta else ((1.0,), False)
+            scores = sliding_scores(
+                model, batches[0], black, tested.base_size, tested.crop, tested.stride, scales, flip
+            )
+            return scores[0].argmax(0).to(label_type(scores.shape[1]))
+        case "whole" if not tta:
+            return model.labels(batches[0], size)[0]
+        case "whole":
+            return mean_softmax_labels(list(_views(model, batches, size, tested.flip)), model.align_corners)[0]
+
+
+def _views(
+    model: Segmenter, batches: list[Tensor], size: tuple[int, int], flip: bool
+) -> Iterator[tuple[Tensor, list[tuple[int, int]]]]:
+    """The scores of every size, and of its mirror image with `flip`, each with the sizes they go through."""
     for batch in batches:
-        sizes = [tuple(batch.shape[-2:]), size]
-        views.append((model.scores(batch), sizes))
-        if recipe.eval.flip:
-            views.append((model.scores(batch.flip(-1)).flip(-1), sizes))
-    return mean_softmax_labels(views, model.align_corners)[0]
+        sizes = [(batch.shape[-2], batch.shape[-1]), size]
+        yield model.scores(batch), sizes
+        if flip:
+            yield model.scores(batch.flip(-1)).flip(-1), sizes
 
 
 @torch.inference_mode()
@@ -114,12 +137,17 @@ def evaluate(
 
 
 def as_json(scores: Scores, about: DataSetDescription) -> dict:
-    """Scores as JSON: `miou`, `mean_accuracy`, `pixel_accuracy` (0-100), and `classes` by name; nan becomes null."""
+    """Scores as JSON: `miou`, `mean_accuracy`, `pixel_accuracy` (0-100), and `classes` by name; nan becomes null.
+
+    `final_score` (0-1) is the mean of pixel accuracy and mIoU, by which the scene parsing challenge on ADE20K ranks;
+    0.5584 of the FastFCN paper (arXiv:1903.11816) is one, on the challenge's test set.
+    """
     columns = zip(about.classes, scores.iou, scores.accuracy, scores.pixels, strict=True)
     return {
         "miou": _number(scores.miou),
         "mean_accuracy": _number(scores.mean_accuracy),
         "pixel_accuracy": _number(scores.pixel_accuracy),
+        "final_score": _number((scores.pixel_accuracy + scores.miou) / 200),
         "classes": {
             each.name: {"iou": _number(iou), "accuracy": _number(accuracy), "pixels": int(pixels)}
             for each, iou, accuracy, pixels in columns

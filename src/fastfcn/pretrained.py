@@ -1,7 +1,9 @@
-"""Initial weights of a backbone: OpenMMLab's v1c, timm's ImageNet weights, or a file of one's own."""
+"""Initial weights: OpenMMLab's v1c, FastFCN's own ResNets, timm's ImageNet weights, or a file of one's own."""
 
+import hashlib
 import urllib.error
 import urllib.request
+import zipfile
 from pathlib import Path
 
 import numpy as np
@@ -14,30 +16,54 @@ from torch import Tensor, nn
 from fastfcn.checkpoint import read_checkpoint, state_dict
 from fastfcn.download import download
 from fastfcn.errors import WeightsError
+from fastfcn.files import replace_file
 from fastfcn.openmmlab import rename
-from fastfcn.state import key_problems
+from fastfcn.state import key_problems, load_state
 
 OPENMMLAB_V1C = "https://download.openmmlab.com/pretrain/third_party/resnet50_v1c-2cccc1ad.pth"
+# What FastFCN's own code begins from (its encoding/models/model_store.py): ResNets with a stem of 64, 64 and 128
+# channels, each a .pth in a .zip; the sha1 is that of the .pth.
+OFFICIAL = "https://hangzh.s3.amazonaws.com/encoding/models"
+OFFICIAL_SHA1 = {
+    "resnet50s": ("resnet50", "ebb6acbbd1d1c90b7f446ae59d30bf70c74febc1"),
+    "resnet101s": ("resnet101", "2a57e44de9c853fa015b172309a1ee7e2d0e4e2a"),
+}
 WAYS = 'set backbone.pretrained to the path of a file (.safetensors, .pth, .npz), or to "none" for random weights'
 
 
 def load_pretrained(backbone: nn.Module, name: str, source: str) -> None:
     """Load initial weights into `backbone`, the timm network `name`.
 
-    `source`: "openmmlab" (resnet50_v1c, what OpenMMLab's table was trained from; for `resnet50c`), "imagenet"
-    (timm's), "none" (stays random), or the path of a file. Raises WeightsError where they cannot be had or do not
-    fit; never falls back to random weights.
+    `source`: "openmmlab" (resnet50_v1c, what OpenMMLab's table was trained from; for `resnet50c`), "official" (what
+    FastFCN's own code was trained from; for `resnet50s` and `resnet101s`), "imagenet" (timm's), "none" (stays
+    random), or the path of a file. Raises WeightsError where they cannot be had or do not fit; never falls back to
+    random weights.
     """
     match source:
         case "none":
             return
         case "openmmlab":
             tensors = _openmmlab(name)
+        case "official":
+            tensors = _official(name)
         case "imagenet":
             tensors = _imagenet(name)
         case path:
             tensors = _file(path)
     fit(backbone, tensors, source)
+
+
+def load_start(model: nn.Module, path: str) -> None:
+    """Load all weights of `model`, heads included, from the weights file at `path`, to train it further.
+
+    Raises WeightsError where there is none, and where anything does not fit.
+    """
+    if not Path(path).is_file():
+        raise WeightsError(
+            f"start: there is no file {path}.",
+            'Give the weights file of a whole network, for example start=runs/first/last.safetensors, or "none".',
+        )
+    load_state(model, _file(path), path)
 
 
 def _openmmlab(name: str) -> dict[str, Tensor]:
@@ -48,6 +74,41 @@ def _openmmlab(name: str) -> dict[str, Tensor]:
     except WeightsError as error:
         raise WeightsError(error.message, f"{error.hint}\nOr {WAYS}.") from error
     return state_dict(read_checkpoint(path), path)
+
+
+def _official(name: str) -> dict[str, Tensor]:
+    if name not in OFFICIAL_SHA1:
+        known = " and ".join(OFFICIAL_SHA1)
+        raise WeightsError(f"FastFCN's own weights are for {known}, not for {name}.", f'Use "imagenet", or {WAYS}.')
+    theirs, sha1 = OFFICIAL_SHA1[name]
+    stem = f"{theirs}-{sha1[:8]}"
+    try:
+        archive = download(f"{OFFICIAL}/{stem}.zip", sha256_prefix="")
+    except WeightsError as error:
+        raise WeightsError(error.message, f"{error.hint}\nOr {WAYS}.") from error
+    path = archive.with_suffix(".pth")
+    if not path.is_file():
+        _unpack(archive, path, sha1)
+    return state_dict(read_checkpoint(path), path)
+
+
+def _unpack(archive: Path, path: Path, sha1: str) -> None:
+    """Write the file of that name in `archive` to `path`; raises WeightsError where its hash is another."""
+    try:
+        with zipfile.ZipFile(archive) as opened:
+            content = opened.read(path.name)
+    except (zipfile.BadZipFile, KeyError, OSError) as error:
+        content, reason = b"", f" ({error})"
+    else:
+        reason = ""
+    if hashlib.sha1(content, usedforsecurity=False).hexdigest() != sha1:
+        archive.unlink()
+        raise WeightsError(
+            f"{archive} does not hold the {path.name} that was published{reason}; it was removed.",
+            f"Try again; if it stays so, {WAYS}.",
+        )
+    with replace_file(path) as temporary:
+        temporary.write_bytes(content)
 
 
 def _imagenet(name: str) -> dict[str, Tensor]:
@@ -121,7 +182,8 @@ def fit(backbone: nn.Module, tensors: dict[str, Tensor], source: str) -> None:
     if problems:
         raise WeightsError(
             f"{source} does not fit the backbone:\n" + "\n".join(problems),
-            "Choose the backbone.name the weights were made with (resnet50c has the v1c stem, resnet50 the plain).",
+            "Choose the backbone.name the weights were made with (resnet50c has the v1c stem, resnet50s that of "
+            "FastFCN's own code, resnet50 the plain).",
         )
     backbone.load_state_dict(found, strict=False)
 

@@ -5,11 +5,11 @@ with a changed value beside its old one, as in `lr = 0.02  # was 0.01`.
 """
 
 import tomllib
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from functools import cache
 from importlib.resources import files
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated, Any, Literal
 
 import tomlkit
 from pydantic import Field, PrivateAttr, ValidationError
@@ -31,12 +31,10 @@ from fastfcn.recipe_schema import (
     Published,
     Section,
 )
+from fastfcn.recipe_upgrades import UPGRADES
 from fastfcn.recipe_values import FromZero, Names, Words, allowed
 
-FORMAT = 1
-
-# How a document of format n becomes one of format n + 1, in place. Format 1 is the first.
-UPGRADES: dict[int, Callable[[tomlkit.TOMLDocument], None]] = {}
+FORMAT = 2
 
 _WHOLE_SECTION = 'Another kind has other keys; give the whole section, for example neck={kind="none"}'
 
@@ -49,6 +47,8 @@ class Recipe(Section):
     aliases: Names
     summary: Words
     seed: FromZero
+    start: Words  # a weights file of the whole network to begin from, or "none": backbone.pretrained
+    init: Literal["openmmlab", "pytorch"]  # whose way of drawing the random weights outside the backbone
     data: Data
     backbone: Backbone
     neck: Neck
@@ -138,7 +138,7 @@ def names() -> list[str]:
 def _upgrade(document: tomlkit.TOMLDocument, source: str) -> bool:
     """Bring an older document up to FORMAT, in place; whether there was anything to do."""
     written = document.get("format")
-    if not isinstance(written, int) or written in (FORMAT, True):
+    if not isinstance(written, int) or isinstance(written, bool) or written == FORMAT:
         return False  # what is no format at all, the schema refuses
     if written > FORMAT:
         raise RecipeError(

@@ -31,7 +31,7 @@ RULES = (
     ),
     Rule(
         ("backbone.strides", "neck.kind"),
-        lambda strides, neck: neck != "jpu" or tuple(strides) == (1, 2, 2, 2),
+        lambda strides, neck: neck == "none" or tuple(strides) == (1, 2, 2, 2),
         "backbone.strides: found {0}, but neck.kind = {1} joins maps at strides 8, 16 and 32; "
         'allowed: [1, 2, 2, 2], or neck.kind = "none"',
     ),
@@ -39,6 +39,11 @@ RULES = (
         ("optim.min_lr", "optim.lr"),
         lambda lowest, first: lowest <= first,
         "optim.min_lr: found {0}, which is above optim.lr = {1}; allowed: at most optim.lr",
+    ),
+    Rule(
+        ("eval.stride", "eval.crop"),
+        lambda stride, crop: stride <= crop,
+        "eval.stride: found {0}, but windows of eval.crop = {1} would leave gaps; allowed: at most eval.crop",
     ),
 )
 
@@ -102,7 +107,7 @@ def kind_of(model: type[BaseModel]) -> str:
 
 
 def models_in(annotation: Any) -> list[type[BaseModel]]:
-    """The models that a section may be: four for [head], one for [data], none for a plain value."""
+    """The models that a section may be: five for [head], one for [data], none for a plain value."""
     if isinstance(annotation, type) and issubclass(annotation, BaseModel):
         return [annotation]
     return [model for part in get_args(annotation) for model in models_in(part)]

@@ -9,6 +9,7 @@ from typing import Annotated, Literal
 from pydantic import BaseModel, ConfigDict, Discriminator
 
 from fastfcn.recipe_values import (
+    Angle,
     BelowOne,
     Color,
     Count,
@@ -47,12 +48,17 @@ class Data(Section):
     val_split: Words
     mean: Color
     std: Spread
+    scale_by: Literal["box", "short_side"]  # fit into the box of base_size, or match its short side
     base_size: Size  # the random scale multiplies it
     scale_range: Range
+    interpolation: Literal["opencv", "pillow"]  # whose bilinear and nearest resizing
+    rotate: Angle  # degrees, to either side
     crop: Size
+    padding: Literal["mean", "black"]  # of what the scaled image lacks: 0 after normalisation, or before it
     max_class_share: Share  # a crop is drawn again while one class fills more of it
     flip: Probability
     distort: Probability  # of each of the four photometric changes
+    blur: Probability  # of a Gaussian blur with a radius of up to one pixel
 
 
 class ResNet(Section):
@@ -89,6 +95,16 @@ class Jpu(Section):
     align_corners: Switch
 
 
+class JpuX(Section):
+    """Two joint upsampling stages, one after the other, in FastFCN's code (wuhuikai/FastFCN, `JPU_X`)."""
+
+    kind: Literal["jpu_x"]
+    width: Count
+    dilations: Counts  # of the first stage; the second has twice these
+    groups: Count  # of the group norms
+    align_corners: Switch
+
+
 class Psp(Section):
     """Pyramid pooling (arXiv:1612.01105)."""
 
@@ -106,6 +122,18 @@ class Aspp(Section):
     kind: Literal["aspp"]
     width: Count
     dilations: Counts
+    kernel: Kernel
+    dropout: BelowOne
+    align_corners: Switch
+
+
+class DeepLabV3(Section):
+    """Atrous spatial pyramid pooling, projected, then one more convolution (wuhuikai/FastFCN, `DeepLabV3Head`)."""
+
+    kind: Literal["deeplabv3"]
+    width: Count
+    dilations: Counts
+    project_dropout: BelowOne
     kernel: Kernel
     dropout: BelowOne
     align_corners: Switch
@@ -154,7 +182,7 @@ class Loss(Section):
 
 
 class Optim(Section):
-    """Stochastic gradient descent; lr falls to min_lr as (1 - step / steps) ** power."""
+    """Stochastic gradient descent; lr falls to min_lr as (1 - step / length) ** power, with step = 0, 1, ..."""
 
     kind: Literal["sgd"]
     lr: Positive
@@ -163,18 +191,34 @@ class Optim(Section):
     weight_decay: NotNegative
     power: NotNegative
     min_lr: NotNegative
+    schedule_end: Literal["last_step", "after_last_step"]  # where min_lr is reached: length is steps - 1 or steps
     warmup_steps: FromZero
     steps: Count
     batch: Count  # images per step, of all devices together
+    clip_norm: NotNegative  # the largest L2 norm of all gradients together; 0.0 = no limit
+    ema: BelowOne  # decay of an exponential moving average of the weights; 0.0 = none
 
 
-class Eval(Section):
-    """How often and at what size images are scored."""
+class WholeImage(Section):
+    """Testing on whole images: how often, at what size, and with which views in multi-scale testing."""
 
+    kind: Literal["whole"]
     every: Count
     resize: TestSize
     scales: Positives  # of multi-scale testing
     flip: Switch
+
+
+class SlidingWindow(Section):
+    """Testing by square windows that overlap (wuhuikai/FastFCN, `MultiEvalModule`); lengths in pixels."""
+
+    kind: Literal["sliding"]
+    every: Count
+    base_size: Count  # the longer side of an image at scale 1.0
+    crop: Count  # side of a window
+    stride: Count  # from one window to the next
+    scales: Positives  # of multi-scale testing; otherwise 1.0
+    flip: Switch  # in multi-scale testing
 
 
 class Published(Section):
@@ -182,6 +226,7 @@ class Published(Section):
 
     miou: Percent | None = None
     miou_tta: Percent | None = None
+    final_score: Percent | None = None  # mean of pixel accuracy and mIoU on a test set nobody but its keepers can score
     memory_gb: Positive | None = None
     fps: Positive | None = None
     device: Words | None = None
@@ -190,6 +235,7 @@ class Published(Section):
 
 
 Backbone = Annotated[ResNet | Pyramid, Discriminator("kind")]
-Neck = Annotated[Jpu | Absent, Discriminator("kind")]
-Head = Annotated[Psp | Aspp | Enc | Fcn, Discriminator("kind")]
+Neck = Annotated[Jpu | JpuX | Absent, Discriminator("kind")]
+Head = Annotated[Psp | Aspp | DeepLabV3 | Enc | Fcn, Discriminator("kind")]
 Auxiliary = Annotated[AuxiliaryFcn | Absent, Discriminator("kind")]
+Eval = Annotated[WholeImage | SlidingWindow, Discriminator("kind")]

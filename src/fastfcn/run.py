@@ -77,18 +77,24 @@ class Run:
         kept = [line for line in self.read_log() if line["step"] <= steps]
         write_text(self.log, "".join(json.dumps(line) + "\n" for line in kept))
 
-    def save_checkpoint(self, model: nn.Module, optimizer: torch.optim.Optimizer, facts: dict) -> None:
+    def save_checkpoint(
+        self, model: nn.Module, optimizer: torch.optim.Optimizer, average: nn.Module | None, facts: dict
+    ) -> None:
         """Write everything a resumed run needs; all or nothing. `facts` must be JSON: step, best score."""
         tensors = {f"model.{name}": value for name, value in model.state_dict().items()}
+        if average:
+            tensors |= {f"average.{name}": value for name, value in average.state_dict().items()}
         for index, state in optimizer.state_dict()["state"].items():
             tensors |= {f"optimizer.{index}.{key}": value for key, value in state.items() if value is not None}
         write_tensors(self.checkpoint, tensors, {"format": CHECKPOINT_FORMAT, "facts": json.dumps(facts)})
 
-    def load_checkpoint(self, model: nn.Module, optimizer: torch.optim.Optimizer) -> dict:
-        """Put the last checkpoint into model and optimizer and return its facts. Raises WeightsError."""
+    def load_checkpoint(self, model: nn.Module, optimizer: torch.optim.Optimizer, average: nn.Module | None) -> dict:
+        """Put the last checkpoint into model, optimizer and average; returns its facts. Raises WeightsError."""
         header, tensors = read_tensors(self.checkpoint, CHECKPOINT_FORMAT)
-        weights = {key[len("model.") :]: value for key, value in tensors.items() if key.startswith("model.")}
-        load_state(model, weights, str(self.checkpoint))
+        for part, prefix in ((model, "model."), (average, "average.")):
+            if part:
+                own = {key.removeprefix(prefix): value for key, value in tensors.items() if key.startswith(prefix)}
+                load_state(part, own, str(self.checkpoint))
         saved = optimizer.state_dict()
         saved["state"] = {}
         for key, value in tensors.items():

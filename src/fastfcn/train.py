@@ -9,9 +9,11 @@ import numpy as np
 import torch
 from lightning.fabric import Fabric
 from torch import Tensor, nn
+from torch.optim.swa_utils import AveragedModel
 from torch.utils.data import DataLoader
 
 from fastfcn import build, weights
+from fastfcn.average import averaged
 from fastfcn.data.dataset import Dataset, read_batches
 from fastfcn.data.sampler import BatchSampler
 from fastfcn.evaluate import as_json, measure, summary
@@ -55,22 +57,24 @@ def train(
         run.resume(recipe) if resume else run.start(recipe)
         _check_labels(run, examples, held_out, machine.readers)
     fabric = machine.launch()
-    model, optimizer, state = _prepare(recipe, len(about.classes), run, fabric, resume)
+    model, optimizer, average, state = _prepare(recipe, len(about.classes), run, fabric, resume)
     batches = _batches(recipe, examples, state.step, fabric, machine)
     optim = recipe.optim
     log = TrainLog(run, fabric, state.step, optim.steps, optim.batch, tensorboard)
     with log, StopRequest() as stop:
         while state.step < optim.steps:
             losses = train_step(model, optimizer, batches, recipe, state.step, fabric, machine.accumulate)
+            if average:
+                average.update_parameters(model.module)  # type: ignore[arg-type]
             state.step += 1
             written = log.add(state.step, optimizer.param_groups[0]["lr"], losses)
             validate = state.step % recipe.eval.every == 0 or state.step == optim.steps
             if validate:
                 log.flush()
-                _validate(model, recipe, held_out, run, fabric, machine, state, log)
+                _validate(average or model, recipe, held_out, run, fabric, machine, state, log)
             stopping = (written or validate) and stop.agreed(fabric)
             if fabric.is_global_zero and (validate or stopping or (written and log.checkpoint_due())):
-                run.save_checkpoint(model, optimizer, asdict(state))
+                run.save_checkpoint(model, optimizer, average, asdict(state))
             if stopping:
                 break
     return state
@@ -106,6 +110,9 @@ def train_step(
             losses = segmentation_loss(main, auxiliary, presence, labels, terms, pixels, images)
             fabric.backward(losses["loss"])
         total = {name: total.get(name, 0.0) + value.detach() for name, value in losses.items()}
+    if recipe.optim.clip_norm:
+        norm = fabric.clip_gradients(model, optimizer, max_norm=recipe.optim.clip_norm, error_if_nonfinite=False)
+        total["gradient_norm"] = torch.as_tensor(norm).detach()
     optimizer.step()
     optimizer.zero_grad()
     return total
@@ -117,8 +124,8 @@ def _seed(*parts: int) -> int:
 
 def _prepare(
     recipe: Recipe, classes: int, run: Run, fabric: Fabric, resume: bool
-) -> tuple[nn.Module, torch.optim.Optimizer, State]:
-    """Network, optimizer and state, from the checkpoint where there is one to resume from."""
+) -> tuple[nn.Module, torch.optim.Optimizer, AveragedModel | None, State]:
+    """Network, optimizer, averaged weights and state, from the checkpoint where there is one to resume from."""
     torch.manual_seed(recipe.seed)
     network = build.network(recipe, classes)
     resume = resume and run.checkpoint.exists()
@@ -130,11 +137,12 @@ def _prepare(
     network = network.to(memory_format=torch.channels_last)  # type: ignore[call-overload] # the faster layout
     model, optimizer = fabric.setup(network, build.optimizer(recipe, network))
     model.mark_forward_method("train_scores")
-    state = State(**run.load_checkpoint(network, optimizer)) if resume else State()
+    average = averaged(network, recipe.optim.ema) if recipe.optim.ema else None
+    state = State(**run.load_checkpoint(network, optimizer, average)) if resume else State()
     if fabric.is_global_zero:
         run.cut_log(state.step)
         run.write_environment(fabric.device, fabric.world_size)
-    return model.train(), optimizer, state
+    return model.train(), optimizer, average, state
 
 
 def _batches(
@@ -171,8 +179,12 @@ def _validate(
     model: nn.Module, recipe: Recipe, held_out: Dataset, run: Run, fabric: Fabric, machine: Machine, state: State,
     log: TrainLog,
 ) -> None:  # fmt: skip
-    """Measure, log, and keep the last weights and the best."""
+    """Measure what `model` wraps, log, and keep the last weights and the best."""
     network = model.module
+    if fabric.world_size > 1:
+        # Without synchronised batch norm each process has running statistics of its own; those of the first are kept.
+        for buffer in network.buffers():  # type: ignore[union-attr]
+            torch.distributed.broadcast(buffer, 0)
     scores = measure(network, recipe, held_out, fabric, workers=machine.readers)  # type: ignore[arg-type]
     if not scores.miou <= state.best:
         state.best, state.best_step = scores.miou, state.step

@@ -8,7 +8,8 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from fastfcn.models.heads import ASPPHead, EncHead, FCNHead, PSPHead
+from fastfcn.models.heads import ASPPHead, DeepLabV3Head, EncHead, FCNHead, PSPHead
+from fastfcn.models.layers import openmmlab_weights
 
 INPUTS, CLASSES, WIDTH = 6, 5, 4
 SIZES = [(9, 14), (1, 1), (5, 3), (13, 8), (2, 30)]
@@ -26,6 +27,13 @@ def plain_aspp(head: ASPPHead, features: Tensor) -> Tensor:
     image = head.image_pool(F.adaptive_avg_pool2d(features, 1)).expand(-1, -1, *features.shape[-2:])
     maps = [image] + [branch(features) for branch in head.branches]
     return head.classifier(head.bottleneck(torch.cat(maps, 1)))
+
+
+def plain_deeplabv3(head: DeepLabV3Head, features: Tensor) -> Tensor:
+    image = head.image_pool(F.adaptive_avg_pool2d(features, 1)).expand(-1, -1, *features.shape[-2:])
+    maps = [image] + [branch(features) for branch in head.branches]
+    projected = head.bottleneck.bn(F.conv2d(torch.cat(maps, 1), head.bottleneck.conv.weight)).relu()
+    return head.classifier(head.block(projected))
 
 
 def plain_enc(head: EncHead, features: Tensor) -> Tensor:
@@ -52,6 +60,7 @@ HEADS: dict[str, tuple[Callable[[], nn.Module], Callable]] = {
     "aspp": (lambda: ASPPHead(INPUTS, CLASSES, WIDTH, (1, 12, 24, 36), 3, 0.0, False), plain_aspp),
     "aspp, 1x1, corners": (lambda: ASPPHead(INPUTS, CLASSES, WIDTH, (1, 2), 1, 0.0, True), plain_aspp),
     "aspp, no 1x1 branch": (lambda: ASPPHead(INPUTS, CLASSES, WIDTH, (3,), 5, 0.0, False), plain_aspp),
+    "deeplabv3": (lambda: DeepLabV3Head(INPUTS, CLASSES, WIDTH, (1, 12, 24, 36), 0.0, 3, 0.0, True), plain_deeplabv3),
     "enc": (lambda: EncHead(INPUTS, CLASSES, WIDTH, 7, 3, 0.0), plain_enc),
     "enc, 1x1, one class": (lambda: EncHead(INPUTS, 1, WIDTH, 3, 1, 0.0), plain_enc),
     "fcn": (lambda: FCNHead(INPUTS, CLASSES, WIDTH, 2, 3, 0.0), plain_fcn),
@@ -154,8 +163,34 @@ def test_dropout_acts_in_training_alone():
     assert torch.equal(head.eval()(features)[0], head(features)[0])
 
 
-def test_classes_start_equally_likely():
+def test_the_projection_has_a_dropout_of_its_own():
+    head = DeepLabV3Head(INPUTS, CLASSES, WIDTH, (1, 2), 0.5, 3, 0.1, True)
+    assert (head.project_dropout.p, head.dropout.p) == (0.5, 0.1)
+    assert head.bottleneck.conv.kernel_size == (1, 1)
+    features, seen = features_of((5, 6)).float(), []
+    head.block.register_forward_pre_hook(lambda _, inputs: seen.append(inputs[0]))
+    torch.manual_seed(3)
+    head(features)
+    dropped = (seen[0] == 0).all(3).all(2)
+    assert dropped.any()
+    assert not dropped.all()
+    head.eval()(features)
+    assert not (seen[1] == 0).all(3).all(2).any()
+
+
+def test_with_openmmlabs_weights_classes_start_equally_likely():
     for name in ("psp", "aspp", "enc", "fcn"):
-        scores = HEADS[name][0]()(features_of((9, 14)).float())[0]
-        share = scores.softmax(1)
+        head = HEADS[name][0]().float()
+        openmmlab_weights(head)
+        share = head(features_of((9, 14)).float())[0].softmax(1)
         assert (share - 1 / CLASSES).abs().max() < 0.05
+
+
+def test_openmmlabs_weights_are_normal_by_the_number_of_outputs():
+    head = FCNHead(64, CLASSES, 32, 2, 3, 0.1)
+    before = head.convs[0].conv.weight.std().item()
+    openmmlab_weights(head)
+    assert before == pytest.approx((1 / (3 * 64 * 9)) ** 0.5, rel=0.1)  # PyTorch: uniform by the number of inputs
+    assert head.convs[0].conv.weight.std().item() == pytest.approx((2 / (32 * 9)) ** 0.5, rel=0.1)
+    assert head.classifier.weight.std().item() == pytest.approx(0.01, rel=0.3)
+    assert not head.classifier.bias.any()

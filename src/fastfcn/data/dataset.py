@@ -4,7 +4,7 @@ from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, overload
+from typing import Any, NamedTuple, overload
 
 import numpy as np
 import torch.utils.data
@@ -40,6 +40,13 @@ class PixelCounts:
     ignored: int
 
 
+class LabelProblem(NamedTuple):
+    """What is wrong with the mask at `path`, or, where that is None, with all masks together."""
+
+    path: Path | None
+    message: str
+
+
 class Dataset(torch.utils.data.Dataset):
     """The examples of one split below the data folder `root`, in a fixed order.
 
@@ -55,13 +62,15 @@ class Dataset(torch.utils.data.Dataset):
         root: str | Path,
         split: str,
         transform: TrainTransform | None = None,
+        examples: list[ExampleFiles] | None = None,
     ):
+        """`examples` are the split's files where they have been found already."""
         self.description = description
         self.root = Path(root)
         self.split = split
         self.transform = transform
         self.table = class_table(description)
-        self.examples: list[ExampleFiles] = find_examples(description, root, split)
+        self.examples = find_examples(description, root, split) if examples is None else examples
 
     def __len__(self) -> int:
         return len(self.examples)
@@ -99,6 +108,15 @@ class Dataset(torch.utils.data.Dataset):
         that cannot be read, is of another size than its image, or holds unnamed values, and where ignoring
         leaves no pixel at all or one class alone.
         """
+        counts, problems = self.survey_labels(workers, progress)
+        if problems:
+            raise DataError(_summary(self, [problem.message for problem in problems]), _NAME_THEM)
+        return counts
+
+    def survey_labels(
+        self, workers: int = 1, progress: Callable[[int, int], None] | None = None
+    ) -> tuple[PixelCounts, list[LabelProblem]]:
+        """What `check_labels` counts, and all that is wrong instead of an error."""
         totals, problems = np.zeros(256, np.int64), []
         pool = ThreadPoolExecutor(max(workers, 1))
         try:
@@ -110,23 +128,20 @@ class Dataset(torch.utils.data.Dataset):
         finally:
             pool.shutdown(cancel_futures=True)
         counts = PixelCounts(totals[: len(self.description.classes)], int(totals[IGNORED]))
-        problems = problems or _lopsided(self.description, counts)
-        if problems:
-            raise DataError(_summary(self, problems), _NAME_THEM)
-        return counts
+        return counts, problems or [LabelProblem(None, each) for each in _lopsided(self.description, counts)]
 
-    def _check(self, files: ExampleFiles) -> tuple[np.ndarray, list[str]]:
+    def _check(self, files: ExampleFiles) -> tuple[np.ndarray, list[LabelProblem]]:
         try:
             values = read_mask(files.label_path, self.description.labels_kind)
             problem = _size_problem(files, image_size(files.image_path), values.shape)
         except DataError as error:
-            return np.zeros(256, np.int64), [error.message.rstrip(".")]
+            return np.zeros(256, np.int64), [LabelProblem(files.label_path, error.message.rstrip("."))]
         label = self.table[values]
         counts = np.bincount(label.ravel(), minlength=256)
         problems = [problem] if problem else []
         if counts[UNNAMED]:
             problems.append(f"{files.label_path}: {self._unnamed(values[label == UNNAMED])}")
-        return counts, problems
+        return counts, [LabelProblem(files.label_path, each) for each in problems]
 
     def _unnamed(self, values: np.ndarray) -> str:
         """The distinct `values` in words, the most frequent first."""

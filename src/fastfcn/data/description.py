@@ -18,6 +18,7 @@ Byte = Annotated[int, Field(ge=0, le=255)]
 Color = tuple[Byte, Byte, Byte]
 RawId = Annotated[int, Field(ge=0, le=65535)]
 Text = Annotated[str, Field(min_length=1)]
+Count = Annotated[int, Field(ge=1)]
 
 
 class _Strict(BaseModel):
@@ -49,6 +50,9 @@ class DataSetDescription(_Strict):
     `labels`. Several patterns are alternatives. With `lists` (files with one name a line) an example's
     `{name}` comes from there.
 
+    What `fastfcn check` tells a reader who has not got the data yet: `home`, `get` (what to fetch and where to
+    put it) and `licence`. `counts` is how many images each split has, as published; several where editions differ.
+
     `labels_kind` is "index" where the number stored in a grey or palette mask is the raw id, and "color"
     where a pixel's colour says its class. A value that neither `classes` nor `ignored` names is an error.
     """
@@ -57,6 +61,9 @@ class DataSetDescription(_Strict):
     name: Text
     title: Text
     home: str
+    get: str = ""
+    licence: str = ""
+    counts: dict[Text, Annotated[tuple[Count, ...], Field(min_length=1)]] = {}
     labels_kind: Literal["index", "color"]
     folders: Annotated[tuple[Text, ...], Field(min_length=1)]
     images: Annotated[tuple[Text, ...], Field(min_length=1)]
@@ -78,6 +85,7 @@ class DataSetDescription(_Strict):
     def _consistent(self) -> "DataSetDescription":
         problems = [*_pattern_problems(self), *_value_problems(self)]
         problems += [f"classes: the name {name!r} occurs twice" for name in _repeated(self.class_names)]
+        problems += [f"counts: there is no split {name!r}" for name in self.counts if name not in self.splits]
         if problems:
             raise ValueError("\n".join(problems))
         return self

@@ -19,6 +19,20 @@ class ExampleFiles(NamedTuple):
     label_path: Path
 
 
+class Pairs(NamedTuple):
+    """What the files of one split amount to; `folder` is where the patterns begin, `listed` the split's list if any.
+
+    `values` says for each image what the placeholders of its pattern stand for.
+    """
+
+    folder: Path
+    listed: Path | None
+    values: list[Found]
+    examples: list[ExampleFiles]
+    images_without_mask: list[Path]
+    names_without_image: list[str]
+
+
 def find_examples(description: DataSetDescription, root: str | Path, split: str) -> list[ExampleFiles]:
     """All examples of `split` ("train", or "train+val" for both) below the data folder `root`, sorted by
     path.
@@ -32,25 +46,82 @@ def find_examples(description: DataSetDescription, root: str | Path, split: str)
             f"The data folder {root} does not exist.",
             f"Give the folder that holds {description.title}{_source(description)}.",
         )
+    return [example for part in split_parts(description, split) for example in _examples_of(description, root, part)]
+
+
+def split_parts(description: DataSetDescription, split: str) -> list[str]:
+    """The names in `split`: ["train", "val"] of "train+val". Raises DataError for one that the data set lacks."""
     parts = [part.strip() for part in split.split("+")]
     for part in parts:
         if part not in description.splits:
             known = ", ".join(description.splits)
             raise DataError(f"{description.name} has no split {part!r}.", f"Its splits are: {known} (or two: a+b).")
-    return [example for part in parts for example in _examples_of(description, root, part)]
+    return parts
+
+
+def find_pairs(description: DataSetDescription, root: Path, split: str) -> Pairs | None:
+    """What there is of one `split` below `root`, with what lacks its other half; None where there is nothing.
+
+    Raises DataError where two files claim to be the same image.
+    """
+    value = description.splits[split]
+    for folder in (root / name for name in description.folders):
+        listed, unknown = None, []
+        if description.lists:
+            listed = _list_file(description, folder, value)
+            found, unknown = _listed(description, folder, value, listed) if listed else ([], [])
+        else:
+            found = _matched(description, folder, value)
+        if found or unknown:
+            examples, missing = _with_masks(description, folder, found)
+            return Pairs(folder, listed, [values for _, values in found], examples, missing, unknown)
+    return None
+
+
+def masks_without_image(description: DataSetDescription, pairs: Pairs, split: str) -> list[Path]:
+    """Masks of `split` that belong to no image of it, nor (where lists say what is in a split) of another.
+
+    NAME_labelTrainIds.png, which mmsegmentation's converters write beside a mask, belongs to NAME.
+    """
+    lonely: list[Path] = []
+    for pattern in description.labels:
+        wildcard, expression = _compile(pattern, {"split": description.splits[split]})
+        keys = list(expression.groupindex)
+        known = {tuple(values[key] for key in keys) for values in pairs.values}
+        for relative in sorted(glob(wildcard, root_dir=pairs.folder)):  # noqa: PTH207
+            match = expression.fullmatch(Path(relative).as_posix())
+            values = match.groupdict() if match else {}
+            origin = values | {"name": values.get("name", "").removesuffix("_labelTrainIds")}
+            owners = [tuple(each[key] for key in keys) for each in (values, origin)] if match else []
+            if not match or known.intersection(owners):
+                continue
+            if not description.lists or not _first_file(description.images, pairs.folder, values):
+                lonely.append(pairs.folder / relative)
+    return lonely
 
 
 def _examples_of(description: DataSetDescription, root: Path, split: str) -> list[ExampleFiles]:
-    value = description.splits[split]
-    for folder in (root / name for name in description.folders):
-        found = _listed(description, folder, value) if description.lists else _matched(description, folder, value)
-        if found:
-            return _with_masks(description, folder, found)
-    patterns = " or ".join(pattern.replace("{split}", value) for pattern in description.lists or description.images)
-    raise DataError(
-        f"{root} holds no images of the split {split!r} of {description.name}: nothing matches {patterns}.",
-        f"Give the folder in which these paths begin{_source(description)}.",
-    )
+    pairs, value = find_pairs(description, root, split), description.splits[split]
+    if pairs is None:
+        patterns = " or ".join(pattern.replace("{split}", value) for pattern in description.lists or description.images)
+        raise DataError(
+            f"{root} holds no images of the split {split!r} of {description.name}: nothing matches {patterns}.",
+            f"Give the folder in which these paths begin{_source(description)}.",
+        )
+    if pairs.names_without_image:
+        patterns = " or ".join(str(pairs.folder / pattern) for pattern in description.images)
+        raise DataError(
+            f"{pairs.listed} names {_some(pairs.names_without_image)}, but there is no such image: looked for "
+            f"{patterns}.",
+            "Add the images or remove the names from the list.",
+        )
+    if pairs.images_without_mask:
+        patterns = " or ".join(str(pairs.folder / pattern.replace("{split}", value)) for pattern in description.labels)
+        raise DataError(
+            f"There is no mask for {_some([str(path) for path in pairs.images_without_mask])}: looked for {patterns}.",
+            "Add the masks, or move the images without one out of the folder.",
+        )
+    return pairs.examples
 
 
 def _matched(description: DataSetDescription, folder: Path, split: str) -> list[tuple[Path, Found]]:
@@ -68,40 +139,33 @@ def _matched(description: DataSetDescription, folder: Path, split: str) -> list[
     return list(found.values())
 
 
-def _listed(description: DataSetDescription, folder: Path, split: str) -> list[tuple[Path, Found]]:
-    """Every image that the split's list names."""
-    lists = [folder / pattern.format(split=split) for pattern in description.lists]
-    path = next((path for path in lists if path.is_file()), None)
-    if path is None:
-        return []
-    names = [line.strip() for line in path.read_text(encoding="utf-8").splitlines() if line.strip()]
+def _list_file(description: DataSetDescription, folder: Path, split: str) -> Path | None:
+    paths = [folder / pattern.format(split=split) for pattern in description.lists]
+    return next((path for path in paths if path.is_file()), None)
+
+
+def _listed(
+    description: DataSetDescription, folder: Path, split: str, listed: Path
+) -> tuple[list[tuple[Path, Found]], list[str]]:
+    """Every image that the split's list names, and the names for which there is none."""
+    names = [line.strip() for line in listed.read_text(encoding="utf-8").splitlines() if line.strip()]
     found, missing = [], []
     for values in ({"name": name, "split": split} for name in names):
         image = _first_file(description.images, folder, values)
         found.append((image, values)) if image else missing.append(values["name"])
-    if missing:
-        patterns = " or ".join(str(folder / pattern) for pattern in description.images)
-        raise DataError(
-            f"{path} names {_some(missing)}, but there is no such image: looked for {patterns}.",
-            "Add the images or remove the names from the list.",
-        )
-    return found
+    return found, missing
 
 
-def _with_masks(description: DataSetDescription, folder: Path, found: list[tuple[Path, Found]]) -> list[ExampleFiles]:
+def _with_masks(
+    description: DataSetDescription, folder: Path, found: list[tuple[Path, Found]]
+) -> tuple[list[ExampleFiles], list[Path]]:
+    """The images with their masks, and those without one."""
     examples, missing = [], []
     for image, values in found:
         mask = _first_file(description.labels, folder, values)
         name = "/".join(value for key, value in values.items() if key != "split")
-        examples.append(ExampleFiles(name, image, mask)) if mask else missing.append(str(image))
-    if missing:
-        split = found[0][1]["split"]
-        patterns = " or ".join(str(folder / pattern.replace("{split}", split)) for pattern in description.labels)
-        raise DataError(
-            f"There is no mask for {_some(missing)}: looked for {patterns}.",
-            "Add the masks, or move the images without one out of the folder.",
-        )
-    return examples
+        examples.append(ExampleFiles(name, image, mask)) if mask else missing.append(image)
+    return examples, missing
 
 
 def _first_file(patterns: tuple[str, ...], folder: Path, values: Found) -> Path | None:

@@ -1,51 +1,22 @@
 """What happens to an image, and to its label with it, on the way into the network."""
 
 from collections.abc import Sequence
+from typing import Literal
 
 import numpy as np
 import torch
 from torch import Tensor
 from torch.nn import functional
 
+from fastfcn.data import pillow, resize
 from fastfcn.data.masks import IGNORED
+from fastfcn.data.resize import Size, Window, keep_ratio_size
 
 CROP_TRIES = 10
 BRIGHTNESS = 32.0  # added, in grey levels
 CONTRAST = SATURATION = (0.5, 1.5)  # multiplied
 HUE = 18  # added, in steps of two degrees: the unit of OpenCV's 8-bit hue
-
-Size = tuple[int, int]
-
-
-def keep_ratio_size(size: Size, base_size: Size) -> Size:
-    """The largest (height, width) with the proportions of `size` that fits into `base_size`, laid either way.
-
-    The rounding is OpenMMLab's (mmcv `rescale_size`), so sizes agree to the pixel.
-    """
-    factor = min(max(base_size) / max(size), min(base_size) / min(size))
-    return max(int(size[0] * factor + 0.5), 1), max(int(size[1] * factor + 0.5), 1)
-
-
-def resize_image(image: np.ndarray, size: Size) -> np.ndarray:
-    """`image` (H, W, 3) uint8 at `size`, bilinear between the four nearest pixels.
-
-    Without antialiasing, because the published networks were trained and scored on OpenCV's plain bilinear
-    interpolation; torch agrees with it to one grey level.
-    """
-    if image.shape[:2] == tuple(size):
-        return image
-    pixels = torch.from_numpy(np.ascontiguousarray(image)).permute(2, 0, 1)[None]
-    resized = functional.interpolate(pixels, size, mode="bilinear", align_corners=False)
-    return np.ascontiguousarray(resized[0].permute(1, 2, 0).numpy())
-
-
-def resize_label(label: np.ndarray, size: Size) -> np.ndarray:
-    """`label` (H, W) at `size`, each pixel copied from one: OpenCV's nearest, which cuts coordinates off."""
-    if label.shape == tuple(size):
-        return label
-    rows = np.arange(size[0]) * label.shape[0] // size[0]
-    columns = np.arange(size[1]) * label.shape[1] // size[1]
-    return label[rows[:, None], columns]
+RESIZING = {"opencv": resize, "pillow": pillow}
 
 
 def normalise(image: np.ndarray, mean: Sequence[float], std: Sequence[float]) -> Tensor:
@@ -64,12 +35,18 @@ def normalise_batch(images: Tensor, mean: Sequence[float], std: Sequence[float])
 
 
 class TrainTransform:
-    """Random scale, crop, mirroring and colours of one image and its label, as mmsegmentation 1.2.2 trains.
+    """Random scale, crop, mirroring and colours of one image and its label.
 
-    `base_size` (height, width) times a factor drawn from `scale_range` bounds the scaled image, which keeps
-    its proportions. A crop in which one class fills `max_class_share` of the labelled pixels or more is drawn
-    again, ten times at most (1.0: any crop will do). `flip` and `distort` are probabilities. All chance comes
-    from the generator that the caller passes, so the result is a pure function of its arguments.
+    As mmsegmentation 1.2.2 trains: `base_size` (height, width) times a factor drawn from `scale_range` bounds the
+    scaled image, which keeps its proportions. A crop in which one class fills `max_class_share` of the labelled
+    pixels or more is drawn again, ten times at most (1.0: any crop will do). `flip` and `distort` are probabilities.
+
+    As FastFCN's own code trains (wuhuikai/FastFCN), with the later arguments: by "short_side" the shorter side is a
+    whole number of pixels, drawn between the bounds of `scale_range` times that of `base_size`; resizing is
+    "pillow"'s; the scaled image is turned by up to `rotate` degrees; what it lacks is "black" before normalisation;
+    and with the probability `blur` the crop goes through a Gaussian of up to one pixel.
+
+    All chance comes from the generator that the caller passes, so the result is a pure function of its arguments.
     """
 
     def __init__(
@@ -82,37 +59,64 @@ class TrainTransform:
         distort: float,
         mean: Sequence[float],
         std: Sequence[float],
+        scale_by: Literal["box", "short_side"] = "box",
+        interpolation: Literal["opencv", "pillow"] = "opencv",
+        rotate: float = 0.0,
+        padding: Literal["mean", "black"] = "mean",
+        blur: float = 0.0,
     ):
-        self.base_size, self.scale_range = base_size, scale_range
-        self.crop, self.max_class_share = crop, max_class_share
-        self.flip, self.distort = flip, distort
-        self.mean, self.std = mean, std
+        self.scale_by = scale_by
+        self.base_size, self.scale_range, self.resizing = base_size, scale_range, RESIZING[interpolation]
+        self.rotate, self.crop, self.max_class_share = rotate, crop, max_class_share
+        self.flip, self.distort, self.blur = flip, distort, blur
+        self.padding, self.mean, self.std = padding, mean, std
 
     def __call__(self, image: np.ndarray, label: np.ndarray, generator: np.random.Generator) -> tuple[Tensor, Tensor]:
         """(H, W, 3) uint8 and (H, W) uint8 -> float32 (3, h, w) and uint8 (h, w), where (h, w) is `crop`.
 
-        What the scaled image lacks at the right and the bottom is 0 in the normalised image and 255 in the
-        label.
+        What the scaled image lacks at the right and the bottom is 0 in the normalised image, or black in the image,
+        and 255 in the label.
         """
-        image, label = self._scaled(image, label, generator)
-        window = self._window(label, generator)
-        image, label = image[window], label[window]
+        image, label = self._window_of_both(image, label, generator)
         if generator.random() < self.flip:
             image, label = image[:, ::-1], label[:, ::-1]
-        pixels = normalise(distorted(image, self.distort, generator), self.mean, self.std)
-        missing = (0, self.crop[1] - label.shape[1], 0, self.crop[0] - label.shape[0])
-        classes = torch.from_numpy(np.ascontiguousarray(label))
-        return functional.pad(pixels, missing), functional.pad(classes, missing, value=IGNORED)
+        image = distorted(image, self.distort, generator)
+        missing = self.crop[0] - label.shape[0], self.crop[1] - label.shape[1]
+        classes = functional.pad(torch.from_numpy(np.ascontiguousarray(label)), _right_below(missing), value=IGNORED)
+        if self.padding == "black":
+            image = np.pad(image, ((0, missing[0]), (0, missing[1]), (0, 0)))
+            missing = (0, 0)
+        if self.blur and generator.random() < self.blur:
+            image = pillow.blur_image(image, generator.random())
+        return functional.pad(normalise(image, self.mean, self.std), _right_below(missing)), classes
 
-    def _scaled(
+    def _window_of_both(
         self, image: np.ndarray, label: np.ndarray, generator: np.random.Generator
     ) -> tuple[np.ndarray, np.ndarray]:
-        ratio = generator.uniform(*self.scale_range)
-        bounds = (int(self.base_size[0] * ratio), int(self.base_size[1] * ratio))
-        size = keep_ratio_size(label.shape, bounds)
-        return resize_image(image, size), resize_label(label, size)
+        """Image and label scaled, turned and cropped; smaller than the crop where the scaled image is."""
+        size = self._scaled_size(label.shape, generator)
+        label = self.resizing.resize_label(label, size)
+        if not self.rotate:
+            window = self._window(label, generator)
+            return self.resizing.resize_image(image, size, window), label[window]
+        degrees = generator.uniform(-self.rotate, self.rotate)
+        fill = (0, 0, 0) if self.padding == "black" else [round(value) for value in self.mean]
+        image = pillow.rotate_image(self.resizing.resize_image(image, size), degrees, fill)
+        label = pillow.rotate_label(label, degrees, IGNORED)
+        window = self._window(label, generator)
+        return image[window], label[window]
 
-    def _window(self, label: np.ndarray, generator: np.random.Generator) -> tuple[slice, slice]:
+    def _scaled_size(self, size: tuple[int, ...], generator: np.random.Generator) -> Size:
+        match self.scale_by:
+            case "box":
+                ratio = generator.uniform(*self.scale_range)
+                bounds = (int(self.base_size[0] * ratio), int(self.base_size[1] * ratio))
+                return keep_ratio_size((size[0], size[1]), bounds)
+            case "short_side":
+                low, high = (int(min(self.base_size) * factor) for factor in self.scale_range)
+                return short_side_size((size[0], size[1]), int(generator.integers(low, high + 1)))
+
+    def _window(self, label: np.ndarray, generator: np.random.Generator) -> Window:
         window = _random_window(label.shape, self.crop, generator)
         if self.max_class_share < 1.0:
             for _ in range(CROP_TRIES):
@@ -120,6 +124,14 @@ class TrainTransform:
                     break
                 window = _random_window(label.shape, self.crop, generator)
         return window
+
+
+def short_side_size(size: Size, length: int) -> Size:
+    """(height, width) with the proportions of `size` whose shorter side is `length`; the other is cut off."""
+    height, width = size
+    if height > width:
+        return int(height * length / width), length
+    return length, int(width * length / height)
 
 
 def largest_class_share(label: np.ndarray) -> float:
@@ -180,6 +192,11 @@ def _byte_table(values: np.ndarray) -> np.ndarray:
     return np.clip(values, 0, 255).astype(np.uint8)
 
 
-def _random_window(size: tuple[int, ...], crop: Size, generator: np.random.Generator) -> tuple[slice, slice]:
+def _random_window(size: tuple[int, ...], crop: Size, generator: np.random.Generator) -> Window:
     top, left = (int(generator.integers(max(whole - part, 0) + 1)) for whole, part in zip(size, crop, strict=True))
     return slice(top, top + crop[0]), slice(left, left + crop[1])
+
+
+def _right_below(missing: tuple[int, int]) -> tuple[int, int, int, int]:
+    """Rows and columns as torch's `pad` takes them: left, right, top, bottom."""
+    return 0, missing[1], 0, missing[0]

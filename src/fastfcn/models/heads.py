@@ -77,11 +77,33 @@ class ASPPHead(nn.Module):
         self.classifier = classifier(width, classes)
 
     def forward(self, features: Tensor) -> HeadOutput:
+        return self.classifier(self.dropout(self.joined(features))), None
+
+    def joined(self, features: Tensor) -> Tensor:
+        """The bottleneck over all branches: (B, width, h, w)."""
         image = self.image_pool(pyramid_pool(features, (1,))[0])
         branches = torch.cat([branch(features) for branch in self.branches], dim=1)
         first, rest = self.bottleneck.conv.weight.split([image.shape[1], branches.shape[1]], dim=1)
-        joined = context_bottleneck(self.bottleneck, branches, rest, [image], [first], self.align_corners)
-        return self.classifier(self.dropout(joined)), None
+        return context_bottleneck(self.bottleneck, branches, rest, [image], [first], self.align_corners)
+
+
+class DeepLabV3Head(ASPPHead):
+    """ASPP as FastFCN's own code has it: a 1x1 projection with its own dropout, and one more convolution after it.
+
+    Its branches are narrow there (256 channels of 2048). `kernel` is that of the last convolution.
+    """
+
+    def __init__(
+        self, inputs: int, classes: int, width: int, dilations: Sequence[int], project_dropout: float, kernel: int,
+        dropout: float, align_corners: bool,
+    ):  # fmt: skip
+        super().__init__(inputs, classes, width, dilations, 1, dropout, align_corners)
+        self.project_dropout = nn.Dropout2d(project_dropout)
+        self.block = ConvBNReLU(width, width, kernel)
+
+    def forward(self, features: Tensor) -> HeadOutput:
+        projected = self.project_dropout(self.joined(features))
+        return self.classifier(self.dropout(self.block(projected))), None
 
 
 class Encoding(nn.Module):

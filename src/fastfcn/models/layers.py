@@ -26,7 +26,6 @@ class ConvBNReLU(nn.Sequential):
         self.bn = nn.BatchNorm2d(outputs)
         if activate:
             self.relu = nn.ReLU(inplace=True)
-        nn.init.kaiming_normal_(self.conv.weight, mode="fan_out", nonlinearity="relu")
 
 
 class SeparableConv(nn.Module):
@@ -39,21 +38,38 @@ class SeparableConv(nn.Module):
 
     def forward(self, features: Tensor) -> Tensor:
         """(B, inputs, H, W) -> (B, outputs, H, W)."""
-        if torch.is_autocast_enabled("cpu") and features.device.type == "cpu":
-            # In bf16 the weight gradient of a depthwise convolution of dilation 8 reads memory that nobody wrote
-            # (torch 2.15 with oneDNN on a CPU with AVX-512 bf16): now and then it is 1e30 or nan.
-            with torch.autocast("cpu", enabled=False):
-                features = self.depthwise(features.float())
-            return self.pointwise(features)
-        return self.pointwise(self.depthwise(features))
+        return self.pointwise(depthwise(self.depthwise, features))
+
+
+def depthwise(layer: nn.Module, features: Tensor) -> Tensor:
+    """What `layer`, a convolution of each channel by itself, makes of `features`; in float32 under autocast on a CPU.
+
+    In bf16 the weight gradient of such a convolution of dilation 8 reads memory there that nobody wrote (torch 2.15
+    with oneDNN on a CPU with AVX-512 bf16): now and then it is 1e30 or nan.
+    """
+    if torch.is_autocast_enabled("cpu") and features.device.type == "cpu":
+        with torch.autocast("cpu", enabled=False):
+            return layer(features.float())
+    return layer(features)
 
 
 def classifier(inputs: int, classes: int) -> nn.Conv2d:
-    """The last 1x1 convolution; starts near zero so that all classes begin equally likely."""
-    layer = nn.Conv2d(inputs, classes, 1)
-    nn.init.normal_(layer.weight, std=0.01)
-    nn.init.zeros_(layer.bias)  # type: ignore[arg-type] # there is one
-    return layer
+    """The last 1x1 convolution, from features to scores."""
+    return nn.Conv2d(inputs, classes, 1)
+
+
+def openmmlab_weights(part: nn.Module) -> None:
+    """Draw random weights as mmcv does: normal by the number of outputs, a classifier's near zero.
+
+    PyTorch itself draws by the number of inputs. Where a part narrows many channels to few, that makes weights up to
+    ten times smaller; in front of a batch norm a step of training turns them a hundred times as far.
+    """
+    for layer in part.modules():
+        if isinstance(layer, ConvBNReLU):
+            nn.init.kaiming_normal_(layer.conv.weight, mode="fan_out", nonlinearity="relu")
+        elif isinstance(layer, nn.Conv2d) and layer.bias is not None:  # a classifier is the only one with a bias
+            nn.init.normal_(layer.weight, std=0.01)
+            nn.init.zeros_(layer.bias)
 
 
 def context_bottleneck(

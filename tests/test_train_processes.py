@@ -1,0 +1,71 @@
+"""Two processes learn what one learns, and score as one scores."""
+
+import json
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+import torch
+
+from fastfcn import weights
+from fastfcn.run import Run
+from tests.tiny import NARROW, write_streets
+
+# Batch norm sees the images of its process only, so it is frozen here: it uses its running statistics in training.
+FROZEN = """
+from torch import nn
+from torch.nn import functional
+
+def frozen(self, x):
+    return functional.batch_norm(x, self.running_mean, self.running_var, self.weight, self.bias, False, 0.0, self.eps)
+
+nn.BatchNorm2d.forward = frozen
+
+from fastfcn.cli import main
+
+main()
+"""
+STEPS = ["optim.steps=3", "eval.every=3", "optim.warmup_steps=0"]
+CHANGES = [*NARROW, *STEPS, "head.dropout=0.0", "auxiliary.dropout=0.0"]
+
+
+@pytest.fixture(scope="module")
+def data(tmp_path_factory) -> Path:
+    return write_streets(tmp_path_factory.mktemp("streets"))
+
+
+def train(script: list[str], data: Path, out: Path, *more: str) -> Run:
+    command = [sys.executable, *script, "train", "demo", *CHANGES, *more, "--data", str(data), "--out", str(out),
+               "--accelerator", "cpu", "--workers", "0"]  # fmt: skip
+    environment = {**os.environ, "OMP_NUM_THREADS": "1"}
+    subprocess.run(command, env=environment, check=True, capture_output=True, text=True, timeout=300)
+    return Run(out)
+
+
+def losses(run: Run) -> list[list[float]]:
+    return [[line[name] for name in ("main", "auxiliary", "loss")] for line in run.read_log() if "loss" in line]
+
+
+@pytest.mark.parametrize("mean_over", ["all", "labelled"])
+def test_two_processes_learn_what_one_learns(data, tmp_path, mean_over):
+    script = tmp_path / "frozen.py"
+    script.write_text(FROZEN)
+    one = train([str(script)], data, tmp_path / "one", f"loss.mean_over={mean_over}")
+    two = train([str(script)], data, tmp_path / "two", f"loss.mean_over={mean_over}", "--devices", "2")
+    torch.testing.assert_close(torch.tensor(losses(two)), torch.tensor(losses(one)), rtol=1e-4, atol=1e-5)
+    first, second = weights.read(one.last).tensors, weights.read(two.last).tensors
+    moved = [name for name in first if "running" not in name and not name.endswith("num_batches_tracked")]
+    for name in moved:
+        torch.testing.assert_close(second[name], first[name], rtol=1e-3, atol=1e-5)
+
+
+def test_validation_by_two_processes_scores_the_weights_that_are_saved(data, tmp_path):
+    run = train(["-m", "fastfcn"], data, tmp_path / "run", "--devices", "2")
+    out = tmp_path / "scores.json"
+    command = [sys.executable, "-m", "fastfcn", "evaluate", str(run.last), "--data", str(data), "--json", str(out),
+               "--accelerator", "cpu", "--workers", "0"]  # fmt: skip
+    subprocess.run(command, check=True, capture_output=True, timeout=300)
+    logged = [line["validation"] for line in run.read_log() if "validation" in line][-1]
+    assert json.loads(out.read_text()) == logged
