@@ -6,6 +6,10 @@ from pathlib import Path
 import pytest
 import torch
 
+import fastfcn
+from fastfcn.predict import Predictor
+from tests.tiny import tiny_weights
+
 torch.set_num_threads(1)
 
 
@@ -17,3 +21,15 @@ def shared_data() -> Path:
     if not folder.is_dir():
         pytest.skip(f"real sample data is not at {folder} (set FASTFCN_SHARED to its folder)")
     return folder
+
+
+@pytest.fixture(scope="session")
+def weights_file(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A weights file of the tiny network."""
+    return tiny_weights(tmp_path_factory.mktemp("weights") / "weights.safetensors")
+
+
+@pytest.fixture(scope="session")
+def predictor(weights_file: Path) -> Predictor:
+    """The tiny network, ready to predict."""
+    return fastfcn.load(weights_file, "cpu")

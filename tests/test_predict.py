@@ -12,17 +12,7 @@ import fastfcn
 from fastfcn import build, weights
 from fastfcn.errors import DataError, UserError, WeightsError
 from fastfcn.predict import Predictor
-from tests.tiny import picture, save_picture, tiny_model, tiny_recipe, tiny_weights
-
-
-@pytest.fixture(scope="module")
-def path(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    return tiny_weights(tmp_path_factory.mktemp("weights") / "weights.safetensors")
-
-
-@pytest.fixture(scope="module")
-def predictor(path: Path) -> Predictor:
-    return fastfcn.load(path, "cpu")
+from tests.tiny import picture, save_picture, tiny_model, tiny_recipe
 
 
 def test_a_predictor_says_what_it_is(predictor: Predictor):
@@ -149,9 +139,9 @@ def test_ids_above_a_byte_are_stored_in_two():
 
 
 @pytest.mark.parametrize("device", ["cuda:99", "nonsense"])
-def test_a_device_that_is_not_there(path: Path, device: str):
+def test_a_device_that_is_not_there(weights_file: Path, device: str):
     with pytest.raises(UserError, match=f"Cannot use the device '{device}'"):
-        fastfcn.load(path, device)
+        fastfcn.load(weights_file, device)
 
 
 def test_weights_that_do_not_fit_their_recipe(tmp_path: Path):

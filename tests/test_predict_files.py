@@ -6,21 +6,10 @@ import numpy as np
 import pytest
 from PIL import Image
 
-import fastfcn
 from fastfcn.errors import DataError, OutputError
 from fastfcn.predict import Predictor, find_images, output_names, predict
 from tests import command
-from tests.tiny import picture, save_picture, tiny_weights
-
-
-@pytest.fixture(scope="module")
-def path(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    return tiny_weights(tmp_path_factory.mktemp("weights") / "weights.safetensors")
-
-
-@pytest.fixture(scope="module")
-def predictor(path: Path) -> Predictor:
-    return fastfcn.load(path, "cpu")
+from tests.tiny import picture, save_picture
 
 
 def names(folder: Path) -> list[str]:
@@ -128,18 +117,18 @@ def test_an_output_that_cannot_be_written(predictor: Predictor, tmp_path: Path):
         list(predict(predictor, [image], image / "out"))
 
 
-def test_the_command(path: Path, tmp_path: Path):
+def test_the_command(weights_file: Path, tmp_path: Path):
     save_picture(tmp_path / "photos" / "a.png")
-    done = command.fastfcn("predict", path, tmp_path / "photos", "--out", tmp_path / "out", "--device", "cpu")
+    done = command.fastfcn("predict", weights_file, tmp_path / "photos", "--out", tmp_path / "out", "--device", "cpu")
     assert done.code == 0
     assert "1 of 1 images" in done.out
     assert names(tmp_path / "out") == ["a.png", "a_overlay.jpg", "legend.png"]
 
 
-def test_the_command_says_by_its_exit_code_that_an_image_was_skipped(path: Path, tmp_path: Path):
+def test_the_command_says_by_its_exit_code_that_an_image_was_skipped(weights_file: Path, tmp_path: Path):
     save_picture(tmp_path / "photos" / "a.png")
     broken(tmp_path / "photos" / "b.png", "truncated")
-    done = command.fastfcn("predict", path, tmp_path / "photos", "--out", tmp_path / "out", "--device", "cpu")
+    done = command.fastfcn("predict", weights_file, tmp_path / "photos", "--out", tmp_path / "out", "--device", "cpu")
     assert done.code == 1
     assert "1 of 2 images" in done.out
     assert f"{tmp_path / 'photos' / 'b.png'} cannot be read" in done.err
