@@ -83,7 +83,7 @@ def test_format_1_is_written_as_format_2_with_what_it_implied():
     assert upgraded.eval.kind == "whole"
 
 
-@pytest.mark.parametrize("name", ["demo", PSP, "dilated_r50_enc_ade20k_80k_b16"])
+@pytest.mark.parametrize("name", ["fastfcn_r50_aspp_ade20k_160k_b16", PSP, "dilated_r50_enc_ade20k_80k_b16"])
 def test_a_shipped_recipe_as_format_1_becomes_itself(name: str):
     text = recipe.load(name).text
     old = _as_format_1(text)

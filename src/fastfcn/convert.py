@@ -1,16 +1,19 @@
-"""`fastfcn convert`: published checkpoints to weights files."""
+"""`fastfcn convert`: published checkpoints, of OpenMMLab or of FastFCN's own code, to weights files."""
 
 from pathlib import Path
 
 from fastfcn import build, recipe, weights
 from fastfcn.checkpoint import read_checkpoint, state_dict
 from fastfcn.errors import WeightsError
+from fastfcn.official import from_official, is_official
 from fastfcn.openmmlab import from_openmmlab
 from fastfcn.state import load_state
 
 
 def convert(checkpoint: str | Path, recipe_name: str, out: str | Path) -> list[str]:
-    """Write OpenMMLab's `checkpoint` (0.x or 1.x) as a weights file for the recipe; returns remarks to show.
+    """Write a published `checkpoint` as a weights file for the recipe; returns remarks to show.
+
+    It is of OpenMMLab (0.x or 1.x), or of FastFCN's own code (`.pth.tar`), which is told by the names in it.
 
     Raises WeightsError with all missing, extra and misshapen keys where they do not fit, and where the checkpoint
     names other classes than the recipe's data set has. Nothing in the checkpoint is executed.
@@ -19,7 +22,9 @@ def convert(checkpoint: str | Path, recipe_name: str, out: str | Path) -> list[s
     about = build.description(used)
     content = read_checkpoint(checkpoint)
     model = build.network(used, len(about.classes))
-    load_state(model, from_openmmlab(state_dict(content, checkpoint)), str(checkpoint))
+    tensors = state_dict(content, checkpoint)
+    ours = from_official(tensors) if is_official(list(tensors)) else from_openmmlab(tensors)
+    load_state(model, ours, str(checkpoint))
     remarks = _compare_classes(content, [each.name for each in about.classes], checkpoint)
     weights.save(out, model, used, about, {"converted_from": Path(checkpoint).name})
     return remarks

@@ -18,6 +18,7 @@ from fastfcn.recipe_check import toml_text
 _NOT_COMPARED = ("name", "aliases", "summary", "published.weights", "published.source")
 
 _SAID_BY_NAME = ("Head", "Data set")
+_WIDE = 108  # columns of the table with all that
 _COLUMNS: dict[str, Callable[[Recipe], str]] = {
     "Recipe": lambda one: one.name,
     "Head": lambda one: one.head.kind,
@@ -34,14 +35,14 @@ def _percent(value: float | None) -> str:
     return "" if value is None else f"{value:.2f}"
 
 
-def recipe_table(width: int = 100) -> Table:
+def recipe_table(width: int = _WIDE) -> Table:
     """All recipes with what tells them apart and their published mIoU (%), JPU and dilated by data set.
 
-    Below 96 columns the table leaves out what the names say as well.
+    Below 108 columns the table leaves out what the names say as well.
     """
     caption = "mIoU as published, at one scale; ms+flip: at six scales, flipped as well"
     table = Table(box=box.SIMPLE_HEAD, caption=caption, padding=(0, 1, 0, 0), pad_edge=False)
-    columns = [title for title in _COLUMNS if width >= 96 or title not in _SAID_BY_NAME]
+    columns = [title for title in _COLUMNS if width >= _WIDE or title not in _SAID_BY_NAME]
     for title in columns:
         justify = "left" if title in ("Recipe", *_SAID_BY_NAME) else "right"
         table.add_column(title, justify=justify, no_wrap=True)
@@ -86,7 +87,7 @@ def _wide(console: Console | None) -> Console:
     """A console with room for a table: rich gives a pipe or a file 80 columns, which need no such limit."""
     console = console or Console()
     if not console.is_terminal:
-        console.width = max(console.width, 100)
+        console.width = max(console.width, _WIDE)
     return console
 
 

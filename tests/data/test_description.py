@@ -94,6 +94,25 @@ def test_every_raw_id_of_the_published_masks_is_named():
         assert sorted(named) == sorted(ids), name
 
 
+def test_published_counts_and_directions():
+    counts = {
+        "ade20k": (20210, 2000),
+        "camvid": (367, 101),
+        "cityscapes": (2975, 500),
+        "coco_stuff": (118287, 5000),
+        "pascal_context": (4998, 5105),
+        "pascal_context_59": (4998, 5105),
+        "voc": (1464, 1449),
+    }
+    for name, published in counts.items():
+        about = load_description(name)
+        assert (about.counts["train"][0], about.counts["val"][0]) == published
+        assert about.get
+        assert about.licence
+    assert load_description("voc").counts["trainaug"] == (10582,)
+    assert parse_description(GOOD, "fields.toml").counts == {}
+
+
 def test_all_mistakes_come_at_once():
     text = GOOD.replace("title =", "titel =").replace("[120, 80, 40]", "[120, 80, 300]")
     text = text.replace('labels_kind = "index"', 'labels_kind = "indices"').replace("ids = [255]", "id = 255")
@@ -120,6 +139,10 @@ def test_all_mistakes_come_at_once():
         ("{split}/{name}.jpg", "../{split}/{name}.jpg", "not a path below the data folder"),
         ("{split}/{name}.jpg", "{split/{name}.jpg", "braces do not match"),
         ("[1, 2]", "[1, 70000]", "65535"),
+        ("lists = []", "lists = []\ncounts = { test = [9] }", "counts: there is no split 'test'"),
+        ("lists = []", "lists = []\ncounts = { val = [0] }", "counts.val.0"),
+        ("lists = []", "lists = []\ncounts = { val = [] }", "counts.val"),
+        ("lists = []", 'lists = []\nlicense = "free"', "license: unknown key. Did you mean 'licence'?"),
     ],
 )
 def test_each_mistake_is_explained(old, new, expected):

@@ -4,17 +4,9 @@ import numpy as np
 import pytest
 import torch
 
+from fastfcn.data.resize import resize_image, resize_label
 from fastfcn.data.sampler import SampleKey
-from fastfcn.data.transforms import (
-    TrainTransform,
-    distorted,
-    keep_ratio_size,
-    largest_class_share,
-    normalise,
-    resize_image,
-    resize_label,
-    shift_colors,
-)
+from fastfcn.data.transforms import TrainTransform, distorted, largest_class_share, normalise, shift_colors
 
 MEAN, STD = (123.675, 116.28, 103.53), (58.395, 57.12, 57.375)
 
@@ -137,49 +129,6 @@ def test_crops_of_one_class_are_drawn_again():
 def test_largest_class_share_leaves_ignored_pixels_out():
     assert largest_class_share(np.array([[0, 0, 1, 255, 255, 255]], np.uint8)) == pytest.approx(2 / 3)
     assert largest_class_share(np.full((2, 2), 255, np.uint8)) == 1.0
-
-
-@pytest.mark.parametrize(
-    ("size", "base", "expected"),
-    [
-        ((1024, 2048), (1024, 2048), (1024, 2048)),
-        ((512, 683), (512, 2048), (512, 683)),
-        ((300, 400), (512, 2048), (512, 683)),
-        ((400, 300), (512, 2048), (683, 512)),
-        ((100, 1000), (512, 2048), (205, 2048)),
-        ((360, 480), (180, 240), (180, 240)),
-        ((1, 3000), (32, 48), (1, 48)),
-    ],
-)
-def test_keep_ratio_size(size, base, expected):
-    assert keep_ratio_size(size, base) == expected
-
-
-def plain_bilinear(image: np.ndarray, size: tuple[int, int]) -> np.ndarray:
-    """Half-pixel bilinear interpolation of the four nearest pixels, in floating point."""
-    taps = []
-    for out, whole in zip(size, image.shape, strict=False):
-        place = np.clip((np.arange(out) + 0.5) * whole / out - 0.5, 0, whole - 1)
-        low = place.astype(int)
-        taps.append((low, np.minimum(low + 1, whole - 1), place - low))
-    (top, bottom, down), (left, right, across) = taps
-    rows = image[top] * (1 - down)[:, None, None] + image[bottom] * down[:, None, None]
-    return rows[:, left] * (1 - across)[:, None] + rows[:, right] * across[:, None]
-
-
-@pytest.mark.parametrize("size", [(20, 30), (33, 47), (40, 60), (79, 121)])
-def test_resize_has_no_antialias(image, size):
-    resized = resize_image(image, size)
-    assert resized.shape == (*size, 3)
-    assert resized.dtype == np.uint8
-    difference = resized - plain_bilinear(image, size)
-    assert np.abs(difference).max() <= 1.001  # both directions are rounded to 8 bits
-
-
-def test_resize_label_takes_the_pixel_at_the_cut_off_coordinate():
-    label = np.arange(5, dtype=np.uint8)[None].repeat(2, 0)
-    assert resize_label(label, (1, 8)).tolist() == [[0, 0, 1, 1, 2, 3, 3, 4]]
-    assert resize_label(label, (2, 3))[1].tolist() == [0, 1, 3]
 
 
 def test_normalise():

@@ -36,13 +36,13 @@ def resize_image(image: np.ndarray, size: Size, window: Window = WHOLE) -> np.nd
     """`image` (H, W, C) uint8 at `size`, bilinear between the four nearest pixels, without antialiasing.
 
     Of the result only the `window` is made. Equals OpenCV's INTER_LINEAR, with its shares in 2048ths and its
-    cut-offs of 4 and 16 bits between them.
+    cut-offs of 4 and 16 bits between them (for images of at least two columns).
     """
     if image.shape[:2] == tuple(size):
         return image[window]
     channels = image.shape[2]
-    left, right = _neighbours(image.shape[1], size[1], window[1], edges_alone=True)
-    upper, lower = _neighbours(image.shape[0], size[0], window[0], edges_alone=False)
+    left, right = _neighbours(image.shape[1], size[1], window[1])
+    upper, lower = _neighbours(image.shape[0], size[0], window[0])
     columns = [(_interleaved(at, channels), share.repeat(channels)) for at, share in (left, right)]
     pixels = image.reshape(len(image), -1)
     resized = np.empty((len(upper[0]), len(columns[0][0])), np.uint8)
@@ -50,7 +50,8 @@ def resize_image(image: np.ndarray, size: Size, window: Window = WHOLE) -> np.nd
         strip = slice(top, top + STRIP)
         first, last = upper[0][strip][0], lower[0][strip][-1]
         source = pixels[first : last + 1]
-        mixed = sum(source.take(at, 1) * share for at, share in columns) >> 4
+        near, far = (source.take(at, 1) * share for at, share in columns)
+        mixed = (near + far) >> 4
         parts = [(mixed.take(at[strip] - first, 0) * share[strip, None]) >> 16 for at, share in (upper, lower)]
         resized[strip] = (parts[0] + parts[1] + 2) >> 2
     return resized.reshape(len(resized), -1, channels)
@@ -70,18 +71,13 @@ def resize_label(label: np.ndarray, size: Size) -> np.ndarray:
     return label[rows[:, None], columns]
 
 
-def _neighbours(before: int, after: int, part: slice, edges_alone: bool) -> list[tuple[np.ndarray, np.ndarray]]:
-    """For the pixels `part` of `after`, the two pixels of `before` next to each: indices, and shares in 2048ths.
-
-    `edges_alone`: a pixel outside the outermost centres is all of one neighbour; OpenCV has it so along rows.
-    """
+def _neighbours(before: int, after: int, part: slice) -> list[tuple[np.ndarray, np.ndarray]]:
+    """For the pixels `part` of `after`, the two pixels of `before` next to each: indices, and shares in 2048ths."""
     place = ((np.arange(after)[part] + 0.5) * _step(before, after) - 0.5).astype(np.float32)
     low = np.floor(place)
     share = place - low
-    if edges_alone:
-        share[(low < 0) | (low >= before - 1)] = 0
     indices = low.astype(np.int64)
-    shares = (np.rint(part * SHARES).astype(np.int32) for part in (1 - share, share))
+    shares = (np.rint(each * SHARES).astype(np.int32) for each in (1 - share, share))
     return [(np.clip(indices + step, 0, before - 1), each) for step, each in enumerate(shares)]
 
 

@@ -18,6 +18,8 @@ CONTRAST = SATURATION = (0.5, 1.5)  # multiplied
 HUE = 18  # added, in steps of two degrees: the unit of OpenCV's 8-bit hue
 RESIZING = {"opencv": resize, "pillow": pillow}
 
+ScaleBy = Literal["box", "short_side"]
+
 
 def normalise(image: np.ndarray, mean: Sequence[float], std: Sequence[float]) -> Tensor:
     """`image` (H, W, 3) RGB uint8 -> float32 (3, H, W): (image - mean) / std, both in grey levels 0-255."""
@@ -59,14 +61,14 @@ class TrainTransform:
         distort: float,
         mean: Sequence[float],
         std: Sequence[float],
-        scale_by: Literal["box", "short_side"] = "box",
+        scale_by: ScaleBy = "box",
         interpolation: Literal["opencv", "pillow"] = "opencv",
         rotate: float = 0.0,
         padding: Literal["mean", "black"] = "mean",
         blur: float = 0.0,
     ):
-        self.scale_by = scale_by
-        self.base_size, self.scale_range, self.resizing = base_size, scale_range, RESIZING[interpolation]
+        self.scale_by: ScaleBy = scale_by
+        self.base_size, self.scale_range, self.interpolation = base_size, scale_range, interpolation
         self.rotate, self.crop, self.max_class_share = rotate, crop, max_class_share
         self.flip, self.distort, self.blur = flip, distort, blur
         self.padding, self.mean, self.std = padding, mean, std
@@ -95,13 +97,14 @@ class TrainTransform:
     ) -> tuple[np.ndarray, np.ndarray]:
         """Image and label scaled, turned and cropped; smaller than the crop where the scaled image is."""
         size = self._scaled_size(label.shape, generator)
-        label = self.resizing.resize_label(label, size)
+        resizing = RESIZING[self.interpolation]
+        label = resizing.resize_label(label, size)
         if not self.rotate:
             window = self._window(label, generator)
-            return self.resizing.resize_image(image, size, window), label[window]
+            return resizing.resize_image(image, size, window), label[window]
         degrees = generator.uniform(-self.rotate, self.rotate)
         fill = (0, 0, 0) if self.padding == "black" else [round(value) for value in self.mean]
-        image = pillow.rotate_image(self.resizing.resize_image(image, size), degrees, fill)
+        image = pillow.rotate_image(resizing.resize_image(image, size), degrees, fill)
         label = pillow.rotate_label(label, degrees, IGNORED)
         window = self._window(label, generator)
         return image[window], label[window]

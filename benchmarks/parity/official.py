@@ -1,0 +1,178 @@
+"""Does the official family do what FastFCN's own code does, from its weights?
+
+Run in the peers' environment (README.md), with a checkout of https://github.com/wuhuikai/FastFCN:
+
+    python benchmarks/parity/official.py --official FastFCN
+
+Exits with 1 where a bound does not hold.
+"""
+
+import argparse
+import json
+import subprocess
+import sys
+import tempfile
+import time
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import official_code
+import record
+import torch
+from forward import Photographs, comparison, normalised
+from official_networks import NETWORKS, Architecture, from_theirs, parameters, with_meaning
+from official_runs import training_row, window_rows
+from store_scores import sample
+from torch import nn
+
+from fastfcn import weights
+from fastfcn.convert import convert
+from fastfcn.models.segmenter import Segmenter
+from fastfcn.ops.upsample import upsample
+from fastfcn.recipe import Recipe
+
+sys.path.insert(0, str(record.REPOSITORY))
+from tests import named_weights, official_weights
+
+SIZES = ((480, 480), (353, 481))  # (height, width)
+ODD = SIZES[-1]
+BOUNDS = {
+    "difference": 2e-3,  # of scores whose standard deviation is about 3
+    "agreement": 0.9999,
+    "windows": 1e-3,  # relative, of sums of exponentials
+    "loss": 1e-3,  # relative
+    "update": 1e-2,  # of the length of the way that the weights went
+}
+STORED_SIZES = ((97, 65), (41, 401))
+STORED = (("psp", "jpu"), ("deeplabv3", "jpu"), ("enc", "jpu_x"))
+
+
+def score_rows(ours: Segmenter, theirs: nn.Module, photographs: Photographs) -> Iterator[dict]:
+    """Full-size scores at each size; at the odd one what training uses as well."""
+    for size in SIZES:
+        image = normalised(photographs.picture(2, size))
+        expected = theirs(image)
+        yield {"route": "scores", "size": list(size)} | comparison(ours(image), expected[0])
+    side = ours.train_scores(normalised(photographs.picture(2, ODD)))
+    assert side.auxiliary is not None
+    full = upsample(side.auxiliary, ODD, ours.align_corners)
+    yield {"route": "auxiliary head", "size": list(ODD)} | comparison(full, expected[-1])
+    if side.presence is not None:
+        yield {"route": "class presence", "size": list(ODD)} | comparison(side.presence, expected[1])
+
+
+def checkpoint_row(used: Recipe, ours: Segmenter, theirs: nn.Module, folder: Path) -> dict:
+    """A `.pth.tar` as their training writes it, through `fastfcn convert`: the same tensors."""
+    official_code.save(theirs, folder / "model_best.pth.tar")
+    used.save(folder / "used.toml")
+    convert(folder / "model_best.pth.tar", str(folder / "used.toml"), folder / "w.safetensors")
+    held, wanted = weights.read(folder / "w.safetensors").tensors, ours.state_dict()
+    equal = held.keys() == wanted.keys() and all(torch.equal(held[key], wanted[key]) for key in held)
+    return {"route": "checkpoint", "weights_equal": equal}
+
+
+@torch.no_grad()
+def compare(encoding: Any, architecture: Architecture, photographs: Photographs) -> dict:
+    """Scores of one network, and the way through its checkpoint."""
+    used, theirs = architecture.recipe(), with_meaning(encoding, architecture, photographs)
+    ours = from_theirs(used, theirs)
+    counted = {"theirs": parameters(theirs) - parameters(theirs.pretrained.fc), "ours": parameters(ours)}
+    with tempfile.TemporaryDirectory() as folder:
+        rows = [*score_rows(ours, theirs, photographs), checkpoint_row(used, ours, theirs, Path(folder))]
+    return {"architecture": architecture.name, "recipe": used.name, "parameters": counted, "rows": rows}
+
+
+def failures(result: dict) -> Iterator[str]:
+    """What does not hold, one line each."""
+    for each in result["architectures"]:
+        if len(set(each["parameters"].values())) > 1:
+            yield f"{each['architecture']}: parameters {each['parameters']}"
+        for row in each["rows"]:
+            fine = row.get("difference", 0.0) <= BOUNDS["difference"] and row.get("weights_equal", True)
+            if not fine or row.get("agreement", 1.0) < BOUNDS["agreement"]:
+                yield f"{each['architecture']}: {row}"
+    for row in result["windows"]:
+        if row["relative_difference"] > BOUNDS["windows"] or row["agreement"] < BOUNDS["agreement"]:
+            yield f"windows: {row}"
+    for row in result["training"]:
+        if row["relative_difference"] > BOUNDS["loss"] or row["update_difference"] > BOUNDS["update"]:
+            yield f"training: {row}"
+
+
+def lines(result: dict) -> list[str]:
+    """The tables of README.md."""
+    scores = [
+        [each["architecture"], f"{each['parameters']['ours']:,}", row["route"], "x".join(map(str, row["size"])),
+         f"{row['scores_std']:.2f}", f"{100 * row['agreement']:.4f} %", f"{row['difference']:.1e}"]
+        for each in result["architectures"] for row in each["rows"] if "size" in row
+    ]  # fmt: skip
+    windows = [
+        ["x".join(map(str, row["size"])), ", ".join(map(str, row["windows"])), str(len(row["scales"])),
+         "yes" if row["flip"] else "no", f"{row['relative_difference']:.1e}", f"{100 * row['agreement']:.4f} %"]
+        for row in result["windows"]
+    ]  # fmt: skip
+    training = [
+        [row["architecture"], " ".join(f"{each['theirs']:.4f}" for each in row["losses"]),
+         f"{row['relative_difference']:.1e}", f"{row['update_difference']:.1e}"]
+        for row in result["training"]
+    ]  # fmt: skip
+    machine = f"{result['date']}, {result['machine']['processor']}, torch {result['versions']['torch']}"
+    first = ["network", "parameters", "compared", "size", "std", "equal labels", "difference"]
+    second = ["size", "base size, crop, stride", "scales", "mirrored", "largest relative difference", "equal labels"]
+    third = ["network", "their losses", "largest relative difference", "difference of the update"]
+    return [f"{machine}; FastFCN at {result['commit'][:7]}.", "", *record.table(first, scores), "",
+            *record.table(second, windows), "", *record.table(third, training)]  # fmt: skip
+
+
+@torch.no_grad()
+def store(encoding: Any, head: str, neck: str) -> None:
+    """Write what tests/test_parity_official.py expects of one network, with weights drawn from its key names."""
+    architecture = next(each for each in NETWORKS if (each.head, each.neck) == (head, neck))
+    model = official_code.build(encoding, head, neck, architecture.depth, architecture.data).eval()
+    drawn = official_weights.weights(head, neck, model.nclass)
+    model.load_state_dict({key: torch.from_numpy(value) for key, value in drawn}, strict=True)
+    images = []
+    for seed, size in enumerate(STORED_SIZES):
+        outputs = model(torch.from_numpy(named_weights.image(*size)))
+        entry = {"size": list(size), "main": sample(outputs[0], 150, seed), "auxiliary": sample(outputs[-1], 40, seed)}
+        images.append(entry | ({"presence": sample(outputs[1], model.nclass, seed)} if len(outputs) == 3 else {}))
+    content = {"made_by": "benchmarks/parity/official.py --store", "torch": torch.__version__, "head": head,
+               "neck": neck, "classes": model.nclass, "images": images}  # fmt: skip
+    path = record.REPOSITORY / "tests" / "stored_scores" / f"official_{head}_{neck}.json"
+    path.write_text(json.dumps(content) + "\n")
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("--official", type=Path, required=True, help="a checkout of wuhuikai/FastFCN")
+    parser.add_argument("--images", type=Path, default=record.REPOSITORY.parent / "shared/data/samples")
+    parser.add_argument("--store", action="store_true", help="write what the tests expect, and compare nothing")
+    arguments = parser.parse_args()
+    encoding, start = official_code.load(arguments.official), time.monotonic()
+    if arguments.store:
+        for head, neck in STORED:
+            store(encoding, head, neck)
+        return
+    photographs, compared = Photographs(arguments.images), []
+    for architecture in NETWORKS:
+        compared.append(compare(encoding, architecture, photographs))
+        print(architecture.name, f"{time.monotonic() - start:.0f} s", flush=True)
+    windows = list(window_rows(encoding, photographs))
+    trained = [training_row(encoding, each, photographs) for each in NETWORKS if each.depth == 50]
+    commit = subprocess.run(["git", "-C", arguments.official, "rev-parse", "HEAD"], capture_output=True, text=True)
+    result = record.circumstances(time.monotonic() - start) | {
+        "command": "python benchmarks/parity/official.py --official FastFCN",
+        "commit": commit.stdout.strip() or "unknown",
+        "bounds": BOUNDS,
+        "architectures": compared,
+        "windows": windows,
+        "training": trained,
+    }
+    record.write("parity_official", result)
+    record.put_table("official", lines(result))
+    raise SystemExit("\n".join(failures(result)) or 0)
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,168 @@
+"""FastFCN's own code (wuhuikai/FastFCN) on a CPU: networks, weights with meaning, checkpoints, evaluator, training.
+
+It is imported from a checkout that the caller names, and nothing in it is changed there. What it lacks to run
+without a GPU, on today's PyTorch and without libraries that are not used here, is put in its place while it runs.
+"""
+
+import contextlib
+import functools
+import importlib
+import os
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+from types import ModuleType
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+from torch.nn.modules.batchnorm import _BatchNorm
+
+UNUSED = ("requests", "scipy", "scipy.io", "tqdm")  # for downloads, data sets and progress
+MODELS = {"enc": "encnet", "psp": "psp", "deeplabv3": "deeplab"}
+SCORES_STD = 3.0
+MOMENTUM = 0.1
+
+
+class StandIn(ModuleType):
+    """A module of which everything is None."""
+
+    def __getattr__(self, name: str) -> None:
+        if name.startswith("__"):
+            raise AttributeError(name)
+
+
+def load(checkout: Path) -> Any:
+    """Its package `encoding`, ready to run on a CPU."""
+    if not (checkout / "encoding" / "models" / "base.py").is_file():
+        raise SystemExit(f"{checkout} is no checkout of https://github.com/wuhuikai/FastFCN")
+    for name in UNUSED:
+        try:
+            importlib.import_module(name)
+        except ImportError:
+            sys.modules[name] = StandIn(name)
+    torch.Tensor.cuda = lambda self, *_, **__: self  # type: ignore[method-assign, assignment]
+    torch.cuda.device_of = lambda _: contextlib.nullcontext()  # type: ignore[assignment, misc]
+    # What PyTorch called `saved_tensors` once; the Encoding layer's backward asks for it.
+    torch.autograd.function.FunctionCtx.saved_variables = property(lambda self: self.saved_tensors)  # type: ignore
+    sys.path.insert(0, str(checkout))
+    encoding = importlib.import_module("encoding")
+    for name in ("resnet50", "resnet101"):  # which would be downloaded
+        made = getattr(encoding.dilated, name)
+        setattr(encoding.dilated, name, functools.partial(_without_pretrained, made))
+    return encoding
+
+
+def _without_pretrained(made: Any, pretrained: bool, **settings: Any) -> nn.Module:
+    return made(pretrained=False, **settings)
+
+
+def build(encoding: Any, head: str, neck: str, depth: int, data: str) -> nn.Module:
+    """The network that its scripts make with `--model`, `--jpu`, `--backbone` and `--dataset`; always the same."""
+    torch.manual_seed(0)
+    return encoding.models.get_segmentation_model(
+        MODELS[head], dataset=data, backbone=f"resnet{depth}", dilated=False, lateral=False, jpu=neck.upper(),
+        aux=True, se_loss=head == "enc", norm_layer=encoding.nn.BatchNorm, base_size=520, crop_size=480,
+    )  # fmt: skip
+
+
+def classifiers(model: nn.Module) -> tuple[nn.Conv2d, nn.Conv2d]:
+    """The last convolution of the head, and of the auxiliary head."""
+    last = [
+        [each for each in part.modules() if isinstance(each, nn.Conv2d)][-1] for part in (model.head, model.auxlayer)
+    ]
+    return last[0], last[1]
+
+
+@torch.no_grad()
+def give_meaning(model: nn.Module, photographs: Tensor, compared: Tensor) -> None:
+    """Weights whose class maps mean something, though untrained, in place; as for mmsegmentation's networks.
+
+    Affine parameters of all norms are drawn, running statistics are those of `photographs` (B, 3, H, W), and the
+    scores of `compared` (1, 3, H, W) get mean 0 and a standard deviation of 3.
+    """
+    torch.manual_seed(0)
+    for name, module in model.named_modules():
+        if isinstance(module, (_BatchNorm, nn.GroupNorm)):
+            low, high = (0.1, 0.5) if name.endswith("bn3") else (0.5, 1.5)
+            nn.init.uniform_(module.weight, low, high)
+            nn.init.normal_(module.bias, 0.0, 0.2)
+    norms = [each for each in model.modules() if isinstance(each, _BatchNorm)]
+    without_dropout(model)
+    for norm in norms:
+        norm.momentum = 1.0
+    model.train()(photographs)
+    for norm in norms:
+        norm.momentum = MOMENTUM
+    for classifier in classifiers(model):
+        nn.init.normal_(classifier.weight, 0.0, 0.05)
+        nn.init.zeros_(classifier.bias)
+    outputs = model.eval()(compared)
+    for classifier, scores in zip(classifiers(model), (outputs[0], outputs[-1]), strict=True):
+        mean = scores.mean((0, 2, 3))
+        scale = SCORES_STD / (scores - mean[:, None, None]).std()
+        classifier.weight *= scale
+        classifier.bias.copy_(-mean * scale)
+
+
+def without_dropout(model: nn.Module) -> None:
+    """Dropout set to nothing, in place, for what is to be compared has no chance in it."""
+    for module in model.modules():
+        if isinstance(module, nn.Dropout2d):
+            module.p = 0.0
+
+
+def save(model: nn.Module, path: Path) -> None:
+    """A checkpoint as its training leaves it: the optimizer's momentum and a number of NumPy beside the weights."""
+    optimizer = torch.optim.SGD(model.parameters(), lr=0.01, momentum=0.9)
+    best = np.float64(0.5105)
+    content = {"epoch": 80, "state_dict": model.state_dict(), "optimizer": optimizer.state_dict(), "best_pred": best}
+    torch.save(content, path)
+
+
+@torch.no_grad()
+def window_scores(
+    encoding: Any, model: nn.Module, image: Tensor, base_size: int, crop: int, scales: Sequence[float], flip: bool
+) -> Tensor:
+    """What its MultiEvalModule says of a normalised image (1, 3, H, W): (1, classes, H, W)."""
+    model.base_size, model.crop_size = base_size, crop
+    with quiet():
+        evaluator = encoding.models.MultiEvalModule(model, model.nclass, flip=flip, scales=list(scales))
+    return evaluator.eval()(image)
+
+
+class Training:
+    """Its training: groups of parameters, schedule, losses and order of the steps as in its train.py."""
+
+    def __init__(self, encoding: Any, model: nn.Module, lr: float, steps: int, aux_weight: float):
+        self.model = model.train()
+        parts = (model.pretrained, model.jpu, model.head, model.auxlayer)
+        groups = [
+            {"params": part.parameters(), "lr": lr * factor}
+            for part, factor in zip(parts, (1, 10, 10, 10), strict=True)
+        ]
+        self.optimizer = torch.optim.SGD(groups, lr=lr, momentum=0.9, weight_decay=1e-4)
+        se_loss = model.se_loss
+        self.criterion = encoding.nn.SegmentationLosses(
+            se_loss=se_loss, aux=True, nclass=model.nclass, se_weight=0.2, aux_weight=aux_weight
+        )
+        with quiet():
+            self.schedule = encoding.utils.LR_Scheduler("poly", lr, 1, steps)
+
+    def step(self, index: int, images: Tensor, labels: Tensor) -> float:
+        """`labels` with -1 for what is ignored."""
+        with quiet():
+            self.schedule(self.optimizer, index, 0, 0.0)
+        self.optimizer.zero_grad()
+        loss = self.criterion(*self.model(images), labels)
+        loss.backward()
+        self.optimizer.step()
+        return float(loss)
+
+
+@contextlib.contextmanager
+def quiet() -> Any:
+    """Without what it prints."""
+    with Path(os.devnull).open("w") as nowhere, contextlib.redirect_stdout(nowhere):
+        yield

@@ -1,0 +1,108 @@
+"""Testing by windows and training, by FastFCN's own code and by us, from the same weights."""
+
+from collections.abc import Iterator
+from typing import Any
+
+import numpy as np
+import official_code
+import torch
+from forward import Photographs
+from official_networks import NETWORKS, Architecture, from_theirs, with_meaning
+from torch import Tensor, nn
+from torchvision import transforms
+
+from fastfcn import build
+from fastfcn.evaluate import predict_labels
+from fastfcn.machine import Machine
+from fastfcn.models.segmenter import Segmenter
+from fastfcn.official import from_official
+from fastfcn.sliding import sliding_scores
+from fastfcn.train import train_step
+
+# (height, width), base size, crop, stride, all scales and mirror images: a quarter of the recipes', and the recipes'.
+SMALL = (130, 120, 80)
+WINDOWED = [(size, *SMALL, tta) for size in ((97, 130), (130, 97), (61, 61)) for tta in (False, True)]
+WINDOWED.append(((375, 500), 520, 480, 320, False))
+STEPS = 3
+RATE = 0.0001
+IGNORED = 255
+
+
+@torch.no_grad()
+def window_rows(encoding: Any, photographs: Photographs) -> Iterator[dict]:
+    """Their evaluator and ours: scores of the same normalised image, and labels from the raw picture."""
+    theirs = with_meaning(encoding, NETWORKS[0], photographs)
+    ours = from_theirs(NETWORKS[0].recipe(), theirs)
+    for size, base_size, crop, stride, tta in WINDOWED:
+        used = NETWORKS[0].recipe([f"eval.base_size={base_size}", f"eval.crop={crop}", f"eval.stride={stride}"])
+        picture = photographs.picture(2, size)
+        image, black = (as_they_read(each) for each in (picture, np.zeros((1, 1, 3), np.uint8)))
+        scales, flip = (used.eval.scales, True) if tta else ((1.0,), False)
+        expected = official_code.window_scores(encoding, theirs, image, base_size, crop, scales, flip)
+        scores = sliding_scores(ours, image, black.flatten(), base_size, crop, stride, scales, flip)
+        labels = predict_labels(ours, used, [torch.from_numpy(picture.transpose(2, 0, 1).copy())], size, tta)
+        yield {
+            "size": list(size),
+            "windows": [base_size, crop, stride],
+            "scales": list(scales),
+            "flip": flip,
+            "classes_seen": len(labels.unique()),
+            "relative_difference": float(((scores - expected).abs() / expected).max()),
+            "agreement": float((labels == expected[0].argmax(0)).double().mean()),
+        }
+
+
+def as_they_read(picture: np.ndarray) -> Tensor:
+    """uint8 RGB (H, W, 3) -> (1, 3, H, W), by what their test.py composes."""
+    steps = [transforms.ToTensor(), transforms.Normalize([0.485, 0.456, 0.406], [0.229, 0.224, 0.225])]
+    return transforms.Compose(steps)(picture.copy())[None]
+
+
+def training_row(encoding: Any, architecture: Architecture, photographs: Photographs) -> dict:
+    """Training steps from the same weights on the same batches: losses, and what became of the weights.
+
+    In double precision and at a low rate: with drawn weights the loss is so rough that at the recipe's rate single
+    precision's rounding would grow a hundredfold at each step, and drown everything else.
+    """
+    changes = ["head.dropout=0.0", "auxiliary.dropout=0.0", f"optim.steps={STEPS}", f"optim.lr={RATE}"]
+    changes += ["head.project_dropout=0.0"] if architecture.head == "deeplabv3" else []
+    used = architecture.recipe(changes)
+    theirs = with_meaning(encoding, architecture, photographs).double()
+    ours = from_theirs(used, theirs).double()
+    before = {name: value.detach().clone() for name, value in ours.named_parameters()}
+    training = official_code.Training(encoding, theirs, used.optim.lr, STEPS, used.loss.auxiliary)
+    fabric = Machine("cpu").launch()
+    model, optimizer = fabric.setup(ours, build.optimizer(used, ours))
+    model.mark_forward_method("train_scores")
+    model.train()
+    generator, losses = np.random.default_rng(0), []
+    for step in range(STEPS):
+        images = photographs.for_statistics()[..., :96, step * 32 : step * 32 + 128].double()
+        labels = drawn_labels(images, theirs.nclass, generator)
+        expected = training.step(step, images, torch.where(labels == IGNORED, -1, labels))
+        found = train_step(model, optimizer, iter([(images, labels)]), used, step, fabric)
+        losses.append({"theirs": expected, "ours": float(found["loss"])})
+    worst = max(abs(each["ours"] / each["theirs"] - 1) for each in losses)
+    change = update_difference(before, ours, theirs)
+    return {"architecture": architecture.name, "losses": losses, "relative_difference": worst} | change
+
+
+def drawn_labels(images: Tensor, classes: int, generator: np.random.Generator) -> Tensor:
+    """Blocks of 16 x 16 pixels, about a third of them ignored: (B, H, W)."""
+    rows, columns = images.shape[-2] // 16, images.shape[-1] // 16
+    blocks = generator.integers(0, classes, (len(images), rows, columns))
+    blocks[generator.random(blocks.shape) < 0.3] = IGNORED
+    return torch.from_numpy(blocks).repeat_interleave(16, 1).repeat_interleave(16, 2)
+
+
+@torch.no_grad()
+def update_difference(before: dict[str, Tensor], ours: Segmenter, theirs: nn.Module) -> dict:
+    """How far apart the weights ended, as a share of how far they went; and the same of the running statistics."""
+    expected, found = from_official(theirs.state_dict()), ours.state_dict()
+    apart = sum(float((found[name] - expected[name]).double().square().sum()) for name in before)
+    went = sum(float((expected[name] - before[name]).double().square().sum()) for name in before)
+    buffers = [name for name in found if "running" in name]
+    running = max(
+        float(((found[name] - expected[name]).abs() / (expected[name].abs() + 1e-3)).max()) for name in buffers
+    )
+    return {"update_difference": (apart / went) ** 0.5, "running_difference": running}

@@ -1,0 +1,224 @@
+"""FastFCN's own checkpoints: every key has its place, channels come in our order, files are read safely."""
+
+import re
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from torch import Tensor
+
+import fastfcn
+from fastfcn import build, recipe, weights
+from fastfcn.convert import convert
+from fastfcn.errors import WeightsError
+from fastfcn.official import from_official, is_official
+from fastfcn.recipe import Recipe
+from tests.official_weights import JPU_X, official_shapes
+from tests.openmmlab_files import pretended
+
+# Parameters at 19 classes and entries of the state dict, the unused classifier of ImageNet included.
+TOTALS = {"psp": (70_864_590, 438), "deeplabv3": (63_911_374, 450), "enc": (49_392_449, 431)}
+CLASSIFIER = 2048 * 1000 + 1000
+NARROW = (
+    'backbone={kind="pyramid", name="test_resnet", pretrained="none"}',
+    "neck.width=8",
+    "auxiliary.width=8",
+    "data.dataset=streets",
+)
+HEADS = {
+    "enc": 'head={kind="enc", width=8, codes=4, kernel=1, dropout=0.1, align_corners=true}',
+    "psp": 'head={kind="psp", width=8, pools=[1, 2, 3, 6], kernel=3, dropout=0.1, align_corners=true}',
+    "deeplabv3": 'head={kind="deeplabv3", width=8, dilations=[1, 12, 24, 36], project_dropout=0.5, kernel=3, '
+    "dropout=0.1, align_corners=true}",
+}
+NARROW_X = 'neck={kind="jpu_x", width=8, dilations=[1, 2, 4], groups=4, align_corners=true}'
+
+# (ours, theirs), the first that matches; numbers that theirs count from one are written by the functions.
+THEIRS = (
+    (r"backbone\.", "pretrained."),
+    (r"neck\.lateral\.(\d)\.(conv|bn)\.", lambda m: f"jpu.conv{int(m[1]) + 3}.{_place(m[2])}."),
+    (
+        r"neck\.dilated\.(\d)\.depthwise\.(conv|bn)\.",
+        lambda m: f"jpu.dilation{int(m[1]) + 1}.0.{m[2].replace('conv', 'conv1')}.",
+    ),
+    (r"neck\.dilated\.(\d)\.pointwise\.conv\.", lambda m: f"jpu.dilation{int(m[1]) + 1}.0.pointwise."),
+    (r"neck\.dilated\.(\d)\.pointwise\.bn\.", lambda m: f"jpu.dilation{int(m[1]) + 1}.1."),
+    (
+        r"neck\.steps\.(\d)\.(coarse|fine)\.(conv|bn)\.",
+        lambda m: f"jpu.jum_{int(m[1]) + 1}.conv_{'l' if m[2] == 'coarse' else 'h'}.{_place(m[3])}.",
+    ),
+    (
+        r"neck\.steps\.(\d)\.dilated\.(\d)\.(\w+)\.",
+        lambda m: (
+            f"jpu.jum_{int(m[1]) + 1}.dilation{int(m[2]) + 1}."
+            + {"depthwise": "0.conv1", "depthwise_norm": "0.bn", "pointwise": "0.pointwise", "pointwise_norm": "1"}[
+                m[3]
+            ]
+            + "."
+        ),
+    ),
+    (r"auxiliary\.convs\.0\.(conv|bn)\.", lambda m: f"auxlayer.conv5.{_place(m[1])}."),
+    (r"auxiliary\.classifier\.", "auxlayer.conv5.4."),
+)
+THEIR_HEADS = {
+    "enc": (
+        (r"head\.bottleneck\.(conv|bn)\.", lambda m: f"head.conv5.{_place(m[1])}."),
+        (r"head\.project\.(conv|bn)\.", lambda m: f"head.encmodule.encoding.{_place(m[1])}."),
+        (r"head\.encoding\.", "head.encmodule.encoding.3."),
+        (r"head\.encoding_bn\.", "head.encmodule.encoding.4."),
+        (r"head\.gate\.", "head.encmodule.fc.0."),
+        (r"head\.presence\.", "head.encmodule.selayer."),
+        (r"head\.classifier\.", "head.conv6.1."),
+    ),
+    "psp": (
+        (r"head\.pooled\.(\d)\.(conv|bn)\.", lambda m: f"head.conv5.0.conv{int(m[1]) + 1}.{_place(m[2])}."),
+        (r"head\.bottleneck\.conv\.", "head.conv5.1."),
+        (r"head\.bottleneck\.bn\.", "head.conv5.2."),
+        (r"head\.classifier\.", "head.conv5.5."),
+    ),
+    "deeplabv3": (
+        (r"head\.branches\.(\d)\.(conv|bn)\.", lambda m: f"head.aspp.b{m[1]}.{_place(m[2])}."),
+        (r"head\.image_pool\.(conv|bn)\.", lambda m: f"head.aspp.b4.gap.{_place(m[1]) + 1}."),
+        (r"head\.bottleneck\.(conv|bn)\.", lambda m: f"head.aspp.project.{_place(m[1])}."),
+        (r"head\.block\.(conv|bn)\.", lambda m: f"head.block.{_place(m[1])}."),
+        (r"head\.classifier\.", "head.block.4."),
+    ),
+}
+
+
+def _place(part: str) -> int:
+    return ("conv", "bn").index(part)
+
+
+def their_state(state: dict[str, Tensor], head: str) -> dict[str, Tensor]:
+    """Our tensors under their names and in their order: what `from_official` undoes."""
+    theirs = {"pretrained.fc.weight": torch.zeros(1000, 4), "pretrained.fc.bias": torch.zeros(1000)}
+    for name, value in state.items():
+        ours, new = next(pair for pair in THEIRS + THEIR_HEADS[head] if re.match(pair[0], name))
+        if re.match(r"neck\.dilated\.\d\.(depthwise|pointwise\.conv)", name) and value.ndim:
+            fine, middle, coarse = value.chunk(3, dim=1 if "pointwise" in name else 0)
+            value = torch.cat([coarse, middle, fine], dim=1 if "pointwise" in name else 0)
+        if head == "deeplabv3" and name == "head.bottleneck.conv.weight":
+            image, *branches = value.chunk(5, dim=1)
+            value = torch.cat([*branches, image], dim=1)
+        theirs[re.sub(ours, new, name, count=1)] = value
+    return theirs
+
+
+def save_official(
+    path: Path, state: dict[str, Tensor], *, zipped: bool = True, best: object = np.float64(0.51)
+) -> Path:
+    """What their training leaves: momentum beside the weights, and the best score as a number of NumPy."""
+    optimizer = {"state": {0: {"momentum_buffer": torch.zeros(2)}}, "param_groups": [{"lr": 0.01, "params": [0]}]}
+    content = {"epoch": 80, "state_dict": state, "optimizer": optimizer, "best_pred": best}
+    torch.save(content, path, _use_new_zipfile_serialization=zipped)
+    return path
+
+
+def narrow_recipe(head: str, neck_x: bool = False) -> Recipe:
+    changes = [NARROW[0], *([NARROW_X] if neck_x else NARROW[1:2]), *NARROW[2:], HEADS[head]]
+    presence = "loss.presence=0.2" if head == "enc" else "loss.presence=0.0"
+    return recipe.load("official_r50_enc_pcontext", [*changes, presence])
+
+
+@pytest.mark.parametrize("neck", ["jpu", "jpu_x"])
+@pytest.mark.parametrize("head", TOTALS)
+def test_every_key_has_its_place(head: str, neck: str):
+    name = f"official_r50_{head}_pcontext"
+    with torch.device("meta"):
+        model = build.create(recipe.load(name, [JPU_X] if neck == "jpu_x" else []))
+        theirs = {key: torch.empty(shape) for key, shape in official_shapes(head, neck, 59).items()}
+        found = from_official(theirs)
+    ours = {key: tuple(value.shape) for key, value in model.state_dict().items()}
+    assert {key: tuple(value.shape) for key, value in found.items()} == ours
+
+
+@pytest.mark.parametrize("head", TOTALS)
+def test_parameters_and_keys_are_as_many_as_theirs(head: str):
+    parameters, keys = TOTALS[head]
+    shapes = official_shapes(head, "jpu", 19)
+    assert len(shapes) == keys
+    with torch.device("meta"):
+        model = build.create(f"official_r50_{head}_pcontext", classes=19)
+    assert sum(each.numel() for each in model.parameters()) == parameters - CLASSIFIER
+
+
+def test_resnet_101_has_its_blocks():
+    with torch.device("meta"):
+        model = build.create("official_r101_enc_ade20k")
+        found = from_official(
+            {key: torch.empty(shape) for key, shape in official_shapes("enc", "jpu", 150, 101).items()}
+        )
+    assert found.keys() == model.state_dict().keys()
+
+
+@pytest.mark.parametrize("neck_x", [False, True], ids=["jpu", "jpu_x"])
+@pytest.mark.parametrize("head", HEADS)
+def test_names_and_order_come_back(head: str, neck_x: bool):
+    used = narrow_recipe(head, neck_x)
+    torch.manual_seed(0)
+    state = build.create(used).state_dict()
+    theirs = their_state(state, head)
+    assert is_official(list(theirs))
+    found = from_official(theirs)
+    assert found.keys() == state.keys()
+    assert all(torch.equal(found[name], state[name]) for name in state)
+
+
+def test_order_is_not_left_as_it_was():
+    """What the test above is worth: unpermuted, the first channels would be those of the coarsest map."""
+    state = build.create(narrow_recipe("deeplabv3")).state_dict()
+    theirs = their_state(state, "deeplabv3")
+    assert not torch.equal(theirs["head.aspp.project.0.weight"], state["head.bottleneck.conv.weight"])
+    assert not torch.equal(theirs["jpu.dilation1.0.conv1.weight"], state["neck.dilated.0.depthwise.conv.weight"])
+    assert not torch.equal(theirs["jpu.dilation1.0.pointwise.weight"], state["neck.dilated.0.pointwise.conv.weight"])
+
+
+def test_names_of_others_are_told_apart():
+    assert not is_official(["backbone.stem.0.weight", "decode_head.conv_seg.weight"])
+    unknown = {"pretrained.bn1.weight": torch.ones(1), "head.new_part.weight": torch.ones(2)}
+    assert from_official(unknown).keys() == {"backbone.bn1.weight", "head.new_part.weight"}
+
+
+@pytest.mark.parametrize("zipped", [True, False])
+@pytest.mark.parametrize("head", HEADS)
+def test_a_checkpoint_becomes_a_weights_file(tmp_path: Path, head: str, zipped: bool):
+    used = narrow_recipe(head)
+    used.save(tmp_path / "used.toml")
+    torch.manual_seed(1)
+    model = build.create(used).eval()
+    checkpoint = save_official(tmp_path / "a.pth.tar", their_state(model.state_dict(), head), zipped=zipped)
+    (remark,) = convert(checkpoint, str(tmp_path / "used.toml"), tmp_path / "w.safetensors")
+    assert "does not name its classes" in remark
+    predictor = fastfcn.load(tmp_path / "w.safetensors", "cpu")
+    image = torch.randn(1, 3, 33, 65, generator=torch.Generator().manual_seed(0))
+    with torch.no_grad():
+        assert torch.equal(predictor.model.scores(image), model.scores(image))
+    assert weights.read(tmp_path / "w.safetensors").facts == {"converted_from": "a.pth.tar"}
+
+
+def test_counters_that_early_files_lack_are_zero():
+    state = build.create(narrow_recipe("psp")).state_dict()
+    early = {name: value for name, value in their_state(state, "psp").items() if "num_batches" not in name}
+    found = from_official(early)
+    assert found.keys() == state.keys()
+    assert found["backbone.bn1.num_batches_tracked"] == 0
+
+
+def test_a_number_as_an_older_numpy_stores_it(tmp_path: Path):
+    """NumPy 1 calls its module `core`, NumPy 2 `_core`."""
+    path = save_official(tmp_path / "a.pth.tar", {"x": torch.ones(1)}, zipped=False)
+    content = path.read_bytes()
+    assert b"cnumpy._core.multiarray\nscalar\n" in content
+    path.write_bytes(content.replace(b"cnumpy._core.multiarray\nscalar\n", b"cnumpy.core.multiarray\nscalar\n"))
+    with pytest.raises(WeightsError, match="does not fit the network"):  # and not: is refused
+        convert(path, "official_r50_enc_pcontext", tmp_path / "w.safetensors")
+
+
+def test_what_could_run_code_is_refused_by_name(tmp_path: Path):
+    with pretended("some_library.Score") as kind:
+        path = save_official(tmp_path / "a.pth.tar", {"pretrained.bn1.weight": torch.ones(1)}, best=kind())
+    with pytest.raises(WeightsError, match=r"a\.pth\.tar asks for some_library\.Score, .* refused"):
+        convert(path, "official_r50_enc_pcontext", tmp_path / "w.safetensors")
+    assert not (tmp_path / "w.safetensors").exists()

@@ -1,0 +1,128 @@
+"""Our networks against scores that FastFCN's own code (wuhuikai/FastFCN) computed with the same weights.
+
+The weights are functions of its key names (official_weights.py); the scores were stored by
+`benchmarks/parity/official.py --store`, so its code is not needed here.
+"""
+
+import copy
+import json
+from collections.abc import Callable
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from torch import Tensor
+
+from fastfcn import build, recipe
+from fastfcn.models.segmenter import Segmenter
+from fastfcn.official import from_official
+from fastfcn.ops.upsample import upsample
+from tests import named_weights, official_weights
+from tests.official_weights import JPU_X
+
+STORED = sorted((Path(__file__).parent / "stored_scores").glob("official_*.json"))
+# For scores whose standard deviation is 3; each of the MISTAKES below gives at least ten times as much.
+TOLERANCE = 5e-4
+USUAL_STD = 3.0
+
+
+def largest_difference(scores: Tensor, sample: dict) -> float:
+    """Largest difference at the stored positions, in units where the scores' standard deviation is 3."""
+    assert list(scores.shape) == sample["shape"]
+    ours = scores.flatten()[torch.tensor(sample["positions"])].numpy()
+    return float(np.abs(ours - np.array(sample["scores"])).max() / sample["std"] * USUAL_STD)
+
+
+@torch.no_grad()
+def differences(model: Segmenter, stored: dict) -> dict[str, float]:
+    """Largest difference of the full-size, the auxiliary and the presence scores, over the stored images.
+
+    FastFCN's own code gives the auxiliary scores at the image's size.
+    """
+    worst: dict[str, float] = {}
+    for entry in stored["images"]:
+        image = torch.from_numpy(named_weights.image(*entry["size"]))
+        side = model.train_scores(image)
+        assert side.auxiliary is not None
+        auxiliary = upsample(side.auxiliary, entry["size"], model.align_corners)
+        found = {"main": model(image), "auxiliary": auxiliary, "presence": side.presence}
+        assert (side.presence is not None) == ("presence" in entry)
+        for part in found.keys() & entry.keys():
+            worst[part] = max(worst.get(part, 0.0), largest_difference(found[part], entry[part]))
+    return worst
+
+
+def network(stored: dict) -> Segmenter:
+    changes = [JPU_X] if stored["neck"] == "jpu_x" else []
+    model = build.network(recipe.load(f"official_r50_{stored['head']}_pcontext", changes), stored["classes"])
+    drawn = official_weights.weights(stored["head"], stored["neck"], stored["classes"])
+    model.load_state_dict(from_official({key: torch.from_numpy(value) for key, value in drawn}), strict=True)
+    return model.eval()
+
+
+@pytest.fixture(scope="module")
+def networks() -> dict[str, tuple[Segmenter, dict]]:
+    """By name of the file: our network with the weights, and what was stored."""
+    contents = {path.stem: json.loads(path.read_text()) for path in STORED}
+    return {name: (network(stored), stored) for name, stored in contents.items()}
+
+
+@pytest.mark.parametrize("name", [path.stem for path in STORED])
+def test_scores_equal_fastfcns_own_code(name: str, networks: dict[str, tuple[Segmenter, dict]]):
+    worst = differences(*networks[name])
+    assert {"main", "auxiliary"} <= worst.keys()
+    assert max(worst.values()) <= TOLERANCE, worst
+
+
+def test_every_head_and_neck_is_stored():
+    assert [path.stem for path in STORED] == ["official_deeplabv3_jpu", "official_enc_jpu_x", "official_psp_jpu"]
+
+
+def dilated_backbone(model: Segmenter) -> None:
+    for block in model.backbone.layer4[1:]:
+        block.conv2.dilation = block.conv2.padding = (2, 2)
+
+
+def corners_not_aligned(model: Segmenter) -> None:
+    model.align_corners = False
+
+
+def coarsest_map_first(model: Segmenter) -> None:
+    for branch in model.neck.dilated:
+        weight = branch.pointwise.conv.weight
+        weight.data = torch.cat(weight.data.chunk(3, dim=1)[::-1], dim=1)
+
+
+def image_pooling_last(model: Segmenter) -> None:
+    weight = model.head.bottleneck.conv.weight
+    weight.data = weight.data.roll(-256, dims=1)
+
+
+def one_dilation(model: Segmenter) -> None:
+    layer = model.neck.steps[1].dilated[2].depthwise
+    layer.dilation = layer.padding = (7, 7)
+
+
+def other_groups(model: Segmenter) -> None:
+    for branch in model.neck.steps[0].dilated:
+        branch.pointwise_norm.num_groups = 16
+
+
+MISTAKES = [
+    ("official_psp_jpu", dilated_backbone),
+    ("official_psp_jpu", corners_not_aligned),
+    ("official_psp_jpu", coarsest_map_first),
+    ("official_deeplabv3_jpu", image_pooling_last),
+    ("official_enc_jpu_x", one_dilation),
+    ("official_enc_jpu_x", other_groups),
+]
+
+
+@pytest.mark.parametrize(("name", "mistake"), MISTAKES, ids=lambda each: getattr(each, "__name__", each))
+def test_a_mistake_shows(name: str, mistake: Callable[[Segmenter], None], networks: dict[str, tuple[Segmenter, dict]]):
+    """What the test above is worth: a network that is slightly another one does not pass it."""
+    model, stored = networks[name]
+    model, stored = copy.deepcopy(model), stored | {"images": stored["images"][:1]}
+    mistake(model)
+    assert differences(model, stored)["main"] > 10 * TOLERANCE

@@ -1,0 +1,139 @@
+"""Testing by windows against a plain form of the same arithmetic, written from its description."""
+
+import math
+
+import pytest
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+
+from fastfcn.data.transforms import normalise
+from fastfcn.evaluate import TestImages, predict_labels
+from fastfcn.evaluate import test_sizes as sizes_for_testing
+from fastfcn.recipe import Recipe
+from fastfcn.sliding import long_side_size, sliding_scores, window_starts
+from tests.tiny import picture, tiny_model, tiny_recipe
+
+BLACK = torch.tensor([-2.1, -2.0, -1.8])
+BASE, CROP, STRIDE = 52, 48, 32  # a tenth of what FastFCN's own code has
+SCALES = (0.5, 0.75, 1.0, 1.25, 1.75)
+SIZES = [(40, 70), (70, 40), (48, 48), (5, 90), (33, 34)]
+WINDOWS = (
+    f'eval={{kind="sliding",every=4,base_size={BASE},crop={CROP},stride={STRIDE},scales=[0.5, 1.0, 1.75],flip=true}}'
+)
+
+
+def network(window: Tensor) -> Tensor:
+    """Scores that depend on the pixels around and on the place in the window; 4 classes."""
+    assert window.shape[1:] == (3, CROP, CROP)
+    weight = torch.randn(4, 3, 5, 5, generator=torch.Generator().manual_seed(1)) / 8
+    rows, columns = torch.linspace(-1, 1, CROP)[:, None], torch.linspace(-1, 1, CROP)
+    place = torch.stack([rows + columns, rows - columns, rows * columns, rows.square() + 0 * columns])
+    return F.conv2d(window, weight, padding=2) + place
+
+
+def image_of(size: tuple[int, int]) -> Tensor:
+    return torch.randn(1, 3, *size, generator=torch.Generator().manual_seed(0))
+
+
+def plain_scores(network, image: Tensor, scales, flip: bool) -> Tensor:
+    """Window by window and pixel by pixel: lists of votes, then their mean."""
+    height, width = image.shape[-2:]
+    total = torch.zeros(())
+    for scale in scales:
+        longer = math.ceil(BASE * scale)
+        size = (longer, int(width * longer / height + 0.5))
+        if width >= height:
+            size = (int(height * longer / width + 0.5), longer)
+        scaled = F.interpolate(image, size, mode="bilinear", align_corners=True)[0]
+        canvas = BLACK[:, None, None].repeat(1, size[0] + 2 * CROP, size[1] + 2 * CROP)
+        canvas[:, : size[0], : size[1]] = scaled
+        votes: dict[tuple[int, int], list[Tensor]] = {}
+        for top in starts(size[0]):
+            for left in starts(size[1]):
+                window = canvas[None, :, top : top + CROP, left : left + CROP]
+                scores = network(window)
+                if flip:
+                    scores = scores + torch.flip(network(torch.flip(window, (3,))), (3,))
+                for row in range(min(CROP, size[0] - top)):
+                    for column in range(min(CROP, size[1] - left)):
+                        votes.setdefault((top + row, left + column), []).append(scores[0, :, row, column].exp())
+        mean = [[torch.stack(votes[row, column]).mean(0) for column in range(size[1])] for row in range(size[0])]
+        found = torch.stack([torch.stack(row) for row in mean]).permute(2, 0, 1)[None]
+        total = total + F.interpolate(found, (height, width), mode="bilinear", align_corners=True)
+    return total
+
+
+def starts(length: int) -> list[int]:
+    found = [0]
+    while found[-1] + CROP < length:
+        found.append(found[-1] + STRIDE)
+    return found
+
+
+@pytest.mark.parametrize("flip", [False, True])
+@pytest.mark.parametrize("size", SIZES)
+def test_equals_the_plain_form(size: tuple[int, int], flip: bool):
+    found = sliding_scores(network, image_of(size), BLACK, BASE, CROP, STRIDE, SCALES, flip)
+    expected = plain_scores(network, image_of(size), SCALES, flip)
+    assert found.shape == (1, 4, *size)
+    torch.testing.assert_close(found, expected, rtol=1e-5, atol=1e-5)
+    assert len(found.argmax(1).unique()) > 1
+
+
+@pytest.mark.parametrize("length", [1, 47, 48, 49, 80, 81, 200])
+def test_windows_cover_everything_and_none_is_needless(length: int):
+    found = list(window_starts(length, CROP, STRIDE))
+    assert found == starts(length)
+    assert found[-1] + CROP >= length
+
+
+def test_the_longer_side_is_the_scales():
+    """Sizes of FastFCN's own code: base size 520, an image of Pascal Context's usual 375 x 500, and it turned."""
+    assert long_side_size((375, 500), 520) == (390, 520)
+    assert long_side_size((500, 375), 520) == (520, 390)
+    assert long_side_size((375, 500), 260) == (195, 260)
+    assert long_side_size((333, 500), math.ceil(520 * 1.25)) == (433, 650)  # 432.9
+    assert long_side_size((7, 7), 910) == (910, 910)
+
+
+def test_large_scores_of_half_precision_are_taken_to_the_power_in_float32():
+    """In half precision e^12 is infinite."""
+
+    def halves(window: Tensor) -> Tensor:
+        return torch.stack([window[:, 0] * 0 + 12, window[:, 0] * 0 + 13], 1).half()
+
+    found = sliding_scores(halves, image_of((40, 70)), BLACK, BASE, CROP, STRIDE, (1.0,), False)
+    torch.testing.assert_close(found[0, :, 3, 5], torch.tensor([12.0, 13.0]).exp())
+
+
+@pytest.fixture
+def used() -> Recipe:
+    return tiny_recipe(WINDOWS, "head.align_corners=true")
+
+
+@pytest.mark.parametrize("tta", [False, True])
+@torch.no_grad()
+def test_evaluation_goes_by_the_kind_in_the_recipe(used: Recipe, tta: bool):
+    """At one scale without mirror images, or with all that the recipe says; never resized before."""
+    model, pixels = tiny_model(WINDOWS, "head.align_corners=true"), picture(61, 90)
+    assert sizes_for_testing(used, (61, 90), tta) == [(61, 90)]
+    image = torch.from_numpy(pixels.transpose(2, 0, 1).copy())
+    found = predict_labels(model, used, [image], (61, 90), tta)
+    mean, std = torch.tensor(used.data.mean), torch.tensor(used.data.std)
+    scales, flip = (used.eval.scales, True) if tta else ((1.0,), False)
+    normalised = normalise(pixels, used.data.mean, used.data.std)[None]
+    expected = sliding_scores(model, normalised, -mean / std, BASE, CROP, STRIDE, scales, flip)
+    assert found.dtype == torch.uint8
+    assert torch.equal(found.long(), expected[0].argmax(0))
+    assert len(found.unique()) > 1
+
+
+def test_images_come_at_their_own_size(used: Recipe):
+    class Photographs(list):
+        def __getitem__(self, index: int):
+            return type("Example", (), {"image": picture(61, 90), "label": picture(61, 90)[..., 0]})
+
+    (image,), label = TestImages(Photographs(), used, tta=True)[0]  # type: ignore[arg-type]
+    assert image.shape == (3, 61, 90)
+    assert label.shape == (61, 90)
