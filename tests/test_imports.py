@@ -18,20 +18,21 @@ SOURCE = ROOT / "src" / "fastfcn"
 LAYERS = (
     ("__init__", "__main__"),
     ("cli",),
-    ("demo",),
+    ("demo", "show_bench", "bench", "reproduce", "show_check"),
+    ("measure_speed", "reproduce_plan"),
     ("train",),
     ("train_log",),
-    ("evaluate", "predict", "convert", "run", "show_recipes"),
+    ("evaluate", "predict", "convert", "check", "run", "show_recipes"),
     ("weights",),
     ("build",),
-    ("machine", "pretrained"),
+    ("machine", "pretrained", "published", "verdict"),
     (
         *("models", "data", "losses", "metrics", "visualize"),
-        *("checkpoint", "download", "openmmlab", "state"),
-        "recipe recipe_check recipe_override recipe_schema recipe_values",
+        *("average", "checkpoint", "download", "official", "openmmlab", "sliding", "state"),
+        "recipe recipe_check recipe_override recipe_schema recipe_upgrades recipe_values",
     ),
-    ("ops",),
-    ("files", "progress"),
+    ("ops", "flops"),
+    ("files", "progress", "timing", "memory", "fresh_process"),
     ("errors",),
 )
 # Of the parts, these compute with `ops`; data and pictures have no need to.

@@ -159,6 +159,49 @@ def predict(
 
 
 @app.command()
+def bench(
+    arguments: Annotated[
+        list[str],
+        typer.Argument(metavar="NAME... [KEY=VALUE]...", help="Recipes or weights files; changes to all of them."),
+    ],
+    size: Annotated[str | None, typer.Option(metavar="HxW", help="For inference; else the recipe's test size.")] = None,
+    runs: Annotated[int | None, typer.Option(min=1, help="Counted runs; else about ten seconds of them.")] = None,
+    batch: Annotated[int | None, typer.Option(min=2, help="Of a training step; else the recipe's per device.")] = None,
+    no_train: Annotated[bool, typer.Option("--no-train", help="Measure inference only.")] = False,
+    no_infer: Annotated[bool, typer.Option("--no-infer", help="Measure training only.")] = False,
+    threads: Annotated[int | None, typer.Option(min=1, help="Of the processor; else as torch chooses.")] = None,
+    json_file: Annotated[
+        Path | None, typer.Option("--json", metavar="FILE", help="Also write the figures here.")
+    ] = None,
+    precision: Precision = "32-true",
+    accelerator: Accelerator = "auto",
+) -> None:
+    """Measure speed and memory of recipes side by side: image to class map, and training steps.
+
+    A recipe's name stands for random weights, a .safetensors file for its own.
+
+    The per-device batch of a published recipe is a fourth of its batch (it was trained on 4 GPUs).
+
+    [dim]fastfcn bench fastfcn_r50_psp_cityscapes_80k_b8 dilated_r50_psp_cityscapes_80k_b8 --size 512x1024[/]
+    """
+    from fastfcn.bench import bench as bench_recipes
+    from fastfcn.bench import command, image_size
+    from fastfcn.files import make_folder, write_text
+    from fastfcn.measure_speed import Settings
+    from fastfcn.show_bench import bench_table
+
+    if json_file:
+        make_folder(json_file.parent)  # what is wrong with it is said before the work
+    names, changes = [each for each in arguments if "=" not in each], [each for each in arguments if "=" in each]
+    settings = Settings(image_size(size) if size else None, runs, batch, precision, accelerator, threads)
+    parts = [part for part, left_out in (("inference", no_infer), ("training", no_train)) if not left_out]
+    record = bench_recipes(names, changes, settings, parts)
+    out_console.print(bench_table(record))
+    if json_file:
+        write_text(json_file, json.dumps({"command": command()} | record, indent=1) + "\n")
+
+
+@app.command()
 def convert(
     checkpoint: Annotated[Path, typer.Argument(help="A .pth file of OpenMMLab's (mmsegmentation 0.x or 1.x).")],
     name: Annotated[str, typer.Option("--recipe", help="The recipe, or OpenMMLab config name, it was trained with.")],
@@ -173,6 +216,85 @@ def convert(
     for remark in convert_checkpoint(checkpoint, name, out):
         say(remark)
     say(f"Wrote {out}.")
+
+
+@app.command()
+def check(
+    folder: Annotated[Path, typer.Argument(metavar="DIR", help="Folder of the data set.")],
+    dataset: Annotated[str, typer.Option(help="Name of a data set, or path of its .toml file.")],
+    split: Annotated[list[str] | None, typer.Option(help="Check only this split; may be given again.")] = None,
+    values: Annotated[bool, typer.Option("--values", help="Also read every mask.")] = False,
+    workers: Workers = None,
+    json_file: Annotated[
+        Path | None, typer.Option("--json", metavar="FILE", help="Also write what was found here.")
+    ] = None,
+) -> None:
+    """Say where a data set comes from and what its folder must look like, and check the one at hand.
+
+    The exit code is 1 where anything is wrong.
+
+    [dim]fastfcn check cityscapes --dataset cityscapes --split val[/]
+    """
+    from fastfcn.check import check as check_folder
+    from fastfcn.data.description import load_description
+    from fastfcn.files import write_text
+    from fastfcn.machine import Machine
+    from fastfcn.show_check import show_report
+
+    readers = Machine(workers=workers).readers
+    report = check_folder(load_description(dataset), folder, split or (), values, readers)
+    show_report(report, out_console)
+    if json_file:
+        write_text(json_file, json.dumps(report.as_json(), indent=1) + "\n")
+    if report.problems:
+        raise typer.Exit(1)
+
+
+@app.command()
+def reproduce(
+    name: Annotated[str, typer.Argument(metavar="RECIPE", help="A recipe with published scores.")],
+    data: Data,
+    out: Annotated[Path | None, typer.Option(help="Folder for all that is made; else reproduced/RECIPE.")] = None,
+    checkpoint: Annotated[Path | None, typer.Option(help="Weights to score, instead of the published ones.")] = None,
+    train: Annotated[bool, typer.Option("--train", help="Train the row first; the same command goes on.")] = False,
+    tta: Annotated[bool | None, typer.Option("--tta/--no-tta", help="Several scales and flip, too.")] = None,
+    tolerance: Annotated[float | None, typer.Option(min=0, help="Points of mIoU that still hold.")] = None,
+    split: Annotated[str | None, typer.Option(help="Split to score; by default the recipe's val split.")] = None,
+    dry_run: Annotated[bool, typer.Option("--dry-run", help="Say what would be done, and stop.")] = False,
+    devices: Devices = 1,
+    nodes: Annotated[int, typer.Option(min=1, help="Machines.")] = 1,
+    workers: Workers = None,
+    precision: Precision = "32-true",
+    accelerator: Accelerator = "auto",
+    accumulate: Annotated[int, typer.Option(min=1, help="Train each batch in so many parts, to save memory.")] = 1,
+) -> None:
+    """Reproduce a row of the table: fetch the published weights or train, score, and compare.
+
+    The exit code is 0 where the published scores hold, and 1 where they differ.
+
+    [dim]fastfcn reproduce fastfcn_r50_psp_cityscapes_80k_b8 --data cityscapes\n
+    fastfcn reproduce fastfcn_r50_psp_cityscapes_80k_b8 --data cityscapes --train --devices 4[/]
+    """
+    from fastfcn.machine import Machine
+    from fastfcn.reproduce import reproduce as reproduce_row
+    from fastfcn.reproduce_plan import describe, make_plan
+    from fastfcn.verdict import markdown_row, verdict_table
+
+    machine = Machine(accelerator, devices, nodes, workers, precision, accumulate)
+    plan = make_plan(name, data, out, checkpoint, train, tta, split, tolerance)
+    for line in describe(plan, machine) if machine.first_process else ():
+        say(line)
+    if dry_run:
+        return
+    verdict = reproduce_row(plan, machine, lambda remark: say(_plain(remark)))
+    if not machine.first_process:
+        return
+    if verdict is None:
+        say("Stopped. The same command goes on where it was.")
+        raise typer.Exit(130)
+    out_console.print(verdict_table(verdict))
+    say(_plain(markdown_row(verdict)))
+    raise typer.Exit(0 if verdict["verdict"] == "holds" else 1)
 
 
 @app.command()

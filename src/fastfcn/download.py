@@ -39,7 +39,7 @@ def download(address: str, sha256_prefix: str) -> Path:
             f"Cannot download {address}: {reason}.",
             f"Try again (it resumes), or fetch the file elsewhere and put it at {target}.",
         ) from error
-    found = _sha256(part)
+    found = sha256_of(part)
     if not found.startswith(sha256_prefix):
         part.unlink()
         raise WeightsError(
@@ -73,6 +73,7 @@ def _fetch(address: str, part: Path) -> None:
             raise ConnectionError("the connection ended before the file did")
 
 
-def _sha256(path: Path) -> str:
+def sha256_of(path: Path) -> str:
+    """The hash of a file, in hexadecimal."""
     with path.open("rb") as file:
         return hashlib.file_digest(file, "sha256").hexdigest()

@@ -1,0 +1,75 @@
+"""When a figure holds and when it differs, in numbers."""
+
+import math
+
+import pytest
+
+from fastfcn import recipe
+from fastfcn.published import hash_in_name, spellings
+from fastfcn.verdict import COLUMNS, compare, markdown_header, markdown_row, verdict, verdict_table
+
+
+@pytest.mark.parametrize(
+    ("published", "measured", "said", "difference"),
+    [
+        (79.26, 79.2649, "holds", 0.0049),
+        (79.26, 79.36, "holds", 0.1),
+        (79.26, 79.3601, "differs", 0.1001),
+        (79.26, 79.16, "holds", -0.1),
+        (79.26, 79.1599, "differs", -0.1001),
+        (79.26, math.nan, "differs", None),
+        (79.26, None, "differs", None),
+        (None, 70.0, None, None),
+    ],
+)
+def test_compare(published: float | None, measured: float | None, said: str | None, difference: float | None):
+    found = compare(published, measured, 0.1)
+    assert (found["verdict"], found["difference"]) == (said, difference)
+    assert found["measured"] is None or math.isfinite(found["measured"])
+
+
+def kept(miou: float | None, device: str = "cpu") -> dict:
+    return {"scores": {"miou": miou}, "device": device, "date": "2026-01-02", "seconds": 3.0}
+
+
+DATA = {"dataset": "cityscapes", "folder": "cs", "split": "val", "images": 500}
+WEIGHTS = {"file": "x.pth", "sha256": "00", "kind": "published", "address": None}
+
+
+def said_of(one: float | None, many: float | None) -> dict:
+    used = recipe.load("fastfcn_r50_psp_cityscapes_80k_b8")
+    return verdict(used, {"miou": kept(one), "miou_tta": kept(many, "H100")}, 0.1, WEIGHTS, DATA)
+
+
+def test_one_figure_that_differs_decides():
+    assert said_of(79.26, 80.86)["verdict"] == "holds"
+    assert said_of(79.26, 80.5)["verdict"] == "differs"
+    assert said_of(70.0, 80.86)["verdict"] == "differs"
+    assert said_of(None, 80.86)["verdict"] == "differs"
+
+
+def test_rows_fit_their_header():
+    row = markdown_row(said_of(79.2, 80.9))
+    assert row.count("|") == len(COLUMNS) + 1
+    assert all(line.count("|") == len(COLUMNS) + 1 for line in markdown_header().splitlines())
+    assert "| 79.26 | 79.20 | 80.86 | 80.90 | 0.1 | holds | cpu, H100 |" in row
+    assert verdict_table(said_of(None, 80.9)).row_count == 2
+
+
+def test_hashes_in_names():
+    weights = recipe.load("fastfcn_r50_psp_cityscapes_80k_b8").published.weights
+    assert hash_in_name(weights) == "57749bed"
+    assert hash_in_name("encnet_jpu_res50_pcontext.pth.tar") == ""
+    assert hash_in_name("fastfcn_r50-d32_jpu_psp.pth") == ""
+    assert hash_in_name("net-2cccc1ad.pth.tar") == "2cccc1ad"
+
+
+def test_spellings():
+    address = "https://a.b/v0.5/fastfcn/fastfcn/one/one_2021-57749bed.pth"
+    assert spellings(address) == [address, "https://a.b/v0.5/fastfcn/one/one_2021-57749bed.pth"]
+    for name in recipe.names():
+        published = recipe.load(name).published
+        if published and published.weights:
+            found = spellings(published.weights)
+            assert len(found) == (2 if name == "fastfcn_r50_psp_cityscapes_80k_b8" else 1)
+            assert len({each.rsplit("/", 1)[-1] for each in found}) == 1
