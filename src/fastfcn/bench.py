@@ -1,0 +1,121 @@
+"""`fastfcn bench`: speed and memory of recipes or weights files, one after another."""
+
+import shlex
+import sys
+from collections.abc import Sequence
+from datetime import UTC, datetime
+from pathlib import Path
+from time import perf_counter
+
+from rich.progress import Progress
+
+from fastfcn import recipe, weights
+from fastfcn.errors import UserError
+from fastfcn.fresh_process import in_fresh_process
+from fastfcn.measure_speed import (
+    Settings,
+    Subject,
+    inference_setting,
+    measure_inference,
+    measure_training,
+    training_setting,
+)
+from fastfcn.progress import progress_bar
+
+PARTS = ("inference", "training")
+NOTES = {
+    "inference": "uint8 image in, class map out, through fastfcn.predict.Predictor, one image at a time",
+    "training": "fastfcn.train.train_step on one synthetic batch; reading and augmenting images is not in it",
+    "recipe_device_batch": "a fourth of the batch where figures are published, trained on 4 GPUs; else the whole batch",
+    "images_per_second": "from the mean of the runs; every run is synchronised with the device",
+    "cores_busy": "processors kept busy on average; less than the threads where the machine had other work",
+    "gflops": "2 per multiply-add; convolutions and matrix products of the network without the auxiliary head",
+    "share_of_peak": "gflops * images_per_second over the speed of the fastest square matrix product on the device; "
+    "products with zero padding count, which libraries may skip: much dilation (aspp) can take it beyond 1",
+}
+
+
+def bench(
+    names: Sequence[str],
+    changes: Sequence[str] = (),
+    settings: Settings | None = None,
+    parts: Sequence[str] = PARTS,
+) -> dict:
+    """Measure recipes (names or paths ending in .toml, with random weights) or weights files (.safetensors).
+
+    `changes` such as "data.crop=[256,512]" are made in each recipe; `parts`: "inference", "training". Returns what is
+    written as JSON: date, machine, versions, notes, and a result of each name. Each part of each is measured in a
+    fresh process. Too little memory is a result like others. Raises UserError (its kinds) for what cannot be measured.
+    """
+    settings = settings or Settings()
+    if not names or not parts:
+        raise UserError("There is nothing to measure.", "Name a recipe; leave out --no-infer or --no-train.")
+    subjects = [_subject(name, changes) for name in names]  # what is wrong with the last is said before the first
+    began, results = perf_counter(), []
+    with progress_bar() as bar:
+        whole = bar.add_task("All", total=len(subjects) * len(parts), visible=len(subjects) * len(parts) > 1)
+        for subject in subjects:
+            result = {"name": subject.name, "recipe": subject.recipe.name, "changes": list(changes)}
+            result["weights"] = str(subject.weights or "random")
+            for part in parts:
+                result[part] = _measure(part, subject, settings, bar)
+                bar.advance(whole)
+            results.append(result)
+    return _record(results, perf_counter() - began)
+
+
+def image_size(text: str) -> tuple[int, int]:
+    """(height, width) of a text such as 512x1024; raises UserError."""
+    height, _, width = text.lower().partition("x")
+    if not (height.isdecimal() and width.isdecimal() and int(height) and int(width)):
+        raise UserError(f"{text!r} is not a size.", "Give height and width in pixels, such as 512x1024.")
+    return int(height), int(width)
+
+
+def command() -> str:
+    """The command line of this process, with the program's bare name."""
+    return shlex.join([Path(sys.argv[0]).name, *sys.argv[1:]])
+
+
+def _subject(name: str, changes: Sequence[str]) -> Subject:
+    if not name.endswith((".safetensors", ".pth", ".pt")):  # of the last two the weights reader says what to do
+        return Subject(name, recipe.load(name, changes))
+    return Subject(name, weights.read(name).recipe.override(changes), Path(name))
+
+
+def _measure(part: str, subject: Subject, settings: Settings, bar: Progress) -> dict:
+    task = bar.add_task(f"{subject.recipe.name}: {part}", total=None)
+    function = measure_inference if part == "inference" else measure_training
+    try:
+        return in_fresh_process(
+            function, subject, settings, progress=lambda done, total: bar.update(task, completed=done, total=total)
+        )
+    except MemoryError as error:
+        setting = inference_setting if part == "inference" else training_setting
+        return setting(subject, settings) | {"out_of_memory": str(error)}
+    finally:
+        bar.update(task, visible=False)
+
+
+def _record(results: list[dict], seconds: float) -> dict:
+    """The results with what is common to them said once."""
+    common: dict = {}
+    for result in results:
+        for part in PARTS:
+            measured = result.get(part, {})
+            common |= {key: measured.pop(key) for key in ("machine", "versions") if key in measured}
+    record = {"date": datetime.now(UTC).strftime("%Y-%m-%d"), "seconds": round(seconds)}
+    return record | common | {"notes": NOTES, "results": [rounded(result) for result in results]}
+
+
+def rounded(value: object) -> object:
+    """Floats in nested lists and dictionaries to five figures, which is more than the clock is good for."""
+    match value:
+        case float():
+            return float(f"{value:.5g}")
+        case dict():
+            return {key: rounded(inner) for key, inner in value.items()}
+        case list():
+            return [rounded(inner) for inner in value]
+        case _:
+            return value

@@ -1,0 +1,62 @@
+"""Arithmetic: how much of it a network does for an image, and how much a device can do in a second.
+
+Both count a multiplication and the addition after it as two operations, and both count convolutions and matrix
+products alone: all the rest of a network is a matter of memory.
+"""
+
+from collections.abc import Callable
+from time import perf_counter
+
+import torch
+from torch import Tensor
+from torch.utils.flop_counter import FlopCounterMode
+
+from fastfcn.timing import synchronize
+
+LENGTH = {"cuda": 8192, "cpu": 2048}  # of the square matrices
+
+
+def count_flops(function: Callable[[Tensor], object], images: Tensor) -> int:
+    """Operations in the convolutions and matrix products of `function(images)`.
+
+    On the meta device nothing is computed, so a network of any size is counted at once.
+    """
+    with torch.no_grad(), FlopCounterMode(display=False) as counter:
+        function(images)
+    return counter.get_total_flops()
+
+
+def device_peaks(device: torch.device, precision: torch.dtype | None) -> tuple[dict[str, float], str]:
+    """Operations per second in matrix products by number format, and the format that convolutions work in.
+
+    `precision`: what autocast casts to, None where it is off. Float32 is always measured. Where cuDNN is allowed to
+    round the inputs of float32 convolutions to TensorFloat-32, as torch lets it by default, that is their format.
+    """
+    peaks = {"float32": matrix_peak(device, torch.float32)}
+    if precision is not None:
+        name = str(precision).removeprefix("torch.")
+        peaks[name] = matrix_peak(device, precision)
+        return peaks, name
+    if device.type == "cuda" and torch.backends.cudnn.allow_tf32 and torch.cuda.get_device_capability(device)[0] >= 8:
+        before = torch.get_float32_matmul_precision()
+        torch.set_float32_matmul_precision("high")
+        peaks["tensorfloat32"] = matrix_peak(device, torch.float32)
+        torch.set_float32_matmul_precision(before)
+        return peaks, "tensorfloat32"
+    return peaks, "float32"
+
+
+def matrix_peak(device: torch.device, dtype: torch.dtype, seconds: float = 1.0) -> float:
+    """Operations per second of the fastest of the square matrix products that fit into `seconds`, three at least."""
+    length = LENGTH.get(device.type, 4096)
+    left, right = (torch.randn(length, length, device=device).to(dtype) for _ in range(2))
+    product = left @ right
+    best, rounds, began = float("inf"), 0, perf_counter()
+    while rounds < 3 or perf_counter() - began < seconds:
+        synchronize(device)
+        start = perf_counter()
+        torch.mm(left, right, out=product)
+        synchronize(device)
+        best = min(best, perf_counter() - start)
+        rounds += 1
+    return 2 * length**3 / best

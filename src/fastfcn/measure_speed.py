@@ -1,0 +1,220 @@
+"""What `fastfcn bench` measures of one recipe, each in a fresh process: inference, and steps of training."""
+
+import os
+import platform
+from collections.abc import Iterator
+from dataclasses import dataclass, replace
+from importlib.metadata import version
+from itertools import count
+from pathlib import Path
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from fastfcn import build, weights
+from fastfcn.average import averaged
+from fastfcn.data.description import DataSetDescription
+from fastfcn.data.resize import keep_ratio_size
+from fastfcn.errors import UserError
+from fastfcn.flops import count_flops, device_peaks
+from fastfcn.machine import Machine
+from fastfcn.memory import peak_memory
+from fastfcn.models.segmenter import Segmenter
+from fastfcn.predict import Predictor
+from fastfcn.recipe import Recipe
+from fastfcn.timing import Progress, timed
+from fastfcn.train import train_step
+
+PRECISIONS = {"32-true": None, "bf16-mixed": torch.bfloat16, "16-mixed": torch.float16}
+ACCELERATORS = ("auto", "cpu", "cuda", "mps")
+PUBLISHED_DEVICES = 4  # GPUs that OpenMMLab and the official code trained on; a recipe's batch is that of all
+PACKAGES = ("fastfcn", "torch", "torchvision", "timm", "lightning", "numpy")
+
+
+@dataclass(frozen=True)
+class Subject:
+    """What is measured: a recipe, with the weights of a file or random ones, under the name the user gave."""
+
+    name: str
+    recipe: Recipe
+    weights: Path | None = None
+
+
+@dataclass(frozen=True)
+class Settings:
+    """How it is measured. None stands for what the recipe says, for about ten seconds of runs, for torch's threads.
+
+    `size`: (height, width) of the image that inference sees; `batch`: images in a training step.
+    """
+
+    size: tuple[int, int] | None = None
+    runs: int | None = None
+    batch: int | None = None
+    precision: str = "32-true"
+    accelerator: str = "auto"
+    threads: int | None = None
+
+    def __post_init__(self) -> None:
+        if self.precision not in PRECISIONS:
+            raise UserError(f"There is no precision {self.precision!r}.", f"Choose one of {', '.join(PRECISIONS)}.")
+        if self.accelerator not in ACCELERATORS:
+            raise UserError(f"Cannot measure on {self.accelerator!r}.", f"Choose one of {', '.join(ACCELERATORS)}.")
+
+
+def test_size(recipe: Recipe) -> tuple[int, int]:
+    """(height, width) of a typical test image as the network sees it.
+
+    An image in the proportions of the crop, fitted into `eval.resize`; one of `data.base_size` where images are tested
+    at their own size; one window where a window slides.
+    """
+    tested = recipe.eval
+    if tested.kind == "sliding":
+        return tested.crop, tested.crop
+    return recipe.data.base_size if tested.resize == "none" else keep_ratio_size(recipe.data.crop, tested.resize)
+
+
+def device_batch(recipe: Recipe) -> int:
+    """Images of a training step on each device: of a recipe with published figures a fourth of the batch, for they
+    were trained on 4 GPUs; else all of it."""
+    return max(2, recipe.optim.batch // PUBLISHED_DEVICES) if recipe.published else recipe.optim.batch
+
+
+def inference_setting(subject: Subject, settings: Settings) -> dict:
+    """What inference is measured at."""
+    own = test_size(subject.recipe)
+    return {"precision": settings.precision, "size": list(settings.size or own), "recipe_size": list(own), "batch": 1}
+
+
+def training_setting(subject: Subject, settings: Settings) -> dict:
+    """What a training step is measured at."""
+    own = device_batch(subject.recipe)
+    crop = list(subject.recipe.data.crop)
+    return {"precision": settings.precision, "crop": crop, "batch": settings.batch or own, "recipe_device_batch": own}
+
+
+def measure_inference(subject: Subject, settings: Settings, progress: Progress | None = None) -> dict:
+    """Time, memory and arithmetic from a uint8 image to its class map, one image at a time, through Predictor."""
+    _use_threads(settings)
+    result, dtype = inference_setting(subject, settings), PRECISIONS[settings.precision]
+    network, about = _network(subject)
+    image = np.random.default_rng(0).integers(0, 256, (*result["size"], 3), np.uint8)
+    try:
+        predictor = Predictor(network, subject.recipe, about, settings.accelerator)
+        device = predictor.device
+        result |= machine_facts(device)
+
+        def call() -> None:
+            with torch.autocast(device.type, dtype, enabled=dtype is not None):
+                predictor(image)
+
+        with peak_memory(device) as memory:
+            timing = timed(call, device, settings.runs, progress)
+    except (RuntimeError, MemoryError) as error:
+        return result | _out_of_memory(error)
+    result |= timing.as_json(images=1) | {"peak_memory_mib": memory.mib, "memory": memory.meaning}
+    return result | _arithmetic(subject, about, result, device, dtype)
+
+
+def measure_training(subject: Subject, settings: Settings, progress: Progress | None = None) -> dict:
+    """Time and memory of whole training steps on random images and labels, which are there already."""
+    _use_threads(settings)
+    result, recipe = training_setting(subject, settings), subject.recipe
+    fabric = Machine(settings.accelerator, workers=0, precision=settings.precision).launch()
+    network, about = _network(subject)
+    result |= machine_facts(fabric.device)
+    numbers = count()
+    try:
+        # As fastfcn.train prepares them.
+        network = network.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
+        model, optimizer = fabric.setup(network, build.optimizer(recipe, network))
+        model.mark_forward_method("train_scores")
+        model.train()
+        average = averaged(network, recipe.optim.ema) if recipe.optim.ema else None
+        batches = map(fabric.to_device, _batches(result, len(about.classes), fabric.device))
+
+        def step() -> None:
+            train_step(model, optimizer, batches, recipe, next(numbers), fabric)
+            if average:
+                average.update_parameters(network)
+
+        with peak_memory(fabric.device) as memory:
+            timing = timed(step, fabric.device, settings.runs, progress)
+    except (RuntimeError, MemoryError) as error:
+        return result | _out_of_memory(error)
+    return result | timing.as_json(result["batch"]) | {"peak_memory_mib": memory.mib, "memory": memory.meaning}
+
+
+def machine_facts(device: torch.device) -> dict:
+    """The machine and the versions, under "machine" and "versions"."""
+    gpu = torch.cuda.get_device_name(device) if device.type == "cuda" else None
+    machine = {
+        "device": device.type,
+        "processor": _processor(),
+        "gpu": gpu,
+        "cores": os.cpu_count(),
+        "threads": torch.get_num_threads(),
+        "system": platform.system(),
+    }
+    versions = {"python": platform.python_version()} | {name: version(name) for name in PACKAGES}
+    return {"machine": machine, "versions": versions | ({"cuda": torch.version.cuda} if gpu else {})}
+
+
+def _use_threads(settings: Settings) -> None:
+    if settings.threads:
+        torch.set_num_threads(settings.threads)
+
+
+def _network(subject: Subject) -> tuple[Segmenter, DataSetDescription]:
+    if subject.weights:
+        held = weights.read(subject.weights)
+        return weights.load_model(replace(held, recipe=subject.recipe)), held.description
+    torch.manual_seed(subject.recipe.seed)
+    about = build.description(subject.recipe)
+    return build.network(subject.recipe, len(about.classes)), about
+
+
+def _batches(setting: dict, classes: int, device: torch.device) -> Iterator[tuple[Tensor, Tensor]]:
+    """The same batch again and again, in the main memory as a loader would have put it there."""
+    chance = torch.Generator().manual_seed(0)
+    images = torch.randn(setting["batch"], 3, *setting["crop"], generator=chance)
+    labels = torch.randint(classes, (setting["batch"], *setting["crop"]), generator=chance, dtype=torch.uint8)
+    batch = (images.pin_memory(), labels.pin_memory()) if device.type == "cuda" else (images, labels)
+    while True:
+        yield batch
+
+
+def _arithmetic(
+    subject: Subject, about: DataSetDescription, setting: dict, device: torch.device, dtype: torch.dtype | None
+) -> dict:
+    """Operations and parameters of the plain network, and how much of the device's peak the measured speed is."""
+    with torch.device("meta"):
+        plain = build.network(subject.recipe, len(about.classes)).eval()
+        flops = count_flops(plain.scores, torch.empty(1, 3, *setting["size"]))
+    sizes = {name: sum(each.numel() for each in part.parameters()) for name, part in plain.named_children()}
+    peaks, used = device_peaks(device, dtype)
+    return {
+        "gflops": flops / 1e9,
+        "parameters": sum(sizes.values()) - sizes.get("auxiliary", 0),
+        "parameters_auxiliary": sizes.get("auxiliary", 0),
+        "peak_gflops_per_second": {name: peak / 1e9 for name, peak in peaks.items()},
+        "share_of_peak": flops * setting["images_per_second"] / peaks[used],
+        "share_is_of": used,
+    }
+
+
+def _out_of_memory(error: Exception) -> dict:
+    """What stands in the place of figures; raises `error` again where it is another."""
+    told = str(error).splitlines()[0] if str(error) else type(error).__name__
+    known = ("out of memory", "can't allocate memory", "not enough memory", "ALLOC_FAILED")
+    if isinstance(error, MemoryError | torch.OutOfMemoryError) or any(words in told for words in known):
+        return {"out_of_memory": told}
+    raise error
+
+
+def _processor() -> str:
+    """The processor's name as Linux gives it, or what Python knows."""
+    cpuinfo = Path("/proc/cpuinfo")
+    lines = cpuinfo.read_text().splitlines() if cpuinfo.is_file() else []
+    names = [line.split(":", 1)[1].strip() for line in lines if line.startswith("model name")]
+    return names[0] if names else platform.processor()
