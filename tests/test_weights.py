@@ -179,3 +179,9 @@ def test_the_header_is_text_that_others_can_read(path: Path):
     header = header_of(path)
     assert header["format"] == "fastfcn-weights-1"
     assert json.loads(header["dataset"])["classes"][2] == {"name": "road", "color": [92, 92, 110], "ids": [2]}
+
+
+def test_others_may_read_it_as_any_new_file(tmp_path: Path):
+    path = tiny_weights(tmp_path / "weights.safetensors")
+    (tmp_path / "plain.txt").write_text("")
+    assert path.stat().st_mode == (tmp_path / "plain.txt").stat().st_mode

@@ -46,10 +46,13 @@ def write_tensors(path: str | Path, tensors: dict[str, Tensor], header: dict[str
     """Write tensors with texts as their header to a safetensors file; all or nothing. Raises OutputError."""
     held = {name: value.detach().cpu().contiguous() for name, value in tensors.items()}
     with replace_file(path) as temporary:
+        temporary.touch()
+        mode = temporary.stat().st_mode  # as for any new file here; safetensors lets nobody but the owner read
         try:
             save_file(held, temporary, header)
         except safetensors.SafetensorError as error:  # such as a full disk
             raise OSError(str(error)) from error
+        temporary.chmod(mode)
 
 
 def read(path: str | Path) -> Weights:

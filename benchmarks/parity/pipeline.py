@@ -1,0 +1,218 @@
+"""Is our class map of a photograph that of mmsegmentation's test pipeline, from the file to the last pixel?
+
+Run in the peers' environment (README.md):
+
+    python benchmarks/parity/pipeline.py
+
+Exits with 1 where a bound does not hold.
+"""
+
+import argparse
+import shutil
+import tempfile
+import time
+from collections.abc import Iterator
+from pathlib import Path
+from unittest.mock import patch
+
+import cv2
+import numpy as np
+import openmmlab
+import PIL
+import record
+import torch
+from forward import Photographs, from_state, normalised
+from lightning.fabric import Fabric
+from mmengine.dataset import Compose, pseudo_collate
+from mmseg.models import SegTTAModel
+from openmmlab import ARCHITECTURES, Architecture
+from PIL import Image
+from torch import nn
+from torch.nn import functional
+
+from fastfcn import build, evaluate, recipe
+from fastfcn.data.description import DataSetDescription
+from fastfcn.data.images import read_image
+from fastfcn.data.resize import resize_image, scaled_size
+from fastfcn.metrics import Scores
+
+LEAST_AGREEMENT = 0.999
+SAMPLES = Path("samples")
+PHOTOGRAPHS = (
+    SAMPLES / "coco_stuff_sample/val_img/000000001503.jpg",
+    SAMPLES / "ade20k_sample/images/validation/ADE_val_00000003.jpg",
+    SAMPLES / "mmseg_tests_data/color.jpg",
+    SAMPLES / "voc_format_sample_labelme/JPEGImages/2011_000003.jpg",
+    Path("camvid/val/0016E5_07959.jpg"),
+    SAMPLES / "ade20k_sample/images/validation/ADE_val_00000002.jpg",
+    SAMPLES / "coco_stuff_sample/train_img/000000017914.jpg",
+    SAMPLES / "coco_stuff_sample/val_img/000000001490.jpg",
+)
+STREET = SAMPLES / ("mmseg_tests_data/pseudo_cityscapes_dataset/leftImg8bit/frankfurt_000000_000294_leftImg8bit.png")
+# The recipe of Cityscapes shows the network two million pixels of any photograph: too slow here for all of them.
+TESTED = {150: PHOTOGRAPHS, 19: (STREET,)}
+ALSO_WITH_TORCH = "fastfcn_psp_150"  # the network tried with torch's resize, too
+
+
+class Theirs:
+    """A network of mmsegmentation with the pipelines of its config, annotations left out."""
+
+    def __init__(self, model: nn.Module):
+        loaded, *transforms = model.cfg.tta_pipeline
+        views = [step for step in transforms[0]["transforms"] if step[0]["type"] != "LoadAnnotations"]
+        single = [step for step in model.cfg.test_pipeline if step["type"] != "LoadAnnotations"]
+        self.models = {False: model, True: SegTTAModel(model)}
+        self.pipelines = {False: Compose(single), True: Compose([loaded, {**transforms[0], "transforms": views}])}
+
+    @torch.no_grad()
+    def labels(self, path: Path, tta: bool) -> np.ndarray:
+        """Class map (H, W) of the file."""
+        batch = pseudo_collate([self.pipelines[tta]({"img_path": str(path)})])
+        return self.models[tta].test_step(batch)[0].pred_sem_seg.data.squeeze(0).numpy().astype(np.uint8)
+
+
+def write_example(about: DataSetDescription, photograph: Path, labels: np.ndarray, folder: Path) -> None:
+    """Lay the file and a mask of `labels` where the data set has its validation images and masks."""
+    names = {"split": about.splits["val"], "city": "any", "name": "photograph"}
+    image, mask = (folder / patterns[0].format(**names) for patterns in (about.images, about.labels))
+    for path in (image, mask):
+        path.parent.mkdir(parents=True)
+    shutil.copy(photograph, image)
+    Image.fromarray(np.array([each.ids[0] for each in about.classes], np.uint8)[labels]).save(mask)
+
+
+def our_scores(model: nn.Module, architecture: Architecture, folder: Path, tta: bool) -> Scores:
+    """What `fastfcn evaluate` counts with their class map as the truth: pixel accuracy is the share of equal labels."""
+    used = recipe.load(architecture.recipe)
+    dataset = build.dataset(used, build.description(used), folder, used.data.val_split, train=False)
+    return evaluate.measure(model, used, dataset, Fabric(accelerator="cpu", devices=1), tta)
+
+
+def compare(architecture: Architecture, photographs: list[Path], known: Photographs, folder: Path) -> list[dict]:
+    """A row for each photograph, seen in one view and in twelve."""
+    theirs = openmmlab.build(architecture)
+    compared = normalised(known.picture(2, (512, 512)))
+    with torch.no_grad():
+        openmmlab.give_meaning(theirs, known.for_statistics(), compared)
+    about = build.description(recipe.load(architecture.recipe))
+    cases = [
+        (path, tta, folder / f"{number}_{tta}") for number, path in enumerate(photographs) for tta in (False, True)
+    ]
+    side = Theirs(theirs)
+    for path, tta, place in cases:
+        write_example(about, path, side.labels(path, tta), place)
+    state = theirs.state_dict()
+    del theirs, side
+    ours = from_state(architecture, state).to(memory_format=torch.channels_last)
+    rows = []
+    for path, tta, place in cases:
+        scores = our_scores(ours, architecture, place, tta)
+        row = {"photograph": path.name, "views": 12 if tta else 1, "agreement": scores.pixel_accuracy / 100}
+        row["classes_seen"] = int((scores.pixels > 0).sum())
+        if architecture.name == ALSO_WITH_TORCH and not tta:
+            with patch.object(evaluate, "resize_image", torch_resize):
+                row["agreement_by_torch"] = our_scores(ours, architecture, place, tta).pixel_accuracy / 100
+        rows.append(row)
+        print(architecture.name, row, flush=True)
+    return rows
+
+
+def torch_resize(image: np.ndarray, size: tuple[int, int]) -> np.ndarray:
+    """torch's bilinear resize of uint8 images, which fastfcn does not use."""
+    pixels = torch.from_numpy(image).permute(2, 0, 1)[None]
+    return functional.interpolate(pixels, size, mode="bilinear", align_corners=False)[0].permute(1, 2, 0).numpy()
+
+
+def image_row(path: Path) -> dict:
+    """Decoded and resized by OpenCV and by us (and by torch): the share of values that differ, and by how much."""
+    theirs, ours = cv2.imread(str(path), cv2.IMREAD_COLOR)[..., ::-1], read_image(path)
+    size = ours.shape[:2]
+    resized = {"ours": [], "torch": []}
+    for classes in TESTED:
+        used = recipe.load(next(each.recipe for each in ARCHITECTURES if each.classes == classes))
+        for each in evaluate.test_sizes(used, size, tta=False) + evaluate.test_sizes(used, size, tta=True):
+            wanted = cv2.resize(theirs, each[::-1], interpolation=cv2.INTER_LINEAR).astype(int)
+            resized["ours"].append(np.abs(resize_image(ours, each) - wanted))
+            resized["torch"].append(np.abs(torch_resize(ours, each) - wanted))
+    row = {"photograph": path.name, "size": list(size), "decoded_differently": float((ours != theirs).mean())}
+    for name, differences in resized.items():
+        flat = np.concatenate([each.ravel() for each in differences])
+        row[name] = {"resized_differently": float((flat > 0).mean()), "most_levels": int(flat.max())}
+    # How often rounding each side of the scaled image on its own would have given another size.
+    scales = recipe.load(ARCHITECTURES[0].recipe).eval.scales
+    plain = [tuple(int(side * scale + 0.5) for side in size) for scale in scales]
+    row["sizes_unlike_plain_rounding"] = sum(a != scaled_size(size, s) for a, s in zip(plain, scales, strict=True))
+    return row
+
+
+def failures(result: dict) -> Iterator[str]:
+    """What does not hold, one line each."""
+    for each in result["images"]:
+        if each["decoded_differently"] or each["ours"]["resized_differently"]:
+            yield f"image: {each}"
+    for each in result["architectures"]:
+        for row in each["rows"]:
+            if row["agreement"] < LEAST_AGREEMENT:
+                yield f"{each['architecture']}: {row}"
+
+
+def lines(result: dict) -> list[str]:
+    """The two tables of README.md."""
+    sizes = {each["photograph"]: f"{each['size'][0]}x{each['size'][1]}" for each in result["images"]}
+    shares: dict[tuple, dict] = {}
+    for each in result["architectures"]:
+        for row in each["rows"]:
+            found = shares.setdefault((each["classes"], row["photograph"]), {})
+            found[each["head"], row["views"]] = f"{100 * row['agreement']:.4f}"
+    columns = [(head, views) for head in openmmlab.FOLDERS for views in (1, 12)]
+    header = ["photograph", "size", "classes"] + [
+        f"{head}, {views} view{'s' if views > 1 else ''}" for head, views in columns
+    ]
+    maps = [[name, sizes[name], str(n), *(row.get(each, "") for each in columns)] for (n, name), row in shares.items()]
+    rows = [row for each in result["architectures"] for row in each["rows"]]
+    torch_rows = {row["photograph"]: row["agreement_by_torch"] for row in rows if "agreement_by_torch" in row}
+    images = [
+        [each["photograph"], f"{each['decoded_differently']:.0%}"]
+        + [f"{each[name]['resized_differently']:.0%}" for name in ("ours", "torch")]
+        + [str(each["torch"]["most_levels"])]
+        + [f"{100 * torch_rows[each['photograph']]:.4f} %" if each["photograph"] in torch_rows else ""]
+        for each in result["images"]
+    ]
+    summary = (
+        f"{result['date']}, {result['machine']['processor']}, torch {result['versions']['torch']}, "
+        f"OpenCV {result['versions']['opencv']}: {len(rows)} class maps, at least "
+        f"{100 * min(row['agreement'] for row in rows):.4f} % of the labels equal."
+    )
+    other = ["photograph", "decoded differently", "resized differently", "by torch", "by levels", "class map then"]
+    return [summary, "", *record.table(header, maps), "", *record.table(other, images)]
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("--data", type=Path, default=record.REPOSITORY.parent / "shared/data")
+    parser.add_argument("--only", nargs="*", help="names such as fastfcn_psp_150; nothing is recorded then")
+    parser.add_argument("--first", type=int, help="that many photographs alone; nothing is recorded then")
+    arguments = parser.parse_args()
+    start = time.monotonic()
+    known = Photographs(arguments.data / SAMPLES)
+    images = [image_row(arguments.data / path) for path in (*PHOTOGRAPHS, STREET)]
+    compared = []
+    for each in ARCHITECTURES:
+        if not each.jpu or (arguments.only and each.name not in arguments.only):
+            continue
+        paths = [arguments.data / path for path in TESTED[each.classes][: arguments.first]]
+        with tempfile.TemporaryDirectory() as folder:
+            rows = compare(each, paths, known, Path(folder))
+        about = {"architecture": each.name, "head": each.head, "classes": each.classes, "recipe": each.recipe}
+        compared.append(about | {"config": each.config.stem, "rows": rows})
+    result = record.circumstances(time.monotonic() - start) | {"bound": LEAST_AGREEMENT, "images": images}
+    result["versions"] |= {"opencv": cv2.__version__, "pillow": PIL.__version__}
+    result["architectures"] = compared
+    if not (arguments.only or arguments.first):
+        record.write("parity_pipeline", result)
+        record.put_table("pipeline", lines(result))
+    raise SystemExit("\n".join(failures(result)) or 0)
+
+
+if __name__ == "__main__":
+    main()

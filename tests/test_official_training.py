@@ -1,0 +1,82 @@
+"""Losses, rates and a run of the official family, against what FastFCN's own code says of them."""
+
+from pathlib import Path
+
+import pytest
+import torch
+import torch.nn.functional as F
+
+from fastfcn import build, recipe, weights
+from fastfcn.losses import segmentation_loss
+from fastfcn.machine import Machine
+from fastfcn.run import Run
+from fastfcn.train import train
+from tests.tiny import tiny_recipe, tiny_weights, write_streets
+
+OFFICIAL = "official_r50_enc_pcontext"
+ENC = 'head={kind="enc", width=8, codes=4, kernel=1, dropout=0.1, align_corners=true}'
+WINDOWS = 'eval={kind="sliding",every=2,base_size=52,crop=48,stride=32,scales=[0.5, 1.0],flip=true}'
+AS_OFFICIAL = (
+    ENC, WINDOWS, "neck.align_corners=true", "init=pytorch", "loss.mean_over=labelled", "loss.auxiliary=0.2",
+    "loss.presence=0.2", "data.scale_by=short_side", "data.base_size=[52, 52]", "data.scale_range=[0.5, 2.0]",
+    "data.interpolation=pillow", "data.padding=black", "data.blur=0.5", "data.crop=[48, 48]",
+    "data.max_class_share=1.0", "data.rotate=10", "optim.head_lr_factor=10.0", "optim.schedule_end=after_last_step",
+)  # fmt: skip
+
+
+@pytest.mark.parametrize("name", [OFFICIAL, "official_r101_enc_ade20k", "official_r50_enc_ade20k_trainval"])
+def test_rates_are_those_of_its_scheduler(name: str):
+    """lr * (1 - T / N) ** 0.9 with T of N = epochs times whole batches; ten times that outside the backbone."""
+    used = recipe.load(name)
+    steps = used.optim.steps
+    for step in (0, 1, steps // 3, steps - 1):
+        expected = used.optim.lr * pow(1 - 1.0 * step / steps, 0.9)
+        assert build.learning_rate(used, step) == pytest.approx(expected, rel=1e-12)
+        assert build.learning_rate(used, step, 10.0) == pytest.approx(10 * expected, rel=1e-12)
+    assert build.learning_rate(used, steps - 1) > 0
+
+
+def test_everything_but_the_backbone_learns_ten_times_as_fast():
+    with torch.device("meta"):
+        model = build.create(OFFICIAL)
+    inside, outside = build.optimizer(recipe.load(OFFICIAL), model).param_groups
+    assert (inside["factor"], outside["factor"]) == (1.0, 10.0)
+    assert len(inside["params"]) == len(list(model.backbone.parameters()))
+    assert len(inside["params"]) + len(outside["params"]) == len(list(model.parameters()))
+    assert {group["weight_decay"] for group in (inside, outside)} == {1e-4}
+
+
+@pytest.mark.parametrize(("name", "share"), [(OFFICIAL, 0.2), ("official_r50_psp_pcontext", 0.4)])
+def test_the_loss_is_a_mean_over_labelled_pixels_of_scores_with_aligned_corners(name: str, share: float):
+    """Cross-entropy of both heads, and for EncNet 0.2 of how well each image's classes are known."""
+    generator = torch.Generator().manual_seed(0)
+    main, side = torch.randn(2, 5, 6, 7, generator=generator), torch.randn(2, 5, 3, 4, generator=generator)
+    labels = torch.randint(0, 5, (2, 41, 50), generator=generator)
+    labels[0, :20] = 255
+    labels[1][labels[1] == 3] = 255
+    presence = torch.randn(2, 5, generator=generator) if "enc" in name else None
+    full = [F.interpolate(each, (41, 50), mode="bilinear", align_corners=True) for each in (main, side)]
+    expected = [F.cross_entropy(each, labels, ignore_index=255) for each in full]
+    total = expected[0] + share * expected[1]
+    if presence is not None:
+        held = torch.tensor([[float((each == index).any()) for index in range(5)] for each in labels])
+        assert held[1].tolist() == [1, 1, 1, 0, 1]
+        total = total + 0.2 * F.binary_cross_entropy(presence.sigmoid(), held)
+    terms = build.loss_terms(recipe.load(name))
+    found = segmentation_loss(main, side, presence, labels, terms, (labels != 255).sum(), 2)
+    torch.testing.assert_close(found["loss"], total)
+
+
+def test_a_run_with_all_that_the_family_has(tmp_path: Path):
+    """Augmentation, windows and start in one short run; the weights to start from are those it begins with."""
+    data = write_streets(tmp_path / "data")
+    start = tiny_weights(tmp_path / "start.safetensors", *AS_OFFICIAL)
+    used = tiny_recipe(*AS_OFFICIAL, f"start={start}", "optim.steps=2", "data.train_split=train+val", "optim.lr=1e-9")
+    state = train(used, data, tmp_path / "run", Machine("cpu", workers=0))
+    assert (state.step, state.best_step) == (2, 2)
+    run = Run(tmp_path / "run")
+    first = next(line for line in run.read_log() if "loss" in line)
+    assert {"loss", "main", "auxiliary", "presence"} <= first.keys()
+    begun, ended = weights.read(start).tensors, weights.read(run.last).tensors
+    for name in ("head.classifier.weight", "backbone.conv1.0.weight"):
+        torch.testing.assert_close(ended[name], begun[name], rtol=0, atol=1e-5)
