@@ -24,7 +24,7 @@ SMALL = (130, 120, 80)
 WINDOWED = [(size, *SMALL, tta) for size in ((97, 130), (130, 97), (61, 61)) for tta in (False, True)]
 WINDOWED.append(((375, 500), 520, 480, 320, False))
 STEPS = 3
-RATE = 0.0001
+RATE = 0.00001
 IGNORED = 255
 
 

@@ -172,11 +172,11 @@ def main() -> None:
         model = openmmlab.build(ARCHITECTURE)
         with torch.no_grad():
             openmmlab.give_meaning(model, known.for_statistics(), normalised(known.picture(2, (512, 512))))
+        openmmlab.save(ARCHITECTURE, model, "0.x", folder / "theirs.pth")
         side = Theirs(model)
         maps = {figure: [side.labels(path, tta) for path in images] for figure, tta in FIGURES.items()}
         write_data(images, maps["miou"], folder / "data")
         figures = {figure: their_score(labels, folder / "data", images) for figure, labels in maps.items()}
-        openmmlab.save(ARCHITECTURE, model, "0.x", folder / "theirs.pth")
         del model, side
         content = (folder / "theirs.pth").read_bytes()
         found = cases(folder, figures, content)
