@@ -1,11 +1,8 @@
 """Downloads from a server on this machine: whole, resumed, with a wrong hash, and not at all."""
 
 import hashlib
-import re
 from collections.abc import Iterator
-from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
-from threading import Thread
 
 import numpy as np
 import pytest
@@ -13,58 +10,19 @@ import pytest
 from fastfcn import download as module
 from fastfcn.download import cache_folder, download
 from fastfcn.errors import OutputError, WeightsError
+from tests.file_server import FileServer, file_server
 
 CONTENT = np.random.default_rng(0).bytes(300_000)
 HASH = hashlib.sha256(CONTENT).hexdigest()[:8]
-
-
-class Server(ThreadingHTTPServer):
-    """Serves CONTENT at every path but /missing; notes each request's Range and where its answer began."""
-
-    daemon_threads = True
-
-    def __init__(self) -> None:
-        super().__init__(("127.0.0.1", 0), Handler)
-        self.requests: list[tuple[str | None, int]] = []
-        self.ranges = True  # whether it knows Range
-        self.break_after: int | None = None  # bytes of an answer before the connection ends
-
-    @property
-    def address(self) -> str:
-        return f"http://127.0.0.1:{self.server_address[1]}"
-
-
-class Handler(BaseHTTPRequestHandler):
-    server: Server
-
-    def do_GET(self) -> None:
-        if self.path == "/missing":
-            return self.send_error(404)
-        asked = self.headers.get("Range")
-        start = int(re.fullmatch(r"bytes=(\d+)-", asked)[1]) if asked and self.server.ranges else 0
-        self.server.requests.append((asked, start))
-        if start >= len(CONTENT):
-            return self.send_error(416)
-        body = CONTENT[start:]
-        self.send_response(206 if start else 200)
-        self.send_header("Content-Length", str(len(body)))
-        self.end_headers()
-        self.wfile.write(body[: self.server.break_after])
-        return None
-
-    def log_message(self, *_: object) -> None:
-        """Quiet."""
+PATHS = (f"/v0.5/net-{HASH}.pth", "/net.pth")
 
 
 @pytest.fixture
-def server() -> Iterator[Server]:
-    server = Server()
-    thread = Thread(target=server.serve_forever, args=(0.01,), daemon=True)
-    thread.start()
-    yield server
-    server.shutdown()
-    server.server_close()
-    thread.join()
+def server() -> Iterator[FileServer]:
+    """Serves CONTENT under the names that the tests ask for."""
+    with file_server() as server:
+        server.files = dict.fromkeys(PATHS, CONTENT)
+        yield server
 
 
 @pytest.fixture(autouse=True)
@@ -78,22 +36,22 @@ def names(folder: Path) -> list[str]:
     return sorted(each.name for each in folder.iterdir())
 
 
-def test_whole(server: Server, cache: Path):
+def test_whole(server: FileServer, cache: Path):
     path = download(f"{server.address}/v0.5/net-{HASH}.pth", HASH)
     assert path == cache / f"net-{HASH}.pth"
     assert path.read_bytes() == CONTENT
     assert names(cache) == [path.name]
-    assert server.requests == [(None, 0)]
+    assert [each.range for each in server.requests] == [None]
 
 
-def test_what_is_in_the_cache_is_not_fetched_again(server: Server):
+def test_what_is_in_the_cache_is_not_fetched_again(server: FileServer):
     first = download(f"{server.address}/net.pth", HASH)
     assert download(f"{server.address}/net.pth", HASH) == first
     assert len(server.requests) == 1
 
 
 @pytest.mark.parametrize("ranges", [True, False], ids=["resumes", "starts again where the server cannot resume"])
-def test_resumed_after_an_interruption(server: Server, cache: Path, ranges: bool):
+def test_resumed_after_an_interruption(server: FileServer, cache: Path, ranges: bool):
     server.break_after = 100_000
     with pytest.raises(WeightsError, match="the connection ended before the file did") as error:
         download(f"{server.address}/net.pth", HASH)
@@ -104,25 +62,25 @@ def test_resumed_after_an_interruption(server: Server, cache: Path, ranges: bool
 
     server.break_after, server.ranges = None, ranges
     assert download(f"{server.address}/net.pth", HASH).read_bytes() == CONTENT
-    assert server.requests[1] == ("bytes=100000-", 100_000 if ranges else 0)
+    assert server.requests[1][1:] == ("bytes=100000-", 100_000 if ranges else 0)
     assert names(cache) == ["net.pth"]
 
 
-def test_a_part_that_is_whole_already(server: Server, cache: Path):
+def test_a_part_that_is_whole_already(server: FileServer, cache: Path):
     """It was stopped between the last byte and the new name."""
     cache.mkdir()
     (cache / "net.pth.part").write_bytes(CONTENT)
     assert download(f"{server.address}/net.pth", HASH).read_bytes() == CONTENT
-    assert server.requests == [(f"bytes={len(CONTENT)}-", len(CONTENT))]
+    assert [each[1:] for each in server.requests] == [(f"bytes={len(CONTENT)}-", len(CONTENT))]
 
 
-def test_a_wrong_hash_is_refused_and_removed(server: Server, cache: Path):
+def test_a_wrong_hash_is_refused_and_removed(server: FileServer, cache: Path):
     with pytest.raises(WeightsError, match=r"the sha256 is .*, expected 2cccc1ad.*removed"):
         download(f"{server.address}/net.pth", "2cccc1ad")
     assert names(cache) == []
 
 
-def test_a_part_of_another_file_is_removed_and_the_next_try_works(server: Server, cache: Path):
+def test_a_part_of_another_file_is_removed_and_the_next_try_works(server: FileServer, cache: Path):
     cache.mkdir()
     (cache / "net.pth.part").write_bytes(b"x" * 5000)
     with pytest.raises(WeightsError, match="sha256"):
@@ -131,13 +89,13 @@ def test_a_part_of_another_file_is_removed_and_the_next_try_works(server: Server
     assert download(f"{server.address}/net.pth", HASH).read_bytes() == CONTENT
 
 
-def test_not_found(server: Server, cache: Path):
+def test_not_found(server: FileServer, cache: Path):
     with pytest.raises(WeightsError, match=r"Cannot download http.*/missing: .*Not Found"):
         download(f"{server.address}/missing", HASH)
     assert names(cache) == []
 
 
-def test_nobody_answers(server: Server):
+def test_nobody_answers(server: FileServer):
     address = server.address
     server.server_close()
     with pytest.raises(WeightsError, match="Cannot download") as error:

@@ -3,13 +3,10 @@
 import hashlib
 import json
 import os
-import re
 import subprocess
 import sys
 from collections.abc import Iterator
-from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
-from threading import Thread
 from typing import Any
 
 import pytest
@@ -22,6 +19,7 @@ from fastfcn.reproduce_plan import describe, has_scores, make_plan
 from fastfcn.run import Run
 from fastfcn.train import State
 from tests.command import Finished, fastfcn
+from tests.file_server import FileServer, file_server
 from tests.openmmlab_files import openmmlab_state, save_0x
 from tests.tiny import tiny_model, tiny_recipe, write_streets
 
@@ -29,53 +27,12 @@ CLASSES = list(build.description(tiny_recipe()).class_names)
 MACHINE = ("--accelerator", "cpu", "--workers", 0)
 
 
-class Server(ThreadingHTTPServer):
-    """Serves `files` by path; notes each request's path and Range; ends answers after `break_after` bytes."""
-
-    daemon_threads = True
-
-    def __init__(self) -> None:
-        super().__init__(("127.0.0.1", 0), Handler)
-        self.files: dict[str, bytes] = {}
-        self.requests: list[tuple[str, str | None]] = []
-        self.break_after: int | None = None
-
-    @property
-    def address(self) -> str:
-        return f"http://127.0.0.1:{self.server_address[1]}"
-
-
-class Handler(BaseHTTPRequestHandler):
-    server: Server
-
-    def do_GET(self) -> None:
-        asked = self.headers.get("Range")
-        self.server.requests.append((self.path, asked))
-        if self.path not in self.server.files:
-            return self.send_error(404)
-        start = int(re.fullmatch(r"bytes=(\d+)-", asked)[1]) if asked else 0
-        body = self.server.files[self.path][start:]
-        self.send_response(206 if asked else 200)
-        self.send_header("Content-Length", str(len(body)))
-        self.end_headers()
-        self.wfile.write(body[: self.server.break_after])
-        return None
-
-    def log_message(self, *_: object) -> None:
-        """Quiet."""
-
-
 @pytest.fixture
-def server(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Server]:
+def server(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[FileServer]:
     monkeypatch.setenv("FASTFCN_CACHE", str(tmp_path / "cache"))
     monkeypatch.setenv("no_proxy", "127.0.0.1")
-    server = Server()
-    thread = Thread(target=server.serve_forever, args=(0.01,), daemon=True)
-    thread.start()
-    yield server
-    server.shutdown()
-    server.server_close()
-    thread.join()
+    with file_server() as server:
+        yield server
 
 
 class Row:
@@ -131,7 +88,7 @@ def files(folder: Path) -> list[str]:
 # From the network to a verdict.
 
 
-def test_the_published_scores_hold(server: Server, row: Row, tmp_path: Path):
+def test_the_published_scores_hold(server: FileServer, row: Row, tmp_path: Path):
     server.files[f"/v0.5/{row.file}"] = row.content
     written = recipe_file(tmp_path, row, f"{server.address}/v0.5/{row.file}")
     done = go(written, row, tmp_path / "out")
@@ -158,7 +115,7 @@ def test_the_published_scores_hold(server: Server, row: Row, tmp_path: Path):
 
 
 @pytest.mark.parametrize("figure", ["miou", "miou_tta"])
-def test_a_score_that_differs(server: Server, row: Row, tmp_path: Path, figure: str):
+def test_a_score_that_differs(server: FileServer, row: Row, tmp_path: Path, figure: str):
     server.files[f"/{row.file}"] = row.content
     written = recipe_file(tmp_path, row, f"{server.address}/{row.file}", **{figure: 0.5})
     done = go(written, row, tmp_path / "out")
@@ -174,7 +131,7 @@ def test_a_score_that_differs(server: Server, row: Row, tmp_path: Path, figure: 
     assert said(tmp_path / "out")["tolerance"] == 0.51
 
 
-def test_an_interrupted_download_goes_on(server: Server, row: Row, tmp_path: Path):
+def test_an_interrupted_download_goes_on(server: FileServer, row: Row, tmp_path: Path):
     server.files[f"/{row.file}"] = row.content
     written = recipe_file(tmp_path, row, f"{server.address}/{row.file}")
     server.break_after = 100_000
@@ -185,11 +142,11 @@ def test_an_interrupted_download_goes_on(server: Server, row: Row, tmp_path: Pat
     assert files(tmp_path / "out") == []
     server.break_after = None
     assert go(written, row, tmp_path / "out", "--no-tta").code == 0
-    assert [asked for _, asked in server.requests] == [None, "bytes=100000-"]
+    assert [each.range for each in server.requests] == [None, "bytes=100000-"]
     assert list(said(tmp_path / "out")["figures"]) == ["miou"]
 
 
-def test_a_wrong_hash_is_refused(server: Server, row: Row, tmp_path: Path):
+def test_a_wrong_hash_is_refused(server: FileServer, row: Row, tmp_path: Path):
     server.files["/tiny-2cccc1ad.pth"] = row.content
     done = go(recipe_file(tmp_path, row, f"{server.address}/tiny-2cccc1ad.pth"), row, tmp_path / "out")
     assert done.code == 2
@@ -197,7 +154,7 @@ def test_a_wrong_hash_is_refused(server: Server, row: Row, tmp_path: Path):
     assert files(tmp_path / "out") == files(tmp_path / "cache") == []
 
 
-def test_both_spellings_of_an_address_are_tried(server: Server, row: Row, tmp_path: Path):
+def test_both_spellings_of_an_address_are_tried(server: FileServer, row: Row, tmp_path: Path):
     once, twice = f"/v0.5/fastfcn/tiny/{row.file}", f"/v0.5/fastfcn/fastfcn/tiny/{row.file}"
     written = recipe_file(tmp_path, row, server.address + twice)
     done = go(written, row, tmp_path / "out", "--no-tta")
@@ -206,10 +163,10 @@ def test_both_spellings_of_an_address_are_tried(server: Server, row: Row, tmp_pa
     assert server.address + twice in done.err
     server.files[once] = row.content
     assert go(written, row, tmp_path / "out", "--no-tta").code == 0
-    assert [path for path, _ in server.requests] == [twice, once] * 2
+    assert [each.path for each in server.requests] == [twice, once] * 2
 
 
-def test_without_a_network(server: Server, row: Row, tmp_path: Path):
+def test_without_a_network(server: FileServer, row: Row, tmp_path: Path):
     written = recipe_file(tmp_path, row, f"{server.address}/fastfcn/fastfcn/{row.file}")
     server.server_close()
     done = go(written, row, tmp_path / "out")
@@ -226,7 +183,7 @@ def refuse(*_: object, **__: object) -> None:
     raise AssertionError("this was done already")
 
 
-def test_a_second_run_computes_nothing(server: Server, row: Row, tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
+def test_a_second_run_computes_nothing(server: FileServer, row: Row, tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
     server.files[f"/{row.file}"] = row.content
     written = recipe_file(tmp_path, row, f"{server.address}/{row.file}")
     assert go(written, row, tmp_path / "out").code == 0
@@ -379,7 +336,7 @@ def test_two_processes_train_and_score_together(row: Row, tmp_path: Path):
 # Before any work.
 
 
-def test_a_dry_run_says_all_and_does_nothing(server: Server, row: Row, tmp_path: Path):
+def test_a_dry_run_says_all_and_does_nothing(server: FileServer, row: Row, tmp_path: Path):
     written = recipe_file(tmp_path, row, f"{server.address}/fastfcn/fastfcn/{row.file}")
     done = go(written, row, tmp_path / "out", "--dry-run")
     assert done.code == 0
@@ -396,7 +353,7 @@ def test_a_dry_run_says_all_and_does_nothing(server: Server, row: Row, tmp_path:
 
 
 def test_a_folder_that_is_not_the_data_set_is_refused_before_anything_is_fetched(
-    server: Server, row: Row, tmp_path: Path
+    server: FileServer, row: Row, tmp_path: Path
 ):
     written = recipe_file(tmp_path, row, f"{server.address}/{row.file}")
     data = write_streets(tmp_path / "streets", 1, 2)

@@ -1,0 +1,70 @@
+"""A server on this machine that serves a few files, knows Range or not, and can break off in the middle."""
+
+import re
+from collections.abc import Iterator
+from contextlib import contextmanager
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from threading import Thread
+from typing import NamedTuple
+
+
+class Request(NamedTuple):
+    """A request: its path, its Range header, and the byte where the answer began."""
+
+    path: str
+    range: str | None
+    start: int
+
+
+class FileServer(ThreadingHTTPServer):
+    """Serves `files` by path; notes its `requests`; ends each answer after `break_after` bytes."""
+
+    daemon_threads = True
+
+    def __init__(self) -> None:
+        super().__init__(("127.0.0.1", 0), _Handler)
+        self.files: dict[str, bytes] = {}
+        self.requests: list[Request] = []
+        self.ranges = True  # whether it knows Range
+        self.break_after: int | None = None
+
+    @property
+    def address(self) -> str:
+        return f"http://127.0.0.1:{self.server_address[1]}"
+
+
+class _Handler(BaseHTTPRequestHandler):
+    server: FileServer
+
+    def do_GET(self) -> None:
+        asked = self.headers.get("Range")
+        start = int(re.fullmatch(r"bytes=(\d+)-", asked)[1]) if asked and self.server.ranges else 0
+        self.server.requests.append(Request(self.path, asked, start))
+        content = self.server.files.get(self.path)
+        if content is None:
+            return self.send_error(404)
+        if start >= len(content):
+            return self.send_error(416)
+        body = content[start:]
+        self.send_response(206 if start else 200)
+        self.send_header("Content-Length", str(len(body)))
+        self.end_headers()
+        self.wfile.write(body[: self.server.break_after])
+        return None
+
+    def log_message(self, *_: object) -> None:
+        """Quiet."""
+
+
+@contextmanager
+def file_server() -> Iterator[FileServer]:
+    """A running server; it ends with the block."""
+    server = FileServer()
+    thread = Thread(target=server.serve_forever, args=(0.01,), daemon=True)
+    thread.start()
+    try:
+        yield server
+    finally:
+        server.shutdown()
+        server.server_close()
+        thread.join()
