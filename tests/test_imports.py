@@ -29,7 +29,7 @@ LAYERS = (
     (
         *("models", "data", "losses", "metrics", "visualize"),
         *("average", "checkpoint", "download", "official", "openmmlab", "sliding", "state"),
-        "recipe recipe_check recipe_override recipe_schema recipe_upgrades recipe_values",
+        "recipe recipe_check recipe_network recipe_override recipe_schema recipe_upgrades recipe_values",
     ),
     ("ops", "flops"),
     ("files", "progress", "timing", "memory", "fresh_process"),

@@ -79,7 +79,7 @@ MISTAKES = {
     "order of the pools": ("head", {"pools": (1, 2, 6, 3)}),
     "no ReLU": ("head.pooled.0", {"relu": nn.Identity()}),
     "a ReLU too many": ("neck.dilated.0.depthwise", {"relu": nn.ReLU()}),
-    "eps of one batch norm": ("head.bottleneck.bn", {"eps": 1e-3}),
+    "eps of one batch norm": ("backbone.bn1", {"eps": 1e-3}),
 }
 
 

@@ -1,8 +1,5 @@
 """Initial weights: from files of every kind, or a plain word about what to do; never random ones in silence."""
 
-import hashlib
-import io
-import zipfile
 from pathlib import Path
 
 import numpy as np
@@ -16,7 +13,7 @@ from torch import Tensor, nn
 from fastfcn import build, pretrained
 from fastfcn.errors import WeightsError
 from fastfcn.models.backbone import backbone, resnet_backbone
-from fastfcn.pretrained import load_pretrained, load_start, read_int8_npz
+from fastfcn.pretrained import load_pretrained, read_int8_npz
 from tests.openmmlab_files import openmmlab_state, save_1x
 from tests.tiny import tiny_model, tiny_recipe, tiny_weights
 
@@ -246,76 +243,3 @@ def test_the_recipe_says_which(tmp_path: Path):
     model = build.create(used)
     build.load_pretrained(used, model)
     assert same(model.backbone.state_dict(), torch.load(path))
-
-
-@pytest.fixture
-def published(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> tuple[dict[str, Tensor], Path]:
-    """FastFCN's own ResNet, here a small one: its tensors, and the .zip as it lies in the cache."""
-    torch.manual_seed(2)
-    state = copy_of(backbone(NAME)) | {"fc.weight": torch.ones(1000, 2), "fc.bias": torch.ones(1000)}
-    content = io.BytesIO()
-    torch.save(state, content, _use_new_zipfile_serialization=False)
-    sha1 = hashlib.sha1(content.getvalue()).hexdigest()
-    archive = tmp_path / f"resnet50-{sha1[:8]}.zip"
-    with zipfile.ZipFile(archive, "w") as file:
-        file.writestr(f"resnet50-{sha1[:8]}.pth", content.getvalue())
-
-    def fetch(address: str, sha256_prefix: str) -> Path:
-        assert address == f"https://hangzh.s3.amazonaws.com/encoding/models/{archive.name}"
-        return archive
-
-    monkeypatch.setattr(pretrained, "download", fetch)
-    monkeypatch.setitem(pretrained.OFFICIAL_SHA1, NAME, ("resnet50", sha1))
-    return state, archive
-
-
-def test_weights_of_fastfcns_own_code_come_out_of_a_zip(published: tuple[dict[str, Tensor], Path], net: nn.Module):
-    state, archive = published
-    for _ in range(2):  # the second time from the file that the first one unpacked
-        load_pretrained(net, NAME, "official")
-        assert all(torch.equal(value, state[name]) for name, value in net.state_dict().items())
-        archive.write_bytes(b"no longer needed")
-
-
-def test_a_zip_with_anything_else_is_refused_and_removed(published: tuple[dict[str, Tensor], Path], net: nn.Module):
-    _, archive = published
-    with zipfile.ZipFile(archive, "w") as file:
-        file.writestr(archive.with_suffix(".pth").name, b"something else")
-    before = copy_of(net)
-    with pytest.raises(WeightsError, match=r"does not hold the resnet50-\w{8}\.pth that was published") as error:
-        load_pretrained(net, NAME, "official")
-    assert_says_what_to_do(error.value)
-    assert not archive.exists()
-    assert same(net.state_dict(), before)
-
-
-def test_no_zip_at_all_is_refused(published: tuple[dict[str, Tensor], Path], net: nn.Module):
-    published[1].write_bytes(b"<html>")
-    with pytest.raises(WeightsError, match="not a zip file"):
-        load_pretrained(net, NAME, "official")
-
-
-def test_fastfcns_own_weights_are_for_two_networks(net: nn.Module):
-    with pytest.raises(WeightsError, match="for resnet50s and resnet101s, not for test_resnet") as error:
-        load_pretrained(net, NAME, "official")
-    assert_says_what_to_do(error.value)
-
-
-def test_a_whole_network_to_start_from(tmp_path: Path):
-    model = tiny_model()
-    path = tiny_weights(tmp_path / "w.safetensors")
-    torch.manual_seed(5)
-    other = build.create(tiny_recipe())
-    assert not torch.equal(other.head.classifier.weight, model.head.classifier.weight)
-    build.load_pretrained(tiny_recipe(f"start={path}"), other)
-    assert same(other.state_dict(), model.state_dict())
-
-
-def test_a_start_that_does_not_fit_or_is_not_there(tmp_path: Path):
-    path = tiny_weights(tmp_path / "w.safetensors")
-    wider = build.create(tiny_recipe("head.width=16"))
-    with pytest.raises(WeightsError, match=r"wrong shape: head\.pooled\.0\.conv\.weight"):
-        load_start(wider, str(path))
-    with pytest.raises(WeightsError, match=r"start: there is no file missing\.safetensors") as error:
-        load_start(wider, "missing.safetensors")
-    assert "start=runs/first/last.safetensors" in error.value.hint

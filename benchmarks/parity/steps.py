@@ -1,6 +1,6 @@
-"""Training steps of both sides on the same batches, each through its own entry points."""
+"""Training steps of both sides on the same batches, each through its own entry points, and how far apart they go."""
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
 from unittest.mock import patch
 
@@ -9,6 +9,7 @@ import openmmlab
 import torch
 from forward import Photographs, normalised
 from mmengine.optim import build_optim_wrapper
+from mmengine.optim.scheduler import PolyLR
 from mmengine.registry import PARAM_SCHEDULERS
 from mmengine.structures import PixelData
 from mmseg.structures import SegDataSample
@@ -25,9 +26,11 @@ from fastfcn.train import train_step
 STEPS = 10
 SCHEDULE = 100  # steps of the poly schedule, so that the rate falls by 8 % within the ten
 IMAGES = 8  # so that the branch pooled to 1x1 gives batch norm eight values of each channel
-# (height, width). At stride 8 each has 40 positions along one side: enough for a dilation of 36 to meet the map.
-CROPS = ((64, 320), (320, 64))
+# (height, width), in turn. The long ones have 40 positions at stride 8: a dilation of 36 reaches across.
+CROPS = ((64, 128), (128, 64), (64, 320), (128, 64), (320, 64))
+SHORT_SIDE = 320  # of the photographs that are cropped
 IGNORED = 255
+PARTS = ("backbone", "neck", "head", "auxiliary")
 THEIR_LOSSES = {"main": "decode.loss_ce", "auxiliary": "aux.loss_ce", "presence": "decode.loss_se", "loss": "loss"}
 
 Batch = tuple[np.ndarray, np.ndarray]  # RGB uint8 (B, H, W, 3); labels uint8 (B, H, W), 255 = ignored
@@ -53,10 +56,10 @@ def batches(folder: Path, classes: int, count: int = STEPS) -> Iterator[Batch]:
 
 
 def crop(path: Path, size: tuple[int, int], generator: np.random.Generator) -> np.ndarray:
-    """A part of the photograph at a random place, after its short side has become 320 pixels."""
+    """A part of the photograph at a random place."""
     with Image.open(path) as image:
-        factor = max(max(size) / min(image.size), 1e-9)
-        wide = [max(round(side * factor), max(size)) for side in image.size]
+        factor = SHORT_SIDE / min(image.size)
+        wide = [round(side * factor) for side in image.size]
         pixels = np.asarray(image.convert("RGB").resize(wide, Image.Resampling.BILINEAR))
     top, left = (int(generator.integers(0, have - want + 1)) for have, want in zip(pixels.shape, size, strict=False))
     return pixels[top : top + size[0], left : left + size[1]]
@@ -73,8 +76,8 @@ def drawn_label(classes: int, size: tuple[int, int], generator: np.random.Genera
 def starting_network(architecture: Architecture, folder: Path) -> nn.Module:
     """mmsegmentation's network where a training starts: features that mean something, classifiers close to zero.
 
-    The last batch norm of each block is given small weights, as in a pretrained network. With large ones the steps
-    are too long for the loss surface, and every difference in rounding grows a hundredfold from step to step.
+    The last batch norm of each block is given small weights, as in a pretrained network. With large ones the
+    gradients grow from block to block backwards, and rounding errors with them.
     """
     photographs = Photographs(folder)
     model = openmmlab.build(architecture)
@@ -105,11 +108,11 @@ class Side:
 
     def _note(self, optimizer: torch.optim.Optimizer, *_: object) -> None:
         self.rates = [group["lr"] for group in optimizer.param_groups]
-        self.gradients = {rename(name): each.grad.clone() for name, each in self.model.named_parameters()}
+        self.gradients = {rename(name): each.grad for name, each in self.model.named_parameters()}
 
     def state(self) -> dict[str, Tensor]:
-        """Copies of parameters and buffers under our names."""
-        return {rename(name): value.clone() for name, value in self.model.state_dict().items()}
+        """Parameters and buffers under our names."""
+        return {rename(name): value for name, value in self.model.state_dict().items()}
 
 
 def feed(model: nn.Module, precision: torch.dtype, layout: torch.memory_format) -> nn.Module:
@@ -170,3 +173,38 @@ class Ours(Side):
             losses = train_step(self.wrapped, self.optimizer, one, self.recipe, self.done, self.fabric)
         self.done += 1
         return {name: float(value) for name, value in losses.items()}
+
+
+def relative(ours: float, theirs: float) -> float:
+    """Difference relative to theirs, to four digits."""
+    return float(f"{abs(ours - theirs) / max(abs(theirs), 1e-30):.3e}")
+
+
+def norms(tensors: Iterable[tuple[str, Tensor]]) -> dict[str, float]:
+    """The length of all tensors as one vector, and of those of each part."""
+    squares = dict.fromkeys(("all", *PARTS), 0.0)
+    for name, tensor in tensors:
+        square = float(tensor.double().norm()) ** 2
+        squares["all"] += square
+        squares[name.split(".")[0]] += square
+    return {part: square**0.5 for part, square in squares.items()}
+
+
+def distances(ours: dict[str, Tensor], theirs: dict[str, Tensor], lengths: dict[str, float]) -> dict[str, float]:
+    """How far the tensors that `theirs` has are apart, in `lengths`, to four digits."""
+    apart = norms((name, ours[name].double() - value) for name, value in theirs.items())
+    return {part: float(f"{apart[part] / max(lengths[part], 1e-30):.3e}") for part in apart}
+
+
+def schedule_difference(steps: int) -> float:
+    """Largest difference between mmengine's rate and ours over a whole schedule of `steps`."""
+    weight = torch.nn.Parameter(torch.zeros(1))
+    optimizer = torch.optim.SGD([weight], lr=0.01)
+    schedule = PolyLR(optimizer, eta_min=1e-4, power=0.9, begin=0, end=steps, by_epoch=False)
+    used = recipe.load("fastfcn_r50_psp_cityscapes_80k_b8", [f"optim.steps={steps}"])
+    largest = 0.0
+    for step in range(steps):
+        largest = max(largest, abs(optimizer.param_groups[0]["lr"] - build.learning_rate(used, step)))
+        optimizer.step()
+        schedule.step()
+    return largest

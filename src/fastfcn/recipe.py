@@ -18,21 +18,11 @@ from tomlkit.exceptions import ParseError
 from fastfcn.errors import RecipeError
 from fastfcn.files import replace_file
 from fastfcn.recipe_check import did_you_mean, field_lines, flatten, rule_lines
+from fastfcn.recipe_network import Auxiliary, Backbone, Head, Neck
 from fastfcn.recipe_override import apply
-from fastfcn.recipe_schema import (
-    Auxiliary,
-    Backbone,
-    Data,
-    Eval,
-    Head,
-    Loss,
-    Neck,
-    Optim,
-    Published,
-    Section,
-)
+from fastfcn.recipe_schema import Data, Eval, Loss, Optim, Published
 from fastfcn.recipe_upgrades import UPGRADES
-from fastfcn.recipe_values import FromZero, Names, Words, allowed
+from fastfcn.recipe_values import FromZero, Names, Section, Words, allowed
 
 FORMAT = 2
 

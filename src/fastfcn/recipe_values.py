@@ -1,9 +1,15 @@
-"""The kinds of value that stand in a recipe, each with the words that say what is allowed."""
+"""The kinds of value that stand in a recipe, each with the words that say what is allowed; and what a section is."""
 
 from typing import Annotated, Literal
 
-from pydantic import AfterValidator, Field, WrapValidator
+from pydantic import AfterValidator, BaseModel, ConfigDict, Field, WrapValidator
 from pydantic_core import PydanticCustomError, ValidationError
+
+
+class Section(BaseModel):
+    """A section of a recipe: frozen, every key known, no value of another type (3 may stand for 3.0)."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid", strict=True)
 
 
 def allowed(words: str) -> WrapValidator:

@@ -1,0 +1,79 @@
+"""The recipes of FastFCN's own code: its published figures, and the options of its scripts."""
+
+import pytest
+
+from fastfcn import recipe
+from fastfcn.recipe import Recipe
+
+# FastFCN's own code: depth, head, end of the name, script, steps, lr, mIoU, mIoU (ms+flip), frames per second; and
+# the score on ADE20K's test set. https://github.com/wuhuikai/FastFCN, README.md and experiments/segmentation/scripts
+OFFICIAL = [
+    (50, "enc", "pcontext", "encnet_res50_pcontext", 80 * 312, 0.001, 51.05, None, 37.56, None),
+    (50, "psp", "pcontext", "psp_res50_pcontext", 80 * 312, 0.001, 50.89, None, 28.48, None),
+    (50, "deeplabv3", "pcontext", "deeplab_res50_pcontext", 80 * 312, 0.001, 50.07, None, 20.67, None),
+    (101, "enc", "pcontext", "encnet_res101_pcontext", 80 * 312, 0.001, None, 54.03, 32.02, None),
+    (50, "enc", "ade20k", "encnet_res50_ade20k_train", 120 * 1263, 0.01, None, 42.75, None, None),
+    (101, "enc", "ade20k", "encnet_res101_ade20k_train", 120 * 1263, 0.01, None, 44.34, None, None),
+    (50, "enc", "ade20k_trainval", "encnet_res50_ade20k_trainval", 20 * 1388, 0.001, None, None, None, None),
+    (101, "enc", "ade20k_trainval", "encnet_res101_ade20k_trainval", 20 * 1388, 0.001, None, None, None, 55.84),
+]
+
+
+def official(row: tuple) -> Recipe:
+    return recipe.load(f"official_r{row[0]}_{row[1]}_{row[2]}")
+
+
+@pytest.mark.parametrize("row", OFFICIAL, ids=lambda row: row[3])
+def test_published_figures_are_those_of_fastfcns_own_code(row: tuple):
+    one, published = official(row), official(row).published
+    assert recipe.load(row[3]) == one
+    assert published is not None
+    assert (published.miou, published.miou_tta, published.fps, published.final_score) == row[6:]
+    assert published.source.startswith("https://github.com/wuhuikai/FastFCN/tree/126661b")
+    assert published.weights is not None
+    assert published.weights.startswith("https://drive.google.com/open?id=")
+
+
+@pytest.mark.parametrize("row", OFFICIAL, ids=lambda row: row[3])
+def test_official_recipes_train_as_fastfcns_own_code_does(row: tuple):
+    """Epochs of 4998, 20210 or 22210 images in whole batches of 16; options by default, but for each script's own."""
+    one = official(row)
+    trainval = row[2] == "ade20k_trainval"
+    assert (one.optim.steps, one.optim.lr, one.optim.batch, one.eval.every) == (row[4], row[5], 16, row[4] // 10)
+    assert (one.optim.head_lr_factor, one.optim.momentum, one.optim.weight_decay) == (10.0, 0.9, 0.0001)
+    assert (one.optim.power, one.optim.min_lr, one.optim.schedule_end) == (0.9, 0.0, "after_last_step")
+    assert one.loss.model_dump() == {
+        "kind": "cross_entropy",
+        "mean_over": "labelled",
+        "auxiliary": 0.2 if row[1] == "enc" else 0.4,
+        "presence": 0.2 if row[1] == "enc" else 0.0,
+    }
+    assert one.data.train_split == ("train+val" if trainval else "train")
+    assert one.data.dataset == ("pascal_context_59" if row[2] == "pcontext" else "ade20k")
+    assert one.start == (f"official_r{row[0]}_enc_ade20k.safetensors" if trainval else "none")
+    changes = {"train_split", "dataset"}
+    assert one.data.model_dump(exclude=changes) == official(OFFICIAL[0]).data.model_dump(exclude=changes)
+    assert one.backbone.model_dump() == {
+        "kind": "resnet",
+        "name": f"resnet{row[0]}s",
+        "pretrained": "official",
+        "strides": (1, 2, 2, 2),
+        "dilations": (1, 1, 1, 1),
+        "stride_in": "conv2",
+    }
+
+
+def test_augmentation_and_windows_of_fastfcns_own_code():
+    one = official(OFFICIAL[0])
+    data = one.data
+    assert (data.scale_by, data.base_size, data.scale_range) == ("short_side", (520, 520), (0.5, 2.0))
+    assert (data.interpolation, data.padding, data.crop) == ("pillow", "black", (480, 480))
+    assert (data.flip, data.blur, data.distort, data.rotate, data.max_class_share) == (0.5, 0.5, 0.0, 0.0, 1.0)
+    assert one.eval.model_dump(exclude={"every"}) == {
+        "kind": "sliding",
+        "base_size": 520,
+        "crop": 480,
+        "stride": 320,
+        "scales": (0.5, 0.75, 1.0, 1.25, 1.5, 1.75),
+        "flip": True,
+    }
