@@ -6,6 +6,7 @@ from io import StringIO
 
 import pytest
 import torch
+from benchmarks import bench_all
 from rich.console import Console
 
 from fastfcn import bench as benches
@@ -259,6 +260,33 @@ def test_command(tmp_path):
         assert "machine" not in part
     assert "1 x 32x48" in done.out
     assert "2 x 32x64" in done.out
+
+
+@pytest.mark.parametrize(
+    ("busy", "p95", "device", "expected"),
+    [
+        (1.95, 1.03, "cpu", []),
+        (1.6, 1.03, "cpu", ["training"]),
+        (1.95, 1.2, "cpu", ["training"]),
+        (0.5, 1.2, "cuda", []),
+    ],
+)
+def test_a_disturbed_measurement_is_noticed(busy, p95, device, expected):
+    quiet = {"mean_ms": 1.0, "p50_ms": 1.0, "p95_ms": 1.0, "cores_busy": 2.0}
+    result = {"inference": quiet, "training": quiet | {"p95_ms": p95, "cores_busy": busy}}
+    assert bench_all.disturbed({"machine": {"device": device, "threads": 2}, "results": [result]}) == expected
+    killed = {"inference": {"out_of_memory": "x"}, "training": {"out_of_memory": "x"}}
+    assert bench_all.disturbed({"results": [killed]}) == []
+
+
+def test_a_disturbed_measurement_is_taken_again(monkeypatch):
+    verdicts = iter([["training"], [], ["never asked for"]])
+    monkeypatch.setattr(bench_all, "measure", lambda *_: {"results": [{"name": "a"}]})
+    monkeypatch.setattr(bench_all, "disturbed", lambda _: next(verdicts))
+    assert bench_all.undisturbed("a", "cpu", "32-true")["results"] == [{"name": "a", "attempts": 2, "disturbed": []}]
+    monkeypatch.setattr(bench_all, "disturbed", lambda _: ["inference"])
+    (one,) = bench_all.undisturbed("a", "cpu", "32-true")["results"]
+    assert (one["attempts"], one["disturbed"]) == (bench_all.ATTEMPTS, ["inference"])
 
 
 @pytest.mark.parametrize(
