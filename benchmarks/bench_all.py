@@ -14,8 +14,8 @@ from rich.console import Console
 
 from fastfcn.bench import bench
 from fastfcn.files import write_text
-from fastfcn.measure_speed import Settings
-from fastfcn.show_bench import bench_table
+from fastfcn.speed.measure import Settings
+from fastfcn.speed.table import bench_table
 
 RESULTS = Path(__file__).parent / "results"
 NAMES = [f"{kind}_r50_{head}_cityscapes_80k_b8" for head in ("psp", "aspp", "enc") for kind in ("fastfcn", "dilated")]

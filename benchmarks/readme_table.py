@@ -139,8 +139,8 @@ def sentence(ours: Measured, one: dict) -> str:
     memory = "the tensors on the GPU" if gpu else "growth of the process beyond the loaded network"
     return (
         f"Ours, JPU against dilated, on a {ours.title}: {sizes}. Memory is the peak of {memory}. The share of the "
-        "device's peak (of matrix products) counts products with zero padding, which libraries may skip: hence more "
-        f"than 100 % of DeepLabV3. `{ours.record['command']}`, {ours.record['date']}."
+        "device's peak (of matrix products) counts all products of the plain convolutions; Winograd's form and skipped "
+        f"zeros do with fewer, hence more than 100 %. `{ours.record['command']}`, {ours.record['date']}."
     )
 
 

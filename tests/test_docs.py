@@ -34,6 +34,7 @@ ELSEWHERE = {
 SIZES = "data.base_size=[48,64] data.crop=[32,32]"
 TRAIN = f"optim.steps=2 optim.batch=2 eval.every=2 {SIZES} --workers 0 --accelerator cpu"
 BENCH = "--size 64x64 --runs 1 --no-train --accelerator cpu --threads 1"
+PROFILE = "--size 64x64 --runs 1 --accelerator cpu --threads 1 --seconds 0"
 EVALUATE = "eval.resize=none eval.scales=[0.5,1.0] --workers 0 --accelerator cpu"
 NEEDS_DEVICES = "--devices 4"
 
@@ -63,6 +64,9 @@ def in_small(command: str) -> str:
         return f"{command} {TRAIN}{pretrained}"
     if command.startswith("fastfcn bench"):
         return f"{command} {BENCH}"
+    if command.startswith("fastfcn profile"):
+        one = command.replace("profile --budget", "profile demo --budget")  # not every recipe there is
+        return f"{one} {PROFILE}"
     if command.startswith("fastfcn evaluate"):
         return f"{command} {EVALUATE}"
     return command

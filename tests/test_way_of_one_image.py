@@ -26,7 +26,7 @@ BESIDE_FUNCTIONS = (
     "data.dataset.read_batches", "data.dataset.Dataset.__len__", "data.dataset.Dataset.check_labels",
     "data.dataset.Dataset._check", "data.dataset.Dataset.survey_labels", "data.dataset._lopsided",
     "data.dataset._size_problem", "data.dataset.Dataset.read_label", "evaluate.as_json", "evaluate._number",
-    "evaluate.summary", "evaluate.TestImages.__len__", "cli.say",
+    "evaluate.summary", "evaluate.TestImages.__len__", "cli.screen.say",
 )  # fmt: skip
 TO_THE_LOSS, TO_MIOU = 12, 19
 

@@ -25,6 +25,7 @@ import fastfcn
 from fastfcn import build, recipe
 from fastfcn.convert import convert
 from fastfcn.openmmlab import from_openmmlab
+from fastfcn.weights import load_model, read
 
 SIZES = ((512, 1024), (512, 512), (481, 353))  # (height, width)
 ODD = SIZES[-1]
@@ -99,10 +100,11 @@ def converted_row(
     weights = checkpoint.with_suffix(".safetensors")
     convert(checkpoint, architecture.recipe, weights)
     predictor = fastfcn.load(weights, device="cpu")
-    held, wanted = predictor.model.state_dict(), expected.state_dict()
+    model = load_model(read(weights))
+    held, wanted = model.state_dict(), expected.state_dict()
     equal = held.keys() == wanted.keys() and all(torch.equal(held[key], wanted[key]) for key in held)
     labels = torch.from_numpy(predictor(picture).labels.astype(np.int64))
-    return comparison(predictor.model(normalised(picture)), theirs) | {
+    return comparison(model(normalised(picture)), theirs) | {
         "weights_equal": equal,
         "predictor_agreement": float((labels == theirs[0].argmax(0)).double().mean()),
     }

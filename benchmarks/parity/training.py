@@ -10,6 +10,7 @@ Exits with 1 where a bound does not hold, or where a planted mistake is not noti
 import argparse
 import copy
 import gc
+import json
 import re
 import time
 from collections.abc import Iterator, Sequence
@@ -45,6 +46,11 @@ BOUNDS = {
     "weights, of their way": 1e-4,
     "running statistics": 1e-6,
 }
+# In float64 for every step, whatever else: of each loss, and of the gradient of the whole network.
+ALWAYS = {"losses": 1e-3, "gradient norm": 1e-2}
+# Where theirs, rounded differently, goes further from itself than a bound, the bound says nothing of the rules: ours
+# may then go this many times as far as that.
+CHAOS = 3
 FIRST = {"losses": 1e-3, "gradient norms": 1e-2, "rates": 1e-9}
 # Rules of other trainers, and slips; none may pass for mmsegmentation's.
 MISTAKES = (
@@ -106,12 +112,13 @@ def compare(
     """`count` steps from the same weights, each side by itself from then on.
 
     Returns how far "ours" goes from theirs, and in float32 how far theirs "itself" goes with its tensors stored
-    channels last: the same rules, rounded differently.
+    channels last: the same rules, rounded differently. In float64 that is asked of PSP, whose norms over a few pooled
+    values make much of a rounding error.
     """
     gc.collect()  # hooks and networks hold each other, and a comparison's are gigabytes
     model = starting_network(architecture, folder)
     start = {rename(name): value.clone() for name, value in model.state_dict().items()}
-    other = copy.deepcopy(model) if precision == torch.float32 else None
+    other = copy.deepcopy(model) if precision == torch.float32 or "psp" in architecture.name else None
     theirs = Theirs(model, precision)
     sides: dict[str, Side] = {"ours": Ours(architecture, start, precision, mistake)}
     if other:
@@ -136,15 +143,24 @@ def worst(followed: dict, count: int | None = None) -> dict[str, float]:
     }
 
 
-def broken(found: dict[str, float]) -> list[str]:
-    return [f"{kind} {found[kind]:.0e}" for kind, bound in BOUNDS.items() if not found[kind] <= bound]
+def broken(found: dict[str, float], itself: dict[str, float] | None = None) -> list[str]:
+    allowed = {kind: max(bound, CHAOS * itself[kind]) if itself else bound for kind, bound in BOUNDS.items()}
+    return [f"{kind} {found[kind]:.0e}" for kind, bound in allowed.items() if not found[kind] <= bound]
+
+
+def broken_always(steps: dict) -> list[str]:
+    losses = max(max(each["apart"]) for each in steps["losses"].values())
+    found = {"losses": losses, "gradient norm": max(steps["norms"]["all"]["apart"])}
+    return [f"{kind} {found[kind]:.0e} in ten steps" for kind, bound in ALWAYS.items() if not found[kind] <= bound]
 
 
 def failures(result: dict) -> Iterator[str]:
     """What does not hold, one line each."""
     for name, network in result["networks"].items():
         exact, usual = (network[precision]["ours"] for precision in ("float64", "float32"))
-        yield from (f"{name}: {line}" for line in broken(worst(exact)))
+        itself = network["float64"].get("itself")
+        lines = broken(worst(exact), worst(itself) if itself else None) + broken_always(exact["steps"])
+        yield from (f"{name}: {line}" for line in lines)
         # Past the first step, float32 is at the mercy of rounding: the file shows it beside theirs against itself.
         first = worst(usual, count=1)
         yield from (f"{name}, float32: {kind}" for kind, bound in FIRST.items() if not first[kind] <= bound)
@@ -182,7 +198,8 @@ def lines(result: dict) -> list[str]:
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--images", type=Path, default=record.REPOSITORY.parent / "shared/data/samples")
-    parser.add_argument("--only", nargs="*", help="names such as fastfcn_psp_19; nothing is recorded then")
+    parser.add_argument("--only", nargs="*", help="names such as fastfcn_psp_19; nothing is recorded without --merge")
+    parser.add_argument("--merge", action="store_true", help="put what --only measures into the recorded result")
     parser.add_argument("--steps", type=int, default=STEPS, help="fewer, to try; nothing is recorded then")
     arguments = parser.parse_args()
     began = time.monotonic()
@@ -203,16 +220,19 @@ def main() -> None:
             wrong = compare(architecture, arguments.images, torch.float64, MISTAKEN_STEPS, [mistake])
             mistakes[mistake] = worst(wrong["ours"])
             print(mistake, "breaks", broken(mistakes[mistake]), flush=True)
+    path = record.RESULTS / "parity_training.json"
+    if arguments.merge:
+        earlier = json.loads(path.read_text())
+        networks, mistakes = earlier["networks"] | networks, earlier["mistakes"] | mistakes
     result = record.circumstances(time.monotonic() - began) | {
-        "bounds": {"float64": BOUNDS, "float32, first step": FIRST},
+        "bounds": {"float64": BOUNDS, "always": ALWAYS, "float32, first step": FIRST},
         "setting": {"batch": IMAGES, "crops": CROPS, "schedule": SCHEDULE, "mistaken_steps": MISTAKEN_STEPS},
         "schedules": {str(steps): schedule_difference(steps) for steps in SCHEDULES},
         "mistakes": mistakes,
         "networks": networks,
     }
-    if not arguments.only and arguments.steps == STEPS:
+    if (arguments.merge or not arguments.only) and arguments.steps == STEPS:
         record.write("parity_training", result)
-        path = record.RESULTS / "parity_training.json"
         path.write_text(re.sub(r"\[[^][{}]*\]", lambda numbers: " ".join(numbers[0].split()), path.read_text()))
         record.put_table("training", lines(result))
     raise SystemExit("\n".join(failures(result)) or 0)

@@ -1,7 +1,5 @@
 """`fastfcn bench`: speed and memory of recipes or weights files, one after another."""
 
-import shlex
-import sys
 from collections.abc import Sequence
 from datetime import UTC, datetime
 from pathlib import Path
@@ -11,8 +9,9 @@ from rich.progress import Progress
 
 from fastfcn import recipe, weights
 from fastfcn.errors import UserError
-from fastfcn.fresh_process import in_fresh_process
-from fastfcn.measure_speed import (
+from fastfcn.progress import progress_bar
+from fastfcn.speed.fresh_process import in_fresh_process
+from fastfcn.speed.measure import (
     Settings,
     Subject,
     inference_setting,
@@ -20,7 +19,7 @@ from fastfcn.measure_speed import (
     measure_training,
     training_setting,
 )
-from fastfcn.progress import progress_bar
+from fastfcn.speed.record import rounded
 
 PARTS = ("inference", "training")
 NOTES = {
@@ -31,7 +30,7 @@ NOTES = {
     "cores_busy": "processors kept busy on average; less than the threads where the machine had other work",
     "gflops": "2 per multiply-add; convolutions and matrix products of the network without the auxiliary head",
     "share_of_peak": "gflops * images_per_second over the speed of the fastest square matrix product on the device; "
-    "products with zero padding count, which libraries may skip: much dilation (aspp) can take it beyond 1",
+    "all products of the plain convolutions count; Winograd's form and skipped zero padding take it beyond 1",
 }
 
 
@@ -64,19 +63,6 @@ def bench(
     return _record(results, perf_counter() - began)
 
 
-def image_size(text: str) -> tuple[int, int]:
-    """(height, width) of a text such as 512x1024; raises UserError."""
-    height, _, width = text.lower().partition("x")
-    if not (height.isdecimal() and width.isdecimal() and int(height) and int(width)):
-        raise UserError(f"{text!r} is not a size.", "Give height and width in pixels, such as 512x1024.")
-    return int(height), int(width)
-
-
-def command() -> str:
-    """The command line of this process, with the program's bare name."""
-    return shlex.join([Path(sys.argv[0]).name, *sys.argv[1:]])
-
-
 def _subject(name: str, changes: Sequence[str]) -> Subject:
     if not name.endswith((".safetensors", ".pth", ".pt")):  # of the last two the weights reader says what to do
         return Subject(name, recipe.load(name, changes))
@@ -106,16 +92,3 @@ def _record(results: list[dict], seconds: float) -> dict:
             common |= {key: measured.pop(key) for key in ("machine", "versions") if key in measured}
     record = {"date": datetime.now(UTC).strftime("%Y-%m-%d"), "seconds": round(seconds)}
     return record | common | {"notes": NOTES, "results": [rounded(result) for result in results]}
-
-
-def rounded(value: object) -> object:
-    """Floats in nested lists and dictionaries to five figures, which is more than the clock is good for."""
-    match value:
-        case float():
-            return float(f"{value:.5g}")
-        case dict():
-            return {key: rounded(inner) for key, inner in value.items()}
-        case list():
-            return [rounded(inner) for inner in value]
-        case _:
-            return value

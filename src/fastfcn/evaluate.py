@@ -18,6 +18,7 @@ from fastfcn.data.resize import keep_ratio_size, resize_image, scaled_size
 from fastfcn.data.transforms import normalise_batch
 from fastfcn.machine import Machine
 from fastfcn.metrics import ConfusionMatrix, Scores
+from fastfcn.models.optimize import optimize
 from fastfcn.models.segmenter import Segmenter
 from fastfcn.ops.upsample import label_type, mean_softmax_labels
 from fastfcn.progress import counted
@@ -130,7 +131,9 @@ def evaluate(
     split = split or recipe.data.val_split
     dataset = build.dataset(recipe, held.description, data, split, train=False)
     fabric = machine.launch()
-    model = fabric.to_device(weights.load_model(held).to(memory_format=torch.channels_last))  # type: ignore
+    model: Segmenter = fabric.to_device(weights.load_model(held).to(memory_format=torch.channels_last))  # type: ignore
+    if machine.precision == "32-true":  # the kernels know no other
+        model = optimize(model, in_place=True)
     progress = counted if fabric.is_global_zero else None
     scores = measure(model, recipe, dataset, fabric, tta, machine.readers, progress)  # type: ignore[arg-type]
     return scores, held.description, split

@@ -6,7 +6,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from fastfcn.ops.upsample import upsample
+from fastfcn.ops.cross_entropy import upsampled_cross_entropy
 
 IGNORED = 255
 
@@ -26,16 +26,20 @@ class LossTerms:
 
 
 def pixel_loss(scores: Tensor, labels: Tensor, align_corners: bool) -> Tensor:
-    """Sum of cross-entropy over the labelled pixels, scores resized to the labels' size first."""
-    full = upsample(scores.float(), (labels.shape[-2], labels.shape[-1]), align_corners)
-    return F.cross_entropy(full, labels.long(), ignore_index=IGNORED, reduction="sum")
+    """Sum of cross-entropy over the labelled pixels, as if the scores were resized to the labels' size first."""
+    if scores.shape[-2:] == labels.shape[-2:]:
+        return F.cross_entropy(scores.float(), labels.long(), ignore_index=IGNORED, reduction="sum")
+    return upsampled_cross_entropy(scores.float(), labels, align_corners, IGNORED)
 
 
 def presence_loss(presence: Tensor, labels: Tensor) -> Tensor:
     """Sum over images of the mean binary cross-entropy of which classes the crop holds (EncNet's SE loss)."""
-    classes = presence.shape[1]
-    held = torch.stack([torch.bincount(each[each != IGNORED].long(), minlength=classes) for each in labels]) > 0
-    return F.binary_cross_entropy_with_logits(presence.float(), held.float(), reduction="sum") / classes
+    presence = presence.float()
+    images, classes = presence.shape
+    # A column for each value of a label: counting would make a GPU wait for how many there are.
+    held = presence.new_zeros(images, max(classes, IGNORED + 1))
+    held = held.scatter_(1, labels.flatten(1).long(), 1.0)[:, :classes]
+    return F.binary_cross_entropy_with_logits(presence, held, reduction="sum") / classes
 
 
 def segmentation_loss(

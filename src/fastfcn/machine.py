@@ -8,8 +8,11 @@ import torch
 from lightning.fabric import Fabric
 
 from fastfcn.errors import UserError
+from fastfcn.models.segmenter import Segmenter
+from fastfcn.recompute import recompute_activations
 
-M_TRIM_THRESHOLD, M_MMAP_MAX = -1, -4  # of glibc's mallopt(3)
+M_TRIM_THRESHOLD, M_MMAP_THRESHOLD, M_MMAP_MAX = -1, -3, -4  # of glibc's mallopt(3)
+LARGE = 16 * 2**20  # bytes
 
 
 @dataclass(frozen=True)
@@ -19,7 +22,8 @@ class Machine:
     `accelerator`: "auto", "cpu", "cuda", "mps"; `devices`: processes on each of `nodes` machines; `workers`:
     processes that read images, for each device, None = chosen by the processors; `precision`: "32-true" or
     "bf16-mixed"; `accumulate`: parts that each device's share of the batch is worked off in; `deterministic`: bit
-    for bit the same on a GPU as well, at some cost of speed (a CPU always is).
+    for bit the same on a GPU as well, at some cost of speed (a CPU always is); `checkpoint_activations`: keep few maps
+    for the gradient and make the others again; `compile`: run the network through torch.compile.
     """
 
     accelerator: str = "auto"
@@ -29,6 +33,8 @@ class Machine:
     precision: str = "32-true"
     accumulate: int = 1
     deterministic: bool = False
+    checkpoint_activations: bool = False
+    compile: bool = False
 
     def launch(self) -> Fabric:
         """Start the other processes and return this one's Fabric; raises UserError for devices that are not there."""
@@ -73,6 +79,19 @@ class Machine:
         processors = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
         return min(8, max(1, processors // self.devices)) if self.workers is None else self.workers
 
+    def prepare(self, network: Segmenter, device: torch.device) -> None:
+        """Lay out the weights as is fastest, and make of the network what the settings ask for, in place.
+
+        Raises UserError where `device` has no compiler and one is asked for.
+        """
+        network.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
+        if self.checkpoint_activations and self.compile:
+            raise UserError("--checkpoint-activations and --compile do not go together.", "Leave one of them out.")
+        if self.checkpoint_activations:
+            recompute_activations(network)
+        if self.compile:
+            compile_parts(network, device)
+
     def check_batch(self, batch: int) -> None:
         """Raise UserError unless a total `batch` can be shared evenly."""
         if batch % (self.processes * self.accumulate):
@@ -89,15 +108,39 @@ class Machine:
             )
 
 
-def keep_memory() -> None:
-    """Let glibc's allocator keep freed memory instead of handing it back; elsewhere this does nothing.
+def keep_memory(large: bool = False) -> None:
+    """Let glibc's allocator keep freed memory instead of handing it back; elsewhere nothing is done.
 
-    A training step allocates the same gigabytes as the one before. Getting them from the system again costs a page
-    fault for every 4 KiB: up to a fifth of a step's time on a CPU.
+    A training step or a prediction allocates the same as the one before. Getting it from the system again costs a page
+    fault for every 4 KiB: up to a fifth of the time on a CPU. In training, large blocks leave gaps that the next ones
+    do not fill, which costs a fourth of a step's memory: without `large` those go back.
     """
     try:
         mallopt = ctypes.CDLL(None).mallopt
     except (OSError, AttributeError, TypeError):
         return
-    mallopt(M_MMAP_MAX, 0)
+    if large:
+        mallopt(M_MMAP_MAX, 0)
+    else:
+        mallopt(M_MMAP_THRESHOLD, LARGE)
     mallopt(M_TRIM_THRESHOLD, -1)
+
+
+def compile_parts(network: Segmenter, device: torch.device, backend: str = "inductor") -> None:
+    """Have backbone, neck and heads compiled at their first call; raises UserError where there is no compiler.
+
+    Dropout stays the same. Copies of the network, such as those that are evaluated, are not compiled.
+    """
+    import torch._inductor.config
+
+    torch._inductor.config.fallback_random = True
+    try:
+        torch.compile(torch.sin, backend=backend)(torch.ones(8, device=device))
+    except Exception as error:  # of many kinds, by device and by what is missing
+        raise UserError(
+            f"Cannot compile for {device.type}: {(str(error) or type(error).__name__).splitlines()[0]}",
+            "Install a C++ compiler such as g++ (for a GPU, Triton as well), or leave --compile out.",
+        ) from error
+    for part in (network.backbone, network.neck, network.head, network.auxiliary):
+        if part is not None:
+            part.compile(backend=backend)

@@ -15,7 +15,8 @@ from fastfcn.data.images import read_image
 from fastfcn.data.transforms import normalise_batch
 from fastfcn.errors import DataError, OutputError, UserError
 from fastfcn.files import make_folder, replace_file
-from fastfcn.models.fold import folded
+from fastfcn.machine import keep_memory
+from fastfcn.models.optimize import optimize
 from fastfcn.models.segmenter import Segmenter
 from fastfcn.recipe import Recipe
 from fastfcn.visualize import colorize, legend, overlay, palette_image
@@ -62,13 +63,16 @@ class Prediction:
 class Predictor:
     """A network with what it needs to read an image; made by `fastfcn.load`.
 
-    `recipe`, `classes` (names), `description` (names, colours, ids), `model` (the plain network), `device`.
+    `recipe`, `classes` (names), `description` (names, colours, ids), `device`, and `network`: the given one, which is
+    used up, in the form that is fastest there (models.optimize). On a processor the memory of a prediction is kept
+    for the next.
     """
 
     def __init__(self, model: Segmenter, recipe: Recipe, description: DataSetDescription, device: str = "auto"):
         self.device = _device(device)
-        self.model = model.eval().to(self.device)
-        self._fast = folded(self.model).to(memory_format=torch.channels_last)  # type: ignore[call-overload]
+        self.network = optimize(model.to(self.device), in_place=True)
+        if self.device.type == "cpu":
+            keep_memory(large=True)
         self.recipe = recipe
         self.description = description
         self.classes = description.class_names
@@ -86,7 +90,7 @@ class Predictor:
     def labels(self, images: np.ndarray) -> np.ndarray:
         """Class maps (B, H, W) of RGB uint8 images (B, H, W, 3) of one size."""
         pixels = torch.from_numpy(images).to(self.device).permute(0, 3, 1, 2)
-        return self._fast.labels(normalise_batch(pixels, self.recipe.data.mean, self.recipe.data.std)).cpu().numpy()
+        return self.network.labels(normalise_batch(pixels, self.recipe.data.mean, self.recipe.data.std)).cpu().numpy()
 
 
 def load(path: str | Path, device: str = "auto") -> Predictor:

@@ -57,7 +57,7 @@ def train(
         run.resume(recipe) if resume else run.start(recipe)
         _check_labels(run, examples, held_out, machine.readers)
     fabric = machine.launch()
-    model, optimizer, average, state = _prepare(recipe, len(about.classes), run, fabric, resume)
+    model, optimizer, average, state = _prepare(recipe, len(about.classes), run, fabric, machine, resume)
     batches = _batches(recipe, examples, state.step, fabric, machine)
     optim = recipe.optim
     log = TrainLog(run, fabric, state.step, optim.steps, optim.batch, tensorboard)
@@ -95,9 +95,11 @@ def train_step(
     # After the batches are there: a loader that starts draws from the same generator.
     torch.manual_seed(_seed(recipe.seed, step, fabric.global_rank))
     every = terms.mean_over == "all"
-    counted = sum(labels.numel() if every else int((labels != IGNORED).sum()) for _, labels in own)
-    # Gradients are averaged over the processes, so each divides by the mean of their counts.
-    pixels = fabric.all_reduce(torch.tensor(max(counted, 1.0), device=fabric.device), reduce_op="mean")
+    sizes = [torch.tensor(labels.numel()) if every else (labels != IGNORED).sum() for _, labels in own]
+    # Gradients are averaged over the processes, so each divides by the mean of their counts. A GPU need not be waited
+    # for: the counts stay there.
+    counted = torch.stack(sizes).sum().clamp(min=1).to(fabric.device, torch.float32)
+    pixels = fabric.all_reduce(counted, reduce_op="mean")
     assert isinstance(pixels, Tensor)  # one went in
     images = sum(len(labels) for _, labels in own)
     total: dict[str, Tensor] = {}
@@ -123,7 +125,7 @@ def _seed(*parts: int) -> int:
 
 
 def _prepare(
-    recipe: Recipe, classes: int, run: Run, fabric: Fabric, resume: bool
+    recipe: Recipe, classes: int, run: Run, fabric: Fabric, machine: Machine, resume: bool
 ) -> tuple[nn.Module, torch.optim.Optimizer, AveragedModel | None, State]:
     """Network, optimizer, averaged weights and state, from the checkpoint where there is one to resume from."""
     torch.manual_seed(recipe.seed)
@@ -134,7 +136,7 @@ def _prepare(
             build.load_pretrained(recipe, network)
     if fabric.world_size > 1 and fabric.device.type == "cuda":
         nn.SyncBatchNorm.convert_sync_batchnorm(network)  # in place, all but a network that is one norm
-    network = network.to(memory_format=torch.channels_last)  # type: ignore[call-overload] # the faster layout
+    machine.prepare(network, fabric.device)
     model, optimizer = fabric.setup(network, build.optimizer(recipe, network))
     model.mark_forward_method("train_scores")
     average = averaged(network, recipe.optim.ema) if recipe.optim.ema else None

@@ -20,13 +20,13 @@ def plain_psp(head: PSPHead, features: Tensor) -> Tensor:
     for bins, project in zip(head.pools, head.pooled, strict=True):
         pooled = project(F.adaptive_avg_pool2d(features, bins))
         maps.append(F.interpolate(pooled, size=features.shape[-2:], mode="bilinear", align_corners=head.align_corners))
-    return head.classifier(head.bottleneck(torch.cat(maps, 1)))
+    return head.classifier(nn.Sequential.forward(head.bottleneck, torch.cat(maps, 1)))
 
 
 def plain_aspp(head: ASPPHead, features: Tensor) -> Tensor:
     image = head.image_pool(F.adaptive_avg_pool2d(features, 1)).expand(-1, -1, *features.shape[-2:])
     maps = [image] + [branch(features) for branch in head.branches]
-    return head.classifier(head.bottleneck(torch.cat(maps, 1)))
+    return head.classifier(nn.Sequential.forward(head.bottleneck, torch.cat(maps, 1)))
 
 
 def plain_deeplabv3(head: DeepLabV3Head, features: Tensor) -> Tensor:

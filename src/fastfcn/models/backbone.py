@@ -1,31 +1,95 @@
 """Any timm network as maps at strides 4, 8, 16 and 32, with strides and dilations of ResNets as options."""
 
+import math
 from collections.abc import Sequence
-from typing import Any
+from functools import cache
+from typing import Any, NamedTuple
 
 import timm
 import torch
-from torch import nn
+from torch import Tensor, nn
 
 STRIDES = (4, 8, 16, 32)
+UNEVEN = (33, 63)  # a size that no stride divides; rounded up: 9x16, 5x8, 3x4, 2x2
 
 
 def backbone(name: str) -> Any:
     """The `timm` network `name` without its classifier, with random weights.
 
-    It maps images (B, 3, H, W) to four maps (B, C, H_i, W_i) at strides 4, 8, 16 and 32, finest first; ResNets round
-    their sizes up, others down. The channels are `.feature_info.channels()`. Raises ValueError where the network has
-    no such maps, and RuntimeError where timm has no network of that name.
+    It maps images (B, 3, H, W) of any size to four maps (B, C, ceil(H / stride), ceil(W / stride)) at strides 4, 8, 16
+    and 32, finest first. Where the network itself would round down, or refuse the size, zeros (the mean colour of a
+    normalised image) are added on the right and at the bottom up to a multiple of 32, and the maps cut to size. The
+    channels are `.feature_info.channels()`, the weights named as timm names them. Raises ValueError where the network
+    has no such maps or does not take images of any size, and RuntimeError where timm has no network of that name.
     """
+    traits = _traits(name)
+    options: dict[str, Any] = {"strict_img_size": False} if traits.strict else {}
+    net = timm.create_model(name, features_only=True, pretrained=False, out_indices=traits.wanted, **options)
+    if traits.uneven and not traits.channels_last:
+        return net
+    # A class of its own and no module around it, so that the names of the weights stay.
+    net.__class__ = type(type(net).__name__, (_AnySize, type(net)), {"channels_last": traits.channels_last})
+    return net
+
+
+class _AnySize(nn.Module):
+    """In front of a timm network's class: images of any size, maps rounded up, channels first."""
+
+    channels_last: bool
+
+    def forward(self, images: Tensor) -> list[Tensor]:
+        height, width = images.shape[-2:]
+        maps = super().forward(nn.functional.pad(images, (0, -width % STRIDES[-1], 0, -height % STRIDES[-1])))
+        if self.channels_last:
+            maps = [each.permute(0, 3, 1, 2) for each in maps]
+        sizes = _rounded_up((height, width))
+        return [each[..., :rows, :columns] for each, (rows, columns) in zip(maps, sizes, strict=True)]
+
+
+class _Traits(NamedTuple):
+    """What is to be known of a timm network before it is made.
+
+    `wanted`: which of its maps; `strict`: it has to be told to take images of any size; `channels_last`: the order of
+    its maps; `uneven`: it takes sizes that 32 does not divide, and rounds up.
+    """
+
+    wanted: tuple[int, ...]
+    strict: bool
+    channels_last: bool
+    uneven: bool
+
+
+@cache
+def _traits(name: str) -> _Traits:
+    """Found out without arithmetic, on the meta device; raises as `backbone` does."""
     with torch.device("meta"):
         whole: Any = timm.create_model(name, features_only=True, pretrained=False)
-    reductions = whole.feature_info.reduction()
-    wanted = tuple(index for index, reduction in enumerate(reductions) if reduction in STRIDES)
-    if len(wanted) != len(STRIDES):
-        raise ValueError(f"{name} gives maps at strides {reductions}, not at {list(STRIDES)}")
-    if getattr(whole, "output_fmt", "NCHW") != "NCHW":  # transformers with windows, which take images of one size only
-        raise ValueError(f"{name} gives maps with channels last")
-    return timm.create_model(name, features_only=True, pretrained=False, out_indices=wanted)
+        reductions = whole.feature_info.reduction()
+        wanted = tuple(index for index, reduction in enumerate(reductions) if reduction in STRIDES)
+        if len(wanted) != len(STRIDES):
+            raise ValueError(f"{name} gives maps at strides {reductions}, not at {list(STRIDES)}")
+        strict = getattr(getattr(whole, "patch_embed", None), "strict_img_size", False)  # those with windows, of Swin
+        if strict:
+            whole = timm.create_model(name, features_only=True, pretrained=False, strict_img_size=False)
+    channels_last = getattr(whole, "output_fmt", "NCHW") == "NHWC"
+    sizes = [_map_sizes(whole.eval(), size, channels_last) for size in (UNEVEN, (64, 96))]
+    if sizes[1] is None:
+        raise ValueError(f"{name} does not take images of any size")
+    return _Traits(wanted, strict, channels_last, sizes[0] is not None and sizes[0][-4:] == _rounded_up(UNEVEN))
+
+
+def _map_sizes(whole: Any, size: tuple[int, int], channels_last: bool) -> list[tuple[int, ...]] | None:
+    """(height, width) of each map that a network on the meta device gives for an image of `size`; None if it fails."""
+    try:
+        with torch.no_grad():
+            maps = whole(torch.empty(1, 3, *size, device="meta"))
+    except (RuntimeError, AssertionError, ValueError):  # what timm raises for sizes that it does not take
+        return None
+    return [tuple(each.shape[1:3] if channels_last else each.shape[2:4]) for each in maps]
+
+
+def _rounded_up(size: tuple[int, int]) -> list[tuple[int, ...]]:
+    return [tuple(math.ceil(side / stride) for side in size) for stride in STRIDES]
 
 
 def resnet_backbone(
@@ -42,7 +106,7 @@ def resnet_backbone(
     Raises ValueError where the strides of the network cannot be set, and as `backbone` does.
     """
     net = backbone(name)
-    if not hasattr(net, "layer4"):
+    if not hasattr(net, "layer4") or isinstance(net, _AnySize):
         raise ValueError(f"{name} is not a ResNet")
     for index, (stride, dilation) in enumerate(zip(strides, dilations, strict=True), start=1):
         stage = getattr(net, f"layer{index}")

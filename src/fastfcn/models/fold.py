@@ -8,9 +8,9 @@ from torch.nn.utils.fusion import fuse_conv_bn_eval
 from fastfcn.models.segmenter import Segmenter
 
 
-def folded(model: Segmenter) -> Segmenter:
-    """A copy of `model` for inference; equal to `model.eval()` to rounding."""
-    model = copy.deepcopy(model).eval()
+def folded(model: Segmenter, in_place: bool = False) -> Segmenter:
+    """`model`, or a copy of it, for inference; equal to `model.eval()` to rounding."""
+    model = (model if in_place else copy.deepcopy(model)).eval()
     for parent in list(model.modules()):
         for name, norm in list(parent.named_children()):
             if type(norm) is nn.BatchNorm2d:  # timm has kinds that hold the activation as well; they stay

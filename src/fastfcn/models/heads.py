@@ -11,7 +11,7 @@ from itertools import pairwise
 import torch
 from torch import Tensor, nn
 
-from fastfcn.models.layers import ConvBNReLU, classifier, context_bottleneck
+from fastfcn.models.layers import ContextBottleneck, ConvBNReLU, classifier
 from fastfcn.ops.encoding import encode
 from fastfcn.ops.pyramid import pyramid_pool
 
@@ -43,17 +43,14 @@ class PSPHead(nn.Module):
         self.pools = tuple(pools)
         self.align_corners = align_corners
         self.pooled = nn.ModuleList(ConvBNReLU(inputs, width) for _ in pools)
-        self.bottleneck = ConvBNReLU(inputs + width * len(self.pools), width, kernel)
+        self.bottleneck = ContextBottleneck([inputs] + [width] * len(self.pools), 0, width, kernel)
         self.dropout = nn.Dropout2d(dropout)
         self.classifier = classifier(width, classes)
 
     def forward(self, features: Tensor) -> HeadOutput:
         bins = pyramid_pool(features, self.pools)
         pooled = [project(each) for project, each in zip(self.pooled, bins, strict=True)]
-        widths = [features.shape[1]] + [each.shape[1] for each in pooled]
-        first, *rest = self.bottleneck.conv.weight.split(widths, dim=1)
-        joined = context_bottleneck(self.bottleneck, features, first, pooled, rest, self.align_corners)
-        return self.classifier(self.dropout(joined)), None
+        return self.classifier(self.dropout(self.bottleneck(features, pooled, self.align_corners))), None
 
 
 class ASPPHead(nn.Module):
@@ -72,7 +69,7 @@ class ASPPHead(nn.Module):
         self.branches = nn.ModuleList(
             ConvBNReLU(inputs, width, 1 if dilation == 1 else 3, dilation=dilation) for dilation in dilations
         )
-        self.bottleneck = ConvBNReLU(width * (len(self.branches) + 1), width, kernel)
+        self.bottleneck = ContextBottleneck([width, width * len(self.branches)], 1, width, kernel)
         self.dropout = nn.Dropout2d(dropout)
         self.classifier = classifier(width, classes)
 
@@ -83,8 +80,7 @@ class ASPPHead(nn.Module):
         """The bottleneck over all branches: (B, width, h, w)."""
         image = self.image_pool(pyramid_pool(features, (1,))[0])
         branches = torch.cat([branch(features) for branch in self.branches], dim=1)
-        first, rest = self.bottleneck.conv.weight.split([image.shape[1], branches.shape[1]], dim=1)
-        return context_bottleneck(self.bottleneck, branches, rest, [image], [first], self.align_corners)
+        return self.bottleneck(branches, [image], self.align_corners)
 
 
 class DeepLabV3Head(ASPPHead):
@@ -139,5 +135,9 @@ class EncHead(nn.Module):
         codes = self.encoding_bn(self.encoding(self.project(narrow))).relu().mean(1)
         gamma = self.gate(codes).sigmoid()
         # x is not negative, so relu(x + x * gamma) is x * (1 + gamma).
-        scaled = narrow * (1 + gamma)[:, :, None, None]
-        return self.classifier(self.dropout(scaled)), self.presence(codes)
+        if self.training:
+            return self.classifier(self.dropout(narrow * (1 + gamma)[:, :, None, None])), self.presence(codes)
+        # Nothing stands between scale and classifier: the scale goes into its weight, and the map is read once less.
+        weight = self.classifier.weight[:, :, 0, 0] * (1 + gamma)[:, None]
+        scores = narrow.permute(0, 2, 3, 1).flatten(1, 2) @ weight.transpose(1, 2) + self.classifier.bias
+        return scores.unflatten(1, narrow.shape[-2:]).permute(0, 3, 1, 2), self.presence(codes)

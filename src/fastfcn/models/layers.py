@@ -72,12 +72,26 @@ def openmmlab_weights(part: nn.Module) -> None:
             nn.init.zeros_(layer.bias)
 
 
-def context_bottleneck(
-    block: ConvBNReLU, full: Tensor, full_weight: Tensor, pooled: Sequence[Tensor], pooled_weights: Sequence[Tensor],
-    align_corners: bool,
-) -> Tensor:  # fmt: skip
-    """`block` over `full` beside the upsampled `pooled` maps, whose share of the weight works on the small maps."""
-    direct = nn.functional.conv2d(full, full_weight, block.conv.bias, padding=block.conv.padding)
-    size = (full.shape[-2], full.shape[-1])
-    context = convolve_upsampled(pooled, pooled_weights, size, align_corners)
-    return block.relu(block.bn(direct + context))
+class ContextBottleneck(ConvBNReLU):
+    """Convolution over a full map beside pooled ones, upsampled to its size; their share works on the small maps.
+
+    `widths`: channels of the maps in the order of the weight; `full`: which of them is the full one.
+    """
+
+    def __init__(self, widths: Sequence[int], full: int, outputs: int, kernel: int):
+        super().__init__(sum(widths), outputs, kernel)
+        self.widths, self.full = tuple(widths), full
+
+    def parts(self) -> tuple[Tensor, list[Tensor]]:
+        """The weight for the full map, and those for the pooled ones."""
+        weights = list(self.conv.weight.split(self.widths, dim=1))
+        return weights.pop(self.full), weights
+
+    def forward(  # type: ignore[override] # of two kinds of map
+        self, full: Tensor, pooled: Sequence[Tensor], align_corners: bool
+    ) -> Tensor:
+        """(B, C, H, W) and maps (B, C_i, s, s) -> (B, outputs, H, W)."""
+        weight, weights = self.parts()
+        direct = nn.functional.conv2d(full, weight, self.conv.bias, padding=self.conv.padding)
+        size = (full.shape[-2], full.shape[-1])
+        return self.relu(self.bn(direct + convolve_upsampled(pooled, weights, size, align_corners)))

@@ -37,12 +37,15 @@ def interpolation_matrix(length: int, bins: int, like: Tensor, align_corners: bo
 def pyramid_pool(features: Tensor, pools: Sequence[int]) -> list[Tensor]:
     """Adaptive average pooling of (B, C, H, W) to each s x s of `pools`; returns maps (B, C, s, s).
 
-    Equal to `F.adaptive_avg_pool2d` to rounding. The columns of all pyramid levels are pooled in one product.
+    Equal to `F.adaptive_avg_pool2d` to rounding. The rows of all pyramid levels are pooled in one product, which
+    reads the map once; maps stored channels last are read as they lie.
     """
-    height, width = features.shape[-2:]
-    columns = torch.cat([bin_matrix(width, bins, features) for bins in pools])
-    narrow = (features @ columns.T).split(list(pools), dim=-1)
-    return [bin_matrix(height, bins, features) @ part for bins, part in zip(pools, narrow, strict=True)]
+    batch, channels, height, width = features.shape
+    rows = torch.cat([bin_matrix(height, bins, features) for bins in pools])
+    flat = features.permute(0, 2, 3, 1).reshape(batch, height, width * channels)
+    low = (rows @ flat).reshape(batch, -1, width, channels).split(list(pools), dim=1)
+    pooled = [bin_matrix(width, bins, features) @ part for bins, part in zip(pools, low, strict=True)]
+    return [each.permute(0, 3, 1, 2) for each in pooled]
 
 
 def convolve_upsampled(
@@ -51,16 +54,29 @@ def convolve_upsampled(
     """Sum over the levels of conv(upsample(pooled, size), weight), zero padded, without the upsampled maps.
 
     `pooled`: maps (B, C, s, s); `weights`: (O, C, k, k) with odd k, one each; `size`: (height, width) of the
-    result (B, O, height, width). Equal to the direct form to rounding, gradients too.
+    result (B, O, height, width), stored channels last. Equal to the direct form to rounding, gradients too.
     """
+    return convolve_bins(pooled, [tap_matrix(each) for each in weights], weights[0].shape[-1], size, align_corners)
+
+
+def tap_matrix(weight: Tensor) -> Tensor:
+    """(O, C, k, k) -> (C, k * k * O): all taps as one matrix."""
+    return weight.permute(1, 2, 3, 0).reshape(weight.shape[1], -1)
+
+
+def convolve_bins(
+    pooled: Sequence[Tensor], matrices: Sequence[Tensor], kernel: int, size: tuple[int, int], align_corners: bool
+) -> Tensor:
+    """As `convolve_upsampled`, of weights in the form that `tap_matrix` gives."""
     height, width = size
     narrow, rows = [], []
-    for bins, weight in zip(pooled, weights, strict=True):
-        kernel = weight.shape[-1]
+    for bins, matrix in zip(pooled, matrices, strict=True):
         columns = _shifted(interpolation_matrix(width, bins.shape[-1], bins, align_corners), kernel)
-        narrow.append(_convolve_bins(bins, weight, columns))
+        narrow.append(columns @ _tap_products(bins, matrix, kernel))
         rows.append(_shifted(interpolation_matrix(height, bins.shape[-2], bins, align_corners), kernel))
-    return torch.cat(rows, dim=1) @ torch.cat(narrow, dim=2)
+    joined = torch.cat(narrow, dim=1)  # (B, all rows of taps and bins, width, O)
+    full = torch.cat(rows, dim=1) @ joined.flatten(2)
+    return full.unflatten(2, (width, -1)).permute(0, 3, 1, 2)
 
 
 def _shifted(matrix: Tensor, kernel: int) -> Tensor:
@@ -70,11 +86,9 @@ def _shifted(matrix: Tensor, kernel: int) -> Tensor:
     return torch.cat([padded[tap : tap + matrix.shape[0]] for tap in range(kernel)], dim=1)
 
 
-def _convolve_bins(bins: Tensor, weight: Tensor, columns: Tensor) -> Tensor:
-    """All taps of `weight` on the bins, upsampled along the columns: (B, O, kernel * s, width)."""
-    batch, channels, size = bins.shape[0], bins.shape[1], bins.shape[-1]
-    out, kernel = weight.shape[0], weight.shape[-1]
-    taps = weight.permute(0, 2, 3, 1).reshape(out * kernel * kernel, channels)
-    products = (taps @ bins.reshape(batch, channels, -1)).reshape(batch, out, kernel, kernel, size, size)
-    by_row_tap = products.transpose(3, 4).reshape(batch, out, kernel * size, kernel * size)
-    return by_row_tap @ columns.T
+def _tap_products(bins: Tensor, matrix: Tensor, kernel: int) -> Tensor:
+    """All taps on the bins: (B, kernel * s, kernel * s, O), for each row the taps' rows before the bins'."""
+    batch, size = bins.shape[0], bins.shape[-1]
+    products = bins.permute(0, 2, 3, 1) @ matrix
+    apart = products.reshape(batch, size, size, kernel, kernel, -1).permute(0, 3, 1, 4, 2, 5)
+    return apart.reshape(batch, kernel * size, kernel * size, -1)

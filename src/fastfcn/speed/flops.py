@@ -6,18 +6,18 @@ products alone: all the rest of a network is a matter of memory.
 
 from collections.abc import Callable
 from time import perf_counter
+from typing import Any
 
 import torch
-from torch import Tensor
 from torch.utils.flop_counter import FlopCounterMode
 
-from fastfcn.timing import synchronize
+from fastfcn.speed.timing import synchronize
 
 LENGTH = {"cuda": 8192, "cpu": 2048}  # of the square matrices
 
 
-def count_flops(function: Callable[[Tensor], object], images: Tensor) -> int:
-    """Operations in the convolutions and matrix products of `function(images)`.
+def count_flops(function: Callable[[Any], object], images: Any) -> int:
+    """Operations in the convolutions and matrix products of `function(images)`: a tensor, or whatever it takes.
 
     On the meta device nothing is computed, so a network of any size is counted at once.
     """

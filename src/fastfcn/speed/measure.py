@@ -1,10 +1,7 @@
 """What `fastfcn bench` measures of one recipe, each in a fresh process: inference, and steps of training."""
 
-import os
-import platform
 from collections.abc import Iterator
 from dataclasses import dataclass, replace
-from importlib.metadata import version
 from itertools import count
 from pathlib import Path
 
@@ -17,19 +14,19 @@ from fastfcn.average import averaged
 from fastfcn.data.description import DataSetDescription
 from fastfcn.data.resize import keep_ratio_size
 from fastfcn.errors import UserError
-from fastfcn.flops import count_flops, device_peaks
 from fastfcn.machine import Machine
-from fastfcn.memory import peak_memory
 from fastfcn.models.segmenter import Segmenter
 from fastfcn.predict import Predictor
 from fastfcn.recipe import Recipe
-from fastfcn.timing import Progress, timed
+from fastfcn.speed.flops import count_flops, device_peaks
+from fastfcn.speed.memory import peak_memory
+from fastfcn.speed.record import machine_facts
+from fastfcn.speed.timing import Progress, timed
 from fastfcn.train import train_step
 
 PRECISIONS = {"32-true": None, "bf16-mixed": torch.bfloat16, "16-mixed": torch.float16}
 ACCELERATORS = ("auto", "cpu", "cuda", "mps")
 PUBLISHED_DEVICES = 4  # GPUs that OpenMMLab and the official code trained on; a recipe's batch is that of all
-PACKAGES = ("fastfcn", "torch", "torchvision", "timm", "lightning", "numpy")
 
 
 @dataclass(frozen=True)
@@ -111,7 +108,7 @@ def measure_inference(subject: Subject, settings: Settings, progress: Progress |
         with peak_memory(device) as memory:
             timing = timed(call, device, settings.runs, progress)
     except (RuntimeError, MemoryError) as error:
-        return result | _out_of_memory(error)
+        return result | out_of_memory(error)
     result |= timing.as_json(images=1) | {"peak_memory_mib": memory.mib, "memory": memory.meaning}
     return result | _arithmetic(subject, about, result, device, dtype)
 
@@ -141,23 +138,8 @@ def measure_training(subject: Subject, settings: Settings, progress: Progress | 
         with peak_memory(fabric.device) as memory:
             timing = timed(step, fabric.device, settings.runs, progress)
     except (RuntimeError, MemoryError) as error:
-        return result | _out_of_memory(error)
+        return result | out_of_memory(error)
     return result | timing.as_json(result["batch"]) | {"peak_memory_mib": memory.mib, "memory": memory.meaning}
-
-
-def machine_facts(device: torch.device) -> dict:
-    """The machine and the versions, under "machine" and "versions"."""
-    gpu = torch.cuda.get_device_name(device) if device.type == "cuda" else None
-    machine = {
-        "device": device.type,
-        "processor": _processor(),
-        "gpu": gpu,
-        "cores": os.cpu_count(),
-        "threads": torch.get_num_threads(),
-        "system": platform.system(),
-    }
-    versions = {"python": platform.python_version()} | {name: version(name) for name in PACKAGES}
-    return {"machine": machine, "versions": versions | ({"cuda": torch.version.cuda} if gpu else {})}
 
 
 def _use_threads(settings: Settings) -> None:
@@ -203,18 +185,10 @@ def _arithmetic(
     }
 
 
-def _out_of_memory(error: Exception) -> dict:
+def out_of_memory(error: Exception) -> dict:
     """What stands in the place of figures; raises `error` again where it is another."""
     told = str(error).splitlines()[0] if str(error) else type(error).__name__
     known = ("out of memory", "can't allocate memory", "not enough memory", "ALLOC_FAILED")
     if isinstance(error, MemoryError | torch.OutOfMemoryError) or any(words in told for words in known):
         return {"out_of_memory": told}
     raise error
-
-
-def _processor() -> str:
-    """The processor's name as Linux gives it, or what Python knows."""
-    cpuinfo = Path("/proc/cpuinfo")
-    lines = cpuinfo.read_text().splitlines() if cpuinfo.is_file() else []
-    names = [line.split(":", 1)[1].strip() for line in lines if line.startswith("model name")]
-    return names[0] if names else platform.processor()

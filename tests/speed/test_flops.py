@@ -5,7 +5,7 @@ import torch
 from torch import nn
 
 from fastfcn import build, recipe
-from fastfcn.flops import count_flops, device_peaks, matrix_peak
+from fastfcn.speed.flops import count_flops, device_peaks, matrix_peak
 
 
 def test_convolutions_by_hand():
@@ -49,7 +49,7 @@ def test_a_device_has_a_peak():
 
 def test_peaks_by_format(monkeypatch):
     monkeypatch.setattr(
-        "fastfcn.flops.matrix_peak", lambda device, dtype: {torch.float32: 2.0, torch.bfloat16: 3.0}[dtype]
+        "fastfcn.speed.flops.matrix_peak", lambda device, dtype: {torch.float32: 2.0, torch.bfloat16: 3.0}[dtype]
     )
     cpu = torch.device("cpu")
     assert device_peaks(cpu, None) == ({"float32": 2.0}, "float32")

@@ -5,6 +5,8 @@ from collections.abc import Callable
 from rich import box
 from rich.table import Table
 
+from fastfcn.speed.record import busy_warning, machine_name
+
 Line = tuple[str, Callable[[dict], float], Callable[[float], str]]  # title, figure, how it is written
 
 INFERENCE: tuple[Line, ...] = (
@@ -16,14 +18,13 @@ INFERENCE: tuple[Line, ...] = (
     ("share of the peak", lambda one: one["share_of_peak"], lambda x: f"{x:.0%}"),
     ("parameters, million", lambda one: one["parameters"] / 1e6, lambda x: f"{x:.2f}"),
 )
-BUSY = 0.85  # a network alone on a machine keeps more of its threads at work than this
 TRAINING: tuple[Line, ...] = INFERENCE[:4]
 
 
 def bench_table(record: dict) -> Table:
     """The figures side by side; of two recipes also how many times the second's the first's are."""
     results = record["results"]
-    table = Table(box=box.SIMPLE_HEAD, title=_machine(record), title_justify="left", caption=_caption(record))
+    table = Table(box=box.SIMPLE_HEAD, title=machine_name(record), title_justify="left", caption=_caption(record))
     table.add_column("")
     for result in results:
         table.add_column(result["name"], justify="right", overflow="fold")
@@ -59,13 +60,6 @@ def _setting(one: dict | None) -> str:
     return f"{one['batch']} x {height}x{width}, {one['precision']}"
 
 
-def _machine(record: dict) -> str:
-    machine = record.get("machine")
-    if not machine:
-        return ""
-    return machine["gpu"] or f"{machine['processor']}, {machine['threads']} thread(s)"
-
-
 def _caption(record: dict) -> str:
     """What the memory is of, what a matrix product reaches (the same of all results, or nearly), and a warning."""
     parts = [one[part] for one in record["results"] for part in ("inference", "training") if part in one]
@@ -73,9 +67,6 @@ def _caption(record: dict) -> str:
     said = [f"Memory: {one['memory']}." for one in measured[:1]]
     peaks = [(one["share_is_of"], one["peak_gflops_per_second"]) for one in measured if "share_is_of" in one]
     said += [f"Peak: matrix products of {used}, {peak[used]:.0f} GFLOP/s." for used, peak in peaks[:1]]
-    least, machine = min((one["cores_busy"] for one in measured), default=0.0), record.get("machine")
-    if measured and machine and machine["device"] == "cpu" and least < BUSY * machine["threads"]:
-        said.append(
-            f"[red]Only {least:.1f} of {machine['threads']} processors were to be had: the machine was busy.[/]"
-        )
+    if measured:
+        said.append(busy_warning(min(one["cores_busy"] for one in measured), record))
     return " ".join(said)

@@ -5,7 +5,7 @@ import mmap
 import pytest
 import torch
 
-from fastfcn import memory
+from fastfcn.speed import memory
 
 MIB = 2**20
 

@@ -1,0 +1,163 @@
+"""One contest, from its processes to its rows."""
+
+from collections.abc import Callable
+from contextlib import ExitStack
+from pathlib import Path
+from statistics import median
+
+import numpy as np
+import torch
+
+from fastfcn import kernels
+from fastfcn.errors import UserError
+from fastfcn.speed.flops import device_peaks
+from fastfcn.speed.fresh_process import in_fresh_process
+from speed_peers.contests import Contest, Variant
+from speed_peers.turns import Place, Worker, rest
+
+LEAST_ROUNDS, MOST_ROUNDS = 3, 30
+
+Peaks = dict[str, tuple[str, float]]  # by the precision of a variant: the format that it works in, GFLOP/s
+
+
+class Runs:
+    """One variant's process and what it has shown; `failed` says why it is out of the contest."""
+
+    def __init__(self, variant: Variant, contest: Contest, place: Place):
+        self.variant = variant
+        self.worker: Worker | None = None
+        self.failed = ""
+        self.seconds: list[float] = []  # of each counted call
+        self.processor = 0.0  # the processor's seconds in them
+        self.growth: tuple[float | None, str] = (None, "")
+        try:
+            self.worker = Worker(variant, contest, place)
+        except RuntimeError as error:
+            self.fail(error)
+
+    def fail(self, error: RuntimeError) -> None:
+        self.failed = str(error)
+        print(f"    {self.variant.name} failed: {error}", flush=True)
+        self.close()
+
+    def turn(self) -> float:
+        """One turn; returns the seconds that it took."""
+        if not self.worker:
+            return 0.0
+        rest()
+        try:
+            seconds, processor = self.worker.turn()
+        except RuntimeError as error:
+            self.fail(error)
+            return 0.0
+        self.seconds += seconds
+        self.processor += processor
+        return sum(seconds)
+
+    def forget(self) -> None:
+        """What came so far was to get warm."""
+        self.seconds, self.processor = [], 0.0
+
+    def finish(self) -> None:
+        if self.worker:
+            self.growth = self.worker.finish()
+
+    def close(self) -> None:
+        if self.worker:
+            self.worker.close()
+        self.worker = None
+
+
+def run(contest: Contest, place: Place, images: Path, seconds: float, peaks: Peaks) -> list[dict]:
+    """Prepare, take turns for about `seconds`, and return a row for each variant, in their order."""
+    from speed_peers.prepare import prepare  # not in the variants' processes, which import what this module imports
+
+    try:
+        gflops = in_fresh_process(prepare, contest, place, images, progress=lambda done, total: None)
+    except (UserError, RuntimeError, MemoryError) as error:
+        print(f"    {contest.name} could not be prepared: {error}", flush=True)
+        return [labelled(contest, variant) | {"failed": str(error)} for variant in contest.variants]
+    with ExitStack() as closing:
+        field = []
+        for variant in contest.variants:
+            field.append(Runs(variant, contest, place))
+            closing.callback(field[-1].close)
+        rounds = take_turns(field, seconds)
+        for runs in field:
+            runs.finish()
+        labels = {runs.variant.name: runs.worker.labels for runs in field if runs.worker}
+        rows = [row(contest, runs, gflops, peaks, labels) | {"rounds": rounds} for runs in field]
+    medians = {each["variant"]: each["median_ms"] for each in rows if "failed" not in each}
+    for each in rows:
+        others = {name: other for name, other in medians.items() if name != each["variant"]}
+        if "failed" not in each:
+            each["times_as_fast_as"] = {name: other / each["median_ms"] for name, other in others.items()}
+    return rows
+
+
+def take_turns(field: list[Runs], seconds: float) -> int:
+    """One round to get warm, which also says how many rounds fit into `seconds`, then those; returns how many."""
+    lasted = sum(runs.turn() for runs in field)
+    rounds = min(max(round(seconds / max(lasted, 1e-3)), LEAST_ROUNDS), MOST_ROUNDS)
+    for runs in field:
+        runs.forget()
+    for _ in range(rounds):
+        for runs in field:
+            runs.turn()
+    return rounds
+
+
+def labelled(contest: Contest, variant: Variant) -> dict:
+    return {"contest": contest.name, "variant": variant.name, "size": list(contest.size)}
+
+
+def row(contest: Contest, runs: Runs, gflops: dict[str, float], peaks: Peaks, labels: dict[str, np.ndarray]) -> dict:
+    """What is written of one variant."""
+    variant, worker = runs.variant, runs.worker
+    start = labelled(contest, variant)
+    if not worker:
+        return start | {"failed": runs.failed}
+    middle, (growth, meaning) = median(runs.seconds), runs.growth
+    result = start | {
+        "precision": variant.precision,
+        "images_per_second": (contest.batch or 1) / middle,
+        "median_ms": 1000 * middle,
+        "fastest_ms": 1000 * min(runs.seconds),
+        "slowest_ms": 1000 * max(runs.seconds),
+        "first_ms": 1000 * worker.first,
+        "calls": len(runs.seconds),
+        "cores_busy": runs.processor / sum(runs.seconds),
+        "loaded_mib": worker.loaded,
+        "growth_mib": growth,
+        "whole_mib": worker.loaded + (growth or 0.0),
+        "memory": meaning,
+    }
+    if contest.batch:
+        return result | {"batch": contest.batch}
+    used, peak = peaks[variant.precision]
+    nominal = gflops[variant.network.name]
+    result |= {"gflops": nominal, "share_of_peak": nominal / middle / peak, "share_is_of": used}
+    return result | compared(variant, labels)
+
+
+def compared(variant: Variant, labels: dict[str, np.ndarray]) -> dict:
+    """How many classes the class map holds, and the share of its pixels that the reference labels alike."""
+    mine = labels[variant.name]
+    result: dict = {"classes_seen": len(np.unique(mine))}
+    if variant.reference in labels:
+        result |= {"reference": variant.reference, "agreement": float((mine == labels[variant.reference]).mean())}
+    return result
+
+
+def about_machine(device: str, threads: int, progress: Callable[[int, int], None]) -> dict:
+    """Peaks of matrix products in float32 (or what convolutions make of it) and bf16, and whether there are kernels.
+
+    In a fresh process; it also builds the kernels, where that is still to be done.
+    """
+    torch.set_num_threads(threads)
+    peaks: Peaks = {}
+    for name, dtype in (("float32", None), ("bfloat16", torch.bfloat16)):
+        speeds, used = device_peaks(torch.device(device), dtype)
+        peaks[name] = (used, speeds[used] / 1e9)
+        progress(len(peaks), 2)
+    return {"peaks": peaks} | ({"kernels": kernels.available()} if device == "cpu" else {})

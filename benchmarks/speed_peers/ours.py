@@ -1,0 +1,54 @@
+"""fastfcn: the predictor that `fastfcn.load` makes of a weights file, and the step that `fastfcn train` takes."""
+
+from itertools import count
+
+import numpy as np
+import torch
+
+import fastfcn
+from fastfcn import build, kernels, predict, recipe, train, weights
+from fastfcn.data.transforms import normalise
+from fastfcn.machine import Machine
+from speed_peers.contests import Contest, Variant
+from speed_peers.loading import Call
+from speed_peers.training import drawn_batch, held
+from speed_peers.turns import Place
+
+# What these import, build and load belongs to the library, not to the network's memory.
+assert fastfcn.load is predict.load
+if not torch.cuda.is_available():
+    kernels.available()
+
+
+def load(variant: Variant, contest: Contest, place: Place, image: np.ndarray) -> Call:
+    """`Predictor.labels`; bf16 through autocast."""
+    predictor = fastfcn.load(place.folder / f"{variant.network.name}.safetensors", device=place.device)
+    half = variant.precision == "bfloat16"
+
+    def call() -> np.ndarray:
+        with torch.autocast(place.device, torch.bfloat16, enabled=half):
+            return predictor.labels(image[None])[0]
+
+    return call
+
+
+def load_training(variant: Variant, contest: Contest, place: Place, image: np.ndarray) -> Call:
+    """A step as `fastfcn train` takes it through Fabric, on a batch that a loader has left in memory."""
+    read = weights.read(place.folder / f"{variant.network.name}.safetensors")
+    used = recipe.load(read.recipe.name)
+    precision = "bf16-mixed" if variant.precision == "bfloat16" else "32-true"
+    fabric = Machine(place.device, workers=0, precision=precision).launch()
+    network = weights.load_model(read).to(memory_format=torch.channels_last)  # type: ignore[call-overload]
+    model, optimizer = fabric.setup(network, build.optimizer(used, network))
+    model.mark_forward_method("train_scores")
+    model.train()
+    images, labels = drawn_batch(image, contest.batch, len(read.description.classes))
+    normal = torch.stack([normalise(each, used.data.mean, used.data.std) for each in images])
+    batch = held(normal, place), held(torch.from_numpy(labels), place)
+    batches = iter(lambda: fabric.to_device(batch), None)
+    steps = count()
+
+    def call() -> None:
+        train.train_step(model, optimizer, batches, used, next(steps), fabric)
+
+    return call

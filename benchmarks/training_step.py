@@ -1,0 +1,141 @@
+"""Time and memory of a training step beside mmsegmentation's, with the same weights; and whether loading keeps up.
+
+Run in the peers' environment (README.md), on a machine with nothing else to do:
+
+    python benchmarks/training_step.py
+
+Writes benchmarks/results/training_step_cpu.json, after each network anew, and the table of benchmarks/README.md.
+Exits with 1 where a bound falls short or a side failed.
+"""
+
+import argparse
+import os
+import tempfile
+from pathlib import Path
+from time import monotonic, perf_counter
+
+import torch
+
+from fastfcn import build, recipe
+from fastfcn.data.sampler import SampleKey
+from fastfcn.files import write_text
+from fastfcn.speed.record import image_size, rounded
+from parity.record import circumstances, table, write
+from speed_peers import measure
+from speed_peers.contests import Contest, OpenMMLab, Variant
+from speed_peers.turns import Place
+
+ROOT = Path(__file__).parents[1]
+README = ROOT / "benchmarks" / "README.md"
+MARKS = "<!-- training_step -->\n", "<!-- end training_step -->"
+NETWORKS = [(head, classes) for classes in (19, 150) for head in ("psp", "aspp", "enc")]
+# Least (theirs / our time) and most (our / their growth of memory).
+BOUNDS = {(head, classes): (1.6, 0.55) if head == "enc" else (1.2, 0.75) for head, classes in NETWORKS}
+LOADER_RECIPE, LOADED = "fastfcn_r50_psp_camvid", 100
+THEIRS, OURS = "mmsegmentation", "fastfcn"
+
+
+def arguments() -> argparse.Namespace:
+    shared = ROOT.parent / "shared" / "data"
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--only", nargs="+", metavar="HEAD_CLASSES", help="such as psp_19; nothing is recorded then")
+    parser.add_argument("--size", type=image_size, default=(256, 512), metavar="HxW", help="other sizes: no record")
+    parser.add_argument("--batch", type=int, default=2)
+    parser.add_argument("--threads", type=int, default=len(os.sched_getaffinity(0)), help="all cores if left out")
+    parser.add_argument("--seconds", type=float, default=180.0, help="of counted steps for each network, about")
+    parser.add_argument("--images", type=Path, default=shared / "samples", help="folder with photographs")
+    parser.add_argument("--camvid", type=Path, default=shared / "camvid", help="folder of the data set")
+    return parser.parse_args()
+
+
+def contest(head: str, classes: int, size: tuple[int, int], batch: int) -> Contest:
+    """Steps of both sides in float32, in turns."""
+    network = OpenMMLab(head, classes)
+    variants = tuple(Variant(name, f"{name}_training", network) for name in (THEIRS, OURS))
+    return Contest(f"{head}_{classes}", size, variants, batch)
+
+
+def compared(rows: list[dict], bounds: tuple[float, float]) -> dict:
+    """Both sides' figures, their ratios, and which bounds they miss."""
+    sides = {row["variant"]: row for row in rows}
+    result: dict = {"sides": rounded(sides)}
+    if any("failed" in row for row in rows):
+        return result | {"missed": [f"{row['variant']}: {row['failed']}" for row in rows if "failed" in row]}
+    theirs, ours = sides[THEIRS], sides[OURS]
+    faster = theirs["median_ms"] / ours["median_ms"]
+    growth = ours["growth_mib"] / theirs["growth_mib"]
+    missed = [f"{faster:.2f} times as fast, not {bounds[0]}"] * (faster < bounds[0])
+    missed += [f"{growth:.2f} of the memory, not {bounds[1]}"] * (growth > bounds[1])
+    return result | {"times_as_fast": rounded(faster), "growth_ratio": rounded(growth), "missed": missed}
+
+
+def loading(folder: Path) -> dict:
+    """Images per second that one process reads, decodes and augments, of the first of CamVid's training images."""
+    used = recipe.load(LOADER_RECIPE)
+    examples = build.dataset(used, build.description(used), folder, used.data.train_split, train=True)
+    keys = [SampleKey(0, slot, slot, used.seed) for slot in range(min(LOADED, len(examples)))]
+    examples[keys[0]]
+    began = perf_counter()
+    for key in keys:
+        examples[key]
+    facts = {"recipe": used.name, "images": len(keys), "crop": list(used.data.crop)}
+    return facts | {"images_per_second": rounded(len(keys) / (perf_counter() - began))}
+
+
+def lines(result: dict) -> list[str]:
+    """The table of README.md."""
+    rows = []
+    for name, network in result["networks"].items():
+        sides = [network["sides"][side] for side in (THEIRS, OURS)]
+        if any("failed" in side for side in sides):
+            rows.append([name, *[""] * 6, "; ".join(network["missed"])])
+            continue
+        times, growths = ([f"{side[key]:.0f}" for side in sides] for key in ("median_ms", "growth_mib"))
+        ratios = f"{network['times_as_fast']:.2f}", f"{network['growth_ratio']:.2f}"
+        rows.append([name, *times, ratios[0], *growths, ratios[1], "; ".join(network["missed"]) or "holds"])
+    machine, setting, loaded = result["machine"], result["setting"], result["loading"]
+    processor = f"{machine['processor']}, {machine['threads']} thread(s), torch {result['versions']['torch']}"
+    size = "x".join(map(str, setting["size"]))
+    header = ["network", "their ms", "our ms", "times as fast", "their MiB", "our MiB", "of the memory", "bounds"]
+    said = f"One process loads {loaded['images_per_second']:.0f} CamVid images a second." if loaded else ""
+    return [
+        f"{result['date']}, {processor}, float32, batch {setting['batch']} of {size}. {said}".strip(),
+        "",
+        *table(header, rows),
+    ]
+
+
+def with_table(text: str, result: dict) -> str:
+    """`text` of README.md with the table between its marks."""
+    before, rest = text.split(MARKS[0])
+    return before + MARKS[0] + "\n".join(lines(result)) + "\n" + MARKS[1] + rest.split(MARKS[1])[1]
+
+
+def main() -> None:
+    asked, began = arguments(), monotonic()
+    torch.set_num_threads(asked.threads)
+    networks = [each for each in NETWORKS if not asked.only or "{}_{}".format(*each) in asked.only]
+    whole = networks == NETWORKS and (asked.size, asked.batch) == ((256, 512), 2)
+    loaded = loading(asked.camvid) if asked.camvid.is_dir() else None
+    print("loading:", loaded, flush=True)
+    found: dict[str, dict] = {}
+    with tempfile.TemporaryDirectory() as folder:
+        place = Place(Path(folder), "cpu", asked.threads)
+        for head, classes in networks:
+            held = contest(head, classes, asked.size, asked.batch)
+            rows = measure.run(held, place, asked.images, asked.seconds, {})
+            found[held.name] = compared(rows, BOUNDS[head, classes])
+            print(held.name, {key: value for key, value in found[held.name].items() if key != "sides"}, flush=True)
+            setting = {"size": asked.size, "batch": asked.batch, "seconds": asked.seconds}
+            result = circumstances(monotonic() - began) | {"setting": setting, "loading": loaded, "networks": found}
+            if whole:
+                write("training_step_cpu", result)
+    print("\n".join(lines(result)))
+    if whole:
+        write_text(README, with_table(README.read_text(encoding="utf-8"), result))
+    missed = [f"{name}: {line}" for name, network in found.items() for line in network["missed"]]
+    raise SystemExit("\n".join(missed) or 0)
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,48 @@
+"""The command line: one subcommand per verb; errors of the user's come without a traceback."""
+
+import sys
+
+import typer
+
+from fastfcn.cli.inputs import check, convert
+from fastfcn.cli.listing import recipe, recipes
+from fastfcn.cli.measuring import bench, profile
+from fastfcn.cli.scoring import evaluate, predict
+from fastfcn.cli.screen import print_error
+from fastfcn.cli.training import demo, reproduce, train
+from fastfcn.errors import UserError
+
+VERBS = (
+    recipes,
+    recipe,
+    train,
+    evaluate,
+    predict,
+    bench,
+    profile,
+    convert,
+    check,
+    reproduce,
+    demo,
+)  # as --help lists them
+
+app = typer.Typer(
+    help="Semantic segmentation with Joint Pyramid Upsampling: train, evaluate and predict on your own images.",
+    no_args_is_help=True,
+    pretty_exceptions_enable=False,
+    rich_markup_mode="rich",
+    context_settings={"help_option_names": ["-h", "--help"]},
+)
+for verb in VERBS:
+    app.command()(verb)
+
+
+def main() -> None:
+    """Entry point of the `fastfcn` command."""
+    try:
+        app()
+    except UserError as error:
+        print_error(error)
+        sys.exit(error.exit_code)
+    except KeyboardInterrupt:
+        sys.exit(130)

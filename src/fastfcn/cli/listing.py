@@ -1,0 +1,36 @@
+"""Verbs that show recipes."""
+
+from typing import Annotated
+
+import typer
+
+from fastfcn.cli.screen import out_console
+
+
+def recipes() -> None:
+    """List the recipes with their published scores."""
+    from fastfcn.show_recipes import show_recipes
+
+    show_recipes(out_console)
+
+
+def recipe(
+    name: Annotated[str, typer.Argument(help="Name, OpenMMLab config name, or path of a recipe.")],
+    changes: Annotated[
+        list[str] | None,
+        typer.Argument(help="KEY=VALUE changes to make, or one other recipe to compare with."),
+    ] = None,
+) -> None:
+    """Print a recipe, with changes marked; or show what differs between two.
+
+    [dim]fastfcn recipe fastfcn_r50_psp_camvid optim.lr=0.02\n
+    fastfcn recipe fastfcn_r50_psp_camvid dilated_r50_psp_camvid[/]
+    """
+    from fastfcn import recipe as recipes_module
+    from fastfcn.show_recipes import show_differences, show_recipe
+
+    changes = changes or []
+    if len(changes) == 1 and "=" not in changes[0]:
+        show_differences(recipes_module.load(name), recipes_module.load(changes[0]), out_console)
+    else:
+        show_recipe(recipes_module.load(name, changes), out_console)

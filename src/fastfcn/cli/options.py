@@ -1,0 +1,15 @@
+"""Options that several verbs have."""
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+Changes = Annotated[list[str] | None, typer.Argument(help="Changes to the recipe: KEY=VALUE, e.g. optim.lr=0.02")]
+Data = Annotated[Path, typer.Option(help="Folder of the data set.")]
+Devices = Annotated[int, typer.Option(min=1, help="Processes, one a device.")]
+Workers = Annotated[int | None, typer.Option(min=0, help="Processes that read images, for each device.")]
+JsonFile = Annotated[Path | None, typer.Option("--json", metavar="FILE", help="Also write the figures here.")]
+Threads = Annotated[int | None, typer.Option(min=1, help="Of the processor; else as torch chooses.")]
+Precision = Annotated[str, typer.Option(help="32-true, bf16-mixed or 16-mixed.")]
+Accelerator = Annotated[str, typer.Option(help="auto, cpu, cuda or mps.")]

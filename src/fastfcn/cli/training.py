@@ -1,0 +1,106 @@
+"""Verbs that train."""
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from fastfcn.cli.options import Accelerator, Changes, Data, Devices, Precision, Workers
+from fastfcn.cli.screen import out_console, plain, say
+
+
+def train(
+    name: Annotated[str, typer.Argument(metavar="RECIPE", help="Name or path of a recipe.")],
+    data: Data,
+    out: Annotated[Path, typer.Option(help="Folder of the run; made anew.")],
+    changes: Changes = None,
+    resume: Annotated[bool, typer.Option("--resume", help="Go on with the run in --out.")] = False,
+    devices: Devices = 1,
+    nodes: Annotated[int, typer.Option(min=1, help="Machines.")] = 1,
+    workers: Workers = None,
+    precision: Precision = "32-true",
+    accelerator: Accelerator = "auto",
+    accumulate: Annotated[int, typer.Option(min=1, help="Work off each batch in so many parts, to save memory.")] = 1,
+    deterministic: Annotated[bool, typer.Option(help="Bit for bit repeatable on a GPU too; slower.")] = False,
+    checkpoint_activations: Annotated[
+        bool, typer.Option("--checkpoint-activations", help="Less memory, same losses; about a third slower.")
+    ] = False,
+    compile: Annotated[bool, typer.Option("--compile", help="Compile the network first; needs a compiler.")] = False,
+    tensorboard: Annotated[bool, typer.Option(help="Also log for TensorBoard, into OUT/tensorboard.")] = False,
+) -> None:
+    """Train a recipe. Ctrl-C stops after the step; --resume goes on, bit for bit as if never stopped.
+
+    [dim]fastfcn train fastfcn_r50_psp_camvid --data CamVid --out runs/camvid\n
+    fastfcn train fastfcn_r18_psp_camvid optim.steps=200 backbone.pretrained=none --data CamVid --out runs/try[/]
+    """
+    from fastfcn import recipe as recipes_module
+    from fastfcn.machine import Machine
+    from fastfcn.train import train as train_recipe
+
+    machine = Machine(
+        accelerator, devices, nodes, workers, precision, accumulate, deterministic, checkpoint_activations, compile
+    )
+    wanted = recipes_module.load(name, changes or [])
+    state = train_recipe(wanted, data, out, machine, resume, tensorboard)
+    if not machine.first_process:
+        return
+    if state.step < wanted.optim.steps:
+        say(f"Stopped after step {state.step} of {wanted.optim.steps}. Go on with: --resume")
+        raise typer.Exit(130)
+    say(f"Best val mIoU {state.best:.2f} at step {state.best_step}. Weights: {out / 'weights.safetensors'}")
+    say(f"[dim]Next: fastfcn evaluate {out / 'weights.safetensors'} --data {data}[/]")
+
+
+def reproduce(
+    name: Annotated[str, typer.Argument(metavar="RECIPE", help="A recipe with published scores.")],
+    data: Data,
+    out: Annotated[Path | None, typer.Option(help="Folder for all that is made; else reproduced/RECIPE.")] = None,
+    checkpoint: Annotated[Path | None, typer.Option(help="Weights to score, instead of the published ones.")] = None,
+    train: Annotated[bool, typer.Option("--train", help="Train the row first; the same command goes on.")] = False,
+    tta: Annotated[bool | None, typer.Option("--tta/--no-tta", help="Several scales and flip, too.")] = None,
+    tolerance: Annotated[float | None, typer.Option(min=0, help="Points of mIoU that still hold.")] = None,
+    split: Annotated[str | None, typer.Option(help="Split to score; by default the recipe's val split.")] = None,
+    dry_run: Annotated[bool, typer.Option("--dry-run", help="Say what would be done, and stop.")] = False,
+    devices: Devices = 1,
+    nodes: Annotated[int, typer.Option(min=1, help="Machines.")] = 1,
+    workers: Workers = None,
+    precision: Precision = "32-true",
+    accelerator: Accelerator = "auto",
+    accumulate: Annotated[int, typer.Option(min=1, help="Train each batch in so many parts, to save memory.")] = 1,
+) -> None:
+    """Reproduce a row of the table: fetch the published weights or train, score, and compare.
+
+    The exit code is 0 where the published scores hold, and 1 where they differ.
+
+    [dim]fastfcn reproduce fastfcn_r50_psp_cityscapes_80k_b8 --data cityscapes\n
+    fastfcn reproduce fastfcn_r50_psp_cityscapes_80k_b8 --data cityscapes --train --devices 4[/]
+    """
+    from fastfcn.machine import Machine
+    from fastfcn.reproduce import reproduce as reproduce_row
+    from fastfcn.reproduce_plan import describe, make_plan
+    from fastfcn.verdict import markdown_row, verdict_table
+
+    machine = Machine(accelerator, devices, nodes, workers, precision, accumulate)
+    plan = make_plan(name, data, out, checkpoint, train, tta, split, tolerance)
+    for line in describe(plan, machine) if machine.first_process else ():
+        say(line)
+    if dry_run:
+        return
+    verdict = reproduce_row(plan, machine, lambda remark: say(plain(remark)))
+    if not machine.first_process:
+        return
+    if verdict is None:
+        say("Stopped. The same command goes on where it was.")
+        raise typer.Exit(130)
+    out_console.print(verdict_table(verdict))
+    say(plain(markdown_row(verdict)))
+    raise typer.Exit(0 if verdict["verdict"] == "holds" else 1)
+
+
+def demo(
+    out: Annotated[Path, typer.Option(help="Folder to write into; made anew.")] = Path("fastfcn-demo"),
+) -> None:
+    """Draw street scenes, train a small network on them for two minutes, and show what it learnt."""
+    from fastfcn.demo import demo as run_demo
+
+    run_demo(out, out_console)

@@ -1,0 +1,116 @@
+"""Compile the C++ files beside this one, once per machine, and load their operators into torch."""
+
+import hashlib
+import logging
+import os
+import platform
+import shutil
+import subprocess
+import sys
+import tempfile
+from functools import cache as once
+from pathlib import Path
+
+import torch
+
+FOLDER = Path(__file__).parent
+SWITCH = "FASTFCN_KERNELS"  # set to "off" to go without
+FLAGS = ("-O3", "-march=native", "-fno-math-errno", "-fno-trapping-math", "-ffp-contract=fast")
+
+
+@once
+def available() -> bool:
+    """Whether the operators `torch.ops.fastfcn` are there; the first call builds them where they are not yet built.
+
+    False, with one line on stderr that says why, where that is not possible; and in silence where the environment
+    has FASTFCN_KERNELS=off.
+    """
+    if os.environ.get(SWITCH, "").lower() in ("off", "0", "no"):
+        return False
+    reason = _missing() or _build()
+    if reason:
+        print(f"fastfcn: no fast kernels, predictions take about twice as long ({reason})", file=sys.stderr)
+        return False
+    import fastfcn.kernels.operators  # noqa: F401 # what the operators are to torch.compile and torch.export
+
+    return True
+
+
+def _missing() -> str:
+    """What is lacking for a build, or nothing."""
+    if sys.platform == "win32":
+        return "they are for Linux and macOS"
+    compiler = os.environ.get("CXX", "c++")
+    if not shutil.which(compiler.split()[0]):
+        return f"there is no C++ compiler {compiler!r}"
+    return ""
+
+
+def _build() -> str:
+    """Build where needed, and load; returns why it failed, or nothing."""
+    logging.getLogger("torch.utils.cpp_extension").setLevel(logging.ERROR)  # it speaks of CUDA, which is not needed
+    import fcntl  # not on Windows
+
+    from torch.utils import cpp_extension
+
+    try:
+        cache = Path(cpp_extension.get_default_build_root()) / "fastfcn"
+        cache.mkdir(parents=True, exist_ok=True)
+        library = cache / f"kernels_{_fingerprint()}.so"
+        with (cache / "lock").open("w") as lock:
+            # One process builds, others wait; the system lets go of the lock of one that was killed.
+            fcntl.flock(lock, fcntl.LOCK_EX)
+            if library.exists():
+                torch.ops.load_library(library)
+            else:
+                _compile(library)
+    except (RuntimeError, OSError, ImportError, subprocess.SubprocessError) as error:
+        return str(error).strip().splitlines()[0]
+    return ""
+
+
+def _compile(library: Path) -> None:
+    """Build `library`, which is there whole or not at all, and load it."""
+    from torch.utils import cpp_extension
+
+    print("fastfcn: building fast kernels; this takes about a minute, once", file=sys.stderr)
+    search = os.environ.get("PATH", "")
+    with tempfile.TemporaryDirectory(dir=library.parent) as folder:
+        try:
+            os.environ["PATH"] = os.pathsep.join([_ninja_folder(), search])
+            cpp_extension.load(
+                library.stem,
+                [str(path) for path in sorted(FOLDER.glob("*.cpp"))],
+                extra_cflags=[*FLAGS, *(["-fopenmp"] if sys.platform == "linux" else [])],
+                build_directory=folder,
+                is_python_module=False,
+            )
+        finally:
+            os.environ["PATH"] = search
+        (Path(folder) / f"{library.stem}.so").replace(library)
+
+
+def _ninja_folder() -> str:
+    """Where the `ninja` of this environment lies, which need not be on the PATH."""
+    import ninja
+
+    return ninja.BIN_DIR
+
+
+def _fingerprint() -> str:
+    """Of everything a build depends on: another machine with the same home folder gets a build of its own."""
+    about = [torch.__version__, platform.machine(), sys.platform, os.environ.get("CXX", ""), *FLAGS, _instructions()]
+    sources = sorted([*FOLDER.glob("*.cpp"), *FOLDER.glob("*.h")])
+    digest = hashlib.sha256("\n".join(about).encode())
+    for path in sources:
+        digest.update(path.read_bytes())
+    return digest.hexdigest()[:16]
+
+
+def _instructions() -> str:
+    """The instructions that the processor has, as far as the system tells."""
+    try:
+        lines = Path("/proc/cpuinfo").read_text().splitlines()
+    except OSError:
+        return platform.processor() + torch.backends.cpu.get_cpu_capability()
+    return next((line for line in lines if line.startswith(("flags", "Features"))), "")

@@ -1,0 +1,185 @@
+// JPU behind its first convolutions: the maps resized to the size of the first, side by side, and on them separable
+// convolutions of several dilations.
+//
+// The joined map is kept in slices of LANES channels with zeros around, so that a depthwise convolution reads a few
+// short rows that stay in the first cache. Its results stay in the second: a block of pixels goes through all
+// dilations and their 1x1 convolutions before the next block. Where a dilation is a multiple of a map's factor, that
+// map is convolved before it is upsampled (upsampled.h).
+#include <ATen/Parallel.h>
+
+#include <cstring>
+#include <memory>
+
+#include "bilinear.h"
+#include "matmul.h"
+#include "tensors.h"
+#include "upsampled.h"
+
+namespace fastfcn {
+namespace {
+
+constexpr int TAPS = 9;
+
+// (slices, height + 2 margin, width + 2 margin, LANES)
+struct Joined {
+  float* data;
+  int64_t height, width, margin;
+
+  int64_t row() const { return (width + 2 * margin) * LANES; }
+  int64_t slice() const { return (height + 2 * margin) * row(); }
+  float* at(int64_t slices, int64_t y, int64_t x) const {
+    return data + slices * slice() + (y + margin) * row() + (x + margin) * LANES;
+  }
+};
+
+// Row y of `map` (its image: rows x columns x channels), resized, into slices from `first` on.
+void join_row(const float* map, int64_t channels, int64_t map_width, const Source& row,
+              const std::vector<Source>& columns, const Joined& joined, int64_t first, int64_t y) {
+  const float *upper = map + row.low * map_width * channels, *lower = map + row.high * map_width * channels;
+  for (int64_t channel = 0; channel < channels; channel += LANES) {
+    float* out = joined.at(first + channel / LANES, y, 0);
+    for (const Source& column : columns) {
+      const int64_t left = column.low * channels + channel, right = column.high * channels + channel;
+      const Vector above = (1 - column.share) * load(upper + left) + column.share * load(upper + right);
+      const Vector below = (1 - column.share) * load(lower + left) + column.share * load(lower + right);
+      store(out, (1 - row.share) * above + row.share * below);
+      out += LANES;
+    }
+  }
+}
+
+// One image of every map, and the zeros around.
+void join(const std::vector<at::Tensor>& maps, int64_t image, bool align_corners, const Joined& joined) {
+  int64_t first = 0;
+  for (const auto& map : maps) {
+    const int64_t channels = map.size(1), before = map.size(2), width = map.size(3), slices = channels / LANES;
+    const auto rows = sources(before, joined.height, align_corners);
+    const auto columns = sources(width, joined.width, align_corners);
+    const float* from = map.const_data_ptr<float>() + image * before * width * channels;
+    at::parallel_for(0, joined.height + 2 * joined.margin, 1, [&](int64_t begin, int64_t end) {
+      for (int64_t y = begin - joined.margin; y < end - joined.margin; ++y) {
+        const bool inside = y >= 0 && y < joined.height;
+        const int64_t empty = (inside ? joined.margin : joined.width + 2 * joined.margin) * LANES;
+        for (int64_t slice = first; slice < first + slices; ++slice) {
+          std::fill_n(joined.at(slice, y, -joined.margin), empty, 0.f);
+          if (inside) std::fill_n(joined.at(slice, y, joined.width), empty, 0.f);
+        }
+        if (inside) join_row(from, channels, width, rows[y], columns, joined, first, y);
+      }
+    });
+    first += slices;
+  }
+}
+
+// Depthwise 3x3 of `count` pixels of a row, slices `first` to `last`. `taps`: (slices, 9, LANES).
+void depthwise(const Joined& joined, int64_t first, int64_t last, int64_t y, int64_t x, int64_t count,
+               int64_t dilation, const float* taps, float* out, int64_t out_stride) {
+  for (int64_t slice = first; slice < last; ++slice) {
+    Vector weights[TAPS];
+    for (int tap = 0; tap < TAPS; ++tap) weights[tap] = load(taps + (slice * TAPS + tap) * LANES);
+    const float *above = joined.at(slice, y - dilation, x), *here = joined.at(slice, y, x),
+                *below = joined.at(slice, y + dilation, x);
+    const int64_t side = dilation * LANES;
+    float* to = out + (slice - first) * LANES;
+    for (int64_t pixel = 0; pixel < count; ++pixel, to += out_stride) {
+      const int64_t at = pixel * LANES;
+      const Vector upper = weights[0] * load(above + at - side) + weights[1] * load(above + at) +
+                           weights[2] * load(above + at + side);
+      const Vector middle = weights[3] * load(here + at - side) + weights[4] * load(here + at) +
+                            weights[5] * load(here + at + side);
+      const Vector lower = weights[6] * load(below + at - side) + weights[7] * load(below + at) +
+                           weights[8] * load(below + at + side);
+      store(to, upper + middle + lower);
+    }
+  }
+}
+
+// One dilation: which channels of the joined map it convolves, and the maps that are convolved before upsampling.
+struct Branch {
+  int64_t dilation;
+  const float *taps, *packed, *bias;
+  std::vector<std::pair<int64_t, int64_t>> direct;  // [from, to) channels
+  std::vector<std::unique_ptr<Upsampled>> upsampled;
+};
+
+Branch make_branch(const std::vector<at::Tensor>& maps, int64_t image, int64_t dilation, const float* taps,
+                   const float* packed, const float* bias, int64_t inputs, int64_t outputs, bool align_corners) {
+  Branch branch{dilation, taps, packed, bias, {}, {}};
+  const int64_t height = maps[0].size(2), width = maps[0].size(3);
+  int64_t first = 0;
+  for (const auto& map : maps) {
+    const int64_t channels = map.size(1), factor = height / map.size(2);
+    const bool whole = factor * map.size(2) == height && factor * map.size(3) == width;
+    // On a map narrower than two dilations opposite edges meet.
+    const bool wide = std::min(height, width) >= 2 * dilation;
+    if (factor > 1 && whole && wide && dilation % factor == 0 && !align_corners && outputs % LANES == 0)
+      branch.upsampled.push_back(std::make_unique<Upsampled>(map, image, factor, dilation, taps + first * TAPS,
+                                                             packed + first * PANEL, inputs, outputs));
+    else
+      branch.direct.emplace_back(first, first + channels);
+    first += channels;
+  }
+  return branch;
+}
+
+// Pixels `first` to `last` of a branch's results, `narrow` and `sums` being room for a block.
+void convolve(const Branch& branch, const Joined& joined, int64_t first, int64_t last, int64_t inputs, int64_t outputs,
+              float* narrow, float* sums, float* out, int64_t out_stride) {
+  const int64_t apart = inputs + LANES, width = joined.width;
+  if (!branch.upsampled.empty()) std::fill_n(sums, (last - first) * outputs, 0.f);
+  for (const auto& map : branch.upsampled)
+    for (int64_t pixel = first; pixel < last; ++pixel)
+      map->add_to(pixel / width, pixel % width, sums + (pixel - first) * outputs);
+  const Ending ending{branch.bias, branch.upsampled.empty() ? nullptr : sums, outputs, true};
+  for (size_t part = 0; part < branch.direct.size(); ++part) {
+    const auto [from, to] = branch.direct[part];
+    for (int64_t pixel = first; pixel < last;) {
+      const int64_t count = std::min(last - pixel, width - pixel % width);
+      depthwise(joined, from / LANES, to / LANES, pixel / width, pixel % width, count, branch.dilation, branch.taps,
+                narrow + (pixel - first) * apart, apart);
+      pixel += count;
+    }
+    multiply(last - first, outputs, to - from, narrow, apart, branch.packed + from * PANEL, inputs,
+             out + first * out_stride, out_stride, part > 0, part + 1 == branch.direct.size() ? &ending : nullptr);
+  }
+}
+
+}  // namespace
+
+// `maps`: finest first; `taps`: (dilations, slices, 9, LANES); `packed`: (dilations, panels, inputs, PANEL); `bias`:
+// (dilations, outputs), of both batch norms.
+at::Tensor jpu(const at::TensorList& maps, const at::Tensor& taps, const at::Tensor& packed, const at::Tensor& bias,
+               at::IntArrayRef dilations, bool align_corners) {
+  std::vector<at::Tensor> held;
+  int64_t inputs = 0;
+  for (const auto& map : maps) {
+    held.push_back(channels_last(map));
+    TORCH_CHECK(map.size(1) % LANES == 0, "channels in multiples of ", LANES, " are needed");
+    inputs += map.size(1);
+  }
+  const int64_t batch = held[0].size(0), height = held[0].size(2), width = held[0].size(3), outputs = bias.size(1);
+  const int64_t total = dilations.size() * outputs, pixels = height * width;
+  const int64_t margin = *std::max_element(dilations.begin(), dilations.end());
+  auto out = empty_map(batch, total, height, width, held[0]);
+  auto space = at::empty({inputs / LANES, height + 2 * margin, width + 2 * margin, LANES}, held[0].options());
+  const Joined joined{space.mutable_data_ptr<float>(), height, width, margin};
+  for (int64_t image = 0; image < batch; ++image) {
+    join(held, image, align_corners, joined);
+    std::vector<Branch> branches;
+    for (size_t index = 0; index < dilations.size(); ++index)
+      branches.push_back(make_branch(held, image, dilations[index], taps.const_data_ptr<float>() + index * taps.stride(0),
+                                     packed.const_data_ptr<float>() + index * packed.stride(0),
+                                     bias.const_data_ptr<float>() + index * outputs, inputs, outputs, align_corners));
+    float* to = out.mutable_data_ptr<float>() + image * pixels * total;
+    at::parallel_for(0, (pixels + BLOCK - 1) / BLOCK, 1, [&](int64_t begin, int64_t end) {
+      std::vector<float> narrow(BLOCK * (inputs + LANES)), sums(BLOCK * outputs);
+      for (int64_t first = begin * BLOCK; first < std::min(end * BLOCK, pixels); first += BLOCK)
+        for (size_t index = 0; index < branches.size(); ++index)
+          convolve(branches[index], joined, first, std::min(first + BLOCK, pixels), inputs, outputs, narrow.data(),
+                   sums.data(), to + index * outputs, total);
+    });
+  }
+  return out;
+}
+
+}  // namespace fastfcn

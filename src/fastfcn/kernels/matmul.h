@@ -1,0 +1,142 @@
+// Matrix product with a packed right side, the core of every convolution here.
+//
+// C (m x n) = A (m x k) B (k x n), row by row in float32. B is packed into panels of PANEL columns, each k x PANEL
+// and contiguous, zeros after the last column, so that the inner loop reads it in order. The loops are those of
+// Goto and van de Geijn, "Anatomy of High-Performance Matrix Multiplication" (2008).
+#pragma once
+
+#include <algorithm>
+#include <cstdint>
+#include <vector>
+
+namespace fastfcn {
+
+#if defined(__AVX512F__)
+constexpr int LANES = 16, ROWS = 12;
+#elif defined(__AVX__)
+constexpr int LANES = 8, ROWS = 6;
+#else
+constexpr int LANES = 4, ROWS = 6;
+#endif
+constexpr int VECTORS = 2;  // of a panel's row
+constexpr int64_t PANEL = LANES * VECTORS;
+constexpr int64_t DEPTH = 512;  // of k worked off at a time: a panel's part stays in the second cache
+constexpr int64_t BLOCK = 8 * ROWS;  // rows of A at a time
+
+typedef float Vector __attribute__((vector_size(LANES * 4), aligned(4), may_alias));
+
+inline Vector load(const float* from) { return *reinterpret_cast<const Vector*>(from); }
+inline void store(float* to, Vector value) { *reinterpret_cast<Vector*>(to) = value; }
+inline Vector positive(Vector value) { return value > 0 ? value : Vector{}; }
+
+inline int64_t panels(int64_t columns) { return (columns + PANEL - 1) / PANEL; }
+
+// What is done with a sum before it is written; bias and residual may be absent.
+struct Ending {
+  const float* bias = nullptr;      // (n)
+  const float* residual = nullptr;  // (m x n), rows residual_stride apart
+  int64_t residual_stride = 0;
+  bool relu = false;
+
+  Ending at(int64_t row, int64_t column) const {
+    return {bias ? bias + column : nullptr, residual ? residual + row * residual_stride + column : nullptr,
+            residual_stride, relu};
+  }
+};
+
+// `place`: of the residual, from the ending's own.
+inline Vector finished(Vector sum, const Ending& ending, int64_t place) {
+  if (ending.bias) sum += load(ending.bias);
+  if (ending.residual) sum += load(ending.residual + place);
+  return ending.relu ? positive(sum) : sum;
+}
+
+// M rows of one panel. `before`: C holds a partial sum; `ending`: this is the last part of k.
+template <int M>
+void panel_rows(int64_t k, const float* a, int64_t a_stride, const float* b, float* c, int64_t c_stride, bool before,
+                const Ending* ending) {
+  Vector sum[M][VECTORS];
+  for (int row = 0; row < M; ++row)
+    for (int v = 0; v < VECTORS; ++v) sum[row][v] = before ? load(c + row * c_stride + v * LANES) : Vector{};
+  for (int64_t i = 0; i < k; ++i) {
+    Vector right[VECTORS];
+    for (int v = 0; v < VECTORS; ++v) right[v] = load(b + i * PANEL + v * LANES);
+#pragma GCC unroll 16
+    for (int row = 0; row < M; ++row)
+      for (int v = 0; v < VECTORS; ++v) sum[row][v] += a[row * a_stride + i] * right[v];
+  }
+  for (int row = 0; row < M; ++row)
+    for (int v = 0; v < VECTORS; ++v)
+      store(c + row * c_stride + v * LANES, ending ? finished(sum[row][v], ending->at(row, v * LANES), 0) : sum[row][v]);
+}
+
+template <int M>
+void any_rows(int64_t rows, int64_t k, const float* a, int64_t a_stride, const float* b, float* c, int64_t c_stride,
+              bool before, const Ending* ending) {
+  if (rows == M) return panel_rows<M>(k, a, a_stride, b, c, c_stride, before, ending);
+  if constexpr (M > 1) any_rows<M - 1>(rows, k, a, a_stride, b, c, c_stride, before, ending);
+}
+
+// As any_rows, for the last panel, of which only `columns` exist in C.
+inline void narrow_panel(int64_t columns, int64_t rows, int64_t k, const float* a, int64_t a_stride, const float* b,
+                         float* c, int64_t c_stride, bool before, const Ending* ending) {
+  float sums[ROWS * PANEL];
+  for (int64_t row = 0; before && row < rows; ++row)
+    std::copy_n(c + row * c_stride, columns, sums + row * PANEL);
+  any_rows<ROWS>(rows, k, a, a_stride, b, sums, PANEL, before, nullptr);
+  for (int64_t row = 0; row < rows; ++row)
+    for (int64_t column = 0; column < columns; ++column) {
+      float value = sums[row * PANEL + column];
+      if (ending && ending->bias) value += ending->bias[column];
+      if (ending && ending->residual) value += ending->residual[row * ending->residual_stride + column];
+      c[row * c_stride + column] = ending && ending->relu ? std::max(value, 0.f) : value;
+    }
+}
+
+// A block of at most BLOCK rows, of part of k, against all panels, which lie `panel_size` floats apart.
+inline void multiply_block(int64_t m, int64_t n, int64_t k, const float* a, int64_t a_stride, const float* b,
+                           int64_t panel_size, float* c, int64_t c_stride, bool before, const Ending* ending) {
+  for (int64_t panel = 0; panel < panels(n); ++panel, b += panel_size) {
+    const int64_t column = panel * PANEL, columns = std::min(PANEL, n - column);
+    for (int64_t row = 0; row < m; row += ROWS) {
+      const int64_t rows = std::min<int64_t>(ROWS, m - row);
+      const Ending here = ending ? ending->at(row, column) : Ending{};
+      const Ending* finish = ending ? &here : nullptr;
+      if (columns == PANEL)
+        any_rows<ROWS>(rows, k, a + row * a_stride, a_stride, b, c + row * c_stride + column, c_stride, before, finish);
+      else
+        narrow_panel(columns, rows, k, a + row * a_stride, a_stride, b, c + row * c_stride + column, c_stride, before,
+                     finish);
+    }
+  }
+}
+
+// C = A B, or C += A B with `before`; with `ending` when the sums are complete. On the calling thread alone.
+// B may be k rows of a packed matrix of `packed_rows`, `packed` being at the first of them.
+inline void multiply(int64_t m, int64_t n, int64_t k, const float* a, int64_t a_stride, const float* packed,
+                     int64_t packed_rows, float* c, int64_t c_stride, bool before, const Ending* ending) {
+  // Rows a multiple of 4 KiB apart share few places of the first cache and throw each other out: they are moved.
+  const bool move = a_stride % 1024 == 0 && panels(n) > 2;
+  constexpr int64_t apart = DEPTH + LANES;
+  static thread_local std::vector<float> moved(BLOCK * apart);
+  for (int64_t start = 0; start < k; start += DEPTH) {
+    const int64_t depth = std::min(DEPTH, k - start);
+    for (int64_t block = 0; block < m; block += BLOCK) {
+      const int64_t rows = std::min(BLOCK, m - block);
+      const float* left = a + block * a_stride + start;
+      for (int64_t row = 0; move && row < rows; ++row)
+        std::copy_n(left + row * a_stride, depth, moved.data() + row * apart);
+      const Ending here = ending ? ending->at(block, 0) : Ending{};
+      multiply_block(rows, n, depth, move ? moved.data() : left, move ? apart : a_stride, packed + start * PANEL,
+                     packed_rows * PANEL, c + block * c_stride, c_stride, before || start > 0,
+                     ending && start + depth == k ? &here : nullptr);
+    }
+  }
+}
+
+inline void multiply(int64_t m, int64_t n, int64_t k, const float* a, int64_t a_stride, const float* packed, float* c,
+                     int64_t c_stride, bool before, const Ending* ending) {
+  multiply(m, n, k, a, a_stride, packed, k, c, c_stride, before, ending);
+}
+
+}  // namespace fastfcn

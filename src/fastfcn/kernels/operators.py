@@ -1,0 +1,44 @@
+"""What the operators of `torch.ops.fastfcn` return, without computing it: for torch.compile and torch.export."""
+
+from collections.abc import Sequence
+
+import torch
+from torch import Tensor
+
+
+def _map(like: Tensor, channels: int, height: int, width: int) -> Tensor:
+    shape = (like.shape[0], channels, height, width)
+    return like.new_empty(shape).contiguous(memory_format=torch.channels_last)
+
+
+@torch.library.register_fake("fastfcn::pointwise")
+def _pointwise(
+    features: Tensor, packed: Tensor, bias: Tensor, residual: Tensor | None, relu: bool, stride: int
+) -> Tensor:
+    height, width = ((side - 1) // stride + 1 for side in features.shape[-2:])
+    return _map(features, bias.shape[0], height, width)
+
+
+@torch.library.register_fake("fastfcn::winograd")
+def _winograd(
+    features: Tensor, weights: Tensor, bias: Tensor, residual: Tensor | None, relu: bool, dilation: int, rows: int,
+    columns: int,
+) -> Tensor:  # fmt: skip
+    return _map(features, bias.shape[0], *features.shape[-2:])
+
+
+@torch.library.register_fake("fastfcn::atrous")
+def _atrous(features: Tensor, packed: Tensor, bias: Tensor, relu: bool, dilation: int) -> Tensor:
+    return _map(features, bias.shape[0], *features.shape[-2:])
+
+
+@torch.library.register_fake("fastfcn::jpu")
+def _jpu(
+    maps: Sequence[Tensor], taps: Tensor, packed: Tensor, bias: Tensor, dilations: Sequence[int], align_corners: bool
+) -> Tensor:
+    return _map(maps[0], bias.numel(), *maps[0].shape[-2:])
+
+
+@torch.library.register_fake("fastfcn::labels")
+def _labels(scores: Tensor, height: int, width: int, align_corners: bool) -> Tensor:
+    return scores.new_empty((scores.shape[0], height, width), dtype=torch.uint8)

@@ -1,0 +1,165 @@
+"""Layers for inference on a processor: convolution, bias, residual and ReLU in one pass.
+
+Each takes `(features, residual=None)`, maps (B, C, H, W) stored channels last, and returns a map. Weights are copied
+from a convolution, batch norm folded into it before, into the form that an operator of `fastfcn.kernels` reads.
+"""
+
+import torch
+from torch import Tensor, nn
+
+from fastfcn.kernels import weights as forms
+from fastfcn.ops.pyramid import convolve_bins
+
+WORTHWHILE = 128  # channels in and out from which on Winograd's form takes less time than the direct one
+WIDE_DILATION, WIDEST_DILATION = 5, 24  # where smaller tiles win, and the last one where tiles win at all
+
+
+class PlainConvolution(nn.Module):
+    """With what torch itself has: any convolution, on any device."""
+
+    def __init__(self, conv: nn.Conv2d, relu: bool):
+        super().__init__()
+        self.conv = conv.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
+        self.relu = relu
+
+    def forward(self, features: Tensor, residual: Tensor | None = None) -> Tensor:
+        result = self.conv(features)
+        if residual is not None:
+            result += residual
+        return result.relu_() if self.relu else result
+
+
+class OneDNNConvolution(nn.Module):
+    """Any convolution, with the sum and ReLU inside oneDNN's, on a processor."""
+
+    def __init__(self, conv: nn.Conv2d, relu: bool):
+        super().__init__()
+        self.settings = (_pair(conv.padding), _pair(conv.stride), _pair(conv.dilation), conv.groups)
+        self.register_buffer("weight", conv.weight.detach().contiguous(memory_format=torch.channels_last))
+        self.register_buffer("bias", _bias(conv))
+        self.relu = relu
+
+    def forward(self, features: Tensor, residual: Tensor | None = None) -> Tensor:
+        padding, stride, dilation, groups = self.settings
+        after = "relu" if self.relu else "none"
+        result = torch.ops.mkldnn._convolution_pointwise(
+            features, self.weight, self.bias, padding, stride, dilation, groups,
+            "none" if residual is not None else after, [], "",
+        )  # fmt: skip
+        if residual is None:
+            return result
+        result += residual
+        return result.relu_() if self.relu else result
+
+
+class PointwiseConvolution(nn.Module):
+    """A 1x1 convolution."""
+
+    def __init__(self, conv: nn.Conv2d, relu: bool):
+        super().__init__()
+        self.stride, self.relu = conv.stride[0], relu
+        self.register_buffer("packed", forms.pack_pointwise(conv.weight.detach()))
+        self.register_buffer("bias", _bias(conv))
+
+    def forward(self, features: Tensor, residual: Tensor | None = None) -> Tensor:
+        return torch.ops.fastfcn.pointwise(features, self.packed, self.bias, residual, self.relu, self.stride)
+
+
+class WinogradConvolution(nn.Module):
+    """A 3x3 convolution of stride 1 in Winograd's form, with tiles of (rows, columns) results."""
+
+    def __init__(self, conv: nn.Conv2d, relu: bool, tile: tuple[int, int]):
+        super().__init__()
+        self.dilation, self.relu, self.tile = conv.dilation[0], relu, tile
+        self.register_buffer("transformed", forms.winograd_weights(conv.weight.detach(), tile))
+        self.register_buffer("bias", _bias(conv))
+
+    def forward(self, features: Tensor, residual: Tensor | None = None) -> Tensor:
+        return torch.ops.fastfcn.winograd(
+            features, self.transformed, self.bias, residual, self.relu, self.dilation, *self.tile
+        )
+
+
+class AtrousConvolution(nn.Module):
+    """A 3x3 convolution of large dilation without the taps that see only the zeros around the map."""
+
+    def __init__(self, conv: nn.Conv2d, relu: bool):
+        super().__init__()
+        self.dilation, self.relu = conv.dilation[0], relu
+        self.register_buffer("packed", forms.pack_taps(conv.weight.detach()))
+        self.register_buffer("bias", _bias(conv))
+
+    def forward(self, features: Tensor) -> Tensor:
+        return torch.ops.fastfcn.atrous(features, self.packed, self.bias, self.relu, self.dilation)
+
+
+def convolution(conv: nn.Conv2d, relu: bool, kernels: bool, tile: tuple[int, int] = (4, 4)) -> nn.Module:
+    """The fastest layer for `conv`. `kernels`: the operators of `fastfcn.kernels` are there."""
+    square = conv.stride[0] == conv.stride[1] and conv.groups == 1 and conv.padding_mode == "zeros"
+    size_kept = conv.padding == conv.dilation and conv.stride == (1, 1)
+    if kernels and square and conv.kernel_size == (1, 1) and conv.padding == (0, 0):
+        return PointwiseConvolution(conv, relu)
+    wide = min(conv.in_channels, conv.out_channels) >= WORTHWHILE
+    even = conv.in_channels % 16 == 0 and conv.out_channels % 16 == 0
+    if kernels and square and size_kept and conv.kernel_size == (3, 3) and wide and even:
+        if conv.dilation[0] > WIDEST_DILATION:
+            return AtrousConvolution(conv, relu)
+        return WinogradConvolution(conv, relu, (3, 3) if conv.dilation[0] >= WIDE_DILATION else tile)
+    on_processor = conv.weight.device.type == "cpu" and torch.backends.mkldnn.is_available()
+    return OneDNNConvolution(conv, relu) if on_processor else PlainConvolution(conv, relu)
+
+
+def _bias(conv: nn.Conv2d) -> Tensor:
+    return conv.weight.new_zeros(conv.out_channels) if conv.bias is None else conv.bias.detach()
+
+
+def _pair(value: int | tuple[int, ...] | str) -> list[int]:
+    assert not isinstance(value, str)
+    return [value, value] if isinstance(value, int) else list(value)
+
+
+class FastBlock(nn.Module):
+    """A residual block of a ResNet: its convolutions in a row, the shortcut added in the last one's pass."""
+
+    def __init__(self, convolutions: list[nn.Module], shortcut: nn.Module | None):
+        super().__init__()
+        self.convolutions = nn.Sequential(*convolutions[:-1])
+        self.last = convolutions[-1]
+        self.shortcut = shortcut
+
+    def forward(self, features: Tensor) -> Tensor:
+        shortcut = features if self.shortcut is None else self.shortcut(features)
+        return self.last(self.convolutions(features), shortcut)
+
+
+class FastContextBottleneck(nn.Module):
+    """A head's bottleneck over a full map and pooled ones, whose share goes in as the residual."""
+
+    def __init__(self, full: nn.Module, pooled: list[Tensor], kernel: int):
+        super().__init__()
+        self.full, self.kernel = full, kernel
+        self.matrices = nn.ParameterList(nn.Parameter(each, requires_grad=False) for each in pooled)
+
+    def forward(self, full: Tensor, pooled: list[Tensor], align_corners: bool) -> Tensor:
+        size = (full.shape[-2], full.shape[-1])
+        return self.full(full, convolve_bins(pooled, list(self.matrices), self.kernel, size, align_corners))
+
+
+class FastJPU(nn.Module):
+    """JPU with its resized maps and depthwise results in cache only (kernels/jpu.cpp)."""
+
+    def __init__(self, lateral: list[nn.Module], separable: list[tuple[nn.Conv2d, nn.Conv2d]], align_corners: bool):
+        super().__init__()
+        self.lateral = nn.ModuleList(lateral)
+        self.align_corners = align_corners
+        self.dilations = [depthwise.dilation[0] for depthwise, _ in separable]
+        # No activation stands between: the depthwise bias goes through the 1x1 into its own.
+        biases = [_bias(pointwise) + pointwise.weight[:, :, 0, 0] @ _bias(depth) for depth, pointwise in separable]
+        self.register_buffer("taps", torch.stack([forms.slices(depthwise.weight) for depthwise, _ in separable]))
+        self.register_buffer("packed", torch.stack([forms.pack_pointwise(each.weight) for _, each in separable]))
+        self.register_buffer("bias", torch.stack(biases))
+
+    def forward(self, stages: list[Tensor]) -> Tensor:
+        """Maps, finest first, which are taken out of the list: they can be freed as soon as they are used."""
+        maps = [lateral(stages.pop(0)) for lateral in self.lateral]
+        return torch.ops.fastfcn.jpu(maps, self.taps, self.packed, self.bias, self.dilations, self.align_corners)

@@ -1,0 +1,107 @@
+"""The network as it is run for predictions: equal to `model.eval()` to rounding, in less time and memory."""
+
+from typing import Any
+
+import torch
+from timm.models.resnet import BasicBlock, Bottleneck
+from torch import Tensor, nn
+
+from fastfcn import kernels
+from fastfcn.kernels.weights import lanes
+from fastfcn.models.fast import FastBlock, FastContextBottleneck, FastJPU, convolution
+from fastfcn.models.fold import folded
+from fastfcn.models.heads import EncHead
+from fastfcn.models.jpu import JPU
+from fastfcn.models.layers import ContextBottleneck, ConvBNReLU
+from fastfcn.models.segmenter import Segmenter
+from fastfcn.ops.pyramid import tap_matrix
+from fastfcn.ops.upsample import upsample_labels
+
+
+class FastSegmenter(Segmenter):
+    """A network whose class map comes from the kernels where it can."""
+
+    def labels(self, images: Tensor, size: tuple[int, int] | None = None) -> Tensor:
+        height, width = images.shape[-2:]
+        scores = self.scores(images)
+        if (size and tuple(size) != (height, width)) or scores.shape[1] > 256:
+            sizes = [(height, width)] + ([size] if size else [])
+            return upsample_labels(scores, sizes, self.align_corners)
+        return torch.ops.fastfcn.labels(scores, height, width, self.align_corners)
+
+
+@torch.no_grad()
+def optimize(model: Segmenter, in_place: bool = False) -> Segmenter:
+    """A network for inference that gives the scores of `model.eval()` to rounding.
+
+    Batch norms are folded into convolutions, the auxiliary head is gone, and on a processor convolutions, JPU and
+    class map go through the kernels of `fastfcn.kernels` (float32 only; plain PyTorch where they cannot be built).
+    With `in_place` the `model` itself is used up, which saves the memory of a second one.
+    """
+    fast: Segmenter = folded(model, in_place).to(memory_format=torch.channels_last)  # type: ignore[call-overload]
+    fast.auxiliary = None
+    if next(fast.parameters()).device.type != "cpu":
+        return fast
+    compiled = kernels.available()
+    if compiled and type(fast.neck) is JPU and _in_slices(fast.neck):
+        fast.neck = _jpu(fast.neck)
+    _replace(fast, compiled)
+    if compiled:
+        fast.__class__ = FastSegmenter
+    return fast
+
+
+def _replace(parent: nn.Module, compiled: bool) -> None:
+    """Put fast layers in the place of all convolutions below `parent`."""
+    for name, child in list(parent.named_children()):
+        match child:
+            case ContextBottleneck():
+                setattr(parent, name, _context(child, compiled))
+            case ConvBNReLU() if type(child.bn) is nn.Identity:
+                setattr(parent, name, convolution(child.conv, hasattr(child, "relu"), compiled))
+            case _ if _is_residual_block(child):
+                setattr(parent, name, _block(child, compiled))
+            case nn.Conv2d() if type(child) is nn.Conv2d and not isinstance(parent, EncHead):
+                setattr(parent, name, convolution(child, False, compiled))  # Enc scales its classifier's own weight
+            case _:
+                _replace(child, compiled)
+
+
+def _in_slices(neck: JPU) -> bool:
+    return all(layer.conv.out_channels % lanes() == 0 for layer in neck.lateral)  # type: ignore[union-attr]
+
+
+def _jpu(neck: Any) -> FastJPU:
+    # The coarsest map has few tiles: reading the weights takes the time there, and smaller tiles have fewer.
+    sizes = [(4, 4)] * (len(neck.lateral) - 1) + [(3, 3)]
+    lateral = [convolution(layer.conv, True, True, tile) for layer, tile in zip(neck.lateral, sizes, strict=True)]
+    separable = [(branch.depthwise.conv, branch.pointwise.conv) for branch in neck.dilated]
+    return FastJPU(lateral, separable, neck.align_corners)
+
+
+def _context(layer: Any, compiled: bool) -> FastContextBottleneck:
+    full, pooled = layer.parts()
+    kernel = layer.conv.kernel_size[0]
+    direct = nn.Conv2d(full.shape[1], full.shape[0], kernel, padding=layer.conv.padding, device="meta")
+    direct.weight, direct.bias = nn.Parameter(full.contiguous()), layer.conv.bias
+    return FastContextBottleneck(
+        convolution(direct, True, compiled), [tap_matrix(each).contiguous() for each in pooled], kernel
+    )
+
+
+def _is_residual_block(block: Any) -> bool:
+    """Whether it is one of timm's ResNet blocks with nothing more than convolutions, folded norms and ReLUs."""
+    if type(block) not in (BasicBlock, Bottleneck):
+        return False
+    plain = all(getattr(block, name, None) is None for name in ("se", "drop_path"))
+    gone = (getattr(block, name, nn.Identity()) for name in ("aa", "drop_block", "bn1", "bn2", "bn3"))
+    nothing = all(type(each) is nn.Identity for each in gone)
+    shortcut = block.downsample
+    simple = shortcut is None or (len(shortcut) == 2 and type(shortcut[1]) is nn.Identity)
+    return plain and nothing and simple and isinstance(block.act1, nn.ReLU)
+
+
+def _block(block: Any, compiled: bool) -> FastBlock:
+    layers = [block.conv1, block.conv2] + ([block.conv3] if hasattr(block, "conv3") else [])
+    shortcut = None if block.downsample is None else convolution(block.downsample[0], False, compiled)
+    return FastBlock([convolution(each, True, compiled) for each in layers], shortcut)

@@ -1,0 +1,207 @@
+"""Every operator against the same in plain torch, in float64, over shapes drawn at random."""
+
+import pytest
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+
+from fastfcn import kernels
+from fastfcn.kernels import weights as forms
+from fastfcn.ops.upsample import upsample_labels
+
+pytestmark = pytest.mark.skipif(not kernels.available(), reason="the kernels could not be built here")
+TOLERANCE = {"rtol": 0, "atol": 2e-4}  # of results of unit variance, in float32
+
+
+class Draw:
+    """Numbers and tensors that a seed decides."""
+
+    def __init__(self, seed: int):
+        self.generator = torch.Generator().manual_seed(seed)
+
+    def number(self, low: int, high: int) -> int:
+        return int(torch.randint(low, high + 1, (), generator=self.generator))
+
+    def tensor(self, *shape: int) -> Tensor:
+        return torch.randn(shape, generator=self.generator)
+
+    def features(self, batch: int, channels: int, height: int, width: int) -> Tensor:
+        """A map stored channels last, rows first, or as part of another one."""
+        match self.number(0, 2):
+            case 0:
+                return self.tensor(batch, channels, height, width).contiguous(memory_format=torch.channels_last)
+            case 1:
+                return self.tensor(batch, channels, height, width)
+            case _:
+                return self.tensor(batch, 2 * channels, height + 1, width + 2)[:, ::2, 1:, 1:-1]
+
+
+def convolved(
+    features: Tensor, weight: Tensor, bias: Tensor, residual: Tensor | None, relu: bool, **settings
+) -> Tensor:
+    result = F.conv2d(features.double(), weight.double(), bias.double(), **settings)
+    result = result if residual is None else result + residual.double()
+    return (result.relu() if relu else result).float()
+
+
+@pytest.mark.parametrize("seed", range(24))
+def test_pointwise(seed: int):
+    draw = Draw(seed)
+    inputs, outputs = draw.number(1, 70), [1, 19, 150, 64, 33, 32][seed % 6]
+    stride, relu = 1 + seed % 3, bool(seed % 2)
+    features = draw.features(draw.number(1, 3), inputs, draw.number(1, 21), draw.number(1, 33))
+    weight, bias = draw.tensor(outputs, inputs, 1, 1) / inputs**0.5, draw.tensor(outputs)
+    plain = convolved(features, weight, bias, None, False, stride=stride)
+    residual = draw.features(*plain.shape) if seed % 4 else None
+    found = torch.ops.fastfcn.pointwise(features, forms.pack_pointwise(weight), bias, residual, relu, stride)
+    expected = convolved(features, weight, bias, residual, relu, stride=stride)
+    torch.testing.assert_close(found, expected, **TOLERANCE)
+
+
+def test_pointwise_of_many_channels_and_pixels():
+    """Longer than a part of k, rows that share places of the cache, and more pixels than a block."""
+    draw = Draw(0)
+    features, weight, bias = draw.features(2, 2048, 11, 13), draw.tensor(96, 2048, 1, 1) / 45, draw.tensor(96)
+    found = torch.ops.fastfcn.pointwise(features, forms.pack_pointwise(weight), bias, None, False, 1)
+    torch.testing.assert_close(found, convolved(features, weight, bias, None, False), **TOLERANCE)
+
+
+@pytest.mark.parametrize("tile", [(3, 3), (3, 4), (4, 3), (4, 4)])
+@pytest.mark.parametrize("seed", range(8))
+def test_winograd(tile: tuple[int, int], seed: int):
+    draw = Draw(seed)
+    inputs, outputs, dilation = 16 * draw.number(1, 4), 16 * draw.number(1, 4), [1, 2, 4, 12, 36, 1, 3, 1][seed]
+    features = draw.features(draw.number(1, 3), inputs, draw.number(1, 23), draw.number(1, 31))
+    weight, bias = draw.tensor(outputs, inputs, 3, 3) / (3 * inputs**0.5), draw.tensor(outputs)
+    residual = draw.features(features.shape[0], outputs, *features.shape[-2:]) if seed % 3 else None
+    settings = {"padding": dilation, "dilation": dilation}
+    found = torch.ops.fastfcn.winograd(
+        features, forms.winograd_weights(weight, tile), bias, residual, bool(seed % 2), dilation, *tile
+    )
+    torch.testing.assert_close(
+        found, convolved(features, weight, bias, residual, bool(seed % 2), **settings), **TOLERANCE
+    )
+
+
+def test_winograd_in_several_parts():
+    """More tiles than the workspace holds at once."""
+    draw = Draw(1)
+    features, weight, bias = draw.features(3, 1024, 52, 64), draw.tensor(16, 1024, 3, 3) / 96, draw.tensor(16)
+    found = torch.ops.fastfcn.winograd(features, forms.winograd_weights(weight, (4, 4)), bias, None, False, 1, 4, 4)
+    torch.testing.assert_close(found, F.conv2d(features, weight, bias, padding=1), **TOLERANCE)
+
+
+@pytest.mark.parametrize("seed", range(10))
+def test_atrous(seed: int):
+    draw = Draw(seed)
+    inputs, outputs, dilation = draw.number(1, 40), [19, 64, 150, 1, 32][seed % 5], [1, 6, 12, 24, 36][seed % 5]
+    features = draw.features(draw.number(1, 3), inputs, draw.number(1, 40), draw.number(1, 40))
+    weight, bias = draw.tensor(outputs, inputs, 3, 3) / (3 * inputs**0.5), draw.tensor(outputs)
+    found = torch.ops.fastfcn.atrous(features, forms.pack_taps(weight), bias, bool(seed % 2), dilation)
+    settings = {"padding": dilation, "dilation": dilation}
+    torch.testing.assert_close(found, convolved(features, weight, bias, None, bool(seed % 2), **settings), **TOLERANCE)
+
+
+@pytest.mark.parametrize("dilations", [(1, 2, 4, 8), (2, 6), (4, 12, 1)])
+@pytest.mark.parametrize("size", [(32, 48), (16, 16), (8, 36), (4, 4)])
+def test_jpu_of_maps_of_whole_factors(size: tuple[int, int], dilations: tuple[int, ...]):
+    """Dilations that are multiples of a map's factor go another way, with corrections along all four edges."""
+    draw = Draw(sum(size))
+    width, outputs, (height, length) = 32, 48, size
+    maps = [draw.features(2, width, height >> level, length >> level) for level in range(3)]
+    depthwise = [draw.tensor(3 * width, 1, 3, 3) / 3 for _ in dilations]
+    pointwise = [draw.tensor(outputs, 3 * width, 1, 1) / (3 * width) ** 0.5 for _ in dilations]
+    check_jpu(maps, depthwise, pointwise, draw.tensor(len(dilations), outputs), dilations, False)
+
+
+def check_jpu(maps, depthwise, pointwise, bias, dilations, align_corners) -> None:
+    found = torch.ops.fastfcn.jpu(
+        maps, torch.stack([forms.slices(each) for each in depthwise]),
+        torch.stack([forms.pack_pointwise(each) for each in pointwise]), bias, dilations, align_corners,
+    )  # fmt: skip
+    torch.testing.assert_close(
+        found, plain_jpu(maps, depthwise, pointwise, bias, dilations, align_corners), **TOLERANCE
+    )
+
+
+def plain_jpu(maps, depthwise, pointwise, bias, dilations, align_corners) -> Tensor:
+    size = maps[0].shape[-2:]
+    resized = [F.interpolate(each, size, mode="bilinear", align_corners=align_corners) for each in maps]
+    joined = torch.cat(resized, 1).double()
+    branches = []
+    for depth, point, each, dilation in zip(depthwise, pointwise, bias, dilations, strict=True):
+        wide = F.conv2d(joined, depth.double(), padding=dilation, dilation=dilation, groups=joined.shape[1])
+        branches.append(F.conv2d(wide, point.double(), each.double()).relu())
+    return torch.cat(branches, 1).float()
+
+
+@pytest.mark.parametrize("align_corners", [False, True])
+@pytest.mark.parametrize("seed", range(6))
+def test_jpu(seed: int, align_corners: bool):
+    draw = Draw(seed)
+    width, outputs, height, length = 16 * draw.number(1, 3), draw.number(1, 70), draw.number(1, 30), draw.number(1, 40)
+    dilations = [(1, 2, 4, 8), (1,), (3, 12)][seed % 3]
+    sizes = [(max(height >> level, 1), (length + level) // (level + 1)) for level in range(3)]
+    maps = [draw.features(1 + seed % 2, width, *size) for size in sizes]
+    depthwise = [draw.tensor(3 * width, 1, 3, 3) / 3 for _ in dilations]
+    pointwise = [draw.tensor(outputs, 3 * width, 1, 1) / (3 * width) ** 0.5 for _ in dilations]
+    bias = draw.tensor(len(dilations), outputs)
+    check_jpu(maps, depthwise, pointwise, bias, dilations, align_corners)
+
+
+@pytest.mark.parametrize("align_corners", [False, True])
+@pytest.mark.parametrize("classes", [1, 2, 16, 19, 150, 256])
+def test_labels(classes: int, align_corners: bool):
+    draw = Draw(classes)
+    for _ in range(4):
+        scores = draw.features(draw.number(1, 3), classes, draw.number(1, 9), draw.number(1, 12))
+        size = (draw.number(1, 50), draw.number(1, 70))
+        full = F.interpolate(scores.double(), size, mode="bilinear", align_corners=align_corners)
+        found = torch.ops.fastfcn.labels(scores, *size, align_corners)
+        assert found.dtype == torch.uint8
+        chosen = full.gather(1, found.long()[:, None])[:, 0]
+        assert (full.amax(1) - chosen).max() < 1e-5, "a class whose score is not the highest"
+        same = found == upsample_labels(scores, [size], align_corners)
+        assert same.float().mean() > 0.999
+
+
+def test_labels_of_equal_scores_are_the_lowest_class():
+    draw = Draw(3)
+    two = draw.tensor(1, 1, 6, 7)
+    scores = torch.cat([two - 1, two, two - 2, two, two], dim=1)
+    found = torch.ops.fastfcn.labels(scores, 48, 56, False)
+    assert torch.equal(found, torch.ones_like(found))
+    assert torch.equal(
+        torch.ops.fastfcn.labels(torch.zeros(1, 40, 3, 3), 9, 9, False), torch.zeros_like(found)[:, :9, :9]
+    )
+
+
+def test_wrong_maps_are_refused():
+    weight, bias = torch.ones(16, 16, 3, 3), torch.zeros(16)
+    transformed = forms.winograd_weights(weight, (4, 4))
+    for wrong in (
+        torch.ones(1, 16, 4, 4, dtype=torch.float64),
+        torch.ones(16, 4, 4),
+        torch.ones(1, 16, 4, 4).bfloat16(),
+    ):
+        with pytest.raises(RuntimeError, match="float32 map"):
+            torch.ops.fastfcn.winograd(wrong, transformed, bias, None, False, 1, 4, 4)
+    with pytest.raises(RuntimeError, match="multiples"):
+        torch.ops.fastfcn.winograd(torch.ones(1, 9, 4, 4), transformed, bias, None, False, 1, 4, 4)
+
+
+def test_operators_are_known_to_torch_compile_and_export():
+    draw = Draw(5)
+    maps = [draw.tensor(2, 16, 8, 10), draw.tensor(2, 16, 4, 5)]
+    weight, bias = draw.tensor(32, 16, 3, 3), draw.tensor(32)
+    taps = torch.stack([forms.slices(draw.tensor(32, 1, 3, 3))])
+    packed = torch.stack([forms.pack_pointwise(draw.tensor(32, 32, 1, 1))])
+    calls = {
+        "pointwise": (maps[0], forms.pack_pointwise(weight[:, :, :1, :1]), bias, None, True, 2),
+        "winograd": (maps[0], forms.winograd_weights(weight, (4, 3)), bias, draw.tensor(2, 32, 8, 10), True, 1, 4, 3),
+        "atrous": (maps[0], forms.pack_taps(weight), bias, False, 2),
+        "jpu": (maps, taps, packed, bias[None], [2], False),
+        "labels": (maps[0], 64, 80, False),
+    }
+    for name, arguments in calls.items():
+        torch.library.opcheck(getattr(torch.ops.fastfcn, name).default, arguments)

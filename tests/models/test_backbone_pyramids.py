@@ -1,0 +1,149 @@
+"""Any pyramid of timm: four maps for images of any size, under the names that timm gives the weights."""
+
+import copy
+import math
+
+import pytest
+import timm
+import torch
+from torch import Tensor, nn
+
+from fastfcn.models.backbone import STRIDES, backbone
+from fastfcn.pretrained import fit
+
+PYRAMIDS = [
+    "test_resnet",
+    "test_efficientnet",
+    "test_convnext",
+    "convnext_tiny",
+    "tf_efficientnetv2_s",
+    "efficientnetv2_rw_t",
+    "mobilenetv4_conv_small",
+    "mobilenetv4_conv_medium",
+    "swin_tiny_patch4_window7_224",
+    "swinv2_cr_tiny_ns_224",  # images of one size, but channels first
+    "poolformer_s12",  # rounds up here and down there
+    "resnet18",
+]
+# Small ones of each kind: rounds up, rounds down, channels last.
+KINDS = ["mobilenetv4_conv_small", "test_convnext", "swin_small"]
+SIZES = [(64, 96), (45, 83), (1, 1)]
+
+
+def rounded_up(size: tuple[int, int]) -> list[tuple[int, ...]]:
+    return [tuple(math.ceil(side / stride) for side in size) for stride in STRIDES]
+
+
+@pytest.fixture(autouse=True)
+def swin_small(monkeypatch):
+    """A Swin of 63 thousand parameters under a name of its own; the smallest that timm knows has 28 million."""
+    make = timm.create_model
+
+    def small(name: str, **options):
+        if name != "swin_small":
+            return make(name, **options)
+        sizes = {"embed_dim": 16, "depths": (2, 2, 2, 2), "num_heads": (1, 1, 2, 2)}
+        return make("swin_tiny_patch4_window7_224", **sizes, **options)
+
+    monkeypatch.setattr(timm, "create_model", small)
+
+
+def awake(net: nn.Module) -> nn.Module:
+    """The network with weights that tell its layers apart; timm's begin with norms and branches that do nothing."""
+    torch.manual_seed(0)
+    for value in net.parameters():
+        if value.ndim == 1:
+            nn.init.uniform_(value, 0.5, 1.5)
+    return net.eval()
+
+
+def plain(name: str) -> nn.Module:
+    """timm's own pyramid, its maps at strides 4 to 32."""
+    count = len(timm.create_model(name, features_only=True).feature_info.channels())
+    return timm.create_model(name, features_only=True, out_indices=tuple(range(count - 4, count)))
+
+
+@pytest.mark.parametrize("name", PYRAMIDS)
+def test_maps_of_any_size_are_rounded_up(name: str):
+    with torch.device("meta"):
+        net = backbone(name).eval()
+    assert net.feature_info.reduction() == list(STRIDES)
+    for size in SIZES:
+        stages = net(torch.empty(2, 3, *size, device="meta"))
+        assert [tuple(stage.shape[-2:]) for stage in stages] == rounded_up(size)
+        assert [stage.shape[1] for stage in stages] == net.feature_info.channels()
+
+
+@pytest.mark.parametrize("name", KINDS)
+def test_at_the_size_of_its_training_it_is_the_network_of_timm(name: str):
+    ours, theirs = awake(backbone(name)), plain(name).eval()
+    theirs.load_state_dict(ours.state_dict())
+    image = torch.randn(1, 3, 224, 224)  # the one size that timm's Swin takes unasked
+    with torch.no_grad():
+        maps = theirs(image)
+        if name == "swin_small":
+            maps = [each.permute(0, 3, 1, 2) for each in maps]
+        for mine, their in zip(ours(image), maps, strict=True):
+            torch.testing.assert_close(mine, their)
+            assert mine.std() > 1e-3
+
+
+@pytest.mark.parametrize("name", ["test_convnext", "swin_small"])
+def test_other_sizes_are_filled_up_with_zeros(name: str):
+    """Zeros are the mean colour of a normalised image; the maps are cut where the image ends."""
+    net = awake(backbone(name))
+    image = torch.randn(1, 3, 45, 83)
+    filled = torch.zeros(1, 3, 64, 96)
+    filled[:, :, :45, :83] = image
+    with torch.no_grad():
+        for mine, whole, (rows, columns) in zip(net(image), net(filled), rounded_up((45, 83)), strict=True):
+            assert torch.equal(mine, whole[:, :, :rows, :columns])
+
+
+def test_networks_that_round_up_see_the_image_as_it_is():
+    name = "mobilenetv4_conv_small"
+    ours = awake(backbone(name))
+    theirs = plain(name).eval()
+    theirs.load_state_dict(ours.state_dict())
+    image = torch.randn(1, 3, 45, 83)
+    with torch.no_grad():
+        for mine, their in zip(ours(image), theirs(image), strict=True):
+            assert torch.equal(mine, their)
+
+
+@pytest.mark.parametrize("name", KINDS)
+def test_weights_have_the_names_of_timm_and_load_from_the_whole_network(name: str):
+    whole = awake(timm.create_model(name))
+    net = backbone(name)
+    assert list(net.state_dict()) == list(plain(name).state_dict())
+    fit(net, whole.state_dict(), "timm")
+    held: dict[str, Tensor] = whole.state_dict()
+    for key, value in net.state_dict().items():
+        names = (key, key.replace("_", ".", 1))  # "layers_0.blocks" in a pyramid is "layers.0.blocks" in the network
+        assert any(each in held and torch.equal(held[each], value) for each in names), key
+
+
+@pytest.mark.parametrize("name", KINDS)
+def test_a_copy_and_the_gradients_are_whole(name: str):
+    net = awake(backbone(name))
+    twin = copy.deepcopy(net)
+    image = torch.randn(1, 3, 40, 50)
+    for mine, other in zip(net(image), twin(image), strict=True):
+        assert torch.equal(mine, other)
+    sum(stage.square().mean() for stage in net(image)).backward()
+    assert [key for key, value in net.named_parameters() if value.grad is None or not value.grad.any()] == []
+    assert all(value.grad is None for value in twin.parameters())
+
+
+@pytest.mark.parametrize(
+    ("name", "reason"),
+    [
+        ("test_vit", "at strides"),
+        ("levit_128s", "at strides"),
+        ("maxvit_tiny_tf_224", "any size"),  # windows that have to divide the maps
+        ("hiera_tiny_224", "any size"),  # places that are learnt one by one
+    ],
+)
+def test_a_network_without_such_maps_is_refused(name: str, reason: str):
+    with pytest.raises(ValueError, match=f"{name} .*{reason}"):
+        backbone(name)

@@ -1,0 +1,119 @@
+"""The network made fast gives the scores of the plain one, with kernels and without."""
+
+import os
+import subprocess
+import sys
+
+import pytest
+import torch
+from torch import nn
+
+from fastfcn import build, kernels, recipe
+from fastfcn.models import optimize as module
+from fastfcn.models.fast import (
+    AtrousConvolution,
+    FastBlock,
+    FastJPU,
+    OneDNNConvolution,
+    PointwiseConvolution,
+    WinogradConvolution,
+)
+from fastfcn.models.optimize import FastSegmenter, optimize
+
+NARROW, WIDE = ["neck.width=16", "head.width=16"], ["neck.width=128", "head.width=128"]
+NETWORKS = {
+    "psp": ["fastfcn_r50_psp_camvid", *WIDE],
+    "psp, whole factors": ["fastfcn_r18_psp_camvid"],
+    "aspp": ["fastfcn_r50_aspp_cityscapes_80k_b8", *WIDE],
+    "enc": ["fastfcn_r50_enc_cityscapes_80k_b8", *NARROW],
+    "official enc": ["official_r50_enc_ade20k", *NARROW],
+    "official deeplab": ["official_r50_deeplabv3_pcontext", *NARROW],
+    "dilated": ["dilated_r50_psp_cityscapes_80k_b8", "head.width=16"],
+    "widths of no use to the kernels": ["fastfcn_r18_psp_camvid", "neck.width=10", "head.width=7"],
+}
+SIZES = [(65, 97), (64, 128)]
+
+
+def network(name: str, classes: int = 5):
+    recipe_name, *changes = NETWORKS[name]
+    torch.manual_seed(0)
+    model = build.network(recipe.load(recipe_name, changes), classes).eval()
+    for norm in (each for each in model.modules() if isinstance(each, nn.BatchNorm2d)):
+        nn.init.uniform_(norm.weight, 0.5, 1.5)
+        nn.init.normal_(norm.bias, std=0.1)
+        norm.running_mean.normal_(std=0.1)
+        norm.running_var.uniform_(0.5, 1.5)
+    return model
+
+
+@pytest.mark.parametrize("compiled", [True, False])
+@pytest.mark.parametrize("name", NETWORKS)
+def test_fast_network_equals_the_plain_one(name: str, compiled: bool, monkeypatch: pytest.MonkeyPatch):
+    if compiled and not kernels.available():
+        pytest.skip("the kernels could not be built here")
+    monkeypatch.setattr(module.kernels, "available", lambda: compiled)
+    model = network(name)
+    names = set(model.state_dict())
+    fast = optimize(model)
+    assert set(model.state_dict()) == names, "the original must stay as it was"
+    assert isinstance(fast, FastSegmenter) == compiled
+    for size in SIZES:
+        images = torch.randn(2, 3, *size)
+        with torch.inference_mode():
+            plain, found = model.scores(images), fast.scores(images)
+            labels, found_labels = model.labels(images), fast.labels(images)
+            other, found_other = model.labels(images, (70, 50)), fast.labels(images, (70, 50))
+        assert plain.std() > 0
+        torch.testing.assert_close(found / plain.std(), plain / plain.std(), atol=1e-3, rtol=0)
+        assert (labels == found_labels).float().mean() > 0.995
+        assert (other == found_other).float().mean() > 0.995
+
+
+@pytest.mark.skipif(not kernels.available(), reason="the kernels could not be built here")
+def test_what_becomes_of_the_parts():
+    fast = optimize(network("aspp"))
+    kinds = [type(each) for each in fast.modules()]
+    assert type(fast.neck) is FastJPU
+    assert kinds.count(FastBlock) == 16
+    assert kinds.count(AtrousConvolution) == 1  # of dilation 36
+    assert kinds.count(WinogradConvolution) > 10
+    assert kinds.count(PointwiseConvolution) > 30
+    assert OneDNNConvolution in kinds  # the first convolutions, and those of stride 2
+    assert not {nn.BatchNorm2d} & set(kinds)
+    assert fast.auxiliary is None
+
+
+def test_in_place_uses_the_network_up():
+    model = network("psp, whole factors")
+    assert optimize(model, in_place=True) is model
+
+
+CODE = "from fastfcn import kernels; print(kernels.available())"
+
+
+@pytest.mark.parametrize(
+    ("setting", "said"),
+    [({"FASTFCN_KERNELS": "off"}, ""), ({"CXX": "no-such-compiler"}, "there is no C++ compiler 'no-such-compiler'")],
+)
+def test_without_kernels(setting: dict[str, str], said: str):
+    done = subprocess.run(
+        [sys.executable, "-c", CODE], capture_output=True, text=True, check=True, env={**os.environ, **setting}
+    )
+    assert done.stdout.strip() == "False"
+    assert said in done.stderr
+    assert len(done.stderr.splitlines()) == (1 if said else 0)
+
+
+@pytest.mark.skipif(not kernels.available(), reason="there is no compiler here")
+def test_a_build_that_fails_says_why_and_goes_on(tmp_path):
+    """A compiler that is there and does not work; the next start tries again."""
+    broken = tmp_path / "broken-compiler"
+    broken.write_text("#!/bin/sh\nexit 1\n")
+    broken.chmod(0o755)
+    setting = {"CXX": str(broken), "TORCH_EXTENSIONS_DIR": str(tmp_path / "cache")}
+    done = subprocess.run(
+        [sys.executable, "-c", CODE], capture_output=True, text=True, check=True, env={**os.environ, **setting}
+    )
+    assert done.stdout.strip() == "False"
+    assert "no fast kernels" in done.stderr.splitlines()[-1]
+    assert not list((tmp_path / "cache").rglob("*.so"))

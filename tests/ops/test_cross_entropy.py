@@ -1,0 +1,204 @@
+"""Cross-entropy at the labels' size from low-resolution scores, against resizing the whole and PyTorch's own."""
+
+import pytest
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+from torch.utils._python_dispatch import TorchDispatchMode
+
+from fastfcn.ops import cross_entropy as module
+from fastfcn.ops.cross_entropy import interpolation_matrix, strips, upsampled_cross_entropy
+
+Size = tuple[int, int]
+IGNORED = 255
+# (shape of the scores, size of the labels): whole and odd ratios, up, down, equal, one axis only, single pixels.
+SHAPES: list[tuple[tuple[int, int, int, int], Size]] = [
+    ((2, 5, 4, 8), (32, 64)),
+    ((3, 19, 9, 13), (67, 99)),
+    ((1, 150, 5, 7), (33, 50)),
+    ((2, 1, 3, 4), (20, 30)),
+    ((2, 4, 12, 17), (7, 9)),
+    ((2, 3, 6, 5), (6, 5)),
+    ((1, 3, 5, 3), (5, 24)),
+    ((2, 3, 1, 1), (9, 4)),
+    ((1, 2, 8, 8), (1, 1)),
+]
+
+
+def random(*shape: int, seed: int = 0) -> Tensor:
+    return torch.randn(*shape, generator=torch.Generator().manual_seed(seed), dtype=torch.float64)
+
+
+def drawn_labels(batch: int, classes: int, size: Size, ignored: float = 0.3) -> Tensor:
+    generator = torch.Generator().manual_seed(classes)
+    labels = torch.randint(classes, (batch, *size), generator=generator, dtype=torch.uint8)
+    labels[torch.rand(labels.shape, generator=generator) < ignored] = IGNORED
+    return labels
+
+
+def plain(scores: Tensor, labels: Tensor, align_corners: bool) -> Tensor:
+    """The reference: scores at full size, and PyTorch's loss."""
+    full = F.interpolate(scores, size=labels.shape[1:], mode="bilinear", align_corners=align_corners)
+    return F.cross_entropy(full, labels.long(), ignore_index=IGNORED, reduction="sum")
+
+
+def both(scores: Tensor, labels: Tensor, align_corners: bool) -> tuple[tuple[Tensor, Tensor], tuple[Tensor, Tensor]]:
+    """Loss and gradient, ours and the reference's."""
+    found = upsampled_cross_entropy(scores, labels, align_corners, IGNORED)
+    expected = plain(scores, labels, align_corners)
+    return tuple((loss, torch.autograd.grad(loss, scores)[0]) for loss in (found, expected))  # type: ignore[return-value]
+
+
+@pytest.fixture(params=[None, 1, 2000], ids=["one strip", "single rows", "several rows"])
+def high(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> None:
+    """How high the strips are."""
+    if request.param:
+        monkeypatch.setattr(module, "CPU_STRIP", request.param)
+
+
+@pytest.mark.usefixtures("high")
+@pytest.mark.parametrize("align_corners", [False, True])
+@pytest.mark.parametrize(("shape", "size"), SHAPES)
+def test_equals_the_plain_path(shape: tuple[int, int, int, int], size: Size, align_corners: bool):
+    scores, labels = (3 * random(*shape)).requires_grad_(), drawn_labels(shape[0], shape[1], size)
+    found, expected = both(scores, labels, align_corners)
+    torch.testing.assert_close(found, expected, rtol=1e-12, atol=1e-12)
+
+
+def test_float32_is_as_exact_as_the_plain_path():
+    exact, labels = (5 * random(2, 150, 16, 24)).requires_grad_(), drawn_labels(2, 150, (128, 192))
+    truth = plain(exact, labels, False)
+    slope = torch.autograd.grad(truth, exact)[0]
+    found, expected = both(exact.detach().float().requires_grad_(), labels, False)
+    assert found[0].dtype == found[1].dtype == torch.float32
+    assert abs(found[0].double() - truth) < 1e-6 * truth
+    assert (found[1] - slope).abs().max() < 2 * (expected[1] - slope).abs().max()
+
+
+@pytest.mark.parametrize("align_corners", [False, True])
+def test_gradient_is_that_of_the_loss(align_corners: bool):
+    scores, labels = random(2, 4, 3, 5).requires_grad_(), drawn_labels(2, 4, (11, 13))
+    assert torch.autograd.gradcheck(lambda each: upsampled_cross_entropy(each, labels, align_corners, IGNORED), scores)
+
+
+@pytest.mark.parametrize("store", ["channels_last", "every other", "transposed"])
+def test_any_memory_format(store: str):
+    scores, labels = random(2, 6, 8, 10), drawn_labels(2, 6, (40, 50))
+    match store:
+        case "channels_last":
+            stored = scores.contiguous(memory_format=torch.channels_last)
+        case "every other":
+            stored = torch.stack([scores, scores + 1], dim=-1)[..., 0]
+        case _:
+            stored = scores.transpose(2, 3).contiguous().transpose(2, 3)
+    assert not stored.is_contiguous()
+    found, _ = both(stored.requires_grad_(), labels, False)
+    _, expected = both(scores.requires_grad_(), labels, False)
+    torch.testing.assert_close(found, expected)
+    if store == "channels_last":
+        assert found[1].is_contiguous(memory_format=torch.channels_last)
+
+
+@pytest.mark.parametrize("kind", [torch.uint8, torch.int16, torch.int32, torch.int64])
+def test_labels_of_any_integer_type(kind: torch.dtype):
+    scores, labels = random(2, 5, 4, 4).requires_grad_(), drawn_labels(2, 5, (17, 19))
+    found = upsampled_cross_entropy(scores, labels.to(kind), False, IGNORED)
+    torch.testing.assert_close(found, plain(scores, labels, False))
+
+
+def test_labels_stay_as_they_are():
+    labels = drawn_labels(1, 5, (9, 9)).long()
+    before = labels.clone()
+    upsampled_cross_entropy(random(1, 5, 3, 3).requires_grad_(), labels, False, IGNORED)
+    assert torch.equal(labels, before)
+
+
+def test_without_labels_there_is_neither_loss_nor_gradient():
+    scores = (1e3 * random(2, 5, 4, 4)).requires_grad_()
+    loss = upsampled_cross_entropy(scores, torch.full((2, 9, 9), IGNORED), False, IGNORED)
+    loss.backward()
+    assert loss.item() == 0
+    assert scores.grad is not None
+    assert not scores.grad.any()
+
+
+def test_scores_far_apart_neither_overflow_nor_vanish():
+    scores = (1e4 * random(1, 5, 4, 4)).requires_grad_()
+    found, expected = both(scores, drawn_labels(1, 5, (16, 16)), False)
+    assert found[0].isfinite()
+    torch.testing.assert_close(found, expected)
+
+
+def test_a_label_that_is_no_class_is_refused():
+    with pytest.raises((RuntimeError, IndexError), match="out of bounds"):
+        upsampled_cross_entropy(random(1, 5, 3, 3), torch.full((1, 9, 9), 5, dtype=torch.uint8), False, IGNORED)
+
+
+def test_what_comes_in_is_scaled_and_may_come_twice():
+    scores, labels = random(2, 5, 4, 6).requires_grad_(), drawn_labels(2, 5, (16, 24))
+    loss = upsampled_cross_entropy(scores, labels, False, IGNORED)
+    (expected,) = torch.autograd.grad(plain(scores, labels, False), scores)
+    for factor in (0.25, -3.0):
+        (found,) = torch.autograd.grad(factor * loss, scores, retain_graph=True)
+        torch.testing.assert_close(found, factor * expected)
+
+
+def test_the_gradient_of_the_gradient_is_refused():
+    scores, labels = random(1, 5, 4, 4).requires_grad_(), drawn_labels(1, 5, (16, 16))
+    loss = upsampled_cross_entropy(scores, labels, False, IGNORED)
+    with pytest.raises(RuntimeError, match="once only"):
+        torch.autograd.grad(loss, scores, create_graph=True)
+
+
+def test_inside_autocast_it_stays_exact():
+    scores, labels = random(1, 5, 4, 4).float(), drawn_labels(1, 5, (16, 16))
+    with torch.autocast("cpu", torch.bfloat16):
+        found = upsampled_cross_entropy(scores, labels, False, IGNORED)
+    torch.testing.assert_close(found, plain(scores, labels, False), rtol=1e-6, atol=0)
+
+
+class Largest(TorchDispatchMode):
+    """Notes how many elements the largest tensor has that any operation makes."""
+
+    elements = 0
+
+    def __torch_dispatch__(self, function, types, arguments=(), named=None):
+        made = function(*arguments, **(named or {}))
+        for each in made if isinstance(made, (tuple, list)) else [made]:
+            if isinstance(each, Tensor):
+                self.elements = max(self.elements, each.numel())
+        return made
+
+
+def test_full_size_scores_never_exist(monkeypatch: pytest.MonkeyPatch):
+    monkeypatch.setattr(module, "CPU_STRIP", 8 * 150 * 64)  # eight rows
+    scores, labels = random(2, 150, 8, 8).requires_grad_(), drawn_labels(2, 150, (64, 64))
+    with Largest() as ours:
+        upsampled_cross_entropy(scores, labels, False, IGNORED).backward()
+    with Largest() as theirs:
+        plain(scores, labels, False).backward()
+    assert theirs.elements == 2 * 150 * 64 * 64
+    assert ours.elements <= theirs.elements / 8
+
+
+def test_no_gradient_is_formed_where_none_is_wanted():
+    labels = drawn_labels(1, 5, (16, 16))
+    with torch.no_grad():
+        loss = upsampled_cross_entropy(random(1, 5, 4, 4).requires_grad_(), labels, False, IGNORED)
+    assert not loss.requires_grad
+    assert not upsampled_cross_entropy(random(1, 5, 4, 4), labels, False, IGNORED).requires_grad
+
+
+@pytest.mark.parametrize("align_corners", [False, True])
+def test_strips_hold_every_row_that_counts(align_corners: bool):
+    """Outside of the rows that a strip takes, the interpolation matrix is zero; float32 rounds its positions most."""
+    for before in (1, 2, 3, 7, 16, 33):
+        for after in (1, 2, 5, 16, 49, 128, 263):
+            matrix = interpolation_matrix(after, torch.zeros(()), before, align_corners)
+            covered = 0
+            for top, bottom, first, last in strips(before, after, 5, align_corners):
+                assert top == covered
+                covered = bottom
+                assert not matrix[top:bottom, :first].any()
+                assert not matrix[top:bottom, last:].any()
+            assert covered == after

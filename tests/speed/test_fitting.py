@@ -1,0 +1,212 @@
+"""What a time budget chooses among, how it is estimated, which of it is measured, and in which order it is told."""
+
+from io import StringIO
+
+import pytest
+import torch
+from rich.console import Console
+from tests.tiny import NARROW, tiny_recipe
+
+from fastfcn import build, recipe
+from fastfcn.errors import UserError
+from fastfcn.speed import candidates as choice
+from fastfcn.speed import fitting as fitter
+from fastfcn.speed.budget_table import budget_table
+from fastfcn.speed.candidates import Arithmetic, Candidate, candidates, milliseconds, sizes_for
+from fastfcn.speed.flops import count_flops
+from fastfcn.speed.measure import Settings
+
+ENOUGH = 1e6  # seconds
+
+
+@pytest.mark.parametrize(
+    ("text", "wanted"),
+    [("20 ms", 20), ("20ms", 20), (" 0.5 s", 500), (".5S", 500), ("30 images/s", 1000 / 30), ("25 FPS", 40)],
+)
+def test_times(text, wanted):
+    assert milliseconds(text) == pytest.approx(wanted)
+
+
+@pytest.mark.parametrize("text", ["", "20", "soon", "0 ms", "-3 ms", "1e3 ms", "5 minutes", "nan s"])
+def test_no_times(text):
+    with pytest.raises(UserError, match="no time for an image"):
+        milliseconds(text)
+
+
+def test_sizes():
+    assert sizes_for(None) == ((512, 1024), (256, 512))
+    assert sizes_for((300, 401)) == ((300, 401), (150, 200), (75, 100))
+
+
+def test_each_network_is_there_once():
+    found = candidates(recipe.names(), [], [(64, 96)])
+    networks = [(choice.backbone_key(one.recipe), one.recipe.neck, one.recipe.head, one.classes) for one in found]
+    assert len(set(networks)) == len(networks)
+    assert {name for one in found for name in one.names} == set(recipe.names())
+    psp = [one for one in found if "fastfcn_r50_psp_cityscapes_80k_b8" in one.names]
+    assert sorted(one.width for one in psp) == [96, 128, 256, 512]
+    assert psp[0].names == ("fastfcn_r50_psp_cityscapes_80k_b16", "fastfcn_r50_psp_cityscapes_80k_b8")
+    assert [(one.width, one.share, one.published) for one in psp[:2]] == [(512, 1.0, 79.26), (96, 96 / 512, None)]
+    (dilated,) = [one for one in found if "dilated_r50_psp_cityscapes_80k_b8" in one.names]
+    assert (dilated.width, dilated.share, dilated.published) == (None, 1.0, 78.55)
+
+
+def test_a_changed_recipe_has_no_published_score():
+    found = candidates(["fastfcn_r50_psp_cityscapes_80k_b8"], ["head.width=64"], [(64, 96), (32, 48)])
+    assert {one.published for one in found} == {None}
+    assert {one.recipe.head.width for one in found} == {64}
+    assert sorted({one.size for one in found}) == [(32, 48), (64, 96)]
+
+
+@pytest.mark.parametrize("kind", ["psp", "dilated"])
+def test_arithmetic_is_that_of_the_whole(kind):
+    used = tiny_recipe() if kind == "psp" else tiny_recipe('neck={kind="none"}')
+    one = Candidate(("tiny",), used, (40, 72), 9, 1.0, None)
+    parts = Arithmetic().of(one)
+    with torch.device("meta"):
+        whole = count_flops(build.create(used).eval().scores, torch.empty(1, 3, 40, 72))
+    assert parts["backbone"] + parts["neck"] + parts["head"] == whole
+    assert (parts["neck"] == 0) == (kind == "dilated")
+    assert parts["scores"] == 9 * 40 * 72
+
+
+# What is measured, by a machine of known speed: 10 ms for each million operations.
+
+SLOW = 1e-5  # milliseconds for an operation
+COUNTING = Arithmetic()  # counts each part once for all tests
+
+
+@pytest.fixture
+def machine(monkeypatch):
+    """Replaces measuring; `machine.factor` times what the reference's stages say is what networks take."""
+
+    class Machine:
+        factor = 1.0
+        asked: list
+
+    made = Machine()
+    made.asked = []
+
+    def stages(recipes, size, settings, progress):
+        parts = COUNTING.of(Candidate((), recipes[0], size, 9, 1.0, None))
+        names = {"layer1": "backbone", "neck": "neck", "head": "head"}
+        rows = [{"stage": stage, "ms": parts[part] * SLOW} for stage, part in names.items()]
+        rows += [{"stage": "image", "ms": 0.0}, {"stage": "class map", "ms": 0.0}]
+        return {"machine": {}, "versions": {}, "networks": [{"stages": rows}]}
+
+    def measured(candidate, settings):
+        made.asked.append(candidate)
+        return true_ms(candidate) * made.factor
+
+    monkeypatch.setattr(fitter, "Arithmetic", lambda: COUNTING)
+    monkeypatch.setattr(fitter, "profile_networks", stages)
+    monkeypatch.setattr(fitter, "_milliseconds", measured)
+    return made
+
+
+def true_ms(candidate: Candidate) -> float:
+    parts = COUNTING.of(candidate)
+    return (parts["backbone"] + parts["neck"] + parts["head"]) * SLOW
+
+
+def tiny_candidates(sizes=((64, 96), (32, 48))) -> list[Candidate]:
+    return candidates(["demo"], NARROW, sizes)
+
+
+def fit(found, budget, seconds=ENOUGH) -> list[dict]:
+    whole = fitter.fitting(found, budget, seconds, Settings(accelerator="cpu"), lambda *_: None)
+    assert whole["estimated_from"]["recipe"] == "tiny"
+    return whole["candidates"]
+
+
+def test_what_may_fit_is_measured_and_nothing_else(machine):
+    found = tiny_candidates()
+    times = sorted(true_ms(one) for one in found)
+    budget = (times[3] + times[4]) / 2
+    rows = fit(found, budget)
+    assert len(rows) == len(found) == 10
+    for one in rows:
+        true = one["gflops"] * 1e9 * SLOW
+        assert one["ms"] == pytest.approx(true)
+        assert one["fits"] == (true <= budget)
+        assert one["figure"] == ("measured" if true <= 1.25 * budget else "estimated")
+    assert sum(one["fits"] for one in rows) == 4
+
+
+def test_the_best_come_first(machine):
+    rows = fit(tiny_candidates(), 1e9)
+    assert [(one["size"], one["width"]) for one in rows] == [
+        (size, width) for size in ([64, 96], [32, 48]) for width in (8, 96, 128, 256, 512)
+    ]
+    assert [(list(one.size), one.width) for one in machine.asked] == [(one["size"], one["width"]) for one in rows]
+
+
+def test_a_wider_jpu_comes_before_a_narrower_one(machine):
+    rows = fit(candidates(["demo"], [*NARROW, "neck.width=256"], [(32, 48)]), 1e9)
+    assert [one["width"] for one in rows] == [256, 512, 128, 96]
+
+
+def test_without_time_one_is_measured_and_corrects_the_others(machine):
+    machine.factor = 3.0
+    rows = fit(tiny_candidates(), 1e9, seconds=0.001)
+    assert [one["figure"] for one in rows] == ["measured"] + ["estimated"] * 9
+    for one in rows:
+        assert one["ms"] == pytest.approx(3 * one["gflops"] * 1e9 * SLOW)
+
+
+def test_too_little_memory_does_not_fit(machine, monkeypatch):
+    monkeypatch.setattr(fitter, "_milliseconds", lambda *_: float("inf"))
+    rows = fit(tiny_candidates(), 1e9)
+    assert {(one["ms"], one["fits"], one["figure"]) for one in rows} == {(None, False, "measured")}
+
+
+def test_a_network_is_really_measured(monkeypatch):
+    monkeypatch.setattr(fitter, "LEAST_SECONDS", 0)
+    assert 0 < fitter._milliseconds(tiny_candidates()[0], Settings(accelerator="cpu")) < float("inf")
+
+    def fails(*_):
+        raise RuntimeError("CUDA out of memory. Tried to allocate 20.00 GiB.")
+
+    monkeypatch.setattr(fitter.Passes, "once", fails)
+    assert fitter._milliseconds(tiny_candidates()[0], Settings(accelerator="cpu")) == float("inf")
+
+
+# The table.
+
+
+def shown(rows: list[dict], budget: float) -> str:
+    machine = {"gpu": None, "processor": "Abacus", "threads": 3}
+    text = StringIO()
+    record = {"budget_ms": budget, "precision": "32-true", "machine": machine, "candidates": rows}
+    Console(width=120, file=text).print(budget_table(record))
+    return text.getvalue()
+
+
+def row(name: str, ms: float | None, figure: str, fits: bool, width: int | None = 96) -> dict:
+    neck = "none" if width is None else "jpu"
+    return {"recipes": [name, "other"], "neck": neck, "width": width, "size": [64, 96], "gflops": 1.25, "ms": ms,
+            "figure": figure, "fits": fits, "published_miou": 70.5 if width is None else None}  # fmt: skip
+
+
+def test_the_table_tells_measured_from_estimated():
+    text = shown([row("a", 12.5, "measured", True), row("b", 18.0, "estimated", True, None),
+                  row("c", 30.0, "measured", False)], 20.0)  # fmt: skip
+    lines = [line.split() for line in text.splitlines()]
+    assert ["a", "96", "64x96", "1.2", "12.5", "measured"] in lines
+    assert ["b", "dilated", "64x96", "1.2", "~", "18", "estimated", "70.50"] in lines
+    assert not any(line[:1] == ["c"] for line in lines)
+    assert "2 of 3 keep within 20 ms" in text
+    assert "Abacus" in text
+
+
+def test_where_nothing_fits_the_quickest_are_told():
+    rows = [row(str(number), 100.0 - number, "estimated", False) for number in range(5)]
+    text = shown([*rows, row("x", None, "measured", False)], 20.0)
+    assert "Nothing keeps within 20 ms" in text
+    assert [line.split()[0] for line in text.splitlines() if "64x96" in line] == ["4", "3", "2"]
+
+
+def test_a_long_list_is_cut():
+    text = shown([row("a", 1.0, "measured", True)] * 25, 20.0)
+    assert text.count("64x96") == 20
+    assert "5 more are in the file of --json" in " ".join(text.split())

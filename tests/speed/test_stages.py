@@ -1,0 +1,181 @@
+"""Stages: all operations and parameters of a network belong to one, and to the one in which they are at work."""
+
+import pytest
+import timm
+import torch
+from tests.tiny import tiny_model, tiny_recipe
+from torch import nn
+
+from fastfcn import build
+from fastfcn.models.segmenter import Segmenter
+from fastfcn.speed import passes, stages
+from fastfcn.speed.flops import count_flops
+from fastfcn.speed.measure import Settings
+from fastfcn.speed.passes import Passes, profile_networks
+
+SIZE = (64, 96)
+LAYERS = ["layer1", "layer2", "layer3", "layer4"]
+DILATED = 'backbone={kind="resnet", name="resnet18", pretrained="none", strides=[1, 2, 1, 1], dilations=[1, 1, 2, 4], stride_in="conv2"}'  # noqa: E501
+
+
+def meta_network(*changes: str) -> Segmenter:
+    with torch.device("meta"):
+        return build.create(tiny_recipe(*changes)).eval()
+
+
+def with_backbone(name: str) -> Segmenter:
+    return meta_network(f'backbone={{kind="pyramid", name="{name}", pretrained="none"}}')
+
+
+# Arithmetic.
+
+
+@pytest.mark.parametrize("changes", [(), (DILATED, 'neck={kind="none"}')], ids=["jpu", "dilated"])
+def test_operations_of_the_stages_are_those_of_the_whole(changes):
+    network = meta_network(*changes)
+    counted = stages.count_stages(network, SIZE)
+    images = torch.empty(1, 3, *SIZE, device="meta")
+    assert sum(counted.values()) == count_flops(network.scores, images)
+    necks = [] if changes else ["neck"]
+    assert list(counted) == ["image", "stem", *LAYERS, *necks, "head", "class map"]
+
+
+def test_operations_of_each_stage():
+    network = meta_network()
+    counted = stages.count_stages(network, SIZE)
+    maps = network.backbone(torch.empty(1, 3, *SIZE, device="meta"))
+    for before, name in zip(maps, LAYERS[1:], strict=False):
+        assert counted[name] == count_flops(getattr(network.backbone, name), before)
+    assert counted["neck"] == count_flops(network.neck, maps[1:])
+    assert counted["head"] == count_flops(network.head, network.neck(maps[1:]))
+    assert counted["image"] == counted["class map"] == 0
+    assert counted["stem"] == count_flops(network.backbone, torch.empty(1, 3, *SIZE, device="meta")) - sum(
+        counted[name] for name in ["layer1", *LAYERS[1:]]
+    )
+
+
+# Parameters.
+
+
+def parameters_by_work(network: Segmenter) -> dict[str, int]:
+    """The plain way: each module's own parameters go to the stage that ends next after it has worked."""
+    waiting: list[nn.Module] = []
+    totals: dict[str, int] = {}
+
+    def end(stage: str, _: object) -> None:
+        totals[stage] = sum(each.numel() for module in waiting for each in module.parameters(recurse=False))
+        waiting.clear()
+
+    modules = [*network.backbone.modules(), *network.neck.modules(), *network.head.modules()]
+    for module in modules:
+        module.register_forward_pre_hook(lambda module, _: waiting.append(module))
+    with stages.marked(network, end), torch.no_grad():
+        network.scores(torch.empty(1, 3, *SIZE, device="meta"))
+    return totals
+
+
+@pytest.mark.parametrize(
+    "name", ["test_resnet", "test_efficientnet", "mobilenetv3_small_050", "repvit_m1", "hrnet_w18_small"]
+)
+def test_parameters_belong_where_they_work(name):
+    network = with_backbone(name)
+    counted, wanted = stages.of_stages(network, stages.parameters), parameters_by_work(network)
+    head = counted.pop("head")  # its bottleneck's weight is at work in parts, without its module being called
+    assert head == sum(each.numel() for each in network.head.parameters())
+    assert counted == {stage: wanted[stage] for stage in counted}
+    everything = [each.numel() for part in (network.backbone, network.neck) for each in part.parameters()]
+    assert sum(counted.values()) == sum(everything)
+
+
+def test_a_backbone_whose_stages_cannot_be_told_is_one():
+    network = with_backbone("hrnet_w18_small")
+    assert list(stages.of_stages(network, stages.parameters)) == ["backbone", "neck", "head"]
+    assert list(stages.count_stages(network, SIZE)) == ["image", "backbone", "neck", "head", "class map"]
+
+
+def test_names_are_those_of_timm():
+    network = with_backbone("test_efficientnet")
+    wanted = timm.create_model("test_efficientnet", features_only=True).feature_info.module_name()[-4:]
+    assert list(stages.backbone_stages(network.backbone)) == wanted
+
+
+def test_held_bytes_hold_buffers():
+    norm = nn.BatchNorm2d(8)
+    assert stages.held_bytes(norm) == 4 * 8 * 4 + 8  # weight, bias, mean, variance, and a counter of 64 bits
+    assert stages.held_bytes(nn.Sequential(norm)) == 0
+
+
+# Marks.
+
+
+def test_nothing_is_left_behind():
+    network = tiny_model()
+    with pytest.raises(ZeroDivisionError), stages.marked(network, lambda *_: 1 / 0):
+        network.scores(torch.zeros(1, 3, *SIZE))
+    with stages.marked(network, lambda *_: None):
+        marked = network.scores(torch.zeros(1, 3, *SIZE))
+    hooks = [hook for each in network.modules() for hook in (*each._forward_hooks, *each._forward_pre_hooks)]
+    assert hooks == []
+    assert torch.equal(marked, network.scores(torch.zeros(1, 3, *SIZE)))
+
+
+def test_time_goes_to_the_stage_in_which_it_passes(monkeypatch):
+    """By a clock that stands still but in some modules."""
+    clock = [0.0]
+    monkeypatch.setattr(passes, "perf_counter", lambda: clock[0])
+
+    def takes(module, seconds: float) -> None:
+        module.register_forward_pre_hook(lambda *_: clock.__setitem__(0, clock[0] + seconds))
+
+    one = Passes(tiny_recipe(), SIZE, Settings(accelerator="cpu"))
+    network = one.network
+    spent = {"stem": 1.0, "layer1": 2.0, "layer2": 0.0, "layer3": 4.0, "layer4": 8.0, "neck": 16.0, "head": 32.0}
+    takes(network.backbone.conv1, 1.0)
+    for name in ("layer1", "layer3", "layer4"):
+        takes(getattr(network.backbone, name)[0], spent[name])
+    takes(network.neck, 16.0)
+    takes(network.head, 32.0)
+    one.by_stage()
+    assert one.milliseconds == {"image": [0.0]} | {name: [1000 * s] for name, s in spent.items()} | {"class map": [0.0]}
+
+
+def test_what_stages_hand_on():
+    one = Passes(tiny_recipe(), SIZE, Settings(accelerator="cpu"))
+    one.memory()
+    network = tiny_model()
+    maps = network.backbone(torch.zeros(1, 3, *SIZE))
+    wanted = {name: 4 * each.numel() for name, each in zip(LAYERS, maps, strict=True)}
+    wanted |= {"neck": 4 * network.neck(maps[1:]).numel(), "head": 4 * network.scores(torch.zeros(1, 3, *SIZE)).numel()}
+    assert one.handed_on == {"image": 4 * 3 * 64 * 96, "stem": one.handed_on["stem"]} | wanted | {"class map": 64 * 96}
+    assert one.growth == {}
+
+
+def test_a_profile_of_two_networks():
+    jpu, dilated = tiny_recipe(), tiny_recipe("name=dilated", DILATED, 'neck={kind="none"}')
+    seen = []
+    record = profile_networks(
+        [jpu, dilated], SIZE, Settings(runs=2, accelerator="cpu"), lambda *each: seen.append(each)
+    )
+    assert record.keys() == {"machine", "versions", "cores_busy", "networks"}
+    assert seen == [(0, 2), (1, 2), (2, 2)]
+    for network, used in zip(record["networks"], (jpu, dilated), strict=True):
+        assert network["name"] == used.name
+        assert network["runs"] == 2
+        assert network["ms_unmarked"] > 0
+        rows = network["stages"]
+        assert all(one["ms"] > 0 for one in rows)
+        model = meta_network(*([] if used is jpu else [DILATED, 'neck={kind="none"}']))
+        whole = sum(each.numel() for each in model.parameters()) - sum(e.numel() for e in model.auxiliary.parameters())
+        assert sum(one["parameters"] for one in rows) == whole
+        flops = count_flops(model.scores, torch.empty(1, 3, *SIZE, device="meta"))
+        assert sum(one["gflops"] for one in rows) == pytest.approx(flops / 1e9, rel=1e-12)
+    assert [one["stage"] for one in record["networks"][1]["stages"]] == ["image", "stem", *LAYERS, "head", "class map"]
+
+
+def test_too_little_memory_is_the_users_to_mend(monkeypatch):
+    def fails(*_):
+        raise RuntimeError("[enforce fail] DefaultCPUAllocator: can't allocate memory: you tried to allocate 8 bytes")
+
+    monkeypatch.setattr(passes, "_run", fails)
+    with pytest.raises(passes.UserError, match="too little memory for 64x96"):
+        profile_networks([tiny_recipe()], SIZE, Settings(accelerator="cpu"), lambda *_: None)

@@ -1,0 +1,37 @@
+"""Calls on the clock: warm, counted, and figures of known times."""
+
+import pytest
+import torch
+
+from fastfcn.speed import timing
+
+
+@pytest.fixture(autouse=True)
+def at_once(monkeypatch):
+    """No second of warming up."""
+    monkeypatch.setattr(timing, "WARM_SECONDS", 0)
+
+
+def test_calls_are_warm_and_counted():
+    calls, seen = [], []
+    timed = timing.timed(lambda: calls.append(1), torch.device("cpu"), 4, lambda *each: seen.append(each))
+    assert (timed.warmup, len(timed.milliseconds), len(calls)) == (2, 4, 6)
+    assert seen == [(done, 4) for done in range(5)]
+
+
+def test_as_many_runs_as_ten_seconds_hold():
+    timed = timing.timed(lambda: None, torch.device("cpu"))
+    assert len(timed.milliseconds) == timing.MOST_RUNS
+
+
+def test_a_slow_call_runs_five_times(monkeypatch):
+    monkeypatch.setattr(timing, "AIM_SECONDS", 0.0)
+    assert len(timing.timed(lambda: None, torch.device("cpu")).milliseconds) == timing.LEAST_RUNS
+
+
+def test_figures_of_known_times():
+    figures = timing.Timing(tuple(float(each) for each in range(1, 102)), warmup=2, cores=1.5).as_json(images=4)
+    assert figures == {
+        "runs": 101, "warmup": 2, "cores_busy": 1.5, "mean_ms": 51.0, "p50_ms": 51.0, "p95_ms": 96.0,
+        "images_per_second": pytest.approx(4000 / 51),
+    }  # fmt: skip

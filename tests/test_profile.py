@@ -1,0 +1,159 @@
+"""`fastfcn profile`: what JSON, table and picture say of the stages, and of a budget; and what it refuses."""
+
+import json
+from io import StringIO
+
+import numpy as np
+import pytest
+from PIL import Image
+from rich.console import Console
+
+from fastfcn import profile as profiles
+from fastfcn.speed.stage_picture import LEFT, RIGHT, WIDTH, stage_colors, stage_picture
+from fastfcn.speed.stage_table import stage_order, stage_table
+from tests.command import fastfcn
+from tests.test_cli_errors import assert_refused
+from tests.tiny import tiny_recipe
+
+RESNET = 'backbone={kind="resnet", name="resnet18", pretrained="none", strides=[1, 2, 2, 2], dilations=[1, 1, 1, 1], stride_in="conv2"}'  # noqa: E501
+
+
+def row(stage: str, ms: float, **more: float) -> dict:
+    figures = {"parameters": 1_500_000, "gflops": 2.0, "weights_mib": 3.0, "output_mib": 1.0}
+    return {"stage": stage, "ms": ms} | figures | more
+
+
+def record(**more: float) -> dict:
+    shared = [row("image", 1.0), row("stem", 9.0), row("layer1", 20.0)]
+    jpu = [*shared, row("layer4", 30.0, **more), row("neck", 60.0), row("head", 70.0), row("class map", 10.0)]
+    dilated = [*shared, row("layer4", 280.0), row("head", 80.0), row("class map", 10.0)]
+    machine = {"device": "cpu", "gpu": None, "processor": "Abacus", "threads": 3}
+    about = {"head": "psp", "runs": 5}
+    return {
+        "size": [64, 96], "precision": "32-true", "machine": machine, "cores_busy": 2.9,
+        "networks": [
+            {"name": "fast", "neck": "jpu", "ms_unmarked": 199.0, "stages": jpu} | about,
+            {"name": "slow", "neck": "none", "ms_unmarked": 398.0, "stages": dilated} | about,
+        ],
+    }  # fmt: skip
+
+
+def lines(whole: dict, width: int = 80) -> list[list[str]]:
+    text = StringIO()
+    Console(width=width, file=text).print(stage_table(whole))
+    return [line.split() for line in text.getvalue().splitlines()]
+
+
+def test_stages_stand_side_by_side():
+    shown = lines(record())
+    assert ["layer4", "1.50", "2.00", "30", "4.0", "1.50", "2.00", "280", "4.0"] in shown
+    assert ["neck", "(JPU)", "1.50", "2.00", "60", "4.0"] in shown
+    assert ["all", "10.50", "14.0", "200", "28.0", "9.00", "12.0", "400", "24.0"] in shown
+    assert ["JPU:", "fast"] in shown
+    assert ["dilated:", "slow"] in shown
+    assert "199, 398 ms in all" in " ".join(word for line in shown for word in line)
+
+
+def test_a_busy_machine_is_told():
+    quiet, busy = (
+        " ".join(word for line in lines(record() | {"cores_busy": cores}) for word in line) for cores in (2.9, 1.5)
+    )
+    assert "Only" not in quiet
+    assert "Only 1.5 of 3 processors" in busy
+
+
+def test_growth_of_memory_is_shown_where_it_was_measured():
+    whole = record()
+    del whole["networks"][1]
+    assert not any("peak" in line for line in lines(whole))
+    for number, one in enumerate(whole["networks"][0]["stages"]):
+        one["peak_growth_mib"] = float(number)
+    shown = lines(whole)
+    assert ["neck", "(JPU)", "1.50", "2.00", "60", "4.0", "4.0"] in shown
+    assert ["all", "10.50", "14.0", "200", "28.0", "6.0"] in shown  # the highest, for peaks do not add up
+
+
+def test_bars_are_as_long_as_their_figures():
+    whole = record()
+    pixels = np.asarray(stage_picture(whole))
+    colors = stage_colors(stage_order(whole))
+    assert len(set(colors.values())) == 7
+    unit = (WIDTH - LEFT - RIGHT) / 400  # the longer bar's milliseconds
+    # Rows of pixels in which bars begin: a legend has no field as long as a head's.
+    long_heads = [(row == colors["head"]).all(1).sum() > 50 for row in pixels]
+    bars = [y for y in range(1, len(pixels)) if long_heads[y] and not long_heads[y - 1]][:2]
+    for y, network in zip(bars, whole["networks"], strict=True):
+        for one in network["stages"]:
+            long = (pixels[y + 3] == colors[one["stage"]]).all(1).sum()
+            assert long == pytest.approx(one["ms"] * unit - 1, abs=1.1), one["stage"]
+
+
+def test_command(tmp_path):
+    """In a fresh process, as a user runs it."""
+    tiny_recipe(RESNET).save(tmp_path / "tiny.toml")
+    done = fastfcn("profile", tmp_path / "tiny.toml", "neck.width=16", "--size", "32x48", "--runs", 2, "--threads", 1,
+                   "--device", "cpu", "--json", tmp_path / "out" / "p.json",
+                   "--picture", tmp_path / "out" / "p.png")  # fmt: skip
+    assert done.code == 0, done
+    whole = json.loads((tmp_path / "out" / "p.json").read_text())
+    about = {"command", "date", "seconds", "size", "precision", "changes", "notes"}
+    assert whole.keys() == about | {"machine", "versions", "cores_busy", "networks"}
+    assert (whole["size"], whole["changes"], whole["machine"]["threads"]) == ([32, 48], ["neck.width=16"], 1)
+    assert [(one["name"], one["neck"], one["runs"]) for one in whole["networks"]] == [
+        ("tiny", "jpu", 2), ("tiny_dilated", "none", 2),
+    ]  # fmt: skip
+    for network in whole["networks"]:
+        assert set(network["stages"][0]) - {"stage"} <= whole["notes"].keys()
+    fast, slow = ({one["stage"]: one for one in network["stages"]} for network in whole["networks"])
+    assert slow["layer4"]["gflops"] == pytest.approx(
+        16 * fast["layer4"]["gflops"], rel=0.3
+    )  # 4 times as fine both ways
+    assert fast["layer4"]["parameters"] == slow["layer4"]["parameters"]
+    assert "neck (JPU)" in done.out
+    with Image.open(tmp_path / "out" / "p.png") as picture:
+        assert picture.width == WIDTH
+
+
+def test_budget_command(tmp_path):
+    tiny_recipe().save(tmp_path / "tiny.toml")
+    done = fastfcn("profile", tmp_path / "tiny.toml", "--budget", "100 s", "--size", "32x48", "--threads", 1,
+                   "--seconds", 0, "--device", "cpu", "--json", tmp_path / "b.json")  # fmt: skip
+    assert done.code == 0, done
+    whole = json.loads((tmp_path / "b.json").read_text())
+    assert whole["budget_ms"] == 100_000
+    assert whole["estimated_from"]["recipe"] == "tiny"
+    rows = whole["candidates"]
+    assert [one["figure"] for one in rows] == ["measured"] + ["estimated"] * 14  # five widths, three sizes
+    assert all(one["fits"] and one["recipes"] == ["tiny"] for one in rows)
+    assert {tuple(one["size"]) for one in rows} == {(32, 48), (16, 24), (8, 12)}
+    assert set(rows[0]) - {"neck", "size", "fits"} <= whole["notes"].keys()
+    assert "15 of 15 keep within 1e+05 ms" in done.out
+
+
+@pytest.mark.parametrize(
+    ("arguments", "words"),
+    [
+        ([], ["Name one recipe", "--budget"]),
+        (["demo", "fastfcn_r50_psp_camvid"], ["Name one recipe"]),
+        (["fastfcn_r50_psp_citiscapes"], ["There is no recipe"]),
+        (["demo", "neck.width=no"], ["neck.width"]),
+        (["demo", "--size", "512"], ["'512' is not a size"]),
+        (["demo", "--precision", "fp8"], ["fp8"]),
+        (["demo", "--device", "tpu"], ["tpu"]),
+        (["demo", "--picture", "stages"], ["stages", "FILE.png"]),
+        (["--budget", "soon"], ["'soon' is no time"]),
+        (["nothing", "--budget", "20 ms"], ["There is no recipe"]),
+    ],
+)
+def test_refused_before_anything_is_measured(arguments, words, monkeypatch, tmp_path):
+    monkeypatch.setattr(profiles, "in_fresh_process", lambda *_, **__: pytest.fail("measured"))
+    monkeypatch.chdir(tmp_path)
+    assert_refused(fastfcn("profile", *arguments), *words)
+
+
+def test_a_killed_process_wanted_too_much_memory(monkeypatch):
+    def killed(*_, **__):
+        raise MemoryError("the system killed the process")
+
+    monkeypatch.setattr(profiles, "in_fresh_process", killed)
+    assert_refused(fastfcn("profile", "demo"), "too little memory", "--size")

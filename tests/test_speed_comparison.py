@@ -1,0 +1,115 @@
+"""benchmarks/speed.py: what is compared, how rows are kept, and what is said of them; the peers are not needed."""
+
+import sys
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).parents[1]
+sys.path.append(str(ROOT / "benchmarks"))
+
+from speed_peers import bounds, contests, results  # noqa: E402
+
+FACTS = {
+    "machine": {"processor": "P", "gpu": None, "threads": 2},
+    "versions": {"torch": "2.15.0"},
+    "peaks": {"float32": ("float32", 300.0)},
+}
+STREET = "psp_19_512x1024"
+
+
+def row(variant: str, median: float, others: dict[str, float], date: str = "2026-11-22 10:00", **more) -> dict:
+    ratios = {name: other / median for name, other in others.items()}
+    figures = {"median_ms": median, "images_per_second": 1000 / median, "loaded_mib": 100.0, "growth_mib": 200.0}
+    start = {"contest": STREET, "variant": variant, "precision": "float32", "times_as_fast_as": ratios, "date": date}
+    return start | figures | more
+
+
+def record_of(rows: list[dict]) -> dict:
+    return results.merged({"rows": []}, rows, FACTS, "cpu")
+
+
+def result_of(rows: list[dict], start: str) -> str | None:
+    """The verdict on the bound whose text begins with `start`."""
+    return next((each["result"] for each in record_of(rows)["criteria"] if each["bound"].startswith(start)), None)
+
+
+@pytest.mark.parametrize("device", ["cpu", "cuda"])
+def test_bounds_speak_of_variants_that_exist(device):
+    held = {each.name: {variant.name for variant in each.variants} for each in contests.contests(device, False, None)}
+    for bound in bounds.BOUNDS[device]:
+        assert {bound.variant, bound.rival or bound.variant} <= held[bound.contest], bound
+
+
+@pytest.mark.parametrize("device", ["cpu", "cuda"])
+@pytest.mark.parametrize("size", [None, (64, 128)])
+def test_contests_have_names_and_references_of_their_own(device, size):
+    every = contests.contests(device, True, size)
+    names = [each.name for each in every]
+    assert len(set(names)) == len(names)
+    for contest in every:
+        own = [each.name for each in contest.variants]
+        assert len(set(own)) == len(own)
+        assert {each.reference for each in contest.variants if each.reference} <= set(own)
+        assert contest.size == (size or contest.size)
+
+
+def test_one_size_keeps_the_fullest_contest():
+    (only,) = [each for each in contests.contests("cpu", False, (64, 128)) if each.name == "psp_19_64x128"]
+    assert "openvino" in {each.name for each in only.variants}
+
+
+def test_only_names_contests_or_variants():
+    assert results.wanted(None, STREET, "fastfcn")
+    assert results.wanted(["psp*"], STREET, "fastfcn")
+    assert results.wanted(["enc*", "*/fast*"], STREET, "fastfcn")
+    assert not results.wanted(["enc*", "*/fastfcn"], STREET, "fastfcn_plain")
+
+
+def test_a_row_that_is_measured_again_replaces_itself_alone():
+    first = record_of([row("mmsegmentation", 3000.0, {"fastfcn": 1000.0}), row("fastfcn", 1000.0, {})])
+    again = results.merged(first, [row("fastfcn", 900.123456, {"mmsegmentation": 2970.0})], FACTS, "cpu")
+    assert [each["variant"] for each in again["rows"]] == ["mmsegmentation", "fastfcn"]
+    assert [each["median_ms"] for each in again["rows"]] == [3000.0, 900.12]
+
+
+def test_speed_is_of_the_newest_run_that_holds_both():
+    old = row("mmsegmentation", 3000.0, {"fastfcn": 1000.0})
+    assert result_of([old, row("fastfcn", 800.0, {})], f"{STREET}: fastfcn ≥ 3.3x") == "falls short"
+    new = row("fastfcn", 800.0, {"mmsegmentation": 3000.0}, date="2026-11-22 10:01")
+    assert result_of([old, new], f"{STREET}: fastfcn ≥ 3.3x") == "holds"
+    assert result_of([row("mmsegmentation", 3000.0, {}), row("fastfcn", 800.0, {})], f"{STREET}: fastfcn ≥") is None
+
+
+def test_memory_and_class_maps_have_bounds():
+    theirs = row("mmsegmentation", 3000.0, {})
+    start = f"{STREET}: fastfcn ≤ 2.2x of the loaded size"
+    assert result_of([theirs, row("fastfcn", 900.0, {}, loaded_mib=219.0)], start) == "holds"
+    assert result_of([theirs, row("fastfcn", 900.0, {}, loaded_mib=221.0)], start) == "falls short"
+    for share, verdict in ((0.9999, "holds"), (0.99989, "falls short")):
+        mine = row("fastfcn", 900.0, {}, reference="mmsegmentation", agreement=share)
+        assert result_of([theirs, mine], f"{STREET}: fastfcn ≥ 99.99%") == verdict
+
+
+def test_a_variant_that_failed_is_shown_and_judges_nothing():
+    failed = {"contest": STREET, "variant": "fastfcn", "failed": "RuntimeError", "date": "2026-11-22 10:00"}
+    record = record_of([row("mmsegmentation", 3000.0, {}), failed])
+    assert record["criteria"] == []
+    assert "| fastfcn | failed |" in "\n".join(results.tables(record))
+
+
+def test_rows_of_other_machines_are_not_mixed():
+    results.check_same_machine({"rows": []}, FACTS["machine"])
+    results.check_same_machine({"rows": [], **FACTS}, FACTS["machine"])
+    with pytest.raises(SystemExit, match="threads 2, now 4"):
+        results.check_same_machine({"rows": [], **FACTS}, FACTS["machine"] | {"threads": 4})
+
+
+@pytest.mark.parametrize("device", ["cpu", "cuda"])
+def test_tables_are_made_from_the_results(device):
+    text = results.README.read_text(encoding="utf-8")
+    assert f"<!-- speed_{device} -->\n" in text
+    path = results.result_path(device)
+    if path.exists():
+        told = "run: python benchmarks/speed.py --tables --device " + device
+        assert results.with_tables(text, device, results.read(path)) == text, told
