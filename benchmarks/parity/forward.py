@@ -100,7 +100,7 @@ def converted_row(
     weights = checkpoint.with_suffix(".safetensors")
     convert(checkpoint, architecture.recipe, weights)
     predictor = fastfcn.load(weights, device="cpu")
-    model = load_model(read(weights))
+    model = load_model(read(weights)).eval()
     held, wanted = model.state_dict(), expected.state_dict()
     equal = held.keys() == wanted.keys() and all(torch.equal(held[key], wanted[key]) for key in held)
     labels = torch.from_numpy(predictor(picture).labels.astype(np.int64))

@@ -42,3 +42,8 @@ def _jpu(
 @torch.library.register_fake("fastfcn::labels")
 def _labels(scores: Tensor, height: int, width: int, align_corners: bool) -> Tensor:
     return scores.new_empty((scores.shape[0], height, width), dtype=torch.uint8)
+
+
+# Under autocast the operators compute in float32, as their weights are.
+for _name in ("pointwise", "winograd", "atrous", "jpu", "labels"):
+    torch.library.register_autocast(f"fastfcn::{_name}", "cpu", torch.float32)

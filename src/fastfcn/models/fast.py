@@ -43,7 +43,7 @@ class OneDNNConvolution(nn.Module):
         padding, stride, dilation, groups = self.settings
         after = "relu" if self.relu else "none"
         result = torch.ops.mkldnn._convolution_pointwise(
-            features, self.weight, self.bias, padding, stride, dilation, groups,
+            features.to(self.weight.dtype), self.weight, self.bias, padding, stride, dilation, groups,
             "none" if residual is not None else after, [], "",
         )  # fmt: skip
         if residual is None:
