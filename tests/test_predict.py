@@ -64,7 +64,7 @@ def test_the_fast_form_is_the_network_on_any_backbone(name: str):
         nn.init.normal_(norm.bias, std=0.1)
         nn.init.normal_(norm.running_mean, std=0.1)
     image = torch.randn(1, 3, 64, 96)
-    plain, fast = model.scores(image), Predictor(model, used, build.description(used), "cpu")._fast.scores(image)
+    plain, fast = model.scores(image), Predictor(model, used, build.description(used), "cpu").network.scores(image)
     torch.testing.assert_close(fast / plain.std(), plain / plain.std(), rtol=0, atol=1e-4)
 
 
