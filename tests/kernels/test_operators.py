@@ -66,9 +66,9 @@ def test_pointwise_of_many_channels_and_pixels():
     torch.testing.assert_close(found, convolved(features, weight, bias, None, False), **TOLERANCE)
 
 
-@pytest.mark.parametrize("tile", [(3, 3), (3, 4), (4, 3), (4, 4)])
+@pytest.mark.parametrize("longest", [3, 4, 5, 6])
 @pytest.mark.parametrize("seed", range(8))
-def test_winograd(tile: tuple[int, int], seed: int):
+def test_winograd(longest: int, seed: int):
     draw = Draw(seed)
     inputs, outputs, dilation = 16 * draw.number(1, 4), 16 * draw.number(1, 4), [1, 2, 4, 12, 36, 1, 3, 1][seed]
     features = draw.features(draw.number(1, 3), inputs, draw.number(1, 23), draw.number(1, 31))
@@ -76,30 +76,33 @@ def test_winograd(tile: tuple[int, int], seed: int):
     residual = draw.features(features.shape[0], outputs, *features.shape[-2:]) if seed % 3 else None
     settings = {"padding": dilation, "dilation": dilation}
     found = torch.ops.fastfcn.winograd(
-        features, forms.winograd_weights(weight, tile), bias, residual, bool(seed % 2), dilation, *tile
+        features, forms.pack_taps(weight), bias, residual, bool(seed % 2), dilation, longest
     )
     torch.testing.assert_close(
         found, convolved(features, weight, bias, residual, bool(seed % 2), **settings), **TOLERANCE
     )
 
 
+@pytest.mark.parametrize("size", [(1, 1), (1, 2), (2, 2), (3, 1), (5, 2), (7, 11), (13, 4), (6, 12)])
+@pytest.mark.parametrize("dilation", [1, 3])
+def test_winograd_of_every_length_of_tile(size: tuple[int, int], dilation: int):
+    """Maps of one and two pixels, and of several, whose tiles have unequal lengths."""
+    draw = Draw(sum(size))
+    features, weight = draw.features(2, 16, *(side * dilation for side in size)), draw.tensor(32, 16, 3, 3) / 12
+    for longest in (3, 4, 5, 6):
+        found = torch.ops.fastfcn.winograd(
+            features, forms.pack_taps(weight), torch.zeros(32), None, False, dilation, longest
+        )
+        expected = convolved(features, weight, torch.zeros(32), None, False, padding=dilation, dilation=dilation)
+        torch.testing.assert_close(found, expected, **TOLERANCE)
+
+
 def test_winograd_in_several_parts():
-    """More tiles than the workspace holds at once."""
+    """More tiles than the workspace holds at once, and more channels than are worked off at once."""
     draw = Draw(1)
     features, weight, bias = draw.features(3, 1024, 52, 64), draw.tensor(16, 1024, 3, 3) / 96, draw.tensor(16)
-    found = torch.ops.fastfcn.winograd(features, forms.winograd_weights(weight, (4, 4)), bias, None, False, 1, 4, 4)
+    found = torch.ops.fastfcn.winograd(features, forms.pack_taps(weight), bias, None, False, 1, 6)
     torch.testing.assert_close(found, F.conv2d(features, weight, bias, padding=1), **TOLERANCE)
-
-
-@pytest.mark.parametrize("seed", range(10))
-def test_atrous(seed: int):
-    draw = Draw(seed)
-    inputs, outputs, dilation = draw.number(1, 40), [19, 64, 150, 1, 32][seed % 5], [1, 6, 12, 24, 36][seed % 5]
-    features = draw.features(draw.number(1, 3), inputs, draw.number(1, 40), draw.number(1, 40))
-    weight, bias = draw.tensor(outputs, inputs, 3, 3) / (3 * inputs**0.5), draw.tensor(outputs)
-    found = torch.ops.fastfcn.atrous(features, forms.pack_taps(weight), bias, bool(seed % 2), dilation)
-    settings = {"padding": dilation, "dilation": dilation}
-    torch.testing.assert_close(found, convolved(features, weight, bias, None, bool(seed % 2), **settings), **TOLERANCE)
 
 
 @pytest.mark.parametrize("dilations", [(1, 2, 4, 8), (2, 6), (4, 12, 1)])
@@ -178,16 +181,18 @@ def test_labels_of_equal_scores_are_the_lowest_class():
 
 def test_wrong_maps_are_refused():
     weight, bias = torch.ones(16, 16, 3, 3), torch.zeros(16)
-    transformed = forms.winograd_weights(weight, (4, 4))
+    taps = forms.pack_taps(weight)
     for wrong in (
         torch.ones(1, 16, 4, 4, dtype=torch.float64),
         torch.ones(16, 4, 4),
         torch.ones(1, 16, 4, 4).bfloat16(),
     ):
         with pytest.raises(RuntimeError, match="float32 map"):
-            torch.ops.fastfcn.winograd(wrong, transformed, bias, None, False, 1, 4, 4)
+            torch.ops.fastfcn.winograd(wrong, taps, bias, None, False, 1, 6)
     with pytest.raises(RuntimeError, match="multiples"):
-        torch.ops.fastfcn.winograd(torch.ones(1, 9, 4, 4), transformed, bias, None, False, 1, 4, 4)
+        torch.ops.fastfcn.winograd(torch.ones(1, 9, 4, 4), taps, bias, None, False, 1, 6)
+    with pytest.raises(RuntimeError, match="3 to 6 results"):
+        torch.ops.fastfcn.winograd(torch.ones(1, 16, 4, 4), taps, bias, None, False, 1, 7)
 
 
 def test_operators_are_known_to_torch_compile_and_export():
@@ -198,8 +203,7 @@ def test_operators_are_known_to_torch_compile_and_export():
     packed = torch.stack([forms.pack_pointwise(draw.tensor(32, 32, 1, 1))])
     calls = {
         "pointwise": (maps[0], forms.pack_pointwise(weight[:, :, :1, :1]), bias, None, True, 2),
-        "winograd": (maps[0], forms.winograd_weights(weight, (4, 3)), bias, draw.tensor(2, 32, 8, 10), True, 1, 4, 3),
-        "atrous": (maps[0], forms.pack_taps(weight), bias, False, 2),
+        "winograd": (maps[0], forms.pack_taps(weight), bias, draw.tensor(2, 32, 8, 10), True, 1, 4),
         "jpu": (maps, taps, packed, bias[None], [2], False),
         "labels": (maps[0], 64, 80, False),
     }

@@ -11,7 +11,6 @@ from torch import nn
 from fastfcn import build, kernels, recipe
 from fastfcn.models import optimize as module
 from fastfcn.models.fast import (
-    AtrousConvolution,
     FastBlock,
     FastJPU,
     OneDNNConvolution,
@@ -75,7 +74,6 @@ def test_what_becomes_of_the_parts():
     kinds = [type(each) for each in fast.modules()]
     assert type(fast.neck) is FastJPU
     assert kinds.count(FastBlock) == 16
-    assert kinds.count(AtrousConvolution) == 1  # of dilation 36
     assert kinds.count(WinogradConvolution) > 10
     assert kinds.count(PointwiseConvolution) > 30
     assert OneDNNConvolution in kinds  # the first convolutions, and those of stride 2

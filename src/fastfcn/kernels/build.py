@@ -15,7 +15,7 @@ import torch
 
 FOLDER = Path(__file__).parent
 SWITCH = "FASTFCN_KERNELS"  # set to "off" to go without
-FLAGS = ("-O3", "-march=native", "-fno-math-errno", "-fno-trapping-math", "-ffp-contract=fast")
+FLAGS = ("-O3", "-march=native", "-fno-math-errno", "-fno-trapping-math", "-fno-signed-zeros", "-ffp-contract=fast")
 
 
 @once

@@ -18,6 +18,7 @@ constexpr int LANES = 8, ROWS = 6;
 #else
 constexpr int LANES = 4, ROWS = 6;
 #endif
+constexpr int64_t LINE = 16;  // floats of a line of the cache
 constexpr int VECTORS = 2;  // of a panel's row
 constexpr int64_t PANEL = LANES * VECTORS;
 constexpr int64_t DEPTH = 512;  // of k worked off at a time: a panel's part stays in the second cache
@@ -58,12 +59,15 @@ void panel_rows(int64_t k, const float* a, int64_t a_stride, const float* b, flo
   Vector sum[M][VECTORS];
   for (int row = 0; row < M; ++row)
     for (int v = 0; v < VECTORS; ++v) sum[row][v] = before ? load(c + row * c_stride + v * LANES) : Vector{};
-  for (int64_t i = 0; i < k; ++i) {
-    Vector right[VECTORS];
-    for (int v = 0; v < VECTORS; ++v) right[v] = load(b + i * PANEL + v * LANES);
+  for (int64_t start = 0; start < k; start += LINE) {
+    for (int row = 0; row < M; ++row) __builtin_prefetch(a + (row + ROWS) * a_stride + start);  // the rows after these
+    for (int64_t i = start; i < std::min(start + LINE, k); ++i) {
+      Vector right[VECTORS];
+      for (int v = 0; v < VECTORS; ++v) right[v] = load(b + i * PANEL + v * LANES);
 #pragma GCC unroll 16
-    for (int row = 0; row < M; ++row)
-      for (int v = 0; v < VECTORS; ++v) sum[row][v] += a[row * a_stride + i] * right[v];
+      for (int row = 0; row < M; ++row)
+        for (int v = 0; v < VECTORS; ++v) sum[row][v] += a[row * a_stride + i] * right[v];
+    }
   }
   for (int row = 0; row < M; ++row)
     for (int v = 0; v < VECTORS; ++v)

@@ -21,14 +21,8 @@ def _pointwise(
 
 @torch.library.register_fake("fastfcn::winograd")
 def _winograd(
-    features: Tensor, weights: Tensor, bias: Tensor, residual: Tensor | None, relu: bool, dilation: int, rows: int,
-    columns: int,
-) -> Tensor:  # fmt: skip
-    return _map(features, bias.shape[0], *features.shape[-2:])
-
-
-@torch.library.register_fake("fastfcn::atrous")
-def _atrous(features: Tensor, packed: Tensor, bias: Tensor, relu: bool, dilation: int) -> Tensor:
+    features: Tensor, taps: Tensor, bias: Tensor, residual: Tensor | None, relu: bool, dilation: int, longest: int
+) -> Tensor:
     return _map(features, bias.shape[0], *features.shape[-2:])
 
 
@@ -45,5 +39,5 @@ def _labels(scores: Tensor, height: int, width: int, align_corners: bool) -> Ten
 
 
 # Under autocast the operators compute in float32, as their weights are.
-for _name in ("pointwise", "winograd", "atrous", "jpu", "labels"):
+for _name in ("pointwise", "winograd", "jpu", "labels"):
     torch.library.register_autocast(f"fastfcn::{_name}", "cpu", torch.float32)

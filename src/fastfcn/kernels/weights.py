@@ -1,22 +1,7 @@
 """Weights in the forms that the operators read."""
 
-from itertools import product
-
 import torch
 from torch import Tensor
-
-# G of Lavin and Gray (2015): 3 taps -> places, for tiles of 3 and 4 results along an axis; see winograd.h.
-TRANSFORMS = {
-    3: [[1 / 2, 0, 0], [-1 / 2, -1 / 2, -1 / 2], [-1 / 6, 1 / 6, -1 / 6], [1 / 6, 1 / 3, 2 / 3], [0, 0, 1]],
-    4: [
-        [1 / 4, 0, 0],
-        [-1 / 6, -1 / 6, -1 / 6],
-        [-1 / 6, 1 / 6, -1 / 6],
-        [1 / 24, 1 / 12, 1 / 6],
-        [1 / 24, -1 / 12, 1 / 6],
-        [0, 0, 1],
-    ],
-}
 
 
 def lanes() -> int:
@@ -37,23 +22,10 @@ def pack_pointwise(weight: Tensor) -> Tensor:
 
 
 def pack_taps(weight: Tensor) -> Tensor:
-    """(O, I, 3, 3) -> (9, panels, I, panel), for `atrous`."""
-    return torch.stack([pack(weight[:, :, row, column].T) for row, column in product(range(3), repeat=2)])
-
-
-def winograd_weights(weight: Tensor, tile: tuple[int, int]) -> Tensor:
-    """(O, I, 3, 3) -> (places, panels, I, panel), for `winograd` with tiles of so many rows and columns.
-
-    Transformed in float64 and rounded once.
-    """
-    rows, columns = (torch.tensor(TRANSFORMS[size], dtype=torch.float64) for size in tile)
-    packed = None
-    for index, (row, column) in enumerate(product(rows, columns)):
-        place = pack(torch.einsum("a,oiab,b->io", row, weight.double(), column).float())
-        packed = place.new_empty((len(rows) * len(columns), *place.shape)) if packed is None else packed
-        packed[index] = place
-    assert packed is not None
-    return packed
+    """(O, I, 3, 3) -> (panels, I, 9, panel), for `winograd`."""
+    inputs = weight.shape[1]
+    packed = pack(weight.permute(1, 2, 3, 0).reshape(inputs * 9, -1))
+    return packed.reshape(packed.shape[0], inputs, 9, -1)
 
 
 def slices(taps: Tensor) -> Tensor:

@@ -1,23 +1,27 @@
 // 3x3 convolution of stride 1 and any dilation in Winograd's form (winograd.h).
 //
 // The results are cut into tiles. The inputs of a tile are transformed, multiplied by the transformed weights (one
-// matrix product for each place of a tile, over all tiles), and transformed back: with tiles of 4x4 that takes 36
-// products instead of 144. A dilated convolution is an ordinary one on each phase of the map (every dilation-th
-// pixel), tile by tile.
+// matrix product for each place of a tile, over all tiles), and transformed back: with tiles of 6x6 that takes 64
+// products instead of 324. A dilated convolution is an ordinary one on each phase of the map (every dilation-th
+// pixel); its tiles are as long as the phase allows, and where a phase is but one or two pixels long, the taps that
+// would see only zeros take no products. The weights are kept as they are and transformed in cache where they are
+// multiplied: transformed they would take up to seven times their memory, and longer to read.
 #include "winograd.h"
 
 #include <ATen/Parallel.h>
+
+#include <limits>
+#include <map>
 
 #include "tensors.h"
 
 namespace fastfcn {
 namespace {
 
-constexpr int64_t WORKSPACE = 24 << 20;  // floats of transformed inputs held at once
-
-struct Tile {
-  int64_t image, y, x;  // of its first result
-};
+constexpr int64_t WORKSPACE = 6 << 20;         // floats of transformed inputs and products, in most of the last cache
+constexpr int64_t WEIGHTS_IN_CACHE = 1 << 17;  // floats of transformed weights, in half of the second cache
+constexpr int64_t FEW_TILES = 64;              // up to which transforming the weights takes long beside the products
+constexpr int64_t WEIGHTS_AS_TILES = 8;        // what that takes, told in tiles multiplied
 
 struct Map {
   int64_t height, width, channels;
@@ -25,113 +29,245 @@ struct Map {
   int64_t pixel(int64_t image, int64_t y, int64_t x) const { return ((image * height + y) * width + x) * channels; }
 };
 
-template <int ROWS_OUT, int COLUMNS_OUT>
-struct Winograd {
-  static constexpr int ROWS_IN = Axis<ROWS_OUT>::PLACES, COLUMNS_IN = Axis<COLUMNS_OUT>::PLACES;
-  static constexpr int PLACES = ROWS_IN * COLUMNS_IN;
+struct Tile {
+  int64_t image, y, x;  // of its first result
+};
 
-  static std::vector<Tile> tiles(int64_t batch, const Map& map, int64_t dilation) {
-    std::vector<Tile> result;
-    for (int64_t image = 0; image < batch; ++image)
-      for (int64_t phase_y = 0; phase_y < std::min(dilation, map.height); ++phase_y)
-        for (int64_t phase_x = 0; phase_x < std::min(dilation, map.width); ++phase_x)
-          for (int64_t y = phase_y; y < map.height; y += ROWS_OUT * dilation)
-            for (int64_t x = phase_x; x < map.width; x += COLUMNS_OUT * dilation) result.push_back({image, y, x});
-    return result;
+struct Piece {  // of an axis of the map: where its first result lies, and how it is transformed
+  int64_t start;
+  const Axis* axis;
+};
+
+// Tiles of one form, and how they are worked off: `together` rows of places at a time, `depth` inputs at a time.
+struct Kind {
+  const Axis *rows, *columns;
+  int64_t dilation, tiles, together, depth;
+
+  Kind(const Axis* rows, const Axis* columns, int64_t dilation, int64_t tiles, int64_t inputs)
+      : rows(rows), columns(columns), dilation(dilation), tiles(tiles) {
+    // With many tiles, few places at a time: their weights reach deep, so that sums are seldom read and written.
+    together = tiles <= FEW_TILES ? rows->places : std::min(rows->places, std::max(1, 16 / columns->places));
+    depth = std::min(inputs, WEIGHTS_IN_CACHE / (together * columns->places * PANEL) / LANES * LANES);
   }
+  int64_t places() const { return rows->places * columns->places; }
+};
 
-  // The inputs of one tile, transformed, to places `apart` floats from each other.
-  static void transform_inputs(const float* data, const Map& map, const Tile& tile, int64_t dilation, float* out,
-                               int64_t apart) {
-    const float* pixels[PLACES];
-    for (int row = 0; row < ROWS_IN; ++row)
-      for (int column = 0; column < COLUMNS_IN; ++column) {
-        const int64_t y = tile.y + (row - 1) * dilation, x = tile.x + (column - 1) * dilation;
-        const bool inside = y >= 0 && y < map.height && x >= 0 && x < map.width;
-        pixels[row * COLUMNS_IN + column] = inside ? data + map.pixel(tile.image, y, x) : nullptr;
+// Where `depth` transformed inputs and all products lie, so that matrix products read and write side by side.
+struct Layout {
+  const Kind& kind;
+  int64_t tiles;
+
+  // Odd numbers of cache lines: what lies a power of two apart throws each other out of the cache.
+  int64_t row() const { return kind.depth + LANES; }
+  int64_t left_apart() const { return tiles * row() + 3 * LANES; }  // one place from the next
+  int64_t sums_apart() const { return tiles * PANEL + 3 * LANES; }
+
+  int64_t left(int64_t place, int64_t tile) const { return place * left_apart() + tile * row(); }
+  int64_t sum(int64_t panel, int64_t place, int64_t tile) const {
+    return (panel * kind.places() + place) * sums_apart() + tile * PANEL;
+  }
+  int64_t size(int64_t panels) const { return kind.places() * (left_apart() + panels * sums_apart()); }
+};
+
+// All pieces of an axis of `length`, phase by phase, each of at most `longest` results.
+std::vector<Piece> pieces(int64_t length, int64_t dilation, int64_t longest) {
+  std::vector<Piece> result;
+  for (int64_t phase = 0; phase < std::min(dilation, length); ++phase) {
+    const int64_t count = (length - phase - 1) / dilation + 1, parts = (count + longest - 1) / longest;
+    for (int64_t part = 0; part < parts; ++part) {
+      const int64_t begin = count * part / parts, end = count * (part + 1) / parts;
+      result.push_back({phase + begin * dilation, &axis(end - begin, parts == 1)});
+    }
+  }
+  return result;
+}
+
+// The inputs of one tile in channels [first, last), transformed; its place in `out` is that of its first place.
+void transform_inputs(const float* data, const Map& map, int64_t first, int64_t last, const Tile& tile,
+                      const Kind& kind, int64_t apart, float* out) {
+  const int height = kind.rows->inputs, width = kind.columns->inputs;
+  const int64_t places = kind.places();
+  const float* pixels[MOST_PLACES * MOST_PLACES];
+  for (int row = 0; row < height; ++row)
+    for (int column = 0; column < width; ++column) {
+      const int64_t y = tile.y + (row + kind.rows->first) * kind.dilation;
+      const int64_t x = tile.x + (column + kind.columns->first) * kind.dilation;
+      const bool inside = y >= 0 && y < map.height && x >= 0 && x < map.width;
+      pixels[row * width + column] = inside ? data + map.pixel(tile.image, y, x) : nullptr;
+    }
+  Vector values[MOST_PLACES * MOST_PLACES], half[MOST_PLACES * MOST_PLACES];
+  for (int64_t channel = first; channel < last; channel += LANES, out += LANES) {
+    for (int pixel = 0; pixel < height * width; ++pixel)
+      values[pixel] = pixels[pixel] ? load(pixels[pixel] + channel) : Vector{};
+    kind.rows->into(values, width, half);
+    kind.columns->into(half, kind.rows->places, values);
+    for (int place = 0; place < places; ++place) store(out + place * apart, values[place]);
+  }
+}
+
+// One panel of the results of one tile, the `number`th held, from its products.
+void transform_results(const float* products, const Layout& layout, int64_t number, int64_t panel, const Tile& tile,
+                       const Kind& kind, const Map& map, float* out, const Ending& ending) {
+  const int height = kind.rows->results, width = kind.columns->results;
+  const int64_t end = std::min(map.channels, (panel + 1) * PANEL);
+  Vector values[MOST_PLACES * MOST_PLACES], half[MOST_PLACES * MOST_PLACES];
+  const float* from = products + layout.sum(panel, 0, number);
+  for (int64_t channel = panel * PANEL; channel < end; channel += LANES, from += LANES) {
+    for (int place = 0; place < kind.places(); ++place) values[place] = load(from + place * layout.sums_apart());
+    kind.rows->back(values, kind.columns->places, half);
+    kind.columns->back(half, height, values);
+    const Ending here = ending.at(0, channel);
+    for (int row = 0; row < height; ++row)
+      for (int column = 0; column < width; ++column) {
+        const int64_t place =
+            map.pixel(tile.image, tile.y + row * kind.dilation, tile.x + column * kind.dilation) + channel;
+        store(out + place, finished(values[row * width + column], here, place - channel));
       }
-    for (int64_t channel = 0; channel < map.channels; channel += LANES) {
-      Vector values[PLACES], half[PLACES];
-      for (int place = 0; place < PLACES; ++place)
-        values[place] = pixels[place] ? load(pixels[place] + channel) : Vector{};
-      for (int column = 0; column < COLUMNS_IN; ++column)
-        Axis<ROWS_OUT>::into(values + column, COLUMNS_IN, half + column, COLUMNS_IN);
-      for (int row = 0; row < ROWS_IN; ++row)
-        Axis<COLUMNS_OUT>::into(half + row * COLUMNS_IN, 1, values + row * COLUMNS_IN, 1);
-      for (int place = 0; place < PLACES; ++place) store(out + place * apart + channel, values[place]);
+  }
+}
+
+// Weights of the places in rows [first, last) of a tile, transformed: (places, depth, PANEL), places `apart` floats from
+// each other, from (depth, 9, PANEL).
+void transform_weights(const float* taps, int64_t depth, const Kind& kind, int first, int last, int64_t apart,
+                       float* out) {
+  const int columns = kind.columns->places;
+  float down[MOST_PLACES][3], right[MOST_PLACES][3];  // copies, which no store can change
+  for (int tap = 0; tap < 3; ++tap) {
+    for (int row = first; row < last; ++row) down[row][tap] = kind.rows->taps[row][tap];
+    for (int column = 0; column < columns; ++column) right[column][tap] = kind.columns->taps[column][tap];
+  }
+  for (int64_t k = 0; k < depth; ++k)
+    for (int64_t lane = 0; lane < PANEL; lane += LANES) {
+      const float* from = taps + k * 9 * PANEL + lane;
+      Vector given[9];
+      for (int tap = 0; tap < 9; ++tap) given[tap] = load(from + tap * PANEL);
+      float* to = out + k * PANEL + lane;
+      for (int row = first; row < last; ++row) {
+        Vector line[3];
+        for (int tap = 0; tap < 3; ++tap)
+          line[tap] = down[row][0] * given[tap] + down[row][1] * given[3 + tap] + down[row][2] * given[6 + tap];
+        for (int column = 0; column < columns; ++column, to += apart)
+          store(to, right[column][0] * line[0] + right[column][1] * line[1] + right[column][2] * line[2]);
+      }
+    }
+}
+
+// What inputs [start, start + depth) add to the products of the places in rows [first, last), for one panel of outputs.
+void multiply_places(const Kind& kind, const Layout& layout, int64_t start, int64_t depth, int first, int last,
+                     int64_t panel, const float* taps, const float* left, float* sums) {
+  static thread_local std::vector<float> weights(WEIGHTS_IN_CACHE + MOST_PLACES * MOST_PLACES * LANES);
+  const int64_t apart = depth * PANEL + LANES;  // as in Layout::row
+  transform_weights(taps, depth, kind, first, last, apart, weights.data());
+  for (int64_t place = first * kind.columns->places; place < last * kind.columns->places; ++place) {
+    const float* right = weights.data() + (place - first * kind.columns->places) * apart;
+    for (int64_t tile = 0; tile < layout.tiles; tile += ROWS)
+      any_rows<ROWS>(std::min<int64_t>(ROWS, layout.tiles - tile), depth, left + layout.left(place, tile),
+                     layout.row(), right, sums + layout.sum(panel, place, tile), PANEL, start > 0, nullptr);
+  }
+}
+
+struct Convolution {
+  const at::Tensor &x, &taps;
+  const Ending& ending;
+  Map map, results;
+  at::Tensor out;
+
+  void run(const Kind& kind, const std::vector<Tile>& all) const {
+    const int64_t count = all.size(), width = kind.depth + LANES + panels(results.channels) * PANEL;
+    const int64_t most = std::max<int64_t>(ROWS, WORKSPACE / (kind.places() * width) / ROWS * ROWS);
+    const int64_t parts = (count + most - 1) / most;
+    const Layout largest{kind, (count + parts - 1) / parts};
+    const auto space = at::empty({largest.size(panels(results.channels))}, x.options());
+    for (int64_t part = 0; part < parts; ++part) {
+      const int64_t begin = count * part / parts, end = count * (part + 1) / parts;
+      const Layout layout{kind, end - begin};
+      float* sums = space.mutable_data_ptr<float>() + layout.left(kind.places(), 0);
+      for (int64_t first = 0; first < map.channels; first += kind.depth)
+        add(kind, layout, first, std::min(map.channels, first + kind.depth), all.data() + begin,
+            space.mutable_data_ptr<float>(), sums);
+      finish(kind, layout, all.data() + begin, sums);
     }
   }
 
-  // The results of one tile, from its products at places `apart` floats from each other.
-  static void transform_results(const float* products, int64_t apart, const Tile& tile, int64_t dilation,
-                                const Map& map, float* out, const Ending& ending) {
-    const int64_t rows = std::min<int64_t>(ROWS_OUT, (map.height - tile.y - 1) / dilation + 1);
-    const int64_t columns = std::min<int64_t>(COLUMNS_OUT, (map.width - tile.x - 1) / dilation + 1);
-    for (int64_t channel = 0; channel < map.channels; channel += LANES) {
-      Vector values[PLACES], half[ROWS_OUT * COLUMNS_IN], results[ROWS_OUT * COLUMNS_OUT];
-      for (int place = 0; place < PLACES; ++place) values[place] = load(products + place * apart + channel);
-      for (int column = 0; column < COLUMNS_IN; ++column)
-        Axis<ROWS_OUT>::back(values + column, COLUMNS_IN, half + column, COLUMNS_IN);
-      for (int row = 0; row < ROWS_OUT; ++row)
-        Axis<COLUMNS_OUT>::back(half + row * COLUMNS_IN, 1, results + row * COLUMNS_OUT, 1);
-      for (int64_t row = 0; row < rows; ++row)
-        for (int64_t column = 0; column < columns; ++column) {
-          const int64_t place = map.pixel(tile.image, tile.y + row * dilation, tile.x + column * dilation) + channel;
-          const Ending here = ending.at(0, channel);
-          store(out + place, finished(results[row * COLUMNS_OUT + column], here, place - channel));
-        }
-    }
+  // What the channels [first, last) add to the sums.
+  void add(const Kind& kind, const Layout& layout, int64_t first, int64_t last, const Tile* tiles, float* left,
+           float* sums) const {
+    at::parallel_for(0, layout.tiles, 1, [&](int64_t begin, int64_t end) {
+      for (int64_t tile = begin; tile < end; ++tile)
+        transform_inputs(x.const_data_ptr<float>(), map, first, last, tiles[tile], kind, layout.left_apart(),
+                         left + layout.left(0, tile));
+    });
+    const int64_t groups = (kind.rows->places + kind.together - 1) / kind.together;
+    at::parallel_for(0, panels(results.channels) * groups, 1, [&](int64_t begin, int64_t end) {
+      for (int64_t item = begin; item < end; ++item) {
+        const int64_t panel = item / groups, row = item % groups * kind.together;
+        const float* weights = taps.const_data_ptr<float>() + (panel * map.channels + first) * 9 * PANEL;
+        multiply_places(kind, layout, first, last - first, row, std::min(kind.rows->places + 0L, row + kind.together),
+                        panel, weights, left, sums);
+      }
+    });
   }
 
-  static at::Tensor run(const at::Tensor& x, const at::Tensor& weights, const Ending& ending, int64_t outputs,
-                        int64_t dilation) {
-    const Map map{x.size(2), x.size(3), x.size(1)}, results{x.size(2), x.size(3), outputs};
-    auto out = empty_map(x.size(0), outputs, map.height, map.width, x);
-    const auto all = tiles(x.size(0), map, dilation);
-    const int64_t count = all.size(), most = std::max<int64_t>(BLOCK, WORKSPACE / (PLACES * map.channels));
-    const int64_t chunks = (count + most - 1) / most, chunk = (count + chunks - 1) / chunks;
-    // Odd numbers of cache lines: places a power of two apart would throw each other out of the cache.
-    const int64_t row = map.channels + LANES, apart = chunk * row + 3 * LANES, sum_apart = chunk * outputs + 3 * LANES;
-    const auto transformed = at::empty({PLACES * apart}, x.options()), sums = at::empty({PLACES * sum_apart}, x.options());
-    float *left = transformed.template mutable_data_ptr<float>(), *products = sums.template mutable_data_ptr<float>();
-    for (int64_t start = 0; start < count; start += chunk) {
-      const int64_t here = std::min(chunk, count - start);
-      at::parallel_for(0, here, 1, [&](int64_t begin, int64_t end) {
-        for (int64_t tile = begin; tile < end; ++tile)
-          transform_inputs(x.const_data_ptr<float>(), map, all[start + tile], dilation, left + tile * row, apart);
-      });
-      at::parallel_for(0, PLACES, 1, [&](int64_t begin, int64_t end) {
-        for (int64_t place = begin; place < end; ++place)
-          multiply(here, outputs, map.channels, left + place * apart, row,
-                   weights.const_data_ptr<float>() + place * weights.stride(0), products + place * sum_apart, outputs,
-                   false, nullptr);
-      });
-      at::parallel_for(0, here, 1, [&](int64_t begin, int64_t end) {
-        for (int64_t tile = begin; tile < end; ++tile)
-          transform_results(products + tile * outputs, sum_apart, all[start + tile], dilation, results,
-                            out.template mutable_data_ptr<float>(), ending);
-      });
-    }
-    return out;
+  void finish(const Kind& kind, const Layout& layout, const Tile* tiles, const float* sums) const {
+    at::parallel_for(0, panels(results.channels) * layout.tiles, 16, [&](int64_t begin, int64_t end) {
+      for (int64_t item = begin; item < end; ++item) {
+        const int64_t tile = item % layout.tiles;
+        transform_results(sums, layout, tile, item / layout.tiles, tiles[tile], kind, results,
+                          out.mutable_data_ptr<float>(), ending);
+      }
+    });
   }
 };
 
+using Forms = std::map<std::pair<const Axis*, const Axis*>, int64_t>;  // of tiles, with how many there are
+
+Forms forms(const std::vector<Piece>& rows, const std::vector<Piece>& columns) {
+  std::map<const Axis*, int64_t> across;
+  for (const Piece& column : columns) ++across[column.axis];
+  Forms result;
+  for (const Piece& row : rows)
+    for (const auto& [axis, count] : across) result[{row.axis, axis}] += count;
+  return result;
+}
+
+// The lengths of tiles, at most `longest`, that take the fewest products.
+std::pair<int64_t, int64_t> best_lengths(const Map& map, int64_t batch, int64_t dilation, int64_t longest) {
+  std::pair<int64_t, int64_t> best;
+  int64_t least = std::numeric_limits<int64_t>::max();
+  for (int64_t down = longest; down >= 3; --down)
+    for (int64_t right = longest; right >= 3; --right) {
+      int64_t products = 0;
+      for (const auto& [axes, count] : forms(pieces(map.height, dilation, down), pieces(map.width, dilation, right)))
+        products += axes.first->places * axes.second->places * (batch * count + WEIGHTS_AS_TILES);
+      if (products < least) least = products, best = {down, right};
+    }
+  return best;
+}
+
 }  // namespace
 
-// `weights`: (places, panels, inputs, PANEL), transformed and packed for tiles of rows x columns results (3 or 4).
-at::Tensor winograd(const at::Tensor& features, const at::Tensor& weights, const at::Tensor& bias,
-                    const std::optional<at::Tensor>& residual, bool relu, int64_t dilation, int64_t rows,
-                    int64_t columns) {
+// `taps`: (panels, inputs, 9, PANEL); tiles have at most `longest` results (3 to 6) along each axis.
+at::Tensor winograd(const at::Tensor& features, const at::Tensor& taps, const at::Tensor& bias,
+                    const std::optional<at::Tensor>& residual, bool relu, int64_t dilation, int64_t longest) {
   const auto x = channels_last(features);
-  const int64_t outputs = bias.size(0);
+  const int64_t batch = x.size(0), outputs = bias.size(0);
   TORCH_CHECK(x.size(1) % LANES == 0 && outputs % LANES == 0, "channels in multiples of ", LANES, " are needed");
+  TORCH_CHECK(longest >= 3 && longest <= MOST_RESULTS, "tiles have 3 to ", MOST_RESULTS, " results, not ", longest);
   const auto added = residual ? channels_last(*residual) : at::Tensor();
   const Ending ending{bias.const_data_ptr<float>(), residual ? added.const_data_ptr<float>() : nullptr, outputs, relu};
-  if (rows == 4)
-    return columns == 4 ? Winograd<4, 4>::run(x, weights, ending, outputs, dilation)
-                        : Winograd<4, 3>::run(x, weights, ending, outputs, dilation);
-  return columns == 4 ? Winograd<3, 4>::run(x, weights, ending, outputs, dilation)
-                      : Winograd<3, 3>::run(x, weights, ending, outputs, dilation);
+  const Map map{x.size(2), x.size(3), x.size(1)}, results{x.size(2), x.size(3), outputs};
+  const Convolution convolution{x, taps, ending, map, results, empty_map(batch, outputs, map.height, map.width, x)};
+  const auto [down, right] = best_lengths(map, batch, dilation, longest);
+  const auto rows = pieces(map.height, dilation, down), columns = pieces(map.width, dilation, right);
+  for (const auto& [axes, count] : forms(rows, columns)) {
+    std::vector<Tile> tiles;
+    for (int64_t image = 0; image < batch; ++image)
+      for (const Piece& row : rows)
+        for (const Piece& column : columns)
+          if (row.axis == axes.first && column.axis == axes.second) tiles.push_back({image, row.start, column.start});
+    convolution.run({axes.first, axes.second, dilation, batch * count, map.channels}, tiles);
+  }
+  return convolution.out;
 }
 
 }  // namespace fastfcn

@@ -72,9 +72,7 @@ def _in_slices(neck: JPU) -> bool:
 
 
 def _jpu(neck: Any) -> FastJPU:
-    # The coarsest map has few tiles: reading the weights takes the time there, and smaller tiles have fewer.
-    sizes = [(4, 4)] * (len(neck.lateral) - 1) + [(3, 3)]
-    lateral = [convolution(layer.conv, True, True, tile) for layer, tile in zip(neck.lateral, sizes, strict=True)]
+    lateral = [convolution(layer.conv, True, True) for layer in neck.lateral]
     separable = [(branch.depthwise.conv, branch.pointwise.conv) for branch in neck.dilated]
     return FastJPU(lateral, separable, neck.align_corners)
 
