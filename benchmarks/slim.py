@@ -20,11 +20,12 @@ from pathlib import Path
 from bench_all import ATTEMPTS, disturbed
 from fastfcn import recipe
 from fastfcn.bench import bench
-from fastfcn.evaluate import as_json, evaluate
+from fastfcn.evaluate import evaluate
 from fastfcn.files import write_text
 from fastfcn.machine import Machine
 from fastfcn.recipe import Recipe
 from fastfcn.run import Run
+from fastfcn.show_scores import as_json
 from fastfcn.speed.measure import Settings
 from fastfcn.speed.record import image_size
 from fastfcn.train import train

@@ -9,7 +9,8 @@ from lightning.fabric import Fabric
 from torch import Tensor
 
 from fastfcn import build
-from fastfcn.losses import IGNORED, LossTerms, pixel_loss, presence_loss, segmentation_loss
+from fastfcn.losses import IGNORED, LossTerms, presence_loss, segmentation_loss
+from fastfcn.ops.cross_entropy import summed_cross_entropy
 from fastfcn.train import train_step
 from tests.tiny import tiny_model, tiny_recipe
 
@@ -34,26 +35,27 @@ def resized(scores: Tensor, size: torch.Size, align_corners: bool = False) -> Te
 
 @pytest.mark.parametrize("align_corners", [False, True])
 @pytest.mark.parametrize("size", [(9, 14), (33, 61), (4, 7)])
-def test_pixel_loss_is_the_sum_of_cross_entropy(size: tuple[int, int], align_corners: bool):
+def test_cross_entropy_is_summed(size: tuple[int, int], align_corners: bool):
     scores, labels = random(3, CLASSES, 4, 7).requires_grad_(), labels_of(3, *size)
     full = resized(scores, labels.shape[1:], align_corners)
     expected = F.cross_entropy(full, labels.long(), ignore_index=IGNORED, reduction="sum")
-    found = pixel_loss(scores, labels, align_corners)
+    found = summed_cross_entropy(scores, labels, align_corners, IGNORED)
     torch.testing.assert_close(found, expected)
     ours, plain = torch.autograd.grad(found, scores)[0], torch.autograd.grad(expected, scores)[0]
     torch.testing.assert_close(ours, plain)
 
 
-def test_pixel_loss_by_hand():
+def test_cross_entropy_by_hand():
     scores = torch.tensor([[2.0, 0.0], [0.0, 1.0]]).reshape(1, 2, 1, 2)  # two classes, two pixels
     labels = torch.tensor([[[0, IGNORED]]], dtype=torch.uint8)
-    assert pixel_loss(scores, labels, False).item() == pytest.approx(0.126928, abs=1e-6)  # -log(e2 / (e2 + 1))
+    loss = summed_cross_entropy(scores, labels, False, IGNORED)
+    assert loss.item() == pytest.approx(0.126928, abs=1e-6)  # -log(e2 / (e2 + 1))
 
 
 def test_an_image_without_labels_costs_nothing():
     scores = random(2, CLASSES, 4, 4).requires_grad_()
     labels = torch.full((2, 9, 9), IGNORED, dtype=torch.uint8)
-    loss = pixel_loss(scores, labels, False)
+    loss = summed_cross_entropy(scores, labels, False, IGNORED)
     loss.backward()
     assert loss.item() == 0
     assert not scores.grad.any()
@@ -61,9 +63,9 @@ def test_an_image_without_labels_costs_nothing():
 
 def test_scores_of_half_the_bits_are_summed_in_float32():
     scores, labels = random(1, CLASSES, 8, 8).bfloat16(), labels_of(1, 200, 200)
-    loss = pixel_loss(scores, labels, False)
+    loss = summed_cross_entropy(scores, labels, False, IGNORED)
     assert loss.dtype == torch.float32
-    torch.testing.assert_close(loss, pixel_loss(scores.float(), labels, False))
+    torch.testing.assert_close(loss, summed_cross_entropy(scores.float(), labels, False, IGNORED))
 
 
 def test_presence_loss_is_its_formula():
@@ -84,8 +86,8 @@ def test_terms_are_weighted_and_summed():
     labels = labels_of(2, 40, 48)
     losses = segmentation_loss(main, auxiliary, presence, labels, TERMS, torch.tensor(100.0), 2)
     assert list(losses) == ["main", "auxiliary", "presence", "loss"]
-    torch.testing.assert_close(losses["main"], pixel_loss(main, labels, False) / 100)
-    torch.testing.assert_close(losses["auxiliary"], 0.4 * pixel_loss(auxiliary, labels, False) / 100)
+    torch.testing.assert_close(losses["main"], summed_cross_entropy(main, labels, False, IGNORED) / 100)
+    torch.testing.assert_close(losses["auxiliary"], 0.4 * summed_cross_entropy(auxiliary, labels, False, IGNORED) / 100)
     torch.testing.assert_close(losses["presence"], 0.2 * presence_loss(presence, labels) / 2)
     torch.testing.assert_close(losses["loss"], losses["main"] + losses["auxiliary"] + losses["presence"])
 

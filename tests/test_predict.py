@@ -52,6 +52,68 @@ def test_labels_are_those_of_the_network(predictor: Predictor):
     assert np.array_equal(predictor(pixels).labels[clear], scores.argmax(0).numpy()[clear])
 
 
+def test_tensors_are_images_too(predictor: Predictor):
+    pixels = picture()
+    expected = predictor(pixels)
+    whole = torch.from_numpy(pixels).permute(2, 0, 1)
+    for each in (whole, whole.contiguous(), whole / 255, (whole / 255).half(), (whole / 255.0).requires_grad_()):
+        assert np.array_equal(predictor(each).image, pixels)
+        assert np.array_equal(predictor(each).labels, expected.labels)
+
+
+def test_several_images_of_any_size_and_form(predictor: Predictor, tmp_path: Path):
+    given = [picture(), picture(33, 65, seed=1), picture(33, 65, seed=2), picture(1, 300, seed=3)]
+    forms = [save_picture(tmp_path / "a.png"), Image.fromarray(given[1]), torch.from_numpy(given[2]).permute(2, 0, 1)]
+    predictions = predictor([*forms, given[3]])
+    assert [each.labels.shape for each in predictions] == [(64, 96), (33, 65), (33, 65), (1, 300)]
+    for image, prediction in zip(given, predictions, strict=True):
+        assert np.array_equal(prediction.image, image)
+        assert (prediction.labels == predictor(image).labels).mean() > 0.999
+    assert predictor([]) == []
+    assert len(predictor((given[0],))) == 1
+
+
+def test_arrays_and_tensors_of_four_dimensions(predictor: Predictor):
+    images = np.stack([picture(seed=seed) for seed in range(3)])
+    expected = predictor.labels(images)
+    for each in (images, torch.from_numpy(images).permute(0, 3, 1, 2), torch.from_numpy(images).movedim(3, 1) / 255):
+        predictions = predictor(each)
+        assert (np.stack([one.labels for one in predictions]) == expected).mean() > 0.999
+    with pytest.raises(DataError, match="An image array"):
+        predictor(np.zeros((2, 4, 4, 4), np.uint8))
+
+
+def test_a_long_list_goes_through_in_parts(predictor: Predictor, monkeypatch: pytest.MonkeyPatch):
+    """So that its memory is that of a few images."""
+    monkeypatch.setattr("fastfcn.prediction.images.BATCH_PIXELS", 4 * 40 * 40)
+    sizes = []
+    labels = predictor.labels
+    monkeypatch.setattr(predictor, "labels", lambda images: sizes.append(len(images)) or labels(images))
+    predictor([picture(40, 40, seed) for seed in range(9)] + [picture(80, 90)] * 2 + [picture(40, 40)])
+    assert sizes == [4, 4, 1, 1, 1, 1]
+
+
+def test_scores_on_request(predictor: Predictor):
+    """At the image's size, equal to the plain network's, and the labels are their best."""
+    pixels, data = picture(33, 65), predictor.recipe.data
+    prediction = predictor(pixels, scores=True)
+    assert prediction.scores is not None
+    assert prediction.scores.dtype == np.float32
+    assert prediction.scores.shape == (9, 33, 65)
+    assert np.array_equal(prediction.labels, prediction.scores.argmax(0))
+    assert prediction.labels.dtype == np.uint8
+    mean, std = torch.tensor(data.mean)[:, None, None], torch.tensor(data.std)[:, None, None]
+    with torch.no_grad():
+        plain = tiny_model()((torch.from_numpy(pixels).permute(2, 0, 1).float() - mean)[None] / std)[0].numpy()
+    assert np.abs(prediction.scores - plain).max() < 1e-3 * plain.std()
+    assert predictor(pixels).scores is None
+    first, second = predictor([pixels, picture()], scores=True)
+    assert first.scores is not None
+    assert np.abs(first.scores - prediction.scores).max() < 1e-3 * plain.std()
+    assert second.scores is not None
+    assert second.scores.shape == (9, 64, 96)
+
+
 @pytest.mark.parametrize("name", ["test_efficientnet", "test_convnext", "regnetx_002"])
 @torch.no_grad()
 def test_the_fast_form_is_the_network_on_any_backbone(name: str):
@@ -102,9 +164,16 @@ def test_a_prediction_in_colours_and_shares(predictor: Predictor):
         np.zeros((4, 4, 4), np.uint8),
         np.zeros((4, 4, 3), np.float32),
         np.zeros((0, 4, 3), np.uint8),
-        np.zeros((1, 4, 4, 3), np.uint8),
+        np.zeros((1, 4, 4), np.uint8),
         [[1, 2, 3]],
         None,
+        torch.zeros(4, 4),
+        torch.zeros(4, 4, 3),
+        torch.zeros(3, 4, 0),
+        torch.zeros(3, 4, 4, dtype=torch.int64),
+        torch.full((3, 4, 4), 1.5),
+        torch.full((3, 4, 4), -0.1),
+        torch.full((3, 4, 4), torch.nan),
     ],
 )
 def test_other_arrays_are_refused(predictor: Predictor, image: object):

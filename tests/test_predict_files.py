@@ -7,13 +7,26 @@ import pytest
 from PIL import Image
 
 from fastfcn.errors import DataError, OutputError
-from fastfcn.predict import Predictor, find_images, output_names, predict
+from fastfcn.predict import Inputs, Job, Predictor, Settings, find_inputs
+from fastfcn.prediction.inputs import output_names
+from fastfcn.prediction.pictures import save_legend
 from tests import command
 from tests.tiny import picture, save_picture
 
 
 def names(folder: Path) -> list[str]:
     return sorted(each.name for each in folder.iterdir())
+
+
+def find_images(given: list[str]) -> list[Path]:
+    return find_inputs(given).images
+
+
+def predict(predictor: Predictor, images: list[Path], out: Path, **settings: object) -> list:
+    """What `fastfcn predict` does with images."""
+    job = Job(Inputs(images, [], []), out, Settings(**settings))  # type: ignore[arg-type]
+    save_legend(predictor, job.folder)
+    return list(job.pictures(predictor))
 
 
 def test_files_folders_and_patterns(tmp_path: Path):
@@ -49,10 +62,22 @@ def test_nothing_found(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, given: s
     monkeypatch.chdir(tmp_path)
     (tmp_path / "empty").mkdir()
     save_picture(tmp_path / "a.png")
-    with pytest.raises(DataError, match="there is no image of that name, folder or pattern") as error:
+    with pytest.raises(DataError, match="there is no image or video of that name, folder or pattern") as error:
         find_images(["a.png", given])
     assert error.value.message.startswith(given)
     assert ".jpg" in error.value.hint
+
+
+def test_videos_and_cameras_are_told_from_images(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
+    for name in ("b.jpg", "a.MP4", "deep/c.mkv", "notes.txt"):
+        (tmp_path / name).parent.mkdir(exist_ok=True)
+        (tmp_path / name).write_bytes(b"x")
+    monkeypatch.chdir(tmp_path)
+    given = ["webcam:1", ".", "webcam", "a.MP4", "webcam"]
+    assert find_inputs(given) == Inputs([Path("b.jpg")], [Path("a.MP4"), Path("deep/c.mkv")], ["webcam:1", "webcam"])
+    (tmp_path / "webcam").mkdir()
+    save_picture(tmp_path / "webcam" / "a.png")
+    assert find_inputs(["webcam"]) == Inputs([Path("webcam/a.png")], [], [])  # a folder of that name
 
 
 def test_images_of_one_name_are_told_apart():
@@ -62,7 +87,7 @@ def test_images_of_one_name_are_told_apart():
 
 def test_pictures_are_written(predictor: Predictor, tmp_path: Path):
     images = [save_picture(tmp_path / "x" / "a.png"), save_picture(tmp_path / "y" / "a.jpg", picture(33, 65, seed=1))]
-    assert list(predict(predictor, images, tmp_path / "out")) == [None, None]
+    assert predict(predictor, images, tmp_path / "out") == [None, None]
     assert names(tmp_path / "out") == ["a.png", "a_2.png", "a_2_overlay.jpg", "a_overlay.jpg", "legend.png"]
     for image, name in zip(images, ("a", "a_2"), strict=True):
         prediction = predictor(image)
@@ -106,15 +131,47 @@ def test_an_image_is_never_written_over(predictor: Predictor, tmp_path: Path, na
     images = sorted([save_picture(tmp_path / name), save_picture(tmp_path / "b.tif")])
     before = (tmp_path / name).read_bytes()
     with pytest.raises(OutputError, match=f"{name} would be overwritten"):
-        list(predict(predictor, images, tmp_path / "." / "below" / ".."))
+        predict(predictor, images, tmp_path / "." / "below" / "..")
     assert (tmp_path / name).read_bytes() == before
     assert [each for each in names(tmp_path) if each != "below"] == sorted([name, "b.tif"])
+
+
+def test_a_choice_of_what_is_written(predictor: Predictor, tmp_path: Path):
+    image = save_picture(tmp_path / "a.png")
+    predict(predictor, [image], tmp_path / "overlays", opacity=1.0)
+    with Image.open(tmp_path / "overlays" / "a_overlay.jpg") as written:
+        painted = predictor(image)
+        assert np.abs(np.array(written).astype(int) - painted.overlay(1.0)).mean() < 8
+        assert np.abs(np.array(written).astype(int) - painted.overlay(0.2)).mean() > 8
+
+
+@pytest.mark.parametrize(
+    ("flags", "written"),
+    [
+        (("--no-labels",), ["a_overlay.jpg", "legend.png"]),
+        (("--no-overlay",), ["a.png", "legend.png"]),
+        (("--labels",), ["a.png", "a_overlay.jpg", "legend.png"]),
+    ],
+)
+def test_flags_choose_what_is_written(weights_file: Path, tmp_path: Path, flags: tuple, written: list[str]):
+    image, out = save_picture(tmp_path / "a.png"), tmp_path / "out"
+    done = command.fastfcn("predict", weights_file, image, "--out", out, "--device", "cpu", *flags)
+    assert done.code == 0, done
+    assert names(out) == written
+
+
+def test_nothing_to_write(weights_file: Path, tmp_path: Path):
+    image, out = save_picture(tmp_path / "a.png"), tmp_path / "out"
+    done = command.fastfcn("predict", weights_file, image, "--out", out, "--no-labels", "--no-overlay")
+    assert done.code == 2
+    assert "Nothing would be written" in done.err
+    assert not out.exists()
 
 
 def test_an_output_that_cannot_be_written(predictor: Predictor, tmp_path: Path):
     image = save_picture(tmp_path / "a.png")
     with pytest.raises(OutputError):
-        list(predict(predictor, [image], image / "out"))
+        predict(predictor, [image], image / "out")
 
 
 def test_the_command(weights_file: Path, tmp_path: Path):

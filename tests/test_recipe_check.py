@@ -198,3 +198,26 @@ def test_flatten_gives_dotted_keys_and_leaves_out_what_is_absent():
 def test_toml_text_reads_back():
     value = {"a": [1, 2.0, True], "b": 'say "hi"; # no', "c": {"d": ()}}
     assert recipe.tomllib.loads("v = " + toml_text(value))["v"] == {**value, "c": {"d": []}}
+
+
+@pytest.mark.parametrize(
+    ("section", "complaint"),
+    [
+        ('kind="ohem", threshold=1.5, at_least=0.1', "loss.threshold: found 1.5; allowed: a share above 0 and up to 1"),
+        ('kind="ohem", threshold=0.7, at_least=0.1, mean_over="all"', "loss.mean_over: unknown key; allowed: kind, "),
+        (
+            'kind="dice", dice=0.0, cross_entropy=1.0, mean_over="all"',
+            "loss.dice: found 0.0; allowed: a number above 0",
+        ),
+        ('kind="lovasz", lovasz=1.0, mean_over="all"', "loss.cross_entropy: missing; every key must be written"),
+        (
+            'kind="weighted_cross_entropy", weights=[1.0, 0.0], mean_over="all"',
+            "loss.weights: found [1.0, 0.0]; allowed: a list of numbers above 0",
+        ),
+        ('kind="dise"', 'loss.kind: found "dise"; allowed: "cross_entropy", "weighted_cross_entropy", "ohem"'),
+    ],
+)
+def test_each_kind_of_loss_has_its_keys(section: str, complaint: str):
+    with pytest.raises(RecipeError) as caught:
+        PSP.override([f"loss={{{section}, auxiliary=0.4, presence=0.0}}"])
+    assert [line.strip() for line in caught.value.message.splitlines()][1].startswith(complaint)

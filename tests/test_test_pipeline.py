@@ -16,6 +16,7 @@ from fastfcn.data.resize import resize_image
 from fastfcn.metrics import Scores
 from fastfcn.models.segmenter import Segmenter
 from fastfcn.recipe import Recipe
+from fastfcn.show_scores import as_json
 from tests.tiny import picture, save_picture, tiny_model, tiny_recipe
 
 SIZE = (50, 71)
@@ -119,7 +120,7 @@ def test_final_score_is_the_mean_of_pixel_accuracy_and_miou():
     counts = np.zeros((9, 9), np.int64)
     counts[0, :2] = 60, 20  # IoU 60 / 80, with 80 of 100 pixels right
     counts[1, 1] = 20  # IoU 20 / 40
-    written = evaluate.as_json(Scores(counts), about)
+    written = as_json(Scores(counts), about)
     assert written["pixel_accuracy"] == 80.0
     assert written["miou"] == 62.5
     assert written["final_score"] == pytest.approx((0.8 + 0.625) / 2, abs=1e-4)
@@ -129,10 +130,10 @@ def test_final_score_as_published():
     """The pixel accuracy and mIoU of a submission to the challenge, and the paper's figure made of such two."""
     scores = Scores(np.eye(9, dtype=np.int64))
     scores.pixel_accuracy, scores.miou = 73.34, 38.34
-    assert evaluate.as_json(scores, build.description(tiny_recipe()))["final_score"] == 0.5584
+    assert as_json(scores, build.description(tiny_recipe()))["final_score"] == 0.5584
 
 
 def test_final_score_of_nothing():
     scores = Scores(np.zeros((9, 9), np.int64))
     assert math.isnan(scores.miou)
-    assert evaluate.as_json(scores, build.description(tiny_recipe()))["final_score"] is None
+    assert as_json(scores, build.description(tiny_recipe()))["final_score"] is None

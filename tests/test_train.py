@@ -31,7 +31,7 @@ def data(tmp_path_factory) -> Path:
 def command(data: Path, out: Path, *more: str) -> list[str]:
     changes = [*NARROW, *CHANGES]
     return [sys.executable, "-m", "fastfcn", "train", "demo", *changes, "--data", str(data), "--out", str(out),
-            "--accelerator", "cpu", "--workers", "0", *more]  # fmt: skip
+            "--accelerator", "cpu", "--workers", "0", "--no-report", *more]  # fmt: skip
 
 
 def go(arguments: list[str], check: bool = True) -> subprocess.CompletedProcess:
@@ -226,5 +226,5 @@ def test_a_batch_of_one_image_is_refused(data, tmp_path):
 
 def test_tensorboard_files_are_written(data, tmp_path):
     pytest.importorskip("tensorboard")
-    train(tiny_recipe("optim.steps=1"), data, tmp_path / "run", Machine("cpu", workers=0), tensorboard=True)
+    train(tiny_recipe("optim.steps=1"), data, tmp_path / "run", Machine("cpu", workers=0), logs=["tensorboard"])
     assert list((tmp_path / "run" / "tensorboard").glob("events*"))

@@ -34,7 +34,7 @@ def data(tmp_path_factory) -> Path:
 
 def train(script: list[str], data: Path, out: Path, *more: str) -> Run:
     command = [sys.executable, *script, "train", "demo", *CHANGES, *more, "--data", str(data), "--out", str(out),
-               "--accelerator", "cpu", "--workers", "0"]  # fmt: skip
+               "--accelerator", "cpu", "--workers", "0", "--no-report"]  # fmt: skip
     environment = {**os.environ, "OMP_NUM_THREADS": "1"}
     subprocess.run(command, env=environment, check=True, capture_output=True, text=True, timeout=300)
     return Run(out)

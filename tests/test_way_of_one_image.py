@@ -19,14 +19,14 @@ CONSTRUCTORS = ("models.backbone", "metrics._mean")
 LAYERS = ("ops.", "models.layers", "models.fold")
 BESIDE = (
     "data.description", "data.layout", "data.sampler", "data.streets", "download", "files", "machine", "pretrained",
-    "progress", "run", "state", "train_log", "weights",
+    "findings", "loggers", "pages", "progress", "report", "run", "state", "train_log", "weights",
 )  # fmt: skip
 BESIDE_FUNCTIONS = (
     "train._prepare", "train._batches", "train._check_labels", "train._seed", "train._validate", "cli.main",
     "data.dataset.read_batches", "data.dataset.Dataset.__len__", "data.dataset.Dataset.check_labels",
     "data.dataset.Dataset._check", "data.dataset.Dataset.survey_labels", "data.dataset._lopsided",
-    "data.dataset._size_problem", "data.dataset.Dataset.read_label", "evaluate.as_json", "evaluate._number",
-    "evaluate.summary", "evaluate.TestImages.__len__", "cli.screen.say",
+    "data.dataset._size_problem", "data.dataset.Dataset.read_label", "show_scores.as_json", "show_scores._number",
+    "show_scores.summary", "evaluate.TestImages.__len__", "cli.screen.say",
 )  # fmt: skip
 TO_THE_LOSS, TO_MIOU = 12, 19
 
@@ -76,7 +76,7 @@ def trace(tmp_path_factory) -> list[str]:
     folder = tmp_path_factory.mktemp("way")
     write_streets(folder / "data")
     changes = ["demo", *NARROW, "optim.steps=1", "eval.every=1"]
-    arguments = ["train", *changes, "--data", f"{folder}/data", "--out", f"{folder}/run", "--workers", "0"]
+    arguments = ["train", *changes, "--data", f"{folder}/data", "--out", f"{folder}/run", "--workers", "0", "--no-report"]
     return entered_functions(lambda each: cli.app(each), arguments)
 
 

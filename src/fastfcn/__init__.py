@@ -1,7 +1,8 @@
 """Semantic segmentation with Joint Pyramid Upsampling (FastFCN, arXiv 1903.11816).
 
-`load(path)` gives a predictor, `create(recipe)` a network, `list_recipes()` the names of the recipes, and `JPU` is
-the module alone. Each is imported when it is first asked for, so that `import fastfcn` is quick.
+`load(path)` gives a predictor, `from_pretrained("USER/NAME")` one of the Hugging Face Hub, `create(recipe)` a network,
+`list_recipes()` the names of the recipes, and `JPU` is the module alone. Each is imported when it is first asked for,
+so that `import fastfcn` is quick.
 """
 
 from importlib import import_module
@@ -10,15 +11,16 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from fastfcn.build import create
     from fastfcn.models.jpu import JPU
-    from fastfcn.predict import load
+    from fastfcn.predict import from_pretrained, load
     from fastfcn.recipe import names as list_recipes
 
 __version__ = "0.1.0"
-__all__ = ["JPU", "create", "list_recipes", "load"]
+__all__ = ["JPU", "create", "from_pretrained", "list_recipes", "load"]
 
 _HOMES = {
     "JPU": ("fastfcn.models.jpu", "JPU"),
     "create": ("fastfcn.build", "create"),
+    "from_pretrained": ("fastfcn.predict", "from_pretrained"),
     "list_recipes": ("fastfcn.recipe", "names"),
     "load": ("fastfcn.predict", "load"),
 }

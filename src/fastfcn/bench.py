@@ -9,6 +9,7 @@ from rich.progress import Progress
 
 from fastfcn import recipe, weights
 from fastfcn.errors import UserError
+from fastfcn.exports.predictor import ExportedPredictor, is_exported
 from fastfcn.progress import progress_bar
 from fastfcn.speed.fresh_process import in_fresh_process
 from fastfcn.speed.measure import (
@@ -40,7 +41,8 @@ def bench(
     settings: Settings | None = None,
     parts: Sequence[str] = PARTS,
 ) -> dict:
-    """Measure recipes (names or paths ending in .toml, with random weights) or weights files (.safetensors).
+    """Measure recipes (names or paths ending in .toml, with random weights), weights files (.safetensors), or exported
+    files, which cannot be trained.
 
     `changes` such as "data.crop=[256,512]" are made in each recipe; `parts`: "inference", "training". Returns what is
     written as JSON: date, machine, versions, notes, and a result of each name. Each part of each is measured in a
@@ -49,7 +51,10 @@ def bench(
     settings = settings or Settings()
     if not names or not parts:
         raise UserError("There is nothing to measure.", "Name a recipe; leave out --no-infer or --no-train.")
-    subjects = [_subject(name, changes) for name in names]  # what is wrong with the last is said before the first
+    # What is wrong with the last is said before the first is measured.
+    subjects = [_subject(name, changes, settings.trusted) for name in names]
+    if "training" in parts and any(is_exported(name) for name in names):
+        raise UserError("An exported file cannot be trained.", "Add --no-train.")
     began, results = perf_counter(), []
     with progress_bar() as bar:
         whole = bar.add_task("All", total=len(subjects) * len(parts), visible=len(subjects) * len(parts) > 1)
@@ -63,7 +68,9 @@ def bench(
     return _record(results, perf_counter() - began)
 
 
-def _subject(name: str, changes: Sequence[str]) -> Subject:
+def _subject(name: str, changes: Sequence[str], trusted: bool) -> Subject:
+    if is_exported(name):
+        return Subject(name, ExportedPredictor(name, trusted=trusted).recipe.override(changes), Path(name))
     if not name.endswith((".safetensors", ".pth", ".pt")):  # of the last two the weights reader says what to do
         return Subject(name, recipe.load(name, changes))
     return Subject(name, weights.read(name).recipe.override(changes), Path(name))

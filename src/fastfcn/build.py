@@ -12,7 +12,15 @@ from fastfcn.data.dataset import Dataset
 from fastfcn.data.description import DataSetDescription, load_description
 from fastfcn.data.transforms import TrainTransform
 from fastfcn.errors import RecipeError
-from fastfcn.losses import LossTerms
+from fastfcn.losses import (
+    CrossEntropy,
+    DiceLoss,
+    HardPixels,
+    LossTerms,
+    LovaszLoss,
+    PixelLoss,
+    WeightedCrossEntropy,
+)
 from fastfcn.models.backbone import backbone as any_backbone
 from fastfcn.models.backbone import resnet_backbone
 from fastfcn.models.heads import ASPPHead, DeepLabV3Head, EncHead, FCNHead, PSPHead
@@ -24,8 +32,8 @@ from fastfcn.recipe import Recipe, load
 
 
 def description(recipe: Recipe) -> DataSetDescription:
-    """The data set that the recipe names: a name of the catalogue or the path of a TOML file."""
-    return load_description(recipe.data.dataset)
+    """The data set that the recipe names: a name of the catalogue or a TOML file, beside the recipe or from here."""
+    return load_description(recipe.dataset)
 
 
 def dataset(recipe: Recipe, about: DataSetDescription, root: str | Path, split: str, train: bool) -> Dataset:
@@ -63,7 +71,12 @@ def create(name: str | Path | Recipe, classes: int | None = None) -> Segmenter:
 
 
 def network(recipe: Recipe, classes: int) -> Segmenter:
-    """The network of the recipe with random weights."""
+    """The network of the recipe with random weights; raises RecipeError where it cannot be made for `classes`."""
+    if recipe.loss.kind == "weighted_cross_entropy" and len(recipe.loss.weights) != classes:
+        raise RecipeError(
+            f"{recipe.name}: loss.weights has {len(recipe.loss.weights)} numbers, but the data set {classes} classes.",
+            "Give one weight for each class, in their order.",
+        )
     stages = backbone(recipe)
     channels = stages.feature_info.channels()
     joined = neck(recipe, channels[1:])
@@ -148,7 +161,25 @@ def load_pretrained(recipe: Recipe, model: Segmenter) -> None:
 def loss_terms(recipe: Recipe) -> LossTerms:
     """Weights and normalisation of the losses."""
     loss = recipe.loss
-    return LossTerms(loss.mean_over, loss.auxiliary, loss.presence, recipe.head.align_corners)
+    # The mean over hard pixels is taken image by image: what other pixels are counted does not matter.
+    mean_over = "labelled" if loss.kind == "ohem" else loss.mean_over
+    return LossTerms(mean_over, loss.auxiliary, loss.presence, recipe.head.align_corners, pixel_loss(recipe))
+
+
+def pixel_loss(recipe: Recipe) -> PixelLoss:
+    """The loss of the recipe's heads."""
+    loss = recipe.loss
+    match loss.kind:
+        case "cross_entropy":
+            return CrossEntropy()
+        case "weighted_cross_entropy":
+            return WeightedCrossEntropy(loss.weights)
+        case "ohem":
+            return HardPixels(loss.threshold, loss.at_least)
+        case "dice":
+            return DiceLoss(loss.dice, loss.cross_entropy)
+        case "lovasz":
+            return LovaszLoss(loss.lovasz, loss.cross_entropy)
 
 
 def optimizer(recipe: Recipe, model: Segmenter) -> torch.optim.SGD:

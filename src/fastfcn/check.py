@@ -8,6 +8,7 @@ from typing import Any
 from fastfcn.data.dataset import Dataset
 from fastfcn.data.description import DataSetDescription
 from fastfcn.data.layout import Pairs, find_pairs, masks_without_image, split_parts
+from fastfcn.doctor.problem import Problem
 from fastfcn.errors import DataError
 from fastfcn.progress import progress_bar
 
@@ -15,18 +16,6 @@ NEEDED = ("train", "val")  # splits whose absence is a problem without being ask
 
 COPY = "Unpack the archives again, or copy the folder again from where it is whole."
 MASK = "Mend or replace these masks, or name their values in `classes` or `ignored` of the data set's .toml file."
-
-
-@dataclass(frozen=True)
-class Problem:
-    """One kind of thing that is wrong: `files` are all affected ones, relative to the folder; `count` is theirs."""
-
-    kind: str
-    severity: str
-    count: int
-    files: tuple[str, ...]
-    message: str
-    advice: str
 
 
 @dataclass(frozen=True)
@@ -59,7 +48,7 @@ class Report:
         return {
             "dataset": self.description.name,
             "pairs": sum(each.pairs for each in self.splits),
-            "problems": [asdict(each) for each in self.problems],
+            "problems": [each.as_json() for each in self.problems],
             "splits": [asdict(each) for each in self.splits],
         }
 

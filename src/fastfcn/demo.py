@@ -13,12 +13,13 @@ from fastfcn import recipe
 from fastfcn.data.dataset import Dataset
 from fastfcn.data.streets import write
 from fastfcn.errors import OutputError
-from fastfcn.evaluate import evaluate, score_table
+from fastfcn.evaluate import evaluate
 from fastfcn.files import make_folder, replace_file, write_text
 from fastfcn.machine import Machine
 from fastfcn.metrics import ConfusionMatrix, Scores
 from fastfcn.predict import Predictor, load
 from fastfcn.progress import progress_bar
+from fastfcn.show_scores import score_table
 from fastfcn.train import train
 from fastfcn.visualize import GAP, MARGIN, colorize, contact_sheet, legend
 

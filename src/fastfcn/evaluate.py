@@ -1,13 +1,12 @@
 """`fastfcn evaluate`, and the one path by which scores are measured: in training, in tests, from a shell."""
 
-import math
 from collections.abc import Callable, Iterable, Iterator, Sequence
+from dataclasses import dataclass
 from pathlib import Path
+from typing import Protocol
 
-import numpy as np
 import torch
 from lightning.fabric import Fabric
-from rich.table import Table
 from torch import Tensor
 from torch.utils.data import DataLoader
 
@@ -16,16 +15,31 @@ from fastfcn.data.dataset import Dataset, read_batches
 from fastfcn.data.description import DataSetDescription
 from fastfcn.data.resize import keep_ratio_size, resize_image, scaled_size
 from fastfcn.data.transforms import normalise_batch
+from fastfcn.exports.predictor import ExportedPredictor, is_exported, of_pixels
 from fastfcn.machine import Machine
 from fastfcn.metrics import ConfusionMatrix, Scores
 from fastfcn.models.optimize import optimize
 from fastfcn.models.segmenter import Segmenter
-from fastfcn.ops.upsample import label_type, mean_softmax_labels
+from fastfcn.ops.upsample import label_type, mean_softmax_labels, upsampled_strips
 from fastfcn.progress import counted
 from fastfcn.recipe import Recipe
 from fastfcn.sliding import sliding_scores
 
 Progress = Callable[[Iterable, int, str], Iterable]
+
+
+class Observer(Protocol):
+    """Sees what `measure` measures while it does; shares of all classes exist for a strip of rows at a time."""
+
+    def strip(self, index: int, top: int, labels: Tensor, shares: Tensor, label: Tensor) -> None:
+        """Rows from `top` on of image `index`: predicted and true classes (rows, W), and what share of its trust the
+        network puts in each class (classes, rows, W), 0-1."""
+
+    def image(self, index: int, labels: Tensor, label: Tensor) -> None:
+        """Predicted and true classes (H, W) of the whole image, after its strips."""
+
+    def gather(self, fabric: Fabric) -> None:
+        """Called once at the end, by all processes: add up what each of them has seen."""
 
 
 class TestImages(torch.utils.data.Dataset):
@@ -67,19 +81,50 @@ def predict_labels(model: Segmenter, recipe: Recipe, images: list[Tensor], size:
     """Class map (H, W) of one image given in its test sizes, at the original `size`."""
     device = next(model.parameters()).device
     batches = [normalise_batch(image.to(device)[None], recipe.data.mean, recipe.data.std) for image in images]
-    tested = recipe.eval
-    match tested.kind:
+    match recipe.eval.kind:
         case "sliding":
-            black = normalise_batch(torch.zeros(1, 3, 1, 1, device=device), recipe.data.mean, recipe.data.std).flatten()
-            scales, flip = (tested.scales, tested.flip) if tta else ((1.0,), False)
-            scores = sliding_scores(
-                model, batches[0], black, tested.base_size, tested.crop, tested.stride, scales, flip
-            )
+            scores = _window_scores(model, recipe, batches[0], tta)
             return scores[0].argmax(0).to(label_type(scores.shape[1]))
         case "whole" if not tta:
             return model.labels(batches[0], size)[0]
         case "whole":
-            return mean_softmax_labels(list(_views(model, batches, size, tested.flip)), model.align_corners)[0]
+            return mean_softmax_labels(list(_views(model, batches, size, recipe.eval.flip)), model.align_corners)[0]
+
+
+def predict_shares(
+    model: Segmenter, recipe: Recipe, images: list[Tensor], size: tuple[int, int], tta: bool
+) -> Iterator[tuple[Tensor, Tensor]]:
+    """The class map of `predict_labels` strip by strip, with the shares that it comes from.
+
+    Yields class indices (rows, W) and what share of its trust the network puts in each class, (classes, rows, W), 0-1:
+    softmax, its mean over the views of multi-scale testing, or the normalised sum of sliding windows.
+    """
+    device = next(model.parameters()).device
+    batches = [normalise_batch(image.to(device)[None], recipe.data.mean, recipe.data.std) for image in images]
+    match recipe.eval.kind:
+        case "sliding":
+            sums = (_window_scores(model, recipe, batches[0], tta),)
+        case "whole" if not tta:
+            sizes = [(batches[0].shape[-2], batches[0].shape[-1]), size]
+            for scores in upsampled_strips(model.scores(batches[0]), sizes, model.align_corners):
+                yield scores[0].argmax(0).to(label_type(scores.shape[1])), scores[0].float().softmax(0)
+            return
+        case "whole":
+            views = list(_views(model, batches, size, recipe.eval.flip))
+            votes = zip(*(upsampled_strips(*view, model.align_corners) for view in views), strict=True)
+            sums = (torch.stack([strip.softmax(1) for strip in strips]).sum(0) for strips in votes)
+    for total in sums:
+        yield total[0].argmax(0).to(label_type(total.shape[1])), (total / total.sum(1, keepdim=True))[0]
+
+
+def _window_scores(model: Segmenter, recipe: Recipe, batch: Tensor, tta: bool) -> Tensor:
+    """What sliding windows sum up to, (1, classes, H, W): positive, no shares of 1."""
+    tested = recipe.eval
+    assert tested.kind == "sliding"
+    black = torch.zeros(1, 3, 1, 1, device=batch.device)
+    black = normalise_batch(black, recipe.data.mean, recipe.data.std).flatten()
+    scales, flip = (tested.scales, tested.flip) if tta else ((1.0,), False)
+    return sliding_scores(model, batch, black, tested.base_size, tested.crop, tested.stride, scales, flip)
 
 
 def _views(
@@ -96,9 +141,9 @@ def _views(
 @torch.inference_mode()
 def measure(
     model: Segmenter, recipe: Recipe, dataset: Dataset, fabric: Fabric, tta: bool = False, workers: int = 0,
-    progress: Progress | None = None,
+    progress: Progress | None = None, observer: Observer | None = None,
 ) -> Scores:  # fmt: skip
-    """Scores of `model` on every image of `dataset` at its original resolution.
+    """Scores of `model` on every image of `dataset` at its original resolution; `observer` sees more than those.
 
     The images are shared out over the processes of `fabric`, none twice, and the counts summed; every process gets
     the same result. The model comes back in the mode it was in.
@@ -109,86 +154,72 @@ def measure(
     own = range(fabric.global_rank, len(dataset), fabric.world_size)
     loader = DataLoader(TestImages(dataset, recipe, tta), batch_size=None, sampler=own, num_workers=workers)
     examples = read_batches(loader)
-    for images, label in progress(examples, len(own), "Evaluating") if progress else examples:
+    shown = progress(examples, len(own), "Evaluating") if progress else examples
+    for index, (images, label) in zip(own, shown, strict=True):
+        size = (label.shape[0], label.shape[1])
         with fabric.autocast():
-            labels = predict_labels(model, recipe, images, (label.shape[0], label.shape[1]), tta)
+            if observer is None:
+                labels = predict_labels(model, recipe, images, size, tta)
+            else:
+                labels = _observed(predict_shares(model, recipe, images, size, tta), index, label, observer)
         matrix.update(labels, label.to(labels.device))
     counts = torch.as_tensor(fabric.all_reduce(matrix.counts, reduce_op="sum"))
+    if observer is not None:
+        observer.gather(fabric)
     model.train(training)
     return Scores(counts.cpu().numpy())
 
 
-def evaluate(
-    path: str | Path, data: str | Path, machine: Machine, split: str | None = None, tta: bool = False,
-    changes: Sequence[str] = (),
-) -> tuple[Scores, DataSetDescription, str]:  # fmt: skip
-    """Scores of a weights file on a split of the data under `data`, by default its recipe's val split.
+def _observed(strips: Iterator[tuple[Tensor, Tensor]], index: int, label: Tensor, observer: Observer) -> Tensor:
+    """The class map (H, W) that `strips` make up, after `observer` has seen them."""
+    maps: list[Tensor] = []
+    top = 0
+    for labels, shares in strips:
+        observer.strip(index, top, labels, shares, label[top : top + len(labels)])
+        top += len(labels)
+        maps.append(labels)
+    whole = torch.cat(maps)
+    observer.image(index, whole, label)
+    return whole
 
-    `changes` override the recipe, such as "eval.flip=false". Returns scores, data set and split.
+
+@dataclass(frozen=True)
+class Trial:
+    """A network on a device, and the split that it is to be tried on."""
+
+    model: Segmenter
+    recipe: Recipe
+    dataset: Dataset
+    fabric: Fabric
+
+
+def load_trial(
+    path: str | Path, data: str | Path, machine: Machine, split: str | None = None, changes: Sequence[str] = (),
+    fabric: Fabric | None = None, trusted: bool = False,
+) -> Trial:  # fmt: skip
+    """A weights or exported file and a split of the data under `data`, by default its recipe's val split.
+
+    `changes` override the recipe, such as "eval.flip=false". `fabric`: where there is one already. `trusted`: a .pt2
+    file may run its code.
     """
-    held = weights.read(path)
+    held = ExportedPredictor(path, trusted=trusted) if is_exported(path) else weights.read(path)
     recipe = held.recipe.override(changes)
-    split = split or recipe.data.val_split
-    dataset = build.dataset(recipe, held.description, data, split, train=False)
-    fabric = machine.launch()
+    dataset = build.dataset(recipe, held.description, data, split or recipe.data.val_split, train=False)
+    fabric = fabric or machine.launch()
+    if isinstance(held, ExportedPredictor):
+        return Trial(fabric.to_device(held.network), of_pixels(recipe, path), dataset, fabric)  # type: ignore
     model: Segmenter = fabric.to_device(weights.load_model(held).to(memory_format=torch.channels_last))  # type: ignore
     if machine.precision == "32-true":  # the kernels know no other
         model = optimize(model, in_place=True)
-    progress = counted if fabric.is_global_zero else None
-    scores = measure(model, recipe, dataset, fabric, tta, machine.readers, progress)  # type: ignore[arg-type]
-    return scores, held.description, split
+    return Trial(model, recipe, dataset, fabric)
 
 
-def as_json(scores: Scores, about: DataSetDescription) -> dict:
-    """Scores as JSON: `miou`, `mean_accuracy`, `pixel_accuracy` (0-100), and `classes` by name; nan becomes null.
-
-    `final_score` (0-1) is the mean of pixel accuracy and mIoU, by which the scene parsing challenge on ADE20K ranks;
-    0.5584 of the FastFCN paper (arXiv:1903.11816) is one, on the challenge's test set.
-    """
-    columns = zip(about.classes, scores.iou, scores.accuracy, scores.pixels, strict=True)
-    return {
-        "miou": _number(scores.miou),
-        "mean_accuracy": _number(scores.mean_accuracy),
-        "pixel_accuracy": _number(scores.pixel_accuracy),
-        "final_score": _number((scores.pixel_accuracy + scores.miou) / 200),
-        "classes": {
-            each.name: {"iou": _number(iou), "accuracy": _number(accuracy), "pixels": int(pixels)}
-            for each, iou, accuracy, pixels in columns
-        },
-    }
-
-
-def _number(value: float) -> float | None:
-    return None if math.isnan(value) else round(float(value), 4)
-
-
-def score_table(scores: Scores, about: DataSetDescription, split: str) -> Table:
-    """Per-class table with a bar to look at; a class that the split does not hold says so instead of nan."""
-    table = Table(title=f"{about.title}: {split}", caption=summary(scores), title_justify="left")
-    for name, side in (
-        ("class", "left"),
-        ("IoU", "right"),
-        ("", "left"),
-        ("accuracy", "right"),
-        ("share", "right"),
-    ):
-        table.add_column(name, justify=side, no_wrap=True)  # type: ignore[arg-type]
-    total = max(int(scores.pixels.sum()), 1)
-    for index, each in enumerate(about.classes):
-        swatch = "[rgb({},{},{})]■[/] ".format(*each.color)
-        iou, accuracy, pixels = scores.iou[index], scores.accuracy[index], scores.pixels[index]
-        if not pixels:
-            wrong = "" if np.isnan(iou) else ", but predicted"
-            table.add_row(swatch + each.name, "", f"[dim]0 pixels in {split}{wrong}[/]", "", "")
-            continue
-        bar = "█" * round(iou / 5)
-        table.add_row(swatch + each.name, f"{iou:.2f}", f"[green]{bar}[/]", f"{accuracy:.2f}", f"{pixels / total:.2%}")
-    return table
-
-
-def summary(scores: Scores) -> str:
-    """The three figures in a line, in percent."""
-    return (
-        f"mIoU {scores.miou:.2f}   mean accuracy {scores.mean_accuracy:.2f}   "
-        f"pixel accuracy {scores.pixel_accuracy:.2f}"
-    )
+def evaluate(
+    path: str | Path, data: str | Path, machine: Machine, split: str | None = None, tta: bool = False,
+    changes: Sequence[str] = (), trusted: bool = False,
+) -> tuple[Scores, DataSetDescription, str]:  # fmt: skip
+    """Scores of a weights or exported file on a split, found by `load_trial`. Returns scores, data set and split."""
+    trial = load_trial(path, data, machine, split, changes, trusted=trusted)
+    progress = counted if trial.fabric.is_global_zero else None
+    scores = measure(trial.model, trial.recipe, trial.dataset, trial.fabric, tta, machine.readers, progress)
+    return scores, trial.dataset.description, trial.dataset.split

@@ -1,35 +1,193 @@
-"""Training losses, normalised so that they come out the same however a batch is split over devices and parts."""
+"""Training losses, normalised so that they come out the same however a batch is split over devices and parts.
 
+For data with rare classes there are, beside plain cross-entropy: weights for classes, hard example mining, Dice and
+Lovász. The last three belong to an image: their mean is over images, so no part of a batch needs to know of another.
+"""
+
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor
+from torch.utils.checkpoint import checkpoint
 
-from fastfcn.ops.cross_entropy import upsampled_cross_entropy
+from fastfcn.ops.class_overlap import upsampled_class_overlap
+from fastfcn.ops.cross_entropy import (
+    full_precision,
+    summed_cross_entropy,
+    upsampled_cross_entropy,
+    upsampled_pixel_losses,
+)
 
 IGNORED = 255
 
 
 @dataclass(frozen=True)
-class LossTerms:
-    """Weights of the auxiliary and presence (SE) losses, and what the pixel losses are averaged over.
+class CrossEntropy:
+    """Every labelled pixel counts the same."""
 
-    `mean_over`: "all" divides by all pixels, ignored ones included, as mmsegmentation does by default
-    (`avg_non_ignore=False`); "labelled" by those with a class.
+
+@dataclass(frozen=True)
+class WeightedCrossEntropy:
+    """Each pixel's cross-entropy times the weight of its class; still divided by the number of pixels.
+
+    With weights whose mean over the pixels is 1, such as `weights_from_counts` gives, the learning rate can stay.
+    """
+
+    weights: tuple[float, ...]
+
+
+@dataclass(frozen=True)
+class HardPixels:
+    """Cross-entropy of each image's hard pixels alone (online hard example mining, arXiv:1604.03540).
+
+    Hard are those whose own class gets a probability below `threshold`, and in any case the share `at_least` of the
+    image's labelled pixels that is hardest. The loss is their mean.
+    """
+
+    threshold: float
+    at_least: float
+
+
+@dataclass(frozen=True)
+class DiceLoss:
+    """`dice` times 1 - Dice of each image, plus `cross_entropy` times cross-entropy (arXiv:1606.04797)."""
+
+    dice: float
+    cross_entropy: float
+
+
+@dataclass(frozen=True)
+class LovaszLoss:
+    """`lovasz` times Lovász-softmax of each image, plus `cross_entropy` times cross-entropy (arXiv:1705.08790)."""
+
+    lovasz: float
+    cross_entropy: float
+
+
+PixelLoss = CrossEntropy | WeightedCrossEntropy | HardPixels | DiceLoss | LovaszLoss
+
+
+@dataclass(frozen=True)
+class LossTerms:
+    """Weights of the auxiliary and presence (SE) losses, and what the pixel losses are and are averaged over.
+
+    `mean_over`: "all" divides cross-entropy by all pixels, ignored ones included, as mmsegmentation does by default
+    (`avg_non_ignore=False`); "labelled" by those with a class. `pixels`: the loss of both heads.
     """
 
     mean_over: str
     auxiliary: float
     presence: float
     align_corners: bool
+    pixels: PixelLoss = CrossEntropy()
 
 
-def pixel_loss(scores: Tensor, labels: Tensor, align_corners: bool) -> Tensor:
-    """Sum of cross-entropy over the labelled pixels, as if the scores were resized to the labels' size first."""
-    if scores.shape[-2:] == labels.shape[-2:]:
-        return F.cross_entropy(scores.float(), labels.long(), ignore_index=IGNORED, reduction="sum")
-    return upsampled_cross_entropy(scores.float(), labels, align_corners, IGNORED)
+def segmentation_loss(
+    main: Tensor, auxiliary: Tensor | None, presence: Tensor | None, labels: Tensor, terms: LossTerms,
+    pixels: Tensor, images: int,
+) -> dict[str, Tensor]:  # fmt: skip
+    """The weighted losses of part of a batch by name, with their sum under "loss".
+
+    `main`, `auxiliary`: (B, classes, h, w) at any stride; `presence`: (B, classes); `labels`: (B, H, W), 255 =
+    ignored; `pixels`, `images`: what the sums are divided by, over the whole batch of this device.
+    """
+    losses = {"main": head_loss(main, labels, terms, pixels, images)}
+    if auxiliary is not None:
+        losses["auxiliary"] = terms.auxiliary * head_loss(auxiliary, labels, terms, pixels, images)
+    if presence is not None and terms.presence:
+        losses["presence"] = terms.presence * presence_loss(presence, labels) / images
+    losses["loss"] = torch.stack(list(losses.values())).sum()
+    return losses
+
+
+def head_loss(scores: Tensor, labels: Tensor, terms: LossTerms, pixels: Tensor, images: int) -> Tensor:
+    """The loss of one head's scores; arguments as for `segmentation_loss`."""
+    corners = terms.align_corners
+    match terms.pixels:
+        case CrossEntropy():
+            return summed_cross_entropy(scores, labels, corners, IGNORED) / pixels
+        case WeightedCrossEntropy(weights):
+            return weighted_pixel_loss(scores, labels, corners, weights) / pixels
+        case HardPixels(threshold, at_least):
+            return hard_pixel_loss(scores, labels, corners, threshold, at_least) / images
+        case DiceLoss(weight, other):
+            loss = weight * dice_loss(scores, labels, corners) / images
+        case LovaszLoss(weight, other):
+            loss = weight * lovasz_loss(scores, labels, corners) / images
+    return loss + other * summed_cross_entropy(scores, labels, corners, IGNORED) / pixels if other else loss
+
+
+def weighted_pixel_loss(scores: Tensor, labels: Tensor, align_corners: bool, weights: Sequence[float]) -> Tensor:
+    """Sum of cross-entropy over the labelled pixels, that of each times the weight of its class."""
+    scores = full_precision(scores)
+    table = scores.new_zeros(IGNORED + 1)
+    table[: len(weights)] = torch.tensor(weights, dtype=scores.dtype)
+    return upsampled_cross_entropy(scores, labels, align_corners, IGNORED, table[labels.long()])
+
+
+def hard_pixel_loss(
+    scores: Tensor, labels: Tensor, align_corners: bool, threshold: float, at_least: float
+) -> Tensor:  # fmt: skip
+    """Sum over images of the mean cross-entropy of their hard pixels (see HardPixels); 0 for one without labels.
+
+    Cross-entropy is formed twice: once to find the hard pixels, once of them; both in strips.
+    """
+    scores = full_precision(scores)
+    losses = upsampled_pixel_losses(scores.detach(), labels, align_corners, IGNORED).flatten(1)
+    labelled = (labels != IGNORED).flatten(1)
+    ranked = losses.masked_fill(~labelled, -1.0).sort(1, descending=True).values
+    # A gather, not an index: nothing has to be fetched from a GPU.
+    last = (labelled.sum(1, keepdim=True) * at_least).ceil().long().clamp(min=1) - 1
+    limit = torch.minimum(ranked.gather(1, last), -torch.tensor(threshold, dtype=losses.dtype).log().to(losses.device))
+    hard = labelled & (losses >= limit)
+    weights = hard / hard.sum(1, keepdim=True).clamp(min=1)
+    return upsampled_cross_entropy(scores, labels, align_corners, IGNORED, weights.view(labels.shape))
+
+
+def dice_loss(scores: Tensor, labels: Tensor, align_corners: bool) -> Tensor:
+    """Sum over images of 1 - soft Dice, the mean over the classes that the image has; 0 for one without labels.
+
+    Dice of a class is 2 * right / (claimed + true), over the image's labelled pixels (see `upsampled_class_overlap`).
+    The scores of all classes never exist at full size.
+    """
+    right, claimed, true = upsampled_class_overlap(full_precision(scores), labels, align_corners, IGNORED)
+    present = true > 0
+    losses = 1 - 2 * right / (claimed + true).clamp(min=1e-12)
+    return ((losses * present).sum(1) / present.sum(1).clamp(min=1)).sum()
+
+
+def lovasz_loss(scores: Tensor, labels: Tensor, align_corners: bool) -> Tensor:
+    """Sum over images of Lovász-softmax, the mean over the classes that the image has; 0 for one without labels.
+
+    Unlike the other losses this one forms the full-size scores of all classes, of one image at a time: each class
+    sorts all of its pixels. The backward pass forms them again rather than keep them.
+    """
+    parts = []
+    for image, label in zip(full_precision(scores), labels, strict=True):
+        parts.append(checkpoint(_image_lovasz, image, label, align_corners, use_reentrant=False))
+    return torch.stack(parts).sum()  # type: ignore[arg-type]
+
+
+def _image_lovasz(scores: Tensor, label: Tensor, align_corners: bool) -> Tensor:
+    full = F.interpolate(scores[None], size=label.shape, mode="bilinear", align_corners=align_corners)[0]
+    labelled = label != IGNORED
+    share = full.softmax(0)
+    losses = []
+    for index in label[labelled].unique().tolist():
+        true = (label == index)[labelled].to(share.dtype)
+        errors = (true - share[index][labelled]).abs()
+        ranked, order = errors.sort(descending=True)
+        losses.append((ranked * _lovasz_slopes(true[order])).sum())
+    return torch.stack(losses).mean() if losses else 0.0 * scores.sum()
+
+
+def _lovasz_slopes(true: Tensor) -> Tensor:
+    """What each further error, the largest first, adds to the Jaccard loss (algorithm 1 of arXiv:1705.08790)."""
+    missed = true.cumsum(0)
+    jaccard = 1 - (true.sum() - missed) / (true.sum() + (1 - true).cumsum(0))
+    return torch.cat([jaccard[:1], jaccard[1:] - jaccard[:-1]])
 
 
 def presence_loss(presence: Tensor, labels: Tensor) -> Tensor:
@@ -42,19 +200,12 @@ def presence_loss(presence: Tensor, labels: Tensor) -> Tensor:
     return F.binary_cross_entropy_with_logits(presence, held, reduction="sum") / classes
 
 
-def segmentation_loss(
-    main: Tensor, auxiliary: Tensor | None, presence: Tensor | None, labels: Tensor, terms: LossTerms,
-    pixels: Tensor, images: int,
-) -> dict[str, Tensor]:  # fmt: skip
-    """The weighted losses of part of a batch by name, with their sum under "loss".
+def weights_from_counts(counts: Sequence[int], power: float) -> tuple[float, ...]:
+    """Weights of classes from how many pixels each has: count ** -power, with a mean over all pixels of 1.
 
-    `main`, `auxiliary`: (B, classes, h, w) at any stride; `presence`: (B, classes); `labels`: (B, H, W), 255 =
-    ignored; `pixels`, `images`: what the sums are divided by, over the whole batch of this device.
+    `power`: 0 weighs all the same, 1 gives every class the same say in all; 0.5 lies between. A class without pixels
+    gets the weight 1, which nothing is multiplied by.
     """
-    losses = {"main": pixel_loss(main, labels, terms.align_corners) / pixels}
-    if auxiliary is not None:
-        losses["auxiliary"] = terms.auxiliary * pixel_loss(auxiliary, labels, terms.align_corners) / pixels
-    if presence is not None and terms.presence:
-        losses["presence"] = terms.presence * presence_loss(presence, labels) / images
-    losses["loss"] = torch.stack(list(losses.values())).sum()
-    return losses
+    raised = [count**-power if count else 0.0 for count in counts]
+    mean = sum(count * each for count, each in zip(counts, raised, strict=True)) / max(sum(counts), 1)
+    return tuple(each / mean if each else 1.0 for each in raised)

@@ -1,6 +1,7 @@
 """Progress bars with time left."""
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
+from contextlib import contextmanager
 from typing import TypeVar
 
 from rich.console import Console
@@ -31,4 +32,25 @@ def counted(items: Iterable[Item], total: int, description: str) -> Iterator[Ite
         for item in items:
             yield item
             bar.advance(task)
+        bar.update(task, visible=False)
+
+
+@contextmanager
+def framed(description: str) -> Iterator[Callable[[int | None], Callable[[int, float], None]]]:
+    """A bar over the frames of a video, with frames per second, that disappears at the end.
+
+    Yields a function that takes how many frames to expect, None where nobody knows, and gives the function to be told
+    how many are done, and how many a second.
+    """
+    with progress_bar("[bold]{task.fields[speed]}[/] frames/s") as bar:
+        task = bar.add_task(description, total=None, speed="-")
+
+        def tell(frames: int, speed: float) -> None:
+            bar.update(task, completed=frames, speed=f"{speed:.1f}")  # type: ignore[arg-type] # a field of the bar
+
+        def expect(total: int | None) -> Callable[[int, float], None]:
+            bar.update(task, total=total)
+            return tell
+
+        yield expect
         bar.update(task, visible=False)

@@ -50,6 +50,7 @@ class Recipe(Section):
     published: Published | None = None
 
     _text: str = PrivateAttr(default="")
+    _folder: Path | None = PrivateAttr(default=None)  # of the file that names `data.dataset`
 
     @property
     def text(self) -> str:
@@ -61,11 +62,21 @@ class Recipe(Section):
         if not changes:
             return self
         try:
-            return parse(apply(self.text, changes), f"Recipe '{self.name}' with {' '.join(changes)}")
+            changed = parse(apply(self.text, changes), f"Recipe '{self.name}' with {' '.join(changes)}")
         except RecipeError as error:
             if any(change.partition("=")[0].strip().endswith(".kind") for change in changes):
                 raise RecipeError(error.message, _WHOLE_SECTION) from None
             raise
+        if changed.data.dataset == self.data.dataset:
+            changed._folder = self._folder
+        return changed
+
+    @property
+    def dataset(self) -> str:
+        """`data.dataset`; the path of a TOML that lies beside the recipe's own file as it is found from here."""
+        beside = self._folder / self.data.dataset if self._folder else None
+        is_there = beside is not None and self.data.dataset.endswith(".toml") and beside.is_file()
+        return str(beside) if is_there else self.data.dataset
 
     def save(self, path: str | Path) -> None:
         """Write the text to `path`; raises OutputError."""
@@ -92,7 +103,10 @@ def load(name_or_path: str | Path, overrides: Sequence[str] = ()) -> Recipe:
 
     Raises RecipeError for an unknown name, or with everything that is wrong in the file.
     """
-    return parse(*_find(name_or_path)).override(overrides)
+    loaded = parse(*_find(name_or_path))
+    if str(name_or_path).endswith(".toml"):
+        loaded._folder = Path(name_or_path).expanduser().parent
+    return loaded.override(overrides)
 
 
 def parse(text: str, source: str) -> Recipe:

@@ -51,11 +51,53 @@ class Data(Section):
     blur: Probability  # of a Gaussian blur with a radius of up to one pixel
 
 
-class Loss(Section):
+class CrossEntropy(Section):
     """Cross-entropy of the head, plus weighted losses of the auxiliary head and of class presence."""
 
     kind: Literal["cross_entropy"]
     mean_over: Literal["all", "labelled"]
+    auxiliary: NotNegative  # weight of the same loss of the auxiliary head
+    presence: NotNegative
+
+
+class WeightedCrossEntropy(Section):
+    """Cross-entropy with a weight for each class, for data in which some are rare."""
+
+    kind: Literal["weighted_cross_entropy"]
+    weights: Positives  # one for each class, in the order of the data set's
+    mean_over: Literal["all", "labelled"]
+    auxiliary: NotNegative
+    presence: NotNegative
+
+
+class HardPixels(Section):
+    """Cross-entropy of each image's hard pixels alone (online hard example mining, arXiv:1604.03540)."""
+
+    kind: Literal["ohem"]
+    threshold: Share  # hard are pixels whose own class gets a lower probability,
+    at_least: Share  # and this share of the image's labelled pixels in any case
+    auxiliary: NotNegative
+    presence: NotNegative
+
+
+class Dice(Section):
+    """1 - soft Dice of each image (arXiv:1606.04797), beside cross-entropy."""
+
+    kind: Literal["dice"]
+    dice: Positive
+    cross_entropy: NotNegative
+    mean_over: Literal["all", "labelled"]  # of cross-entropy
+    auxiliary: NotNegative
+    presence: NotNegative
+
+
+class Lovasz(Section):
+    """Lovász-softmax of each image (arXiv:1705.08790), beside cross-entropy."""
+
+    kind: Literal["lovasz"]
+    lovasz: Positive
+    cross_entropy: NotNegative
+    mean_over: Literal["all", "labelled"]  # of cross-entropy
     auxiliary: NotNegative
     presence: NotNegative
 
@@ -113,4 +155,5 @@ class Published(Section):
     source: Words
 
 
+Loss = Annotated[CrossEntropy | WeightedCrossEntropy | HardPixels | Dice | Lovasz, Discriminator("kind")]
 Eval = Annotated[WholeImage | SlidingWindow, Discriminator("kind")]

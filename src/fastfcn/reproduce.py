@@ -18,12 +18,13 @@ from fastfcn.convert import convert
 from fastfcn.data.dataset import Dataset
 from fastfcn.download import sha256_of
 from fastfcn.errors import OutputError, WeightsError
-from fastfcn.evaluate import as_json, evaluate
+from fastfcn.evaluate import evaluate
 from fastfcn.files import make_folder, write_text
 from fastfcn.machine import Machine
 from fastfcn.published import fetch, hash_in_name
 from fastfcn.reproduce_plan import Plan, splits_of, tolerance_of
 from fastfcn.run import Run
+from fastfcn.show_scores import as_json
 from fastfcn.train import train
 from fastfcn.verdict import markdown_row, today, verdict, versions
 

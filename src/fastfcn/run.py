@@ -4,6 +4,7 @@ import json
 import os
 import platform
 import sys
+import tomllib
 from datetime import UTC, datetime
 from importlib.metadata import version
 from pathlib import Path
@@ -34,6 +35,7 @@ class Run:
         self.checkpoint = self.folder / "last.ckpt"
         self.best = self.folder / "weights.safetensors"
         self.last = self.folder / "last.safetensors"
+        self.report = self.folder / "report.html"
 
     def start(self, used: Recipe) -> None:
         """Make the folder and write the recipe; raises OutputError where it holds a run already.
@@ -107,12 +109,13 @@ class Run:
         except (KeyError, ValueError) as error:
             raise WeightsError(f"{self.checkpoint} is damaged: no facts in its header.") from error
 
-    def write_environment(self, device: torch.device, processes: int) -> None:
-        """Note versions, machine, time and command beside the results."""
+    def write_environment(self, device: torch.device, processes: int, data: str | Path) -> None:
+        """Note versions, machine, time, command and data folder beside the results."""
         packages = ("fastfcn", "torch", "torchvision", "timm", "lightning", "numpy", "pillow")
         content = {
             "started": datetime.now(UTC).isoformat(timespec="seconds"),
             "command": " ".join([Path(sys.argv[0]).name, *sys.argv[1:]]),
+            "data": str(Path(data).resolve()),
             "device": torch.cuda.get_device_name(device) if device.type == "cuda" else device.type,
             "processes": processes,
             "threads": torch.get_num_threads(),
@@ -122,3 +125,10 @@ class Run:
             "versions": {name: version(name) for name in packages},
         }
         write_text(self.environment, tomlkit.dumps(content))
+
+    def note(self, **facts: float | str | None) -> None:
+        """Add what became known later to the environment; None is left out."""
+        known = tomllib.loads(self.environment.read_text(encoding="utf-8"))
+        versions = known.pop("versions", {})  # a table: it comes last
+        added = {name: value for name, value in facts.items() if value is not None}
+        write_text(self.environment, tomlkit.dumps(known | added | {"versions": versions}))

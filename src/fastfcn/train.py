@@ -1,7 +1,7 @@
 """`fastfcn train`: from a recipe and a data folder to a run's folder."""
 
 import json
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
@@ -16,13 +16,16 @@ from fastfcn import build, weights
 from fastfcn.average import averaged
 from fastfcn.data.dataset import Dataset, read_batches
 from fastfcn.data.sampler import BatchSampler
-from fastfcn.evaluate import as_json, measure, summary
+from fastfcn.evaluate import measure
 from fastfcn.files import write_text
+from fastfcn.findings.speed import process_memory
 from fastfcn.losses import IGNORED, segmentation_loss
 from fastfcn.machine import Machine
-from fastfcn.progress import progress_bar
+from fastfcn.progress import console, progress_bar
 from fastfcn.recipe import Recipe
+from fastfcn.report import report_after_training
 from fastfcn.run import Run
+from fastfcn.show_scores import as_json, summary
 from fastfcn.train_log import StopRequest, TrainLog
 
 
@@ -41,12 +44,14 @@ def train(
     out: str | Path,
     machine: Machine,
     resume: bool = False,
-    tensorboard: bool = False,
+    logs: Sequence[str] = (),
+    report: bool = False,
 ) -> State:
     """Train `recipe` on the data under `data` into the folder `out`; `resume` goes on where it was stopped.
 
-    A resumed run ends with the same losses and weights, bit for bit, as one that was never stopped. Raises
-    UserError (its kinds) for data, weights and folders that cannot be used, before the first step.
+    `logs` names those of `loggers.PACKAGES` that get the figures, too. With `report` the run ends with a page on its
+    best weights. A resumed run ends with the same losses and weights, bit for bit, as one that was never stopped.
+    Raises UserError (its kinds) for data, weights and folders that cannot be used, before the first step.
     """
     about = build.description(recipe)
     examples = build.dataset(recipe, about, data, recipe.data.train_split, train=True)
@@ -58,9 +63,12 @@ def train(
         _check_labels(run, examples, held_out, machine.readers)
     fabric = machine.launch()
     model, optimizer, average, state = _prepare(recipe, len(about.classes), run, fabric, machine, resume)
+    if fabric.is_global_zero:
+        run.cut_log(state.step)
+        run.write_environment(fabric.device, fabric.world_size, data)
     batches = _batches(recipe, examples, state.step, fabric, machine)
     optim = recipe.optim
-    log = TrainLog(run, fabric, state.step, optim.steps, optim.batch, tensorboard)
+    log = TrainLog(run, fabric, state.step, optim.steps, optim.batch, logs)
     with log, StopRequest() as stop:
         while state.step < optim.steps:
             losses = train_step(model, optimizer, batches, recipe, state.step, fabric, machine.accumulate)
@@ -77,6 +85,10 @@ def train(
                 run.save_checkpoint(model, optimizer, average, asdict(state))
             if stopping:
                 break
+    if fabric.is_global_zero and state.step == optim.steps:
+        run.note(peak_memory_mib=process_memory(fabric.device)[0])
+        if report:
+            console.print(report_after_training(run, data, machine, fabric.device), soft_wrap=True, markup=False)
     return state
 
 
@@ -141,9 +153,6 @@ def _prepare(
     model.mark_forward_method("train_scores")
     average = averaged(network, recipe.optim.ema) if recipe.optim.ema else None
     state = State(**run.load_checkpoint(network, optimizer, average)) if resume else State()
-    if fabric.is_global_zero:
-        run.cut_log(state.step)
-        run.write_environment(fabric.device, fabric.world_size)
     return model.train(), optimizer, average, state
 
 

@@ -1,15 +1,17 @@
-"""What a training run shows and notes while it goes: progress bar, log.jsonl, TensorBoard; and when it must stop."""
+"""What a training run shows and notes while it goes: progress bar, log.jsonl, loggers; and when it must stop."""
 
 import math
 import signal
 import time
+from collections.abc import Sequence
 from types import FrameType
 
 import torch
 from lightning.fabric import Fabric
 from torch import Tensor
 
-from fastfcn.errors import DivergedError, MissingExtraError
+from fastfcn.errors import DivergedError
+from fastfcn.loggers import open_logger
 from fastfcn.progress import console, progress_bar
 from fastfcn.run import Run
 
@@ -21,12 +23,13 @@ PLAIN_SECONDS = 30.0  # between lines where there is no terminal to draw a bar o
 class TrainLog:
     """Collects losses on the device and writes them out every few steps; a context manager around the loop."""
 
-    def __init__(self, run: Run, fabric: Fabric, done: int, steps: int, batch: int, tensorboard: bool):
+    def __init__(self, run: Run, fabric: Fabric, done: int, steps: int, batch: int, logs: Sequence[str] = ()):
         self.run, self.fabric, self.batch = run, fabric, batch
         self.every = 1 if fabric.world_size == 1 and fabric.device.type == "cpu" else SLOW_FLUSH
         self.pending: list[tuple[int, float, dict[str, Tensor]]] = []
         self.flushed_at = self.saved_at = self.said_at = time.monotonic()
-        self.board = _tensorboard(run) if tensorboard and fabric.is_global_zero else None
+        own = logs if fabric.is_global_zero else ()
+        self.loggers = [open_logger(name, run.folder, run.recipe) for name in dict.fromkeys(own)]
         self.bar = progress_bar(
             "loss [bold]{task.fields[loss]}[/]", "lr {task.fields[lr]}", "{task.fields[speed]} images/s"
         )
@@ -37,10 +40,10 @@ class TrainLog:
         self.bar.start()
         return self
 
-    def __exit__(self, *_error: object) -> None:
+    def __exit__(self, *error: object) -> None:
         self.bar.stop()
-        if self.board:
-            self.board.finalize("success")
+        for each in self.loggers:
+            each.close(failed=error[0] is not None)
 
     def add(self, step: int, rate: float, losses: dict[str, Tensor]) -> bool:
         """Note the losses of the `step`-th step; true when all that was noted has been written."""
@@ -80,17 +83,17 @@ class TrainLog:
         if not console.is_terminal and time.monotonic() - self.said_at > PLAIN_SECONDS:
             self.said_at = time.monotonic()
             console.print(" ".join(f"{key} {value:.4g}" for key, value in last.items()), soft_wrap=True)
-        if self.board:
+        for each in self.loggers:
             for line in lines:
-                self.board.log_metrics({key: value for key, value in line.items() if key != "step"}, line["step"])
+                each.log({key: value for key, value in line.items() if key != "step"}, line["step"])
 
     def validation(self, step: int, scores: dict, note: str) -> None:
         """Write validation scores and print `note` above the bar; only the first process does."""
         self.run.append([{"step": step, "validation": scores}])
         self.bar.console.print(note)
-        if self.board:
-            named = ("miou", "mean_accuracy", "pixel_accuracy")
-            self.board.log_metrics({f"validation/{name}": scores[name] or 0.0 for name in named}, step)
+        named = ("miou", "mean_accuracy", "pixel_accuracy")
+        for each in self.loggers:
+            each.log({f"validation/{name}": scores[name] for name in named if scores[name] is not None}, step)
         self.flushed_at = time.monotonic()
 
     def checkpoint_due(self) -> bool:
@@ -109,15 +112,6 @@ def _check_finite(lines: list[dict]) -> None:
                 f"The loss of step {line['step']} is {line['loss']}: the run has diverged. Its checkpoint is kept.",
                 "Lower optim.lr, raise optim.warmup_steps, or train with --precision 32-true.",
             )
-
-
-def _tensorboard(run: Run):
-    from lightning.fabric.loggers.tensorboard import TensorBoardLogger
-
-    try:
-        return TensorBoardLogger(root_dir=run.folder, name="tensorboard", version="")
-    except ModuleNotFoundError as error:
-        raise MissingExtraError("tensorboard", "tensorboard", "--tensorboard") from error
 
 
 class StopRequest:

@@ -1,7 +1,9 @@
 """Weights files: safetensors whose header carries the recipe and the data set's classes and colours."""
 
 import json
-from dataclasses import dataclass
+from dataclasses import dataclass, field
+from datetime import UTC, datetime
+from importlib.metadata import version
 from pathlib import Path
 
 import safetensors
@@ -21,12 +23,16 @@ FORMAT = "fastfcn-weights-1"
 
 @dataclass(frozen=True)
 class Weights:
-    """What a weights file holds; `facts` are figures noted when it was written, such as {"miou": 68.1}."""
+    """What a weights file holds; `facts` are figures noted when it was written, such as {"miou": 68.1}.
+
+    `made`: when and with which versions, {"time": ISO 8601, "fastfcn": "0.1.0", "torch": ...}; older files have none.
+    """
 
     recipe: Recipe
     description: DataSetDescription
     tensors: dict[str, Tensor]
     facts: dict
+    made: dict[str, str] = field(default_factory=dict)
 
 
 def save(
@@ -38,8 +44,15 @@ def save(
         "recipe": used.text,
         "dataset": about.model_dump_json(),
         "facts": json.dumps(facts or {}),
+        "made": json.dumps(made()),
     }
     write_tensors(path, model.state_dict(), header)
+
+
+def made() -> dict[str, str]:
+    """When, and with what, as it is noted in a file that is written now."""
+    versions = {name: version(name) for name in ("fastfcn", "torch", "timm")}
+    return {"time": datetime.now(UTC).isoformat(timespec="seconds")} | versions
 
 
 def write_tensors(path: str | Path, tensors: dict[str, Tensor], header: dict[str, str]) -> None:
@@ -65,6 +78,7 @@ def read(path: str | Path) -> Weights:
             about,
             tensors,
             json.loads(header["facts"]),
+            json.loads(header.get("made", "{}")),
         )
     except KeyError as error:
         raise WeightsError(*_foreign(path, None, f"its header lacks {error}")) from error

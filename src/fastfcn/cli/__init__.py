@@ -4,22 +4,33 @@ import sys
 
 import typer
 
+from fastfcn.cli.exporting import export
 from fastfcn.cli.inputs import check, convert
 from fastfcn.cli.listing import recipe, recipes
 from fastfcn.cli.measuring import bench, profile
+from fastfcn.cli.reporting import report
 from fastfcn.cli.scoring import evaluate, predict
 from fastfcn.cli.screen import print_error
+from fastfcn.cli.serving import serve
+from fastfcn.cli.sharing import info, push
+from fastfcn.cli.starting import init
 from fastfcn.cli.training import demo, reproduce, train
 from fastfcn.errors import UserError
 
 VERBS = (
     recipes,
     recipe,
+    init,
     train,
     evaluate,
+    report,
     predict,
+    serve,
+    info,
+    push,
     bench,
     profile,
+    export,
     convert,
     check,
     reproduce,

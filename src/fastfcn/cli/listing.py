@@ -8,7 +8,10 @@ from fastfcn.cli.screen import out_console
 
 
 def recipes() -> None:
-    """List the recipes with their published scores."""
+    """List the recipes with their published scores.
+
+    [dim]fastfcn recipes[/]
+    """
     from fastfcn.show_recipes import show_recipes
 
     show_recipes(out_console)

@@ -6,7 +6,7 @@ from typing import Annotated
 
 import typer
 
-from fastfcn.cli.options import Accelerator, JsonFile, Precision, Threads
+from fastfcn.cli.options import Accelerator, JsonFile, Precision, Threads, Trusted
 from fastfcn.cli.screen import out_console
 
 
@@ -24,10 +24,11 @@ def bench(
     json_file: JsonFile = None,
     precision: Precision = "32-true",
     accelerator: Accelerator = "auto",
+    trusted: Trusted = False,
 ) -> None:
     """Measure speed and memory of recipes side by side: image to class map, and training steps.
 
-    A recipe's name stands for random weights, a .safetensors file for its own.
+    A recipe's name stands for random weights, a .safetensors or exported file for its own.
 
     The per-device batch of a published recipe is a fourth of its batch (it was trained on 4 GPUs).
 
@@ -42,7 +43,7 @@ def bench(
     if json_file:
         make_folder(json_file.parent)  # what is wrong with it is said before the work
     names, changes = _sorted_out(arguments)
-    settings = Settings(image_size(size) if size else None, runs, batch, precision, accelerator, threads)
+    settings = Settings(image_size(size) if size else None, runs, batch, precision, accelerator, threads, trusted)
     parts = [part for part, left_out in (("inference", no_infer), ("training", no_train)) if not left_out]
     record = bench_recipes(names, changes, settings, parts)
     out_console.print(bench_table(record))

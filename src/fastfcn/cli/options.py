@@ -12,4 +12,5 @@ Workers = Annotated[int | None, typer.Option(min=0, help="Processes that read im
 JsonFile = Annotated[Path | None, typer.Option("--json", metavar="FILE", help="Also write the figures here.")]
 Threads = Annotated[int | None, typer.Option(min=1, help="Of the processor; else as torch chooses.")]
 Precision = Annotated[str, typer.Option(help="32-true, bf16-mixed or 16-mixed.")]
+Trusted = Annotated[bool, typer.Option("--trusted", help="A .pt2 file may run the code that it holds.")]
 Accelerator = Annotated[str, typer.Option(help="auto, cpu, cuda or mps.")]

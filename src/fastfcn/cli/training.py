@@ -26,14 +26,19 @@ def train(
         bool, typer.Option("--checkpoint-activations", help="Less memory, same losses; about a third slower.")
     ] = False,
     compile: Annotated[bool, typer.Option("--compile", help="Compile the network first; needs a compiler.")] = False,
-    tensorboard: Annotated[bool, typer.Option(help="Also log for TensorBoard, into OUT/tensorboard.")] = False,
+    log: Annotated[
+        list[str] | None, typer.Option(help="Also log to tensorboard, mlflow or wandb; may be given again.")
+    ] = None,
+    report: Annotated[bool, typer.Option(help="End with OUT/report.html, a page on the best weights.")] = True,
 ) -> None:
     """Train a recipe. Ctrl-C stops after the step; --resume goes on, bit for bit as if never stopped.
 
     [dim]fastfcn train fastfcn_r50_psp_camvid --data CamVid --out runs/camvid\n
-    fastfcn train fastfcn_r18_psp_camvid optim.steps=200 backbone.pretrained=none --data CamVid --out runs/try[/]
+    fastfcn train fastfcn_r18_psp_camvid optim.steps=200 backbone.pretrained=none --data CamVid --out runs/try\n
+    fastfcn train fastfcn_r50_psp_camvid --data CamVid --out runs/camvid --resume --log tensorboard[/]
     """
     from fastfcn import recipe as recipes_module
+    from fastfcn.loggers import check_loggers
     from fastfcn.machine import Machine
     from fastfcn.train import train as train_recipe
 
@@ -41,7 +46,8 @@ def train(
         accelerator, devices, nodes, workers, precision, accumulate, deterministic, checkpoint_activations, compile
     )
     wanted = recipes_module.load(name, changes or [])
-    state = train_recipe(wanted, data, out, machine, resume, tensorboard)
+    check_loggers(log or [])
+    state = train_recipe(wanted, data, out, machine, resume, log or [], report)
     if not machine.first_process:
         return
     if state.step < wanted.optim.steps:
@@ -100,7 +106,10 @@ def reproduce(
 def demo(
     out: Annotated[Path, typer.Option(help="Folder to write into; made anew.")] = Path("fastfcn-demo"),
 ) -> None:
-    """Draw street scenes, train a small network on them for two minutes, and show what it learnt."""
+    """Draw street scenes, train a small network on them for two minutes, and show what it learnt.
+
+    [dim]fastfcn demo --out streets-demo[/]
+    """
     from fastfcn.demo import demo as run_demo
 
     run_demo(out, out_console)

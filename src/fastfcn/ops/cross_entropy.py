@@ -22,31 +22,64 @@ CPU_STRIP = 2**19  # scores held at once for each thread: 2 MiB in float32, abou
 GPU_STRIP = 2**24  # enough to keep a GPU busy
 
 
-def upsampled_cross_entropy(scores: Tensor, labels: Tensor, align_corners: bool, ignored: int) -> Tensor:
+def full_precision(scores: Tensor) -> Tensor:
+    """Scores of half the bits in float32."""
+    return scores if scores.dtype == torch.float64 else scores.float()
+
+
+def summed_cross_entropy(scores: Tensor, labels: Tensor, align_corners: bool, ignored: int) -> Tensor:
+    """Sum of cross-entropy over the labelled pixels, as if the scores were resized to the labels' size first."""
+    if scores.shape[-2:] == labels.shape[-2:]:
+        return F.cross_entropy(full_precision(scores), labels.long(), ignore_index=ignored, reduction="sum")
+    return upsampled_cross_entropy(full_precision(scores), labels, align_corners, ignored)
+
+
+def upsampled_cross_entropy(
+    scores: Tensor, labels: Tensor, align_corners: bool, ignored: int, weights: Tensor | None = None
+) -> Tensor:
     """Sum over the labelled pixels of the cross-entropy of scores resized bilinearly to the labels' size.
 
-    `scores`: (B, C, h, w) of any memory format; `labels`: (B, H, W) of any integer type, `ignored` = no label.
+    `scores`: (B, C, h, w) of any memory format; `labels`: (B, H, W) of any integer type, `ignored` = no label;
+    `weights`: (B, H, W), what each pixel's loss is multiplied by; constants, of which no gradient is formed.
     Equal to `F.interpolate` and `F.cross_entropy(ignore_index=ignored, reduction="sum")` to rounding, gradient too,
     in the type of the scores. Memory beyond the scores and their gradient: two images' maps of size (h, W), and a few
     strips. The gradient cannot itself be differentiated: RuntimeError with `create_graph=True`.
     """
     wanted = torch.is_grad_enabled() and scores.requires_grad
-    return _UpsampledCrossEntropy.apply(scores, labels, align_corners, ignored, wanted)  # type: ignore[return-value]
+    return _UpsampledCrossEntropy.apply(scores, labels, align_corners, ignored, wanted, weights)  # type: ignore[return-value]
+
+
+@torch.no_grad()
+def upsampled_pixel_losses(scores: Tensor, labels: Tensor, align_corners: bool, ignored: int) -> Tensor:
+    """The cross-entropy of every pixel, (B, H, W), 0 where there is no label; arguments as above, no gradient."""
+    losses = scores.new_zeros(labels.shape)
+    with torch.autocast(scores.device.type, enabled=False):
+        rows, columns = interpolation_matrices(scores, labels, align_corners)
+        for image, label, into in zip(scores, labels, losses, strict=True):
+            labelled, index = where_labelled(label, ignored)
+            for lines, _, _, strip in mixed_strips(widened(image, columns), rows, columns, align_corners):
+                total, at_label = exponentials_(strip, index[lines])
+                into[lines] = ((total.log() - at_label) * labelled[lines])[:, 0]
+    return losses
 
 
 class _UpsampledCrossEntropy(torch.autograd.Function):
     """The loss, and with it the gradient, which backward only has to scale."""
 
     @staticmethod
-    def forward(ctx: Any, scores: Tensor, labels: Tensor, align_corners: bool, ignored: int, wanted: bool) -> Tensor:
+    def forward(
+        ctx: Any, scores: Tensor, labels: Tensor, align_corners: bool, ignored: int, wanted: bool,
+        weights: Tensor | None,
+    ) -> Tensor:  # fmt: skip
         gradient = torch.empty_like(scores) if wanted else None
         with torch.autocast(scores.device.type, enabled=False):  # else the products would be in half precision
-            rows = interpolation_matrix(labels.shape[1], scores, scores.shape[2], align_corners)
-            columns = interpolation_matrix(labels.shape[2], scores, scores.shape[3], align_corners)
+            matrices = interpolation_matrices(scores, labels, align_corners)
             losses = []
-            for index, (image, label) in enumerate(zip(scores, labels, strict=True)):
-                into = None if gradient is None else gradient[index]
-                losses += _image_losses(image, label, rows, columns, align_corners, ignored, into)
+            for number, (image, label) in enumerate(zip(scores, labels, strict=True)):
+                labelled, index = where_labelled(label, ignored)
+                counted = labelled if weights is None else weights[number].to(image.dtype)[:, None] * labelled
+                into = None if gradient is None else gradient[number]
+                losses += _image_losses(image, index, counted, matrices, align_corners, into)
         if gradient is not None:
             ctx.save_for_backward(gradient)
         return torch.stack(losses).sum()
@@ -56,41 +89,72 @@ class _UpsampledCrossEntropy(torch.autograd.Function):
         if torch.is_grad_enabled():  # with create_graph=True; the gradient would pass for a constant
             raise RuntimeError("upsampled_cross_entropy can be differentiated once only, not with create_graph=True")
         (gradient,) = ctx.saved_tensors
-        return gradient * grad_outputs[0], None, None, None, None
+        return gradient * grad_outputs[0], None, None, None, None, None
 
 
 def _image_losses(
-    image: Tensor, label: Tensor, rows: Tensor, columns: Tensor, align_corners: bool, ignored: int,
+    image: Tensor, index: Tensor, counted: Tensor, matrices: tuple[Tensor, Tensor], align_corners: bool,
     gradient: Tensor | None,
 ) -> list[Tensor]:  # fmt: skip
-    """Losses of the strips of one image (C, h, w); fills `gradient` (C, h, w), where there is one."""
-    classes, before, _ = image.shape
-    after, width = label.shape
-    labelled = (label != ignored)[:, None]  # (H, 1, W)
-    index = label.long()[:, None].masked_fill(~labelled, 0)
-    wide = (image.transpose(0, 1) @ columns.T).view(before, classes * width)
+    """Losses of the strips of one image (C, h, w); fills `gradient` (C, h, w), where there is one.
+
+    `index`, `counted`: (H, 1, W), the class of each pixel and how much it counts.
+    """
+    rows, columns = matrices
+    wide = widened(image, columns)
     pulled = None if gradient is None else torch.zeros_like(wide)
     losses = []
-    for top, bottom, first, last in strips(before, after, _strip_rows(image, width), align_corners):
-        mixing = rows[top:bottom, first:last]
-        strip = (mixing @ wide[first:last]).view(bottom - top, classes, width)
-        counted, at = labelled[top:bottom], index[top:bottom]
-        losses.append(_softmax_(strip, at, counted))
+    for lines, between, mixing, strip in mixed_strips(wide, rows, columns, align_corners):
+        share, at = counted[lines], index[lines]
+        total, at_label = exponentials_(strip, at)
+        losses.append(((total.log() - at_label) * share).sum())
         if pulled is not None:
-            strip.scatter_(1, at, strip.gather(1, at) - counted.to(strip.dtype))  # softmax minus one-hot
-            pulled[first:last].addmm_(mixing.T, strip.view(bottom - top, -1))
+            strip.mul_(share / total)  # the softmax, 0 where nothing is counted
+            strip.scatter_(1, at, strip.gather(1, at) - share.to(strip.dtype))  # minus one-hot
+            pulled[between].addmm_(mixing.T, strip.view(len(strip), -1))
     if gradient is not None and pulled is not None:
-        gradient.copy_((pulled.view(before, classes, width) @ columns).transpose(0, 1))
+        gradient.copy_(narrowed(pulled, columns))
     return losses
 
 
-def _softmax_(strip: Tensor, index: Tensor, counted: Tensor) -> Tensor:
-    """The strip's loss; its scores (rows, C, W) become their softmax over classes, 0 where nothing is counted."""
+def where_labelled(label: Tensor, ignored: int) -> tuple[Tensor, Tensor]:
+    """Which pixels have a label, and it as an index, 0 where there is none; both (H, 1, W)."""
+    labelled = (label != ignored)[:, None]
+    return labelled, label.long()[:, None].masked_fill(~labelled, 0)
+
+
+def exponentials_(strip: Tensor, index: Tensor) -> tuple[Tensor, Tensor]:
+    """Make the scores (rows, C, W) of a strip exp(score - highest), in place; return their sum and score at `index`.
+
+    The score at `index` is the one before exp, less the highest too, so that log(sum) - score is the cross-entropy.
+    """
     strip.sub_(strip.amax(1, keepdim=True))
     at_label = strip.gather(1, index)
-    total = strip.exp_().sum(1, keepdim=True)
-    strip.mul_(counted / total)
-    return ((total.log() - at_label) * counted).sum()
+    return strip.exp_().sum(1, keepdim=True), at_label
+
+
+def widened(image: Tensor, columns: Tensor) -> Tensor:
+    """An image (C, h, w) with its columns upsampled, stored (h, C * W)."""
+    return (image.transpose(0, 1) @ columns.T).view(image.shape[1], -1)
+
+
+def narrowed(pulled: Tensor, columns: Tensor) -> Tensor:
+    """The transpose of `widened`: a gradient (h, C * W) as one of the image (C, h, w)."""
+    return (pulled.view(len(pulled), -1, len(columns)) @ columns).transpose(0, 1)
+
+
+def mixed_strips(
+    wide: Tensor, rows: Tensor, columns: Tensor, align_corners: bool
+) -> Iterator[tuple[slice, slice, Tensor, Tensor]]:
+    """Strips of full-size scores (rows, C, W), to be changed at will, with their rows and the rows they come from.
+
+    The third is the matrix that mixed them; its transpose takes a gradient of the strip back.
+    """
+    before, width = len(wide), len(columns)
+    for top, bottom, first, last in strips(before, len(rows), _strip_rows(wide), align_corners):
+        mixing = rows[top:bottom, first:last]
+        strip = (mixing @ wide[first:last]).view(bottom - top, -1, width)
+        yield slice(top, bottom), slice(first, last), mixing, strip
 
 
 def strips(before: int, after: int, rows: int, align_corners: bool) -> Iterator[tuple[int, int, int, int]]:
@@ -117,6 +181,12 @@ def interpolation_matrix(length: int, like: Tensor, before: int, align_corners: 
     return F.interpolate(identity, size=length, mode="linear", align_corners=align_corners)[0].T
 
 
-def _strip_rows(image: Tensor, width: int) -> int:
-    held = CPU_STRIP * torch.get_num_threads() if image.device.type == "cpu" else GPU_STRIP
-    return max(1, held // (image.shape[0] * width))
+def interpolation_matrices(scores: Tensor, labels: Tensor, align_corners: bool) -> tuple[Tensor, Tensor]:
+    """What takes rows (H, h) and columns (W, w) of scores (B, C, h, w) to the size of labels (B, H, W)."""
+    heights, widths = ((labels.shape[axis], scores.shape[axis + 1]) for axis in (1, 2))
+    return tuple(interpolation_matrix(after, scores, before, align_corners) for after, before in (heights, widths))  # type: ignore[return-value]
+
+
+def _strip_rows(wide: Tensor) -> int:
+    held = CPU_STRIP * torch.get_num_threads() if wide.device.type == "cpu" else GPU_STRIP
+    return max(1, held // wide.shape[1])

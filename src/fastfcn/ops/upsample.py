@@ -13,7 +13,8 @@ STRIP_ELEMENTS = 4_000_000  # scores held at once: 16 MB in float32, about what 
 
 def upsample(scores: Tensor, size: Size, align_corners: bool = False) -> Tensor:
     """Bilinear resize of (B, C, h, w) scores to `size`; a copy is saved where the size is right already."""
-    if scores.shape[-2:] == tuple(size):
+    # Sizes that are still free have no answer; resizing to the same size changes nothing.
+    if not torch.compiler.is_exporting() and scores.shape[-2:] == tuple(size):
         return scores
     return F.interpolate(scores, size=size, mode="bilinear", align_corners=align_corners)
 

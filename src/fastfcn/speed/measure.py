@@ -14,6 +14,7 @@ from fastfcn.average import averaged
 from fastfcn.data.description import DataSetDescription
 from fastfcn.data.resize import keep_ratio_size
 from fastfcn.errors import UserError
+from fastfcn.exports.predictor import ExportedPredictor, is_exported
 from fastfcn.machine import Machine
 from fastfcn.models.segmenter import Segmenter
 from fastfcn.predict import Predictor
@@ -51,6 +52,7 @@ class Settings:
     precision: str = "32-true"
     accelerator: str = "auto"
     threads: int | None = None
+    trusted: bool = False  # a .pt2 file may run its code
 
     def __post_init__(self) -> None:
         if self.precision not in PRECISIONS:
@@ -94,10 +96,9 @@ def measure_inference(subject: Subject, settings: Settings, progress: Progress |
     """Time, memory and arithmetic from a uint8 image to its class map, one image at a time, through Predictor."""
     _use_threads(settings)
     result, dtype = inference_setting(subject, settings), PRECISIONS[settings.precision]
-    network, about = _network(subject)
     image = np.random.default_rng(0).integers(0, 256, (*result["size"], 3), np.uint8)
     try:
-        predictor = Predictor(network, subject.recipe, about, settings.accelerator)
+        predictor = _predictor(subject, settings)
         device = predictor.device
         result |= machine_facts(device)
 
@@ -110,7 +111,7 @@ def measure_inference(subject: Subject, settings: Settings, progress: Progress |
     except (RuntimeError, MemoryError) as error:
         return result | out_of_memory(error)
     result |= timing.as_json(images=1) | {"peak_memory_mib": memory.mib, "memory": memory.meaning}
-    return result | _arithmetic(subject, about, result, device, dtype)
+    return result | _arithmetic(subject, predictor.description, result, device, dtype)
 
 
 def measure_training(subject: Subject, settings: Settings, progress: Progress | None = None) -> dict:
@@ -145,6 +146,13 @@ def measure_training(subject: Subject, settings: Settings, progress: Progress | 
 def _use_threads(settings: Settings) -> None:
     if settings.threads:
         torch.set_num_threads(settings.threads)
+
+
+def _predictor(subject: Subject, settings: Settings) -> Predictor:
+    if subject.weights and is_exported(subject.weights):
+        return ExportedPredictor(subject.weights, settings.accelerator, settings.trusted)
+    network, about = _network(subject)
+    return Predictor(network, subject.recipe, about, settings.accelerator)
 
 
 def _network(subject: Subject) -> tuple[Segmenter, DataSetDescription]:

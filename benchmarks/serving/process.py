@@ -1,0 +1,113 @@
+"""`fastfcn serve` as a process of its own: its address, memory, log, and end."""
+
+import json
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from statistics import median
+from threading import Event, Thread
+from types import TracebackType
+
+import torch
+from torch import nn
+
+from fastfcn import build, recipe, weights
+
+START_SECONDS = 600.0
+MEMORY_SECONDS = 0.25  # between two looks at the memory
+
+
+def random_weights(path: Path, name: str) -> Path:
+    """A weights file of a recipe with random weights, the same every time."""
+    torch.manual_seed(0)
+    used = recipe.load(name, ["backbone.pretrained=none"])
+    network = build.create(used)
+    for layer in network.modules():
+        if isinstance(layer, nn.BatchNorm2d):
+            nn.init.uniform_(layer.weight, 0.5, 1.5)
+    weights.save(path, network, used, build.description(used))
+    return path
+
+
+class ServiceProcess:
+    """A running service; ended, at the latest, with the block."""
+
+    def __init__(self, file: Path, log: Path, options: list[str]):
+        self.log = log
+        self._stream = log.open("w")
+        command = [sys.executable, "-m", "fastfcn", "serve", str(file), "--port", "0", "--device", "cpu", *options]
+        self.process = subprocess.Popen(command, stdout=self._stream, stderr=subprocess.PIPE, text=True)
+
+    def __enter__(self) -> "ServiceProcess":
+        self.port = self._port()
+        return self
+
+    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None):
+        if self.process.poll() is None:
+            self.process.kill()
+        self.process.wait()
+        assert self.process.stderr
+        self.process.stderr.close()
+        self._stream.close()
+
+    @property
+    def alive(self) -> bool:
+        return self.process.poll() is None
+
+    def lines(self, event: str) -> list[dict]:
+        """The lines of an event in the log."""
+        whole = self.log.read_text().rpartition("\n")[0].splitlines()
+        return [line for line in map(json.loads, whole) if line["event"] == event]
+
+    def terminate(self) -> None:
+        self.process.send_signal(signal.SIGTERM)
+
+    def memory(self) -> float:
+        """Resident memory in MiB."""
+        status = Path(f"/proc/{self.process.pid}/status").read_text()
+        return next(int(line.split()[1]) / 1024 for line in status.splitlines() if line.startswith("VmRSS"))
+
+    def _port(self) -> int:
+        """Where it listens, as its log says."""
+        last = time.monotonic() + START_SECONDS
+        while time.monotonic() < last and self.alive:
+            started = self.lines("started")
+            if started:
+                return int(started[0]["url"].rsplit(":", 1)[1])
+            time.sleep(0.1)
+        self.process.kill()
+        assert self.process.stderr
+        raise SystemExit(f"The service did not start:\n{self.process.stderr.read()}")
+
+
+@contextmanager
+def watched(service: ServiceProcess) -> Iterator[list[float]]:
+    """The memory (MiB) of the service during the block, every quarter of a second."""
+    seen: list[float] = []
+    done = Event()
+
+    def watch() -> None:
+        while not done.wait(MEMORY_SECONDS) and service.alive:
+            seen.append(service.memory())
+
+    thread = Thread(target=watch, daemon=True)
+    thread.start()
+    try:
+        yield seen
+    finally:
+        done.set()
+        thread.join()
+
+
+def growth(seen: list[float]) -> dict:
+    """What the memory did after its first third, in which caches fill: medians of the second and the last third."""
+    if len(seen) < 6:
+        return {"samples": len(seen), "flat": None}
+    third = len(seen) // 3
+    before, after = median(seen[third : 2 * third]), median(seen[-third:])
+    flat = after - before <= max(0.05 * before, 16)
+    return {"samples": len(seen), "middle_mib": round(before, 1), "end_mib": round(after, 1), "flat": flat}

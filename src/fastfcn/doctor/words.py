@@ -1,0 +1,123 @@
+"""What the names of folders and files say: image or mask, which split."""
+
+import re
+from typing import NamedTuple
+
+
+def _words(text: str) -> frozenset[str]:
+    return frozenset(text.split())
+
+
+MASKS = _words(
+    "mask masks maskes msk msks label labels lbl lbls gt gts groundtruth truth annotation annotations annot annots anno"
+    " ann anns seg segs segm segmentation segmentations segmentationclass segmentationclassaug segmentationclasspng"
+    " semantic target targets y trimap trimaps matte mattes gtfine gtcoarse labelids labeltrainids labeled labelled"
+    " pedmasks cameraseg labelmap labelmaps manual 1st"
+)
+IMAGES = _words(
+    "image images img imgs im jpegimages pngimages photo photos picture pictures pic pics leftimg8bit rgb input inputs"
+    " x raw original originals orig src source frame frames sat camerargb data"
+)
+# Pictures made for looking at, or of other tasks: never the masks of a class map.
+ASIDE = _words(
+    "segmentationobject segmentationclassvisualization segmentationobjectvisualization visualization visualizations"
+    " visualisation vis viz overlay overlays preview previews instance instances instanceids depth depths disparity"
+    " flow prediction predictions pred preds panoptic thumbs thumbnails result results"
+)
+SPLITS = {
+    "train": "train", "training": "train", "trn": "train", "tr": "train",
+    "val": "val", "valid": "val", "validation": "val", "dev": "val", "eval": "val",
+    "test": "test", "testing": "test", "tst": "test", "ts": "test",
+}  # fmt: skip
+_SPLIT = "train(?:ing)?|trn|val(?:id(?:ation)?)?|dev|eval|test(?:ing)?|tst"
+_WHOLE = re.compile(rf"({_SPLIT})[_-]?(?:set|\d{{4}})?", re.I)
+_PART = re.compile(rf"(?:^|(?<=[_\-. ]))({_SPLIT})(?:\d{{4}})?(?=$|[_\-. ])", re.I)
+_GLUED = re.compile(rf"^({_SPLIT})(?=annot|mask|label|lbl|image|img|gt|seg)", re.I)
+_CAMEL = re.compile(r"(?<=[a-z])(Tr|Ts|Val|Train|Test)(?=$|[_\-])")
+
+
+class FolderName(NamedTuple):
+    """A folder's name: `pattern` has {split} where `split` (as it is written there) stood; `role` is "image", "mask",
+    "aside" or ""; a name that says neither role nor split is `plain`."""
+
+    pattern: str
+    split: str
+    role: str
+
+    @property
+    def plain(self) -> bool:
+        return not self.split and not self.role
+
+
+def folder_name(name: str) -> FolderName:
+    """What a folder's name says."""
+    if _WHOLE.fullmatch(name):
+        return FolderName("{split}", name, "")
+    match = _PART.search(name) or _GLUED.search(name) or _CAMEL.search(name)
+    if not match:
+        return FolderName(braced(name), "", role_of(name))
+    before, after = name[: match.start()], name[match.end() :]
+    role = role_of(f"{before} {after}")
+    return FolderName(f"{braced(before)}{{split}}{braced(after)}", match[0], role)
+
+
+def role_of(name: str) -> str:
+    """ "image", "mask", "aside" or "", by the words in `name`."""
+    words = re.findall(r"[A-Z]?[a-z]+|[A-Z]+(?![a-z])|\d+\w*", name)
+    spelled = {word.lower() for word in [*words, *re.split(r"[_\-. ]+", name)]}
+    whole = re.sub(r"[_\-. ]", "", name).lower()
+    for role, known in (("aside", ASIDE), ("mask", MASKS), ("image", IMAGES)):
+        if whole in known or spelled & known:
+            return role
+    return ""
+
+
+def canonical_split(written: str) -> str:
+    """train, val or test for "training", "train2017" and the like; anything else stays."""
+    word = re.sub(r"[_-]?(set|\d{4})?$", "", written.lower())
+    return SPLITS.get(word, written)
+
+
+class Affix(NamedTuple):
+    """What stands before and after the name that an image and its mask share."""
+
+    before: str
+    after: str
+
+    def fits(self, stem: str) -> bool:
+        long = len(stem) > len(self.before) + len(self.after)
+        return long and stem.startswith(self.before) and stem.endswith(self.after)
+
+    def core(self, stem: str) -> str:
+        return stem[len(self.before) : len(stem) - len(self.after)]
+
+
+BARE = Affix("", "")
+_HEAD = re.compile(r"^([A-Za-z]+)([_\-. ]+)(?=.)")
+_TAIL = re.compile(r"(?<=.)([_\-. ]+)([A-Za-z0-9]+)$")
+_STEM_MASKS = (MASKS | ASIDE | {"l", "p", "color", "colour", "rgbmask"}) - {"1st", "manual"}
+_STEM_IMAGES = IMAGES - {"data"}
+
+
+def stem_affix(stem: str) -> tuple[Affix, str]:
+    """The words at the two ends of a file's name that say what it is, and the role they name ("" without any)."""
+    before, after, roles = "", "", set()
+    if (head := _HEAD.match(stem)) and (role := _stem_role(head[1])):
+        before, roles = head[0], {role}
+    rest = stem[len(before) :]
+    while (tail := _TAIL.search(rest)) and (role := _stem_role(tail[2])):
+        after, rest = tail[0] + after, rest[: tail.start()]
+        roles.add(role)
+    role = "mask" if "mask" in roles else "image" if roles else ""
+    return Affix(before, after), role
+
+
+def _stem_role(word: str) -> str:
+    if word.lower() in _STEM_MASKS:
+        return "mask"
+    return "image" if word.lower() in _STEM_IMAGES else ""
+
+
+def braced(text: str) -> str:
+    """`text` as it stands in a pattern, where braces have a meaning."""
+    return text.replace("{", "{{").replace("}", "}}")

@@ -1,0 +1,254 @@
+"""`fastfcn export`: a network as a file of another runtime, which has its name only after it was proven."""
+
+from collections.abc import Callable, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass, replace
+from functools import partial
+from pathlib import Path
+from tempfile import TemporaryDirectory
+from typing import Any
+
+import numpy as np
+
+from fastfcn import weights
+from fastfcn.data.images import read_image
+from fastfcn.errors import OutputError, UserError
+from fastfcn.evaluate import load_trial, measure
+from fastfcn.exports import int8, openvino_file
+from fastfcn.exports.contents import Contents
+from fastfcn.exports.formats import FORMATS, check_format, files_of, open_session, package_versions, write
+from fastfcn.exports.network import TRACED, check_torch, trace, trace_assuming
+from fastfcn.exports.predictor import ExportedPredictor
+from fastfcn.exports.proof import SIZES, Proof, ProofError, Size, Trial, expected, prove
+from fastfcn.files import make_folder
+from fastfcn.machine import Machine
+from fastfcn.models.segmenter import Segmenter
+from fastfcn.progress import counted
+from fastfcn.weights import Weights
+
+Progress = Callable[[str], None]  # told what is being done
+
+
+@dataclass(frozen=True)
+class Settings:
+    """What is exported, and how it is tried.
+
+    `scores`: as a second output; `sizes` (height, width) of the proof; `data` and `split`: real images for mIoU before
+    and after; `calibrate`: a folder of images, for int8; `max_loss`: points of mIoU that int8 may cost, unless `force`;
+    `largest`: bound of an image's (height, width), for executorch alone; `photograph`: what the proof sees, else an
+    image of `calibrate` or `data`, or a drawing.
+    """
+
+    scores: bool = False
+    sizes: Sequence[Size] = SIZES
+    data: Path | None = None
+    split: str | None = None
+    calibrate: Path | None = None
+    max_loss: float = 1.0
+    force: bool = False
+    largest: Size = (512, 512)
+    photograph: Path | None = None
+
+
+@dataclass(frozen=True)
+class Report:
+    """`proof` of what was written, by runtime and compilers of `versions`; mIoU in percent of the network and of the
+    file, None where it was not measured."""
+
+    path: Path
+    proof: Proof
+    precision: str
+    versions: dict[str, str]
+    miou_before: float | None = None
+    miou_after: float | None = None
+
+    @property
+    def loss(self) -> float | None:
+        """Points of mIoU that the file lost."""
+        both = self.miou_before is not None and self.miou_after is not None
+        return self.miou_before - self.miou_after if both else None  # type: ignore[operator]
+
+    def as_json(self) -> dict:
+        """For a file of results."""
+        figures = {"miou_before": self.miou_before, "miou_after": self.miou_after, "miou_loss": self.loss}
+        about = {"file": str(self.path), "precision": self.precision, "with": self.versions}
+        return about | self.proof.as_json() | figures
+
+
+def export(
+    path: str | Path, form: str, out: str | Path, settings: Settings | None = None, say: Progress = lambda text: None
+) -> Report:
+    """Write the weights file `path` in the format `form` (formats.FORMATS) to `out`.
+
+    Raises ProofError, with what was seen, for a file that is not the network, and leaves none; UserError (its kinds)
+    for what cannot be exported, MissingExtraError without the runtime.
+    """
+    settings, out = settings or Settings(), Path(out)
+    check_torch()
+    check_format(form, out, settings.calibrate is not None)
+    _check_settings(form, settings)
+    held = weights.read(path)
+    model = weights.load_model(held)
+    with _folder_for(out) as folder:
+        builder = _Builder(held, model, form, settings, say)
+        files = builder.build(folder, out.name)
+        report = _prove(builder, files, Path(path), out)
+        for source, target in zip(files_of(files.final), files_of(out), strict=True):
+            source.replace(target)
+    return report
+
+
+def _check_settings(form: str, settings: Settings) -> None:
+    if not settings.sizes:
+        raise UserError("A proof needs sizes.", "Leave out --sizes.")
+    for height, width in settings.sizes:
+        if (height, width) == TRACED:
+            raise UserError(f"{height}x{width} is the size that is traced; it proves nothing.", "Name another.")
+        if form == "executorch" and (height > settings.largest[0] or width > settings.largest[1]):
+            raise UserError(f"{height}x{width} is beyond --largest {settings.largest[0]}x{settings.largest[1]}.")
+    if settings.calibrate and not (settings.data or settings.force):
+        raise UserError(
+            "What int8 costs in mIoU is known only on labelled images.", "Name them with --data DIR, or add --force."
+        )
+
+
+@contextmanager
+def _folder_for(out: Path) -> Any:
+    """A folder beside `out` for what is not proven yet; it goes in the end."""
+    make_folder(out.parent)
+    try:
+        with TemporaryDirectory(prefix=f".{out.stem}.", dir=out.parent) as folder:
+            yield Path(folder)
+    except OSError as error:
+        raise OutputError(f"Cannot write {out}: {error.strerror or error}.", "Choose another place.") from error
+
+
+@dataclass(frozen=True)
+class _Files:
+    """`final` as it was asked for, `both` with scores in any case (they may be one), `other` to compare times with."""
+
+    final: Path
+    both: Path
+    other: Path | None = None
+
+
+class _Builder:
+    """Makes the files that a proof needs."""
+
+    def __init__(self, held: Weights, model: Segmenter, form: str, settings: Settings, say: Progress):
+        self.held, self.model, self.form, self.settings, self.say = held, model, form, settings, say
+
+    def build(self, folder: Path, name: str) -> _Files:
+        """Files called `name` in folders of their own."""
+        final, both = folder / "final" / name, folder / "both" / name
+        final.parent.mkdir()
+        both.parent.mkdir()
+        if self.settings.calibrate:
+            return self._build_int8(final, both, folder / name)
+        self._write(both, scores=True)
+        if self.settings.scores:
+            return _Files(both, both)
+        self._write(final, scores=False)
+        return _Files(final, both)
+
+    def texts(self, scores: bool) -> dict[str, str]:
+        """What the file says of itself."""
+        precision = "int8" if self.settings.calibrate else "f32"
+        largest = self.settings.largest if self.form == "executorch" else None
+        held = self.held
+        return Contents(held.recipe, held.description, scores, precision, largest, held.facts).texts()
+
+    def _write(self, path: Path, scores: bool) -> None:
+        self.say(f"Writing {path.name} {'with scores' if scores else 'with class maps alone'}")
+        model, recipe = self.model, self.held.recipe
+        match self.form:
+            case "executorch":
+                program = trace_assuming(model, recipe, scores, self.settings.largest)
+            case "pt2":
+                program = trace_assuming(model, recipe, scores)
+            case _:
+                program = trace(model, recipe, scores)
+        write(self.form, program, self.texts(scores), path)
+
+    def _build_int8(self, final: Path, both: Path, plain: Path) -> _Files:
+        """`plain` is the network in float32, whose time int8 is compared with."""
+        assert self.settings.calibrate
+        self.say(f"Writing {plain.name} in float32")
+        images = int8.calibration_images(self.settings.calibrate)
+        model = openvino_file.convert(trace(self.model, self.held.recipe, with_scores=True))
+        openvino_file.save(model, self.texts(scores=True), plain)
+        self.say(f"Calibrating on {len(images)} images")
+        model = int8.quantized(model, images)
+        openvino_file.save(model, self.texts(scores=True), both)
+        if self.settings.scores:
+            return _Files(both, both, plain)
+        model.remove_result(model.get_results()[1])
+        openvino_file.save(model, self.texts(scores=False), final)
+        return _Files(final, both, plain)
+
+
+def _prove(builder: _Builder, files: _Files, path: Path, out: Path) -> Report:
+    """Raises ProofError where the file is not good enough."""
+    settings, recipe = builder.settings, builder.held.recipe
+    both = ExportedPredictor(files.both, "cpu", trusted=True)
+    final = both.session if files.final == files.both else open_session(files.final, "cpu", trusted=True)
+    title, other = FORMATS[builder.form].title, "network"
+    run_other = partial(expected, builder.model, recipe)
+    if files.other:
+        title, other = f"{title}, int8", "float32"
+        run_other = open_session(files.other).run
+    trial = Trial(final, both.session, run_other)
+    results = prove(builder.model, recipe, trial, settings.sizes, _photograph(builder, path))
+    found = tuple(counted(results, len(settings.sizes), "Proving"))
+    megabytes = sum(each.stat().st_size for each in files_of(files.final)) / 1e6
+    proof = Proof(title, other, megabytes, found, not files.other)
+    report = Report(out, proof, both.contents.precision, package_versions(builder.form))
+    failures = report.proof.failures()
+    if failures:
+        raise ProofError(
+            f"{out} was not written: it is not the network.\n" + "\n".join(f"  {failure}" for failure in failures),
+            "Use another format, and tell the authors of fastfcn which recipe it was.",
+            report.proof,
+        )
+    if settings.data:
+        report = _with_miou(report, path, settings, both)
+    if files.other:
+        _check_loss(report, settings)
+    return report
+
+
+def _photograph(builder: _Builder, path: Path) -> np.ndarray | None:
+    """An image of the user's to prove on, where there is one."""
+    if builder.settings.photograph:
+        return read_image(builder.settings.photograph)
+    if builder.settings.calibrate:
+        return read_image(int8.calibration_images(builder.settings.calibrate)[0])
+    if builder.settings.data:
+        trial = load_trial(path, builder.settings.data, Machine("cpu"), builder.settings.split)
+        return trial.dataset[0].image
+    return None
+
+
+def _with_miou(report: Report, path: Path, settings: Settings, exported: ExportedPredictor) -> Report:
+    """Both on the same images in the same way; recipes with sliding windows on whole images."""
+    assert settings.data
+    every = exported.recipe.eval.every
+    whole = f'eval={{kind="whole", every={every}, resize="none", scales=[1.0], flip=false}}'
+    changes = [whole] if exported.recipe.eval.kind == "sliding" else []
+    found = []
+    for file in (path, exported.path):
+        trial = load_trial(file, settings.data, Machine("cpu"), settings.split, changes, trusted=True)
+        found.append(float(measure(trial.model, trial.recipe, trial.dataset, trial.fabric, progress=counted).miou))
+    return replace(report, miou_before=found[0], miou_after=found[1])
+
+
+def _check_loss(report: Report, settings: Settings) -> None:
+    if settings.force or (report.loss is not None and report.loss <= settings.max_loss):
+        return
+    assert report.loss is not None  # _check_settings has seen to it
+    raise ProofError(
+        f"{report.path} was not written: int8 costs {report.loss:.2f} points of mIoU ({report.miou_before:.2f} before, "
+        f"{report.miou_after:.2f} after), more than {settings.max_loss:g}.",
+        "Calibrate on more images like yours, allow more with --max-loss, or add --force.",
+        report.proof,
+    )

@@ -1,0 +1,1 @@
+"""Networks as files of other runtimes: ONNX, OpenVINO, AOTInductor and ExecuTorch."""

@@ -1,0 +1,133 @@
+"""The network as it is exported: uint8 image in, class map out, from plain operators alone."""
+
+from importlib.util import find_spec
+from typing import Any
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+from torch.export import Dim, ExportedProgram
+from torch.fx.experimental import _config as shape_settings
+from torch.utils._sympy.value_ranges import ValueRanges
+
+from fastfcn.errors import UserError
+from fastfcn.models.fold import folded
+from fastfcn.models.segmenter import Segmenter
+from fastfcn.ops.upsample import label_type
+from fastfcn.recipe import Recipe
+
+TRACED = (64, 96)  # (height, width) of the image that is traced; no size of the proof is equal to it
+CHECKS = (torch.ops.aten._assert_scalar.default, torch.ops.aten._assert_tensor_metadata.default)
+
+
+class ImageToClasses(nn.Module):
+    """RGB uint8 images (B, H, W, 3) to class maps (B, H, W), uint8 (int64 from 257 classes on).
+
+    With `with_scores` also to scores (B, classes, H, W), float32, before softmax.
+    """
+
+    mean: Tensor
+    std: Tensor
+
+    def __init__(self, model: Segmenter, recipe: Recipe, with_scores: bool):
+        super().__init__()
+        self.model, self.with_scores = exportable(model), with_scores
+        self.register_buffer("mean", torch.tensor(recipe.data.mean).reshape(1, 3, 1, 1))
+        self.register_buffer("std", torch.tensor(recipe.data.std).reshape(1, 3, 1, 1))
+
+    def forward(self, image: Tensor) -> tuple[Tensor, ...]:
+        pixels = (image.permute(0, 3, 1, 2).float() - self.mean) / self.std
+        low = self.model.scores(pixels)
+        scores = F.interpolate(low, pixels.shape[-2:], mode="bilinear", align_corners=self.model.align_corners)
+        labels = scores.argmax(1).to(label_type(scores.shape[1]))
+        return (labels, scores) if self.with_scores else (labels,)
+
+
+class EvenPool(nn.Module):
+    """`nn.AvgPool2d(2, 2, ceil_mode=True, count_include_pad=False)`, which AOTInductor and OpenVINO get wrong.
+
+    Seen with torch 2.15: compiled for free sizes it gives garbage (1e19) at odd ones; OpenVINO 2026.4 refuses a map of
+    one pixel. The mean of what lies in a window at the edge is that of the window with the edge repeated.
+    """
+
+    def forward(self, maps: Tensor) -> Tensor:
+        return F.avg_pool2d(F.pad(maps, (0, 1, 0, 1), mode="replicate"), 2, 2)
+
+
+def exportable(model: Segmenter) -> Segmenter:
+    """A copy of the plain network, batch norms folded, without the auxiliary head; equal to rounding."""
+    copy = folded(model)
+    copy.auxiliary = None
+    for parent in list(copy.modules()):
+        for name, child in list(parent.named_children()):
+            if isinstance(child, nn.AvgPool2d) and _is_even_pool(child):
+                setattr(parent, name, EvenPool())
+    return copy
+
+
+def _is_even_pool(pool: nn.AvgPool2d) -> bool:
+    sizes = [pool.kernel_size, pool.stride]
+    twos = all(size in (2, (2, 2)) for size in sizes)
+    return twos and pool.padding in (0, (0, 0)) and pool.ceil_mode and not pool.count_include_pad
+
+
+def trace(model: Segmenter, recipe: Recipe, with_scores: bool) -> ExportedProgram:
+    """The program for any batch, height and width. Raises UserError where torch is too old."""
+    check_torch()
+    from torch.fx.experimental.dynamic_spec import ParamsSpec, ShapeVar, TensorSpec
+
+    # Of these sizes nothing is taken for granted. With `Dim` torch assumes that no map has a height of one, which 32
+    # pixels have at stride 32, and with some networks that no batch is of one image.
+    free = TensorSpec([ShapeVar(name, min=1) for name in ("batch", "height", "width")] + [3])
+    program = ImageToClasses(model, recipe, with_scores).eval()
+    with torch.no_grad():
+        return torch.export.export(
+            program, (_example(2),), dynamic_shapes=ParamsSpec({"image": free}), strict=False
+        )  # fmt: skip
+
+
+def trace_assuming(
+    model: Segmenter, recipe: Recipe, with_scores: bool, largest: tuple[int, int] | None = None
+) -> ExportedProgram:
+    """The program for AOTInductor and ExecuTorch, which cannot work with sizes of which nothing is known.
+
+    torch assumes here that no map has a height of one (hence 33 pixels) and that there are several images. The checks
+    of that are dropped: nothing in these networks depends on it, and the proof looks at smaller and at single images.
+    With `largest` (height, width) the program is for one image at a time, up to that size.
+    """
+    bounds: tuple[int | None, ...] = largest or (None, None)
+    free = {index + 1: Dim(("height", "width")[index], min=33, max=bounds[index]) for index in range(2)}
+    if not largest:
+        free[0] = Dim("batch", min=1)
+    program = ImageToClasses(model, recipe, with_scores).eval()
+    settings: Any = shape_settings
+    with torch.no_grad(), settings.patch(backed_size_oblivious=True):
+        traced = torch.export.export(
+            program, (_example(1 if largest else 2),), dynamic_shapes={"image": free}, strict=False,
+            prefer_deferred_runtime_asserts_over_guards=True,
+        )  # fmt: skip
+    return _without_checks(traced)
+
+
+def _without_checks(program: ExportedProgram) -> ExportedProgram:
+    for node in reversed(program.graph.nodes):
+        if node.op == "call_function" and node.target in CHECKS:
+            program.graph.erase_node(node)
+    program.graph.eliminate_dead_code()
+    program.graph_module.recompile()
+    for name, bounds in program.range_constraints.items():
+        program.range_constraints[name] = ValueRanges(1, bounds.upper)
+    return program
+
+
+def _example(batch: int) -> Tensor:
+    return torch.zeros(batch, *TRACED, 3, dtype=torch.uint8)
+
+
+def check_torch() -> None:
+    """Raises UserError where torch cannot trace networks for free sizes."""
+    if find_spec("torch.fx.experimental.dynamic_spec") is None:
+        raise UserError(
+            f"torch {torch.__version__} cannot export networks for images of any size.",
+            "Install torch 2.15 or newer; the files themselves run without it.",
+        )

@@ -1,0 +1,1 @@
+"""What a report tells of a run: figures collected while it is evaluated, and what the run itself recorded."""

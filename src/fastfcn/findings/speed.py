@@ -1,0 +1,60 @@
+"""How long a prediction takes, and how much memory the process that made the report needed."""
+
+import sys
+from dataclasses import dataclass
+from statistics import median
+from time import perf_counter
+
+import torch
+
+from fastfcn.evaluate import TestImages, Trial, predict_labels
+
+RUNS, SECONDS = 20, 2.0  # at most
+
+
+@dataclass(frozen=True)
+class Speed:
+    """Median `milliseconds` of `runs` predictions, from an image in memory to its class map, after one to warm up.
+
+    `size`: (height, width) that the network saw; `memory_mib`: None where the system does not tell, else what
+    `memory` says.
+    """
+
+    milliseconds: float
+    runs: int
+    size: tuple[int, int]
+    device: str
+    threads: int
+    memory_mib: float | None
+    memory: str
+
+
+@torch.inference_mode()
+def measure_speed(trial: Trial) -> Speed:
+    """Time predictions of the first image of the split, one scale, one at a time."""
+    images, label = TestImages(trial.dataset, trial.recipe, tta=False)[0]
+    device = trial.fabric.device
+    times: list[float] = []
+    began = perf_counter()
+    while len(times) < 2 or (len(times) <= RUNS and perf_counter() - began < SECONDS):
+        start = perf_counter()
+        with trial.fabric.autocast():
+            labels = predict_labels(trial.model, trial.recipe, images, (label.shape[0], label.shape[1]), False)
+        labels.cpu()  # waits for the device
+        times.append(1000 * (perf_counter() - start))
+    name = torch.cuda.get_device_name(device) if device.type == "cuda" else device.type
+    size = (images[0].shape[-2], images[0].shape[-1])
+    return Speed(median(times[1:]), len(times) - 1, size, name, torch.get_num_threads(), *process_memory(device))
+
+
+def process_memory(device: torch.device) -> tuple[float | None, str]:
+    """MiB that this process needed at most so far, and what that is of; None where the system does not tell."""
+    if device.type == "cuda":
+        return torch.cuda.max_memory_allocated(device) / 2**20, "most memory held by tensors at once on the GPU"
+    try:
+        import resource
+    except ImportError:  # Windows
+        return None, "not measured: this system does not tell"
+    unit = 1 if sys.platform == "darwin" else 1024
+    most = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * unit / 2**20
+    return most, "most memory of the whole process, PyTorch and the scoring itself included"

@@ -1,0 +1,1 @@
+"""Weights files on the Hugging Face Hub: fetching, describing, uploading."""

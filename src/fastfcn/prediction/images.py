@@ -1,0 +1,80 @@
+"""Images in the forms that people have them in, as RGB uint8 arrays."""
+
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+
+import numpy as np
+import torch
+from PIL import Image
+from torch import Tensor
+
+from fastfcn.data.images import read_image
+from fastfcn.errors import DataError
+
+ImageLike = str | Path | Image.Image | np.ndarray | Tensor
+BATCH_PIXELS = 2_000_000  # of images that go through the network together; a larger image goes alone
+
+
+def is_batch(images: object) -> bool:
+    """Whether several images were given: a list, a tuple, or an array or tensor of four dimensions."""
+    return isinstance(images, list | tuple) or (isinstance(images, np.ndarray | Tensor) and images.ndim == 4)
+
+
+def as_pixels(image: ImageLike) -> np.ndarray:
+    """RGB uint8 (H, W, 3) of one image: a path, a PIL image, an array (H, W, 3) or a tensor (3, H, W).
+
+    An array is uint8. A tensor is uint8, or of floats from 0 to 1, which are rounded to 256 levels. Raises DataError.
+    """
+    match image:
+        case str() | Path():
+            return read_image(Path(image))
+        case Image.Image():
+            return np.array(image.convert("RGB"))
+        case Tensor():
+            return _from_tensor(image)
+        case np.ndarray():
+            return _from_array(image)
+    raise DataError(f"An image must be a path, a PIL image, an array or a tensor, not {type(image).__name__}.")
+
+
+def _from_array(image: np.ndarray) -> np.ndarray:
+    if image.dtype != np.uint8 or image.ndim != 3 or image.shape[2] != 3 or not image.size:
+        raise DataError(
+            f"An image array must be RGB uint8 (H, W, 3), not {image.dtype} {image.shape}.",
+            "Several images of one size: (B, H, W, 3). Channels first: give a tensor. Grey: np.stack([grey] * 3, -1).",
+        )
+    return np.array(image, order="C")
+
+
+def _from_tensor(image: Tensor) -> np.ndarray:
+    shape = tuple(image.shape)
+    if image.ndim != 3 or shape[0] != 3 or not image.numel():
+        raise DataError(
+            f"An image tensor must be RGB (3, H, W), not {shape}.",
+            "Several images of one size: (B, 3, H, W). Channels last: image.permute(2, 0, 1).",
+        )
+    if image.is_floating_point():
+        low, high = (float(value) for value in image.detach().aminmax())
+        if not (low >= 0 and high <= 1):
+            raise DataError(
+                f"An image tensor of floats must have values from 0 to 1, not from {low:.4g} to {high:.4g}.",
+                "Give it before it is normalised: the network's own mean and deviation are applied to it.",
+            )
+        image = (image.detach().float() * 255).round().to(torch.uint8)
+    if image.dtype != torch.uint8:
+        raise DataError(f"An image tensor must be uint8 or float, not {image.dtype}.")
+    return image.permute(1, 2, 0).cpu().contiguous().numpy()
+
+
+def batches(images: Sequence[np.ndarray]) -> Iterator[list[int]]:
+    """Positions of neighbours of one size that go through the network together, in order."""
+    batch: list[int] = []
+    for index, image in enumerate(images):
+        height, width = image.shape[:2]
+        full = (len(batch) + 1) * height * width > BATCH_PIXELS
+        if batch and (full or image.shape != images[batch[-1]].shape):
+            yield batch
+            batch = []
+        batch.append(index)
+    if batch:
+        yield batch

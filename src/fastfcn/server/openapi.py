@@ -1,0 +1,97 @@
+"""What `/openapi.json` says beside the routes: bodies, answers and problems, each with an example."""
+
+from typing import Any
+
+from fastfcn.server.decoding import MEDIA_TYPES
+from fastfcn.server.problems import MEDIA_TYPE
+
+BINARY = {"type": "string", "format": "binary"}
+RUNS = {
+    "request_id": "5d0f6d1f0a2b4b7f9a4b5a3f6d1c2e3b",
+    "model": "weights",
+    "height": 2,
+    "width": 4,
+    "classes": [
+        {"index": 2, "name": "road", "color": [128, 64, 128], "pixels": 6, "share": 0.75},
+        {"index": 0, "name": "sky", "color": [70, 130, 180], "pixels": 2, "share": 0.25},
+    ],
+    "runs": {"classes": [0, 2], "lengths": [2, 6]},
+    "name": "street.jpg",
+    "milliseconds": {"decode": 2.1, "wait": 0.1, "infer": 48.0},
+    "together": 1,
+}
+POLYGONS = {
+    "type": "FeatureCollection",
+    "features": [{
+        "type": "Feature",
+        "properties": {"index": 2, "class": "road", "pixels": 8},
+        "geometry": {"type": "Polygon", "coordinates": [[[4, 0], [4, 2], [0, 2], [0, 0], [4, 0]]]},
+    }],
+    "height": 2,
+    "width": 4,
+}  # fmt: skip
+PROBLEMS = {
+    400: ("broken-form", "The form (multipart/form-data) is broken."),
+    401: ("unauthorized", "This service asks for a token."),
+    403: ("foreign-origin", "Pages of other sites may not use this service."),
+    406: ("not-acceptable", "There is no answer of the kind 'text/html'."),
+    408: ("slow", "The image did not arrive within 30 s."),
+    413: ("too-many-pixels", "The image has 20000 x 20000 pixels; 8.39 million are the most allowed."),
+    415: ("unknown-format", "This is a GIF, not an image of a kind that can be read."),
+    422: ("broken-image", "The image cannot be read: image file is truncated."),
+    503: ("busy", "All places are taken by images that came earlier."),
+    504: ("late", "There was no result within 60 s."),
+}
+
+
+def request_body(batch: bool) -> dict[str, Any]:
+    """The body of `POST /predict` or `/predict/batch`: a form, or for one image the image itself."""
+    files: dict[str, Any] = {"images": {"type": "array", "items": BINARY}} if batch else {"image": BINARY}
+    form = {"schema": {"type": "object", "properties": files, "required": list(files)}}
+    raw = {} if batch else {kind: {"schema": BINARY} for kind in MEDIA_TYPES}
+    return {"requestBody": {"required": True, "content": {"multipart/form-data": form} | raw}}
+
+
+def answers(batch: bool) -> dict[int | str, dict[str, Any]]:
+    """Every status that a prediction is answered with."""
+    results = {"results": [RUNS | {"status": 200}, problem(422) | {"name": "broken.jpg"}]}
+    content: dict[str, Any] = {"application/json": {"example": results if batch else RUNS}}
+    if batch:
+        content["application/zip"] = {"schema": BINARY}
+    else:
+        content |= {"application/geo+json": {"example": POLYGONS}}
+        content |= {"image/png": {"schema": BINARY}, "image/jpeg": {"schema": BINARY}}
+    busy = {"Retry-After": {"schema": {"type": "integer"}, "description": "Seconds until to try again."}}
+    refused = {
+        status: {
+            "description": detail,
+            "content": {MEDIA_TYPE: {"schema": {"$ref": "#/components/schemas/Problem"}, "example": problem(status)}},
+        }
+        | ({"headers": busy} if status == 503 else {})
+        for status, (_, detail) in PROBLEMS.items()
+    }
+    return {200: {"description": "What the network says.", "content": content}, **refused}
+
+
+def problem(status: int) -> dict[str, Any]:
+    """An example of a problem."""
+    code, detail = PROBLEMS[status]
+    shown = {"type": "about:blank", "title": code, "status": status, "code": code, "detail": detail}
+    return shown | ({"retry_after": 3} if status == 503 else {}) | {"request_id": RUNS["request_id"]}
+
+
+PROBLEM_SCHEMA = {
+    "type": "object",
+    "description": "RFC 9457. `code` is for programs, `detail` and `hint` are for people.",
+    "required": ["status", "code", "detail", "request_id"],
+    "properties": {
+        "type": {"type": "string"},
+        "title": {"type": "string"},
+        "status": {"type": "integer"},
+        "code": {"type": "string"},
+        "detail": {"type": "string"},
+        "hint": {"type": "string"},
+        "retry_after": {"type": "integer"},
+        "request_id": {"type": "string"},
+    },
+}

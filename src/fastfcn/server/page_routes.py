@@ -1,0 +1,66 @@
+"""The web page and its drawn examples. Everything it needs comes from here."""
+
+import asyncio
+import io
+from functools import cache
+from hashlib import sha256
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from PIL import Image
+
+from fastfcn.server import problems
+
+if TYPE_CHECKING:
+    from fastapi import FastAPI
+
+FOLDER = Path(__file__).parent / "page"
+TYPES = {".html": "text/html; charset=utf-8", ".css": "text/css", ".js": "text/javascript", ".svg": "image/svg+xml"}
+EXAMPLES = (5, 12, 23, 31)  # seeds of drawn streets
+EXAMPLE_SIZE = (360, 480)
+
+
+def add_page_routes(app: "FastAPI") -> None:
+    """`/`, its files under `/page/`, and `/examples/NUMBER.jpg`."""
+    from fastapi import Request, Response
+
+    files = {path.name: path.read_bytes() for path in FOLDER.iterdir() if path.suffix in TYPES}
+    tags = {name: f'"{sha256(content).hexdigest()[:16]}"' for name, content in files.items()}
+
+    def file(name: str, request: Request) -> Response:
+        if name not in files:
+            raise problems.from_status(404)
+        headers = {"ETag": tags[name], "Cache-Control": "no-cache"}
+        if request.headers.get("if-none-match") == tags[name]:
+            return Response(status_code=304, headers=headers)
+        return Response(files[name], headers=headers | {"Content-Type": TYPES[Path(name).suffix]})
+
+    @app.get("/", include_in_schema=False)
+    async def page(request: Request) -> Response:
+        return file("index.html", request)
+
+    @app.get("/favicon.ico", include_in_schema=False)
+    async def icon(request: Request) -> Response:
+        return file("icon.svg", request)
+
+    @app.get("/page/{name}", include_in_schema=False)
+    async def part(name: str, request: Request) -> Response:
+        return file(name, request)
+
+    @app.get("/examples/{name}", include_in_schema=False)
+    async def example(name: str) -> Response:
+        numbers = {f"{number}.jpg": seed for number, seed in enumerate(EXAMPLES, 1)}
+        if name not in numbers:
+            raise problems.from_status(404)
+        content = await asyncio.to_thread(drawn_street, numbers[name])
+        return Response(content, media_type="image/jpeg")
+
+
+@cache
+def drawn_street(seed: int) -> bytes:
+    """A drawn street as a JPEG file."""
+    from fastfcn.data.streets import draw
+
+    stream = io.BytesIO()
+    Image.fromarray(draw(seed, EXAMPLE_SIZE)[0]).save(stream, "JPEG", quality=90)
+    return stream.getvalue()

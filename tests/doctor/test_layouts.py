@@ -1,0 +1,166 @@
+"""The usual layouts are found by themselves, in patterns that a data set's description understands."""
+
+from pathlib import Path
+
+import pytest
+from tests.doctor.clean import label, picture, save
+
+from fastfcn.data.description import DataSetDescription
+from fastfcn.data.layout import find_examples
+from fastfcn.doctor.layouts import find_layout
+from fastfcn.doctor.survey import survey
+from fastfcn.doctor.words import folder_name
+from fastfcn.errors import DataError
+
+CITY = "{split}/{folder1}/{name}"
+# name -> image files, mask files, other files, and the patterns of images and masks; of names 0 to 3 each.
+LAYOUTS = {
+    "images, masks": ("images/{}.jpg", "masks/{}.png", "images/{name}.jpg", "masks/{name}.png"),
+    "img, lbl": ("img/{}.png", "lbl/{}.png", "img/{name}.png", "lbl/{name}.png"),
+    "imgs, gts with suffixes": ("imgs/{}_img.jpg", "gts/{}_gt.png", "imgs/{name}_img.jpg", "gts/{name}_gt.png"),
+    "capitals": ("Images/{}.JPG", "Labels/{}.PNG", "Images/{name}.JPG", "Labels/{name}.PNG"),
+    "one folder, suffix": ("{}.jpg", "{}_mask.png", "{name}.jpg", "{name}_mask.png"),
+    "one folder, both suffixes": ("all/{}_sat.jpg", "all/{}_mask.png", "all/{name}_sat.jpg", "all/{name}_mask.png"),
+    "one folder, formats": ("all/{}.jpg", "all/{}.png", "all/{name}.jpg", "all/{name}.png"),
+    "one folder, CamVid's": ("{}.png", "{}_L.png", "{name}.png", "{name}_L.png"),
+    "prefixes": ("data/img_{}.png", "data/mask_{}.png", "data/img_{name}.png", "data/mask_{name}.png"),
+    "DRIVE": ("images/{}_training.tif", "1st_manual/{}_manual1.gif", "images/{name}_training.tif",
+              "1st_manual/{name}_manual1.gif"),
+    "VOC": ("VOCdevkit/VOC2012/JPEGImages/{}.jpg", "VOCdevkit/VOC2012/SegmentationClass/{}.png",
+            "VOCdevkit/VOC2012/JPEGImages/{name}.jpg", "VOCdevkit/VOC2012/SegmentationClass/{name}.png"),
+    "drones": ("set/original_images/{}.jpg", "set/label_images_semantic/{}.png",
+               "set/original_images/{name}.jpg", "set/label_images_semantic/{name}.png"),
+    "x, y": ("x/{}.png", "y/{}.png", "x/{name}.png", "y/{name}.png"),
+    "spaces and letters": ("Bilder images/grün {}.jpg", "Bilder masks/grün {}.png",
+                           "Bilder images/{name}.jpg", "Bilder masks/{name}.png"),
+    "sequences": ("images/{}/frame a.jpg", "masks/{}/frame a.png",
+                  "images/{folder1}/{name}.jpg", "masks/{folder1}/{name}.png"),
+}  # fmt: skip
+SPLIT_LAYOUTS = {
+    "images/train": ("images/{s}/{}.jpg", "masks/{s}/{}.png", "images/{split}/{name}.jpg", "masks/{split}/{name}.png"),
+    "train/images": ("{s}/images/{}.jpg", "{s}/masks/{}.png", "{split}/images/{name}.jpg", "{split}/masks/{name}.png"),
+    "CamVid": ("{s}/{}.png", "{s}annot/{}.png", "{split}/{name}.png", "{split}annot/{name}.png"),
+    "train_images": ("{s}_images/{}.jpg", "{s}_masks/{}.png", "{split}_images/{name}.jpg", "{split}_masks/{name}.png"),
+    "imagesTr": ("images{S}/{}.png", "labels{S}/{}.png", "images{split}/{name}.png", "labels{split}/{name}.png"),
+    "mmsegmentation": ("img_dir/{s}/{}.jpg", "ann_dir/{s}/{}.png", "img_dir/{split}/{name}.jpg",
+                       "ann_dir/{split}/{name}.png"),
+    "ADE20K": ("images/{s}ing/ADE_{}.jpg", "annotations/{s}ing/ADE_{}.png",
+               "images/{split}/{name}.jpg", "annotations/{split}/{name}.png"),
+    "COCO": ("images/{s}2017/{}.jpg", "annotations/{s}2017/{}.png",
+             "images/{split}/{name}.jpg", "annotations/{split}/{name}.png"),
+    "one folder": ("{s}/{}.jpg", "{s}/{}_mask.png", "{split}/{name}.jpg", "{split}/{name}_mask.png"),
+    "Cityscapes": ("leftImg8bit/{s}/{s}city/{}_leftImg8bit.png", "gtFine/{s}/{s}city/{}_gtFine_labelIds.png",
+                   f"leftImg8bit/{CITY}_leftImg8bit.png", f"gtFine/{CITY}_gtFine_labelIds.png"),
+}  # fmt: skip
+
+
+def write(root: Path, images: str, masks: str, **parts: str) -> None:
+    for number in range(4):
+        save(root / images.format(number, **parts), picture(number), **({"quality": 90} if "jpg" in images else {}))
+        save(root / masks.format(number, **parts), label(number))
+
+
+def described(images: tuple[str, ...], labels: tuple[str, ...], **more: object) -> DataSetDescription:
+    """A description of these patterns: what is found must be what a data set of them reads."""
+    about: dict = {"format": 1, "name": "a", "title": "a", "home": "", "labels_kind": "index", "folders": (".",)}
+    about |= {"lists": (), "ignored": ()}
+    classes = tuple({"name": str(value), "color": (value, 0, 0), "ids": (value,)} for value in range(4))
+    return DataSetDescription.model_validate(about | {"images": images, "labels": labels, "classes": classes} | more)
+
+
+@pytest.mark.parametrize("name", LAYOUTS)
+def test_layouts_without_splits(name: str, tmp_path: Path):
+    images, masks, image_pattern, mask_pattern = LAYOUTS[name]
+    write(tmp_path, images, masks)
+    found = find_layout(tmp_path)
+    layout = found.layout
+    assert (layout.images, layout.labels, layout.splits) == ((image_pattern,), (mask_pattern,), {"all": ""})
+    assert len(found) == 4
+    assert not any((found.images_alone, found.masks_alone, found.same_name, found.unlisted))
+    seen = list(survey(tmp_path, show_progress=False).examples())
+    # Where {name}.png matches NAME_L.png as well, a list has to say which names there are.
+    lists = ("{split}.txt",) if name == "one folder, CamVid's" else ()
+    (tmp_path / "all.txt").write_text("".join(f"{each.name}\n" for each in seen))
+    about = described(layout.images, layout.labels, splits={"all": "all"}, lists=lists)
+    examples = find_examples(about, tmp_path, "all")
+    assert [(each.name, str(each.image_path.relative_to(tmp_path))) for each in examples] == [
+        (each.name, each.image) for each in seen
+    ]
+    assert [str(each.label_path.relative_to(tmp_path)) for each in examples] == [each.mask for each in seen]
+
+
+@pytest.mark.parametrize("name", SPLIT_LAYOUTS)
+def test_layouts_with_splits(name: str, tmp_path: Path):
+    images, masks, image_pattern, mask_pattern = SPLIT_LAYOUTS[name]
+    for split, other in (("train", "Tr"), ("test", "Ts")):
+        write(tmp_path, images, masks, s=split, S=other)
+    layout = find_layout(tmp_path).layout
+    assert (layout.images, layout.labels) == ((image_pattern,), (mask_pattern,))
+    about = described(layout.images, layout.labels, splits=layout.splits)
+    seen = list(survey(tmp_path, show_progress=False).examples())
+    for split in ("train", "test"):
+        examples = find_examples(about, tmp_path, split)
+        here = [each for each in seen if each.split == split]
+        assert [each.name for each in examples] == [each.name for each in here]
+        assert [each.label_path for each in examples] == [tmp_path / each.mask for each in here]
+        assert len(here) == 4
+
+
+def test_cityscapes_other_renderings_are_passed_over(tmp_path: Path):
+    images, masks, *_ = SPLIT_LAYOUTS["Cityscapes"]
+    write(tmp_path, images, masks, s="val")
+    for end in ("color", "instanceIds", "labelTrainIds"):
+        write(tmp_path, images, masks.replace("labelIds", end), s="val")
+    found = find_layout(tmp_path)
+    assert found.layout.name == "cityscapes"
+    assert all("labelIds" in found.contents.files.path(number) for number in found.masks)
+    assert (len(found), len(found.masks_alone)) == (4, 0)
+
+
+def test_lists_of_names(tmp_path: Path):
+    images, masks, *_ = LAYOUTS["VOC"]
+    write(tmp_path, images, masks)
+    (tmp_path / images.format(3)).unlink()
+    save(tmp_path / images.format("unlisted"), picture(9))
+    lists = tmp_path / "VOCdevkit/VOC2012/ImageSets/Segmentation"
+    lists.mkdir(parents=True)
+    (lists / "train.txt").write_text("0\n1\n3\n")
+    (lists / "val.txt").write_text("1\n2\n")
+    (lists / "trainval.txt").write_text("0\n1\n2\n3\n")
+    found = survey(tmp_path, show_progress=False)
+    assert found.layout.lists == ("VOCdevkit/VOC2012/ImageSets/Segmentation/{split}.txt",)
+    assert found.pairs_by_split == {"train": 1, "val": 2}
+    assert found.found.unlisted == 1
+    problems = {each.kind: list(each.files) for each in found.problems}
+    assert problems["listed_without_image"] == ["VOCdevkit/VOC2012/ImageSets/Segmentation/train.txt"]
+    assert problems["same_image_in_two_splits"] == [images.format(1)]
+
+
+def test_folders_without_pairs_are_explained(tmp_path: Path):
+    with pytest.raises(DataError, match="does not exist"):
+        find_layout(tmp_path / "nothing")
+    with pytest.raises(DataError, match="There are no images in"):
+        find_layout(tmp_path)
+    save(tmp_path / "photos/a.jpg", picture(0))
+    (tmp_path / "photos/a.json").write_text("{}")
+    with pytest.raises(DataError, match="No two files") as caught:
+        find_layout(tmp_path)
+    assert ".json files have to be drawn into PNG masks" in caught.value.hint
+
+
+@pytest.mark.parametrize(
+    ("name", "pattern", "split", "role"),
+    [
+        ("trainannot", "{split}annot", "train", "mask"),
+        ("train2017", "{split}", "train2017", ""),
+        ("leftImg8bit", "leftImg8bit", "", "image"),
+        ("SegmentationObject", "SegmentationObject", "", "aside"),
+        ("images_prepped_test", "images_prepped_{split}", "test", "image"),
+        ("training_set", "{split}", "training_set", ""),
+        ("trainstation", "trainstation", "", ""),
+        ("contest", "contest", "", ""),
+        ("frankfurt", "frankfurt", "", ""),
+    ],
+)
+def test_what_folder_names_say(name: str, pattern: str, split: str, role: str):
+    assert tuple(folder_name(name)) == (pattern, split, role)

@@ -1,0 +1,56 @@
+"""What is traced: equal to the network at every size, from standard operators alone."""
+
+import numpy as np
+import pytest
+import torch
+from torch import nn
+
+from fastfcn.exports.network import EvenPool, ImageToClasses, exportable, trace
+from fastfcn.exports.proof import expected, picture
+from tests.exports.small import SmallNetwork
+from tests.tiny import tiny_model, tiny_recipe
+
+HEADS = {
+    "psp": (),
+    "aspp": ('head={kind="aspp", width=8, dilations=[1, 3], kernel=3, dropout=0.1, align_corners=false}',),
+    "enc": ('head={kind="enc", width=8, codes=4, kernel=3, dropout=0.1, align_corners=false}',),
+}
+
+
+@pytest.mark.parametrize("head", HEADS)
+def test_the_graph_gives_scores_and_class_maps_of_the_network(head: str):
+    model, recipe = tiny_model(*HEADS[head]), tiny_recipe(*HEADS[head])
+    images = np.stack([picture((61, 83), seed=seed) for seed in range(2)])
+    wanted = expected(model, recipe, images)
+    with torch.no_grad():
+        labels, scores = ImageToClasses(model, recipe, True).eval()(torch.from_numpy(images))
+    assert labels.dtype == torch.uint8
+    assert np.abs(scores.numpy() - wanted).max() < 1e-4
+    assert (labels.numpy() == wanted.argmax(1)).mean() > 0.9999
+    assert len(np.unique(labels)) > 2
+
+
+def test_a_program_is_traced_for_any_size():
+    model, recipe = SmallNetwork(), tiny_recipe()
+    program = trace(model, recipe, with_scores=True)
+    operators = {str(node.target) for node in program.graph.nodes if node.op == "call_function"}
+    assert not [each for each in operators if "adaptive" in each or each.startswith("fastfcn")]
+    for batch, height, width in ((1, 1, 1), (1, 5, 16), (3, 33, 200), (1, 129, 47)):
+        images = np.stack([picture((height, width), seed=seed) for seed in range(batch)])
+        _, scores = program.module()(torch.from_numpy(images))
+        assert np.abs(scores.numpy() - expected(model, recipe, images)).max() < 1e-4
+
+
+@pytest.mark.parametrize("size", [(1, 1), (1, 4), (5, 8), (7, 3), (6, 6)])
+def test_pooling_by_repeated_edges_is_that_of_resnets(size: tuple[int, int]):
+    maps = torch.randn(2, 3, *size, generator=torch.Generator().manual_seed(0))
+    stock = nn.AvgPool2d(2, 2, ceil_mode=True, count_include_pad=False)
+    assert torch.allclose(EvenPool()(maps), stock(maps), atol=1e-6)
+
+
+def test_only_pooling_that_it_can_replace_is_replaced():
+    model = SmallNetwork()
+    assert isinstance(exportable(model).shortcut, EvenPool)
+    model.shortcut = nn.AvgPool2d(2, 2, ceil_mode=True, count_include_pad=True)  # counts the padding
+    assert isinstance(exportable(model).shortcut, nn.AvgPool2d)
+    assert isinstance(model.shortcut, nn.AvgPool2d)  # a copy is changed

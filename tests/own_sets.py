@@ -1,0 +1,75 @@
+"""Small folders of images and masks as people have them, for `fastfcn init`."""
+
+from pathlib import Path
+
+import numpy as np
+from PIL import Image
+
+from tests.tiny import picture
+
+RED, GREEN, BLACK = (220, 20, 60), (107, 142, 35), (0, 0, 0)
+
+
+def stripes(values: tuple[int, ...], seed: int, height: int = 48, width: int = 64) -> np.ndarray:
+    """A mask of `values` in upright stripes whose borders depend on `seed`."""
+    borders = np.sort(np.random.default_rng(seed).permutation(np.arange(4, width - 4))[: len(values) - 1])
+    return np.tile(np.array(values, np.uint8)[np.searchsorted(borders, np.arange(width), side="right")], (height, 1))
+
+
+def save(path: Path, pixels: np.ndarray, palette: dict[int, tuple[int, int, int]] | None = None) -> None:
+    path.parent.mkdir(parents=True, exist_ok=True)
+    image = Image.fromarray(pixels)
+    if palette:
+        image = image.convert("P")
+        image.putpalette([channel for value in range(256) for channel in palette.get(value, BLACK)])
+        image.paste(Image.fromarray(pixels), (0, 0))
+    image.save(path)
+
+
+def photo(path: Path, seed: int) -> None:
+    save(path, picture(48, 64, seed))
+
+
+def rgb_set(root: Path) -> Path:
+    """Masks in colours that CVAT's list names, no splits, names that show three sequences."""
+    table = np.array([BLACK, RED, GREEN], np.uint8)
+    for number in range(12):
+        name = f"{'abc'[number // 4]}_{number:03}"
+        photo(root / f"images/{name}.jpg", number)
+        save(root / f"masks/{name}.png", table[stripes((0, 1, 2), number)])
+    (root / "labelmap.txt").write_text(
+        "# label:color_rgb:parts:actions\nbackground:0,0,0::\nperson:220,20,60::\ngrass:107,142,35::\n"
+    )
+    return root
+
+
+def binary_set(root: Path) -> Path:
+    """Masks of 0 and 255 in folders for train and val."""
+    for number in range(6):
+        split = "train" if number < 4 else "val"
+        photo(root / f"{split}/images/{number}.png", number)
+        save(root / f"{split}/masks/{number}.png", stripes((0, 255), number))
+    return root
+
+
+def palette_set(root: Path) -> Path:
+    """Palette masks, names with spaces and accents, no splits, one damaged image."""
+    palette = {1: RED, 2: GREEN}
+    for number in range(8):
+        photo(root / f"images/jardín {number}é.jpg", number)
+        save(root / f"masks/jardín {number}é.png", stripes((0, 1, 2, 255), number), palette)
+    broken = root / "images/jardín 3é.jpg"
+    broken.write_bytes(broken.read_bytes()[:200])
+    return root
+
+
+def voc_set(root: Path) -> Path:
+    """Pascal VOC's folders and lists, with three classes of one's own."""
+    for number in range(6):
+        photo(root / f"JPEGImages/2020_{number:06}.jpg", number)
+        save(root / f"SegmentationClass/2020_{number:06}.png", stripes((0, 1, 2), number), {1: RED, 2: GREEN})
+    lists = root / "ImageSets/Segmentation"
+    lists.mkdir(parents=True)
+    (lists / "train.txt").write_text("".join(f"2020_{number:06}\n" for number in range(4)))
+    (lists / "val.txt").write_text("2020_000004\n2020_000005\n")
+    return root

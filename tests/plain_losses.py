@@ -1,0 +1,61 @@
+"""Losses for rare classes as plain formulas on full-size scores, a sum over pixels or images each."""
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+
+from fastfcn.losses import IGNORED
+
+
+def full_size(scores: Tensor, labels: Tensor, align_corners: bool) -> Tensor:
+    return F.interpolate(scores, size=labels.shape[1:], mode="bilinear", align_corners=align_corners)
+
+
+def plain_weighted(scores: Tensor, labels: Tensor, align_corners: bool, weights: tuple[float, ...]) -> Tensor:
+    full = full_size(scores, labels, align_corners)
+    table = torch.tensor(weights, dtype=scores.dtype)
+    return F.cross_entropy(full, labels.long(), table, ignore_index=IGNORED, reduction="sum")
+
+
+def plain_hard(scores: Tensor, labels: Tensor, align_corners: bool, threshold: float, at_least: float) -> Tensor:
+    """Image by image and pixel by pixel: the improbable ones, or the worst so many."""
+    total = scores.sum() * 0
+    for full, label in zip(full_size(scores, labels, align_corners), labels, strict=True):
+        pixels = [(y, x) for y, x in torch.nonzero(label != IGNORED).tolist()]
+        losses = sorted((-full[:, y, x].log_softmax(0)[int(label[y, x])] for y, x in pixels), key=lambda e: -e.item())
+        hard = [each for each in losses if torch.exp(-each) < threshold]
+        least = -int(-len(losses) * at_least // 1)  # rounded up
+        kept = max(hard, losses[:least], key=len)
+        total = total + (torch.stack(kept).mean() if kept else 0.0)
+    return total
+
+
+def plain_dice(scores: Tensor, labels: Tensor, align_corners: bool) -> Tensor:
+    total = scores.sum() * 0
+    for full, label in zip(full_size(scores, labels, align_corners), labels, strict=True):
+        share, labelled, of_image = full.softmax(0), label != IGNORED, []
+        for index in set(label.flatten().tolist()) - {IGNORED}:
+            true = (label == index).double()
+            overlap = (share[index] * true).sum()
+            of_image.append(1 - 2 * overlap / (share[index][labelled].sum() + true.sum()))
+        total = total + (sum(of_image) / len(of_image) if of_image else 0.0)
+    return total
+
+
+def plain_lovasz(scores: Tensor, labels: Tensor, align_corners: bool) -> Tensor:
+    """The Lovász extension by its definition: errors in falling order, each times what it adds to 1 - IoU."""
+    total = scores.sum() * 0
+    for full, label in zip(full_size(scores, labels, align_corners), labels, strict=True):
+        labelled, of_image = label != IGNORED, []
+        share, label = full.softmax(0)[:, labelled], label[labelled]
+        for index in set(label.tolist()):
+            true = label == index
+            errors = torch.where(true, 1 - share[index], share[index])
+            held, missed, false, before, loss = int(true.sum()), 0, 0, 0.0, 0.0
+            for pixel in torch.argsort(errors, descending=True).tolist():
+                missed, false = (missed + 1, false) if true[pixel] else (missed, false + 1)
+                lost = 1 - (held - missed) / (held + false)
+                loss, before = loss + errors[pixel] * (lost - before), lost
+            of_image.append(loss)
+        total = total + (sum(of_image) / len(of_image) if of_image else 0.0)
+    return total

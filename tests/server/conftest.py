@@ -1,0 +1,17 @@
+"""One service for all tests that do nothing unusual to it."""
+
+from collections.abc import Iterator
+
+import pytest
+
+from fastfcn.predict import Predictor
+from fastfcn.server.settings import Settings
+from tests.server.running import Running, running
+
+
+@pytest.fixture(scope="session")
+def service(predictor: Predictor) -> Iterator[Running]:
+    """The tiny network, served with small limits."""
+    settings = Settings(name="tiny", max_pixels=200_000, max_bytes=300_000, max_images=4, max_batch=2)
+    with running([predictor], settings) as it:
+        yield it

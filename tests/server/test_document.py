@@ -1,0 +1,68 @@
+"""The commands and the Python of docs/serve.md, with a running service in place of the one they name."""
+
+import re
+import subprocess
+from pathlib import Path
+
+import pytest
+
+from tests.command import fastfcn
+from tests.server.running import Running
+from tests.tiny import save_picture
+
+DOCUMENT = Path(__file__).parents[2] / "docs" / "serve.md"
+ADDRESS = "http://127.0.0.1:8000"
+
+
+def blocks(language: str) -> list[str]:
+    return re.findall(rf"^```{language}\n(.*?)^```", DOCUMENT.read_text(encoding="utf-8"), re.M | re.S)
+
+
+def commands(start: str) -> list[str]:
+    return [line for block in blocks("sh") for line in block.splitlines() if line.startswith(start)]
+
+
+@pytest.fixture
+def place(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    for name in ("street.jpg", "more/1.jpg"):
+        save_picture(tmp_path / name)
+    monkeypatch.chdir(tmp_path)
+    return tmp_path
+
+
+def test_every_line_of_curl_is_answered(service: Running, place: Path):
+    if subprocess.run(["which", "curl"], capture_output=True).returncode:
+        pytest.skip("curl is not installed")
+    assert len(commands("curl")) == 6
+    for line in commands("curl"):
+        command = line.replace(ADDRESS, service.url).replace("curl ", "curl --silent --show-error --fail ", 1)
+        done = subprocess.run(command, shell=True, capture_output=True, text=True, cwd=place)
+        assert done.returncode == 0, f"{line}\n{done.stderr}"
+    assert {"labels.png", "overlay.jpg"} <= {path.name for path in place.iterdir()}
+
+
+def test_the_client_and_a_folder(service: Running, place: Path, capsys: pytest.CaptureFixture):
+    (block,) = blocks("python")
+    exec(compile(block.replace(ADDRESS, service.url), str(DOCUMENT), "exec"), {})
+    assert re.match(r"\{'\w+': 0\.\d+", capsys.readouterr().out)
+    (line,) = commands("fastfcn predict")
+    assert fastfcn(*line.replace(ADDRESS, service.url).split()[1:]).code == 0
+    assert sorted(path.name for path in (place / "coloured").iterdir()) == ["1.png", "1_overlay.jpg", "legend.png"]
+
+
+def test_options_are_those_there_are(monkeypatch: pytest.MonkeyPatch):
+    monkeypatch.setenv("COLUMNS", "300")
+    help_text = fastfcn("serve", "--help").out
+    text = DOCUMENT.read_text(encoding="utf-8")
+    named = set(re.findall(r"(?<!`curl )`?(--[a-z][a-z-]+)", "\n".join(commands("fastfcn serve")) + text)) - {
+        "--server", "--out", "--data-binary",
+    }  # fmt: skip
+    assert len(named) >= 10
+    assert {each for each in named if each not in help_text} == set()
+    assert all(line.split()[1] == "serve" for line in commands("fastfcn serve"))
+
+
+def test_what_it_names_is_there():
+    scripts = re.findall(r"`python (benchmarks/\w+\.py)`", DOCUMENT.read_text(encoding="utf-8"))
+    assert len(scripts) == 2
+    assert all((DOCUMENT.parents[1] / script).is_file() for script in scripts)

@@ -1,0 +1,111 @@
+"""Who is kept waiting, turned away or forgotten: full queues, the slow, the late, the gone, and the uninvited."""
+
+import socket
+import time
+from concurrent.futures import ThreadPoolExecutor
+
+import pytest
+
+from fastfcn.errors import UserError
+from fastfcn.predict import Predictor
+from fastfcn.serve import listen
+from fastfcn.server.settings import Settings
+from tests.server.running import Held, Running, png, running
+from tests.tiny import picture
+
+
+def test_a_full_queue_refuses_and_says_when_to_come_again(predictor: Predictor):
+    held = Held(predictor.description)
+    with running([held], Settings(max_waiting=2), warm=False) as busy, ThreadPoolExecutor(3) as senders:
+        assert busy.ask("/ready").status == 503
+        waiting = [senders.submit(busy.ask, "/predict", png(picture()))]
+        assert held.begun.wait(60)
+        waiting += [senders.submit(busy.ask, "/predict", png(picture())) for _ in range(2)]
+        while busy.service.batcher.waiting < 2:
+            time.sleep(0.01)
+        refused = busy.ask("/predict", png(picture()))
+        assert (refused.status, refused.json["code"]) == (503, "busy")
+        assert int(refused.headers["Retry-After"]) == refused.json["retry_after"] >= 1
+        held.free.set()
+        assert [each.result().status for each in waiting] == [200] * 3
+        assert busy.ask("/predict", png(picture())).status == 200
+
+
+def test_who_waits_too_long_is_told(predictor: Predictor):
+    held = Held(predictor.description)
+    with running([held], Settings(timeout=0.2), warm=False) as slow:
+        answer = slow.ask("/predict", png(picture()))
+        assert (answer.status, answer.json["code"]) == (504, "late")
+        held.free.set()
+
+
+def test_who_leaves_is_forgotten(predictor: Predictor):
+    held = Held(predictor.description)
+    with running([held], Settings(), warm=False) as service, ThreadPoolExecutor(1) as senders:
+        first = senders.submit(service.ask, "/predict", png(picture()))
+        assert held.begun.wait(60)
+        image = png(picture(32, 32))
+        with socket.create_connection(("127.0.0.1", service.port)) as line:
+            head = (
+                f"POST /predict HTTP/1.1\r\nHost: a\r\nContent-Type: image/png\r\nContent-Length: {len(image)}\r\n\r\n"
+            )
+            line.sendall(head.encode() + image)
+            while service.service.batcher.waiting < 1:
+                time.sleep(0.01)
+        while service.service.batcher.waiting:
+            time.sleep(0.01)
+        held.free.set()
+        assert first.result().status == 200
+    assert held.batches == [(1, 64, 96)]
+
+
+@pytest.mark.parametrize(
+    ("sent", "settings"),
+    [
+        (b"POST /predict HTTP/1.1\r\nHost: a\r\nContent-Le", Settings(head_timeout=0.2)),
+        (b"", Settings(head_timeout=0.2)),
+        (b"POST /predict HTTP/1.1\r\nHost: a\r\nContent-Length: 9\r\n\r\nx", Settings(body_timeout=0.2)),
+    ],
+)
+def test_slow_senders_time_out(predictor: Predictor, sent: bytes, settings: Settings):
+    with running([Held(predictor.description)], settings, warm=False) as service:
+        with socket.create_connection(("127.0.0.1", service.port), timeout=300) as line:
+            line.sendall(sent)
+            assert b" 408 " in line.recv(4096)
+        assert service.service.budget.used == 0
+
+
+def test_too_many_connections_are_sent_away(predictor: Predictor):
+    with running([Held(predictor.description)], Settings(connections=2), warm=False) as service:
+        lines = [socket.create_connection(("127.0.0.1", service.port), timeout=300) for _ in range(3)]
+        assert b" 503 " in lines[2].recv(4096)
+        for line in lines:
+            line.close()
+
+
+def test_token_and_origins(predictor: Predictor):
+    settings = Settings(token="s3cret", origins=("https://good.example",))
+    with running([predictor], settings) as guarded:
+        image, token = png(picture()), "Bearer s3cret"
+        for wrong in ({}, {"Authorization": "Bearer s3cre"}, {"Authorization": "s3cret"}):
+            answer = guarded.ask("/predict", image, **wrong)
+            assert (answer.status, answer.headers["WWW-Authenticate"]) == (401, "Bearer")
+            assert guarded.ask("/info", **wrong).status == guarded.ask("/metrics", **wrong).status == 401
+        assert guarded.ask("/health").status == guarded.ask("/").status == 200
+        good = guarded.ask("/predict", image, Authorization=token, Origin="https://good.example")
+        assert (good.status, good.headers["Access-Control-Allow-Origin"]) == (200, "https://good.example")
+        assert guarded.ask("/predict", image, Authorization=token, Origin="https://bad.example").status == 403
+        assert guarded.ask("/predict", image, Authorization=token, Origin=guarded.url).status == 200
+
+
+def test_every_answer_is_kept_from_other_pages(service: Running):
+    for path in ("/", "/page/page.js", "/info", "/nowhere"):
+        policy = service.ask(path).headers["Content-Security-Policy"]
+        assert "default-src 'none'" in policy
+        assert "http" not in policy
+        assert "unsafe" not in policy
+
+
+def test_an_address_that_is_taken(service: Running):
+    with pytest.raises(UserError, match=f"port {service.port}: address already in use"):
+        listen("127.0.0.1", service.port)

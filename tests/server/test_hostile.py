@@ -1,0 +1,59 @@
+"""A seeded share of benchmarks/serve_hostile.py, and the service as a process: load, SIGTERM, and nobody lost."""
+
+import asyncio
+import sys
+from collections import Counter
+from pathlib import Path
+
+import pytest
+
+from fastfcn.predict import Predictor
+from fastfcn.server.settings import Settings
+from tests.server.running import Running, png, running
+from tests.tiny import picture
+
+sys.path.append(str(Path(__file__).parents[2] / "benchmarks"))
+import serve_hostile
+import serve_load
+from serving.hostile import KINDS, attacks
+from serving.process import ServiceProcess
+
+
+def test_hostile_requests_do_no_harm(predictor: Predictor):
+    settings = Settings(max_pixels=100_000, max_bytes=300_000, head_timeout=1, body_timeout=1)
+    tally = serve_hostile.Tally()
+    with running([predictor], settings) as service:
+        asyncio.run(serve_hostile.send_all(service.port, list(attacks(3, 90, slow=0.1)), tally, patience=300))
+        asyncio.run(serve_hostile.is_sound(service.port))
+        assert service.service.budget.used == service.service.batcher.waiting == 0
+        assert service.ask("/predict", png(picture())).status == 200
+    assert set(tally.answers) == {*KINDS.keys()}
+    assert tally.total == 90
+    assert tally.count("500") == tally.count("hung") == 0
+    assert tally.count("413")
+    assert tally.count("415")
+    assert tally.count("422")
+    assert tally.count("408")
+
+
+def test_schemathesis_finds_no_500(service: Running):
+    pytest.importorskip("schemathesis", reason="schemathesis is not installed")
+    tally = serve_hostile.Tally()
+    assert serve_hostile.send_schema(service.port, 12, 0, tally)
+    assert tally.total >= 8
+    assert tally.count("500") == 0
+
+
+def test_sigterm_under_load_finishes_what_was_accepted(weights_file: Path, tmp_path: Path):
+    """In a process of its own, as it is run."""
+    image = png(picture())
+    with ServiceProcess(weights_file, tmp_path / "log", ["--max-waiting", "4"]) as service:
+        end = asyncio.run(serve_load.ended(service, image, 12, 0.5))
+        logged = Counter(str(line["status"]) for line in service.lines("request"))
+        assert service.lines("stopped")
+    assert end["exit_code"] == 0
+    assert end["unanswered"] == 0
+    assert logged == end["statuses"]  # whoever came in got an answer; others found the door closed
+    assert set(logged) <= {"200", "503"}
+    assert end["answered_after_sigterm"] > 0
+    assert end["refused_without_retry_after"] == 0

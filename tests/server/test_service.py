@@ -1,0 +1,162 @@
+"""The service over HTTP: every answer, every refusal, and what happens to those who are slow, late or gone."""
+
+import io
+import json
+import logging
+import socket
+import time
+import zipfile
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from fastfcn.predict import Prediction, Predictor
+from fastfcn.server.formats import labels_of
+from fastfcn.server.logs import JsonLines
+from tests.server.running import Running, form, png
+from tests.tiny import picture
+
+
+def says(predictor: Predictor, seed: int = 0) -> Prediction:
+    return predictor(picture(seed=seed))
+
+
+def test_every_answer_is_the_predictors(service: Running, predictor: Predictor):
+    expected, image = says(predictor), png(picture())
+    runs = service.ask("/predict", image).json
+    assert np.array_equal(labels_of(runs), expected.labels)
+    assert {each["name"]: each["share"] for each in runs["classes"]} == pytest.approx(expected.shares())
+    assert sum(each["pixels"] for each in runs["classes"]) == 64 * 96
+    labels = service.ask("/predict", image, Accept="image/png")
+    assert labels.headers["Content-Type"] == "image/png"
+    assert np.array_equal(np.array(Image.open(io.BytesIO(labels.body))), np.array(expected.label_image()))
+    overlay = service.ask("/predict?opacity=0.25", image, Accept="text/html;q=0.1, image/jpeg")
+    drawn = np.array(Image.open(io.BytesIO(overlay.body))).astype(int)
+    assert np.abs(drawn - expected.overlay(0.25)).mean() < 12
+    polygons = service.ask("/predict", image, Accept="application/geo+json").json
+    assert sum(each["properties"]["pixels"] for each in polygons["features"]) == 64 * 96
+    assert {each["properties"]["class"] for each in polygons["features"]} == set(expected.shares())
+
+
+def test_an_image_in_a_form(service: Running, predictor: Predictor):
+    body, kind = form(("a/b\\street.png", png(picture())), field="image")
+    answer = service.ask("/predict", body, kind).json
+    assert answer["name"] == "street.png"
+    assert np.array_equal(labels_of(answer), says(predictor).labels)
+
+
+def test_a_batch_goes_on_past_a_broken_image(service: Running, predictor: Predictor):
+    files = [("a.png", png(picture())), ("b.txt", b"no image"), ("a.png", png(picture(seed=1)))]
+    results = service.ask("/predict/batch", *form(*files)).json["results"]
+    assert [each["status"] for each in results] == [200, 415, 200]
+    assert [each["name"] for each in results] == ["a.png", "b.txt", "a.png"]
+    for result, seed in ((results[0], 0), (results[2], 1)):
+        assert (labels_of(result) == says(predictor, seed).labels).mean() > 0.999
+    packed = service.ask("/predict/batch?format=labels", *form(*files))
+    assert packed.headers["Content-Type"] == "application/zip"
+    with zipfile.ZipFile(io.BytesIO(packed.body)) as archive:
+        assert sorted(archive.namelist()) == ["a.png", "a_2.png", "answer.json"]
+        assert [each["status"] for each in json.loads(archive.read("answer.json"))["results"]] == [200, 415, 200]
+    assert service.ask("/predict/batch", *form(("b.txt", b"no image"))).status == 415
+
+
+@pytest.mark.parametrize(
+    ("path", "body", "kind", "status", "code"),
+    [
+        ("/predict", b"", "image/png", 422, "no-image"),
+        ("/predict", b"nonsense", "image/png", 415, "unknown-format"),
+        ("/predict", b"GIF89a", "image/gif", 415, "unknown-format"),
+        ("/predict", png(picture())[:2000], "image/png", 422, "broken-image"),
+        ("/predict", png(picture()), "text/html", 415, "wrong-content-type"),
+        ("/predict", png(picture()), "application/x-www-form-urlencoded", 415, "wrong-content-type"),
+        ("/predict", png(picture(500, 500)), "image/png", 413, "too-many-pixels"),
+        ("/predict", bytes(400_000), "image/png", 413, "too-many-bytes"),
+        ("/predict", b"--x", "multipart/form-data; boundary=edge", 400, "broken-form"),
+        ("/predict", b"x", "multipart/form-data", 400, "broken-form"),
+        ("/predict", *form(("a", b"x"), ("b", b"x")), 413, "too-many-images"),
+        ("/predict/batch", *form(*[("a", b"x")] * 5), 413, "too-many-images"),
+        ("/predict/batch", *form(), 422, "no-image"),
+        ("/predict?format=jpeg", png(picture()), "image/png", 422, "wrong-parameter"),
+        ("/predict?opacity=2", png(picture()), "image/png", 422, "wrong-parameter"),
+        ("/nowhere", None, "", 404, "not-found"),
+        ("/page/..%2fapp.py", None, "", 404, "not-found"),
+        ("/examples/9.jpg", None, "", 404, "not-found"),
+        ("/predict", None, "", 405, "wrong-method"),
+    ],
+)
+def test_what_is_wrong_is_said(service: Running, path: str, body: bytes, kind: str, status: int, code: str):
+    answer = service.ask(path, body, kind, X_Request_ID="mine-1")
+    assert answer.headers["Content-Type"] == "application/problem+json"
+    held = answer.json
+    assert (answer.status, held["status"], held["code"]) == (status, status, code)
+    assert held["detail"].endswith(".")
+    assert held["request_id"] == answer.headers["X-Request-ID"] == "mine-1"
+    assert service.ask("/predict", png(picture())).status == 200  # and it goes on
+
+
+def test_an_answer_that_cannot_be_made(service: Running):
+    assert service.ask("/predict", png(picture()), Accept="text/html").json["code"] == "not-acceptable"
+
+
+def test_a_length_that_is_too_large_is_refused_before_it_is_sent(service: Running):
+    with socket.create_connection(("127.0.0.1", service.port), timeout=300) as line:
+        line.sendall(
+            b"POST /predict HTTP/1.1\r\nHost: a\r\nContent-Type: image/png\r\nContent-Length: 999999999\r\n\r\n"
+        )
+        assert b" 413 " in line.recv(4096)
+
+
+def test_what_it_says_of_itself(service: Running, predictor: Predictor):
+    info = service.ask("/info").json
+    assert [each["name"] for each in info["classes"]] == list(predictor.classes)
+    assert (info["limits"]["pixels"], info["limits"]["images"]) == (200_000, 4)
+    assert service.ask("/health").json == {"status": "alive"}
+    assert service.ask("/ready").json == {"status": "ready"}
+    document = service.ask("/openapi.json").json
+    assert set(document["paths"]) == {"/predict", "/predict/batch", "/info", "/health", "/ready", "/metrics"}
+    answers = document["paths"]["/predict"]["post"]["responses"]
+    assert {"200", "413", "415", "422", "503", "504"} <= set(answers)
+    assert all(
+        "example" in content or "schema" in content for each in answers.values() for content in each["content"].values()
+    )
+
+
+def test_figures_count_what_happened(service: Running):
+    def figure(name: str) -> float:
+        lines = service.ask("/metrics").body.decode().splitlines()
+        return next(float(line.split()[-1]) for line in lines if line.startswith(name + " "))
+
+    images, refused = "fastfcn_images_total", 'fastfcn_problems_total{code="unknown-format"}'
+    service.ask("/predict", b"nonsense")
+    before = figure(images), figure(refused)
+    service.ask("/predict", png(picture()))
+    service.ask("/predict", b"nonsense")
+    assert (figure(images), figure(refused)) == (before[0] + 1, before[1] + 1)
+    assert figure("fastfcn_waiting_images") == figure("fastfcn_upload_bytes") == 0
+
+
+def test_a_request_is_a_line_of_json(service: Running):
+    lines: list[str] = []
+
+    class Lines(logging.Handler):
+        def emit(self, record: logging.LogRecord) -> None:
+            lines.append(JsonLines().format(record))
+
+    logger, handler = logging.getLogger("fastfcn.serve"), Lines()
+    logger.addHandler(handler)
+    logger.setLevel(logging.INFO)
+    try:
+        wanted = ["abc-1"]
+        service.ask("/predict", png(picture()), X_Request_ID="abc-1")
+        wanted.append(service.ask("/predict", b"nonsense", X_Request_ID="no good\tid").headers["X-Request-ID"])
+        held: dict[str, dict] = {}
+        while not held.keys() >= set(wanted):  # they are written after the answer
+            time.sleep(0.01)
+            held = {line["id"]: line for line in map(json.loads, lines)}
+    finally:
+        logger.removeHandler(handler)
+    first, second = (held[each] for each in wanted)
+    assert (first["event"], first["id"], first["status"], first["size"]) == ("request", "abc-1", 200, "64x96")
+    assert first["infer"] > 0
+    assert (second["status"], second["problem"], len(second["id"])) == (415, "unknown-format", 32)

@@ -1,0 +1,99 @@
+"""`fastfcn check DIR`: what a person sees, what a machine reads, exit codes, and a copy that is clean."""
+
+import json
+from pathlib import Path
+
+import pytest
+
+from tests.command import Finished, fastfcn
+from tests.doctor.clean import image_path, mask_path, write_clean
+from tests.doctor.damage import DAMAGE
+
+
+@pytest.fixture
+def root(tmp_path: Path) -> Path:
+    return write_clean(tmp_path / "my photos")
+
+
+def run(root: Path, *more: object) -> Finished:
+    return fastfcn("check", root, "--workers", 1, *more)
+
+
+def test_a_clean_folder(root: Path, tmp_path: Path):
+    done = run(root, "--json", tmp_path / "report.json")
+    assert done.code == 0
+    assert f"Nothing is wrong with {root}." in done.out
+    assert f"fastfcn init '{root}'" in done.out
+    assert "images/{split}/{name}.jpg" in done.out
+    assert "│ 3     │" in done.out
+    report = json.loads((tmp_path / "report.json").read_text())
+    assert (report["pairs"], report["problems"]) == (14, [])
+
+
+def test_an_error(root: Path, tmp_path: Path):
+    DAMAGE["image_truncated"](root)
+    done = run(root, "--json", tmp_path / "report.json")
+    assert done.code == 1
+    assert "error: image_truncated Images that are cut off or damaged: 1" in done.out
+    assert f"  {image_path('train_03')}" in done.out.splitlines()
+    assert "Errors: 1, warnings: 0." in done.out
+    assert f"fastfcn check '{root}' --fix OUT" in done.out
+    (problem,) = json.loads((tmp_path / "report.json").read_text())["problems"]
+    assert {key: problem[key] for key in ("kind", "severity", "count", "files")} == {
+        "kind": "image_truncated", "severity": "error", "count": 1, "files": [image_path("train_03")],
+    }  # fmt: skip
+    assert problem["advice"].startswith("Get these files again")
+
+
+def test_warnings_alone_exit_with_0(root: Path):
+    DAMAGE["empty_mask"](root)
+    done = run(root)
+    assert done.code == 0
+    assert "Errors: 0, warnings: 1." in done.out
+
+
+def test_many_files_are_counted_on_the_screen_and_all_in_the_json(root: Path, tmp_path: Path):
+    DAMAGE["masks_of_0_and_255"](root)
+    done = run(root, "--json", tmp_path / "report.json")
+    assert "  and 9 more" in done.out.splitlines()
+    (problem,) = json.loads((tmp_path / "report.json").read_text())["problems"]
+    assert len(problem["files"]) == problem["count"] == 14
+
+
+def test_fix(root: Path, tmp_path: Path):
+    DAMAGE["masks_of_0_and_255"](root)
+    done = run(root, "--fix", tmp_path / "clean")
+    assert done.code == 1, "it is the folder itself that is judged"
+    assert f"  {mask_path('train_00')}: numbers changed: 255 to 1" in done.out.splitlines()
+    assert "Nothing is wrong with the copy." in done.out
+    assert run(tmp_path / "clean").code == 0
+    assert len((tmp_path / "clean/CHANGES.txt").read_text().splitlines()) == 14
+
+
+@pytest.mark.parametrize("place", ["my photos/clean", "my photos", "."])
+def test_fix_never_writes_where_the_originals_are(root: Path, tmp_path: Path, place: str):
+    before = sorted(tmp_path.rglob("*"))
+    done = run(root, "--fix", tmp_path / place)
+    assert done.code == 2
+    assert "lies in" in done.err
+    assert sorted(tmp_path.rglob("*")) == before
+
+
+def test_fix_never_writes_over_anything(root: Path, tmp_path: Path):
+    (tmp_path / "clean").mkdir()
+    (tmp_path / "clean/thesis.txt").write_text("finished")
+    done = run(root, "--fix", tmp_path / "clean")
+    assert (done.code, "exists already" in done.err) == (2, True)
+    assert [path.name for path in (tmp_path / "clean").iterdir()] == ["thesis.txt"]
+
+
+@pytest.mark.parametrize("more", [("--split", "val"), ("--values",), ("--fix", "out", "--dataset", "camvid")])
+def test_options_that_do_not_go_together(root: Path, more: tuple[str, ...]):
+    done = run(root, *more)
+    assert done.code == 2
+    assert "--dataset" in done.err
+
+
+def test_a_folder_without_pairs(tmp_path: Path):
+    done = run(tmp_path)
+    assert (done.code, "There are no images in" in done.err) == (2, True)

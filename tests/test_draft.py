@@ -1,0 +1,200 @@
+"""What `fastfcn init` decides: colours, names, splits, sizes, the loss, and the text they make."""
+
+import itertools
+from pathlib import Path
+from types import SimpleNamespace
+
+import numpy as np
+import pytest
+
+from fastfcn import recipe
+from fastfcn.doctor.survey import ExampleFound, Layout, Survey
+from fastfcn.draft import choices, splits
+from fastfcn.draft.choices import Facts
+from fastfcn.draft.colors import distinct_colors, oklab
+from fastfcn.draft.imbalance import draft_loss
+from fastfcn.draft.label_files import listed_classes
+from fastfcn.draft.machine import TrainingMachine
+from fastfcn.draft.recipe_text import draft_recipe
+from fastfcn.draft.splits import draft_splits, sequences
+from fastfcn.errors import DataError
+
+CPU = TrainingMachine("cpu", "2 processor cores", 8.0)
+SMALL_GPU = TrainingMachine("cuda", "a small GPU", 8.0)
+LARGE_GPU = TrainingMachine("cuda", "a large GPU", 80.0)
+
+
+def facts(**changes) -> Facts:
+    usual = {
+        "train": 367, "val": 101, "sizes": {(360, 480): 468}, "names": ("road", "pole", "sky"),
+        "shares": (0.55, 0.05, 0.4), "pretrained": "imagenet", "backbone": "", "machine": CPU,
+    }  # fmt: skip
+    return Facts(**(usual | changes))
+
+
+@pytest.mark.parametrize(("count", "apart"), [(5, 0.2), (20, 0.1), (150, 0.03), (254, 0.015)])
+def test_colours_are_different_from_each_other_and_from_those_taken(count: int, apart: float):
+    taken = [(128, 64, 128), (40, 40, 40)]
+    colors = distinct_colors(count, taken)
+    places = oklab(np.array([*taken, *colors], float))
+    between = np.linalg.norm(places[:, None] - places[None], axis=-1) + np.eye(len(places))
+    assert len(colors) == count
+    assert between.min() > apart
+    assert colors == distinct_colors(count, taken)
+
+
+def test_oklab_of_known_colours():
+    """Ottosson's page gives white as (1, 0, 0); red as in CSS Color 4: oklab(0.62796 0.22486 0.12585)."""
+    found = oklab(np.array([[255, 255, 255], [0, 0, 0], [255, 0, 0]], float))
+    np.testing.assert_allclose(found, [[1, 0, 0], [0, 0, 0], [0.62796, 0.22486, 0.12585]], atol=2e-4)
+
+
+@pytest.mark.parametrize(
+    ("file", "text", "expected"),
+    [
+        (
+            "labelmap.txt",  # CVAT
+            "# label:color_rgb:parts:actions\nbackground:0,0,0::\ntraffic light:250,50,83:a,b:\n",
+            [("background", (0, 0, 0)), ("traffic light", (250, 50, 83))],
+        ),
+        (
+            "label_colors.txt",  # SegNet's CamVid
+            "64 128 64\tAnimal\n192 0 128\tArchway\n",
+            [("Animal", (64, 128, 64)), ("Archway", (192, 0, 128))],
+        ),
+        (
+            "class_dict.csv",
+            "name,r,g,b\nSky,128,128,128\nRoad, 128, 64, 128\n",
+            [("Sky", (128, 128, 128)), ("Road", (128, 64, 128))],
+        ),
+        ("classes.txt", "0: road\n1: forêt dense\n\n", [("road", None), ("forêt dense", None)]),
+        ("Labels.txt", "__ignore__\r\n_background_\r\ntv/monitor\r\n", [
+            ("__ignore__", None), ("_background_", None), ("tv/monitor", None),
+        ]),
+    ],
+)  # fmt: skip
+def test_lists_of_classes(tmp_path: Path, file: str, text: str, expected: list):
+    (tmp_path / "masks").mkdir()
+    (tmp_path / "masks" / file).write_text(text, encoding="utf-8")
+    found, path = listed_classes(tmp_path)
+    assert [tuple(each) for each in found] == expected
+    assert path == tmp_path / "masks" / file
+    assert listed_classes(tmp_path / "nowhere") == ([], None)
+
+
+@pytest.mark.parametrize(
+    ("names", "groups"),
+    [
+        (["0001TP_006690", "0001TP_006720", "0001TP_006750", "0016E5_00001", "0016E5_00002", "0016E5_00003"], 2),
+        (["drive/0001", "drive/0002", "drive/0003", "walk/0001", "walk/0002", "walk/0003", "walk/0004"], 2),
+        ([f"IMG_{number:04}" for number in range(20)], 0),  # one beginning shows no sequences
+        ([f"{number:012}" for number in range(20)], 0),
+        (["cat", "dog", "bird", "tree1", "tree2"], 0),
+        (["3fa9", "77c1", "a0b4", "9e12", "c3d4", "f001"], 0),  # hashes
+    ],
+)
+def test_sequences_in_names(names: list[str], groups: int):
+    found = sequences(names)
+    assert len(found) == groups
+    assert not found or sorted(itertools.chain.from_iterable(found.values())) == sorted(names)
+
+
+def surveyed(names: list[str], monkeypatch: pytest.MonkeyPatch, values: dict[str, set] | None = None) -> Survey:
+    """Pairs of those names in images/ and masks/, as much of a survey as splits are drawn from."""
+    held = values or {}
+    monkeypatch.setattr(splits, "_values", lambda survey, example: held.get(example.name, {0}))
+    layout = Layout("folders", (".",), ("images/{folder}/{name}.jpg", "images/{name}.jpg"),
+                    ("masks/{folder}/{name}_gt.png", "masks/{name}_gt.png"), (), {"all": ""})  # fmt: skip
+    examples = [ExampleFound("all", name, f"images/{name}.jpg", f"masks/{name}_gt.png") for name in names]
+    found = {"root": Path("there"), "layout": layout, "pairs_by_split": {"all": len(names)}, "labels_kind": "index"}
+    return SimpleNamespace(**found, examples=lambda: iter(examples))  # type: ignore[return-value]
+
+
+def test_sequences_stay_whole_and_about_a_fifth_is_held_out(monkeypatch: pytest.MonkeyPatch):
+    names = [f"video{letter}/frame_{number:03}" for letter in "abcdefgh" for number in range(10 + ord(letter) % 5)]
+    found = draft_splits(surveyed(names, monkeypatch), seed=1)
+    train, val = found.drawn["train"], found.drawn["val"]
+    assert sorted([*train, *val]) == sorted(names)
+    assert not {name.split("/")[0] for name in train} & {name.split("/")[0] for name in val}
+    assert 0.12 < len(val) / len(names) < 0.3
+    assert found.images == ("images/{name}.jpg",)
+    assert any("8 sequences" in reason for reason in found.reasons)
+
+
+def test_every_class_is_trained_on_and_held_out_where_that_can_be(monkeypatch: pytest.MonkeyPatch):
+    names = [f"{number:03}" for number in range(20)]
+    rare = {"003": {0, 7}, "011": {0, 7}}
+    for seed in range(5):
+        found = draft_splits(surveyed(names, monkeypatch, rare), seed)
+        assert {len(set(part) & rare.keys()) for part in found.drawn.values()} == {1}
+
+
+def test_draws_depend_on_the_seed_alone(monkeypatch: pytest.MonkeyPatch):
+    names = [f"{number:03}" for number in range(50)]
+    first, again, other = (draft_splits(surveyed(names, monkeypatch), seed).drawn for seed in (0, 0, 1))
+    assert first == again
+    assert first != other
+    assert (len(first["train"]), len(first["val"])) == (40, 10)
+
+
+def test_too_few_images_and_names_that_no_list_can_hold(monkeypatch: pytest.MonkeyPatch):
+    with pytest.raises(DataError, match=r"1 image\(s\) with a mask"):
+        draft_splits(surveyed(["a"], monkeypatch), 0)
+    with pytest.raises(DataError, match="names from which no list"):
+        draft_splits(surveyed(["a", "b "], monkeypatch), 0)
+
+
+@pytest.mark.parametrize("names", [("road", "pole"), ("left arm", "right arm", "rest")])
+@pytest.mark.parametrize("machine", [CPU, SMALL_GPU, LARGE_GPU])
+@pytest.mark.parametrize("sizes", [{(360, 480): 5}, {(3000, 4000): 3, (2000, 3000): 4}, {(64, 64): 9}, {(97, 1000): 1}])
+@pytest.mark.parametrize("pretrained", ["imagenet", "none", "/weights/resnet50-x.pth"])
+def test_every_draft_is_a_recipe(sizes: dict, machine: TrainingMachine, names: tuple[str, ...], pretrained: str):
+    shares = tuple(1 / len(names) for _ in names)
+    about = facts(sizes=sizes, machine=machine, names=names, shares=shares, pretrained=pretrained, train=3)
+    loss = draft_loss(names, [100] * len(names))
+    drafted = recipe.parse(draft_recipe("mine", "dataset.toml", "train", "val", about, loss), "draft")
+    assert all(inner <= outer for inner, outer in zip(drafted.data.crop, drafted.data.base_size, strict=True))
+    assert drafted.optim.batch == 2, "no more than there are images, as a power of two"
+    assert drafted.data.flip == (0.0 if "left arm" in names else 0.5)
+    assert (drafted.backbone.name == "resnet50") == (machine == LARGE_GPU or "resnet50" in pretrained)
+    assert all(len(line) <= 120 for line in drafted.text.splitlines())
+
+
+def test_sizes_follow_the_images_as_far_as_the_machine_goes():
+    assert choices.base_size(facts()).value == (360, 480)
+    large = facts(sizes={(3000, 4000): 3, (2000, 3000): 4})
+    height, width = choices.base_size(large).value
+    assert height * width == pytest.approx(480 * 640, rel=0.01)
+    assert height / width == pytest.approx(2000 / 3000, rel=0.01)
+    assert choices.test_size(large, (height, width)).value == (height, width)
+    assert choices.test_size(facts(), (360, 480)).value == "none"
+    assert choices.crop((360, 480)).value == (256, 320)
+    assert choices.crop((64, 96)).value == (64, 96)
+
+
+def test_batch_keeps_within_the_memory():
+    assert choices.batch(facts(machine=LARGE_GPU), (512, 512)).value == 16
+    assert choices.batch(facts(machine=SMALL_GPU), (512, 512)).value == 2
+    assert choices.batch(facts(train=5), (256, 320)).value == 4
+    assert choices.batch(facts(machine=TrainingMachine("cuda", "tiny", 0.1)), (512, 512)).value == 2
+
+
+@pytest.mark.parametrize(
+    ("counts", "kind"),
+    [
+        ([60, 40], "cross_entropy"),
+        ([970, 30], "dice"),
+        ([30, 970], "dice"),
+        ([500, 300, 200], "cross_entropy"),
+        ([900, 90, 10], "weighted_cross_entropy"),
+        ([900, 90, 10, 0], "weighted_cross_entropy"),
+        ([5000, *range(1, 60)], "ohem"),
+        ([100, 0], "cross_entropy"),
+    ],
+)
+def test_the_loss_follows_the_imbalance(counts: list[int], kind: str):
+    names = [f"class {number}" for number in range(len(counts))]
+    chosen = draft_loss(names, counts)
+    assert chosen.value["kind"] == kind
+    if kind == "weighted_cross_entropy":
+        assert chosen.value["weights"][2] == pytest.approx(10 * 0.9486833 * chosen.value["weights"][0], rel=0.01)

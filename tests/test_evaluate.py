@@ -1,0 +1,108 @@
+"""The observer of an evaluation: what it sees, and that seeing changes nothing."""
+
+from collections.abc import Sequence
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from lightning.fabric import Fabric
+from torch import Tensor
+
+from fastfcn import build, evaluate
+from fastfcn.data.dataset import Dataset
+from fastfcn.evaluate import measure, predict_shares
+from fastfcn.models.optimize import optimize
+from fastfcn.models.segmenter import Segmenter
+from fastfcn.ops import upsample
+from tests.tiny import tiny_model, tiny_recipe, write_streets
+
+SLIDING = 'eval={kind="sliding", every=4, base_size=64, crop=48, stride=32, scales=[0.5, 1.0], flip=true}'
+
+
+@pytest.fixture(scope="module")
+def dataset(tmp_path_factory) -> Dataset:
+    used = tiny_recipe()
+    folder = write_streets(tmp_path_factory.mktemp("streets"))
+    return build.dataset(used, build.description(used), folder, "val", train=False)
+
+
+class Seen:
+    """Notes everything."""
+
+    def __init__(self) -> None:
+        self.strips: list[tuple[int, int]] = []
+        self.shares: dict[int, list[Tensor]] = {}
+        self.labels: dict[int, Tensor] = {}
+        self.gathered = 0
+
+    def strip(self, index: int, top: int, labels: Tensor, shares: Tensor, label: Tensor) -> None:
+        assert labels.shape == label.shape == shares.shape[1:]
+        assert torch.equal(shares.argmax(0).to(torch.uint8), labels)
+        self.strips.append((index, top))
+        self.shares.setdefault(index, []).append(shares)
+
+    def image(self, index: int, labels: Tensor, label: Tensor) -> None:
+        self.labels[index] = labels
+
+    def gather(self, fabric: Fabric) -> None:
+        self.gathered += 1
+
+
+@pytest.mark.parametrize("changes", [(), (SLIDING,)], ids=["whole", "sliding"])
+@pytest.mark.parametrize("tta", [False, True], ids=["one", "tta"])
+def test_what_is_seen_is_what_is_scored(dataset, monkeypatch, changes: Sequence[str], tta: bool):
+    monkeypatch.setattr(upsample, "STRIP_ELEMENTS", 96 * 11 * 20)  # strips of at most 20 rows
+    used, model, fabric = tiny_recipe(*changes), tiny_model(), Fabric(accelerator="cpu", devices=1)
+    plain = measure(model, used, dataset, fabric, tta)
+    seen = Seen()
+    watched = measure(model, used, dataset, fabric, tta, observer=seen)
+    np.testing.assert_array_equal(watched.counts, plain.counts)
+    assert sorted(seen.labels) == [0, 1, 2]
+    assert seen.gathered == 1
+    for index in seen.labels:
+        tops = [top for each, top in seen.strips if each == index]
+        assert tops[0] == 0
+        assert tops == sorted(set(tops))
+        assert len(tops) > 1 or changes
+        shares = torch.cat(seen.shares[index], dim=1)
+        assert shares.shape[1:] == seen.labels[index].shape == (64, 96)
+        torch.testing.assert_close(shares.sum(0), torch.ones(64, 96))
+        assert shares.min() >= 0
+
+
+def test_shares_are_the_softmax_of_full_size_scores(dataset):
+    used, model = tiny_recipe(), tiny_model()
+    (images, _), size = evaluate.TestImages(dataset, used, False)[0], (64, 96)
+    with torch.inference_mode():
+        shares = torch.cat([each for _, each in predict_shares(model, used, images, size, False)], dim=1)
+        mean, std = (torch.tensor(each)[:, None, None] for each in (used.data.mean, used.data.std))
+        expected = model((images[0] - mean)[None] / std)[0].softmax(0)
+    torch.testing.assert_close(shares, expected, rtol=1e-4, atol=1e-5)
+
+
+def test_without_an_observer_the_network_makes_the_class_map_itself(dataset, monkeypatch):
+    """The fast form does that with a kernel; nothing of the observer's way is entered."""
+    called = []
+    model = optimize(tiny_model())
+    plain = type(model).labels
+
+    def labels(self: Segmenter, images: Tensor, size: tuple[int, int] | None = None) -> Tensor:
+        called.append(size)
+        return plain(self, images, size)
+
+    monkeypatch.setattr(type(model), "labels", labels)
+    monkeypatch.setattr(evaluate, "predict_shares", None)
+    measure(model, tiny_recipe(), dataset, Fabric(accelerator="cpu", devices=1))
+    assert called == [(64, 96)] * 3
+
+
+def test_a_trial_is_read_from_a_weights_file(weights_file: Path, dataset):
+    from fastfcn.machine import Machine
+
+    trial = evaluate.load_trial(weights_file, dataset.root, Machine("cpu", workers=0), changes=["eval.flip=false"])
+    assert not trial.recipe.eval.flip
+    assert (trial.dataset.split, len(trial.dataset)) == ("val", 3)
+    scores, about, split = evaluate.evaluate(weights_file, dataset.root, Machine("cpu", workers=0))
+    assert (about, split) == (trial.dataset.description, "val")
+    np.testing.assert_array_equal(scores.counts, measure(trial.model, trial.recipe, trial.dataset, trial.fabric).counts)

@@ -1,0 +1,230 @@
+"""`fastfcn export` from end to end with ONNX, what refuses a file, and an exported file in place of weights."""
+
+import json
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+import fastfcn
+from fastfcn import export as export_module
+from fastfcn.errors import MissingExtraError, UserError, WeightsError
+from fastfcn.evaluate import evaluate
+from fastfcn.export import Report, Settings, export
+from fastfcn.exports import formats
+from fastfcn.exports.predictor import ExportedPredictor
+from fastfcn.exports.proof import ProofError, SizeResult
+from fastfcn.machine import Machine
+from fastfcn.predict import Predictor
+from tests.command import fastfcn as command
+from tests.exports.conftest import report  # noqa: F401 # a fixture
+from tests.exports.small import SmallNetwork
+from tests.tiny import picture, save_picture, tiny_recipe, write_streets
+
+SIZES = ((61, 83), (17, 40))
+
+
+@pytest.fixture(scope="module")
+def streets(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return write_streets(tmp_path_factory.mktemp("streets"), train=1, val=2)
+
+
+@pytest.fixture(scope="module")
+def exported(report: Report) -> ExportedPredictor:  # noqa: F811
+    loaded = fastfcn.load(report.path, "cpu")
+    assert isinstance(loaded, ExportedPredictor)
+    return loaded
+
+
+def test_a_right_file_is_proven_and_says_what_it_is(report: Report, exported: ExportedPredictor):  # noqa: F811
+    assert report.proof.failures() == []
+    assert [result.batch for result in report.proof.results] == [2, 1]
+    assert all(0 <= result.difference < 2e-3 for result in report.proof.results)
+    assert report.as_json()["worst_agreement"] >= 0.9999
+    assert [path.name for path in report.path.parent.iterdir()] == ["model.onnx"]
+    assert exported.recipe.text == tiny_recipe().text
+    texts = exported.session.texts
+    assert json.loads(texts["classes"]) == list(exported.classes)
+    assert json.loads(texts["colors"])[0] == list(exported.description.colors[0])
+    assert texts["version"] == fastfcn.__version__
+
+
+def test_the_file_has_standard_operators_and_free_sizes(report: Report):  # noqa: F811
+    onnx = pytest.importorskip("onnx")
+    graph = onnx.load(report.path).graph
+    assert {node.domain for node in graph.node} == {""}
+    shapes = [[each.dim_param or each.dim_value for each in value.type.tensor_type.shape.dim] for value in graph.input]
+    assert shapes == [["batch", "height", "width", 3]]
+    assert [value.name for value in graph.output] == ["labels", "scores"]
+
+
+def test_it_predicts_what_the_weights_predict(exported: ExportedPredictor, predictor: Predictor):
+    images = [picture(64, 96), picture(40, 57, seed=1), picture(40, 57, seed=2)]
+    for ours, theirs in zip(exported(images, scores=True), predictor(images, scores=True), strict=True):
+        assert (ours.labels == theirs.labels).mean() > 0.999
+        assert ours.scores is not None
+        assert theirs.scores is not None
+        assert np.abs(ours.scores - theirs.scores).max() < 2e-3
+    tiny = picture(3, 2)
+    assert np.abs(exported(tiny, scores=True).scores - predictor(tiny, scores=True).scores).max() < 2e-3
+
+
+def test_it_is_evaluated_as_the_weights_are(report: Report, weights_file: Path, streets: Path):  # noqa: F811
+    for tta, changes in ((False, ()), (False, ("eval.resize=[48, 80]",)), (True, ())):
+        both = [
+            evaluate(path, streets, Machine("cpu", workers=0), tta=tta, changes=changes)[0].counts
+            for path in (report.path, weights_file)
+        ]
+        assert np.abs(both[0] - both[1]).sum() <= 2e-3 * both[1].sum()
+
+
+def test_windows_are_left_to_the_weights_file(exported: ExportedPredictor, streets: Path):
+    sliding = 'eval={kind="sliding", every=4, base_size=96, crop=64, stride=32, scales=[1.0], flip=false}'
+    with pytest.raises(UserError, match="windows"):
+        export_module.load_trial(exported.path, streets, Machine("cpu"), changes=[sliding])
+
+
+def planted(path: Path, out: Path) -> None:
+    """The ONNX file with the last weight of its first convolution changed."""
+    onnx = pytest.importorskip("onnx")
+    model = onnx.load(path)
+    name = next(node.input[1] for node in model.graph.node if node.op_type == "Conv")
+    weight = next(each for each in model.graph.initializer if each.name == name)
+    values = onnx.numpy_helper.to_array(weight).copy()
+    values.flat[-1] += 0.1
+    weight.CopyFrom(onnx.numpy_helper.from_array(values, name))
+    onnx.save(model, out)
+
+
+def test_one_changed_weight_is_refused(report: Report, weights_file: Path, tmp_path: Path, monkeypatch):  # noqa: F811
+    monkeypatch.setattr(export_module, "trace", lambda *_: None)
+    monkeypatch.setattr(export_module, "write", lambda form, program, texts, path: planted(report.path, path))
+    old = tmp_path / "model.onnx"
+    old.write_bytes(b"older")
+    with pytest.raises(ProofError, match="at 61x83, batch 2: scores differ by up to") as refused:
+        export(weights_file, "onnx", old, Settings(scores=True, sizes=SIZES))
+    assert not refused.value.proof.results[0].problem
+    assert [path.name for path in tmp_path.iterdir()] == ["model.onnx"]
+    assert old.read_bytes() == b"older"
+
+
+def test_stock_adaptive_pooling_is_refused(weights_file: Path, tmp_path: Path, monkeypatch):
+    """It is right in PyTorch, and not in the file: the proof has to run the file at sizes that were not traced."""
+    pytest.importorskip("onnxruntime")
+    monkeypatch.setattr(export_module.weights, "load_model", lambda held: SmallNetwork(stock=True))
+    out = tmp_path / "model.onnx"
+    with pytest.raises(ProofError, match="at 17x40, batch 1: class maps agree on"):
+        export(weights_file, "onnx", out, Settings(scores=True, sizes=SIZES))
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_class_maps_alone(weights_file: Path, tmp_path: Path, monkeypatch):
+    pytest.importorskip("onnxruntime")
+    monkeypatch.setattr(export_module.weights, "load_model", lambda held: SmallNetwork())
+    made = export(weights_file, "onnx", tmp_path / "model.onnx", Settings(sizes=SIZES))
+    assert made.proof.failures() == []
+    loaded = fastfcn.load(made.path)
+    assert loaded(picture(33, 40)).labels.shape == (33, 40)
+    with pytest.raises(UserError, match="--scores"):
+        loaded(picture(33, 40), scores=True)
+
+
+def test_mean_iou_before_and_after(report: Report, weights_file: Path, streets: Path):  # noqa: F811
+    exported = ExportedPredictor(report.path)
+    both = export_module._with_miou(report, weights_file, Settings(data=streets), exported)
+    assert both.miou_before == pytest.approx(both.miou_after, abs=0.05)
+    assert both.miou_before is not None
+    assert both.miou_before > 0
+
+
+def test_int8_that_costs_too_much_is_refused(report: Report):  # noqa: F811
+    lossy = replace(report, miou_before=70.0, miou_after=68.5)
+    with pytest.raises(ProofError, match=r"costs 1\.50 points of mIoU"):
+        export_module._check_loss(lossy, Settings(max_loss=1.0))
+    export_module._check_loss(lossy, Settings(max_loss=2.0))
+    export_module._check_loss(lossy, Settings(max_loss=1.0, force=True))
+
+
+@pytest.mark.parametrize(
+    ("result", "said"),
+    [
+        (SizeResult((9, 8), 1, 0.9998, 1e-4), "class maps agree on 99.9800%"),
+        (SizeResult((9, 8), 1, 1.0, 3e-3), "scores differ by up to 0.003"),
+        (SizeResult((9, 8), 1, float("nan"), float("nan")), "class maps agree"),
+        (SizeResult((9, 8), 1, problem="no such kernel"), "no such kernel"),
+    ],
+)
+def test_what_is_out_of_tolerance_is_said(result: SizeResult, said: str):
+    assert said in result.failures()[0]
+    assert result.failures()[0].startswith("at 9x8, batch 1: ")
+    assert SizeResult((9, 8), 1, 0.99991, 1e-3).failures() == []
+
+
+@pytest.mark.parametrize(
+    ("form", "name", "settings", "said"),
+    [
+        ("tensorrt", "model.onnx", Settings(), "no format 'tensorrt'"),
+        ("onnx", "model.xml", Settings(), "does not end in .onnx"),
+        ("onnx", "model.onnx", Settings(sizes=()), "needs sizes"),
+        ("onnx", "model.onnx", Settings(sizes=((64, 96),)), "is traced"),
+        ("onnx", "model.onnx", Settings(calibrate=Path("photos")), "OpenVINO only"),
+        ("openvino", "model.xml", Settings(calibrate=Path("photos")), "labelled images"),
+    ],
+)
+def test_what_cannot_be_exported_is_said_first(form, name, settings, said, weights_file: Path, tmp_path: Path):
+    pytest.importorskip("nncf")
+    with pytest.raises(UserError, match=said):
+        export(weights_file, form, tmp_path / name, settings)
+
+
+def test_a_missing_runtime_names_its_extra(weights_file: Path, report: Report, monkeypatch):  # noqa: F811
+    monkeypatch.setattr(formats, "find_spec", lambda name: None)
+    with pytest.raises(MissingExtraError, match=r"fastfcn\[openvino\]"):
+        export(weights_file, "openvino", "model.xml")
+    with pytest.raises(MissingExtraError, match=r"fastfcn\[onnx\]"):
+        fastfcn.load(report.path)
+
+
+def test_files_of_others_are_named(tmp_path: Path):
+    onnx = pytest.importorskip("onnx")
+    value = onnx.helper.make_tensor_value_info("image", onnx.TensorProto.UINT8, [1])
+    same = onnx.helper.make_tensor_value_info("same", onnx.TensorProto.UINT8, [1])
+    graph = onnx.helper.make_graph([onnx.helper.make_node("Identity", ["image"], ["same"])], "g", [value], [same])
+    opset = onnx.helper.make_opsetid("", 20)
+    onnx.save(onnx.helper.make_model(graph, opset_imports=[opset], ir_version=10), tmp_path / "other.onnx")
+    with pytest.raises(WeightsError, match="`fastfcn export` did not write it"):
+        fastfcn.load(tmp_path / "other.onnx")
+    with pytest.raises(WeightsError, match="There is no file"):
+        fastfcn.load(tmp_path / "none.onnx")
+    with pytest.raises(UserError, match="not on mps"):
+        fastfcn.load(tmp_path / "other.onnx", "mps")
+
+
+def test_the_command_line_uses_an_exported_file(report: Report, tmp_path: Path):  # noqa: F811
+    photo = save_picture(tmp_path / "photo.png")
+    done = command("predict", report.path, photo, "--out", tmp_path / "coloured")
+    assert done.code == 0, done.err
+    assert (tmp_path / "coloured" / "photo.png").is_file()
+    wrong = command("bench", report.path, "--size", "64x64", "--runs", "1")
+    assert wrong.code == 2
+    assert "--no-train" in wrong.err
+    assert command("export", "w", "--format", "onnx", "--out", "m.onnx", "--int8").code == 2
+
+
+def test_the_command_line_shows_the_proof(weights_file: Path, report: Report, tmp_path: Path, monkeypatch):  # noqa: F811
+    """A table, the file of figures, and where it fails, the table before the error."""
+    form = ("export", weights_file, "--format", "onnx", "--scores", "--sizes", "61x83")
+    monkeypatch.setattr(export_module, "trace", lambda *_: None)
+    copy = lambda form, program, texts, path: path.write_bytes(report.path.read_bytes())  # noqa: E731
+    monkeypatch.setattr(export_module, "write", copy)
+    done = command(*form, "--out", tmp_path / "right.onnx", "--json", tmp_path / "proof.json")
+    assert done.code == 0, done.err
+    assert "61x83 x 2" in done.out
+    assert json.loads((tmp_path / "proof.json").read_text())["worst_difference"] < 2e-3
+    monkeypatch.setattr(export_module, "write", lambda form, program, texts, path: planted(report.path, path))
+    done = command(*form, "--out", tmp_path / "wrong.onnx")
+    assert done.code == 2
+    assert "61x83 x 2" in done.out
+    assert "scores differ" in done.err
+    assert not (tmp_path / "wrong.onnx").exists()

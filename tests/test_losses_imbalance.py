@@ -1,0 +1,208 @@
+"""Losses for rare classes against plain formulas on full-size scores, gradients included, in double precision."""
+
+import copy
+from collections.abc import Callable
+from functools import partial
+
+import pytest
+import torch
+import torch.nn.functional as F
+from lightning.fabric import Fabric
+from torch import Tensor
+
+from fastfcn import build
+from fastfcn.errors import RecipeError
+from fastfcn.losses import (
+    IGNORED,
+    CrossEntropy,
+    DiceLoss,
+    HardPixels,
+    LossTerms,
+    LovaszLoss,
+    PixelLoss,
+    WeightedCrossEntropy,
+    dice_loss,
+    hard_pixel_loss,
+    head_loss,
+    lovasz_loss,
+    segmentation_loss,
+    weighted_pixel_loss,
+    weights_from_counts,
+)
+from fastfcn.ops import cross_entropy
+from fastfcn.ops.cross_entropy import summed_cross_entropy
+from fastfcn.train import train_step
+from tests.plain_losses import full_size, plain_dice, plain_hard, plain_lovasz, plain_weighted
+from tests.tiny import tiny_model, tiny_recipe
+
+Loss = Callable[[Tensor, Tensor, bool], Tensor]
+SIZES = [((3, 4), (17, 23)), ((5, 6), (5, 6)), ((6, 5), (3, 4))]  # up, the same, down
+
+
+def scores_of(batch: int, classes: int, size: tuple[int, int], seed: int = 0) -> Tensor:
+    generator = torch.Generator().manual_seed(seed)
+    return (2 * torch.randn(batch, classes, *size, generator=generator, dtype=torch.float64)).requires_grad_()
+
+
+def labels_of(batch: int, classes: int, size: tuple[int, int]) -> Tensor:
+    """Up to nine classes, the others absent; three of ten pixels ignored, and all of the last image."""
+    generator = torch.Generator().manual_seed(classes)
+    labels = torch.randint(0, min(classes, 9), (batch, *size), generator=generator, dtype=torch.uint8)
+    labels *= max(classes // 9, 1)
+    labels[torch.rand(labels.shape, generator=generator) < 0.3] = IGNORED
+    labels[-1] = IGNORED
+    return labels
+
+
+def weights(classes: int) -> tuple[float, ...]:
+    return tuple(0.25 + index % 7 for index in range(classes))
+
+
+def pairs_of_losses(classes: int) -> list[tuple[str, Loss, Loss]]:
+    weighing = {"weights": weights(classes)}
+    return [
+        ("weighted", partial(weighted_pixel_loss, **weighing), partial(plain_weighted, **weighing)),
+        *(
+            (f"hard {number}", partial(hard_pixel_loss, **settings), partial(plain_hard, **settings))
+            for number, settings in enumerate(
+                ({"threshold": 0.3, "at_least": 0.01}, {"threshold": 0.01, "at_least": 0.4})
+            )
+        ),
+        ("dice", dice_loss, plain_dice),
+        ("lovasz", lovasz_loss, plain_lovasz),
+    ]
+
+
+@pytest.mark.parametrize("align_corners", [False, True])
+@pytest.mark.parametrize(("before", "after"), SIZES)
+@pytest.mark.parametrize("classes", [2, 5, 150])
+def test_losses_and_gradients_are_those_of_the_formulas(
+    classes: int, before: tuple[int, int], after: tuple[int, int], align_corners: bool, monkeypatch: pytest.MonkeyPatch
+):
+    monkeypatch.setattr(cross_entropy, "CPU_STRIP", 4 * classes * after[1])  # strips of four rows
+    scores, labels = scores_of(3, classes, before), labels_of(3, classes, after)
+    for name, ours, plain in pairs_of_losses(classes):
+        found, expected = ours(scores, labels, align_corners), plain(scores, labels, align_corners)
+        torch.testing.assert_close(found, expected, msg=lambda text, name=name: f"{name}: {text}")
+        slopes = [torch.autograd.grad(loss, scores)[0] for loss in (found, expected)]
+        torch.testing.assert_close(*slopes, rtol=1e-7, atol=1e-12, msg=lambda text, name=name: f"{name}: {text}")
+        assert slopes[0][:-1].any(), name
+
+
+def test_a_batch_without_labels_costs_nothing():
+    labels = torch.full((2, 9, 9), IGNORED, dtype=torch.uint8)
+    for name, ours, _ in pairs_of_losses(5):
+        scores = scores_of(2, 5, (3, 3))
+        loss = ours(scores, labels, False)
+        loss.backward()
+        assert loss.item() == 0, name
+        assert scores.grad is not None, name
+        assert not scores.grad.any(), name
+
+
+def test_scores_of_half_the_bits_are_taken_in_float32():
+    scores, labels = scores_of(2, 5, (4, 4)).detach().bfloat16(), labels_of(2, 5, (16, 16))
+    for name, ours, plain in pairs_of_losses(5):
+        found = ours(scores, labels, False)
+        assert found.dtype == torch.float32, name
+        torch.testing.assert_close(found.double(), plain(scores.double(), labels, False), rtol=1e-5, atol=1e-5)
+
+
+def test_dice_and_lovasz_by_hand():
+    """Two pixels of two classes; the first is right by 3 to 1, the second wrong by 1 to 3."""
+    log3 = torch.tensor(3.0, dtype=torch.float64).log()
+    scores = torch.stack([log3, log3, log3 * 0, log3 * 0]).reshape(1, 2, 1, 2)
+    labels = torch.tensor([[[0, 1]]], dtype=torch.uint8)
+    # Class 0: right 3/4 of claimed 3/2 and true 1; class 1: right 1/4 of claimed 1/2 and true 1.
+    dice = 1 - ((2 * 0.75) / 2.5 + (2 * 0.25) / 1.5) / 2
+    assert dice_loss(scores, labels, False).item() == pytest.approx(dice)
+    # Class 0: error 3/4 costs 1 - 1/2 (one pixel too many), then 1/4 the rest. Class 1: 3/4 costs all at once.
+    assert lovasz_loss(scores, labels, False).item() == pytest.approx((0.75 / 2 + 0.25 / 2 + 0.75) / 2)
+
+
+KINDS: tuple[PixelLoss, ...] = (
+    CrossEntropy(), WeightedCrossEntropy(weights(5)), HardPixels(0.4, 0.1), DiceLoss(0.7, 0.5), DiceLoss(2.0, 0.0),
+    LovaszLoss(0.7, 0.5),
+)  # fmt: skip
+
+
+@pytest.mark.parametrize("kind", KINDS, ids=repr)
+def test_a_batch_in_parts_gives_the_same_losses(kind: PixelLoss):
+    terms = LossTerms("labelled", 0.4, 0.0, False, kind)
+    main, auxiliary, labels = scores_of(4, 5, (4, 6)), scores_of(4, 5, (2, 3), 1), labels_of(4, 5, (16, 20))
+    labels[0, :10] = IGNORED  # so that the parts have labelled pixels in different numbers
+    pixels = (labels != IGNORED).sum()
+    whole = segmentation_loss(main, auxiliary, None, labels, terms, pixels, 4)
+    assert list(whole) == ["main", "auxiliary", "loss"]
+    torch.testing.assert_close(whole["auxiliary"], 0.4 * head_loss(auxiliary, labels, terms, pixels, 4))
+    for cuts in ([1, 3], [2, 2]):
+        parts = zip(*(each.split(cuts) for each in (main, auxiliary, labels)), strict=True)
+        losses = [segmentation_loss(one, two, None, label, terms, pixels, 4) for one, two, label in parts]
+        for name, value in whole.items():
+            torch.testing.assert_close(sum(each[name] for each in losses), value)
+
+
+def test_cross_entropy_beside_dice_and_lovasz_is_over_pixels():
+    scores, labels = scores_of(2, 5, (4, 6)), labels_of(2, 5, (16, 20))
+    for kind, alone in ((DiceLoss(0.7, 0.5), dice_loss), (LovaszLoss(0.7, 0.5), lovasz_loss)):
+        found = head_loss(scores, labels, LossTerms("all", 0.0, 0.0, False, kind), torch.tensor(640.0), 2)
+        other = summed_cross_entropy(scores, labels, False, IGNORED)
+        expected = 0.7 * alone(scores, labels, False) / 2 + 0.5 * other / 640
+        torch.testing.assert_close(found, expected)
+
+
+def test_weights_make_up_for_counts():
+    counts = [900, 90, 10, 0]
+    assert weights_from_counts(counts, 0.0) == (1.0, 1.0, 1.0, 1.0)
+    for power in (0.5, 1.0):
+        found = weights_from_counts(counts, power)
+        assert sum(w * n for w, n in zip(found, counts, strict=True)) == pytest.approx(sum(counts))
+        assert found[1] / found[0] == pytest.approx(10**power)
+        assert found[3] == 1.0
+    equal = weights_from_counts(counts, 1.0)
+    assert equal[0] * 900 == pytest.approx(equal[2] * 10)
+
+
+@pytest.mark.parametrize(
+    "section",
+    [
+        'loss={kind="weighted_cross_entropy", weights=[1,2,3,1,2,3,1,2,3], mean_over="all", auxiliary=0.4, presence=0}',
+        'loss={kind="ohem", threshold=0.7, at_least=0.1, auxiliary=0.4, presence=0.0}',
+        'loss={kind="dice", dice=1.0, cross_entropy=1.0, mean_over="labelled", auxiliary=0.4, presence=0.0}',
+        'loss={kind="lovasz", lovasz=1.0, cross_entropy=1.0, mean_over="labelled", auxiliary=0.4, presence=0.0}',
+    ],
+)
+def test_a_step_with_each_kind_of_recipe_in_two_parts_equals_the_whole(section: str):
+    """The recipe's numbers arrive in the step, whose losses are those of the formulas."""
+    used = tiny_recipe(section, "head.dropout=0.0", "auxiliary.dropout=0.0")
+    fabric = Fabric(accelerator="cpu", devices=1)
+    images = torch.randn(4, 3, 32, 48, generator=torch.Generator().manual_seed(0))
+    labels = labels_of(4, 9, (32, 48))
+    network = tiny_model("head.dropout=0.0", "auxiliary.dropout=0.0").eval()  # batch norms would see the parts
+    before = copy.deepcopy(network)
+    model, optimizer = fabric.setup(network, build.optimizer(used, network))
+    model.mark_forward_method("train_scores")
+    parts = iter(zip(images.split(2), labels.split(2), strict=True))
+    found = train_step(model, optimizer, parts, used, 0, fabric, parts=2)
+    scores = before.train_scores(images)
+    loss, pixels = used.loss.model_dump(), int((labels != IGNORED).sum())
+    for name, share, each in (("main", 1.0, scores.main), ("auxiliary", 0.4, scores.auxiliary)):
+        match loss["kind"]:
+            case "weighted_cross_entropy":
+                expected = plain_weighted(each, labels, False, (1, 2, 3) * 3) / labels.numel()
+            case "ohem":
+                expected = plain_hard(each, labels, False, 0.7, 0.1) / 4
+            case kind:
+                plain = plain_dice if kind == "dice" else lovasz_loss  # which is compared with its formula above
+                full = full_size(each, labels, False)
+                other = F.cross_entropy(full, labels.long(), ignore_index=IGNORED, reduction="sum") / pixels
+                expected = plain(each, labels, False) / 4 + other
+        torch.testing.assert_close(found[name].float(), share * expected.detach().float(), rtol=1e-4, atol=1e-5)
+
+
+def test_weights_must_be_as_many_as_classes():
+    used = tiny_recipe(
+        'loss={kind="weighted_cross_entropy", weights=[1.0, 2.0], mean_over="all", auxiliary=0.4, presence=0.0}'
+    )
+    with pytest.raises(RecipeError, match=r"loss.weights has 2 numbers, but the data set 9 classes"):
+        build.network(used, 9)

@@ -1,0 +1,77 @@
+"""Threads that work ahead: order kept, errors passed on, nothing left behind."""
+
+import threading
+import time
+from collections.abc import Generator, Iterator
+from contextlib import closing
+
+import pytest
+
+from fastfcn.pipeline import ahead
+
+
+class Source:
+    """Numbers, with a note of how many were taken and whether it was closed."""
+
+    def __init__(self, count: int, error: Exception | None = None):
+        self.count, self.error, self.taken, self.closed = count, error, 0, False
+
+    def items(self) -> Iterator[int]:
+        try:
+            for index in range(self.count):
+                self.taken += 1
+                yield index
+            if self.error:
+                raise self.error
+        finally:
+            self.closed = True
+
+
+def test_order_is_kept_through_stages():
+    source = Source(100)
+    assert list(ahead((2 * each for each in ahead(source.items(), 3)), 2)) == list(range(0, 200, 2))
+    assert source.closed
+
+
+def test_an_error_comes_after_what_was_before_it():
+    read = ahead(Source(3, ValueError("broken")).items())
+    assert [next(read), next(read), next(read)] == [0, 1, 2]
+    with pytest.raises(ValueError, match="broken"):
+        next(read)
+
+
+def test_no_more_than_the_queue_is_read_ahead():
+    source = Source(1000)
+    read = ahead(source.items(), 3)
+    next(read)
+    time.sleep(0.05)
+    assert source.taken <= 1 + 3 + 1  # taken, waiting, in the hand
+    read.close()
+
+
+def test_whoever_stops_ends_all_stages():
+    source = Source(1000)
+    read = ahead(iter_all(ahead(source.items())))
+    assert next(read) == 0
+    assert [each.name for each in threading.enumerate()].count("ahead") == 2
+    read.close()
+    assert "ahead" not in [each.name for each in threading.enumerate()]
+    assert source.closed
+
+
+def iter_all(items: Generator[int]) -> Iterator[int]:
+    with closing(items):
+        yield from items
+
+
+def test_the_newest_wins():
+    """A slow reader sees the latest items, the last of all included."""
+    source = Source(500)
+    read = ahead(source.items(), 2, newest=True)
+    seen = [next(read)]
+    while not source.closed:
+        time.sleep(0.001)
+    seen += list(read)
+    assert seen == sorted(set(seen))
+    assert seen[-1] == 499
+    assert len(seen) < 500

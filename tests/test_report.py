@@ -1,0 +1,204 @@
+"""`fastfcn report`: from a run to a page, with data and without; and the pages that train and evaluate write."""
+
+import json
+import re
+import shutil
+from html import unescape
+from pathlib import Path
+
+import pytest
+
+from fastfcn import report as report_module
+from fastfcn.errors import DataError
+from fastfcn.machine import Machine
+from fastfcn.report import report
+from fastfcn.run import Run
+from fastfcn.train import train
+from tests.command import fastfcn
+from tests.tiny import tiny_recipe, tiny_weights, write_streets
+
+CPU = Machine("cpu", workers=0)
+
+
+@pytest.fixture(scope="module")
+def data(tmp_path_factory) -> Path:
+    return write_streets(tmp_path_factory.mktemp("streets"), 4, 3)
+
+
+@pytest.fixture(scope="module")
+def run(data, tmp_path_factory) -> Path:
+    """Two steps, with the report at their end."""
+    folder = tmp_path_factory.mktemp("runs") / "two steps"
+    train(tiny_recipe("optim.steps=2", "eval.every=1"), data, folder, CPU, report=True)
+    return folder
+
+
+@pytest.fixture(scope="module")
+def other(run, data, tmp_path_factory) -> Path:
+    """The same run, with random weights in the place of its own."""
+    folder = tmp_path_factory.mktemp("runs") / "other"
+    shutil.copytree(run, folder)
+    tiny_weights(folder / "weights.safetensors", "optim.lr=0.5")
+    return folder
+
+
+def text(path: Path) -> str:
+    return path.read_text(encoding="utf-8")
+
+
+def titles(page: str) -> list[str]:
+    return re.findall(r"<h2>(.*?)</h2>", page)
+
+
+ALL = [
+    "Training", "Classes", "Confusion", "Calibration", "Errors", "Images", "Speed and memory", "Recipe", "Environment",
+]  # fmt: skip
+RECORDED = ["Training", "Classes", "Speed and memory", "Recipe", "Environment"]
+
+
+def test_training_ends_with_a_report(run, data):
+    page = text(run / "report.html")
+    assert titles(page) == ALL
+    assert str(data.resolve()) in text(run / "environment.toml")
+    assert "Training, most memory" in page
+    # Three images, each as image, truth, prediction and errors.
+    assert page.count('src="data:image/jpeg') == 6
+    assert page.count('src="data:image/png') == 6
+    assert len(page) < 2_000_000
+
+
+def test_nothing_in_it_points_elsewhere(run):
+    page = unescape(re.sub(r'src="data:[^"]*"', "", text(run / "report.html")))
+    assert "default-src 'none'" in page
+    assert not re.search(r'(?:src|href)="(?!#|data:,)', page)
+    assert not re.search(r"url\(|@import|fetch\(|XMLHttpRequest", page)
+
+
+def test_the_scores_are_those_of_evaluate(run, data, tmp_path):
+    plain, watched = tmp_path / "plain.json", tmp_path / "watched.json"
+    common = ("evaluate", run / "weights.safetensors", "--data", data, "--accelerator", "cpu", "--workers", 0)
+    assert fastfcn(*common, "--json", plain).code == 0
+    assert fastfcn(*common, "--json", watched, "--report", tmp_path / "new" / "scores.html").code == 0
+    scores = json.loads(plain.read_text())
+    assert json.loads(watched.read_text()) == scores
+    page = text(tmp_path / "new" / "scores.html")
+    assert titles(page) == ALL  # the log and recipe of the run that the weights lie in
+    assert f"<dd>{scores['miou']:.1f}</dd>" in page
+
+
+def test_weights_outside_of_a_run_have_a_report_too(weights_file, data, tmp_path):
+    done = fastfcn("evaluate", weights_file, "--data", data, "--report", tmp_path / "page.html", "--accelerator", "cpu",
+                   "--workers", 0)  # fmt: skip
+    assert done.code == 0
+    page = text(tmp_path / "page.html")
+    assert "The run holds no log of its training." in page
+    assert "Recipe tiny" in page
+
+
+def test_a_run_finds_its_data_again(run, tmp_path):
+    done = fastfcn("report", run, "--out", tmp_path / "page.html", "--accelerator", "cpu", "--workers", 0)
+    assert (done.code, titles(text(tmp_path / "page.html"))) == (0, ALL)
+    assert "page.html" in done.out
+
+
+def test_two_runs_stand_side_by_side(run, other, tmp_path):
+    target, missing = report(run, CPU, against=other, out=tmp_path / "both.html")
+    page = text(target)
+    assert missing == []
+    assert titles(page) == ALL
+    assert page.count('src="data:image/jpeg') == 9  # image, and errors of both
+    assert "two steps</span> <small>against</small> <span" in page
+    assert "Both runs have the same recipe." in page
+    assert page.count('<polyline class="line theirs"') + page.count('class="line theirs"') > 1
+
+
+def without(run: Path, folder: Path, *names: str) -> Path:
+    shutil.copytree(run, folder)
+    for name in (*names, "report.html"):
+        (folder / name).unlink()
+    return folder
+
+
+def test_without_data_it_tells_what_was_recorded(run, tmp_path):
+    folder = without(run, tmp_path / "alone", "environment.toml")
+    done = fastfcn("report", folder)
+    page = text(folder / "report.html")
+    assert done.code == 0
+    assert "--data FOLDER" in done.out
+    assert "--data FOLDER" in page
+    assert titles(page) == RECORDED
+    best = max(line["validation"]["miou"] for line in Run(folder).read_log() if "validation" in line)
+    assert f"<dd>{best:.1f}</dd>" in page
+
+
+def test_data_that_have_moved_are_said_to_have(run, tmp_path):
+    folder = without(run, tmp_path / "moved", "environment.toml")
+    (folder / "environment.toml").write_text('data = "/no/such/folder"\ndevice = "cpu"\n')
+    _, missing = report(folder, CPU)
+    assert ["/no/such/folder" in line for line in missing] == [True]
+
+
+def test_without_weights_and_without_log(run, tmp_path):
+    folder = without(run, tmp_path / "bare", "weights.safetensors", "log.jsonl", "labels.json")
+    _, missing = report(folder, CPU)
+    assert ["weights.safetensors" in line for line in missing] == [True]
+    assert titles(text(folder / "report.html")) == ["Training", "Speed and memory", "Recipe", "Environment"]
+    assert "The run holds no log of its training." in text(folder / "report.html")
+
+
+def test_what_is_no_run_is_refused(tmp_path):
+    done = fastfcn("report", tmp_path)
+    assert done.code == 2
+    assert "is no run" in done.err
+
+
+def test_a_damaged_file_is_named(run, tmp_path):
+    folder = without(run, tmp_path / "damaged", "labels.json")
+    (folder / "labels.json").write_text("{")
+    with pytest.raises(DataError, match=r"labels\.json is damaged"):
+        report(folder, CPU)
+
+
+def test_data_named_wrongly_are_refused(run, tmp_path):
+    done = fastfcn("report", run, "--data", tmp_path, "--accelerator", "cpu")
+    assert done.code == 2
+    assert str(tmp_path) in done.err
+
+
+def test_runs_of_other_classes_are_not_compared(run, weights_file, data, tmp_path):
+    mine = tmp_path / "mine"
+    shutil.copytree(run, mine)
+    accounts = [report_module.Account(report_module.read_history(mine), _found(classes)) for classes in (2, 3)]
+    with pytest.raises(report_module.UserError, match="different classes"):
+        report_module._check_comparable(accounts)
+
+
+def _found(classes: int):
+    from tests.accounts import findings
+
+    return findings(classes)
+
+
+def test_a_report_that_fails_does_not_lose_the_run(data, tmp_path, monkeypatch, capsys):
+    def broken(*_: object) -> str:
+        raise RuntimeError("no more memory")
+
+    monkeypatch.setattr(report_module, "page", broken)
+    state = train(tiny_recipe("optim.steps=1", "eval.every=1"), data, tmp_path / "run", CPU, report=True)
+    assert state.step == 1
+    assert (tmp_path / "run" / "weights.safetensors").exists()
+    assert not (tmp_path / "run" / "report.html").exists()
+    line = report_module.report_after_training(Run(tmp_path / "run"), data, CPU, report_module.torch.device("cpu"))
+    assert "no more memory" in line
+    assert "fastfcn report" in line
+
+
+def test_the_recorded_run_of_the_benchmarks(tmp_path):
+    """A run whose weights are not kept: curves and recorded scores."""
+    folder = Path(__file__).parents[1] / "benchmarks" / "results" / "camvid_r50_psp"
+    target, missing = report(folder, CPU, out=tmp_path / "camvid.html")
+    page = text(target)
+    assert len(missing) == 1
+    assert titles(page) == RECORDED
+    assert "<dd>70.6</dd>" in page
+    assert "pedestrian" in page

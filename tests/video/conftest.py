@@ -1,0 +1,13 @@
+"""One drawn video for all tests."""
+
+from pathlib import Path
+
+import pytest
+
+from tests.drawn_video import write_video
+
+
+@pytest.fixture(scope="session")
+def video(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """200 frames at 25 a second, with sound."""
+    return write_video(tmp_path_factory.mktemp("video") / "drive.mp4")

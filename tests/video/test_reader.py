@@ -1,0 +1,111 @@
+"""Videos are read as far as they go: frames upright, with their times; what is missing is said."""
+
+from fractions import Fraction
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from fastfcn.errors import DataError, MissingExtraError
+from fastfcn.video.reader import Frame, VideoReader, import_av
+from tests.drawn_video import cut, drawing, turn, write_video
+
+
+def read(path: Path) -> tuple[list[Frame], int, VideoReader]:
+    """Frames, how many packets of sound, and the reader at its end."""
+    with VideoReader(path) as reader:
+        items = list(reader)
+        problem = reader.problem()
+        reader.problem = lambda: problem  # type: ignore[method-assign]
+    frames = [each for each in items if isinstance(each, Frame)]
+    return frames, len(items) - len(frames), reader
+
+
+def test_frames_times_and_sound(video: Path):
+    frames, sounds, reader = read(video)
+    assert (len(frames), reader.frames, reader.rate) == (200, 200, 25)
+    assert [frame.pts * reader.time_base for frame in frames] == [Fraction(index, 25) for index in range(200)]
+    assert sounds > 100
+    assert reader.problem() is None
+    for index in (0, 77, 199):
+        assert np.abs(frames[index].pixels.astype(int) - drawing(index)).mean() < 6
+
+
+@pytest.mark.parametrize("degrees", [90, 180, 270])
+def test_turned_frames_come_upright(tmp_path: Path, degrees: int):
+    path = turn(write_video(tmp_path / "a.mp4", 2, sound=None), degrees)
+    frames, _, _ = read(path)
+    expected = np.rot90(drawing(0), -degrees // 90)
+    assert frames[0].pixels.shape == expected.shape
+    assert np.abs(frames[0].pixels.astype(int) - expected).mean() < 6
+
+
+@pytest.mark.parametrize("suffix", [".mp4", ".mkv", ".avi"])
+def test_a_truncated_video_is_read_as_far_as_it_goes(tmp_path: Path, suffix: str):
+    sound = "libmp3lame" if suffix == ".avi" else "aac"
+    codec = "mpeg4" if suffix == ".avi" else "libx264"
+    whole = write_video(tmp_path / f"whole{suffix}", 100, sound=sound, codec=codec)
+    assert read(whole)[2].problem() is None
+    frames, _, reader = read(cut(whole, tmp_path / f"cut{suffix}"))
+    assert 30 < len(frames) < 80
+    assert "of 4." in reader.problem()
+    for index in (0, len(frames) - 1):
+        assert np.abs(frames[index].pixels.astype(int) - drawing(index)).mean() < 8
+
+
+def test_times_that_begin_later_begin_at_zero(tmp_path: Path):
+    frames, sounds, reader = read(write_video(tmp_path / "a.ts", 30))
+    assert reader.start > 0
+    first = float(frames[0].pts * reader.time_base)
+    assert 0 <= first < 0.2
+    assert float(frames[-1].pts * reader.time_base) - first == pytest.approx(29 / 25, abs=1e-4)
+    assert sounds
+    assert reader.problem() is None
+
+
+def test_damage_in_the_middle(tmp_path: Path):
+    """In an MP4, whose index stays whole; other kinds just have a pause there, as videos may."""
+    path = write_video(tmp_path / "a.mp4", 100)
+    content = bytearray(path.read_bytes())
+    middle = len(content) // 2
+    content[middle : middle + 700] = np.random.default_rng(0).bytes(700)
+    path.write_bytes(content)
+    frames, _, reader = read(path)
+    assert reader.damaged > 0
+    assert 80 < len(frames) <= 100 - reader.damaged
+    assert f"{reader.damaged} damaged pictures are left out" in reader.problem()
+
+
+@pytest.mark.parametrize("kind", ["text", "empty", "missing", "sound", "index"])
+def test_what_holds_no_pictures(tmp_path: Path, kind: str):
+    path, said = tmp_path / "a.mp4", "cannot be read"
+    match kind:
+        case "text":
+            path.write_text("not a video")
+        case "empty":
+            path.write_bytes(b"")
+        case "sound":
+            said = "holds no video"
+            sound_alone(path)
+        case "index":
+            cut(write_video(tmp_path / "b.mp4", 60, index_first=False), path)
+    with pytest.raises(DataError, match=said) as error:
+        read(path)
+    assert str(path) in error.value.message
+    assert "index" in error.value.hint or kind in ("sound", "missing")
+
+
+def sound_alone(path: Path) -> None:
+    av = pytest.importorskip("av")
+    with av.open(str(path), "w") as container:
+        stream = container.add_stream("aac", rate=16000, layout="mono")
+        frame = av.AudioFrame.from_ndarray(np.zeros((1, 1024), np.float32), format="fltp", layout="mono")
+        frame.rate = 16000
+        container.mux(stream.encode(frame))
+        container.mux(stream.encode(None))
+
+
+def test_without_pyav(monkeypatch: pytest.MonkeyPatch):
+    monkeypatch.setitem(__import__("sys").modules, "av", None)
+    with pytest.raises(MissingExtraError, match=r"fastfcn\[video\]"):
+        import_av()

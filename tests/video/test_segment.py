@@ -1,0 +1,231 @@
+"""Videos with their classes laid over: sound and times are the old ones, the pictures what the network says."""
+
+import threading
+from collections.abc import Iterator
+from fractions import Fraction
+from pathlib import Path
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from fastfcn.errors import DataError
+from fastfcn.prediction.predictor import Predictor
+from fastfcn.video import cameras
+from fastfcn.video.paint import Painter
+from fastfcn.video.reader import Frame, VideoReader
+from fastfcn.video.segment import Outcome, Settings, segment
+from fastfcn.visualize import overlay
+from tests import command
+from tests.drawn_video import cut, drawing, packets, pictures, times, turn, write_video
+
+
+class Striped:
+    """In a predictor's place: upright stripes of classes that move with the frames it has seen; counts them."""
+
+    def __init__(self, description: object, fail_at: int = -1, error: BaseException | None = None):
+        self.description, self.seen, self.fail_at, self.error = description, 0, fail_at, error
+
+    def labels(self, images: np.ndarray) -> np.ndarray:
+        if self.seen == self.fail_at:
+            assert self.error
+            raise self.error
+        self.seen += 1
+        columns = (np.arange(images.shape[2]) // 16 + self.seen) % 9
+        return np.broadcast_to(columns.astype(np.uint8), images.shape[:3]).copy()
+
+
+@pytest.fixture
+def striped(predictor: Predictor) -> Striped:
+    return Striped(predictor.description)
+
+
+@pytest.fixture(autouse=True)
+def no_thread_is_left() -> Iterator[None]:
+    yield
+    assert [each.name for each in threading.enumerate() if each.name == "ahead"] == []
+
+
+def run(predictor: object, source: Path, out: Path, **settings: object) -> Outcome:
+    with VideoReader(source) as reader:
+        return segment(predictor, reader, out, Settings(**settings))  # type: ignore[arg-type]
+
+
+def names(folder: Path) -> list[str]:
+    return sorted(each.name for each in folder.iterdir())
+
+
+def test_a_video_is_segmented_with_sound_and_frame_rate_kept(video: Path, weights_file: Path, tmp_path: Path):
+    """The whole way, with a network: 200 frames and a sine."""
+    done = command.fastfcn("predict", weights_file, video, "--out", tmp_path / "out", "--device", "cpu")
+    assert done.code == 0, done
+    assert "200 frames" in done.out
+    assert "frames/s from end to end" in done.out
+    written = tmp_path / "out" / "drive_overlay.mp4"
+    assert names(tmp_path / "out") == ["drive_overlay.mp4", "legend.png"]
+    assert times(written) == times(video) == [index / 25 for index in range(200)]
+    assert packets(written, "audio") == packets(video, "audio")
+    with VideoReader(written) as reader:
+        assert (reader.frames, reader.rate, reader.container.duration) == (200, 25, 8_000_000)
+
+
+def test_the_pictures_are_those_of_the_network(video: Path, predictor: Predictor, tmp_path: Path):
+    run(predictor, video, tmp_path / "a_overlay.mp4", labels=True, seconds=0.4)
+    before, after = pictures(video), pictures(tmp_path / "a_overlay.mp4")
+    assert len(after) == 10
+    assert names(tmp_path / "a_labels") == [f"{index:06}.png" for index in range(10)]
+    for index in (0, 4, 9):
+        expected = predictor(before[index])
+        with Image.open(tmp_path / "a_labels" / f"{index:06}.png") as stored:
+            assert np.array_equal(np.array(stored), expected.labels)  # streets: the ids are the indices
+        difference = np.abs(after[index].astype(int) - expected.overlay())
+        assert difference.mean() < 14  # of the codec, which halves the resolution of colours
+        # Of the others' class maps it is further away: this is the right frame's.
+        assert difference.mean() < np.abs(after[index].astype(int) - before[index]).mean()
+
+
+def test_colours_survive(video: Path, striped: Striped, tmp_path: Path):
+    """With nothing laid over, the frame comes out as it went in."""
+    run(striped, video, tmp_path / "a_overlay.mp4", opacity=0.0, seconds=0.2)
+    for index, frame in enumerate(pictures(tmp_path / "a_overlay.mp4")):
+        assert np.abs(frame.astype(int) - drawing(index)).mean((0, 1)).max() < 6
+
+
+def test_irregular_times_are_kept(striped: Striped, tmp_path: Path):
+    steps = np.random.default_rng(0).integers(8, 120, 60)
+    given = [int(each) for each in np.cumsum(steps) - steps[0]]
+    source = write_video(tmp_path / "phone.mp4", 60, times=given, time_base=Fraction(1, 1000))
+    run(striped, source, tmp_path / "a_overlay.mp4")
+    assert times(source) == [each / 1000 for each in given]
+    assert times(tmp_path / "a_overlay.mp4") == times(source)
+    assert packets(tmp_path / "a_overlay.mp4", "audio") == packets(source, "audio")
+
+
+def test_a_turned_video_comes_out_upright(striped: Striped, tmp_path: Path):
+    source = turn(write_video(tmp_path / "phone.mov", 3, sound=None), 90)
+    run(striped, source, tmp_path / "a_overlay.mov", opacity=0.0)
+    written = pictures(tmp_path / "a_overlay.mov")
+    assert written[0].shape == (64, 48, 3)
+    assert np.abs(written[0].astype(int) - np.rot90(drawing(0), -1)).mean() < 8
+    with VideoReader(tmp_path / "a_overlay.mov") as reader:
+        assert next(iter(reader)).pixels.shape == (64, 48, 3)  # and is not turned again
+
+
+def test_odd_sizes_get_a_last_row_and_column(striped: Striped, tmp_path: Path):
+    run(striped, write_video(tmp_path / "a.mkv", 3, size=(47, 63)), tmp_path / "a_overlay.mkv", opacity=0.0)
+    written = pictures(tmp_path / "a_overlay.mkv")
+    assert written[0].shape == (48, 64, 3)
+    assert np.abs(written[0][:47, :63].astype(int) - drawing(0, (47, 63))).mean() < 8
+
+
+def test_every_third_frame(striped: Striped, video: Path, tmp_path: Path):
+    outcome = run(striped, video, tmp_path / "a_overlay.mp4", labels=True, every=3, seconds=0.4)
+    assert (outcome.frames, striped.seen) == (10, 4)
+    assert outcome.written == (tmp_path / "a_overlay.mp4", tmp_path / "a_labels")
+    maps = [(tmp_path / "a_labels" / f"{index:06}.png").read_bytes() for index in range(10)]
+    assert [maps.index(each) for each in maps] == [0, 0, 0, 3, 3, 3, 6, 6, 6, 9]
+
+
+def test_labels_alone(striped: Striped, video: Path, tmp_path: Path):
+    run(striped, video, tmp_path / "a_overlay.mp4", overlay=False, labels=True, seconds=0.1)
+    assert names(tmp_path) == ["a_labels"]
+
+
+@pytest.mark.parametrize("suffix", [".mp4", ".mkv"])
+def test_a_truncated_video_yields_its_readable_part(weights_file: Path, tmp_path: Path, suffix: str):
+    whole = write_video(tmp_path / f"whole{suffix}", 60)
+    broken, out = cut(whole, tmp_path / f"cut{suffix}"), tmp_path / "out"
+    done = command.fastfcn("predict", weights_file, broken, whole, "--out", out, "--device", "cpu", "--every", 9)
+    assert done.code == 1
+    assert f"{broken} is not whole: it ends after 1." in done.err
+    assert "Traceback" not in done.err
+    part = times(out / f"cut_overlay{suffix}")
+    assert 20 < len(part) < 50
+    before_the_cut = len(part) - 4  # a frame comes in the file before those between it and the last one
+    assert part[:before_the_cut] == times(whole)[:before_the_cut]
+    assert set(part) <= set(times(whole))
+    sound = packets(out / f"cut_overlay{suffix}", "audio")
+    assert len(sound) > 10
+    assert sound == packets(whole, "audio")[: len(sound)]
+    assert times(out / f"whole_overlay{suffix}") == times(whole)  # the rest went on
+
+
+def test_what_cannot_be_read_at_all(weights_file: Path, tmp_path: Path):
+    (tmp_path / "a.mp4").write_text("not a video")
+    done = command.fastfcn("predict", weights_file, tmp_path / "a.mp4", "--out", tmp_path / "out", "--device", "cpu")
+    assert done.code == 1
+    assert f"{tmp_path / 'a.mp4'} cannot be read" in done.err
+    assert names(tmp_path / "out") == ["legend.png"]
+
+
+@pytest.mark.parametrize("error", [DataError("no"), RuntimeError("out of memory"), KeyboardInterrupt()])
+@pytest.mark.parametrize("fail_at", [0, 20])
+def test_what_goes_wrong_on_the_way_leaves_nothing(
+    predictor: Predictor, video: Path, tmp_path: Path, error: BaseException, fail_at: int
+):
+    failing = Striped(predictor.description, fail_at, error)
+    with pytest.raises(type(error)):
+        run(failing, video, tmp_path / "out" / "a_overlay.mp4")
+    assert names(tmp_path / "out") == []
+
+
+def test_painting_is_that_of_overlays(predictor: Predictor):
+    generator = np.random.default_rng(0)
+    pixels = generator.integers(0, 256, (40, 60, 3), dtype=np.uint8)
+    labels = np.kron(generator.integers(0, 9, (8, 12), dtype=np.uint8), np.ones((5, 5), np.uint8))
+    labels[:5, :5] = 255
+    colors = predictor.description.colors
+    for opacity in (0.0, 0.3, 0.5, 1.0):
+        painted = Painter(colors, opacity)(pixels, labels).astype(int)
+        assert np.abs(painted - overlay(pixels, labels, colors, opacity)).max() <= 2
+
+
+# Cameras: none is at hand, and a drawn picture without end takes its place.
+
+
+@pytest.fixture
+def camera(monkeypatch: pytest.MonkeyPatch) -> None:
+    pytest.importorskip("av", reason="videos need the extra 'video'")
+    drawn = ("testsrc=size=64x48:rate=30", "lavfi", {})
+    monkeypatch.setattr(cameras, "address", lambda which: drawn if which == "1" else (f"/dev/none{which}", "v4l2", {}))
+
+
+def test_a_camera_is_recorded(camera: None, weights_file: Path, tmp_path: Path):
+    done = command.fastfcn("predict", weights_file, "webcam:1", "--out", tmp_path, "--seconds", 2, "--device", "cpu")
+    assert done.code == 0, done
+    assert names(tmp_path) == ["legend.png", "webcam_1_overlay.mp4"]
+    recorded = times(tmp_path / "webcam_1_overlay.mp4")
+    assert recorded == sorted(set(recorded))
+    assert 0 < len(recorded) <= 60
+    assert recorded[-1] < 2
+
+
+def test_ctrl_c_ends_a_recording_and_keeps_it(camera: None, predictor: Predictor, tmp_path: Path):
+    stopped = Striped(predictor.description, 12, KeyboardInterrupt())
+    with cameras.open_camera("webcam:1") as reader:
+        outcome = segment(stopped, reader, tmp_path / "a.mp4", Settings(), live=True)  # type: ignore[arg-type]
+    assert outcome.frames == len(times(tmp_path / "a.mp4")) == 12
+    assert outcome.problem is None
+
+
+def test_a_camera_that_is_not_there(camera: None, weights_file: Path, tmp_path: Path):
+    done = command.fastfcn("predict", weights_file, "webcam", "--out", tmp_path / "out", "--device", "cpu")
+    assert done.code == 2
+    assert "There is no camera webcam" in done.err
+    assert "webcam:1" in done.err
+
+
+@pytest.mark.parametrize(
+    ("system", "expected"),
+    [("linux", ("/dev/video2", "v4l2", {})), ("darwin", ("2:none", "avfoundation", {"framerate": "30"}))],
+)
+def test_addresses_of_cameras(monkeypatch: pytest.MonkeyPatch, system: str, expected: tuple):
+    monkeypatch.setattr(cameras.sys, "platform", system)
+    assert cameras.address("2") == expected
+
+
+def test_frames_are_upright_copies(video: Path):
+    """A frame may be kept while the next is decoded."""
+    with VideoReader(video) as reader:
+        frames = [item for item, _ in zip(reader, range(8), strict=False) if isinstance(item, Frame)]
+    assert len({frame.pixels.tobytes() for frame in frames}) == len(frames)
