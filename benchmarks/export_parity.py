@@ -3,9 +3,9 @@
     python benchmarks/export_parity.py --images FOLDER_WITH_PHOTOGRAPHS
     python benchmarks/export_parity.py --images FOLDER_WITH_PHOTOGRAPHS --only fastfcn_r18_jpu_m_camvid/pt2
 
-PSP, ASPP and Enc heads on a ResNet-50 and one of the slim family; ONNX Runtime, OpenVINO and AOTInductor, for the
-slim one ExecuTorch too. Weights are random with meaning: batch norms have the statistics of two photographs, and scores mean 0
-and standard deviation 3, so that many classes occur; a third photograph is what all of them see. Results are merged
+PSP, ASPP and Enc heads on a ResNet-50 and one of the slim family; ONNX Runtime, OpenVINO and AOTInductor, for the slim
+one ExecuTorch too. Weights are random with meaning: batch norms have the statistics of two photographs, and scores mean
+0 and standard deviation 3, so that many classes occur; a third photograph is what all of them see. Results are merged
 into benchmarks/results/export_parity.json one by one. Exits with 1 where a tolerance does not hold.
 """
 

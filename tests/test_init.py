@@ -11,6 +11,7 @@ from fastfcn.data.description import load_description
 from fastfcn.draft.machine import TrainingMachine
 from fastfcn.errors import DataError, OutputError, WeightsError
 from fastfcn.init import Drafted, init
+from fastfcn.run import Run
 from tests.command import fastfcn
 from tests.own_sets import BLACK, GREEN, RED, binary_set, palette_set, photo, rgb_set, save, stripes, voc_set
 
@@ -145,6 +146,13 @@ def test_a_data_set_beside_the_recipe_is_found_from_anywhere(tmp_path: Path, mon
     with pytest.raises(DataError, match=r"other\.toml is not valid TOML"):
         build.description(recipe.load("leaf/recipe.toml", ["data.dataset=other.toml"]))
     assert recipe.load("demo").dataset == "streets"
+
+
+def test_a_run_keeps_the_data_sets_file_beside_its_recipe(tmp_path: Path):
+    drafted = draft(binary_set(tmp_path / "leaf"))
+    Run(tmp_path / "run").start(recipe.load(drafted.recipe_file))
+    drafted.recipe_file.with_name("dataset.toml").unlink()
+    assert build.description(recipe.load(tmp_path / "run/recipe.toml")) == drafted.description
 
 
 def test_files_are_not_overwritten(tmp_path: Path):

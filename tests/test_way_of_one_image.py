@@ -76,7 +76,8 @@ def trace(tmp_path_factory) -> list[str]:
     folder = tmp_path_factory.mktemp("way")
     write_streets(folder / "data")
     changes = ["demo", *NARROW, "optim.steps=1", "eval.every=1"]
-    arguments = ["train", *changes, "--data", f"{folder}/data", "--out", f"{folder}/run", "--workers", "0", "--no-report"]
+    arguments = ["train", *changes, "--data", f"{folder}/data", "--out", f"{folder}/run", "--workers", "0",
+                 "--no-report"]  # fmt: skip
     return entered_functions(lambda each: cli.app(each), arguments)
 
 

@@ -28,11 +28,12 @@ CELL = 384  # width of a picture on the sheet
 ABOUT = "about.txt"
 MADE = (
     "sheet.png", "weights.safetensors", "last.safetensors", "last.ckpt", "log.jsonl", "labels.json", "recipe.toml",
-    "environment.toml",
+    "environment.toml", "report.html",
 )  # fmt: skip
 ABOUT_TEXT = """Made by `fastfcn demo`; made anew whenever it runs again.
 
 sheet.png             what the network makes of drawings that it was not trained on
+report.html           curves, scores of each class, kinds of errors, worst and best drawings
 weights.safetensors   the network: fastfcn predict weights.safetensors PHOTOS --out OUT
 log.jsonl             losses of every step, scores of every validation
 recipe.toml           what was trained, and how
@@ -54,13 +55,14 @@ def demo(
     machine = Machine(accelerator="cpu")
     _draw(data, train_count, val_count, wanted.data.base_size, console)
     console.print(f"Training [bold]{wanted.summary}[/], on the CPU; the scores below are on drawings held out.")
-    train(wanted, data, place, machine)
+    train(wanted, data, place, machine, report=True)
     scores, about, split = evaluate(weights, data, machine)
     console.print(score_table(scores, about, split))
     sheet = place / "sheet.png"
     with replace_file(sheet) as temporary:
         _sheet(load(weights, "cpu"), Dataset(about, data, split), scores).save(temporary)
     console.print(f"Pictures of image, truth and prediction: [bold]{sheet}[/]")
+    console.print(f"Curves, classes and errors, for a browser: [bold]{place / 'report.html'}[/]")
     console.print(f"[bold green]mIoU {scores.miou / 100:.2f}[/]", highlight=False)
     _say_what_next(place, console)
     return scores.miou / 100
@@ -125,10 +127,8 @@ def _say_what_next(place: Path, console: Console) -> None:
         ("Score it again, with several scales", f"fastfcn evaluate {weights} --data {place / 'data'} --tta"),
         ("See the recipes for real data", "fastfcn recipes"),
         ("Train on CamVid", "fastfcn train fastfcn_r50_psp_camvid --data CamVid --out runs/camvid"),
-        (
-            "Train on images of your own, with a file that names their classes (docs/own-images.md)",
-            "fastfcn train fastfcn_r50_psp_camvid data.dataset=mine.toml --data FOLDER --out runs/mine",
-        ),
+        ("Look over images and masks of your own", "fastfcn check FOLDER"),
+        ("Draft a recipe for them, and train it", "fastfcn init FOLDER"),
     )
     console.print("\nWhat next?")
     for purpose, command in lines:

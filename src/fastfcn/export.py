@@ -14,17 +14,15 @@ from fastfcn import weights
 from fastfcn.data.images import read_image
 from fastfcn.errors import OutputError, UserError
 from fastfcn.evaluate import load_trial, measure
-from fastfcn.exports import int8, openvino_file
-from fastfcn.exports.contents import Contents
-from fastfcn.exports.formats import FORMATS, check_format, files_of, open_session, package_versions, write
-from fastfcn.exports.network import TRACED, check_torch, trace, trace_assuming
+from fastfcn.exports import int8
+from fastfcn.exports.builder import Builder, Files
+from fastfcn.exports.formats import FORMATS, check_format, files_of, open_session, package_versions
+from fastfcn.exports.network import TRACED, check_torch
 from fastfcn.exports.predictor import ExportedPredictor
 from fastfcn.exports.proof import SIZES, Proof, ProofError, Size, Trial, expected, prove
 from fastfcn.files import make_folder
 from fastfcn.machine import Machine
-from fastfcn.models.segmenter import Segmenter
 from fastfcn.progress import counted
-from fastfcn.weights import Weights
 
 Progress = Callable[[str], None]  # told what is being done
 
@@ -87,12 +85,10 @@ def export(
     check_torch()
     check_format(form, out, settings.calibrate is not None)
     _check_settings(form, settings)
-    held = weights.read(path)
-    model = weights.load_model(held)
+    builder = Builder(weights.read(path), form, settings.scores, settings.calibrate, settings.largest, say)
     with _folder_for(out) as folder:
-        builder = _Builder(held, model, form, settings, say)
         files = builder.build(folder, out.name)
-        report = _prove(builder, files, Path(path), out)
+        report = _prove(builder, files, settings, Path(path), out)
         for source, target in zip(files_of(files.final), files_of(out), strict=True):
             source.replace(target)
     return report
@@ -123,73 +119,9 @@ def _folder_for(out: Path) -> Any:
         raise OutputError(f"Cannot write {out}: {error.strerror or error}.", "Choose another place.") from error
 
 
-@dataclass(frozen=True)
-class _Files:
-    """`final` as it was asked for, `both` with scores in any case (they may be one), `other` to compare times with."""
-
-    final: Path
-    both: Path
-    other: Path | None = None
-
-
-class _Builder:
-    """Makes the files that a proof needs."""
-
-    def __init__(self, held: Weights, model: Segmenter, form: str, settings: Settings, say: Progress):
-        self.held, self.model, self.form, self.settings, self.say = held, model, form, settings, say
-
-    def build(self, folder: Path, name: str) -> _Files:
-        """Files called `name` in folders of their own."""
-        final, both = folder / "final" / name, folder / "both" / name
-        final.parent.mkdir()
-        both.parent.mkdir()
-        if self.settings.calibrate:
-            return self._build_int8(final, both, folder / name)
-        self._write(both, scores=True)
-        if self.settings.scores:
-            return _Files(both, both)
-        self._write(final, scores=False)
-        return _Files(final, both)
-
-    def texts(self, scores: bool) -> dict[str, str]:
-        """What the file says of itself."""
-        precision = "int8" if self.settings.calibrate else "f32"
-        largest = self.settings.largest if self.form == "executorch" else None
-        held = self.held
-        return Contents(held.recipe, held.description, scores, precision, largest, held.facts).texts()
-
-    def _write(self, path: Path, scores: bool) -> None:
-        self.say(f"Writing {path.name} {'with scores' if scores else 'with class maps alone'}")
-        model, recipe = self.model, self.held.recipe
-        match self.form:
-            case "executorch":
-                program = trace_assuming(model, recipe, scores, self.settings.largest)
-            case "pt2":
-                program = trace_assuming(model, recipe, scores)
-            case _:
-                program = trace(model, recipe, scores)
-        write(self.form, program, self.texts(scores), path)
-
-    def _build_int8(self, final: Path, both: Path, plain: Path) -> _Files:
-        """`plain` is the network in float32, whose time int8 is compared with."""
-        assert self.settings.calibrate
-        self.say(f"Writing {plain.name} in float32")
-        images = int8.calibration_images(self.settings.calibrate)
-        model = openvino_file.convert(trace(self.model, self.held.recipe, with_scores=True))
-        openvino_file.save(model, self.texts(scores=True), plain)
-        self.say(f"Calibrating on {len(images)} images")
-        model = int8.quantized(model, images)
-        openvino_file.save(model, self.texts(scores=True), both)
-        if self.settings.scores:
-            return _Files(both, both, plain)
-        model.remove_result(model.get_results()[1])
-        openvino_file.save(model, self.texts(scores=False), final)
-        return _Files(final, both, plain)
-
-
-def _prove(builder: _Builder, files: _Files, path: Path, out: Path) -> Report:
+def _prove(builder: Builder, files: Files, settings: Settings, path: Path, out: Path) -> Report:
     """Raises ProofError where the file is not good enough."""
-    settings, recipe = builder.settings, builder.held.recipe
+    recipe = builder.held.recipe
     both = ExportedPredictor(files.both, "cpu", trusted=True)
     final = both.session if files.final == files.both else open_session(files.final, "cpu", trusted=True)
     title, other = FORMATS[builder.form].title, "network"
@@ -198,7 +130,7 @@ def _prove(builder: _Builder, files: _Files, path: Path, out: Path) -> Report:
         title, other = f"{title}, int8", "float32"
         run_other = open_session(files.other).run
     trial = Trial(final, both.session, run_other)
-    results = prove(builder.model, recipe, trial, settings.sizes, _photograph(builder, path))
+    results = prove(builder.model, recipe, trial, settings.sizes, _photograph(settings, path))
     found = tuple(counted(results, len(settings.sizes), "Proving"))
     megabytes = sum(each.stat().st_size for each in files_of(files.final)) / 1e6
     proof = Proof(title, other, megabytes, found, not files.other)
@@ -217,14 +149,14 @@ def _prove(builder: _Builder, files: _Files, path: Path, out: Path) -> Report:
     return report
 
 
-def _photograph(builder: _Builder, path: Path) -> np.ndarray | None:
+def _photograph(settings: Settings, path: Path) -> np.ndarray | None:
     """An image of the user's to prove on, where there is one."""
-    if builder.settings.photograph:
-        return read_image(builder.settings.photograph)
-    if builder.settings.calibrate:
-        return read_image(int8.calibration_images(builder.settings.calibrate)[0])
-    if builder.settings.data:
-        trial = load_trial(path, builder.settings.data, Machine("cpu"), builder.settings.split)
+    if settings.photograph:
+        return read_image(settings.photograph)
+    if settings.calibrate:
+        return read_image(int8.calibration_images(settings.calibrate)[0])
+    if settings.data:
+        trial = load_trial(path, settings.data, Machine("cpu"), settings.split)
         return trial.dataset[0].image
     return None
 

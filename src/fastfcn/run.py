@@ -49,6 +49,10 @@ class Run:
         make_folder(self.folder)
         self.labels.unlink(missing_ok=True)
         used.save(self.recipe)
+        described = Path(used.dataset)
+        if described.suffix == ".toml" and described.name == used.data.dataset and described.is_file():
+            # The recipe looks for it beside itself, in the run as well.
+            write_text(self.folder / described.name, described.read_text(encoding="utf-8"))
 
     def resume(self, used: Recipe) -> None:
         """Check that the folder holds a run of this very recipe; raises OutputError or RecipeError."""

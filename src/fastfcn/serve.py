@@ -55,8 +55,7 @@ def make_service(
     weights: str | Path, settings: Settings, devices: tuple[str, ...], workers: int, trusted: bool = False
 ) -> Service:
     """Predictors on every device, behind a queue. Raises UserError."""
-    extra = {"trusted": True} if trusted else {}
-    predictors = [load(weights, device, **extra) for device in devices for _ in range(workers)]
+    predictors = [load(weights, device, trusted) for device in devices for _ in range(workers)]
     if predictors[0].device.type == "cpu" and len(predictors) > 1:
         torch.set_num_threads(max(1, torch.get_num_threads() // len(predictors)))
     settings = replace(settings, max_batch=settings.max_batch or default_batch(predictors[0].device.type))

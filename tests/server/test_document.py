@@ -1,4 +1,7 @@
-"""The commands and the Python of docs/serve.md, with a running service in place of the one they name."""
+"""The commands and the Python of docs/serve.md, with a running service in place of the one they name.
+
+Their fences say `sh` and `py`: tests/test_docs.py runs `bash` and `python`, without a service.
+"""
 
 import re
 import subprocess
@@ -42,7 +45,7 @@ def test_every_line_of_curl_is_answered(service: Running, place: Path):
 
 
 def test_the_client_and_a_folder(service: Running, place: Path, capsys: pytest.CaptureFixture):
-    (block,) = blocks("python")
+    (block,) = blocks("py")
     exec(compile(block.replace(ADDRESS, service.url), str(DOCUMENT), "exec"), {})
     assert re.match(r"\{'\w+': 0\.\d+", capsys.readouterr().out)
     (line,) = commands("fastfcn predict")

@@ -37,7 +37,7 @@ class ImageToClasses(nn.Module):
 
     def forward(self, image: Tensor) -> tuple[Tensor, ...]:
         pixels = (image.permute(0, 3, 1, 2).float() - self.mean) / self.std
-        low = self.model.scores(pixels)
+        low = self.model.scores(pixels).contiguous()  # ExecuTorch refuses argmax of maps stored channels last
         scores = F.interpolate(low, pixels.shape[-2:], mode="bilinear", align_corners=self.model.align_corners)
         labels = scores.argmax(1).to(label_type(scores.shape[1]))
         return (labels, scores) if self.with_scores else (labels,)

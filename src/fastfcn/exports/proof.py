@@ -113,9 +113,9 @@ def picture(size: Size, photograph: np.ndarray | None = None, seed: int = 0) -> 
     chance = np.random.default_rng(seed)
     if photograph is not None:
         source = photograph[:, ::-1] if seed % 2 else photograph
-        return np.asarray(Image.fromarray(source).resize(size[::-1], Image.Resampling.BILINEAR))
+        return np.array(Image.fromarray(source).resize((size[1], size[0]), Image.Resampling.BILINEAR))
     blocks = chance.integers(0, 256, (max(2, size[0] // 12), max(2, size[1] // 12), 3), np.uint8)
-    smooth = np.asarray(Image.fromarray(blocks).resize(size[::-1], Image.Resampling.BICUBIC), np.float32)
+    smooth = np.asarray(Image.fromarray(blocks).resize((size[1], size[0]), Image.Resampling.BICUBIC), np.float32)
     return (smooth + chance.normal(0, 8, smooth.shape)).clip(0, 255).astype(np.uint8)
 
 
