@@ -69,14 +69,18 @@ struct Layout {
   int64_t size(int64_t panels) const { return kind.places() * (left_apart() + panels * sums_apart()); }
 };
 
-// All pieces of an axis of `length`, phase by phase, each of at most `longest` results.
-std::vector<Piece> pieces(int64_t length, int64_t dilation, int64_t longest) {
-  std::vector<Piece> result;
+using Pieces = std::vector<Piece>;
+
+// All pieces of an axis of `length`, phase by phase, each of at most `longest` results; all as long as can be, the last
+// one reaching beyond the map, or `even`.
+Pieces pieces(int64_t length, int64_t dilation, int64_t longest, bool even) {
+  Pieces result;
   for (int64_t phase = 0; phase < std::min(dilation, length); ++phase) {
     const int64_t count = (length - phase - 1) / dilation + 1, parts = (count + longest - 1) / longest;
     for (int64_t part = 0; part < parts; ++part) {
-      const int64_t begin = count * part / parts, end = count * (part + 1) / parts;
-      result.push_back({phase + begin * dilation, &axis(end - begin, parts == 1)});
+      const int64_t begin = even ? count * part / parts : part * longest;
+      const int64_t size = even || count <= 2 ? count * (part + 1) / parts - begin : longest;
+      result.push_back({phase + begin * dilation, &axis(size, parts == 1)});
     }
   }
   return result;
@@ -109,6 +113,8 @@ void transform_inputs(const float* data, const Map& map, int64_t first, int64_t 
 void transform_results(const float* products, const Layout& layout, int64_t number, int64_t panel, const Tile& tile,
                        const Kind& kind, const Map& map, float* out, const Ending& ending) {
   const int height = kind.rows->results, width = kind.columns->results;
+  const int64_t rows = std::min<int64_t>(height, (map.height - tile.y - 1) / kind.dilation + 1);
+  const int64_t columns = std::min<int64_t>(width, (map.width - tile.x - 1) / kind.dilation + 1);
   const int64_t end = std::min(map.channels, (panel + 1) * PANEL);
   Vector values[MOST_PLACES * MOST_PLACES], half[MOST_PLACES * MOST_PLACES];
   const float* from = products + layout.sum(panel, 0, number);
@@ -117,8 +123,8 @@ void transform_results(const float* products, const Layout& layout, int64_t numb
     kind.rows->back(values, kind.columns->places, half);
     kind.columns->back(half, height, values);
     const Ending here = ending.at(0, channel);
-    for (int row = 0; row < height; ++row)
-      for (int column = 0; column < width; ++column) {
+    for (int row = 0; row < rows; ++row)
+      for (int column = 0; column < columns; ++column) {
         const int64_t place =
             map.pixel(tile.image, tile.y + row * kind.dilation, tile.x + column * kind.dilation) + channel;
         store(out + place, finished(values[row * width + column], here, place - channel));
@@ -221,25 +227,32 @@ struct Convolution {
 
 using Forms = std::map<std::pair<const Axis*, const Axis*>, int64_t>;  // of tiles, with how many there are
 
-Forms forms(const std::vector<Piece>& rows, const std::vector<Piece>& columns) {
-  std::map<const Axis*, int64_t> across;
+Forms forms(const Pieces& rows, const Pieces& columns) {
+  std::map<const Axis*, int64_t> down, across;
+  for (const Piece& row : rows) ++down[row.axis];
   for (const Piece& column : columns) ++across[column.axis];
   Forms result;
-  for (const Piece& row : rows)
-    for (const auto& [axis, count] : across) result[{row.axis, axis}] += count;
+  for (const auto& [row, height] : down)
+    for (const auto& [column, width] : across) result[{row, column}] = height * width;
   return result;
 }
 
-// The lengths of tiles, at most `longest`, that take the fewest products.
-std::pair<int64_t, int64_t> best_lengths(const Map& map, int64_t batch, int64_t dilation, int64_t longest) {
-  std::pair<int64_t, int64_t> best;
+// The ways to cut both axes of a map that take the fewest products, with tiles of at most `longest` results.
+std::pair<Pieces, Pieces> best_cut(const Map& map, int64_t batch, int64_t dilation, int64_t longest) {
+  std::vector<Pieces> down, across;
+  for (int64_t length = longest; length >= 3; --length)
+    for (const bool even : {true, false}) {
+      down.push_back(pieces(map.height, dilation, length, even));
+      across.push_back(pieces(map.width, dilation, length, even));
+    }
+  std::pair<Pieces, Pieces> best;
   int64_t least = std::numeric_limits<int64_t>::max();
-  for (int64_t down = longest; down >= 3; --down)
-    for (int64_t right = longest; right >= 3; --right) {
+  for (const Pieces& rows : down)
+    for (const Pieces& columns : across) {
       int64_t products = 0;
-      for (const auto& [axes, count] : forms(pieces(map.height, dilation, down), pieces(map.width, dilation, right)))
+      for (const auto& [axes, count] : forms(rows, columns))
         products += axes.first->places * axes.second->places * (batch * count + WEIGHTS_AS_TILES);
-      if (products < least) least = products, best = {down, right};
+      if (products < least) least = products, best = {rows, columns};
     }
   return best;
 }
@@ -257,8 +270,7 @@ at::Tensor winograd(const at::Tensor& features, const at::Tensor& taps, const at
   const Ending ending{bias.const_data_ptr<float>(), residual ? added.const_data_ptr<float>() : nullptr, outputs, relu};
   const Map map{x.size(2), x.size(3), x.size(1)}, results{x.size(2), x.size(3), outputs};
   const Convolution convolution{x, taps, ending, map, results, empty_map(batch, outputs, map.height, map.width, x)};
-  const auto [down, right] = best_lengths(map, batch, dilation, longest);
-  const auto rows = pieces(map.height, dilation, down), columns = pieces(map.width, dilation, right);
+  const auto [rows, columns] = best_cut(map, batch, dilation, longest);
   for (const auto& [axes, count] : forms(rows, columns)) {
     std::vector<Tile> tiles;
     for (int64_t image = 0; image < batch; ++image)
