@@ -13,7 +13,6 @@ from fastfcn.recompute import recompute_activations
 
 M_TRIM_THRESHOLD, M_MMAP_THRESHOLD, M_MMAP_MAX = -1, -3, -4  # of glibc's mallopt(3)
 LARGE = 16 * 2**20  # bytes
-MOST_MAPPED = 65536  # blocks handed back at once, glibc's own limit
 
 
 @dataclass(frozen=True)
@@ -113,15 +112,17 @@ def keep_memory(large: bool = False) -> None:
     """Let glibc's allocator keep freed memory instead of handing it back; elsewhere nothing is done.
 
     A training step or a prediction allocates the same as the one before. Getting it from the system again costs a page
-    fault for every 4 KiB: up to a fifth of the time on a CPU. In training, and with large images, large blocks leave
-    gaps that the next ones do not fill, which costs a fourth of a step's memory: without `large` those go back.
+    fault for every 4 KiB: up to a fifth of the time on a CPU. In training, large blocks leave gaps that the next ones
+    do not fill, which costs a fourth of a step's memory: without `large` those go back.
     """
     try:
         mallopt = ctypes.CDLL(None).mallopt
     except (OSError, AttributeError, TypeError):
         return
-    mallopt(M_MMAP_THRESHOLD, LARGE)
-    mallopt(M_MMAP_MAX, 0 if large else MOST_MAPPED)
+    if large:
+        mallopt(M_MMAP_MAX, 0)
+    else:
+        mallopt(M_MMAP_THRESHOLD, LARGE)
     mallopt(M_TRIM_THRESHOLD, -1)
 
 

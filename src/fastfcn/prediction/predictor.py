@@ -17,20 +17,20 @@ from fastfcn.prediction.images import ImageLike, as_pixels, batches, is_batch
 from fastfcn.prediction.prediction import Prediction
 from fastfcn.recipe import Recipe
 
-KEPT = 2**20  # pixels: with larger images what is kept grows by hundreds of megabytes
-
 
 class Predictor:
     """A network with what it needs to read an image; made by `fastfcn.load`.
 
     `recipe`, `classes` (names), `description` (names, colours, ids), `device`, and `network`: the given one, which is
     used up, in the form that is fastest there (models.optimize). On a processor the memory of a prediction is kept
-    for the next, up to images of `KEPT` pixels.
+    for the next.
     """
 
     def __init__(self, model: Segmenter, recipe: Recipe, description: DataSetDescription, device: str = "auto"):
         self.device = find_device(device)
         self.network = optimize(model.to(self.device), in_place=True)
+        if self.device.type == "cpu":
+            keep_memory(large=True)
         self.recipe = recipe
         self.description = description
         self.classes = description.class_names
@@ -74,8 +74,6 @@ class Predictor:
         return self.network(self._normalised(images)).float().cpu().numpy()
 
     def _normalised(self, images: np.ndarray) -> Tensor:
-        if self.device.type == "cpu":
-            keep_memory(large=images[..., 0].size <= KEPT)
         pixels = torch.from_numpy(images).to(self.device).permute(0, 3, 1, 2)
         return normalise_batch(pixels, self.recipe.data.mean, self.recipe.data.std)
 
