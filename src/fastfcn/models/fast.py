@@ -32,6 +32,8 @@ class PlainConvolution(nn.Module):
 class OneDNNConvolution(nn.Module):
     """Any convolution, with the sum and ReLU inside oneDNN's, on a processor."""
 
+    weight: Tensor
+
     def __init__(self, conv: nn.Conv2d, relu: bool):
         super().__init__()
         self.settings = (_pair(conv.padding), _pair(conv.stride), _pair(conv.dilation), conv.groups)
