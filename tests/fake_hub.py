@@ -6,11 +6,11 @@ After https://huggingface.co/docs/hub/api and the requests that huggingface_hub 
 import base64
 import hashlib
 import json
-from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import AbstractContextManager
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
-from threading import Thread
 from typing import Any
+
+from tests.file_server import running
 
 TOKEN = "hf_test"
 COMMIT = "a" * 40
@@ -154,15 +154,6 @@ def _mode(path: str) -> str:
     return "lfs" if path.endswith(".safetensors") else "regular"
 
 
-@contextmanager
-def fake_hub() -> Iterator[FakeHub]:
+def fake_hub() -> AbstractContextManager[FakeHub]:
     """A running server; it ends with the block."""
-    server = FakeHub()
-    thread = Thread(target=server.serve_forever, args=(0.01,), daemon=True)
-    thread.start()
-    try:
-        yield server
-    finally:
-        server.shutdown()
-        server.server_close()
-        thread.join()
+    return running(FakeHub())

@@ -2,10 +2,12 @@
 
 import re
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, contextmanager
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from threading import Thread
-from typing import NamedTuple
+from typing import NamedTuple, TypeVar
+
+Server = TypeVar("Server", bound=ThreadingHTTPServer)
 
 
 class Request(NamedTuple):
@@ -56,10 +58,14 @@ class _Handler(BaseHTTPRequestHandler):
         """Quiet."""
 
 
-@contextmanager
-def file_server() -> Iterator[FileServer]:
+def file_server() -> AbstractContextManager[FileServer]:
     """A running server; it ends with the block."""
-    server = FileServer()
+    return running(FileServer())
+
+
+@contextmanager
+def running(server: Server) -> Iterator[Server]:
+    """`server`, answering from a thread of its own until the block ends."""
     thread = Thread(target=server.serve_forever, args=(0.01,), daemon=True)
     thread.start()
     try:

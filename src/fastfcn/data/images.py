@@ -43,12 +43,17 @@ def read_image(path: Path) -> np.ndarray:
     are kept. Raises DataError for what cannot be decoded, and for 32-bit values, which have no agreed range.
     """
     with opened(path) as image:
-        upright = ImageOps.exif_transpose(image)
-        if upright.mode.startswith("I"):
-            values = np.asarray(upright).astype(np.int64)
-            if values.min() < 0 or values.max() > 65535:
-                raise ValueError(f"its values go from {values.min()} to {values.max()}, more than 16 bits hold")
-            upright = Image.fromarray((values >> 8).astype(np.uint8))
-        if upright.mode == "F":
-            raise ValueError("it holds floating-point values; convert it to 8 bits")
-        return np.array(upright.convert("RGB"))
+        return rgb_pixels(image)
+
+
+def rgb_pixels(image: Image.Image) -> np.ndarray:
+    """An opened image as `read_image` returns it. Raises ValueError for values without an agreed range."""
+    upright = ImageOps.exif_transpose(image)
+    if upright.mode.startswith("I"):
+        values = np.asarray(upright).astype(np.int64)
+        if values.min() < 0 or values.max() > 65535:
+            raise ValueError(f"its values go from {values.min()} to {values.max()}, more than 16 bits hold")
+        upright = Image.fromarray((values >> 8).astype(np.uint8))
+    if upright.mode == "F":
+        raise ValueError("it holds floating-point values; convert it to 8 bits")
+    return np.array(upright.convert("RGB"))

@@ -4,8 +4,9 @@ import io
 import warnings
 
 import numpy as np
-from PIL import Image, ImageOps, UnidentifiedImageError
+from PIL import Image, UnidentifiedImageError
 
+from fastfcn.data.images import rgb_pixels
 from fastfcn.server import problems
 from fastfcn.server.problems import Problem, reason_of
 
@@ -75,16 +76,7 @@ def decode(data: bytes, max_pixels: int) -> np.ndarray:
 
 
 def _pixels(image: Image.Image) -> np.ndarray:
-    """Upright RGB; of 16 bits the upper 8, as `read_image` does it for files."""
-    upright = ImageOps.exif_transpose(image)
-    if upright.mode.startswith("I"):
-        values = np.asarray(upright).astype(np.int64)
-        if values.min() < 0 or values.max() > 65535:
-            raise ValueError("its values need more than 16 bits")
-        upright = Image.fromarray((values >> 8).astype(np.uint8))
-    if upright.mode == "F":
-        raise ValueError("it holds floating-point values")
-    pixels = np.array(upright.convert("RGB"))
+    pixels = rgb_pixels(image)
     if not pixels.size:
         raise ValueError("it has no pixels")
     return pixels
