@@ -51,36 +51,61 @@ def test_pointwise(seed: int):
     stride, relu = 1 + seed % 3, bool(seed % 2)
     features = draw.features(draw.number(1, 3), inputs, draw.number(1, 21), draw.number(1, 33))
     weight, bias = draw.tensor(outputs, inputs, 1, 1) / inputs**0.5, draw.tensor(outputs)
-    plain = convolved(features, weight, bias, None, False, stride=stride)
-    residual = draw.features(*plain.shape) if seed % 4 else None
-    found = torch.ops.fastfcn.pointwise(features, forms.pack_pointwise(weight), bias, residual, relu, stride)
+    expected = convolved(features, weight, bias, None, relu, stride=stride)
+    settings = (features, forms.pack_pointwise(weight), bias, relu, stride)
+    torch.testing.assert_close(torch.ops.fastfcn.pointwise(*settings), expected, **TOLERANCE)
+    residual = draw.features(*expected.shape)
     expected = convolved(features, weight, bias, residual, relu, stride=stride)
-    torch.testing.assert_close(found, expected, **TOLERANCE)
+    torch.ops.fastfcn.pointwise_onto(residual, *settings)
+    torch.testing.assert_close(residual, expected, **TOLERANCE)
+
+
+@pytest.mark.parametrize("seed", range(12))
+def test_pointwise_pair(seed: int):
+    draw = Draw(seed)
+    inputs, others, outputs, stride = draw.number(1, 70), draw.number(1, 70), [19, 64, 150][seed % 3], 1 + seed % 2
+    shortcut = draw.features(draw.number(1, 3), others, draw.number(1, 21), draw.number(1, 33))
+    weight, other = draw.tensor(outputs, inputs, 1, 1) / inputs**0.5, draw.tensor(outputs, others, 1, 1) / others**0.5
+    bias = draw.tensor(outputs)
+    residual = convolved(shortcut, other, torch.zeros(outputs), None, False, stride=stride)
+    features = draw.features(shortcut.shape[0], inputs, *residual.shape[-2:])
+    found = torch.ops.fastfcn.pointwise_pair(
+        features, forms.pack_pointwise(weight), bias, True, shortcut, forms.pack_pointwise(other), stride
+    )
+    torch.testing.assert_close(found, convolved(features, weight, bias, residual, True), **TOLERANCE)
 
 
 def test_pointwise_of_many_channels_and_pixels():
     """Longer than a part of k, rows that share places of the cache, and more pixels than a block."""
     draw = Draw(0)
     features, weight, bias = draw.features(2, 2048, 11, 13), draw.tensor(96, 2048, 1, 1) / 45, draw.tensor(96)
-    found = torch.ops.fastfcn.pointwise(features, forms.pack_pointwise(weight), bias, None, False, 1)
-    torch.testing.assert_close(found, convolved(features, weight, bias, None, False), **TOLERANCE)
+    settings = (features, forms.pack_pointwise(weight), bias, False, 1)
+    expected = convolved(features, weight, bias, None, False)
+    torch.testing.assert_close(torch.ops.fastfcn.pointwise(*settings), expected, **TOLERANCE)
+    residual = torch.ones_like(expected)
+    torch.ops.fastfcn.pointwise_onto(residual, *settings)
+    torch.testing.assert_close(residual, expected + 1, **TOLERANCE)
 
 
 @pytest.mark.parametrize("longest", [3, 4, 5, 6])
 @pytest.mark.parametrize("seed", range(8))
 def test_winograd(longest: int, seed: int):
     draw = Draw(seed)
-    inputs, outputs, dilation = 16 * draw.number(1, 4), 16 * draw.number(1, 4), [1, 2, 4, 12, 36, 1, 3, 1][seed]
+    inputs, outputs, dilation = (
+        16 * draw.number(1, 4),
+        16 * draw.number(1, 4),
+        [1, 2, 4, 12, 36, 1, 3, 1][seed],
+    )
     features = draw.features(draw.number(1, 3), inputs, draw.number(1, 23), draw.number(1, 31))
     weight, bias = draw.tensor(outputs, inputs, 3, 3) / (3 * inputs**0.5), draw.tensor(outputs)
-    residual = draw.features(features.shape[0], outputs, *features.shape[-2:]) if seed % 3 else None
-    settings = {"padding": dilation, "dilation": dilation}
-    found = torch.ops.fastfcn.winograd(
-        features, forms.pack_taps(weight), bias, residual, bool(seed % 2), dilation, longest
-    )
-    torch.testing.assert_close(
-        found, convolved(features, weight, bias, residual, bool(seed % 2), **settings), **TOLERANCE
-    )
+    relu, padding = bool(seed % 2), {"padding": dilation, "dilation": dilation}
+    settings = (features, forms.pack_taps(weight), bias, relu, dilation, longest)
+    expected = convolved(features, weight, bias, None, relu, **padding)
+    torch.testing.assert_close(torch.ops.fastfcn.winograd(*settings), expected, **TOLERANCE)
+    residual = draw.features(*expected.shape)
+    expected = convolved(features, weight, bias, residual, relu, **padding)
+    torch.ops.fastfcn.winograd_onto(residual, *settings)
+    torch.testing.assert_close(residual, expected, **TOLERANCE)
 
 
 @pytest.mark.parametrize("size", [(1, 1), (1, 2), (2, 2), (3, 1), (5, 2), (7, 11), (13, 4), (6, 12)])
@@ -89,11 +114,10 @@ def test_winograd_of_every_length_of_tile(size: tuple[int, int], dilation: int):
     """Maps of one and two pixels, and of several, whose tiles have unequal lengths."""
     draw = Draw(sum(size))
     features, weight = draw.features(2, 16, *(side * dilation for side in size)), draw.tensor(32, 16, 3, 3) / 12
+    padding = {"padding": dilation, "dilation": dilation}
     for longest in (3, 4, 5, 6):
-        found = torch.ops.fastfcn.winograd(
-            features, forms.pack_taps(weight), torch.zeros(32), None, False, dilation, longest
-        )
-        expected = convolved(features, weight, torch.zeros(32), None, False, padding=dilation, dilation=dilation)
+        found = torch.ops.fastfcn.winograd(features, forms.pack_taps(weight), torch.zeros(32), False, dilation, longest)
+        expected = convolved(features, weight, torch.zeros(32), None, False, **padding)
         torch.testing.assert_close(found, expected, **TOLERANCE)
 
 
@@ -101,7 +125,7 @@ def test_winograd_in_several_parts():
     """More tiles than the workspace holds at once, and more channels than are worked off at once."""
     draw = Draw(1)
     features, weight, bias = draw.features(3, 1024, 52, 64), draw.tensor(16, 1024, 3, 3) / 96, draw.tensor(16)
-    found = torch.ops.fastfcn.winograd(features, forms.pack_taps(weight), bias, None, False, 1, 6)
+    found = torch.ops.fastfcn.winograd(features, forms.pack_taps(weight), bias, False, 1, 6)
     torch.testing.assert_close(found, F.conv2d(features, weight, bias, padding=1), **TOLERANCE)
 
 
@@ -188,11 +212,13 @@ def test_wrong_maps_are_refused():
         torch.ones(1, 16, 4, 4).bfloat16(),
     ):
         with pytest.raises(RuntimeError, match="float32 map"):
-            torch.ops.fastfcn.winograd(wrong, taps, bias, None, False, 1, 6)
+            torch.ops.fastfcn.winograd(wrong, taps, bias, False, 1, 6)
+    with pytest.raises(RuntimeError, match="a residual of"):
+        torch.ops.fastfcn.winograd_onto(torch.ones(1, 16, 4, 5), torch.ones(1, 16, 4, 4), taps, bias, False, 1, 6)
     with pytest.raises(RuntimeError, match="multiples"):
-        torch.ops.fastfcn.winograd(torch.ones(1, 9, 4, 4), taps, bias, None, False, 1, 6)
+        torch.ops.fastfcn.winograd(torch.ones(1, 9, 4, 4), taps, bias, False, 1, 6)
     with pytest.raises(RuntimeError, match="3 to 6 results"):
-        torch.ops.fastfcn.winograd(torch.ones(1, 16, 4, 4), taps, bias, None, False, 1, 7)
+        torch.ops.fastfcn.winograd(torch.ones(1, 16, 4, 4), taps, bias, False, 1, 7)
 
 
 def test_operators_are_known_to_torch_compile_and_export():
@@ -202,8 +228,26 @@ def test_operators_are_known_to_torch_compile_and_export():
     taps = torch.stack([forms.slices(draw.tensor(32, 1, 3, 3))])
     packed = torch.stack([forms.pack_pointwise(draw.tensor(32, 32, 1, 1))])
     calls = {
-        "pointwise": (maps[0], forms.pack_pointwise(weight[:, :, :1, :1]), bias, None, True, 2),
-        "winograd": (maps[0], forms.pack_taps(weight), bias, draw.tensor(2, 32, 8, 10), True, 1, 4),
+        "pointwise": (maps[0], forms.pack_pointwise(weight[:, :, :1, :1]), bias, True, 2),
+        "pointwise_onto": (
+            draw.tensor(2, 32, 4, 5),
+            maps[0],
+            forms.pack_pointwise(weight[:, :, :1, :1]),
+            bias,
+            True,
+            2,
+        ),
+        "pointwise_pair": (
+            draw.tensor(2, 16, 4, 5),
+            forms.pack_pointwise(weight[:, :, :1, :1]),
+            bias,
+            True,
+            maps[0],
+            forms.pack_pointwise(weight[:, :, 1:2, :1]),
+            2,
+        ),
+        "winograd": (maps[0], forms.pack_taps(weight), bias, True, 1, 4),
+        "winograd_onto": (draw.tensor(2, 32, 8, 10), maps[0], forms.pack_taps(weight), bias, True, 1, 4),
         "jpu": (maps, taps, packed, bias[None], [2], False),
         "labels": (maps[0], 64, 80, False),
     }

@@ -65,8 +65,14 @@ def _build() -> str:
             else:
                 _compile(library)
     except (RuntimeError, OSError, ImportError, subprocess.SubprocessError) as error:
-        return str(error).strip().splitlines()[0]
+        return _reason(str(error))
     return ""
+
+
+def _reason(message: str) -> str:
+    """The line of a compiler's output that tells what is wrong, else the first."""
+    lines = message.strip().splitlines()
+    return next((line.strip() for line in lines if "error:" in line), lines[0])
 
 
 def _compile(library: Path) -> None:

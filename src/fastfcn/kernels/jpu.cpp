@@ -2,9 +2,10 @@
 // convolutions of several dilations.
 //
 // The joined map is kept in slices of LANES channels with zeros around, so that a depthwise convolution reads a few
-// short rows that stay in the first cache. Its results stay in the second: a block of pixels goes through all
-// dilations and their 1x1 convolutions before the next block. Where a dilation is a multiple of a map's factor, that
-// map is convolved before it is upsampled (upsampled.h).
+// short rows that stay in the first cache; of its rows only those that the convolutions of a band of rows reach are
+// there at a time. The depthwise results stay in the second cache: a block of pixels goes through all dilations and
+// their 1x1 convolutions before the next block. Where a dilation is a multiple of a map's factor, that map is convolved
+// before it is upsampled (upsampled.h).
 #include <ATen/Parallel.h>
 
 #include <cstring>
@@ -20,26 +21,47 @@ namespace {
 
 constexpr int TAPS = 9;
 
-// (slices, height + 2 margin, width + 2 margin, LANES)
+constexpr int64_t BLOCKS = 16;  // of pixels that each thread gets of a band of rows, about
+
+// Rows of the joined map, each in the place of the one that is `rows` above it: (slices, rows, width + 2 margin, LANES).
 struct Joined {
   float* data;
-  int64_t height, width, margin;
+  int64_t rows, height, width, margin;
 
   int64_t row() const { return (width + 2 * margin) * LANES; }
-  int64_t slice() const { return (height + 2 * margin) * row(); }
-  float* at(int64_t slices, int64_t y, int64_t x) const {
-    return data + slices * slice() + (y + margin) * row() + (x + margin) * LANES;
+  float* at(int64_t slice, int64_t y, int64_t x) const {
+    return data + (slice * rows + (y + margin) % rows) * row() + (x + margin) * LANES;
   }
 };
 
-// Row y of `map` (its image: rows x columns x channels), resized, into slices from `first` on.
-void join_row(const float* map, int64_t channels, int64_t map_width, const Source& row,
-              const std::vector<Source>& columns, const Joined& joined, int64_t first, int64_t y) {
-  const float *upper = map + row.low * map_width * channels, *lower = map + row.high * map_width * channels;
-  for (int64_t channel = 0; channel < channels; channel += LANES) {
-    float* out = joined.at(first + channel / LANES, y, 0);
-    for (const Source& column : columns) {
-      const int64_t left = column.low * channels + channel, right = column.high * channels + channel;
+// One image of a map, and where its rows and columns lie in the joined map.
+struct Part {
+  const float* map;
+  int64_t channels, width, first;  // `first`: of its slices
+  std::vector<Source> rows, columns;
+};
+
+std::vector<Part> parts(const std::vector<at::Tensor>& maps, int64_t image, bool align_corners) {
+  std::vector<Part> result;
+  int64_t first = 0;
+  for (const auto& map : maps) {
+    const int64_t channels = map.size(1), height = map.size(2), width = map.size(3);
+    result.push_back({map.const_data_ptr<float>() + image * height * width * channels, channels, width, first,
+                      sources(height, maps[0].size(2), align_corners), sources(width, maps[0].size(3), align_corners)});
+    first += channels / LANES;
+  }
+  return result;
+}
+
+// Row y of a map, resized.
+void join_row(const Part& part, const Joined& joined, int64_t y) {
+  const Source& row = part.rows[y];
+  const float* upper = part.map + row.low * part.width * part.channels;
+  const float* lower = part.map + row.high * part.width * part.channels;
+  for (int64_t channel = 0; channel < part.channels; channel += LANES) {
+    float* out = joined.at(part.first + channel / LANES, y, 0);
+    for (const Source& column : part.columns) {
+      const int64_t left = column.low * part.channels + channel, right = column.high * part.channels + channel;
       const Vector above = (1 - column.share) * load(upper + left) + column.share * load(upper + right);
       const Vector below = (1 - column.share) * load(lower + left) + column.share * load(lower + right);
       store(out, (1 - row.share) * above + row.share * below);
@@ -48,27 +70,20 @@ void join_row(const float* map, int64_t channels, int64_t map_width, const Sourc
   }
 }
 
-// One image of every map, and the zeros around.
-void join(const std::vector<at::Tensor>& maps, int64_t image, bool align_corners, const Joined& joined) {
-  int64_t first = 0;
-  for (const auto& map : maps) {
-    const int64_t channels = map.size(1), before = map.size(2), width = map.size(3), slices = channels / LANES;
-    const auto rows = sources(before, joined.height, align_corners);
-    const auto columns = sources(width, joined.width, align_corners);
-    const float* from = map.const_data_ptr<float>() + image * before * width * channels;
-    at::parallel_for(0, joined.height + 2 * joined.margin, 1, [&](int64_t begin, int64_t end) {
-      for (int64_t y = begin - joined.margin; y < end - joined.margin; ++y) {
-        const bool inside = y >= 0 && y < joined.height;
-        const int64_t empty = (inside ? joined.margin : joined.width + 2 * joined.margin) * LANES;
-        for (int64_t slice = first; slice < first + slices; ++slice) {
-          std::fill_n(joined.at(slice, y, -joined.margin), empty, 0.f);
-          if (inside) std::fill_n(joined.at(slice, y, joined.width), empty, 0.f);
-        }
-        if (inside) join_row(from, channels, width, rows[y], columns, joined, first, y);
+// Rows [first, last) of all maps, and the zeros around.
+void join(const std::vector<Part>& parts, const Joined& joined, int64_t first, int64_t last) {
+  at::parallel_for(first, last, 1, [&](int64_t begin, int64_t end) {
+    for (int64_t y = begin; y < end; ++y) {
+      const bool inside = y >= 0 && y < joined.height;
+      const int64_t empty = (inside ? joined.margin : joined.width + 2 * joined.margin) * LANES;
+      for (int64_t slice = 0; slice < parts.back().first + parts.back().channels / LANES; ++slice) {
+        std::fill_n(joined.at(slice, y, -joined.margin), empty, 0.f);
+        if (inside) std::fill_n(joined.at(slice, y, joined.width), empty, 0.f);
       }
-    });
-    first += slices;
-  }
+      for (const Part& part : parts)
+        if (inside) join_row(part, joined, y);
+    }
+  });
 }
 
 // Depthwise 3x3 of `count` pixels of a row, slices `first` to `last`. `taps`: (slices, 9, LANES).
@@ -158,26 +173,35 @@ at::Tensor jpu(const at::TensorList& maps, const at::Tensor& taps, const at::Ten
     inputs += map.size(1);
   }
   const int64_t batch = held[0].size(0), height = held[0].size(2), width = held[0].size(3), outputs = bias.size(1);
-  const int64_t total = dilations.size() * outputs, pixels = height * width;
+  const int64_t total = dilations.size() * outputs;
   const int64_t margin = *std::max_element(dilations.begin(), dilations.end());
-  auto out = empty_map(batch, total, height, width, held[0]);
-  auto space = at::empty({inputs / LANES, height + 2 * margin, width + 2 * margin, LANES}, held[0].options());
-  const Joined joined{space.mutable_data_ptr<float>(), height, width, margin};
+  const int64_t bands = std::max<int64_t>(1, height * width / (BLOCKS * BLOCK * at::get_num_threads()));
+  const int64_t band = (height + bands - 1) / bands;
+  const int64_t rows = band + 2 * margin;
+  auto out = empty_map({batch, total, height, width}, held[0]);
+  auto space = at::empty({inputs / LANES, rows, width + 2 * margin, LANES}, held[0].options());
+  const Joined joined{space.mutable_data_ptr<float>(), rows, height, width, margin};
   for (int64_t image = 0; image < batch; ++image) {
-    join(held, image, align_corners, joined);
+    const auto maps_of_image = parts(held, image, align_corners);
     std::vector<Branch> branches;
     for (size_t index = 0; index < dilations.size(); ++index)
       branches.push_back(make_branch(held, image, dilations[index], taps.const_data_ptr<float>() + index * taps.stride(0),
                                      packed.const_data_ptr<float>() + index * packed.stride(0),
                                      bias.const_data_ptr<float>() + index * outputs, inputs, outputs, align_corners));
-    float* to = out.mutable_data_ptr<float>() + image * pixels * total;
-    at::parallel_for(0, (pixels + BLOCK - 1) / BLOCK, 1, [&](int64_t begin, int64_t end) {
-      std::vector<float> narrow(BLOCK * (inputs + LANES)), sums(BLOCK * outputs);
-      for (int64_t first = begin * BLOCK; first < std::min(end * BLOCK, pixels); first += BLOCK)
-        for (size_t index = 0; index < branches.size(); ++index)
-          convolve(branches[index], joined, first, std::min(first + BLOCK, pixels), inputs, outputs, narrow.data(),
-                   sums.data(), to + index * outputs, total);
-    });
+    float* to = out.mutable_data_ptr<float>() + image * height * width * total;
+    for (int64_t top = 0; top < height; top += band) {
+      const int64_t bottom = std::min(top + band, height), pixels = bottom * width;
+      join(maps_of_image, joined, top == 0 ? -margin : top + margin, bottom + margin);
+      at::parallel_for(0, (pixels - top * width + BLOCK - 1) / BLOCK, 1, [&](int64_t begin, int64_t end) {
+        std::vector<float> narrow(BLOCK * (inputs + LANES)), sums(BLOCK * outputs);
+        for (int64_t block = begin; block < end; ++block)
+          for (size_t index = 0; index < branches.size(); ++index) {
+            const int64_t first = top * width + block * BLOCK;
+            convolve(branches[index], joined, first, std::min(first + BLOCK, pixels), inputs, outputs, narrow.data(),
+                     sums.data(), to + index * outputs, total);
+          }
+      });
+    }
   }
   return out;
 }

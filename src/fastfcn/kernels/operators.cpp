@@ -6,12 +6,16 @@
 
 namespace fastfcn {
 using at::Tensor;
-using Maybe = std::optional<Tensor>;
 
-Tensor pointwise(const Tensor& features, const Tensor& packed, const Tensor& bias, const Maybe& residual, bool relu,
-                 int64_t stride);
-Tensor winograd(const Tensor& features, const Tensor& taps, const Tensor& bias, const Maybe& residual, bool relu,
-                int64_t dilation, int64_t longest);
+Tensor pointwise(const Tensor& features, const Tensor& packed, const Tensor& bias, bool relu, int64_t stride);
+void pointwise_onto(const Tensor& residual, const Tensor& features, const Tensor& packed, const Tensor& bias, bool relu,
+                    int64_t stride);
+Tensor pointwise_pair(const Tensor& features, const Tensor& packed, const Tensor& bias, bool relu,
+                      const Tensor& shortcut, const Tensor& shortcut_packed, int64_t stride);
+Tensor winograd(const Tensor& features, const Tensor& taps, const Tensor& bias, bool relu, int64_t dilation,
+                int64_t longest);
+void winograd_onto(const Tensor& residual, const Tensor& features, const Tensor& taps, const Tensor& bias, bool relu,
+                   int64_t dilation, int64_t longest);
 Tensor jpu(const at::TensorList& maps, const Tensor& taps, const Tensor& packed, const Tensor& bias,
            at::IntArrayRef dilations, bool align_corners);
 Tensor labels(const Tensor& scores, int64_t height, int64_t width, bool align_corners);
@@ -19,11 +23,16 @@ Tensor labels(const Tensor& scores, int64_t height, int64_t width, bool align_co
 
 TORCH_LIBRARY(fastfcn, library) {
   library.def("lanes() -> int", [] { return static_cast<int64_t>(fastfcn::LANES); });
+  library.def("pointwise(Tensor features, Tensor packed, Tensor bias, bool relu, int stride) -> Tensor");
   library.def(
-      "pointwise(Tensor features, Tensor packed, Tensor bias, Tensor? residual, bool relu, int stride) -> Tensor");
+      "pointwise_onto(Tensor(a!) residual, Tensor features, Tensor packed, Tensor bias, bool relu, int stride) -> ()");
   library.def(
-      "winograd(Tensor features, Tensor taps, Tensor bias, Tensor? residual, bool relu, int dilation, int longest) "
-      "-> Tensor");
+      "pointwise_pair(Tensor features, Tensor packed, Tensor bias, bool relu, Tensor shortcut, Tensor shortcut_packed, "
+      "int stride) -> Tensor");
+  library.def("winograd(Tensor features, Tensor taps, Tensor bias, bool relu, int dilation, int longest) -> Tensor");
+  library.def(
+      "winograd_onto(Tensor(a!) residual, Tensor features, Tensor taps, Tensor bias, bool relu, int dilation, "
+      "int longest) -> ()");
   library.def(
       "jpu(Tensor[] maps, Tensor taps, Tensor packed, Tensor bias, int[] dilations, bool align_corners) -> Tensor");
   library.def("labels(Tensor scores, int height, int width, bool align_corners) -> Tensor");
@@ -31,7 +40,10 @@ TORCH_LIBRARY(fastfcn, library) {
 
 TORCH_LIBRARY_IMPL(fastfcn, CPU, library) {
   library.impl("pointwise", fastfcn::pointwise);
+  library.impl("pointwise_onto", fastfcn::pointwise_onto);
+  library.impl("pointwise_pair", fastfcn::pointwise_pair);
   library.impl("winograd", fastfcn::winograd);
+  library.impl("winograd_onto", fastfcn::winograd_onto);
   library.impl("jpu", fastfcn::jpu);
   library.impl("labels", fastfcn::labels);
 }

@@ -12,18 +12,21 @@ def _map(like: Tensor, channels: int, height: int, width: int) -> Tensor:
 
 
 @torch.library.register_fake("fastfcn::pointwise")
-def _pointwise(
-    features: Tensor, packed: Tensor, bias: Tensor, residual: Tensor | None, relu: bool, stride: int
-) -> Tensor:
+def _pointwise(features: Tensor, packed: Tensor, bias: Tensor, relu: bool, stride: int) -> Tensor:
     height, width = ((side - 1) // stride + 1 for side in features.shape[-2:])
     return _map(features, bias.shape[0], height, width)
 
 
+@torch.library.register_fake("fastfcn::pointwise_pair")
 @torch.library.register_fake("fastfcn::winograd")
-def _winograd(
-    features: Tensor, taps: Tensor, bias: Tensor, residual: Tensor | None, relu: bool, dilation: int, longest: int
-) -> Tensor:
+def _size_kept(features: Tensor, packed: Tensor, bias: Tensor, *others: object) -> Tensor:
     return _map(features, bias.shape[0], *features.shape[-2:])
+
+
+@torch.library.register_fake("fastfcn::pointwise_onto")
+@torch.library.register_fake("fastfcn::winograd_onto")
+def _onto(residual: Tensor, *others: object) -> None:
+    return None
 
 
 @torch.library.register_fake("fastfcn::jpu")
@@ -39,5 +42,5 @@ def _labels(scores: Tensor, height: int, width: int, align_corners: bool) -> Ten
 
 
 # Under autocast the operators compute in float32, as their weights are.
-for _name in ("pointwise", "winograd", "jpu", "labels"):
+for _name in ("pointwise", "pointwise_onto", "pointwise_pair", "winograd", "winograd_onto", "jpu", "labels"):
     torch.library.register_autocast(f"fastfcn::{_name}", "cpu", torch.float32)

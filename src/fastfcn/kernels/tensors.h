@@ -11,8 +11,19 @@ inline at::Tensor channels_last(const at::Tensor& map) {
   return map.contiguous(at::MemoryFormat::ChannelsLast);
 }
 
-inline at::Tensor empty_map(int64_t batch, int64_t channels, int64_t height, int64_t width, const at::Tensor& like) {
-  return at::empty({batch, channels, height, width}, like.options(), at::MemoryFormat::ChannelsLast);
+// The shape of the results of a convolution that keeps the size, but for its stride.
+inline std::vector<int64_t> convolved_shape(const at::Tensor& map, const at::Tensor& bias, int64_t stride) {
+  return {map.size(0), bias.size(0), (map.size(2) - 1) / stride + 1, (map.size(3) - 1) / stride + 1};
+}
+
+inline at::Tensor empty_map(at::IntArrayRef shape, const at::Tensor& like) {
+  return at::empty(shape, like.options(), at::MemoryFormat::ChannelsLast);
+}
+
+// A residual as a map to be written over; a copy where its memory format is another.
+inline at::Tensor residual_map(const at::Tensor& residual, at::IntArrayRef shape) {
+  TORCH_CHECK(residual.sizes() == shape, "a residual of ", shape, " is needed, not ", residual.sizes());
+  return channels_last(residual);
 }
 
 }  // namespace fastfcn

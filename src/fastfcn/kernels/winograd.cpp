@@ -19,6 +19,7 @@ namespace fastfcn {
 namespace {
 
 constexpr int64_t WORKSPACE = 6 << 20;         // floats of transformed inputs and products, in most of the last cache
+constexpr int64_t MOST_TILES = 10 * ROWS;      // at a time: of few channels they then stay in the second caches
 constexpr int64_t WEIGHTS_IN_CACHE = 1 << 17;  // floats of transformed weights, in half of the second cache
 constexpr int64_t FEW_TILES = 64;              // up to which transforming the weights takes long beside the products
 constexpr int64_t WEIGHTS_AS_TILES = 8;        // what that takes, told in tiles multiplied
@@ -69,18 +70,22 @@ struct Layout {
   int64_t size(int64_t panels) const { return kind.places() * (left_apart() + panels * sums_apart()); }
 };
 
-using Pieces = std::vector<Piece>;
+struct Cut {
+  std::vector<Piece> pieces;
+  std::map<const Axis*, int64_t> forms;  // with how many pieces have them
+};
 
 // All pieces of an axis of `length`, phase by phase, each of at most `longest` results; all as long as can be, the last
 // one reaching beyond the map, or `even`.
-Pieces pieces(int64_t length, int64_t dilation, int64_t longest, bool even) {
-  Pieces result;
+Cut cut(int64_t length, int64_t dilation, int64_t longest, bool even) {
+  Cut result;
   for (int64_t phase = 0; phase < std::min(dilation, length); ++phase) {
     const int64_t count = (length - phase - 1) / dilation + 1, parts = (count + longest - 1) / longest;
     for (int64_t part = 0; part < parts; ++part) {
       const int64_t begin = even ? count * part / parts : part * longest;
       const int64_t size = even || count <= 2 ? count * (part + 1) / parts - begin : longest;
-      result.push_back({phase + begin * dilation, &axis(size, parts == 1)});
+      result.pieces.push_back({phase + begin * dilation, &axis(size, parts == 1)});
+      ++result.forms[result.pieces.back().axis];
     }
   }
   return result;
@@ -180,7 +185,8 @@ struct Convolution {
 
   void run(const Kind& kind, const std::vector<Tile>& all) const {
     const int64_t count = all.size(), width = kind.depth + LANES + panels(results.channels) * PANEL;
-    const int64_t most = std::max<int64_t>(ROWS, WORKSPACE / (kind.places() * width) / ROWS * ROWS);
+    const int64_t room = std::min(MOST_TILES, WORKSPACE / (kind.places() * width));
+    const int64_t most = std::max<int64_t>(ROWS, room / ROWS * ROWS);
     const int64_t parts = (count + most - 1) / most;
     const Layout largest{kind, (count + parts - 1) / parts};
     const auto space = at::empty({largest.size(panels(results.channels))}, x.options());
@@ -225,61 +231,71 @@ struct Convolution {
   }
 };
 
-using Forms = std::map<std::pair<const Axis*, const Axis*>, int64_t>;  // of tiles, with how many there are
-
-Forms forms(const Pieces& rows, const Pieces& columns) {
-  std::map<const Axis*, int64_t> down, across;
-  for (const Piece& row : rows) ++down[row.axis];
-  for (const Piece& column : columns) ++across[column.axis];
-  Forms result;
-  for (const auto& [row, height] : down)
-    for (const auto& [column, width] : across) result[{row, column}] = height * width;
-  return result;
-}
-
 // The ways to cut both axes of a map that take the fewest products, with tiles of at most `longest` results.
-std::pair<Pieces, Pieces> best_cut(const Map& map, int64_t batch, int64_t dilation, int64_t longest) {
-  std::vector<Pieces> down, across;
+std::pair<Cut, Cut> best_cut(const Map& map, int64_t batch, int64_t dilation, int64_t longest) {
+  std::vector<Cut> down, across;
   for (int64_t length = longest; length >= 3; --length)
     for (const bool even : {true, false}) {
-      down.push_back(pieces(map.height, dilation, length, even));
-      across.push_back(pieces(map.width, dilation, length, even));
+      down.push_back(cut(map.height, dilation, length, even));
+      across.push_back(cut(map.width, dilation, length, even));
     }
-  std::pair<Pieces, Pieces> best;
+  std::pair<Cut, Cut> best;
   int64_t least = std::numeric_limits<int64_t>::max();
-  for (const Pieces& rows : down)
-    for (const Pieces& columns : across) {
+  for (const Cut& rows : down)
+    for (const Cut& columns : across) {
       int64_t products = 0;
-      for (const auto& [axes, count] : forms(rows, columns))
-        products += axes.first->places * axes.second->places * (batch * count + WEIGHTS_AS_TILES);
+      for (const auto& [row, height] : rows.forms)
+        for (const auto& [column, width] : columns.forms)
+          products += row->places * column->places * (batch * height * width + WEIGHTS_AS_TILES);
       if (products < least) least = products, best = {rows, columns};
     }
   return best;
 }
 
-}  // namespace
+// All tiles whose rows and columns have these forms.
+std::vector<Tile> tiles_of(const Cut& rows, const Axis* row_form, const Cut& columns, const Axis* column_form,
+                           int64_t batch) {
+  std::vector<Tile> tiles;
+  for (int64_t image = 0; image < batch; ++image)
+    for (const Piece& row : rows.pieces)
+      for (const Piece& column : columns.pieces)
+        if (row.axis == row_form && column.axis == column_form) tiles.push_back({image, row.start, column.start});
+  return tiles;
+}
 
-// `taps`: (panels, inputs, 9, PANEL); tiles have at most `longest` results (3 to 6) along each axis.
-at::Tensor winograd(const at::Tensor& features, const at::Tensor& taps, const at::Tensor& bias,
-                    const std::optional<at::Tensor>& residual, bool relu, int64_t dilation, int64_t longest) {
-  const auto x = channels_last(features);
-  const int64_t batch = x.size(0), outputs = bias.size(0);
+// Into `out`; `taps`: (panels, inputs, 9, PANEL); tiles have at most `longest` results (3 to 6) along each axis.
+void convolve(const at::Tensor& x, const at::Tensor& taps, const Ending& ending, int64_t dilation, int64_t longest,
+              const at::Tensor& out) {
+  const int64_t batch = x.size(0), outputs = out.size(1);
   TORCH_CHECK(x.size(1) % LANES == 0 && outputs % LANES == 0, "channels in multiples of ", LANES, " are needed");
   TORCH_CHECK(longest >= 3 && longest <= MOST_RESULTS, "tiles have 3 to ", MOST_RESULTS, " results, not ", longest);
-  const auto added = residual ? channels_last(*residual) : at::Tensor();
-  const Ending ending{bias.const_data_ptr<float>(), residual ? added.const_data_ptr<float>() : nullptr, outputs, relu};
   const Map map{x.size(2), x.size(3), x.size(1)}, results{x.size(2), x.size(3), outputs};
-  const Convolution convolution{x, taps, ending, map, results, empty_map(batch, outputs, map.height, map.width, x)};
+  const Convolution convolution{x, taps, ending, map, results, out};
   const auto [rows, columns] = best_cut(map, batch, dilation, longest);
-  for (const auto& [axes, count] : forms(rows, columns)) {
-    std::vector<Tile> tiles;
-    for (int64_t image = 0; image < batch; ++image)
-      for (const Piece& row : rows)
-        for (const Piece& column : columns)
-          if (row.axis == axes.first && column.axis == axes.second) tiles.push_back({image, row.start, column.start});
-    convolution.run({axes.first, axes.second, dilation, batch * count, map.channels}, tiles);
-  }
-  return convolution.out;
+  for (const auto& [row, height] : rows.forms)
+    for (const auto& [column, width] : columns.forms)
+      convolution.run({row, column, dilation, batch * height * width, map.channels},
+                      tiles_of(rows, row, columns, column, batch));
+}
+
+}  // namespace
+
+at::Tensor winograd(const at::Tensor& features, const at::Tensor& taps, const at::Tensor& bias, bool relu,
+                    int64_t dilation, int64_t longest) {
+  const auto x = channels_last(features);
+  auto out = empty_map(convolved_shape(x, bias, 1), x);
+  convolve(x, taps, {bias.const_data_ptr<float>(), nullptr, 0, relu}, dilation, longest, out);
+  return out;
+}
+
+// The residual is written over, each result in the place of its own.
+void winograd_onto(const at::Tensor& residual, const at::Tensor& features, const at::Tensor& taps,
+                   const at::Tensor& bias, bool relu, int64_t dilation, int64_t longest) {
+  const auto x = channels_last(features);
+  const auto out = residual_map(residual, convolved_shape(x, bias, 1));
+  convolve(x, taps, {bias.const_data_ptr<float>(), out.const_data_ptr<float>(), bias.size(0), relu}, dilation, longest,
+           out);
+  if (!out.is_same(residual)) residual.copy_(out);
 }
 
 }  // namespace fastfcn

@@ -1,7 +1,8 @@
 """Layers for inference on a processor: convolution, bias, residual and ReLU in one pass.
 
-Each takes `(features, residual=None)`, maps (B, C, H, W) stored channels last, and returns a map. Weights are copied
-from a convolution, batch norm folded into it before, into the form that an operator of `fastfcn.kernels` reads.
+Each takes `(features, residual=None)`, maps (B, C, H, W) stored channels last, and returns a map; a residual may be
+written over, so that no second map is needed. Weights are copied from a convolution, batch norm folded into it before,
+into the form that an operator of `fastfcn.kernels` reads.
 """
 
 import torch
@@ -64,7 +65,28 @@ class PointwiseConvolution(nn.Module):
         self.register_buffer("bias", _bias(conv))
 
     def forward(self, features: Tensor, residual: Tensor | None = None) -> Tensor:
-        return torch.ops.fastfcn.pointwise(features, self.packed, self.bias, residual, self.relu, self.stride)
+        settings = (self.packed, self.bias, self.relu, self.stride)
+        if residual is None:
+            return torch.ops.fastfcn.pointwise(features, *settings)
+        residual = residual.to(self.bias.dtype)  # from an operator under autocast
+        torch.ops.fastfcn.pointwise_onto(residual, features, *settings)
+        return residual
+
+
+class PointwisePair(nn.Module):
+    """The last 1x1 convolution of a residual block and the one in its shortcut, summed as they are computed."""
+
+    def __init__(self, last: PointwiseConvolution, shortcut: PointwiseConvolution):
+        super().__init__()
+        self.stride, self.relu = shortcut.stride, last.relu
+        self.register_buffer("packed", last.packed)
+        self.register_buffer("shortcut_packed", shortcut.packed)
+        self.register_buffer("bias", last.bias + shortcut.bias)
+
+    def forward(self, features: Tensor, shortcut: Tensor) -> Tensor:
+        return torch.ops.fastfcn.pointwise_pair(
+            features, self.packed, self.bias, self.relu, shortcut, self.shortcut_packed, self.stride
+        )
 
 
 class WinogradConvolution(nn.Module):
@@ -77,9 +99,12 @@ class WinogradConvolution(nn.Module):
         self.register_buffer("bias", _bias(conv))
 
     def forward(self, features: Tensor, residual: Tensor | None = None) -> Tensor:
-        return torch.ops.fastfcn.winograd(
-            features, self.taps, self.bias, residual, self.relu, self.dilation, LONGEST_TILE
-        )
+        settings = (self.taps, self.bias, self.relu, self.dilation, LONGEST_TILE)
+        if residual is None:
+            return torch.ops.fastfcn.winograd(features, *settings)
+        residual = residual.to(self.bias.dtype)  # from an operator under autocast
+        torch.ops.fastfcn.winograd_onto(residual, features, *settings)
+        return residual
 
 
 def convolution(conv: nn.Conv2d, relu: bool, kernels: bool) -> nn.Module:
@@ -106,13 +131,19 @@ def _pair(value: int | tuple[int, ...] | str) -> list[int]:
 
 
 class FastBlock(nn.Module):
-    """A residual block of a ResNet: its convolutions in a row, the shortcut added in the last one's pass."""
+    """A residual block of a ResNet: its convolutions in a row, the shortcut added in the last one's pass.
+
+    Where nothing stands in the shortcut, the features are written over, so they must not be needed later. A stage's map
+    is; the block that reads it first has a convolution in its shortcut, since its channels become more.
+    """
 
     def __init__(self, convolutions: list[nn.Module], shortcut: nn.Module | None):
         super().__init__()
         self.convolutions = nn.Sequential(*convolutions[:-1])
         self.last = convolutions[-1]
         self.shortcut = shortcut
+        if isinstance(self.last, PointwiseConvolution) and isinstance(shortcut, PointwiseConvolution):
+            self.last, self.shortcut = PointwisePair(self.last, shortcut), None
 
     def forward(self, features: Tensor) -> Tensor:
         shortcut = features if self.shortcut is None else self.shortcut(features)
