@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 from PIL import Image
 from tests.doctor.clean import label, mask_path, names, picture, save, write_clean
-from tests.doctor.damage import COLORS, MASKS, all_masks, write_palette
+from tests.doctor.planting import COLORS, MASKS, all_masks, write_palette
 
 from fastfcn.doctor.survey import Survey, survey
 

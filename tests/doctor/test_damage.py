@@ -18,6 +18,7 @@ FOLLOWS = {
     "masks_of_colours_with_a_slip": {"color_masks"},
     "masks_of_colours_as_jpeg": {"color_masks"},
     "all_binary_masks_blurred": {"binary_255"},
+    "masks_of_instances_in_colours": {"class_absent"},
 }
 
 

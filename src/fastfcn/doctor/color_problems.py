@@ -22,7 +22,8 @@ def color_problems(found: Found, tally: Tally, kind: str, values: list[ValueCoun
     """What is to be said about colours and palettes, where masks of `kind` ("index" or "color") are the rule."""
     rules = [*_other_kind(found, tally, kind), *_palettes(found, tally)]
     if kind == "color":
-        rules += [*_colored(found, tally, values), *_slips(found, tally, values), *_too_many(found, tally)]
+        too_many = list(_too_many(found, tally))
+        rules += too_many or [*_colored(found, tally, values), *_slips(found, tally, values)]
     return rules
 
 
@@ -116,8 +117,8 @@ def _slips(found: Found, tally: Tally, values: list[ValueCount]) -> Iterator[Pro
 
 
 def _too_many(found: Found, tally: Tally) -> Iterator[Problem]:
-    pairs = tally.has(Sign.MASK_COLORED) & tally.holds(MORE)
-    if pairs.any():
+    pairs = tally.has(Sign.MASK_COLORED)
+    if (pairs & tally.holds(MORE)).any():
         message = f"The masks have more than {MORE - 1} colours; a class map has at most 254 classes."
         advice = "Colours that tell instances apart have to be made colours of classes first."
         yield _problem(found, "too_many_values", ERROR, pairs, message, advice)

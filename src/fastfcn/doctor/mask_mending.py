@@ -30,7 +30,8 @@ class MaskPlan:
     """What is to be done with masks: `numbers` says what each number becomes, `colors` the number of each colour.
 
     `shifted`, `binary` and `repainted` are the pairs of masks whose numbers are one too high, that use 255 for 1, and
-    that have a palette of their own.
+    that have a palette of their own. Masks that are not `readable`, because nobody can know which of their many colours
+    are classes, stay as they are.
     """
 
     kind: str
@@ -41,6 +42,7 @@ class MaskPlan:
     shifted: frozenset[int] = frozenset()
     binary: frozenset[int] = frozenset()
     repainted: frozenset[int] = frozenset()
+    readable: bool = True
 
 
 def plan_masks(survey: Survey) -> MaskPlan:
@@ -49,7 +51,9 @@ def plan_masks(survey: Survey) -> MaskPlan:
     values = [each.value for each in survey.values]
     real = np.array([[value] if isinstance(value, int) else value for value in values], np.int16)
     plan = MaskPlan(survey.labels_kind, real)
-    if survey.labels_kind == "color":
+    if "too_many_values" in kinds:
+        plan.readable = False
+    elif survey.labels_kind == "color":
         slip = slips(survey.values)
         kept = [value for value in values if isinstance(value, tuple) and value not in slip]
         plan.colors = {color: number for number, color in enumerate(kept)}
@@ -93,6 +97,8 @@ def mended_mask(path: Path, pair: int, signs: Sign, plan: MaskPlan) -> tuple[Ima
     Raises UnmendableError where that cannot be said.
     """
     changes: list[str] = []
+    if not plan.readable:
+        return None
     if plan.kind == "color":
         return Image.fromarray(_of_colors(path, signs, plan, changes)), changes
     moved = bool(signs & Sign.MASK_COLORED) or pair in plan.repainted
