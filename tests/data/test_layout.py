@@ -48,6 +48,16 @@ def test_hidden_files_are_not_images(camvid):
     assert names(load_description("camvid"), camvid, "train") == ["a", "b"]
 
 
+def test_masks_beside_the_images_are_not_images(tmp_path):
+    touch(tmp_path, "train/a.png", "train/a_mask.png", "train/b.png", "train/b_mask.png", "train/c_mask.png")
+    camvid = load_description("camvid")
+    beside = camvid.model_copy(update={"images": ("{split}/{name}.png",), "labels": ("{split}/{name}_mask.png",)})
+    with pytest.raises(DataError, match="no mask for .*c_mask.png"):
+        names(beside, tmp_path, "train")
+    (tmp_path / "train/c_mask.png").unlink()
+    assert names(beside, tmp_path, "train") == ["a", "b"]
+
+
 def test_cityscapes_cities(tmp_path):
     touch(tmp_path, "leftImg8bit/val/ulm/ulm_0_leftImg8bit.png", "gtFine/val/ulm/ulm_0_gtFine_labelIds.png")
     touch(tmp_path, "leftImg8bit/val/bonn/bonn_0_leftImg8bit.png", "gtFine/val/bonn/bonn_0_gtFine_labelIds.png")

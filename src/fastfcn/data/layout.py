@@ -125,7 +125,7 @@ def _examples_of(description: DataSetDescription, root: Path, split: str) -> lis
 
 
 def _matched(description: DataSetDescription, folder: Path, split: str) -> list[tuple[Path, Found]]:
-    """Every file below `folder` that one of the image patterns matches."""
+    """Every file below `folder` that one of the image patterns matches and that is not another image's mask."""
     found: dict[tuple[str, ...], tuple[Path, Found]] = {}
     for pattern in description.images:
         wildcard, expression = _compile(pattern, {"split": split})
@@ -136,7 +136,8 @@ def _matched(description: DataSetDescription, folder: Path, split: str) -> list[
                 if key in found:
                     raise DataError(f"{found[key][0]} and {path} are the same example.", "Remove one of them.")
                 found[key] = (path, match.groupdict() | {"split": split})
-    return list(found.values())
+    masks = {folder / pattern.format(**values) for _, values in found.values() for pattern in description.labels}
+    return [(path, values) for path, values in found.values() if path not in masks]
 
 
 def _list_file(description: DataSetDescription, folder: Path, split: str) -> Path | None:
