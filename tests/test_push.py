@@ -59,6 +59,9 @@ def test_there_and_back(hub: FakeHub, weights_file: Path, predictor: Predictor, 
     assert done.code == 0, done
     done = command.fastfcn("info", "hf://me/streets")
     assert "mIoU 12.50" in done.out
+    for more in ((), ("--report", tmp_path / "page.html")):
+        done = command.fastfcn("evaluate", "hf://me/streets", "--data", tmp_path / "nothing", *more)
+        assert "nothing does not exist" in done.err.replace("\n", " "), "the weights are there, the data are not"
 
 
 def test_a_new_version_takes_the_place_of_the_old(hub: FakeHub, weights_file: Path):

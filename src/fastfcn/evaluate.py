@@ -16,6 +16,7 @@ from fastfcn.data.description import DataSetDescription
 from fastfcn.data.resize import keep_ratio_size, resize_image, scaled_size
 from fastfcn.data.transforms import normalise_batch
 from fastfcn.exports.predictor import ExportedPredictor, is_exported, of_pixels
+from fastfcn.hub.fetch import local_file
 from fastfcn.machine import Machine
 from fastfcn.metrics import ConfusionMatrix, Scores
 from fastfcn.models.optimize import optimize
@@ -197,11 +198,12 @@ def load_trial(
     path: str | Path, data: str | Path, machine: Machine, split: str | None = None, changes: Sequence[str] = (),
     fabric: Fabric | None = None, trusted: bool = False,
 ) -> Trial:  # fmt: skip
-    """A weights or exported file and a split of the data under `data`, by default its recipe's val split.
+    """A weights or exported file, or `hf://USER/NAME`, and a split of the data under `data`, by default its recipe's.
 
     `changes` override the recipe, such as "eval.flip=false". `fabric`: where there is one already. `trusted`: a .pt2
     file may run its code.
     """
+    path = local_file(path)
     held = ExportedPredictor(path, trusted=trusted) if is_exported(path) else weights.read(path)
     recipe = held.recipe.override(changes)
     dataset = build.dataset(recipe, held.description, data, split or recipe.data.val_split, train=False)

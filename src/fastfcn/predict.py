@@ -6,7 +6,7 @@ from pathlib import Path
 from fastfcn import weights
 from fastfcn.errors import UserError
 from fastfcn.exports.predictor import ExportedPredictor
-from fastfcn.hub.fetch import fetch, is_address
+from fastfcn.hub.fetch import is_address, local_file
 from fastfcn.prediction.inputs import Inputs, find_inputs, output_names
 from fastfcn.prediction.pictures import keep_apart, save_pictures
 from fastfcn.prediction.prediction import Prediction
@@ -33,7 +33,7 @@ def load(path: str | Path, device: str = "auto", trusted: bool = False) -> Predi
     cannot be used, and UserError for a device that is not there. Nothing in the file is executed, but for a .pt2 file,
     which is native code: it is loaded only if `trusted`.
     """
-    file = fetch(path) if is_address(path) else Path(path)
+    file = local_file(path)
     match file.suffix.lower():
         case ".onnx" | ".xml" | ".pt2" | ".pte":
             return ExportedPredictor(file, device, trusted)

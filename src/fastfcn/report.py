@@ -16,6 +16,7 @@ from fastfcn.files import write_text
 from fastfcn.findings.account import Account
 from fastfcn.findings.collector import Findings, find
 from fastfcn.findings.history import History, read_history, recorded_data
+from fastfcn.hub.fetch import local_file
 from fastfcn.machine import Machine
 from fastfcn.metrics import Scores
 from fastfcn.pages.page import page
@@ -55,13 +56,13 @@ def report(
 
 def evaluate_with_report(
     weights: str | Path, data: str | Path, machine: Machine, out: str | Path, split: str | None = None,
-    tta: bool = False, changes: Sequence[str] = (),
+    tta: bool = False, changes: Sequence[str] = (), trusted: bool = False,
 ) -> tuple[Scores, DataSetDescription, str]:  # fmt: skip
     """As `evaluate.evaluate`, and write a report to `out`, with the log of the run that the weights lie in, if any."""
     fabric = machine.launch()
-    findings = _find(weights, data, machine, split, tta, fabric, None, changes)
+    findings = _find(weights, data, machine, split, tta, fabric, None, changes, trusted)
     if fabric.is_global_zero:
-        path = Path(weights)
+        path = local_file(weights)
         run = Run(path.parent)
         in_run = path.name in (run.best.name, run.last.name) and run.recipe.exists()
         history = read_history(run.folder) if in_run else _bare(path)
@@ -85,9 +86,9 @@ def report_after_training(run: Run, data: str | Path, machine: Machine, device: 
 
 def _find(
     weights: str | Path, data: str | Path, machine: Machine, split: str | None, tta: bool, fabric: Fabric,
-    shown: Chosen | None, changes: Sequence[str] = (),
+    shown: Chosen | None, changes: Sequence[str] = (), trusted: bool = False,
 ) -> Findings:  # fmt: skip
-    trial = load_trial(weights, data, machine, split, changes, fabric)
+    trial = load_trial(weights, data, machine, split, changes, fabric, trusted)
     return find(trial, tta, machine.readers, counted if fabric.is_global_zero else None, shown)
 
 

@@ -12,7 +12,7 @@ from fastfcn.errors import UserError
 
 
 def evaluate(
-    weights: Annotated[Path, typer.Argument(help="A weights file, or an exported one.")],
+    weights: Annotated[str, typer.Argument(help="A weights file, an exported one, or hf://USER/NAME.")],
     data: Data,
     changes: Changes = None,
     split: Annotated[str | None, typer.Option(help="Split to score; by default the recipe's val split.")] = None,
@@ -46,7 +46,7 @@ def evaluate(
         make_folder(file.parent)  # what is wrong with it is said before the work
     machine = Machine(accelerator, devices, 1, workers, precision)
     if report:
-        scores, about, split = evaluate_with_report(weights, data, machine, report, split, tta, changes or [])
+        scores, about, split = evaluate_with_report(weights, data, machine, report, split, tta, changes or [], trusted)
     else:
         scores, about, split = evaluate_weights(weights, data, machine, split, tta, changes or [], trusted)
     if not machine.first_process:

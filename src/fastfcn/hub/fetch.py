@@ -15,6 +15,11 @@ def is_address(path: str | Path) -> bool:
     return isinstance(path, str) and path.startswith(SCHEME)
 
 
+def local_file(path: str | Path) -> Path:
+    """The file itself, or the one that an address on the Hub stands for."""
+    return fetch(path) if is_address(path) else Path(path)
+
+
 def fetch(address: str | Path) -> Path:
     """The weights file at `hf://USER/NAME`, from the Hub's cache on this machine or the network.
 
