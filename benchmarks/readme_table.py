@@ -4,12 +4,14 @@ import json
 from dataclasses import dataclass
 from pathlib import Path
 
+from documents import with_tables
 from fastfcn import recipe
 from fastfcn.recipe import Recipe
 
 ROOT = Path(__file__).parents[1]
 RESULTS = ROOT / "benchmarks" / "results"
 CAMVID = RESULTS / "camvid_r50_psp"
+SCRIPT = "python benchmarks/readme_table.py"
 PUBLISHED = ("batch", "steps", "mIoU", "ms+flip", "memory GB", "images/s")
 HEADS = {"psp": "PSPNet", "aspp": "DeepLabV3", "deeplabv3": "DeepLabV3", "enc": "EncNet"}
 # In the order of the table.
@@ -176,15 +178,9 @@ def camvid_table() -> str:
     return "\n".join([*lines, means, "", f"Pixel accuracy {scores['pixel_accuracy']:.2f}."])
 
 
-def with_table(text: str, table: str) -> str:
-    """`text` of a document with `table` between its marks."""
-    start, end = "<!-- table: python benchmarks/readme_table.py -->", "<!-- end of table -->"
-    before, rest = text.split(start)
-    return f"{before}{start}\n{table}\n{end}{rest.split(end)[1]}"
-
-
 TABLES = {ROOT / "README.md": readme_tables, ROOT / "docs" / "camvid.md": camvid_table}
 
 if __name__ == "__main__":
     for document, table in TABLES.items():
-        document.write_text(with_table(document.read_text(encoding="utf-8"), table()), encoding="utf-8")
+        text = with_tables(document.read_text(encoding="utf-8"), SCRIPT, table())
+        document.write_text(text, encoding="utf-8")

@@ -3,10 +3,11 @@
     python benchmarks/serve_hostile.py
     python benchmarks/serve_hostile.py --count 300 --seed 7
 
-On this machine only. Up to a third of the requests is what schemathesis makes of the service's OpenAPI document (without it,
-`pip install schemathesis`, that third is left out, which the results say); the others are truncated and mutated images,
-pixel bombs, wrong types, broken forms and HTTP, huge headers, and slow senders. After each hundred a good image must
-still be segmented. Writes benchmarks/results/serve_hostile.json; exits with 1 where a bound does not hold.
+On this machine only. Up to a third of the requests is what schemathesis makes of the service's OpenAPI document
+(without it, `pip install schemathesis`, there are others in their place, which the results say); the others are
+truncated and mutated images, pixel bombs, wrong types, broken forms and HTTP, huge headers, and slow senders. After
+each hundred a good image must still be segmented. Writes benchmarks/results/serve_hostile.json; exits with 1 where a
+bound does not hold.
 """
 
 import argparse

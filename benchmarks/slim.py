@@ -18,6 +18,7 @@ from datetime import UTC, datetime
 from pathlib import Path
 
 from bench_all import ATTEMPTS, disturbed
+from documents import with_tables
 from fastfcn import recipe
 from fastfcn.bench import bench
 from fastfcn.evaluate import evaluate
@@ -33,7 +34,7 @@ from fastfcn.train import train
 ROOT = Path(__file__).parents[1]
 RESULTS = ROOT / "benchmarks" / "results"
 DOCUMENT = ROOT / "docs" / "slim.md"
-START, END = "<!-- table: python benchmarks/slim.py -->", "<!-- end of table -->"
+SCRIPT = "python benchmarks/slim.py"
 PAIR = ["fastfcn_r18_jpu_m_camvid", "dilated_r18_enc_camvid"]
 SIZES = [(360, 480), (512, 1024)]
 KEPT = ("images_per_second", "p50_ms", "p95_ms", "cores_busy", "gflops", "peak_memory_mib", "runs")
@@ -183,17 +184,11 @@ def sentence(record: dict) -> str:
     return f"{text}. `{record['command']}`, {record['date']}."
 
 
-def with_tables(text: str) -> str:
-    """`text` of the document with the tables between its marks."""
-    before, rest = text.split(START)
-    return f"{before}{START}\n{tables()}\n{END}{rest.split(END)[1]}"
-
-
 def main(given: list[str] | None = None) -> None:
     asked = arguments(given)
     if not asked.table:
         measure(asked)
-    DOCUMENT.write_text(with_tables(DOCUMENT.read_text(encoding="utf-8")), encoding="utf-8")
+    DOCUMENT.write_text(with_tables(DOCUMENT.read_text(encoding="utf-8"), SCRIPT, tables()), encoding="utf-8")
     print(tables())
 
 

@@ -11,9 +11,11 @@ import numpy as np
 import pytest
 import timm
 import torch
-from benchmarks import readme_table
 from PIL import Image
 
+import readme_table
+import service_tables
+from documents import with_tables
 from fastfcn import build, recipe
 from fastfcn.data.description import load_description
 from tests.command import fastfcn
@@ -166,11 +168,11 @@ def test_links_lead_somewhere():
             assert target.startswith("https://") or (document.parent / target).exists(), f"{document.name}: {target}"
 
 
-@pytest.mark.parametrize("document", readme_table.TABLES, ids=lambda path: path.name)
-def test_tables_are_made_from_files(document):
-    text = document.read_text(encoding="utf-8")
-    table = readme_table.TABLES[document]()
-    assert readme_table.with_table(text, table) == text, "run: python benchmarks/readme_table.py"
+@pytest.mark.parametrize("script", [readme_table, service_tables], ids=lambda script: script.__name__)
+def test_tables_are_made_from_files(script):
+    for document, tables in script.TABLES.items():
+        text, table = document.read_text(encoding="utf-8"), tables()
+        assert with_tables(text, script.SCRIPT, table) == text, f"run: {script.SCRIPT}"
 
 
 def test_documents_split_like_a_shell():

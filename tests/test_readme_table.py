@@ -3,7 +3,8 @@
 import json
 
 import pytest
-from benchmarks import readme_table
+
+import readme_table
 
 JPU, DILATED = "fastfcn_r50_psp_cityscapes_80k_b8", "dilated_r50_psp_cityscapes_80k_b8"
 

@@ -1,22 +1,20 @@
 """The comparison of the slim family: every recipe trained alike, scored, timed, gone on with, and shown."""
 
 import json
-import sys
 from pathlib import Path
 
 import pytest
 
-ROOT = Path(__file__).parents[1]
-sys.path.insert(0, str(ROOT / "benchmarks"))  # its scripts find one another there
-
-import slim  # noqa: E402
-from fastfcn import bench, recipe  # noqa: E402
-from fastfcn.errors import RecipeError  # noqa: E402
-from fastfcn.run import Run  # noqa: E402
-from tests.tiny import NARROW, write_streets  # noqa: E402
+import documents
+import slim
+from fastfcn import bench, recipe
+from fastfcn.errors import RecipeError
+from fastfcn.run import Run
+from tests.tiny import NARROW, write_streets
 
 MACHINE = {"processor": "EPYC", "gpu": None, "threads": 2}
-DOCUMENT = f"Before\n{slim.START}\nold\n{slim.END}\nafter\n"
+MARK = documents.opening(slim.SCRIPT)
+DOCUMENT = f"Before\n{MARK}\nold\n{documents.END}\nafter\n"
 
 
 @pytest.fixture
@@ -59,9 +57,9 @@ def test_recipes_are_trained_alike_scored_and_timed(place: Path, capsys):
     assert jpu["parameters"] > plain["parameters"]
     assert (record["steps"], record["batch"], record["crop"], record["pretrained"]) == (2, 2, [32, 48], "none")
     text = (place / "slim.md").read_text()
-    assert text.startswith(f"Before\n{slim.START}\n2 steps of 2 crops of 32x48 at 32-true, from random weights;")
+    assert text.startswith(f"Before\n{MARK}\n2 steps of 2 crops of 32x48 at 32-true, from random weights;")
     assert f"| `jpu` | {jpu['scores']['miou']:.2f} |" in text
-    assert text.endswith(f"(1.00x) |\n{slim.END}\nafter\n")
+    assert text.endswith(f"(1.00x) |\n{documents.END}\nafter\n")
     assert capsys.readouterr().out.count("`jpu`") == 1
 
 
@@ -137,4 +135,4 @@ def test_the_command_on_record_names_no_folder():
 
 def test_the_document_shows_what_was_measured():
     text = slim.DOCUMENT.read_text(encoding="utf-8")
-    assert slim.with_tables(text) == text, "run: python benchmarks/slim.py --table"
+    assert documents.with_tables(text, slim.SCRIPT, slim.tables()) == text, "run: python benchmarks/slim.py --table"

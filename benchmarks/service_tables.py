@@ -1,0 +1,115 @@
+"""Write the tables of docs/export.md and docs/serve.md from results: python benchmarks/service_tables.py."""
+
+import json
+from collections import Counter
+from pathlib import Path
+
+from documents import markdown, with_tables
+from fastfcn.recipe import load
+
+ROOT = Path(__file__).parents[1]
+RESULTS = ROOT / "benchmarks" / "results"
+SCRIPT = "python benchmarks/service_tables.py"
+HEADS = {"psp": "PSPNet", "aspp": "DeepLabV3", "enc": "EncNet"}
+NOTHING = "Nothing has been measured yet."
+
+
+def read(name: str) -> dict | None:
+    """The results in NAME.json, None where there are none."""
+    path = RESULTS / f"{name}.json"
+    return json.loads(path.read_text(encoding="utf-8")) if path.exists() else None
+
+
+def export_tables() -> str:
+    """What became of exported networks, in float32 and in int8."""
+    parts = [parity_table(record) for record in [read("export_parity")] if record]
+    parts += [int8_table(record) for record in [read("export_int8")] if record]
+    return "\n\n".join(parts) or NOTHING
+
+
+def parity_table(record: dict) -> str:
+    """A line for each network and runtime: the worst of all sizes."""
+    rows, sizes = [], Counter()
+    for case, found in record["results"].items():
+        used = load(case.partition("/")[0])
+        sizes.update("x".join(map(str, each["size"])) for each in found["results"])
+        agreement, difference = f"{found['worst_agreement']:.4%}", f"{found['worst_difference']:.1e}"
+        verdict = "; ".join(found["broken"]) or "holds"
+        network = f"{HEADS[used.head.kind]}, {used.backbone.name}"
+        rows.append([network, found["title"], f"{found['megabytes']:.0f}", agreement, difference, verdict])
+    header = ["network", "runtime", "MB", "equal labels, least", "scores, largest difference", "tolerances"]
+    date = max(found["date"] for found in record["results"].values())
+    script = "`python benchmarks/export_parity.py --images PHOTOGRAPHS`"
+    return f"At {', '.join(sizes)}, none of them traced: {script}, {date}.\n\n{markdown(header, rows)}"
+
+
+def int8_table(record: dict) -> str:
+    """The int8 file of a trained network beside the same in float32, in OpenVINO."""
+    header = ["size", "equal labels", "float32 ms", "int8 ms", "times as fast"]
+    rows = []
+    for each in record["results"]:
+        before, after = each["other_p50_ms"], each["p50_ms"]
+        times = [f"{before:.1f}", f"{after:.1f}", f"{before / after:.2f}"]
+        rows.append(["x".join(map(str, each["size"])), f"{each['agreement']:.2%}", *times])
+    scores = f"mIoU {record['miou_before']:.2f} in float32, {record['miou_after']:.2f} in int8"
+    about = f"Int8 of {record['network']}: {scores}. `{record['command']}`, {record['date']}, {machine(record)}."
+    return f"{about}\n\n{markdown(header, rows)}"
+
+
+def serve_tables() -> str:
+    """Load, overload and hostile requests."""
+    parts = [load_table(record) for record in [read("serve_load")] if record]
+    parts += [hostile_table(record) for record in [read("serve_hostile")] if record]
+    return "\n\n".join(parts) or NOTHING
+
+
+def load_table(record: dict) -> str:
+    """Both loads beside the predictor alone."""
+    offline, memory = record["offline_images_per_second"], record["memory"]
+    rows = [["the predictor alone", f"{sum(offline) / len(offline):.2f}", "", "", ""]]
+    for name in ("load", "overload"):
+        each = record[name]
+        half, _, slowest = each["seconds_p50_p95_p99"]
+        refused = str(each["statuses"].get("503", 0))
+        rows.append([f"{each['clients']} clients", f"{each['images_per_second']:.2f}", f"{half:.2f}", f"{slowest:.2f}",
+                     refused])  # fmt: skip
+    header = ["", "images/s", "seconds, median", "seconds, 99 %", "refused (503)"]
+    size, end = "x".join(map(str, record["size"])), record["sigterm"]
+    about = (
+        f"{record['network']}, images of {size}, {record['seconds']:.0f} s each: "
+        f"`python benchmarks/{record['command']}`, {record['date']}, {machine(record)}."
+    )
+    after = (
+        f"Memory {memory['middle_mib']:.0f} MiB half-way and {memory['end_mib']:.0f} MiB at the end. After SIGTERM "
+        f"{end['answered_after_sigterm']} accepted images were still answered; answers lost: {record['lost']}."
+    )
+    return f"{about}\n\n{markdown(header, rows)}\n\n{after}"
+
+
+def hostile_table(record: dict) -> str:
+    """How each kind of hostile request was answered."""
+    kinds: dict[str, Counter] = {}
+    for kind, answers in record["answers"].items():
+        kinds.setdefault(kind.split(" GET ")[0].split(" POST ")[0], Counter()).update(answers)
+    answered = lambda found: ", ".join(f"{count} of {answer}" for answer, count in sorted(found.items()))  # noqa: E731
+    rows = [[kind, str(found.total()), answered(found)] for kind, found in sorted(kinds.items())]
+    memory = record["memory"]
+    about = (
+        f"{record['requests']} hostile requests, {record['status_500']} answered with 500, {record['hung']} hanging, "
+        f"memory {memory['middle_mib']:.0f} MiB half-way and {memory['end_mib']:.0f} MiB at the end: "
+        f"`python benchmarks/{record['command']}`, {record['date']}."
+    )
+    return f"{about}\n\n{markdown(['kind', 'requests', 'answers by status'], rows)}"
+
+
+def machine(record: dict) -> str:
+    """The processor and its threads."""
+    return f"{record['machine']['processor']}, {record['machine']['threads']} threads"
+
+
+TABLES = {ROOT / "docs" / "export.md": export_tables, ROOT / "docs" / "serve.md": serve_tables}
+
+if __name__ == "__main__":
+    for document, tables in TABLES.items():
+        text = document.read_text(encoding="utf-8")
+        document.write_text(with_tables(text, SCRIPT, tables()), encoding="utf-8")
