@@ -21,23 +21,22 @@ if not torch.cuda.is_available():
 
 
 def load(variant: Variant, contest: Contest, place: Place, image: np.ndarray) -> Call:
-    """`Predictor.labels`; bf16 through autocast."""
-    predictor = fastfcn.load(place.folder / f"{variant.network.name}.safetensors", device=place.device)
-    half = variant.precision == "bfloat16"
+    """`Predictor.labels`."""
+    file, precision = place.folder / f"{variant.network.name}.safetensors", precision_of(variant)
+    predictor = fastfcn.load(file, device=place.device, precision=precision)
+    return lambda: predictor.labels(image[None])[0]
 
-    def call() -> np.ndarray:
-        with torch.autocast(place.device, torch.bfloat16, enabled=half):
-            return predictor.labels(image[None])[0]
 
-    return call
+def precision_of(variant: Variant) -> str:
+    """As fastfcn calls it."""
+    return "bf16-mixed" if variant.precision == "bfloat16" else "32-true"
 
 
 def load_training(variant: Variant, contest: Contest, place: Place, image: np.ndarray) -> Call:
     """A step as `fastfcn train` takes it through Fabric, on a batch that a loader has left in memory."""
     read = weights.read(place.folder / f"{variant.network.name}.safetensors")
     used = recipe.load(read.recipe.name)
-    precision = "bf16-mixed" if variant.precision == "bfloat16" else "32-true"
-    fabric = Machine(place.device, workers=0, precision=precision).launch()
+    fabric = Machine(place.device, workers=0, precision=precision_of(variant)).launch()
     network = weights.load_model(read).to(memory_format=torch.channels_last)  # type: ignore[call-overload]
     model, optimizer = fabric.setup(network, build.optimizer(used, network))
     model.mark_forward_method("train_scores")

@@ -1,7 +1,8 @@
 """Semantic segmentation with Joint Pyramid Upsampling (FastFCN, arXiv 1903.11816).
 
 `load(path)` gives a predictor, `from_pretrained("USER/NAME")` one of the Hugging Face Hub, `create(recipe)` a network,
-`list_recipes()` the names of the recipes, and `JPU` is the module alone. Each is imported when it is first asked for,
+`optimize(network)` its fastest form for predictions, `list_recipes()` the names of the recipes, and `JPU` is the module
+alone. Each is imported when it is first asked for,
 so that `import fastfcn` is quick.
 """
 
@@ -11,11 +12,12 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from fastfcn.build import create
     from fastfcn.models.jpu import JPU
+    from fastfcn.models.optimize import optimize
     from fastfcn.predict import from_pretrained, load
     from fastfcn.recipe import names as list_recipes
 
 __version__ = "0.1.0"
-__all__ = ["JPU", "create", "from_pretrained", "list_recipes", "load"]
+__all__ = ["JPU", "create", "from_pretrained", "list_recipes", "load", "optimize"]
 
 _HOMES = {
     "JPU": ("fastfcn.models.jpu", "JPU"),
@@ -23,6 +25,7 @@ _HOMES = {
     "from_pretrained": ("fastfcn.predict", "from_pretrained"),
     "list_recipes": ("fastfcn.recipe", "names"),
     "load": ("fastfcn.predict", "load"),
+    "optimize": ("fastfcn.models.optimize", "optimize"),
 }
 
 

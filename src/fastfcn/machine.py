@@ -13,6 +13,7 @@ from fastfcn.recompute import recompute_activations
 
 M_TRIM_THRESHOLD, M_MMAP_THRESHOLD, M_MMAP_MAX = -1, -3, -4  # of glibc's mallopt(3)
 LARGE = 16 * 2**20  # bytes
+AUTOCAST = {"32-true": None, "bf16-mixed": torch.bfloat16, "16-mixed": torch.float16}
 
 
 @dataclass(frozen=True)
@@ -106,6 +107,16 @@ class Machine:
                 "Each part of the batch would be one image, from which batch norm cannot learn.",
                 "Raise optim.batch, or lower --accumulate or --devices.",
             )
+
+
+def autocast_type(precision: str) -> torch.dtype | None:
+    """What products are computed in at a precision such as "bf16-mixed"; None: as they are.
+
+    Raises UserError for one that there is not.
+    """
+    if precision not in AUTOCAST:
+        raise UserError(f"There is no precision {precision!r}.", f"Choose one of {', '.join(AUTOCAST)}.")
+    return AUTOCAST[precision]
 
 
 def keep_memory(large: bool = False) -> None:

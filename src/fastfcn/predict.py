@@ -25,12 +25,13 @@ def _silent(_frames: int, _speed: float) -> None:
     """Progress that nobody watches."""
 
 
-def load(path: str | Path, device: str = "auto", trusted: bool = False) -> Predictor:
+def load(path: str | Path, device: str = "auto", trusted: bool = False, precision: str = "32-true") -> Predictor:
     """The predictor of a weights file, of a file that `fastfcn export` wrote, or of `hf://USER/NAME` on the Hugging
     Face Hub.
 
     `device`: "auto" (a GPU where there is one), "cpu", "cuda", "cuda:1", "mps". Raises WeightsError where the file
-    cannot be used, and UserError for a device that is not there. Nothing in the file is executed, but for a .pt2 file,
+    cannot be used, and UserError for a device that is not there. `precision`: of a weights file, "bf16-mixed" for speed
+    on a GPU. Nothing in the file is executed, but for a .pt2 file,
     which is native code: it is loaded only if `trusted`.
     """
     file = local_file(path)
@@ -39,7 +40,7 @@ def load(path: str | Path, device: str = "auto", trusted: bool = False) -> Predi
             return ExportedPredictor(file, device, trusted)
         case _:  # .safetensors; weights.read says what anything else is
             held = weights.read(file)
-            return Predictor(weights.load_model(held), held.recipe, held.description, device)
+            return Predictor(weights.load_model(held), held.recipe, held.description, device, precision)
 
 
 def from_pretrained(name: str, device: str = "auto") -> Predictor:

@@ -71,6 +71,7 @@ def predict(
     every: Annotated[int, typer.Option(min=1, help="In a video, let the network see each N-th frame.")] = 1,
     seconds: Annotated[float | None, typer.Option(min=0.1, help="Stop a video or webcam after so long.")] = None,
     device: Annotated[str, typer.Option(help="auto, cpu, cuda, cuda:1, mps.")] = "auto",
+    precision: Precision = "32-true",
     server: Annotated[str | None, typer.Option(metavar="URL", help="A running service, in place of WEIGHTS.")] = None,
     trusted: Trusted = False,
 ) -> None:
@@ -95,6 +96,6 @@ def predict(
     if not inputs:
         raise UserError("There is nothing to predict.", "Name images, folders or patterns after the weights file.")
     job = Job(find_inputs(inputs), out, Settings(overlay, labels, opacity, every, seconds))
-    wrong = predict_through(server, job) if server else run(job, load(weights, device, trusted))
+    wrong = predict_through(server, job) if server else run(job, load(weights, device, trusted, precision))
     if wrong:
         raise typer.Exit(1)

@@ -58,6 +58,9 @@ class OneDNNConvolution(nn.Module):
 class PointwiseConvolution(nn.Module):
     """A 1x1 convolution."""
 
+    packed: Tensor
+    bias: Tensor
+
     def __init__(self, conv: nn.Conv2d, relu: bool):
         super().__init__()
         self.stride, self.relu = conv.stride[0], relu
@@ -68,7 +71,7 @@ class PointwiseConvolution(nn.Module):
         settings = (self.packed, self.bias, self.relu, self.stride)
         if residual is None:
             return torch.ops.fastfcn.pointwise(features, *settings)
-        residual = residual.to(self.bias.dtype)  # from an operator under autocast
+        residual = residual.float()  # from an operator under autocast
         torch.ops.fastfcn.pointwise_onto(residual, features, *settings)
         return residual
 
@@ -92,6 +95,9 @@ class PointwisePair(nn.Module):
 class WinogradConvolution(nn.Module):
     """A 3x3 convolution of stride 1 and any dilation in Winograd's form."""
 
+    taps: Tensor
+    bias: Tensor
+
     def __init__(self, conv: nn.Conv2d, relu: bool):
         super().__init__()
         self.dilation, self.relu = conv.dilation[0], relu
@@ -102,7 +108,7 @@ class WinogradConvolution(nn.Module):
         settings = (self.taps, self.bias, self.relu, self.dilation, LONGEST_TILE)
         if residual is None:
             return torch.ops.fastfcn.winograd(features, *settings)
-        residual = residual.to(self.bias.dtype)  # from an operator under autocast
+        residual = residual.float()  # from an operator under autocast
         torch.ops.fastfcn.winograd_onto(residual, features, *settings)
         return residual
 

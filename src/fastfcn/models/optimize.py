@@ -10,6 +10,7 @@ from fastfcn import kernels
 from fastfcn.kernels.weights import lanes
 from fastfcn.models.fast import FastBlock, FastContextBottleneck, FastJPU, convolution
 from fastfcn.models.fold import folded
+from fastfcn.models.gpu import GPUSegmenter, Recordings, record_cuda_graph
 from fastfcn.models.heads import EncHead
 from fastfcn.models.jpu import JPU
 from fastfcn.models.layers import ContextBottleneck, ConvBNReLU
@@ -35,12 +36,17 @@ def optimize(model: Segmenter, in_place: bool = False) -> Segmenter:
     """A network for inference that gives the scores of `model.eval()` to rounding.
 
     Batch norms are folded into convolutions, the auxiliary head is gone, and on a processor convolutions, JPU and
-    class map go through the kernels of `fastfcn.kernels` (float32 only; plain PyTorch where they cannot be built).
+    class map go through the kernels of `fastfcn.kernels` (float32 only; plain PyTorch where they cannot be built). On
+    an NVIDIA GPU class maps come from CUDA graphs, one for each size, and a Triton kernel, in autocast's precision.
     With `in_place` the `model` itself is used up, which saves the memory of a second one.
     """
     fast: Segmenter = folded(model, in_place).to(memory_format=torch.channels_last)  # type: ignore[call-overload]
     fast.auxiliary = None
-    if next(fast.parameters()).device.type != "cpu":
+    device = next(fast.parameters()).device.type
+    if device == "cuda":
+        fast.__class__ = GPUSegmenter
+        fast.recordings = Recordings(fast.scores, record_cuda_graph)  # type: ignore[assignment]
+    if device != "cpu":
         return fast
     compiled = kernels.available()
     if compiled and type(fast.neck) is JPU and _in_slices(fast.neck):

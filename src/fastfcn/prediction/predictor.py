@@ -10,7 +10,7 @@ from torch import Tensor
 from fastfcn.data.description import DataSetDescription
 from fastfcn.data.transforms import normalise_batch
 from fastfcn.errors import UserError
-from fastfcn.machine import keep_memory
+from fastfcn.machine import autocast_type, keep_memory
 from fastfcn.models.optimize import optimize
 from fastfcn.models.segmenter import Segmenter
 from fastfcn.prediction.images import ImageLike, as_pixels, batches, is_batch
@@ -23,11 +23,19 @@ class Predictor:
 
     `recipe`, `classes` (names), `description` (names, colours, ids), `device`, and `network`: the given one, which is
     used up, in the form that is fastest there (models.optimize). On a processor the memory of a prediction is kept
-    for the next.
+    for the next. `precision`: "32-true", "bf16-mixed" or "16-mixed"; lower ones are for GPUs.
     """
 
-    def __init__(self, model: Segmenter, recipe: Recipe, description: DataSetDescription, device: str = "auto"):
+    def __init__(
+        self,
+        model: Segmenter,
+        recipe: Recipe,
+        description: DataSetDescription,
+        device: str = "auto",
+        precision: str = "32-true",
+    ):
         self.device = find_device(device)
+        self._half = autocast_type(precision)
         self.network = optimize(model.to(self.device), in_place=True)
         if self.device.type == "cpu":
             keep_memory(large=True)
@@ -66,12 +74,17 @@ class Predictor:
     @torch.inference_mode()
     def labels(self, images: np.ndarray) -> np.ndarray:
         """Class maps (B, H, W) of RGB uint8 images (B, H, W, 3) of one size."""
-        return self.network.labels(self._normalised(images)).cpu().numpy()
+        with self._autocast():
+            return self.network.labels(self._normalised(images)).cpu().numpy()
 
     @torch.inference_mode()
     def scores(self, images: np.ndarray) -> np.ndarray:
         """Scores before softmax, float32 (B, classes, H, W), of RGB uint8 images (B, H, W, 3) of one size."""
-        return self.network(self._normalised(images)).float().cpu().numpy()
+        with self._autocast():
+            return self.network(self._normalised(images)).float().cpu().numpy()
+
+    def _autocast(self) -> torch.autocast:
+        return torch.autocast(self.device.type, self._half, enabled=self._half is not None)
 
     def _normalised(self, images: np.ndarray) -> Tensor:
         pixels = torch.from_numpy(images).to(self.device).permute(0, 3, 1, 2)

@@ -15,7 +15,7 @@ from fastfcn.data.description import DataSetDescription
 from fastfcn.data.resize import keep_ratio_size
 from fastfcn.errors import UserError
 from fastfcn.exports.predictor import ExportedPredictor, is_exported
-from fastfcn.machine import Machine
+from fastfcn.machine import Machine, autocast_type
 from fastfcn.models.segmenter import Segmenter
 from fastfcn.predict import Predictor
 from fastfcn.recipe import Recipe
@@ -25,7 +25,6 @@ from fastfcn.speed.record import machine_facts
 from fastfcn.speed.timing import Progress, timed
 from fastfcn.train import train_step
 
-PRECISIONS = {"32-true": None, "bf16-mixed": torch.bfloat16, "16-mixed": torch.float16}
 ACCELERATORS = ("auto", "cpu", "cuda", "mps")
 PUBLISHED_DEVICES = 4  # GPUs that OpenMMLab and the official code trained on; a recipe's batch is that of all
 
@@ -55,8 +54,7 @@ class Settings:
     trusted: bool = False  # a .pt2 file may run its code
 
     def __post_init__(self) -> None:
-        if self.precision not in PRECISIONS:
-            raise UserError(f"There is no precision {self.precision!r}.", f"Choose one of {', '.join(PRECISIONS)}.")
+        autocast_type(self.precision)
         if self.accelerator not in ACCELERATORS:
             raise UserError(f"Cannot measure on {self.accelerator!r}.", f"Choose one of {', '.join(ACCELERATORS)}.")
 
@@ -95,19 +93,14 @@ def training_setting(subject: Subject, settings: Settings) -> dict:
 def measure_inference(subject: Subject, settings: Settings, progress: Progress | None = None) -> dict:
     """Time, memory and arithmetic from a uint8 image to its class map, one image at a time, through Predictor."""
     _use_threads(settings)
-    result, dtype = inference_setting(subject, settings), PRECISIONS[settings.precision]
+    result, dtype = inference_setting(subject, settings), autocast_type(settings.precision)
     image = np.random.default_rng(0).integers(0, 256, (*result["size"], 3), np.uint8)
     try:
         predictor = _predictor(subject, settings)
         device = predictor.device
         result |= machine_facts(device)
-
-        def call() -> None:
-            with torch.autocast(device.type, dtype, enabled=dtype is not None):
-                predictor(image)
-
         with peak_memory(device) as memory:
-            timing = timed(call, device, settings.runs, progress)
+            timing = timed(lambda: predictor(image), device, settings.runs, progress)
     except (RuntimeError, MemoryError) as error:
         return result | out_of_memory(error)
     result |= timing.as_json(images=1) | {"peak_memory_mib": memory.mib, "memory": memory.meaning}

@@ -10,20 +10,15 @@ import torch
 
 from fastfcn import build
 from fastfcn.errors import UserError
-from fastfcn.models.segmenter import Segmenter
+from fastfcn.models.gpu import GPUSegmenter
 from fastfcn.predict import Predictor
 from fastfcn.recipe import Recipe
 from fastfcn.speed import stages, timing
-from fastfcn.speed.measure import PRECISIONS, Settings, out_of_memory
+from fastfcn.speed.measure import Settings, out_of_memory
 from fastfcn.speed.memory import MIB
 from fastfcn.speed.record import machine_facts
 
 MOST_RUNS = 100
-
-
-def inference_form(predictor: Predictor) -> Segmenter:
-    """The network that `predictor` runs, whose modules are marked."""
-    return predictor.network
 
 
 class Passes:
@@ -32,11 +27,12 @@ class Passes:
     def __init__(self, recipe: Recipe, size: tuple[int, int], settings: Settings):
         torch.manual_seed(recipe.seed)
         about = build.description(recipe)
-        self._predictor = Predictor(build.create(recipe), recipe, about, settings.accelerator)
+        self._predictor = Predictor(build.create(recipe), recipe, about, settings.accelerator, settings.precision)
         self._image = np.random.default_rng(0).integers(0, 256, (*size, 3), np.uint8)
-        self._dtype = PRECISIONS[settings.precision]
         self.device = self._predictor.device
-        self.network = inference_form(self._predictor)
+        self.network = self._predictor.network
+        if isinstance(self.network, GPUSegmenter):
+            self.network.recordings = None  # what is replayed passes no mark
         self.whole: list[float] = []  # milliseconds of each pass without marks
         self.milliseconds: dict[str, list[float]] = {}
         self.handed_on: dict[str, int] = {}  # bytes
@@ -44,8 +40,7 @@ class Passes:
 
     def once(self) -> np.ndarray:
         """The class map."""
-        with torch.autocast(self.device.type, self._dtype, enabled=self._dtype is not None):
-            return self._predictor(self._image).labels
+        return self._predictor(self._image).labels
 
     def timed(self) -> float:
         """Seconds of a pass, which count."""

@@ -1,0 +1,59 @@
+"""The Triton kernel of class maps, in Triton's interpreter on a processor, against the plain resize."""
+
+import importlib
+import sys
+from collections.abc import Iterator
+from types import ModuleType
+
+import pytest
+import torch
+import torch.nn.functional as F
+
+from fastfcn.ops.upsample import upsample_labels
+
+pytest.importorskip("triton", reason="torch brings Triton on Linux alone")
+NAME = "fastfcn.kernels.labels_triton"
+
+
+@pytest.fixture(scope="module")
+def interpreted() -> Iterator[ModuleType]:
+    """The module with its kernel interpreted, which is settled when it is imported."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("TRITON_INTERPRET", "1")
+        sys.modules.pop(NAME, None)
+        yield importlib.import_module(NAME)
+    sys.modules.pop(NAME, None)
+
+
+@pytest.mark.parametrize("align_corners", [False, True])
+@pytest.mark.parametrize("classes", [1, 2, 19, 150])
+def test_labels(interpreted: ModuleType, classes: int, align_corners: bool):
+    torch.manual_seed(classes)
+    for batch, rows, columns, size in ((2, 5, 7, (11, 13)), (1, 1, 4, (3, 300)), (1, 6, 1, (2, 5))):
+        scores = torch.randn(batch, classes, rows, columns)
+        layouts = scores, scores.contiguous(memory_format=torch.channels_last)
+        found, other = (interpreted.labels(each, *size, align_corners) for each in layouts)
+        assert torch.equal(found, other)
+        assert found.dtype == torch.uint8
+        full = F.interpolate(scores.double(), size, mode="bilinear", align_corners=align_corners)
+        chosen = full.gather(1, found.long()[:, None])[:, 0]
+        assert (full.amax(1) - chosen).max() < 1e-5, "a class whose score is not the highest"
+        assert (found == upsample_labels(scores, [size], align_corners)).float().mean() > 0.99
+
+
+def test_half_precision_and_parts_of_maps(interpreted: ModuleType):
+    scores = torch.randn(1, 5, 9, 12, generator=torch.Generator().manual_seed(0))
+    for half in (torch.bfloat16, torch.float16):
+        part = scores.to(half)[:, 1:, 2:, ::2]
+        assert torch.equal(interpreted.labels(part, 20, 30, False), interpreted.labels(part.float(), 20, 30, False))
+
+
+def test_of_equal_scores_the_lowest_class(interpreted: ModuleType):
+    two = torch.randn(1, 1, 4, 5, generator=torch.Generator().manual_seed(1))
+    found = interpreted.labels(torch.cat([two - 1, two, two, two - 2], dim=1), 8, 9, False)
+    assert torch.equal(found, torch.ones_like(found))
+
+
+def test_too_many_classes(interpreted: ModuleType):
+    with pytest.raises(ValueError, match="at most 256 classes, not 257"):
+        interpreted.labels(torch.zeros(1, 257, 2, 2), 4, 4, False)

@@ -1,0 +1,77 @@
+"""Recordings of a network, with a stand-in for CUDA graphs: what is recorded when, and that class maps are the same."""
+
+import pytest
+import torch
+from tests.tiny import NARROW
+from torch import Tensor
+
+from fastfcn import build, recipe
+from fastfcn.models import gpu
+from fastfcn.models.gpu import MOST_RECORDINGS, GPUSegmenter, Recordings
+
+
+class Recorder:
+    """Records as CUDA graphs do: with an input and a result of its own, which each replay overwrites."""
+
+    def __init__(self):
+        self.recorded = self.replayed = 0
+
+    def __call__(self, function, example: Tensor):
+        self.recorded += 1
+        held = example.clone()
+        result = function(held)
+
+        def replay(images: Tensor) -> Tensor:
+            self.replayed += 1
+            held.copy_(images)
+            result.copy_(function(held))
+            return result
+
+        return replay
+
+
+@pytest.fixture
+def recorder() -> Recorder:
+    return Recorder()
+
+
+def test_the_second_of_a_shape_is_recorded(recorder: Recorder):
+    doubled = Recordings(lambda images: images * 2, recorder)
+    small, large = torch.ones(1, 3, 4, 4), torch.ones(1, 3, 8, 8)
+    for images, recorded, replayed in ((small, 0, 0), (large, 0, 0), (small, 1, 1), (3 * small, 1, 2), (large, 2, 3)):
+        assert torch.equal(doubled(images), images * 2)
+        assert (recorder.recorded, recorder.replayed) == (recorded, replayed)
+
+
+def test_other_strides_and_precisions_are_recordings_of_their_own(recorder: Recorder):
+    multiplied = Recordings(lambda images: images.flatten(1) @ images.flatten(1).T, recorder)
+    images = torch.rand(2, 3, 4, 4)
+    for _ in range(2):
+        assert multiplied(images).dtype == torch.float32
+        multiplied(images.contiguous(memory_format=torch.channels_last))
+        with torch.autocast("cpu", torch.bfloat16):
+            assert multiplied(images).dtype == torch.bfloat16
+    assert recorder.recorded == 3
+
+
+def test_there_are_only_so_many(recorder: Recorder):
+    doubled = Recordings(lambda images: images * 2, recorder)
+    for _ in range(2):
+        for size in range(1, MOST_RECORDINGS + 3):
+            assert torch.equal(doubled(torch.ones(1, size)), torch.full((1, size), 2.0))
+    assert recorder.recorded == MOST_RECORDINGS
+
+
+@torch.inference_mode()
+def test_class_maps_are_the_same(recorder: Recorder, monkeypatch: pytest.MonkeyPatch):
+    monkeypatch.setattr(gpu, "find_spec", lambda name: None)  # without Triton, whose kernel wants a GPU
+    torch.manual_seed(0)
+    network = build.create(recipe.load("demo", NARROW)).eval()
+    images = torch.randn(3, 2, 3, 40, 56)
+    expected = [[network.labels(each), network.labels(each, (30, 33))] for each in images]
+    network.__class__ = GPUSegmenter
+    network.recordings = Recordings(network.scores, recorder)
+    for each, (plain, resized) in zip(images, expected, strict=True):
+        assert torch.equal(network.labels(each), plain)
+        assert torch.equal(network.labels(each, (30, 33)), resized)
+    assert recorder.replayed == 5
