@@ -55,7 +55,7 @@ def labels(scores: Tensor, height: int, width: int, align_corners: bool) -> Tens
     if classes > 256:
         raise ValueError(f"at most 256 classes, not {classes}")
     out = torch.empty((batch, height, width), dtype=torch.uint8, device=scores.device)
-    image, kind, row, column = scores.stride()
     grid = (triton.cdiv(width, PIXELS), height, batch)
-    _labels[grid](scores, out, classes, rows, columns, height, width, image, kind, row, column, align_corners, PIXELS)
+    strides = scores.stride()
+    _labels[grid](scores, out, classes, rows, columns, height, width, *strides, align_corners, PIXELS)  # type: ignore
     return out
