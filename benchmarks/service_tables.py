@@ -52,7 +52,7 @@ def int8_table(record: dict) -> str:
         times = [f"{before:.1f}", f"{after:.1f}", f"{before / after:.2f}"]
         rows.append(["x".join(map(str, each["size"])), f"{each['agreement']:.2%}", *times])
     scores = f"mIoU {record['miou_before']:.2f} in float32, {record['miou_after']:.2f} in int8"
-    about = f"Int8 of {record['network']}: {scores}. `{record['command']}`, {record['date']}, {machine(record)}."
+    about = f"Int8 of {record['recipe']}: {scores}. `{record['command']}`, {record['date']}, {machine(record)}."
     return f"{about}\n\n{markdown(header, rows)}"
 
 

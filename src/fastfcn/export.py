@@ -50,10 +50,11 @@ class Settings:
 
 @dataclass(frozen=True)
 class Report:
-    """`proof` of what was written, by runtime and compilers of `versions`; mIoU in percent of the network and of the
+    """`proof` of what was written of a network of `recipe`, by runtime and compilers of `versions`; mIoU in percent of the network and of the
     file, None where it was not measured."""
 
     path: Path
+    recipe: str
     proof: Proof
     precision: str
     versions: dict[str, str]
@@ -69,7 +70,7 @@ class Report:
     def as_json(self) -> dict:
         """For a file of results."""
         figures = {"miou_before": self.miou_before, "miou_after": self.miou_after, "miou_loss": self.loss}
-        about = {"file": str(self.path), "precision": self.precision, "with": self.versions}
+        about = {"file": str(self.path), "recipe": self.recipe, "precision": self.precision, "with": self.versions}
         return about | self.proof.as_json() | figures
 
 
@@ -134,7 +135,7 @@ def _prove(builder: Builder, files: Files, settings: Settings, path: Path, out: 
     found = tuple(counted(results, len(settings.sizes), "Proving"))
     megabytes = sum(each.stat().st_size for each in files_of(files.final)) / 1e6
     proof = Proof(title, other, megabytes, found, not files.other)
-    report = Report(out, proof, both.contents.precision, package_versions(builder.form))
+    report = Report(out, builder.held.recipe.name, proof, both.contents.precision, package_versions(builder.form))
     failures = report.proof.failures()
     if failures:
         raise ProofError(
