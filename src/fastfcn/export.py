@@ -50,8 +50,8 @@ class Settings:
 
 @dataclass(frozen=True)
 class Report:
-    """`proof` of what was written of a network of `recipe`, by runtime and compilers of `versions`; mIoU in percent of the network and of the
-    file, None where it was not measured."""
+    """`proof` of what was written, of a network of `recipe`, by runtime and compilers of `versions`; mIoU in percent of
+    the network and of the file, None where it was not measured."""
 
     path: Path
     recipe: str
