@@ -5,6 +5,8 @@ written over, so that no second map is needed. Weights are copied from a convolu
 into the form that an operator of `fastfcn.kernels` reads.
 """
 
+from typing import Any
+
 import torch
 from torch import Tensor, nn
 
@@ -68,12 +70,7 @@ class PointwiseConvolution(nn.Module):
         self.register_buffer("bias", _bias(conv))
 
     def forward(self, features: Tensor, residual: Tensor | None = None) -> Tensor:
-        settings = (self.packed, self.bias, self.relu, self.stride)
-        if residual is None:
-            return torch.ops.fastfcn.pointwise(features, *settings)
-        residual = residual.float()  # from an operator under autocast
-        torch.ops.fastfcn.pointwise_onto(residual, features, *settings)
-        return residual
+        return _summed("pointwise", residual, features, self.packed, self.bias, self.relu, self.stride)
 
 
 class PointwisePair(nn.Module):
@@ -106,11 +103,7 @@ class WinogradConvolution(nn.Module):
 
     def forward(self, features: Tensor, residual: Tensor | None = None) -> Tensor:
         settings = (self.taps, self.bias, self.relu, self.dilation, LONGEST_TILE)
-        if residual is None:
-            return torch.ops.fastfcn.winograd(features, *settings)
-        residual = residual.float()  # from an operator under autocast
-        torch.ops.fastfcn.winograd_onto(residual, features, *settings)
-        return residual
+        return _summed("winograd", residual, features, *settings)
 
 
 def convolution(conv: nn.Conv2d, relu: bool, kernels: bool) -> nn.Module:
@@ -125,6 +118,15 @@ def convolution(conv: nn.Conv2d, relu: bool, kernels: bool) -> nn.Module:
         return WinogradConvolution(conv, relu)
     on_processor = conv.weight.device.type == "cpu" and torch.backends.mkldnn.is_available()
     return OneDNNConvolution(conv, relu) if on_processor else PlainConvolution(conv, relu)
+
+
+def _summed(operator: str, residual: Tensor | None, *settings: Any) -> Tensor:
+    """What an operator makes of `settings`, or its sum with the residual, which it writes over."""
+    if residual is None:
+        return getattr(torch.ops.fastfcn, operator)(*settings)
+    residual = residual.float()  # from an operator under autocast
+    getattr(torch.ops.fastfcn, f"{operator}_onto")(residual, *settings)
+    return residual
 
 
 def _bias(conv: nn.Conv2d) -> Tensor:
