@@ -9,13 +9,13 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from statistics import median
-from threading import Event, Thread
 from types import TracebackType
 
 import torch
 from torch import nn
 
 from fastfcn import build, recipe, weights
+from fastfcn.speed.memory import sampling
 
 START_SECONDS = 600.0
 MEMORY_SECONDS = 0.25  # between two looks at the memory
@@ -88,19 +88,8 @@ class ServiceProcess:
 def watched(service: ServiceProcess) -> Iterator[list[float]]:
     """The memory (MiB) of the service during the block, every quarter of a second."""
     seen: list[float] = []
-    done = Event()
-
-    def watch() -> None:
-        while not done.wait(MEMORY_SECONDS) and service.alive:
-            seen.append(service.memory())
-
-    thread = Thread(target=watch, daemon=True)
-    thread.start()
-    try:
+    with sampling(MEMORY_SECONDS, lambda: seen.append(service.memory()) if service.alive else None):
         yield seen
-    finally:
-        done.set()
-        thread.join()
 
 
 def growth(seen: list[float]) -> dict:

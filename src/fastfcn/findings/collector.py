@@ -1,6 +1,7 @@
 """Everything a report says of a network on a split, collected in the one pass by which it is scored."""
 
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 import torch
@@ -62,6 +63,18 @@ class Collector:
         )
         self.extremes.merge(worst, best)
 
+    def figures(self) -> dict[str, Any]:
+        """Those of `Findings` that come from the images seen."""
+        return {
+            "intervals": self.resampling.intervals(),
+            "holding": self.resampling.holding,
+            "boundary_iou": self.boundary.iou(),
+            "reliability": self.calibration.reliability(),
+            "calibrated": self.calibration.calibrated(),
+            "mistakes": self.mistakes,
+            "spread": self.extremes.histogram,
+        }
+
 
 @dataclass(frozen=True)
 class Findings:
@@ -117,13 +130,7 @@ def find(
         images=len(trial.dataset),
         views="several scales and flips" if tta else "one scale",
         scores=scores,
-        intervals=collector.resampling.intervals(),
-        holding=collector.resampling.holding,
-        boundary_iou=collector.boundary.iou(),
-        reliability=collector.calibration.reliability(),
-        calibrated=collector.calibration.calibrated(),
-        mistakes=collector.mistakes,
-        spread=collector.extremes.histogram,
+        **collector.figures(),
         worst=[show(trial, index, tta) for index in worst],
         best=[show(trial, index, tta) for index in best],
         speed=measure_speed(trial),

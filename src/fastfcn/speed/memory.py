@@ -2,7 +2,7 @@
 
 import ctypes
 import gc
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager, contextmanager, nullcontext
 from dataclasses import dataclass
 from pathlib import Path
@@ -69,20 +69,28 @@ def _high_water() -> Iterator[Peak]:
 @contextmanager
 def _sampled() -> Iterator[Peak]:
     _hand_back()
-    before, peak, most, done = _status("VmRSS"), Peak(None, SAMPLED), [0.0], Event()
+    before, peak, seen = _status("VmRSS"), Peak(None, SAMPLED), [0.0]
+    with sampling(SAMPLE_SECONDS, lambda: seen.append(_status("VmRSS"))):
+        yield peak
+    peak.mib = max(max(seen) - before, 0.0)
+
+
+@contextmanager
+def sampling(seconds: float, sample: Callable[[], None]) -> Iterator[None]:
+    """Call `sample` every so many seconds, in a thread of its own, as long as the block runs."""
+    done = Event()
 
     def watch() -> None:
-        while not done.wait(SAMPLE_SECONDS):
-            most[0] = max(most[0], _status("VmRSS"))
+        while not done.wait(seconds):
+            sample()
 
     watcher = Thread(target=watch, daemon=True)
     watcher.start()
     try:
-        yield peak
+        yield
     finally:
         done.set()
         watcher.join()
-    peak.mib = max(most[0] - before, 0.0)
 
 
 def _can_reset() -> bool:
