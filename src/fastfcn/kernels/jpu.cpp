@@ -6,13 +6,10 @@
 // there at a time. The depthwise results stay in the second cache: a block of pixels goes through all dilations and
 // their 1x1 convolutions before the next block. Where a dilation is a multiple of a map's factor, that map is convolved
 // before it is upsampled (upsampled.h).
-#include <ATen/Parallel.h>
-
-#include <cstring>
 #include <memory>
 
 #include "bilinear.h"
-#include "matmul.h"
+#include "parallel.h"
 #include "tensors.h"
 #include "upsampled.h"
 
@@ -190,16 +187,15 @@ at::Tensor jpu(const at::TensorList& maps, const at::Tensor& taps, const at::Ten
                                      bias.const_data_ptr<float>() + index * outputs, inputs, outputs, align_corners));
     float* to = out.mutable_data_ptr<float>() + image * height * width * total;
     for (int64_t top = 0; top < height; top += band) {
-      const int64_t bottom = std::min(top + band, height), pixels = bottom * width;
+      const int64_t bottom = std::min(top + band, height);
       join(maps_of_image, joined, top == 0 ? -margin : top + margin, bottom + margin);
-      at::parallel_for(0, (pixels - top * width + BLOCK - 1) / BLOCK, 1, [&](int64_t begin, int64_t end) {
+      share_rows((bottom - top) * width, [&](int64_t begin, int64_t end) {
         std::vector<float> narrow(BLOCK * (inputs + LANES)), sums(BLOCK * outputs);
-        for (int64_t block = begin; block < end; ++block)
-          for (size_t index = 0; index < branches.size(); ++index) {
-            const int64_t first = top * width + block * BLOCK;
-            convolve(branches[index], joined, first, std::min(first + BLOCK, pixels), inputs, outputs, narrow.data(),
+        const int64_t last = top * width + end;
+        for (int64_t first = top * width + begin; first < last; first += BLOCK)
+          for (size_t index = 0; index < branches.size(); ++index)
+            convolve(branches[index], joined, first, std::min(first + BLOCK, last), inputs, outputs, narrow.data(),
                      sums.data(), to + index * outputs, total);
-          }
       });
     }
   }

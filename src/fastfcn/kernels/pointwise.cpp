@@ -2,9 +2,7 @@
 //
 // What is added is never a map of its own: a residual is written over, as the sums begin with it, and a second 1x1
 // convolution, the shortcut of a residual block, adds to the same sums.
-#include <ATen/Parallel.h>
-
-#include "matmul.h"
+#include "parallel.h"
 #include "tensors.h"
 
 namespace fastfcn {
@@ -15,30 +13,34 @@ struct Factor {
   at::Tensor x, packed;
   int64_t stride;
 
-  // At (row, column) of the results.
-  const float* at(int64_t image, int64_t row, int64_t column) const {
-    return x.const_data_ptr<float>() + ((image * x.size(2) + row * stride) * x.size(3) + column * stride) * x.size(1);
+  // `count` pixels of the results (rows x columns for each image) from `first` on, gathered where there is a stride.
+  std::pair<const float*, int64_t> pixels(int64_t first, int64_t count, int64_t rows, int64_t columns) const {
+    const int64_t inputs = x.size(1), height = x.size(2), width = x.size(3), apart = inputs + LANES;
+    const float* data = x.const_data_ptr<float>();
+    if (stride == 1) return {data + first * inputs, inputs};
+    static thread_local std::vector<float> gathered;
+    gathered.resize(BLOCK * apart);
+    for (int64_t pixel = 0; pixel < count; ++pixel) {
+      const int64_t row = (first + pixel) / columns, column = (first + pixel) % columns;
+      const int64_t y = row / rows * height + row % rows * stride;
+      std::copy_n(data + (y * width + column * stride) * inputs, inputs, gathered.data() + pixel * apart);
+    }
+    return {gathered.data(), apart};
   }
 };
 
 // The products of all factors into `out`, `onto` what it holds or not.
 void convolve(const std::vector<Factor>& factors, const at::Tensor& bias, bool relu, const at::Tensor& out, bool onto) {
-  bool dense = true;
-  for (const auto& factor : factors) dense &= factor.stride == 1;
-  // Without strides all rows are one.
-  const int64_t outputs = bias.size(0), all = out.size(0) * out.size(2), rows = dense ? 1 : all;
-  const int64_t columns = all * out.size(3) / rows, blocks = (columns + BLOCK - 1) / BLOCK, height = out.size(2);
+  const int64_t outputs = bias.size(0), rows = out.size(2), columns = out.size(3);
   float* to = out.mutable_data_ptr<float>();
   const Ending ending{bias.const_data_ptr<float>(), nullptr, 0, relu};
-  at::parallel_for(0, rows * blocks, 1, [&](int64_t begin, int64_t end) {
-    for (int64_t item = begin; item < end; ++item) {
-      const int64_t row = item / blocks, first = item % blocks * BLOCK, count = std::min(BLOCK, columns - first);
+  share_rows(out.size(0) * rows * columns, [&](int64_t begin, int64_t end) {
+    for (int64_t first = begin; first < end; first += BLOCK) {
+      const int64_t count = std::min(BLOCK, end - first);
       for (size_t index = 0; index < factors.size(); ++index) {
-        const auto& factor = factors[index];
-        const int64_t inputs = factor.x.size(1);
-        multiply(count, outputs, inputs, factor.at(row / height, row % height, first), factor.stride * inputs,
-                 factor.packed.const_data_ptr<float>(), to + (row * columns + first) * outputs, outputs,
-                 onto || index > 0, index + 1 == factors.size() ? &ending : nullptr);
+        const auto [from, apart] = factors[index].pixels(first, count, rows, columns);
+        multiply(count, outputs, factors[index].x.size(1), from, apart, factors[index].packed.const_data_ptr<float>(),
+                 to + first * outputs, outputs, onto || index > 0, index + 1 == factors.size() ? &ending : nullptr);
       }
     }
   });

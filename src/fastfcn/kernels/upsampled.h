@@ -9,7 +9,7 @@
 #pragma once
 
 #include "bilinear.h"
-#include "matmul.h"
+#include "parallel.h"
 #include "tensors.h"
 
 namespace fastfcn {
@@ -74,10 +74,10 @@ class Upsampled {
   void convolve(at::Tensor& results, const Depthwise& depthwise) const {
     const int64_t count = results.size(0), apart = channels_ + LANES;
     float* to = results.mutable_data_ptr<float>();
-    at::parallel_for(0, (count + BLOCK - 1) / BLOCK, 1, [&](int64_t begin, int64_t end) {
+    share_rows(count, [&](int64_t begin, int64_t end) {
       std::vector<float> narrow(BLOCK * apart);
-      for (int64_t first = begin * BLOCK; first < std::min(end * BLOCK, count); first += BLOCK) {
-        const int64_t here = std::min(BLOCK, count - first);
+      for (int64_t first = begin; first < end; first += BLOCK) {
+        const int64_t here = std::min(BLOCK, end - first);
         for (int64_t place = 0; place < here; ++place) depthwise(first + place, narrow.data() + place * apart);
         multiply(here, outputs_, channels_, narrow.data(), apart, packed_, packed_rows_, to + first * outputs_,
                  outputs_, false, nullptr);
