@@ -33,7 +33,8 @@ def normalise_batch(images: Tensor, mean: Sequence[float], std: Sequence[float])
     """RGB images (B, 3, H, W) of values 0-255 as a network reads them: float32, normalised, channels last."""
     shape = (1, 3, 1, 1)
     center, spread = (torch.tensor(each, device=images.device).reshape(shape) for each in (mean, std))
-    return ((images.float() - center) / spread).contiguous(memory_format=torch.channels_last)
+    pixels = images.to(torch.float32, memory_format=torch.channels_last, copy=True)
+    return pixels.sub_(center).div_(spread)
 
 
 class TrainTransform:

@@ -16,10 +16,6 @@ inline std::vector<int64_t> convolved_shape(const at::Tensor& map, const at::Ten
   return {map.size(0), bias.size(0), (map.size(2) - 1) / stride + 1, (map.size(3) - 1) / stride + 1};
 }
 
-inline at::Tensor empty_map(at::IntArrayRef shape, const at::Tensor& like) {
-  return at::empty(shape, like.options(), at::MemoryFormat::ChannelsLast);
-}
-
 // A residual as a map to be written over; a copy where its memory format is another.
 inline at::Tensor residual_map(const at::Tensor& residual, at::IntArrayRef shape) {
   TORCH_CHECK(residual.sizes() == shape, "a residual of ", shape, " is needed, not ", residual.sizes());

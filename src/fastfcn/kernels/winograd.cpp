@@ -13,6 +13,7 @@
 #include <limits>
 #include <map>
 
+#include "large_maps.h"
 #include "tensors.h"
 
 namespace fastfcn {

@@ -13,7 +13,8 @@ from torch import Tensor, nn
 from fastfcn.kernels import weights as forms
 from fastfcn.ops.pyramid import convolve_bins
 
-WORTHWHILE = 64  # channels in and out from which on Winograd's form takes less time than the direct one
+# Channels, of either side and of both multiplied, from which on Winograd's form takes less time than the direct one.
+WORTHWHILE, WORTHWHILE_PRODUCT = 32, 32 * 64
 LONGEST_TILE = 6  # results along an axis: the rounding errors grow with it, 1.6 times from 4 to 6
 
 
@@ -112,7 +113,8 @@ def convolution(conv: nn.Conv2d, relu: bool, kernels: bool) -> nn.Module:
     size_kept = conv.padding == conv.dilation and conv.stride == (1, 1)
     if kernels and square and conv.kernel_size == (1, 1) and conv.padding == (0, 0):
         return PointwiseConvolution(conv, relu)
-    wide = min(conv.in_channels, conv.out_channels) >= WORTHWHILE
+    channels = conv.in_channels, conv.out_channels
+    wide = min(channels) >= WORTHWHILE and channels[0] * channels[1] >= WORTHWHILE_PRODUCT
     even = conv.in_channels % 16 == 0 and conv.out_channels % 16 == 0
     if kernels and square and size_kept and conv.kernel_size == (3, 3) and wide and even:
         return WinogradConvolution(conv, relu)
