@@ -1,5 +1,6 @@
 """docs/speed.png: images per second as bars, a panel for each contest, drawn from the file of results."""
 
+from math import floor
 from pathlib import Path
 
 from PIL import Image, ImageDraw, ImageFont
@@ -98,7 +99,7 @@ def heading(pen: ImageDraw.ImageDraw, record: dict) -> None:
     where = machine["gpu"] or f"{machine['processor']}, {machine['threads']} threads, float32"
     bold(pen, (MARGIN, MARGIN - 6), "Images per second, image in, class map out", 34)
     equal = min((row["agreement"] for row in record["rows"] if "agreement" in row), default=0.0)
-    said = f"same weights within a panel of one network, at least {100 * equal:.3f} % of the labels equal"
+    said = f"same weights within a panel of one network, at least {floor(1e5 * equal) / 1e3:.3f} % of the labels equal"
     parts = [where, f"torch {versions['torch']}", *([said] if equal else [])]
     pen.text((MARGIN, MARGIN + 42), "  ·  ".join(parts), QUIET, font(19))
 
