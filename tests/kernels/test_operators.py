@@ -1,5 +1,7 @@
 """Every operator against the same in plain torch, in float64, over shapes drawn at random."""
 
+import sys
+
 import pytest
 import torch
 import torch.nn.functional as F
@@ -85,6 +87,25 @@ def test_pointwise_of_many_channels_and_pixels():
     residual = torch.ones_like(expected)
     torch.ops.fastfcn.pointwise_onto(residual, *settings)
     torch.testing.assert_close(residual, expected + 1, **TOLERANCE)
+
+
+def test_very_large_maps_share_no_memory_while_they_live():
+    """Beyond 96 MiB maps lie in ranges of addresses that are used again, also by larger ones."""
+    draw, packed, bias = Draw(0), forms.pack_pointwise(torch.ones(64, 1, 1, 1)), torch.zeros(64)
+    first, second, larger = (draw.tensor(1, 1, 640, width) for width in (640, 640, 800))
+
+    def spread(features: Tensor) -> Tensor:
+        return torch.ops.fastfcn.pointwise(features, packed, bias, False, 1)
+
+    one, two = spread(first), spread(second)
+    assert torch.equal(one, first.expand_as(one))
+    place = one.data_ptr()
+    del one
+    three = spread(larger)
+    assert torch.equal(two, second.expand_as(two))
+    assert torch.equal(three, larger.expand_as(three))
+    assert three.data_ptr() == place or sys.platform != "linux"
+    assert three.is_contiguous(memory_format=torch.channels_last)
 
 
 @pytest.mark.parametrize("longest", [3, 4, 5, 6])
