@@ -54,13 +54,13 @@ def test_inference_goes_through_the_predictor(subject, monkeypatch):
     seen = []
 
     class Watched(measure.Predictor):
-        def __call__(self, image):
-            seen.append((image.shape, str(image.dtype), torch.is_autocast_enabled("cpu")))
-            return super().__call__(image)
+        def _normalised(self, images):
+            seen.append((images.shape, str(images.dtype), torch.is_autocast_enabled("cpu")))
+            return super()._normalised(images)
 
     monkeypatch.setattr(measure, "Predictor", Watched)
     one = measure_inference(subject, replace(TINY, size=(40, 72), precision="bf16-mixed"))
-    assert seen == [((40, 72, 3), "uint8", True)] * 5
+    assert seen == [((1, 40, 72, 3), "uint8", True)] * 5
     assert (one["size"], one["precision"], one["share_is_of"]) == ([40, 72], "bf16-mixed", "bfloat16")
 
 

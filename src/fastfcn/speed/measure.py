@@ -145,7 +145,7 @@ def _predictor(subject: Subject, settings: Settings) -> Predictor:
     if subject.weights and is_exported(subject.weights):
         return ExportedPredictor(subject.weights, settings.accelerator, settings.trusted)
     network, about = _network(subject)
-    return Predictor(network, subject.recipe, about, settings.accelerator)
+    return Predictor(network, subject.recipe, about, settings.accelerator, settings.precision)
 
 
 def _network(subject: Subject) -> tuple[Segmenter, DataSetDescription]:
