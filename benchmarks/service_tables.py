@@ -2,29 +2,25 @@
 
 import json
 from collections import Counter
-from pathlib import Path
+from collections.abc import Callable
 
 from documents import markdown, with_tables
 from fastfcn.recipe import load
+from readme_table import HEADS, RESULTS, ROOT
 
-ROOT = Path(__file__).parents[1]
-RESULTS = ROOT / "benchmarks" / "results"
 SCRIPT = "python benchmarks/service_tables.py"
-HEADS = {"psp": "PSPNet", "aspp": "DeepLabV3", "enc": "EncNet"}
 NOTHING = "Nothing has been measured yet."
 
 
-def read(name: str) -> dict | None:
-    """The results in NAME.json, None where there are none."""
-    path = RESULTS / f"{name}.json"
-    return json.loads(path.read_text(encoding="utf-8")) if path.exists() else None
+def tables(of: dict[str, Callable[[dict], str]]) -> str:
+    """A table for each file of results, by its name, that is there."""
+    found = [(RESULTS / f"{name}.json", table) for name, table in of.items()]
+    return "\n\n".join(table(json.loads(path.read_text())) for path, table in found if path.exists()) or NOTHING
 
 
 def export_tables() -> str:
     """What became of exported networks, in float32 and in int8."""
-    parts = [parity_table(record) for record in [read("export_parity")] if record]
-    parts += [int8_table(record) for record in [read("export_int8")] if record]
-    return "\n\n".join(parts) or NOTHING
+    return tables({"export_parity": parity_table, "export_int8": int8_table})
 
 
 def parity_table(record: dict) -> str:
@@ -58,9 +54,7 @@ def int8_table(record: dict) -> str:
 
 def serve_tables() -> str:
     """Load, overload and hostile requests."""
-    parts = [load_table(record) for record in [read("serve_load")] if record]
-    parts += [hostile_table(record) for record in [read("serve_hostile")] if record]
-    return "\n\n".join(parts) or NOTHING
+    return tables({"serve_load": load_table, "serve_hostile": hostile_table})
 
 
 def load_table(record: dict) -> str:
@@ -91,8 +85,10 @@ def hostile_table(record: dict) -> str:
     kinds: dict[str, Counter] = {}
     for kind, answers in record["answers"].items():
         kinds.setdefault(kind.split(" GET ")[0].split(" POST ")[0], Counter()).update(answers)
-    answered = lambda found: ", ".join(f"{count} of {answer}" for answer, count in sorted(found.items()))  # noqa: E731
-    rows = [[kind, str(found.total()), answered(found)] for kind, found in sorted(kinds.items())]
+    rows = []
+    for kind, found in sorted(kinds.items()):
+        answered = ", ".join(f"{count} of {answer}" for answer, count in sorted(found.items()))
+        rows.append([kind, str(found.total()), answered])
     memory = record["memory"]
     about = (
         f"{record['requests']} hostile requests, {record['status_500']} answered with 500, {record['hung']} hanging, "
@@ -110,6 +106,6 @@ def machine(record: dict) -> str:
 TABLES = {ROOT / "docs" / "export.md": export_tables, ROOT / "docs" / "serve.md": serve_tables}
 
 if __name__ == "__main__":
-    for document, tables in TABLES.items():
+    for document, made in TABLES.items():
         text = document.read_text(encoding="utf-8")
-        document.write_text(with_tables(text, SCRIPT, tables()), encoding="utf-8")
+        document.write_text(with_tables(text, SCRIPT, made()), encoding="utf-8")

@@ -2,8 +2,7 @@
 
 `load(path)` gives a predictor, `from_pretrained("USER/NAME")` one of the Hugging Face Hub, `create(recipe)` a network,
 `optimize(network)` its fastest form for predictions, `list_recipes()` the names of the recipes, and `JPU` is the module
-alone. Each is imported when it is first asked for,
-so that `import fastfcn` is quick.
+alone. Each is imported when it is first asked for, so that `import fastfcn` is quick.
 """
 
 from importlib import import_module

@@ -6,25 +6,24 @@ from importlib.util import find_spec
 import torch
 from torch import Tensor
 
-from fastfcn.models.segmenter import Segmenter
-from fastfcn.ops.upsample import upsample_labels
+from fastfcn.models.segmenter import KernelSegmenter
 
 Function = Callable[[Tensor], Tensor]
 MOST_RECORDINGS = 4  # each keeps the memory of its maps
 WARM_RUNS = 3  # in which libraries choose their algorithms
 
 
-class GPUSegmenter(Segmenter):
+class GPUSegmenter(KernelSegmenter):
     """A network whose class maps come from recordings (`recordings`; None: every call launches anew)."""
 
     recordings: "Recordings | None" = None
 
-    def labels(self, images: Tensor, size: tuple[int, int] | None = None) -> Tensor:
-        height, width = images.shape[-2:]
-        scores = self.scores(images) if self.recordings is None else self.recordings(images)
-        if (size and tuple(size) != (height, width)) or scores.shape[1] > 256 or not find_spec("triton"):
-            sizes = [(height, width)] + ([size] if size else [])
-            return upsample_labels(scores, sizes, self.align_corners)
+    def scores_for_labels(self, images: Tensor) -> Tensor:
+        return self.scores(images) if self.recordings is None else self.recordings(images)
+
+    def kernel_labels(self, scores: Tensor, height: int, width: int) -> Tensor | None:
+        if not find_spec("triton"):
+            return None
         from fastfcn.kernels.labels_triton import labels
 
         return labels(scores, height, width, self.align_corners)

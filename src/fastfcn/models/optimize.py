@@ -14,20 +14,14 @@ from fastfcn.models.gpu import GPUSegmenter, Recordings, record_cuda_graph
 from fastfcn.models.heads import EncHead
 from fastfcn.models.jpu import JPU
 from fastfcn.models.layers import ContextBottleneck, ConvBNReLU
-from fastfcn.models.segmenter import Segmenter
+from fastfcn.models.segmenter import KernelSegmenter, Segmenter
 from fastfcn.ops.pyramid import tap_matrix
-from fastfcn.ops.upsample import upsample_labels
 
 
-class FastSegmenter(Segmenter):
+class FastSegmenter(KernelSegmenter):
     """A network whose class map comes from the kernels where it can."""
 
-    def labels(self, images: Tensor, size: tuple[int, int] | None = None) -> Tensor:
-        height, width = images.shape[-2:]
-        scores = self.scores(images)
-        if (size and tuple(size) != (height, width)) or scores.shape[1] > 256:
-            sizes = [(height, width)] + ([size] if size else [])
-            return upsample_labels(scores, sizes, self.align_corners)
+    def kernel_labels(self, scores: Tensor, height: int, width: int) -> Tensor:
         return torch.ops.fastfcn.labels(scores, height, width, self.align_corners)
 
 

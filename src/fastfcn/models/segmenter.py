@@ -57,3 +57,23 @@ class Segmenter(nn.Module):
         """Class map (B, H, W); with `size` resized on to it, as scores. Full-size scores never exist."""
         sizes = [tuple(images.shape[-2:])] + ([size] if size else [])
         return upsample_labels(self.scores(images), sizes, self.align_corners)
+
+
+class KernelSegmenter(Segmenter):
+    """A network whose class map one kernel makes of the scores, where it can: of one size, with up to 256 classes."""
+
+    def kernel_labels(self, scores: Tensor, height: int, width: int) -> Tensor | None:
+        """The class map (B, height, width); None where there is no kernel after all."""
+        raise NotImplementedError
+
+    def scores_for_labels(self, images: Tensor) -> Tensor:
+        """As `scores`; what is returned may be written over by the next call."""
+        return self.scores(images)
+
+    def labels(self, images: Tensor, size: tuple[int, int] | None = None) -> Tensor:
+        height, width = images.shape[-2:]
+        scores, found = self.scores_for_labels(images), None
+        if (size is None or tuple(size) == (height, width)) and scores.shape[1] <= 256:
+            found = self.kernel_labels(scores, height, width)
+        sizes = [(height, width)] + ([size] if size else [])
+        return upsample_labels(scores, sizes, self.align_corners) if found is None else found
