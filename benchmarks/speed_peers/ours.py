@@ -36,8 +36,10 @@ def load_training(variant: Variant, contest: Contest, place: Place, image: np.nd
     """A step as `fastfcn train` takes it through Fabric, on a batch that a loader has left in memory."""
     read = weights.read(place.folder / f"{variant.network.name}.safetensors")
     used = recipe.load(read.recipe.name)
-    fabric = Machine(place.device, workers=0, precision=precision_of(variant)).launch()
-    network = weights.load_model(read).to(memory_format=torch.channels_last)  # type: ignore[call-overload]
+    machine = Machine(place.device, workers=0, precision=precision_of(variant))
+    fabric = machine.launch()
+    network = weights.load_model(read)
+    machine.prepare(network, fabric.device)
     model, optimizer = fabric.setup(network, build.optimizer(used, network))
     model.mark_forward_method("train_scores")
     model.train()

@@ -8,6 +8,7 @@ import torch
 from lightning.fabric import Fabric
 
 from fastfcn.errors import UserError
+from fastfcn.models.lean import train_lean
 from fastfcn.models.segmenter import Segmenter
 from fastfcn.recompute import recompute_activations
 
@@ -88,6 +89,8 @@ class Machine:
         network.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
         if self.checkpoint_activations and self.compile:
             raise UserError("--checkpoint-activations and --compile do not go together.", "Leave one of them out.")
+        if device.type == "cpu" and not self.compile:
+            train_lean(network)
         if self.checkpoint_activations:
             recompute_activations(network)
         if self.compile:

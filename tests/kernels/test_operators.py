@@ -10,32 +10,10 @@ from torch import Tensor
 from fastfcn import kernels
 from fastfcn.kernels import weights as forms
 from fastfcn.ops.upsample import upsample_labels
+from tests.drawn_tensors import Draw
 
 pytestmark = pytest.mark.skipif(not kernels.available(), reason="the kernels could not be built here")
 TOLERANCE = {"rtol": 0, "atol": 2e-4}  # of results of unit variance, in float32
-
-
-class Draw:
-    """Numbers and tensors that a seed decides."""
-
-    def __init__(self, seed: int):
-        self.generator = torch.Generator().manual_seed(seed)
-
-    def number(self, low: int, high: int) -> int:
-        return int(torch.randint(low, high + 1, (), generator=self.generator))
-
-    def tensor(self, *shape: int) -> Tensor:
-        return torch.randn(shape, generator=self.generator)
-
-    def features(self, batch: int, channels: int, height: int, width: int) -> Tensor:
-        """A map stored channels last, rows first, or as part of another one."""
-        match self.number(0, 2):
-            case 0:
-                return self.tensor(batch, channels, height, width).contiguous(memory_format=torch.channels_last)
-            case 1:
-                return self.tensor(batch, channels, height, width)
-            case _:
-                return self.tensor(batch, 2 * channels, height + 1, width + 2)[:, ::2, 1:, 1:-1]
 
 
 def convolved(

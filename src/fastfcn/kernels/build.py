@@ -29,7 +29,9 @@ def available() -> bool:
         return False
     reason = _missing() or _build()
     if reason:
-        print(f"fastfcn: no fast kernels, predictions take about twice as long ({reason})", file=sys.stderr)
+        print(
+            f"fastfcn: no fast kernels, predictions and training take about twice as long ({reason})", file=sys.stderr
+        )
         return False
     import fastfcn.kernels.operators  # noqa: F401 # what the operators are to torch.compile and torch.export
 

@@ -52,21 +52,23 @@ inline Vector finished(Vector sum, const Ending& ending, int64_t place) {
   return ending.relu ? positive(sum) : sum;
 }
 
-// M rows of one panel. `before`: C holds a partial sum; `ending`: this is the last part of k.
-template <int M>
+// M rows of one panel. `before`: C holds a partial sum; `ending`: this is the last part of k; DOWN: A is stored by
+// columns, k x M.
+template <int M, bool DOWN = false>
 void panel_rows(int64_t k, const float* a, int64_t a_stride, const float* b, float* c, int64_t c_stride, bool before,
                 const Ending* ending) {
   Vector sum[M][VECTORS];
   for (int row = 0; row < M; ++row)
     for (int v = 0; v < VECTORS; ++v) sum[row][v] = before ? load(c + row * c_stride + v * LANES) : Vector{};
   for (int64_t start = 0; start < k; start += LINE) {
-    for (int row = 0; row < M; ++row) __builtin_prefetch(a + (row + ROWS) * a_stride + start);  // the rows after these
+    for (int row = 0; row < M && !DOWN; ++row)
+      __builtin_prefetch(a + (row + ROWS) * a_stride + start);  // the rows after these
     for (int64_t i = start; i < std::min(start + LINE, k); ++i) {
       Vector right[VECTORS];
       for (int v = 0; v < VECTORS; ++v) right[v] = load(b + i * PANEL + v * LANES);
 #pragma GCC unroll 16
       for (int row = 0; row < M; ++row)
-        for (int v = 0; v < VECTORS; ++v) sum[row][v] += a[row * a_stride + i] * right[v];
+        for (int v = 0; v < VECTORS; ++v) sum[row][v] += (DOWN ? a[i * a_stride + row] : a[row * a_stride + i]) * right[v];
     }
   }
   for (int row = 0; row < M; ++row)
@@ -74,11 +76,11 @@ void panel_rows(int64_t k, const float* a, int64_t a_stride, const float* b, flo
       store(c + row * c_stride + v * LANES, ending ? finished(sum[row][v], ending->at(row, v * LANES), 0) : sum[row][v]);
 }
 
-template <int M>
+template <int M, bool DOWN = false>
 void any_rows(int64_t rows, int64_t k, const float* a, int64_t a_stride, const float* b, float* c, int64_t c_stride,
               bool before, const Ending* ending) {
-  if (rows == M) return panel_rows<M>(k, a, a_stride, b, c, c_stride, before, ending);
-  if constexpr (M > 1) any_rows<M - 1>(rows, k, a, a_stride, b, c, c_stride, before, ending);
+  if (rows == M) return panel_rows<M, DOWN>(k, a, a_stride, b, c, c_stride, before, ending);
+  if constexpr (M > 1) any_rows<M - 1, DOWN>(rows, k, a, a_stride, b, c, c_stride, before, ending);
 }
 
 // As any_rows, for the last panel, of which only `columns` exist in C.

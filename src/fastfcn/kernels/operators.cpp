@@ -18,6 +18,11 @@ void winograd_onto(const Tensor& residual, const Tensor& features, const Tensor&
                    int64_t dilation, int64_t longest);
 Tensor jpu(const at::TensorList& maps, const Tensor& taps, const Tensor& packed, const Tensor& bias,
            at::IntArrayRef dilations, bool align_corners);
+Tensor pack_taps(const Tensor& weight, bool transposed);
+Tensor winograd_weight_gradient(const Tensor& features, const Tensor& gradients, int64_t dilation, int64_t longest);
+Tensor depthwise(const Tensor& features, const Tensor& taps, const Tensor& shift, int64_t dilation);
+Tensor depthwise_taps_gradient(const Tensor& features, const Tensor& gradients, int64_t dilation);
+std::tuple<Tensor, Tensor> channel_moments(const Tensor& features);
 Tensor labels(const Tensor& scores, int64_t height, int64_t width, bool align_corners);
 }  // namespace fastfcn
 
@@ -35,6 +40,11 @@ TORCH_LIBRARY(fastfcn, library) {
       "int longest) -> ()");
   library.def(
       "jpu(Tensor[] maps, Tensor taps, Tensor packed, Tensor bias, int[] dilations, bool align_corners) -> Tensor");
+  library.def("pack_taps(Tensor weight, bool transposed) -> Tensor");
+  library.def("winograd_weight_gradient(Tensor features, Tensor gradients, int dilation, int longest) -> Tensor");
+  library.def("depthwise(Tensor features, Tensor taps, Tensor shift, int dilation) -> Tensor");
+  library.def("depthwise_taps_gradient(Tensor features, Tensor gradients, int dilation) -> Tensor");
+  library.def("channel_moments(Tensor features) -> (Tensor, Tensor)");
   library.def("labels(Tensor scores, int height, int width, bool align_corners) -> Tensor");
 }
 
@@ -45,5 +55,10 @@ TORCH_LIBRARY_IMPL(fastfcn, CPU, library) {
   library.impl("winograd", fastfcn::winograd);
   library.impl("winograd_onto", fastfcn::winograd_onto);
   library.impl("jpu", fastfcn::jpu);
+  library.impl("pack_taps", fastfcn::pack_taps);
+  library.impl("winograd_weight_gradient", fastfcn::winograd_weight_gradient);
+  library.impl("depthwise", fastfcn::depthwise);
+  library.impl("depthwise_taps_gradient", fastfcn::depthwise_taps_gradient);
+  library.impl("channel_moments", fastfcn::channel_moments);
   library.impl("labels", fastfcn::labels);
 }

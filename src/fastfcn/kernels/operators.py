@@ -36,6 +36,34 @@ def _jpu(
     return _map(maps[0], bias.numel(), *maps[0].shape[-2:])
 
 
+@torch.library.register_fake("fastfcn::pack_taps")
+def _pack_taps(weight: Tensor, transposed: bool) -> Tensor:
+    outputs, inputs = weight.shape[:2][:: -1 if transposed else 1]
+    panel = 2 * torch.ops.fastfcn.lanes()
+    return weight.new_empty((-(-outputs // panel), inputs, 9, panel))
+
+
+@torch.library.register_fake("fastfcn::winograd_weight_gradient")
+def _winograd_weight_gradient(features: Tensor, gradients: Tensor, dilation: int, longest: int) -> Tensor:
+    shape = (gradients.shape[1], features.shape[1], 3, 3)
+    return features.new_empty(shape).contiguous(memory_format=torch.channels_last)
+
+
+@torch.library.register_fake("fastfcn::depthwise")
+def _depthwise(features: Tensor, taps: Tensor, shift: Tensor, dilation: int) -> Tensor:
+    return _map(features, *features.shape[1:])
+
+
+@torch.library.register_fake("fastfcn::depthwise_taps_gradient")
+def _depthwise_taps_gradient(features: Tensor, gradients: Tensor, dilation: int) -> Tensor:
+    return features.new_empty((features.shape[1], 9))
+
+
+@torch.library.register_fake("fastfcn::channel_moments")
+def _channel_moments(features: Tensor) -> tuple[Tensor, Tensor]:
+    return features.new_empty(features.shape[1]), features.new_empty(features.shape[1])
+
+
 @torch.library.register_fake("fastfcn::labels")
 def _labels(scores: Tensor, height: int, width: int, align_corners: bool) -> Tensor:
     return scores.new_empty((scores.shape[0], height, width), dtype=torch.uint8)

@@ -6,114 +6,16 @@
 // pixel); its tiles are as long as the phase allows, and where a phase is but one or two pixels long, the taps that
 // would see only zeros take no products. The weights are kept as they are and transformed in cache where they are
 // multiplied: transformed they would take up to seven times their memory, and longer to read.
-#include "winograd.h"
-
 #include <ATen/Parallel.h>
-
-#include <limits>
-#include <map>
 
 #include "large_maps.h"
 #include "tensors.h"
+#include "winograd_tiles.h"
 
 namespace fastfcn {
 namespace {
 
-constexpr int64_t WORKSPACE = 6 << 20;         // floats of transformed inputs and products, in most of the last cache
-constexpr int64_t MOST_TILES = 10 * ROWS;      // at a time: of few channels they then stay in the second caches
-constexpr int64_t WEIGHTS_IN_CACHE = 1 << 17;  // floats of transformed weights, in half of the second cache
-constexpr int64_t FEW_TILES = 64;              // up to which transforming the weights takes long beside the products
-constexpr int64_t WEIGHTS_AS_TILES = 8;        // what that takes, told in tiles multiplied
-
-struct Map {
-  int64_t height, width, channels;
-
-  int64_t pixel(int64_t image, int64_t y, int64_t x) const { return ((image * height + y) * width + x) * channels; }
-};
-
-struct Tile {
-  int64_t image, y, x;  // of its first result
-};
-
-struct Piece {  // of an axis of the map: where its first result lies, and how it is transformed
-  int64_t start;
-  const Axis* axis;
-};
-
-// Tiles of one form, and how they are worked off: `together` rows of places at a time, `depth` inputs at a time.
-struct Kind {
-  const Axis *rows, *columns;
-  int64_t dilation, tiles, together, depth;
-
-  Kind(const Axis* rows, const Axis* columns, int64_t dilation, int64_t tiles, int64_t inputs)
-      : rows(rows), columns(columns), dilation(dilation), tiles(tiles) {
-    // With many tiles, few places at a time: their weights reach deep, so that sums are seldom read and written.
-    together = tiles <= FEW_TILES ? rows->places : std::min(rows->places, std::max(1, 16 / columns->places));
-    depth = std::min(inputs, WEIGHTS_IN_CACHE / (together * columns->places * PANEL) / LANES * LANES);
-  }
-  int64_t places() const { return rows->places * columns->places; }
-};
-
-// Where `depth` transformed inputs and all products lie, so that matrix products read and write side by side.
-struct Layout {
-  const Kind& kind;
-  int64_t tiles;
-
-  // Odd numbers of cache lines: what lies a power of two apart throws each other out of the cache.
-  int64_t row() const { return kind.depth + LANES; }
-  int64_t left_apart() const { return tiles * row() + 3 * LANES; }  // one place from the next
-  int64_t sums_apart() const { return tiles * PANEL + 3 * LANES; }
-
-  int64_t left(int64_t place, int64_t tile) const { return place * left_apart() + tile * row(); }
-  int64_t sum(int64_t panel, int64_t place, int64_t tile) const {
-    return (panel * kind.places() + place) * sums_apart() + tile * PANEL;
-  }
-  int64_t size(int64_t panels) const { return kind.places() * (left_apart() + panels * sums_apart()); }
-};
-
-struct Cut {
-  std::vector<Piece> pieces;
-  std::map<const Axis*, int64_t> forms;  // with how many pieces have them
-};
-
-// All pieces of an axis of `length`, phase by phase, each of at most `longest` results; all as long as can be, the last
-// one reaching beyond the map, or `even`.
-Cut cut(int64_t length, int64_t dilation, int64_t longest, bool even) {
-  Cut result;
-  for (int64_t phase = 0; phase < std::min(dilation, length); ++phase) {
-    const int64_t count = (length - phase - 1) / dilation + 1, parts = (count + longest - 1) / longest;
-    for (int64_t part = 0; part < parts; ++part) {
-      const int64_t begin = even ? count * part / parts : part * longest;
-      const int64_t size = even || count <= 2 ? count * (part + 1) / parts - begin : longest;
-      result.pieces.push_back({phase + begin * dilation, &axis(size, parts == 1)});
-      ++result.forms[result.pieces.back().axis];
-    }
-  }
-  return result;
-}
-
-// The inputs of one tile in channels [first, last), transformed; its place in `out` is that of its first place.
-void transform_inputs(const float* data, const Map& map, int64_t first, int64_t last, const Tile& tile,
-                      const Kind& kind, int64_t apart, float* out) {
-  const int height = kind.rows->inputs, width = kind.columns->inputs;
-  const int64_t places = kind.places();
-  const float* pixels[MOST_PLACES * MOST_PLACES];
-  for (int row = 0; row < height; ++row)
-    for (int column = 0; column < width; ++column) {
-      const int64_t y = tile.y + (row + kind.rows->first) * kind.dilation;
-      const int64_t x = tile.x + (column + kind.columns->first) * kind.dilation;
-      const bool inside = y >= 0 && y < map.height && x >= 0 && x < map.width;
-      pixels[row * width + column] = inside ? data + map.pixel(tile.image, y, x) : nullptr;
-    }
-  Vector values[MOST_PLACES * MOST_PLACES], half[MOST_PLACES * MOST_PLACES];
-  for (int64_t channel = first; channel < last; channel += LANES, out += LANES) {
-    for (int pixel = 0; pixel < height * width; ++pixel)
-      values[pixel] = pixels[pixel] ? load(pixels[pixel] + channel) : Vector{};
-    kind.rows->into(values, width, half);
-    kind.columns->into(half, kind.rows->places, values);
-    for (int place = 0; place < places; ++place) store(out + place * apart, values[place]);
-  }
-}
+constexpr int64_t MOST_TILES = 10 * ROWS;  // at a time: of few channels they then stay in the second caches
 
 // One panel of the results of one tile, the `number`th held, from its products.
 void transform_results(const float* products, const Layout& layout, int64_t number, int64_t panel, const Tile& tile,
@@ -232,44 +134,11 @@ struct Convolution {
   }
 };
 
-// The ways to cut both axes of a map that take the fewest products, with tiles of at most `longest` results.
-std::pair<Cut, Cut> best_cut(const Map& map, int64_t batch, int64_t dilation, int64_t longest) {
-  std::vector<Cut> down, across;
-  for (int64_t length = longest; length >= 3; --length)
-    for (const bool even : {true, false}) {
-      down.push_back(cut(map.height, dilation, length, even));
-      across.push_back(cut(map.width, dilation, length, even));
-    }
-  std::pair<Cut, Cut> best;
-  int64_t least = std::numeric_limits<int64_t>::max();
-  for (const Cut& rows : down)
-    for (const Cut& columns : across) {
-      int64_t products = 0;
-      for (const auto& [row, height] : rows.forms)
-        for (const auto& [column, width] : columns.forms)
-          products += row->places * column->places * (batch * height * width + WEIGHTS_AS_TILES);
-      if (products < least) least = products, best = {rows, columns};
-    }
-  return best;
-}
-
-// All tiles whose rows and columns have these forms.
-std::vector<Tile> tiles_of(const Cut& rows, const Axis* row_form, const Cut& columns, const Axis* column_form,
-                           int64_t batch) {
-  std::vector<Tile> tiles;
-  for (int64_t image = 0; image < batch; ++image)
-    for (const Piece& row : rows.pieces)
-      for (const Piece& column : columns.pieces)
-        if (row.axis == row_form && column.axis == column_form) tiles.push_back({image, row.start, column.start});
-  return tiles;
-}
-
 // Into `out`; `taps`: (panels, inputs, 9, PANEL); tiles have at most `longest` results (3 to 6) along each axis.
 void convolve(const at::Tensor& x, const at::Tensor& taps, const Ending& ending, int64_t dilation, int64_t longest,
               const at::Tensor& out) {
   const int64_t batch = x.size(0), outputs = out.size(1);
-  TORCH_CHECK(x.size(1) % LANES == 0 && outputs % LANES == 0, "channels in multiples of ", LANES, " are needed");
-  TORCH_CHECK(longest >= 3 && longest <= MOST_RESULTS, "tiles have 3 to ", MOST_RESULTS, " results, not ", longest);
+  check_winograd(x.size(1), outputs, longest);
   const Map map{x.size(2), x.size(3), x.size(1)}, results{x.size(2), x.size(3), outputs};
   const Convolution convolution{x, taps, ending, map, results, out};
   const auto [rows, columns] = best_cut(map, batch, dilation, longest);

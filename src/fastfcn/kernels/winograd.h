@@ -79,6 +79,16 @@ inline void combine_line(const Vector* from, int64_t stride, Vector* to, std::in
   ((to[ROW] = combined<MATRIX, ROW>(from, stride, std::make_index_sequence<std::tuple_size_v<std::decay_t<decltype(MATRIX[0])>>>())), ...);
 }
 
+template <const auto& MATRIX>
+constexpr auto transposed() {
+  Matrix<std::tuple_size_v<std::decay_t<decltype(MATRIX[0])>>, std::tuple_size_v<std::decay_t<decltype(MATRIX)>>> result{};
+  for (size_t row = 0; row < MATRIX.size(); ++row)
+    for (size_t column = 0; column < MATRIX[row].size(); ++column) result[column][row] = MATRIX[row][column];
+  return result;
+}
+template <const auto& MATRIX>
+inline constexpr auto TRANSPOSED = transposed<MATRIX>();
+
 // `from`: (columns of MATRIX, lines) -> `to`: (lines, rows of MATRIX). Two of them, one after the other, transform
 // both axes of a tile.
 template <const auto& MATRIX>
@@ -89,18 +99,28 @@ void combine(const Vector* from, int lines, Vector* to) {
 }
 
 // The same for all numbers of results, chosen while running. `first`: the first input, counted from the first result.
+// `spread` and `gather`, for gradients, are the transposes of `back` and of the transform of the taps.
 struct Axis {
   int first, inputs, places, results;
   const float (*taps)[3];
   void (*into)(const Vector* from, int lines, Vector* to);
   void (*back)(const Vector* from, int lines, Vector* to);
+  void (*spread)(const Vector* from, int lines, Vector* to);
+  void (*gather)(const Vector* from, int lines, Vector* to);
 };
 
 template <const auto& FORM>
 inline Axis axis_of() {
   using Form = std::decay_t<decltype(FORM)>;
-  return {Form::FIRST, Form::INPUTS, Form::PLACES, static_cast<int>(FORM.results.size()),
-          reinterpret_cast<const float(*)[3]>(FORM.taps.data()), combine<FORM.inputs>, combine<FORM.results>};
+  return {Form::FIRST,
+          Form::INPUTS,
+          Form::PLACES,
+          static_cast<int>(FORM.results.size()),
+          reinterpret_cast<const float(*)[3]>(FORM.taps.data()),
+          combine<FORM.inputs>,
+          combine<FORM.results>,
+          combine<TRANSPOSED<FORM.results>>,
+          combine<TRANSPOSED<FORM.taps>>};
 }
 
 inline constexpr Alone ALONE;

@@ -110,16 +110,22 @@ class WinogradConvolution(nn.Module):
 def convolution(conv: nn.Conv2d, relu: bool, kernels: bool) -> nn.Module:
     """The fastest layer for `conv`. `kernels`: the operators of `fastfcn.kernels` are there."""
     square = conv.stride[0] == conv.stride[1] and conv.groups == 1 and conv.padding_mode == "zeros"
-    size_kept = conv.padding == conv.dilation and conv.stride == (1, 1)
     if kernels and square and conv.kernel_size == (1, 1) and conv.padding == (0, 0):
         return PointwiseConvolution(conv, relu)
-    channels = conv.in_channels, conv.out_channels
-    wide = min(channels) >= WORTHWHILE and channels[0] * channels[1] >= WORTHWHILE_PRODUCT
-    even = conv.in_channels % 16 == 0 and conv.out_channels % 16 == 0
-    if kernels and square and size_kept and conv.kernel_size == (3, 3) and wide and even:
+    if kernels and winograd_pays(conv):
         return WinogradConvolution(conv, relu)
     on_processor = conv.weight.device.type == "cpu" and torch.backends.mkldnn.is_available()
     return OneDNNConvolution(conv, relu) if on_processor else PlainConvolution(conv, relu)
+
+
+def winograd_pays(conv: nn.Conv2d) -> bool:
+    """Whether Winograd's form can do it, and is faster than the direct one."""
+    settings = conv.kernel_size, conv.stride, conv.groups, conv.padding_mode
+    channels = conv.in_channels, conv.out_channels
+    wide = min(channels) >= WORTHWHILE and channels[0] * channels[1] >= WORTHWHILE_PRODUCT
+    even = conv.in_channels % 16 == 0 and conv.out_channels % 16 == 0
+    square = conv.padding == conv.dilation and conv.dilation[0] == conv.dilation[1]
+    return settings == ((3, 3), (1, 1), 1, "zeros") and square and wide and even
 
 
 def _summed(operator: str, residual: Tensor | None, *settings: Any) -> Tensor:

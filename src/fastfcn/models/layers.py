@@ -92,6 +92,6 @@ class ContextBottleneck(ConvBNReLU):
     ) -> Tensor:
         """(B, C, H, W) and maps (B, C_i, s, s) -> (B, outputs, H, W)."""
         weight, weights = self.parts()
-        direct = nn.functional.conv2d(full, weight, self.conv.bias, padding=self.conv.padding)
+        direct = self.conv._conv_forward(full, weight, self.conv.bias)
         size = (full.shape[-2], full.shape[-1])
         return self.relu(self.bn(direct + convolve_upsampled(pooled, weights, size, align_corners)))

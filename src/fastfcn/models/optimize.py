@@ -14,6 +14,7 @@ from fastfcn.models.gpu import GPUSegmenter, Recordings, record_cuda_graph
 from fastfcn.models.heads import EncHead
 from fastfcn.models.jpu import JPU
 from fastfcn.models.layers import ContextBottleneck, ConvBNReLU
+from fastfcn.models.lean import LeanConv2d
 from fastfcn.models.segmenter import KernelSegmenter, Segmenter
 from fastfcn.ops.pyramid import tap_matrix
 
@@ -61,7 +62,7 @@ def _replace(parent: nn.Module, compiled: bool) -> None:
                 setattr(parent, name, convolution(child.conv, hasattr(child, "relu"), compiled))
             case _ if _is_residual_block(child):
                 setattr(parent, name, _block(child, compiled))
-            case nn.Conv2d() if type(child) is nn.Conv2d and not isinstance(parent, EncHead):
+            case nn.Conv2d() if type(child) in (nn.Conv2d, LeanConv2d) and not isinstance(parent, EncHead):
                 setattr(parent, name, convolution(child, False, compiled))  # Enc scales its classifier's own weight
             case _:
                 _replace(child, compiled)

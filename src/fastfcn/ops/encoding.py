@@ -1,6 +1,7 @@
 """The Encoding layer (Zhang et al., Context Encoding for Semantic Segmentation, eq. 1-2) as matrix products."""
 
 from torch import Tensor
+from torch.linalg import vector_norm
 
 
 def encode(features: Tensor, codewords: Tensor, scale: Tensor) -> Tensor:
@@ -12,7 +13,7 @@ def encode(features: Tensor, codewords: Tensor, scale: Tensor) -> Tensor:
     |x - c|^2 is expanded to |x|^2 - 2 x.c + |c|^2 and the sum to A^T x - (sum_i a_ik) c_k, so that the
     B x N x K x C tensor of differences never exists.
     """
-    squares = features.square().sum(2, keepdim=True)
-    distances = squares - 2 * features @ codewords.T + codewords.square().sum(1)
+    squares = vector_norm(features, dim=2, keepdim=True).square()  # without a map of squares
+    distances = squares - 2 * (features @ codewords.T) + codewords.square().sum(1)
     assignment = (scale * distances).softmax(dim=2)
     return assignment.transpose(1, 2) @ features - assignment.sum(1)[..., None] * codewords

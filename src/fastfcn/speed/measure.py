@@ -111,13 +111,13 @@ def measure_training(subject: Subject, settings: Settings, progress: Progress | 
     """Time and memory of whole training steps on random images and labels, which are there already."""
     _use_threads(settings)
     result, recipe = training_setting(subject, settings), subject.recipe
-    fabric = Machine(settings.accelerator, workers=0, precision=settings.precision).launch()
+    machine = Machine(settings.accelerator, workers=0, precision=settings.precision)
+    fabric = machine.launch()
     network, about = _network(subject)
     result |= machine_facts(fabric.device)
     numbers = count()
     try:
-        # As fastfcn.train prepares them.
-        network = network.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
+        machine.prepare(network, fabric.device)  # as fastfcn.train does
         model, optimizer = fabric.setup(network, build.optimizer(recipe, network))
         model.mark_forward_method("train_scores")
         model.train()

@@ -1,0 +1,49 @@
+"""3x3 convolution of stride 1 in training on a processor, in Winograd's form: about a third of the products."""
+
+from typing import Any
+
+import torch
+from torch import Tensor
+from torch.autograd.function import once_differentiable
+
+LONGEST_TILE = 4  # results along an axis; the rounding errors of longer ones, 1.6 times as large, add up in training
+
+
+def winograd_conv(features: Tensor, weight: Tensor, dilation: int) -> Tensor:
+    """`F.conv2d(features, weight, padding=dilation, dilation=dilation)`, gradients too, to rounding.
+
+    `features`: (B, I, H, W) and `weight`: (O, I, 3, 3), float32 on the CPU, I and O multiples of 16. It needs the
+    operators of `fastfcn.kernels`. Returns (B, O, H, W), channels last. The gradient cannot itself be differentiated:
+    RuntimeError with `create_graph=True`.
+    """
+    return _WinogradConv.apply(features, weight, dilation)  # type: ignore[return-value]
+
+
+class _WinogradConv(torch.autograd.Function):
+    @staticmethod
+    def forward(ctx: Any, features: Tensor, weight: Tensor, dilation: int) -> Tensor:
+        ctx.save_for_backward(features, weight)
+        ctx.dilation = dilation
+        return _convolved(features, weight, dilation, transposed=False)
+
+    @staticmethod
+    @once_differentiable
+    def backward(  # type: ignore[override] # the decorator's fault
+        ctx: Any, *grad_outputs: Tensor
+    ) -> tuple[Tensor | None, ...]:
+        features, weight = ctx.saved_tensors
+        of_features, of_weight = None, None
+        if ctx.needs_input_grad[0]:
+            of_features = _convolved(grad_outputs[0], weight, ctx.dilation, transposed=True)
+        if ctx.needs_input_grad[1]:
+            of_weight = torch.ops.fastfcn.winograd_weight_gradient(
+                features, grad_outputs[0], ctx.dilation, LONGEST_TILE
+            )
+        return of_features, of_weight, None
+
+
+def _convolved(features: Tensor, weight: Tensor, dilation: int, transposed: bool) -> Tensor:
+    """The convolution, or the one that takes a gradient of its results to one of its inputs."""
+    taps = torch.ops.fastfcn.pack_taps(weight, transposed)
+    bias = weight.new_zeros(weight.shape[1 if transposed else 0])
+    return torch.ops.fastfcn.winograd(features, taps, bias, False, dilation, LONGEST_TILE)

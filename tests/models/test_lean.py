@@ -1,0 +1,134 @@
+"""Networks trained by the kernels against the same networks trained by torch alone."""
+
+import copy
+
+import pytest
+import torch
+from torch import Tensor, nn
+
+from fastfcn import build, kernels, recipe
+from fastfcn.losses import segmentation_loss
+from fastfcn.machine import Machine
+from fastfcn.models import lean as module
+from fastfcn.models.lean import LeanConv2d, train_lean
+from fastfcn.models.optimize import FastSegmenter, optimize
+from fastfcn.models.segmenter import Segmenter
+from fastfcn.recipe import Recipe
+from fastfcn.recompute import recompute_activations
+
+available = pytest.mark.skipif(not kernels.available(), reason="the kernels could not be built here")
+NETWORKS = {
+    "psp": ["fastfcn_r50_psp_camvid", "neck.width=64", "head.width=64"],
+    "aspp": ["fastfcn_r50_aspp_cityscapes_80k_b8", "neck.width=64", "head.width=64"],
+    "enc": ["fastfcn_r50_enc_cityscapes_80k_b8", "neck.width=64", "head.width=64"],
+    "official": ["official_r50_enc_ade20k", "neck.width=64", "head.width=64"],
+    "slim": ["fastfcn_r18_jpu_m_camvid"],
+    "dilated": ["dilated_r18_psp_camvid"],
+}
+
+
+def network(name: str) -> tuple[Recipe, Segmenter]:
+    used = recipe.load(NETWORKS[name][0], NETWORKS[name][1:])
+    torch.manual_seed(0)
+    return used, build.network(used, 5).train().to(memory_format=torch.channels_last)
+
+
+def step(used: Recipe, model: Segmenter) -> tuple[Tensor, dict[str, Tensor]]:
+    """Loss and gradients of one batch."""
+    chance = torch.Generator().manual_seed(1)
+    images = torch.randn(2, 3, 96, 128, generator=chance).to(next(model.parameters()).dtype)
+    labels = torch.randint(5, (2, 96, 128), generator=chance, dtype=torch.uint8)
+    torch.manual_seed(2)  # of dropout
+    terms = build.loss_terms(used)
+    losses = segmentation_loss(*model.train_scores(images), labels, terms, torch.tensor(float(labels.numel())), 2)
+    losses["loss"].backward()
+    return losses["loss"], {key: each.grad for key, each in model.named_parameters() if each.grad is not None}
+
+
+@available
+@pytest.mark.parametrize("name", NETWORKS)
+def test_losses_and_gradients_are_those_of_the_plain_network(name: str):
+    used, plain = network(name)
+    lean = copy.deepcopy(plain)
+    assert train_lean(lean)
+    names = {type(part).__name__ for part in lean.modules()}
+    assert "LeanConv2d" in names
+    assert ("LeanSeparableConv" in names) == (name != "dilated")
+    expected, gradients = step(used, copy.deepcopy(plain).double())
+    (loss, found), (_, ordinary) = step(used, lean), step(used, plain)
+    assert list(lean.state_dict()) == list(plain.state_dict())
+    torch.testing.assert_close(loss.double(), expected, rtol=1e-4, atol=0)
+    # Both are in float32, and a ReLU that passes on one side only moves a gradient: near float64's as torch's is.
+    whole = distance(found, gradients), distance(ordinary, gradients)
+    assert whole[0] < 3 * whole[1] + 1e-4, f"{whole[0]:.1e} from float64, where torch is {whole[1]:.1e}"
+    for key, value in plain.named_buffers():
+        torch.testing.assert_close(lean.get_buffer(key), value, rtol=1e-3, atol=1e-4)
+
+
+def distance(found: dict[str, Tensor], expected: dict[str, Tensor]) -> float:
+    """Of two whole gradients, as a share of the second."""
+    assert found.keys() == expected.keys()
+    apart = sum(float((found[key].double() - expected[key]).square().sum()) for key in expected)
+    return (apart / sum(float(each.square().sum()) for each in expected.values())) ** 0.5
+
+
+@available
+@pytest.mark.parametrize("mistake", ["a tenth of one tap", "one step of dilation"])
+def test_a_mistake_would_be_noticed(mistake: str, monkeypatch: pytest.MonkeyPatch):
+    used, plain = network("psp")
+    lean = copy.deepcopy(plain)
+    train_lean(lean)
+    if mistake == "a tenth of one tap":
+        right = module.winograd_conv
+        keep = torch.ones(3, 3).index_put((torch.tensor(0), torch.tensor(0)), torch.tensor(0.9))
+        monkeypatch.setattr(module, "winograd_conv", lambda x, weight, dilation: right(x, weight * keep, dilation))
+    else:
+        inner = module.separable_conv
+        monkeypatch.setattr(module, "separable_conv", lambda *given: inner(*given[:-1], given[-1] + (given[-1] == 8)))
+    _, gradients = step(used, copy.deepcopy(plain).double())
+    found, ordinary = step(used, lean)[1], step(used, plain)[1]
+    assert distance(found, gradients) > 3 * distance(ordinary, gradients) + 1e-4
+
+
+@available
+def test_it_goes_with_recomputed_activations():
+    used, lean = network("psp")
+    train_lean(lean)
+    both = copy.deepcopy(lean)
+    recompute_activations(both)
+    (one, first), (other, second) = step(used, lean), step(used, both)
+    assert torch.equal(one, other)
+    assert distance(first, second) < 1e-6
+
+
+@available
+def test_evaluation_and_what_the_kernels_cannot_do_are_as_before():
+    _, plain = network("slim")
+    lean = copy.deepcopy(plain)
+    train_lean(lean)
+    images = torch.randn(2, 3, 64, 96)
+    for model in (lean, plain):
+        model.head.dropout.p = model.auxiliary.dropout.p = 0
+    with torch.autocast("cpu", torch.bfloat16):
+        torch.testing.assert_close(lean.train_scores(images).main, plain.train_scores(images).main, rtol=0, atol=0)
+    with torch.no_grad():
+        assert torch.equal(lean.eval().scores(images), plain.eval().scores(images))
+    frozen = [each for each in lean.train().modules() if isinstance(each, nn.BatchNorm2d)]
+    for norm in [*frozen, *(each for each in plain.train().modules() if isinstance(each, nn.BatchNorm2d))]:
+        norm.eval()
+    torch.testing.assert_close(lean.train_scores(images).main, plain.train_scores(images).main, rtol=1e-3, atol=1e-4)
+    fast = optimize(lean.eval())
+    assert isinstance(fast, FastSegmenter)
+    assert not any(isinstance(part, LeanConv2d) for part in fast.modules())
+
+
+def test_a_machine_uses_them_where_they_are(monkeypatch: pytest.MonkeyPatch):
+    for found in (True, False):
+        monkeypatch.setattr(module.kernels, "available", lambda found=found: found)
+        _, model = network("slim")
+        Machine("cpu").prepare(model, torch.device("cpu"))
+        assert any(isinstance(part, LeanConv2d) for part in model.modules()) == found
+    monkeypatch.setattr(module.kernels, "available", lambda: True)
+    _, model = network("slim")
+    Machine("cuda").prepare(model, torch.device("cuda"))
+    assert not any(isinstance(part, LeanConv2d) for part in model.modules())
