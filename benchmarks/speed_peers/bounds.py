@@ -71,6 +71,11 @@ def speeds(variant: str, rival: str, limits: dict[str, float]) -> list[Bound]:
     return [Bound("speed", contest, variant, rival, limit) for contest, limit in limits.items()]
 
 
+def sizes(family: str, limit: float) -> dict[str, float]:
+    """The same limit at each size at which a family is measured."""
+    return {f"{family}_{size}": limit for size in ("512x512", "512x1024")}
+
+
 STREET = {"psp_19_512x1024": 3.3, "enc_19_512x1024": 3.3, "aspp_19_512x1024": 2.5}
 ROOM = {"psp_150_512x512": 3.2, "enc_150_512x512": 3.2}
 LARGE = {"psp_19_1024x2048": 0.40, "enc_19_1024x2048": 0.16}
@@ -81,9 +86,9 @@ CPU = (
     *speeds("fastfcn", "openvino", {"psp_19_512x1024": 2.0}),
     *speeds("fastfcn", "onnxruntime", {"psp_19_512x1024": 2.0}),
     *speeds("fastfcn_plain", "mmsegmentation", dict.fromkeys(STREET, 1.3)),
-    *speeds("r50_enc_jpu", "r50_enc_dilated", {"official_r50_512x512": 2.0}),
-    *speeds("r101_enc_jpu", "r101_enc_dilated", {"official_r101_512x512": 2.4}),
-    *speeds("r50_jpu_m", "r50_dilated", {"slim_r50_512x512": 4.0}),
+    *speeds("r50_enc_jpu", "r50_enc_dilated", sizes("official_r50", 2.0)),
+    *speeds("r101_enc_jpu", "r101_enc_dilated", sizes("official_r101", 2.4)),
+    *speeds("r50_jpu_m", "r50_dilated", sizes("slim_r50", 4.0)),
     *(Bound("growth_mib", contest, "fastfcn", "mmsegmentation", limit) for contest, limit in LARGE.items()),
     *(Bound("loaded_mib", contest, "fastfcn", "mmsegmentation", 2.2) for contest in STREET),
 )

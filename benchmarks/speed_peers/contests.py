@@ -113,9 +113,9 @@ def slim() -> list[Variant]:
 
 
 def families() -> list[Contest]:
-    """JPU against dilation, all through our predictor, at the size that the paper measured."""
+    """JPU against dilation, all through our predictor, at the size that the paper measured and at a street's."""
     kinds = {"official_r50": official(50), "official_r101": official(101), "slim_r50": slim()}
-    return [named(kind, (512, 512), variants) for kind, variants in kinds.items()]
+    return [named(kind, size, variants) for kind, variants in kinds.items() for size in ((512, 512), (512, 1024))]
 
 
 def on_cpu(compiled: bool) -> list[Contest]:

@@ -41,7 +41,8 @@ class JPU(nn.Module):
         maps = [lateral(stage) for lateral, stage in zip(self.lateral, stages, strict=True)]
         size = maps[0].shape[-2:]
         joined = torch.cat([upsample(each, size, self.align_corners) for each in maps], dim=1)
-        return torch.cat([branch(joined) for branch in self.dilated], dim=1)
+        # Behind the joining, ReLU keeps for its gradient the map that the head keeps anyway.
+        return torch.cat([branch(joined) for branch in self.dilated], dim=1).relu_()
 
 
 class LastStage(nn.Module):

@@ -29,12 +29,12 @@ class ConvBNReLU(nn.Sequential):
 
 
 class SeparableConv(nn.Module):
-    """Dilated 3x3 convolution of each channel, batch norm (no activation between), then 1x1 with BN and ReLU."""
+    """Dilated 3x3 convolution of each channel, batch norm, then 1x1 convolution and batch norm; no activation."""
 
     def __init__(self, inputs: int, outputs: int, dilation: int):
         super().__init__()
         self.depthwise = ConvBNReLU(inputs, inputs, 3, dilation=dilation, groups=inputs, activate=False)
-        self.pointwise = ConvBNReLU(inputs, outputs)
+        self.pointwise = ConvBNReLU(inputs, outputs, activate=False)
 
     def forward(self, features: Tensor) -> Tensor:
         """(B, inputs, H, W) -> (B, outputs, H, W)."""

@@ -32,7 +32,7 @@ class LeanSeparableConv(SeparableConv):
             return super().forward(features)
         pointwise = self.pointwise
         mixed = separable_conv(features, depthwise.weight, norm, pointwise.conv.weight, depthwise.dilation[0])
-        return pointwise.relu(pointwise.bn(mixed))
+        return pointwise.bn(mixed)
 
 
 def train_lean(network: nn.Module) -> bool:
