@@ -98,7 +98,7 @@ def test_winograd(longest: int, seed: int):
     features = draw.features(draw.number(1, 3), inputs, draw.number(1, 23), draw.number(1, 31))
     weight, bias = draw.tensor(outputs, inputs, 3, 3) / (3 * inputs**0.5), draw.tensor(outputs)
     relu, padding = bool(seed % 2), {"padding": dilation, "dilation": dilation}
-    settings = (features, forms.pack_taps(weight), bias, relu, dilation, longest)
+    settings = (features, torch.ops.fastfcn.pack_taps(weight, False), bias, relu, dilation, longest)
     expected = convolved(features, weight, bias, None, relu, **padding)
     torch.testing.assert_close(torch.ops.fastfcn.winograd(*settings), expected, **TOLERANCE)
     residual = draw.features(*expected.shape)
@@ -115,7 +115,9 @@ def test_winograd_of_every_length_of_tile(size: tuple[int, int], dilation: int):
     features, weight = draw.features(2, 16, *(side * dilation for side in size)), draw.tensor(32, 16, 3, 3) / 12
     padding = {"padding": dilation, "dilation": dilation}
     for longest in (3, 4, 5, 6):
-        found = torch.ops.fastfcn.winograd(features, forms.pack_taps(weight), torch.zeros(32), False, dilation, longest)
+        found = torch.ops.fastfcn.winograd(
+            features, torch.ops.fastfcn.pack_taps(weight, False), torch.zeros(32), False, dilation, longest
+        )
         expected = convolved(features, weight, torch.zeros(32), None, False, **padding)
         torch.testing.assert_close(found, expected, **TOLERANCE)
 
@@ -124,7 +126,7 @@ def test_winograd_in_several_parts():
     """More tiles than the workspace holds at once, and more channels than are worked off at once."""
     draw = Draw(1)
     features, weight, bias = draw.features(3, 1024, 52, 64), draw.tensor(16, 1024, 3, 3) / 96, draw.tensor(16)
-    found = torch.ops.fastfcn.winograd(features, forms.pack_taps(weight), bias, False, 1, 6)
+    found = torch.ops.fastfcn.winograd(features, torch.ops.fastfcn.pack_taps(weight, False), bias, False, 1, 6)
     torch.testing.assert_close(found, F.conv2d(features, weight, bias, padding=1), **TOLERANCE)
 
 
@@ -204,7 +206,7 @@ def test_labels_of_equal_scores_are_the_lowest_class():
 
 def test_wrong_maps_are_refused():
     weight, bias = torch.ones(16, 16, 3, 3), torch.zeros(16)
-    taps = forms.pack_taps(weight)
+    taps = torch.ops.fastfcn.pack_taps(weight, False)
     for wrong in (
         torch.ones(1, 16, 4, 4, dtype=torch.float64),
         torch.ones(16, 4, 4),
@@ -245,8 +247,16 @@ def test_operators_are_known_to_torch_compile_and_export():
             forms.pack_pointwise(weight[:, :, 1:2, :1]),
             2,
         ),
-        "winograd": (maps[0], forms.pack_taps(weight), bias, True, 1, 4),
-        "winograd_onto": (draw.tensor(2, 32, 8, 10), maps[0], forms.pack_taps(weight), bias, True, 1, 4),
+        "winograd": (maps[0], torch.ops.fastfcn.pack_taps(weight, False), bias, True, 1, 4),
+        "winograd_onto": (
+            draw.tensor(2, 32, 8, 10),
+            maps[0],
+            torch.ops.fastfcn.pack_taps(weight, False),
+            bias,
+            True,
+            1,
+            4,
+        ),
         "jpu": (maps, taps, packed, bias[None], [2], False),
         "labels": (maps[0], 64, 80, False),
     }

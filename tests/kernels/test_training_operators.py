@@ -25,13 +25,20 @@ def weights_in(draw: Draw, *shape: int) -> Tensor:
             return draw.tensor(outputs, inputs + 5, *window)[:, 5:]
 
 
+def packed_taps(weight: Tensor) -> Tensor:
+    """(O, I, 3, 3) -> (panels, I, 9, panel)."""
+    inputs = weight.shape[1]
+    packed = forms.pack(weight.permute(1, 2, 3, 0).reshape(inputs * 9, -1))
+    return packed.reshape(packed.shape[0], inputs, 9, -1)
+
+
 @pytest.mark.parametrize("seed", range(9))
 def test_pack_taps(seed: int):
     draw = Draw(seed)
     weight = weights_in(draw, draw.number(1, 90), draw.number(1, 90), 3, 3)
-    assert torch.equal(operators.pack_taps(weight, False), forms.pack_taps(weight))
+    assert torch.equal(operators.pack_taps(weight, False), packed_taps(weight))
     backward = weight.flip(2, 3).transpose(0, 1)
-    assert torch.equal(operators.pack_taps(weight, True), forms.pack_taps(backward))
+    assert torch.equal(operators.pack_taps(weight, True), packed_taps(backward))
 
 
 def weight_gradient(features: Tensor, gradient: Tensor, dilation: int, groups: int = 1) -> Tensor:

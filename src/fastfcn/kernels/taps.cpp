@@ -1,4 +1,4 @@
-// The weights of a 3x3 convolution, in training new ones at each step, in the form that `winograd` reads.
+// The weights of a 3x3 convolution in the form that `winograd` reads; in training there are new ones at each step.
 #include <ATen/ATen.h>
 #include <ATen/Parallel.h>
 

@@ -21,13 +21,6 @@ def pack_pointwise(weight: Tensor) -> Tensor:
     return pack(weight[:, :, 0, 0].T)
 
 
-def pack_taps(weight: Tensor) -> Tensor:
-    """(O, I, 3, 3) -> (panels, I, 9, panel), for `winograd`."""
-    inputs = weight.shape[1]
-    packed = pack(weight.permute(1, 2, 3, 0).reshape(inputs * 9, -1))
-    return packed.reshape(packed.shape[0], inputs, 9, -1)
-
-
 def slices(taps: Tensor) -> Tensor:
     """(C, 1, 3, 3) -> (slices, 9, lanes), the depthwise weights of `jpu`."""
     return taps.reshape(-1, lanes(), 9).transpose(1, 2).contiguous()

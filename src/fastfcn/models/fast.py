@@ -99,7 +99,7 @@ class WinogradConvolution(nn.Module):
     def __init__(self, conv: nn.Conv2d, relu: bool):
         super().__init__()
         self.dilation, self.relu = conv.dilation[0], relu
-        self.register_buffer("taps", forms.pack_taps(conv.weight.detach()))
+        self.register_buffer("taps", torch.ops.fastfcn.pack_taps(conv.weight.detach(), False))
         self.register_buffer("bias", _bias(conv))
 
     def forward(self, features: Tensor, residual: Tensor | None = None) -> Tensor:
