@@ -7,7 +7,6 @@
 
 #include <ATen/ATen.h>
 
-#include <algorithm>
 #include <mutex>
 #include <vector>
 
@@ -19,29 +18,25 @@ namespace fastfcn {
 
 class LargeMaps {
  public:
-  static constexpr size_t LEAST = 60 << 20, LENGTH = size_t{8} << 30;  // bytes
+  static constexpr size_t LEAST = 96 << 20, RANGE = size_t{8} << 30;  // bytes
 
-  struct Range {
-    void* begin;
-    size_t used;  // bytes from the begin on that have memory
-  };
-
-  // An address range for `bytes` until it is given back; null where there is none to be had. Of the free ones that with
-  // the least memory which is enough, else that with the most.
-  Range* take(size_t bytes) {
+  // An address range of its own until it is given back; null where there is none to be had.
+  void* take() {
     const std::lock_guard<std::mutex> lock(mutex_);
-    auto best = free_.begin();
-    for (auto each = free_.begin(); each != free_.end(); ++each) {
-      const bool fits = (*each)->used >= bytes, best_fits = (*best)->used >= bytes;
-      if (fits ? !best_fits || (*each)->used < (*best)->used : !best_fits && (*each)->used > (*best)->used) best = each;
+    if (!free_.empty()) {
+      void* range = free_.back();
+      free_.pop_back();
+      return range;
     }
-    Range* range = best != free_.end() ? *best : mapped();
-    if (best != free_.end()) free_.erase(best);
-    if (range) range->used = std::max(range->used, bytes);
-    return range;
+#if defined(__linux__)
+    void* range = mmap(nullptr, RANGE, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE, -1, 0);
+    return range == MAP_FAILED ? nullptr : range;
+#else
+    return nullptr;
+#endif
   }
 
-  void give_back(Range* range) {
+  void give_back(void* range) {
     const std::lock_guard<std::mutex> lock(mutex_);
     free_.push_back(range);
   }
@@ -52,28 +47,18 @@ class LargeMaps {
   }
 
  private:
-  static Range* mapped() {
-#if defined(__linux__)
-    void* begin = mmap(nullptr, LENGTH, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE, -1, 0);
-    return begin == MAP_FAILED ? nullptr : new Range{begin, 0};
-#else
-    return nullptr;
-#endif
-  }
-
   std::mutex mutex_;
-  std::vector<Range*> free_;
+  std::vector<void*> free_;
 };
 
 // A map of `shape` (B, C, H, W), channels last, of undefined values.
 inline at::Tensor empty_map(at::IntArrayRef shape, const at::Tensor& like) {
   const size_t bytes = c10::multiply_integers(shape) * sizeof(float);
-  const bool large = bytes >= LargeMaps::LEAST && bytes <= LargeMaps::LENGTH;
-  LargeMaps::Range* range = large ? LargeMaps::all().take(bytes) : nullptr;
+  void* range = bytes >= LargeMaps::LEAST && bytes <= LargeMaps::RANGE ? LargeMaps::all().take() : nullptr;
   if (!range) return at::empty(shape, like.options(), at::MemoryFormat::ChannelsLast);
   const int64_t row = shape[3] * shape[1];
-  return at::from_blob(range->begin, shape, {shape[2] * row, 1, row, shape[1]},
-                       [range](void*) { LargeMaps::all().give_back(range); }, like.options());
+  return at::from_blob(range, shape, {shape[2] * row, 1, row, shape[1]},
+                       [](void* data) { LargeMaps::all().give_back(data); }, like.options());
 }
 
 }  // namespace fastfcn
