@@ -1,6 +1,5 @@
 """What a run is carried out on: devices, precision and processes. It changes speed and memory, not the recipe."""
 
-import contextlib
 import ctypes
 import os
 from dataclasses import dataclass
@@ -139,12 +138,6 @@ def keep_memory(large: bool = False) -> None:
     else:
         mallopt(M_MMAP_THRESHOLD, LARGE)
     mallopt(M_TRIM_THRESHOLD, -1)
-
-
-def hand_back_memory() -> None:
-    """Have glibc's allocator hand kept memory back to the system; elsewhere nothing is done."""
-    with contextlib.suppress(OSError, AttributeError, TypeError):
-        ctypes.CDLL(None).malloc_trim(0)
 
 
 def compile_parts(network: Segmenter, device: torch.device, backend: str = "inductor") -> None:

@@ -16,7 +16,6 @@ from fastfcn.models.jpu import JPU
 from fastfcn.models.layers import ContextBottleneck, ConvBNReLU
 from fastfcn.models.lean import LeanConv2d
 from fastfcn.models.segmenter import KernelSegmenter, Segmenter
-from fastfcn.models.stem import stripe_stem
 from fastfcn.ops.pyramid import tap_matrix
 
 
@@ -48,7 +47,6 @@ def optimize(model: Segmenter, in_place: bool = False) -> Segmenter:
     if compiled and type(fast.neck) is JPU and _in_slices(fast.neck):
         fast.neck = _jpu(fast.neck)
     _replace(fast, compiled)
-    stripe_stem(fast.backbone)
     if compiled:
         fast.__class__ = FastSegmenter
     return fast

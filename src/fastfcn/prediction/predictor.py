@@ -10,15 +10,12 @@ from torch import Tensor
 from fastfcn.data.description import DataSetDescription
 from fastfcn.data.transforms import normalise_batch
 from fastfcn.errors import UserError
-from fastfcn.machine import autocast_type, hand_back_memory, keep_memory
+from fastfcn.machine import autocast_type, keep_memory
 from fastfcn.models.optimize import optimize
 from fastfcn.models.segmenter import Segmenter
 from fastfcn.prediction.images import ImageLike, as_pixels, batches, is_batch
 from fastfcn.prediction.prediction import Prediction
 from fastfcn.recipe import Recipe
-
-# Pixels from which on gaps between blocks of memory cost more than the few percent of time that new ones take.
-LARGE_IMAGE = 1024 * 1024
 
 
 class Predictor:
@@ -26,8 +23,7 @@ class Predictor:
 
     `recipe`, `classes` (names), `description` (names, colours, ids), `device`, and `network`: the given one, which is
     used up, in the form that is fastest there (models.optimize). On a processor the memory of a prediction is kept
-    for the next, most of a very large image's excepted. `precision`: "32-true", "bf16-mixed" or "16-mixed"; lower ones
-    are for GPUs.
+    for the next. `precision`: "32-true", "bf16-mixed" or "16-mixed"; lower ones are for GPUs.
     """
 
     def __init__(
@@ -91,8 +87,6 @@ class Predictor:
         return torch.autocast(self.device.type, self._half, enabled=self._half is not None)
 
     def _normalised(self, images: np.ndarray) -> Tensor:
-        if self.device.type == "cpu" and images[..., 0].size > LARGE_IMAGE:
-            hand_back_memory()
         pixels = torch.from_numpy(images).to(self.device).permute(0, 3, 1, 2)
         return normalise_batch(pixels, self.recipe.data.mean, self.recipe.data.std)
 
