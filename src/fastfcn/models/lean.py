@@ -8,10 +8,10 @@ import torch
 from torch import Tensor, nn
 
 from fastfcn import kernels
+from fastfcn.kernels.separable import separable_conv
+from fastfcn.kernels.winograd import winograd_conv
 from fastfcn.models.fast import winograd_pays
 from fastfcn.models.layers import SeparableConv
-from fastfcn.ops.separable import separable_conv
-from fastfcn.ops.winograd import winograd_conv
 
 
 class LeanConv2d(nn.Conv2d):

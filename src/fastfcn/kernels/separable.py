@@ -20,7 +20,7 @@ def separable_conv(features: Tensor, spatial: Tensor, norm: nn.BatchNorm2d, poin
 
     `features`: (B, C, H, W), float32 on the CPU, C a multiple of 16; `spatial`: (C, 1, 3, 3), padded by its `dilation`;
     `norm`: in training, its running statistics are moved; `pointwise`: (O, C, 1, 1). It needs the operators of
-    `fastfcn.kernels`. Returns (B, O, H, W), channels last. The gradient cannot itself be differentiated: RuntimeError
+    `kernels.build`. Returns (B, O, H, W), channels last. The gradient cannot itself be differentiated: RuntimeError
     with `create_graph=True`.
     """
     result, mean, variance = _SeparableConv.apply(

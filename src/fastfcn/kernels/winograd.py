@@ -13,7 +13,7 @@ def winograd_conv(features: Tensor, weight: Tensor, dilation: int) -> Tensor:
     """`F.conv2d(features, weight, padding=dilation, dilation=dilation)`, gradients too, to rounding.
 
     `features`: (B, I, H, W) and `weight`: (O, I, 3, 3), float32 on the CPU, I and O multiples of 16. It needs the
-    operators of `fastfcn.kernels`. Returns (B, O, H, W), channels last. The gradient cannot itself be differentiated:
+    operators of `kernels.build`. Returns (B, O, H, W), channels last. The gradient cannot itself be differentiated:
     RuntimeError with `create_graph=True`.
     """
     return _WinogradConv.apply(features, weight, dilation)  # type: ignore[return-value]
