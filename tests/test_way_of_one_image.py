@@ -16,7 +16,7 @@ from tests.tiny import NARROW, write_streets
 
 STEPS_OF_A_TRANSFORM = ("data.transforms", "data.resize", "data.images", "data.masks", "evaluate.test_sizes")
 CONSTRUCTORS = ("models.backbone", "metrics._mean")
-LAYERS = ("ops.", "kernels.", "models.layers", "models.fold", "models.lean", "models.fast")
+LAYERS = ("ops.", "models.layers", "models.fold")
 BESIDE = (
     "data.description", "data.layout", "data.sampler", "data.streets", "download", "files", "machine", "pretrained",
     "findings", "loggers", "pages", "progress", "report", "run", "state", "train_log", "weights",

@@ -8,7 +8,7 @@ import torch
 from lightning.fabric import Fabric
 
 from fastfcn.errors import UserError
-from fastfcn.models.lean import train_lean
+from fastfcn.models.layers_lean import train_lean
 from fastfcn.models.segmenter import Segmenter
 from fastfcn.recompute import recompute_activations
 

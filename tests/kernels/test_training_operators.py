@@ -94,11 +94,11 @@ def test_depthwise(seed: int):
     weight, shift = draw.tensor(channels, 1, 3, 3), draw.tensor(channels)
     settings = {"padding": dilation, "dilation": dilation, "groups": channels}
     expected = F.conv2d(features.double(), weight.double(), -shift.double(), **settings)
-    found = operators.depthwise(features, forms.slices(weight), shift, dilation)
+    found = operators.depthwise(features, weight, shift, dilation)
     torch.testing.assert_close(found.double(), expected, rtol=0, atol=1e-5)
     gradient = draw.features(*features.shape)
-    found = operators.depthwise_taps_gradient(features, gradient, dilation).double()
-    expected = weight_gradient(features, gradient, dilation, channels).flatten(1)
+    found = operators.depthwise_weight_gradient(features, gradient, dilation).double()
+    expected = weight_gradient(features, gradient, dilation, channels)
     torch.testing.assert_close(found, expected, rtol=1e-5, atol=1e-3)
 
 
@@ -123,9 +123,9 @@ def test_wrong_maps_are_refused():
     with pytest.raises(RuntimeError, match="3 to 6 results"):
         operators.winograd_weight_gradient(even, even, 1, 2)
     with pytest.raises(RuntimeError, match="multiples"):
-        operators.depthwise(odd, torch.ones(1, 9, 16), torch.ones(9), 1)
+        operators.depthwise(odd, torch.ones(9, 1, 3, 3), torch.ones(9), 1)
     with pytest.raises(RuntimeError, match="of shape"):
-        operators.depthwise_taps_gradient(even, other, 1)
+        operators.depthwise_weight_gradient(even, other, 1)
     with pytest.raises(RuntimeError, match="multiples"):
         operators.channel_moments(odd)
     with pytest.raises(RuntimeError, match="float32 weights"):
@@ -138,8 +138,8 @@ def test_operators_are_known_to_torch_compile_and_export():
     calls = {
         "pack_taps": (draw.tensor(40, 20, 3, 3), True),
         "winograd_weight_gradient": (features, gradient, 1, 4),
-        "depthwise": (features, forms.slices(draw.tensor(16, 1, 3, 3)), draw.tensor(16), 2),
-        "depthwise_taps_gradient": (features, gradient, 2),
+        "depthwise": (features, draw.tensor(16, 1, 3, 3), draw.tensor(16), 2),
+        "depthwise_weight_gradient": (features, gradient, 2),
         "channel_moments": (features,),
     }
     for name, arguments in calls.items():

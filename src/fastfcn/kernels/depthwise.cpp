@@ -54,11 +54,12 @@ inline Vector convolved(const float* const* row, const std::pair<int64_t, int64_
 
 }  // namespace
 
-// `taps`: (slices, 9, LANES); from each result its channel's value of `shift` is taken away.
-at::Tensor depthwise(const at::Tensor& features, const at::Tensor& taps, const at::Tensor& shift, int64_t dilation) {
+// `weight`: (C, 1, 3, 3); from each result its channel's value of `shift` is taken away.
+at::Tensor depthwise(const at::Tensor& features, const at::Tensor& weight, const at::Tensor& shift, int64_t dilation) {
   const auto x = channels_last(features);
   const int64_t batch = x.size(0), channels = x.size(1), height = x.size(2), width = x.size(3);
   TORCH_CHECK(channels % LANES == 0, "channels in multiples of ", LANES, " are needed");
+  const auto taps = weight.reshape({channels / LANES, LANES, TAPS}).transpose(1, 2).contiguous();
   auto out = at::empty(x.sizes(), x.options(), at::MemoryFormat::ChannelsLast);
   float* to = out.mutable_data_ptr<float>();
   share_channels(batch, channels, [&](int64_t image, int64_t first, int64_t last) {
@@ -83,8 +84,8 @@ at::Tensor depthwise(const at::Tensor& features, const at::Tensor& taps, const a
   return out;
 }
 
-// The gradient of the taps, (channels, 9).
-at::Tensor depthwise_taps_gradient(const at::Tensor& features, const at::Tensor& gradients, int64_t dilation) {
+// The gradient of the weight, (C, 1, 3, 3).
+at::Tensor depthwise_weight_gradient(const at::Tensor& features, const at::Tensor& gradients, int64_t dilation) {
   const auto x = channels_last(features), gradient = channels_last(gradients);
   TORCH_CHECK(x.sizes() == gradient.sizes(), "a gradient of shape ", x.sizes(), " is needed, not ", gradient.sizes());
   const int64_t batch = x.size(0), channels = x.size(1), height = x.size(2), width = x.size(3);
@@ -110,7 +111,7 @@ at::Tensor depthwise_taps_gradient(const at::Tensor& features, const at::Tensor&
         }
       }
   });
-  return sums.sum(0).transpose(1, 2).reshape({channels, TAPS}).contiguous();
+  return sums.sum(0).transpose(1, 2).reshape({channels, 1, 3, 3}).contiguous();
 }
 
 // Mean and variance (the mean of squares about the mean) of each channel over all images and pixels, each (channels).

@@ -20,8 +20,8 @@ Tensor jpu(const at::TensorList& maps, const Tensor& taps, const Tensor& packed,
            at::IntArrayRef dilations, bool align_corners);
 Tensor pack_taps(const Tensor& weight, bool transposed);
 Tensor winograd_weight_gradient(const Tensor& features, const Tensor& gradients, int64_t dilation, int64_t longest);
-Tensor depthwise(const Tensor& features, const Tensor& taps, const Tensor& shift, int64_t dilation);
-Tensor depthwise_taps_gradient(const Tensor& features, const Tensor& gradients, int64_t dilation);
+Tensor depthwise(const Tensor& features, const Tensor& weight, const Tensor& shift, int64_t dilation);
+Tensor depthwise_weight_gradient(const Tensor& features, const Tensor& gradients, int64_t dilation);
 std::tuple<Tensor, Tensor> channel_moments(const Tensor& features);
 Tensor labels(const Tensor& scores, int64_t height, int64_t width, bool align_corners);
 }  // namespace fastfcn
@@ -42,8 +42,8 @@ TORCH_LIBRARY(fastfcn, library) {
       "jpu(Tensor[] maps, Tensor taps, Tensor packed, Tensor bias, int[] dilations, bool align_corners) -> Tensor");
   library.def("pack_taps(Tensor weight, bool transposed) -> Tensor");
   library.def("winograd_weight_gradient(Tensor features, Tensor gradients, int dilation, int longest) -> Tensor");
-  library.def("depthwise(Tensor features, Tensor taps, Tensor shift, int dilation) -> Tensor");
-  library.def("depthwise_taps_gradient(Tensor features, Tensor gradients, int dilation) -> Tensor");
+  library.def("depthwise(Tensor features, Tensor weight, Tensor shift, int dilation) -> Tensor");
+  library.def("depthwise_weight_gradient(Tensor features, Tensor gradients, int dilation) -> Tensor");
   library.def("channel_moments(Tensor features) -> (Tensor, Tensor)");
   library.def("labels(Tensor scores, int height, int width, bool align_corners) -> Tensor");
 }
@@ -58,7 +58,7 @@ TORCH_LIBRARY_IMPL(fastfcn, CPU, library) {
   library.impl("pack_taps", fastfcn::pack_taps);
   library.impl("winograd_weight_gradient", fastfcn::winograd_weight_gradient);
   library.impl("depthwise", fastfcn::depthwise);
-  library.impl("depthwise_taps_gradient", fastfcn::depthwise_taps_gradient);
+  library.impl("depthwise_weight_gradient", fastfcn::depthwise_weight_gradient);
   library.impl("channel_moments", fastfcn::channel_moments);
   library.impl("labels", fastfcn::labels);
 }

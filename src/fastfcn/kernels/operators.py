@@ -50,13 +50,13 @@ def _winograd_weight_gradient(features: Tensor, gradients: Tensor, dilation: int
 
 
 @torch.library.register_fake("fastfcn::depthwise")
-def _depthwise(features: Tensor, taps: Tensor, shift: Tensor, dilation: int) -> Tensor:
+def _depthwise(features: Tensor, weight: Tensor, shift: Tensor, dilation: int) -> Tensor:
     return _map(features, *features.shape[1:])
 
 
-@torch.library.register_fake("fastfcn::depthwise_taps_gradient")
-def _depthwise_taps_gradient(features: Tensor, gradients: Tensor, dilation: int) -> Tensor:
-    return features.new_empty((features.shape[1], 9))
+@torch.library.register_fake("fastfcn::depthwise_weight_gradient")
+def _depthwise_weight_gradient(features: Tensor, gradients: Tensor, dilation: int) -> Tensor:
+    return features.new_empty((features.shape[1], 1, 3, 3))
 
 
 @torch.library.register_fake("fastfcn::channel_moments")

@@ -87,21 +87,12 @@ struct Convolution {
   at::Tensor out;
 
   void run(const Kind& kind, const std::vector<Tile>& all) const {
-    const int64_t count = all.size(), width = kind.depth + LANES + panels(results.channels) * PANEL;
-    const int64_t room = std::min(MOST_TILES, WORKSPACE / (kind.places() * width));
-    const int64_t most = std::max<int64_t>(ROWS, room / ROWS * ROWS);
-    const int64_t parts = (count + most - 1) / most;
-    const Layout largest{kind, (count + parts - 1) / parts};
-    const auto space = at::empty({largest.size(panels(results.channels))}, x.options());
-    for (int64_t part = 0; part < parts; ++part) {
-      const int64_t begin = count * part / parts, end = count * (part + 1) / parts;
-      const Layout layout{kind, end - begin};
-      float* sums = space.mutable_data_ptr<float>() + layout.left(kind.places(), 0);
-      for (int64_t first = 0; first < map.channels; first += kind.depth)
-        add(kind, layout, first, std::min(map.channels, first + kind.depth), all.data() + begin,
-            space.mutable_data_ptr<float>(), sums);
-      finish(kind, layout, all.data() + begin, sums);
-    }
+    in_parts(kind, all, results.channels, MOST_TILES, x.options(),
+             [&](const Layout& layout, const Tile* tiles, float* left, float* sums) {
+               for (int64_t first = 0; first < map.channels; first += kind.depth)
+                 add(kind, layout, first, std::min(map.channels, first + kind.depth), tiles, left, sums);
+               finish(kind, layout, tiles, sums);
+             });
   }
 
   // What the channels [first, last) add to the sums.
@@ -141,11 +132,8 @@ void convolve(const at::Tensor& x, const at::Tensor& taps, const Ending& ending,
   check_winograd(x.size(1), outputs, longest);
   const Map map{x.size(2), x.size(3), x.size(1)}, results{x.size(2), x.size(3), outputs};
   const Convolution convolution{x, taps, ending, map, results, out};
-  const auto [rows, columns] = best_cut(map, batch, dilation, longest);
-  for (const auto& [row, height] : rows.forms)
-    for (const auto& [column, width] : columns.forms)
-      convolution.run({row, column, dilation, batch * height * width, map.channels},
-                      tiles_of(rows, row, columns, column, batch));
+  each_kind(map, batch, dilation, longest,
+            [&](const Kind& kind, const std::vector<Tile>& tiles) { convolution.run(kind, tiles); });
 }
 
 }  // namespace

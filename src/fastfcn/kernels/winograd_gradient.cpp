@@ -11,7 +11,7 @@
 namespace fastfcn {
 namespace {
 
-constexpr int64_t MOST_TILES = 256;        // at a time
+constexpr int64_t MOST_TILES = 20 * ROWS;  // at a time
 constexpr int64_t INPUTS = 4 * ROWS;       // at a time: their products with one panel stay in the second cache
 static_assert(INPUTS % LANES == 0, "inputs are transformed a vector at a time");
 
@@ -39,24 +39,16 @@ struct WeightGradient {
   Map map, results;
   float* out;  // (outputs, 9, inputs)
 
-  // What all tiles of a kind add; `onto` what is there.
-  void run(Kind kind, const std::vector<Tile>& all, bool onto) const {
+  // What all tiles of a kind add, `onto` what is there; afterwards something is.
+  void run(Kind kind, const std::vector<Tile>& all, bool& onto) const {
     kind.depth = std::min(map.channels, INPUTS);
-    const int64_t count = all.size(), width = kind.depth + LANES + panels(results.channels) * PANEL;
-    const int64_t most = std::max<int64_t>(1, std::min(MOST_TILES, WORKSPACE / (kind.places() * width)));
-    const int64_t parts = (count + most - 1) / most;
-    const Layout largest{kind, (count + parts - 1) / parts};
-    const auto space = at::empty({largest.size(panels(results.channels))}, x.options());
-    for (int64_t part = 0; part < parts; ++part) {
-      const int64_t begin = count * part / parts, end = count * (part + 1) / parts;
-      const Layout layout{kind, end - begin};
-      float* left = space.mutable_data_ptr<float>();
-      float* right = left + layout.left(kind.places(), 0);
-      const Tile* tiles = all.data() + begin;
-      spread(kind, layout, tiles, right);
-      for (int64_t first = 0; first < map.channels; first += kind.depth)
-        add(kind, layout, first, std::min(map.channels, first + kind.depth), tiles, left, right, onto || part > 0);
-    }
+    in_parts(kind, all, results.channels, MOST_TILES, x.options(),
+             [&](const Layout& layout, const Tile* tiles, float* left, float* right) {
+               spread(kind, layout, tiles, right);
+               for (int64_t first = 0; first < map.channels; first += kind.depth)
+                 add(kind, layout, first, std::min(map.channels, first + kind.depth), tiles, left, right, onto);
+               onto = true;
+             });
   }
 
   // All gradients, transformed: where products lie in the convolution itself, as packed right sides.
@@ -124,14 +116,9 @@ at::Tensor winograd_weight_gradient(const at::Tensor& features, const at::Tensor
   auto out = at::empty({outputs, inputs, 3, 3}, x.options(), at::MemoryFormat::ChannelsLast);
   const Map map{x.size(2), x.size(3), inputs}, results{x.size(2), x.size(3), outputs};
   const WeightGradient task{x, gradient, map, results, out.mutable_data_ptr<float>()};
-  const auto [rows, columns] = best_cut(map, batch, dilation, longest);
   bool onto = false;
-  for (const auto& [row, height] : rows.forms)
-    for (const auto& [column, width] : columns.forms) {
-      task.run({row, column, dilation, batch * height * width, inputs},
-               tiles_of(rows, row, columns, column, batch), onto);
-      onto = true;
-    }
+  each_kind(map, batch, dilation, longest,
+            [&](const Kind& kind, const std::vector<Tile>& tiles) { task.run(kind, tiles, onto); });
   return out;
 }
 

@@ -1,7 +1,7 @@
 // How a map is cut into Winograd's tiles, and its inputs transformed.
 #pragma once
 
-#include <c10/util/Exception.h>
+#include <ATen/ATen.h>
 
 #include <cstdint>
 #include <limits>
@@ -142,6 +142,32 @@ inline std::vector<Tile> tiles_of(const Cut& rows, const Axis* row_form, const C
       for (const Piece& column : columns.pieces)
         if (row.axis == row_form && column.axis == column_form) tiles.push_back({image, row.start, column.start});
   return tiles;
+}
+
+// `work(kind, tiles)` for the tiles of each form.
+template <class Work>
+void each_kind(const Map& map, int64_t batch, int64_t dilation, int64_t longest, const Work& work) {
+  const auto [rows, columns] = best_cut(map, batch, dilation, longest);
+  for (const auto& [row, height] : rows.forms)
+    for (const auto& [column, width] : columns.forms)
+      work(Kind(row, column, dilation, batch * height * width, map.channels),
+           tiles_of(rows, row, columns, column, batch));
+}
+
+// `work(layout, tiles, left, sums)` for parts of the tiles, at most `most` and as many as the workspace holds.
+template <class Work>
+void in_parts(const Kind& kind, const std::vector<Tile>& all, int64_t outputs, int64_t most,
+              const at::TensorOptions& options, const Work& work) {
+  const int64_t count = all.size(), width = kind.depth + LANES + panels(outputs) * PANEL;
+  const int64_t room = std::min(most, WORKSPACE / (kind.places() * width));
+  const int64_t held = std::max<int64_t>(ROWS, room / ROWS * ROWS), parts = (count + held - 1) / held;
+  const auto space = at::empty({Layout{kind, (count + parts - 1) / parts}.size(panels(outputs))}, options);
+  float* left = space.mutable_data_ptr<float>();
+  for (int64_t part = 0; part < parts; ++part) {
+    const int64_t begin = count * part / parts, end = count * (part + 1) / parts;
+    const Layout layout{kind, end - begin};
+    work(layout, all.data() + begin, left, left + layout.left(kind.places(), 0));
+  }
 }
 
 }  // namespace fastfcn

@@ -12,9 +12,8 @@ from torch import Tensor, nn
 
 from fastfcn.kernels import weights as forms
 from fastfcn.ops.pyramid import convolve_bins
+from fastfcn.ops.winograd import winograd_pays
 
-# Channels, of either side and of both multiplied, from which on Winograd's form takes less time than the direct one.
-WORTHWHILE, WORTHWHILE_PRODUCT = 32, 32 * 64
 LONGEST_TILE = 6  # results along an axis: the rounding errors grow with it, 1.6 times from 4 to 6
 
 
@@ -116,16 +115,6 @@ def convolution(conv: nn.Conv2d, relu: bool, kernels: bool) -> nn.Module:
         return WinogradConvolution(conv, relu)
     on_processor = conv.weight.device.type == "cpu" and torch.backends.mkldnn.is_available()
     return OneDNNConvolution(conv, relu) if on_processor else PlainConvolution(conv, relu)
-
-
-def winograd_pays(conv: nn.Conv2d) -> bool:
-    """Whether Winograd's form can do it, and is faster than the direct one."""
-    settings = conv.kernel_size, conv.stride, conv.groups, conv.padding_mode
-    channels = conv.in_channels, conv.out_channels
-    wide = min(channels) >= WORTHWHILE and channels[0] * channels[1] >= WORTHWHILE_PRODUCT
-    even = conv.in_channels % 16 == 0 and conv.out_channels % 16 == 0
-    square = conv.padding == conv.dilation and conv.dilation[0] == conv.dilation[1]
-    return settings == ((3, 3), (1, 1), 1, "zeros") and square and wide and even
 
 
 def _summed(operator: str, residual: Tensor | None, *settings: Any) -> Tensor:

@@ -14,7 +14,7 @@ from fastfcn.models.gpu import GPUSegmenter, Recordings, record_cuda_graph
 from fastfcn.models.heads import EncHead
 from fastfcn.models.jpu import JPU
 from fastfcn.models.layers import ContextBottleneck, ConvBNReLU
-from fastfcn.models.lean import LeanConv2d
+from fastfcn.models.layers_lean import LeanConv2d
 from fastfcn.models.segmenter import KernelSegmenter, Segmenter
 from fastfcn.ops.pyramid import tap_matrix
 

@@ -9,8 +9,8 @@ from torch import Tensor, nn
 from fastfcn import build, kernels, recipe
 from fastfcn.losses import segmentation_loss
 from fastfcn.machine import Machine
-from fastfcn.models import lean as module
-from fastfcn.models.lean import LeanConv2d, train_lean
+from fastfcn.models import layers_lean as module
+from fastfcn.models.layers_lean import LeanConv2d, train_lean
 from fastfcn.models.optimize import FastSegmenter, optimize
 from fastfcn.models.segmenter import Segmenter
 from fastfcn.recipe import Recipe

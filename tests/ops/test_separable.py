@@ -4,12 +4,12 @@ import copy
 
 import pytest
 import torch
+from tests.drawn_tensors import Draw
 from torch import Tensor, nn
 
 from fastfcn import kernels
-from fastfcn.kernels.separable import separable_conv
 from fastfcn.models.layers import SeparableConv
-from tests.drawn_tensors import Draw
+from fastfcn.ops.separable import separable_conv
 
 pytestmark = pytest.mark.skipif(not kernels.available(), reason="the kernels could not be built here")
 NAMES = ("depthwise.conv.weight", "depthwise.bn.weight", "depthwise.bn.bias", "pointwise.conv.weight")

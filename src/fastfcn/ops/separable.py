@@ -12,8 +12,6 @@ import torch
 from torch import Tensor, nn
 from torch.autograd.function import once_differentiable
 
-from fastfcn.kernels import weights as forms
-
 
 def separable_conv(features: Tensor, spatial: Tensor, norm: nn.BatchNorm2d, pointwise: Tensor, dilation: int) -> Tensor:
     """conv1x1(batch_norm(depthwise(features))), all without bias: values and gradients as layer by layer, to rounding.
@@ -67,7 +65,7 @@ class _SeparableConv(torch.autograd.Function):
         found.addcmul_(_pixels(centred), scale * inverse * of_weight / count, value=-1)
         del centred
         inner = _map(found, features)
-        of_spatial = torch.ops.fastfcn.depthwise_taps_gradient(features, inner, ctx.dilation).view_as(spatial)
+        of_spatial = torch.ops.fastfcn.depthwise_weight_gradient(features, inner, ctx.dilation)
         of_features = None
         if ctx.needs_input_grad[0]:
             of_features = _depthwise(inner, spatial.flip(2, 3), torch.zeros_like(weight), ctx.dilation)
@@ -76,7 +74,7 @@ class _SeparableConv(torch.autograd.Function):
 
 def _depthwise(features: Tensor, spatial: Tensor, shift: Tensor, dilation: int) -> Tensor:
     """The depthwise convolution less the `shift` of each channel."""
-    return torch.ops.fastfcn.depthwise(features, forms.slices(spatial), shift, dilation)
+    return torch.ops.fastfcn.depthwise(features, spatial, shift, dilation)
 
 
 def _pixels(features: Tensor) -> Tensor:

@@ -3,10 +3,10 @@
 import pytest
 import torch
 import torch.nn.functional as F
+from tests.drawn_tensors import Draw
 
 from fastfcn import kernels
-from fastfcn.kernels.winograd import winograd_conv
-from tests.drawn_tensors import Draw
+from fastfcn.ops.winograd import winograd_conv
 
 pytestmark = pytest.mark.skipif(not kernels.available(), reason="the kernels could not be built here")
 

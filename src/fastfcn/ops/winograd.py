@@ -3,9 +3,11 @@
 from typing import Any
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 from torch.autograd.function import once_differentiable
 
+# Channels, of either side and of both multiplied, from which on Winograd's form takes less time than the direct one.
+WORTHWHILE, WORTHWHILE_PRODUCT = 32, 32 * 64
 LONGEST_TILE = 4  # results along an axis; the rounding errors of longer ones, 1.6 times as large, add up in training
 
 
@@ -17,6 +19,16 @@ def winograd_conv(features: Tensor, weight: Tensor, dilation: int) -> Tensor:
     RuntimeError with `create_graph=True`.
     """
     return _WinogradConv.apply(features, weight, dilation)  # type: ignore[return-value]
+
+
+def winograd_pays(conv: nn.Conv2d) -> bool:
+    """Whether Winograd's form can do it, and is faster than the direct one."""
+    settings = conv.kernel_size, conv.stride, conv.groups, conv.padding_mode
+    channels = conv.in_channels, conv.out_channels
+    wide = min(channels) >= WORTHWHILE and channels[0] * channels[1] >= WORTHWHILE_PRODUCT
+    even = conv.in_channels % 16 == 0 and conv.out_channels % 16 == 0
+    square = conv.padding == conv.dilation and conv.dilation[0] == conv.dilation[1]
+    return settings == ((3, 3), (1, 1), 1, "zeros") and square and wide and even
 
 
 class _WinogradConv(torch.autograd.Function):

@@ -1,4 +1,4 @@
-"""The network as it is trained on a processor: the same losses and gradients to rounding, in less time and memory.
+"""Layers as they are trained on a processor: the same losses and gradients to rounding, in less time and memory.
 
 Parts get a class of their own, with no module around them: names of weights stay. They do what they always did wherever
 the kernels do not apply: in evaluation, under autocast, with norms that are not trained.
@@ -8,10 +8,9 @@ import torch
 from torch import Tensor, nn
 
 from fastfcn import kernels
-from fastfcn.kernels.separable import separable_conv
-from fastfcn.kernels.winograd import winograd_conv
-from fastfcn.models.fast import winograd_pays
 from fastfcn.models.layers import SeparableConv
+from fastfcn.ops.separable import separable_conv
+from fastfcn.ops.winograd import winograd_conv, winograd_pays
 
 
 class LeanConv2d(nn.Conv2d):
