@@ -84,13 +84,15 @@ class Machine:
     def prepare(self, network: Segmenter, device: torch.device) -> None:
         """Lay out the weights as is fastest, and make of the network what the settings ask for, in place.
 
+        On a processor this thread's large tensors come from the kernels' arena from then on.
+
         Raises UserError where `device` has no compiler and one is asked for.
         """
         network.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
         if self.checkpoint_activations and self.compile:
             raise UserError("--checkpoint-activations and --compile do not go together.", "Leave one of them out.")
-        if device.type == "cpu" and not self.compile:
-            train_lean(network)
+        if device.type == "cpu" and not self.compile and train_lean(network):
+            torch.ops.fastfcn.use_arena(True)
         if self.checkpoint_activations:
             recompute_activations(network)
         if self.compile:

@@ -1,7 +1,5 @@
 """Every operator against the same in plain torch, in float64, over shapes drawn at random."""
 
-import sys
-
 import pytest
 import torch
 import torch.nn.functional as F
@@ -67,25 +65,6 @@ def test_pointwise_of_many_channels_and_pixels():
     torch.testing.assert_close(residual, expected + 1, **TOLERANCE)
 
 
-def test_very_large_maps_share_no_memory_while_they_live():
-    """Beyond 96 MiB maps lie in ranges of addresses that are used again, also by larger ones."""
-    draw, packed, bias = Draw(0), forms.pack_pointwise(torch.ones(64, 1, 1, 1)), torch.zeros(64)
-    first, second, larger = (draw.tensor(1, 1, 640, width) for width in (640, 640, 800))
-
-    def spread(features: Tensor) -> Tensor:
-        return torch.ops.fastfcn.pointwise(features, packed, bias, False, 1)
-
-    one, two = spread(first), spread(second)
-    assert torch.equal(one, first.expand_as(one))
-    place = one.data_ptr()
-    del one
-    three = spread(larger)
-    assert torch.equal(two, second.expand_as(two))
-    assert torch.equal(three, larger.expand_as(three))
-    assert three.data_ptr() == place or sys.platform != "linux"
-    assert three.is_contiguous(memory_format=torch.channels_last)
-
-
 @pytest.mark.parametrize("longest", [3, 4, 5, 6])
 @pytest.mark.parametrize("seed", range(8))
 def test_winograd(longest: int, seed: int):
@@ -120,6 +99,21 @@ def test_winograd_of_every_length_of_tile(size: tuple[int, int], dilation: int):
         )
         expected = convolved(features, weight, torch.zeros(32), None, False, **padding)
         torch.testing.assert_close(found, expected, **TOLERANCE)
+
+
+@pytest.mark.parametrize(("inputs", "outputs", "dilation"), [(32, 48, 1), (128, 96, 3), (16, 16, 1)])
+def test_winograd_of_few_channels_and_many_tiles(inputs: int, outputs: int, dilation: int):
+    """Each thread takes tiles of its own from inputs to results; the last block is not full."""
+    draw = Draw(inputs)
+    features, weight = draw.features(2, inputs, 97, 131), draw.tensor(outputs, inputs, 3, 3) / (3 * inputs**0.5)
+    bias, padding = draw.tensor(outputs), {"padding": dilation, "dilation": dilation}
+    settings = (features, torch.ops.fastfcn.pack_taps(weight, False), bias, True, dilation, 6)
+    expected = convolved(features, weight, bias, None, True, **padding)
+    torch.testing.assert_close(torch.ops.fastfcn.winograd(*settings), expected, **TOLERANCE)
+    residual = draw.features(*expected.shape)
+    expected = convolved(features, weight, bias, residual, True, **padding)
+    torch.ops.fastfcn.winograd_onto(residual, *settings)
+    torch.testing.assert_close(residual, expected, **TOLERANCE)
 
 
 def test_winograd_in_several_parts():

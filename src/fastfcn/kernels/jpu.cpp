@@ -9,7 +9,6 @@
 #include <memory>
 
 #include "bilinear.h"
-#include "large_maps.h"
 #include "parallel.h"
 #include "tensors.h"
 #include "upsampled.h"

@@ -24,10 +24,12 @@ Tensor depthwise(const Tensor& features, const Tensor& weight, const Tensor& shi
 Tensor depthwise_weight_gradient(const Tensor& features, const Tensor& gradients, int64_t dilation);
 std::tuple<Tensor, Tensor> channel_moments(const Tensor& features);
 Tensor labels(const Tensor& scores, int64_t height, int64_t width, bool align_corners);
+bool use_arena(bool on);
 }  // namespace fastfcn
 
 TORCH_LIBRARY(fastfcn, library) {
   library.def("lanes() -> int", [] { return static_cast<int64_t>(fastfcn::LANES); });
+  library.def("use_arena(bool on) -> bool", fastfcn::use_arena);
   library.def("pointwise(Tensor features, Tensor packed, Tensor bias, bool relu, int stride) -> Tensor");
   library.def(
       "pointwise_onto(Tensor(a!) residual, Tensor features, Tensor packed, Tensor bias, bool relu, int stride) -> ()");

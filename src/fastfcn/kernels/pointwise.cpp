@@ -2,7 +2,6 @@
 //
 // What is added is never a map of its own: a residual is written over, as the sums begin with it, and a second 1x1
 // convolution, the shortcut of a residual block, adds to the same sums.
-#include "large_maps.h"
 #include "parallel.h"
 #include "tensors.h"
 

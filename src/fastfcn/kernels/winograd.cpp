@@ -5,17 +5,21 @@
 // products instead of 324. A dilated convolution is an ordinary one on each phase of the map (every dilation-th
 // pixel); its tiles are as long as the phase allows, and where a phase is but one or two pixels long, the taps that
 // would see only zeros take no products. The weights are kept as they are and transformed in cache where they are
-// multiplied: transformed they would take up to seven times their memory, and longer to read.
+// multiplied: transformed they would take up to seven times their memory, and longer to read. Those of few channels are
+// transformed once, and each thread takes tiles of its own from inputs to results: that many stay in its cache.
 #include <ATen/Parallel.h>
 
-#include "large_maps.h"
 #include "tensors.h"
 #include "winograd_tiles.h"
 
 namespace fastfcn {
 namespace {
 
-constexpr int64_t MOST_TILES = 10 * ROWS;  // at a time: of few channels they then stay in the second caches
+constexpr int64_t MOST_TILES = 10 * ROWS;  // at a time: their sums then stay in the last cache
+constexpr int64_t AHEAD = 6;               // inputs whose weights are fetched before they are needed
+constexpr int64_t FEW_WEIGHTS = 1 << 20;   // floats, transformed: they stay in the last cache
+constexpr int64_t OWN_CACHE = 150'000;     // floats of a thread's inputs and products, in half of its second cache
+constexpr int64_t EACH = 8;                // blocks of ROWS tiles that each thread must get, or they are not shared evenly
 
 // One panel of the results of one tile, the `number`th held, from its products.
 void transform_results(const float* products, const Layout& layout, int64_t number, int64_t panel, const Tile& tile,
@@ -50,7 +54,8 @@ void transform_weights(const float* taps, int64_t depth, const Kind& kind, int f
     for (int row = first; row < last; ++row) down[row][tap] = kind.rows->taps[row][tap];
     for (int column = 0; column < columns; ++column) right[column][tap] = kind.columns->taps[column][tap];
   }
-  for (int64_t k = 0; k < depth; ++k)
+  for (int64_t k = 0; k < depth; ++k) {
+    for (int64_t line = 0; line < 9 * PANEL; line += LINE) __builtin_prefetch(taps + (k + AHEAD) * 9 * PANEL + line);
     for (int64_t lane = 0; lane < PANEL; lane += LANES) {
       const float* from = taps + k * 9 * PANEL + lane;
       Vector given[9];
@@ -64,6 +69,15 @@ void transform_weights(const float* taps, int64_t depth, const Kind& kind, int f
           store(to, right[column][0] * line[0] + right[column][1] * line[1] + right[column][2] * line[2]);
       }
     }
+  }
+}
+
+// The products of one place and panel of outputs for all tiles held.
+void multiply_tiles(const Layout& layout, int64_t place, int64_t panel, int64_t depth, const float* weights,
+                    const float* left, float* sums, bool before) {
+  for (int64_t tile = 0; tile < layout.tiles; tile += ROWS)
+    any_rows<ROWS>(std::min<int64_t>(ROWS, layout.tiles - tile), depth, left + layout.left(place, tile), layout.row(),
+                   weights, sums + layout.sum(panel, place, tile), PANEL, before, nullptr);
 }
 
 // What inputs [start, start + depth) add to the products of the places in rows [first, last), for one panel of outputs.
@@ -72,12 +86,9 @@ void multiply_places(const Kind& kind, const Layout& layout, int64_t start, int6
   static thread_local std::vector<float> weights(WEIGHTS_IN_CACHE + MOST_PLACES * MOST_PLACES * LANES);
   const int64_t apart = depth * PANEL + LANES;  // as in Layout::row
   transform_weights(taps, depth, kind, first, last, apart, weights.data());
-  for (int64_t place = first * kind.columns->places; place < last * kind.columns->places; ++place) {
-    const float* right = weights.data() + (place - first * kind.columns->places) * apart;
-    for (int64_t tile = 0; tile < layout.tiles; tile += ROWS)
-      any_rows<ROWS>(std::min<int64_t>(ROWS, layout.tiles - tile), depth, left + layout.left(place, tile),
-                     layout.row(), right, sums + layout.sum(panel, place, tile), PANEL, start > 0, nullptr);
-  }
+  for (int64_t place = first * kind.columns->places; place < last * kind.columns->places; ++place)
+    multiply_tiles(layout, place, panel, depth, weights.data() + (place - first * kind.columns->places) * apart, left,
+                   sums, start > 0);
 }
 
 struct Convolution {
@@ -87,6 +98,8 @@ struct Convolution {
   at::Tensor out;
 
   void run(const Kind& kind, const std::vector<Tile>& all) const {
+    const int64_t count = all.size(), weights = kind.places() * map.channels * results.channels;
+    if (weights <= FEW_WEIGHTS && count >= EACH * ROWS * at::get_num_threads()) return few_channels(kind, all);
     in_parts(kind, all, results.channels, MOST_TILES, x.options(),
              [&](const Layout& layout, const Tile* tiles, float* left, float* sums) {
                for (int64_t first = 0; first < map.channels; first += kind.depth)
@@ -98,11 +111,7 @@ struct Convolution {
   // What the channels [first, last) add to the sums.
   void add(const Kind& kind, const Layout& layout, int64_t first, int64_t last, const Tile* tiles, float* left,
            float* sums) const {
-    at::parallel_for(0, layout.tiles, 1, [&](int64_t begin, int64_t end) {
-      for (int64_t tile = begin; tile < end; ++tile)
-        transform_inputs(x.const_data_ptr<float>(), map, first, last, tiles[tile], kind, layout.left_apart(),
-                         left + layout.left(0, tile));
-    });
+    read(kind, layout, first, last, tiles, left);
     const int64_t groups = (kind.rows->places + kind.together - 1) / kind.together;
     at::parallel_for(0, panels(results.channels) * groups, 1, [&](int64_t begin, int64_t end) {
       for (int64_t item = begin; item < end; ++item) {
@@ -114,6 +123,14 @@ struct Convolution {
     });
   }
 
+  void read(const Kind& kind, const Layout& layout, int64_t first, int64_t last, const Tile* tiles, float* left) const {
+    at::parallel_for(0, layout.tiles, 1, [&](int64_t begin, int64_t end) {
+      for (int64_t tile = begin; tile < end; ++tile)
+        transform_inputs(x.const_data_ptr<float>(), map, first, last, tiles[tile], kind, layout.left_apart(),
+                         left + layout.left(0, tile));
+    });
+  }
+
   void finish(const Kind& kind, const Layout& layout, const Tile* tiles, const float* sums) const {
     at::parallel_for(0, panels(results.channels) * layout.tiles, 16, [&](int64_t begin, int64_t end) {
       for (int64_t item = begin; item < end; ++item) {
@@ -122,6 +139,41 @@ struct Convolution {
                           out.mutable_data_ptr<float>(), ending);
       }
     });
+  }
+
+  // A block of tiles at a time, from inputs to results, on the thread that has it.
+  void few_channels(Kind kind, const std::vector<Tile>& all) const {
+    kind.depth = map.channels;
+    const int64_t places = kind.places(), count = all.size(), outputs = panels(results.channels);
+    const auto weights = transformed_weights(kind);
+    const int64_t fit = OWN_CACHE / (places * (map.channels + LANES + outputs * PANEL));
+    const int64_t held = std::max<int64_t>(ROWS, fit / ROWS * ROWS);
+    at::parallel_for(0, (count + held - 1) / held, 1, [&](int64_t begin, int64_t end) {
+      static thread_local std::vector<float> space;
+      space.resize(Layout{kind, held}.size(outputs));
+      for (int64_t first = begin * held; first < std::min(count, end * held); first += held) {
+        const Layout layout{kind, std::min(held, count - first)};
+        float *left = space.data(), *sums = left + layout.left(places, 0);
+        const float* right = weights.const_data_ptr<float>();
+        read(kind, layout, 0, map.channels, all.data() + first, left);
+        for (int64_t place = 0; place < places; ++place)
+          for (int64_t panel = 0; panel < outputs; ++panel, right += map.channels * PANEL)
+            multiply_tiles(layout, place, panel, map.channels, right, left, sums, false);
+        finish(kind, layout, all.data() + first, sums);
+      }
+    });
+  }
+
+  // (places, panels, inputs, PANEL)
+  at::Tensor transformed_weights(const Kind& kind) const {
+    const int64_t outputs = panels(results.channels), size = map.channels * PANEL;
+    auto all = at::empty({kind.places() * outputs * size}, x.options());
+    at::parallel_for(0, outputs * map.channels / LANES, 1, [&](int64_t begin, int64_t end) {
+      for (int64_t input = begin * LANES; input < end * LANES; input += LANES)  // of all panels
+        transform_weights(taps.const_data_ptr<float>() + input * 9 * PANEL, LANES, kind, 0, kind.rows->places,
+                          outputs * size, all.mutable_data_ptr<float>() + input * PANEL);
+    });
+    return all;
   }
 };
 

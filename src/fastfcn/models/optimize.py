@@ -7,6 +7,7 @@ from timm.models.resnet import BasicBlock, Bottleneck
 from torch import Tensor, nn
 
 from fastfcn import kernels
+from fastfcn.kernels.arena import Arena
 from fastfcn.kernels.weights import lanes
 from fastfcn.models.fast import FastBlock, FastContextBottleneck, FastJPU, convolution
 from fastfcn.models.fold import folded
@@ -20,7 +21,13 @@ from fastfcn.ops.pyramid import tap_matrix
 
 
 class FastSegmenter(KernelSegmenter):
-    """A network whose class map comes from the kernels where it can."""
+    """A network whose class map comes from the kernels where it can, and its memory from their arena."""
+
+    def scores(self, images: Tensor) -> Tensor:
+        if torch.compiler.is_compiling():
+            return super().scores(images)
+        with Arena():
+            return super().scores(images)
 
     def kernel_labels(self, scores: Tensor, height: int, width: int) -> Tensor:
         return torch.ops.fastfcn.labels(scores, height, width, self.align_corners)
