@@ -57,6 +57,9 @@ inline Vector finished(Vector sum, const Ending& ending, int64_t place) {
 template <int M, bool DOWN = false>
 void panel_rows(int64_t k, const float* a, int64_t a_stride, const float* b, float* c, int64_t c_stride, bool before,
                 const Ending* ending) {
+  // What will be written; where it is read first, that of the rows after these.
+  for (int row = before ? ROWS : 0; row < (before ? 2 * ROWS : M); ++row)
+    for (int64_t column = 0; column < PANEL; column += LINE) __builtin_prefetch(c + row * c_stride + column, 1);
   Vector sum[M][VECTORS];
   for (int row = 0; row < M; ++row)
     for (int v = 0; v < VECTORS; ++v) sum[row][v] = before ? load(c + row * c_stride + v * LANES) : Vector{};
