@@ -2,6 +2,8 @@
 
 from dataclasses import dataclass
 
+from speed_peers.contests import FAMILY_SIZES
+
 # How a figure of a row, or its ratio to the rival's, is read; speed and images per second are at least the bound, the
 # sizes of memory at most.
 AT_LEAST = ("speed", "images_per_second", "agreement")
@@ -73,7 +75,7 @@ def speeds(variant: str, rival: str, limits: dict[str, float]) -> list[Bound]:
 
 def sizes(family: str, limit: float) -> dict[str, float]:
     """The same limit at each size at which a family is measured."""
-    return {f"{family}_{size}": limit for size in ("512x512", "512x1024")}
+    return {f"{family}_{height}x{width}": limit for height, width in FAMILY_SIZES}
 
 
 STREET = {"psp_19_512x1024": 3.3, "enc_19_512x1024": 3.3, "aspp_19_512x1024": 2.5}

@@ -1,4 +1,5 @@
 import os
+import subprocess
 import sys
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
@@ -115,3 +116,18 @@ def test_a_forked_process_has_its_own_and_gaps_take_no_memory_there():
         fresh = torch.empty(16 * MIB, dtype=torch.uint8)
         assert not fresh.any()  # was given back to the system, which hands out zeros
         assert (kept == 1).all()
+
+
+def test_without_addresses_for_it_memory_comes_from_where_it_did():
+    program = """
+import resource, torch
+from fastfcn import kernels
+from fastfcn.kernels.arena import Arena
+assert kernels.available()
+used = int(open("/proc/self/statm").read().split()[0]) * resource.getpagesize()
+resource.setrlimit(resource.RLIMIT_AS, (used + 2**28, resource.RLIM_INFINITY))
+with Arena():
+    kept = [torch.full((2**21,), value, dtype=torch.uint8) for value in range(3)]
+assert [int(each.sum()) >> 21 for each in kept] == [0, 1, 2]
+"""
+    subprocess.run([sys.executable, "-c", program], check=True, timeout=300)
