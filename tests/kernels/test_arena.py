@@ -76,6 +76,19 @@ def test_only_large_tensors_of_the_thread_that_asked():
     assert filled(2, 0).data_ptr() != place
 
 
+def test_several_threads_at_once():
+    def work(value: int) -> bool:
+        right = True
+        with Arena():
+            for size in (3, 1, 2) * 20:
+                kept = [filled(size, value), filled(1, value + 1)]
+                right &= bool((kept[0] == value).all() and (kept[1] == value + 1).all())
+        return right
+
+    with ThreadPoolExecutor(4) as threads:
+        assert all(threads.map(work, (10, 20, 30, 40)))
+
+
 def test_blocks_within_blocks_and_errors_leave_it_as_it_was():
     with Arena():
         with pytest.raises(ZeroDivisionError), Arena():
