@@ -76,7 +76,14 @@ def test_winograd(longest: int, seed: int):
     )
     features = draw.features(draw.number(1, 3), inputs, draw.number(1, 23), draw.number(1, 31))
     weight, bias = draw.tensor(outputs, inputs, 3, 3) / (3 * inputs**0.5), draw.tensor(outputs)
-    relu, padding = bool(seed % 2), {"padding": dilation, "dilation": dilation}
+    winograd_is_right(draw, features, weight, bias, bool(seed % 2), dilation, longest)
+
+
+def winograd_is_right(
+    draw: Draw, features: Tensor, weight: Tensor, bias: Tensor, relu: bool, dilation: int, longest: int
+) -> None:
+    """By itself, and onto a residual."""
+    padding = {"padding": dilation, "dilation": dilation}
     settings = (features, torch.ops.fastfcn.pack_taps(weight, False), bias, relu, dilation, longest)
     expected = convolved(features, weight, bias, None, relu, **padding)
     torch.testing.assert_close(torch.ops.fastfcn.winograd(*settings), expected, **TOLERANCE)
@@ -106,14 +113,7 @@ def test_winograd_of_few_channels_and_many_tiles(inputs: int, outputs: int, dila
     """Each thread takes tiles of its own from inputs to results; the last block is not full."""
     draw = Draw(inputs)
     features, weight = draw.features(2, inputs, 97, 131), draw.tensor(outputs, inputs, 3, 3) / (3 * inputs**0.5)
-    bias, padding = draw.tensor(outputs), {"padding": dilation, "dilation": dilation}
-    settings = (features, torch.ops.fastfcn.pack_taps(weight, False), bias, True, dilation, 6)
-    expected = convolved(features, weight, bias, None, True, **padding)
-    torch.testing.assert_close(torch.ops.fastfcn.winograd(*settings), expected, **TOLERANCE)
-    residual = draw.features(*expected.shape)
-    expected = convolved(features, weight, bias, residual, True, **padding)
-    torch.ops.fastfcn.winograd_onto(residual, *settings)
-    torch.testing.assert_close(residual, expected, **TOLERANCE)
+    winograd_is_right(draw, features, weight, draw.tensor(outputs), True, dilation, 6)
 
 
 def test_winograd_in_several_parts():
