@@ -113,7 +113,12 @@ def test_winograd_of_few_channels_and_many_tiles(inputs: int, outputs: int, dila
     """Each thread takes tiles of its own from inputs to results; the last block is not full."""
     draw = Draw(inputs)
     features, weight = draw.features(2, inputs, 97, 131), draw.tensor(outputs, inputs, 3, 3) / (3 * inputs**0.5)
-    winograd_is_right(draw, features, weight, draw.tensor(outputs), True, dilation, 6)
+    threads = torch.get_num_threads()
+    torch.set_num_threads(2)  # which share the tiles
+    try:
+        winograd_is_right(draw, features, weight, draw.tensor(outputs), True, dilation, 6)
+    finally:
+        torch.set_num_threads(threads)
 
 
 def test_winograd_in_several_parts():

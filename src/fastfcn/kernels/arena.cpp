@@ -11,6 +11,7 @@
 #include <algorithm>
 #include <map>
 #include <mutex>
+#include <utility>
 
 #if defined(__linux__)
 #include <pthread.h>
@@ -104,20 +105,21 @@ struct ArenaAllocator : c10::Allocator {
   void copy_data(void* to, const void* from, size_t bytes) const override { usual->copy_data(to, from, bytes); }
 };
 
+void install() {
+  usual = c10::GetCPUAllocator();
+  c10::SetCPUAllocator(new ArenaAllocator);
+#if defined(__linux__)
+  pthread_atfork([] { arena().before_fork(); }, [] { arena().after_fork(); }, [] { arena().after_fork(); });
+#endif
+}
+
 }  // namespace
 
 // Whether this thread's large blocks come from the arena from now on. Returns whether they did until now.
 bool use_arena(bool on) {
-  static const bool there = [] {
-    usual = c10::GetCPUAllocator();
-    static auto* allocator = new ArenaAllocator;
-    c10::SetCPUAllocator(allocator);
-#if defined(__linux__)
-    pthread_atfork([] { arena().before_fork(); }, [] { arena().after_fork(); }, [] { arena().after_fork(); });
-#endif
-    return true;
-  }();
-  return std::exchange(wanted, on && there);
+  static std::once_flag installed;
+  std::call_once(installed, install);
+  return std::exchange(wanted, on);
 }
 
 }  // namespace fastfcn

@@ -175,7 +175,7 @@ at::Tensor jpu(const at::TensorList& maps, const at::Tensor& taps, const at::Ten
   const int64_t bands = std::max<int64_t>(1, height * width / (BLOCKS * BLOCK * at::get_num_threads()));
   const int64_t band = (height + bands - 1) / bands;
   const int64_t rows = band + 2 * margin;
-  auto out = empty_map({batch, total, height, width}, held[0]);
+  auto out = at::empty({batch, total, height, width}, held[0].options(), at::MemoryFormat::ChannelsLast);
   auto space = at::empty({inputs / LANES, rows, width + 2 * margin, LANES}, held[0].options());
   const Joined joined{space.mutable_data_ptr<float>(), rows, height, width, margin};
   for (int64_t image = 0; image < batch; ++image) {

@@ -51,7 +51,7 @@ void convolve(const std::vector<Factor>& factors, const at::Tensor& bias, bool r
 at::Tensor pointwise(const at::Tensor& features, const at::Tensor& packed, const at::Tensor& bias, bool relu,
                      int64_t stride) {
   const auto x = channels_last(features);
-  auto out = empty_map(convolved_shape(x, bias, stride), x);
+  auto out = at::empty(convolved_shape(x, bias, stride), x.options(), at::MemoryFormat::ChannelsLast);
   convolve({{x, packed, stride}}, bias, relu, out, false);
   return out;
 }
@@ -70,7 +70,7 @@ at::Tensor pointwise_pair(const at::Tensor& features, const at::Tensor& packed, 
   const auto x = channels_last(features), other = channels_last(shortcut);
   const auto shape = convolved_shape(x, bias, 1);
   TORCH_CHECK(shape == convolved_shape(other, bias, stride), "the shortcut's size is ", other.sizes());
-  auto out = empty_map(shape, x);
+  auto out = at::empty(shape, x.options(), at::MemoryFormat::ChannelsLast);
   convolve({{other, shortcut_packed, stride}, {x, packed, 1}}, bias, relu, out, false);
   return out;
 }

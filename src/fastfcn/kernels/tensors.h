@@ -11,11 +11,6 @@ inline at::Tensor channels_last(const at::Tensor& map) {
   return map.contiguous(at::MemoryFormat::ChannelsLast);
 }
 
-// A map of `shape` (B, C, H, W), of undefined values.
-inline at::Tensor empty_map(at::IntArrayRef shape, const at::Tensor& like) {
-  return at::empty(shape, like.options(), at::MemoryFormat::ChannelsLast);
-}
-
 // The shape of the results of a convolution that keeps the size, but for its stride.
 inline std::vector<int64_t> convolved_shape(const at::Tensor& map, const at::Tensor& bias, int64_t stride) {
   return {map.size(0), bias.size(0), (map.size(2) - 1) / stride + 1, (map.size(3) - 1) / stride + 1};

@@ -19,7 +19,7 @@ constexpr int64_t MOST_TILES = 10 * ROWS;  // at a time: their sums then stay in
 constexpr int64_t AHEAD = 6;               // inputs whose weights are fetched before they are needed
 constexpr int64_t FEW_WEIGHTS = 1 << 20;   // floats, transformed: they stay in the last cache
 constexpr int64_t OWN_CACHE = 150'000;     // floats of a thread's inputs and products, in half of its second cache
-constexpr int64_t EACH = 8;                // blocks of ROWS tiles that each thread must get, or they are not shared evenly
+constexpr int64_t EACH = 8;                // blocks of ROWS tiles that each thread must get, to be shared evenly
 
 // One panel of the results of one tile, the `number`th held, from its products.
 void transform_results(const float* products, const Layout& layout, int64_t number, int64_t panel, const Tile& tile,
@@ -193,7 +193,7 @@ void convolve(const at::Tensor& x, const at::Tensor& taps, const Ending& ending,
 at::Tensor winograd(const at::Tensor& features, const at::Tensor& taps, const at::Tensor& bias, bool relu,
                     int64_t dilation, int64_t longest) {
   const auto x = channels_last(features);
-  auto out = empty_map(convolved_shape(x, bias, 1), x);
+  auto out = at::empty(convolved_shape(x, bias, 1), x.options(), at::MemoryFormat::ChannelsLast);
   convolve(x, taps, {bias.const_data_ptr<float>(), nullptr, 0, relu}, dilation, longest, out);
   return out;
 }
