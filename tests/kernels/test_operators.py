@@ -69,54 +69,49 @@ def test_pointwise_of_many_channels_and_pixels():
 @pytest.mark.parametrize("seed", range(8))
 def test_winograd(longest: int, seed: int):
     draw = Draw(seed)
-    inputs, outputs, dilation = (
-        16 * draw.number(1, 4),
-        16 * draw.number(1, 4),
-        [1, 2, 4, 12, 36, 1, 3, 1][seed],
-    )
+    inputs, outputs = 16 * draw.number(1, 4), 16 * draw.number(1, 4)
+    stride, dilation = [(1, 1), (1, 2), (1, 4), (1, 12), (1, 36), (2, 1), (1, 3), (2, 1)][seed]
     features = draw.features(draw.number(1, 3), inputs, draw.number(1, 23), draw.number(1, 31))
     weight, bias = draw.tensor(outputs, inputs, 3, 3) / (3 * inputs**0.5), draw.tensor(outputs)
-    winograd_is_right(draw, features, weight, bias, bool(seed % 2), dilation, longest)
+    winograd_is_right(draw, features, weight, bias, bool(seed % 2), (stride, dilation, longest))
 
 
 def winograd_is_right(
-    draw: Draw, features: Tensor, weight: Tensor, bias: Tensor, relu: bool, dilation: int, longest: int
+    draw: Draw, features: Tensor, weight: Tensor, bias: Tensor, relu: bool, window: tuple[int, int, int]
 ) -> None:
-    """By itself, and onto a residual."""
-    padding = {"padding": dilation, "dilation": dilation}
-    settings = (features, torch.ops.fastfcn.pack_taps(weight, False), bias, relu, dilation, longest)
-    expected = convolved(features, weight, bias, None, relu, **padding)
+    """By itself, and onto a residual. `window`: stride, dilation and longest tile."""
+    stride, dilation, _ = window
+    options = {"padding": dilation, "dilation": dilation, "stride": stride}
+    settings = (features, torch.ops.fastfcn.pack_taps(weight, False), bias, relu, *window)
+    expected = convolved(features, weight, bias, None, relu, **options)
     torch.testing.assert_close(torch.ops.fastfcn.winograd(*settings), expected, **TOLERANCE)
     residual = draw.features(*expected.shape)
-    expected = convolved(features, weight, bias, residual, relu, **padding)
+    expected = convolved(features, weight, bias, residual, relu, **options)
     torch.ops.fastfcn.winograd_onto(residual, *settings)
     torch.testing.assert_close(residual, expected, **TOLERANCE)
 
 
 @pytest.mark.parametrize("size", [(1, 1), (1, 2), (2, 2), (3, 1), (5, 2), (7, 11), (13, 4), (6, 12)])
-@pytest.mark.parametrize("dilation", [1, 3])
-def test_winograd_of_every_length_of_tile(size: tuple[int, int], dilation: int):
+@pytest.mark.parametrize(("stride", "dilation"), [(1, 1), (1, 3), (2, 1)])
+def test_winograd_of_every_length_of_tile(size: tuple[int, int], stride: int, dilation: int):
     """Maps of one and two pixels, and of several, whose tiles have unequal lengths."""
     draw = Draw(sum(size))
     features, weight = draw.features(2, 16, *(side * dilation for side in size)), draw.tensor(32, 16, 3, 3) / 12
-    padding = {"padding": dilation, "dilation": dilation}
     for longest in (3, 4, 5, 6):
-        found = torch.ops.fastfcn.winograd(
-            features, torch.ops.fastfcn.pack_taps(weight, False), torch.zeros(32), False, dilation, longest
-        )
-        expected = convolved(features, weight, torch.zeros(32), None, False, **padding)
-        torch.testing.assert_close(found, expected, **TOLERANCE)
+        winograd_is_right(draw, features, weight, torch.zeros(32), False, (stride, dilation, longest))
 
 
-@pytest.mark.parametrize(("inputs", "outputs", "dilation"), [(32, 48, 1), (128, 96, 3), (16, 16, 1)])
-def test_winograd_of_few_channels_and_many_tiles(inputs: int, outputs: int, dilation: int):
+@pytest.mark.parametrize(
+    ("inputs", "outputs", "stride", "dilation"), [(32, 48, 1, 1), (128, 96, 1, 3), (16, 16, 1, 1), (64, 48, 2, 1)]
+)
+def test_winograd_of_few_channels_and_many_tiles(inputs: int, outputs: int, stride: int, dilation: int):
     """Each thread takes tiles of its own from inputs to results; the last block is not full."""
     draw = Draw(inputs)
     features, weight = draw.features(2, inputs, 97, 131), draw.tensor(outputs, inputs, 3, 3) / (3 * inputs**0.5)
     threads = torch.get_num_threads()
     torch.set_num_threads(2)  # which share the tiles
     try:
-        winograd_is_right(draw, features, weight, draw.tensor(outputs), True, dilation, 6)
+        winograd_is_right(draw, features, weight, draw.tensor(outputs), True, (stride, dilation, 6))
     finally:
         torch.set_num_threads(threads)
 
@@ -125,7 +120,7 @@ def test_winograd_in_several_parts():
     """More tiles than the workspace holds at once, and more channels than are worked off at once."""
     draw = Draw(1)
     features, weight, bias = draw.features(3, 1024, 52, 64), draw.tensor(16, 1024, 3, 3) / 96, draw.tensor(16)
-    found = torch.ops.fastfcn.winograd(features, torch.ops.fastfcn.pack_taps(weight, False), bias, False, 1, 6)
+    found = torch.ops.fastfcn.winograd(features, torch.ops.fastfcn.pack_taps(weight, False), bias, False, 1, 1, 6)
     torch.testing.assert_close(found, F.conv2d(features, weight, bias, padding=1), **TOLERANCE)
 
 
@@ -212,13 +207,16 @@ def test_wrong_maps_are_refused():
         torch.ones(1, 16, 4, 4).bfloat16(),
     ):
         with pytest.raises(RuntimeError, match="float32 map"):
-            torch.ops.fastfcn.winograd(wrong, taps, bias, False, 1, 6)
+            torch.ops.fastfcn.winograd(wrong, taps, bias, False, 1, 1, 6)
     with pytest.raises(RuntimeError, match="a residual of"):
-        torch.ops.fastfcn.winograd_onto(torch.ones(1, 16, 4, 5), torch.ones(1, 16, 4, 4), taps, bias, False, 1, 6)
+        torch.ops.fastfcn.winograd_onto(torch.ones(1, 16, 4, 5), torch.ones(1, 16, 4, 4), taps, bias, False, 1, 1, 6)
     with pytest.raises(RuntimeError, match="multiples"):
-        torch.ops.fastfcn.winograd(torch.ones(1, 9, 4, 4), taps, bias, False, 1, 6)
+        torch.ops.fastfcn.winograd(torch.ones(1, 9, 4, 4), taps, bias, False, 1, 1, 6)
     with pytest.raises(RuntimeError, match="3 to 6 results"):
-        torch.ops.fastfcn.winograd(torch.ones(1, 16, 4, 4), taps, bias, False, 1, 7)
+        torch.ops.fastfcn.winograd(torch.ones(1, 16, 4, 4), taps, bias, False, 1, 1, 7)
+    for stride, dilation in ((2, 2), (3, 1)):
+        with pytest.raises(RuntimeError, match="stride 1, or 2 without a dilation"):
+            torch.ops.fastfcn.winograd(torch.ones(1, 16, 4, 4), taps, bias, False, stride, dilation, 6)
 
 
 def test_operators_are_known_to_torch_compile_and_export():
@@ -246,13 +244,14 @@ def test_operators_are_known_to_torch_compile_and_export():
             forms.pack_pointwise(weight[:, :, 1:2, :1]),
             2,
         ),
-        "winograd": (maps[0], torch.ops.fastfcn.pack_taps(weight, False), bias, True, 1, 4),
+        "winograd": (maps[0], torch.ops.fastfcn.pack_taps(weight, False), bias, True, 2, 1, 4),
         "winograd_onto": (
             draw.tensor(2, 32, 8, 10),
             maps[0],
             torch.ops.fastfcn.pack_taps(weight, False),
             bias,
             True,
+            1,
             1,
             4,
         ),

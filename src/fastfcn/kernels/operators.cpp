@@ -12,10 +12,10 @@ void pointwise_onto(const Tensor& residual, const Tensor& features, const Tensor
                     int64_t stride);
 Tensor pointwise_pair(const Tensor& features, const Tensor& packed, const Tensor& bias, bool relu,
                       const Tensor& shortcut, const Tensor& shortcut_packed, int64_t stride);
-Tensor winograd(const Tensor& features, const Tensor& taps, const Tensor& bias, bool relu, int64_t dilation,
-                int64_t longest);
+Tensor winograd(const Tensor& features, const Tensor& taps, const Tensor& bias, bool relu, int64_t stride,
+                int64_t dilation, int64_t longest);
 void winograd_onto(const Tensor& residual, const Tensor& features, const Tensor& taps, const Tensor& bias, bool relu,
-                   int64_t dilation, int64_t longest);
+                   int64_t stride, int64_t dilation, int64_t longest);
 Tensor jpu(const at::TensorList& maps, const Tensor& taps, const Tensor& packed, const Tensor& bias,
            at::IntArrayRef dilations, bool align_corners);
 Tensor pack_taps(const Tensor& weight, bool transposed);
@@ -36,10 +36,11 @@ TORCH_LIBRARY(fastfcn, library) {
   library.def(
       "pointwise_pair(Tensor features, Tensor packed, Tensor bias, bool relu, Tensor shortcut, Tensor shortcut_packed, "
       "int stride) -> Tensor");
-  library.def("winograd(Tensor features, Tensor taps, Tensor bias, bool relu, int dilation, int longest) -> Tensor");
   library.def(
-      "winograd_onto(Tensor(a!) residual, Tensor features, Tensor taps, Tensor bias, bool relu, int dilation, "
-      "int longest) -> ()");
+      "winograd(Tensor features, Tensor taps, Tensor bias, bool relu, int stride, int dilation, int longest) -> Tensor");
+  library.def(
+      "winograd_onto(Tensor(a!) residual, Tensor features, Tensor taps, Tensor bias, bool relu, int stride, "
+      "int dilation, int longest) -> ()");
   library.def(
       "jpu(Tensor[] maps, Tensor taps, Tensor packed, Tensor bias, int[] dilations, bool align_corners) -> Tensor");
   library.def("pack_taps(Tensor weight, bool transposed) -> Tensor");

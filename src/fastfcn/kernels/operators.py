@@ -12,14 +12,14 @@ def _map(like: Tensor, channels: int, height: int, width: int) -> Tensor:
 
 
 @torch.library.register_fake("fastfcn::pointwise")
-def _pointwise(features: Tensor, packed: Tensor, bias: Tensor, relu: bool, stride: int) -> Tensor:
+@torch.library.register_fake("fastfcn::winograd")
+def _convolved(features: Tensor, packed: Tensor, bias: Tensor, relu: bool, stride: int, *others: object) -> Tensor:
     height, width = ((side - 1) // stride + 1 for side in features.shape[-2:])
     return _map(features, bias.shape[0], height, width)
 
 
 @torch.library.register_fake("fastfcn::pointwise_pair")
-@torch.library.register_fake("fastfcn::winograd")
-def _size_kept(features: Tensor, packed: Tensor, bias: Tensor, *others: object) -> Tensor:
+def _pointwise_pair(features: Tensor, packed: Tensor, bias: Tensor, *others: object) -> Tensor:
     return _map(features, bias.shape[0], *features.shape[-2:])
 
 

@@ -15,7 +15,7 @@
 namespace fastfcn {
 namespace {
 
-constexpr int64_t MOST_TILES = 10 * ROWS;  // at a time: their sums then stay in the last cache
+constexpr int64_t MOST_TILES = 11 * ROWS;  // at a time: their sums then stay in the last cache
 constexpr int64_t AHEAD = 6;               // inputs whose weights are fetched before they are needed
 constexpr int64_t FEW_WEIGHTS = 1 << 20;   // floats, transformed: they stay in the last cache
 constexpr int64_t OWN_CACHE = 150'000;     // floats of a thread's inputs and products, in half of its second cache
@@ -28,12 +28,14 @@ void transform_results(const float* products, const Layout& layout, int64_t numb
   const int64_t rows = std::min<int64_t>(height, (map.height - tile.y - 1) / kind.dilation + 1);
   const int64_t columns = std::min<int64_t>(width, (map.width - tile.x - 1) / kind.dilation + 1);
   const int64_t end = std::min(map.channels, (panel + 1) * PANEL);
-  Vector values[MOST_PLACES * MOST_PLACES], half[MOST_PLACES * MOST_PLACES];
+  Vector values[MOST_RESULTS * MOST_RESULTS], half[MOST_RESULTS * MOST_PLACES];
+  float* const middle = reinterpret_cast<float*>(half);
   const float* from = products + layout.sum(panel, 0, number);
+  const int64_t across = kind.columns->places, apart = layout.sums_apart();
   for (int64_t channel = panel * PANEL; channel < end; channel += LANES, from += LANES) {
-    for (int place = 0; place < kind.places(); ++place) values[place] = load(from + place * layout.sums_apart());
-    kind.rows->back(values, kind.columns->places, half);
-    kind.columns->back(half, height, values);
+    kind.rows->back(from, {across * apart, apart}, across, middle, {across * LANES, LANES});
+    kind.columns->back(middle, {LANES, across * LANES}, height, reinterpret_cast<float*>(values),
+                       {LANES, width * LANES});
     const Ending here = ending.at(0, channel);
     for (int row = 0; row < rows; ++row)
       for (int column = 0; column < columns; ++column) {
@@ -44,51 +46,57 @@ void transform_results(const float* products, const Layout& layout, int64_t numb
   }
 }
 
+// Ask for a part of memory that will soon be read.
+void fetch(const float* first, const float* last) {
+  for (; first < last; first += LINE) __builtin_prefetch(first, 0, 2);
+}
+
 // Weights of the places in rows [first, last) of a tile, transformed: (places, depth, PANEL), places `apart` floats from
 // each other, from (depth, 9, PANEL).
 void transform_weights(const float* taps, int64_t depth, const Kind& kind, int first, int last, int64_t apart,
                        float* out) {
-  const int columns = kind.columns->places;
-  float down[MOST_PLACES][3], right[MOST_PLACES][3];  // copies, which no store can change
-  for (int tap = 0; tap < 3; ++tap) {
-    for (int row = first; row < last; ++row) down[row][tap] = kind.rows->taps[row][tap];
-    for (int column = 0; column < columns; ++column) right[column][tap] = kind.columns->taps[column][tap];
-  }
-  for (int64_t k = 0; k < depth; ++k) {
-    for (int64_t line = 0; line < 9 * PANEL; line += LINE) __builtin_prefetch(taps + (k + AHEAD) * 9 * PANEL + line);
+  const int64_t columns = kind.columns->places;
+  float down[MOST_PLACES][3];  // a copy, which no store can change
+  std::copy_n(kind.rows->taps[first], (last - first) * 3, down[0]);
+  Vector half[MOST_PLACES * 3];
+  for (int64_t k = 0; k < depth; ++k)
     for (int64_t lane = 0; lane < PANEL; lane += LANES) {
       const float* from = taps + k * 9 * PANEL + lane;
+      if (!lane) fetch(from + AHEAD * 9 * PANEL, from + (AHEAD + 1) * 9 * PANEL);
       Vector given[9];
       for (int tap = 0; tap < 9; ++tap) given[tap] = load(from + tap * PANEL);
-      float* to = out + k * PANEL + lane;
-      for (int row = first; row < last; ++row) {
-        Vector line[3];
+      for (int row = 0; row < last - first; ++row)
         for (int tap = 0; tap < 3; ++tap)
-          line[tap] = down[row][0] * given[tap] + down[row][1] * given[3 + tap] + down[row][2] * given[6 + tap];
-        for (int column = 0; column < columns; ++column, to += apart)
-          store(to, right[column][0] * line[0] + right[column][1] * line[1] + right[column][2] * line[2]);
-      }
+          half[row * 3 + tap] = down[row][0] * given[tap] + down[row][1] * given[3 + tap] + down[row][2] * given[6 + tap];
+      kind.columns->weigh(reinterpret_cast<float*>(half), {LANES, 3 * LANES}, last - first, out + k * PANEL + lane,
+                          {apart, columns * apart});
     }
-  }
 }
 
 // The products of one place and panel of outputs for all tiles held.
 void multiply_tiles(const Layout& layout, int64_t place, int64_t panel, int64_t depth, const float* weights,
                     const float* left, float* sums, bool before) {
-  for (int64_t tile = 0; tile < layout.tiles; tile += ROWS)
-    any_rows<ROWS>(std::min<int64_t>(ROWS, layout.tiles - tile), depth, left + layout.left(place, tile), layout.row(),
+  const int64_t groups = (layout.tiles + ROWS - 1) / ROWS;  // as large as each other: few rows at a time take long
+  for (int64_t group = 0; group < groups; ++group) {
+    const int64_t tile = layout.tiles * group / groups;
+    any_rows<ROWS>(layout.tiles * (group + 1) / groups - tile, depth, left + layout.left(place, tile), layout.row(),
                    weights, sums + layout.sum(panel, place, tile), PANEL, before, nullptr);
+  }
 }
 
 // What inputs [start, start + depth) add to the products of the places in rows [first, last), for one panel of outputs.
+// Meanwhile the taps that will be needed `next` are fetched.
 void multiply_places(const Kind& kind, const Layout& layout, int64_t start, int64_t depth, int first, int last,
-                     int64_t panel, const float* taps, const float* left, float* sums) {
+                     int64_t panel, const float* taps, const float* next, const float* left, float* sums) {
   static thread_local std::vector<float> weights(WEIGHTS_IN_CACHE + MOST_PLACES * MOST_PLACES * LANES);
   const int64_t apart = depth * PANEL + LANES;  // as in Layout::row
+  const int64_t columns = kind.columns->places, places = (last - first) * columns;
   transform_weights(taps, depth, kind, first, last, apart, weights.data());
-  for (int64_t place = first * kind.columns->places; place < last * kind.columns->places; ++place)
-    multiply_tiles(layout, place, panel, depth, weights.data() + (place - first * kind.columns->places) * apart, left,
-                   sums, start > 0);
+  for (int64_t place = 0; place < places; ++place) {
+    fetch(next + depth * 9 * PANEL * place / places, next + depth * 9 * PANEL * (place + 1) / places);
+    multiply_tiles(layout, first * columns + place, panel, depth, weights.data() + place * apart, left, sums,
+                   start > 0);
+  }
 }
 
 struct Convolution {
@@ -108,6 +116,11 @@ struct Convolution {
              });
   }
 
+  // Those of a panel, from an input on.
+  const float* weights(int64_t panel, int64_t input) const {
+    return taps.const_data_ptr<float>() + (panel * map.channels + input) * 9 * PANEL;
+  }
+
   // What the channels [first, last) add to the sums.
   void add(const Kind& kind, const Layout& layout, int64_t first, int64_t last, const Tile* tiles, float* left,
            float* sums) const {
@@ -116,9 +129,9 @@ struct Convolution {
     at::parallel_for(0, panels(results.channels) * groups, 1, [&](int64_t begin, int64_t end) {
       for (int64_t item = begin; item < end; ++item) {
         const int64_t panel = item / groups, row = item % groups * kind.together;
-        const float* weights = taps.const_data_ptr<float>() + (panel * map.channels + first) * 9 * PANEL;
+        const float* next = item + 1 < end ? weights((item + 1) / groups, first) : weights(begin / groups, last);
         multiply_places(kind, layout, first, last - first, row, std::min(kind.rows->places + 0L, row + kind.together),
-                        panel, weights, left, sums);
+                        panel, weights(panel, first), next, left, sums);
       }
     });
   }
@@ -177,34 +190,35 @@ struct Convolution {
   }
 };
 
-// Into `out`; `taps`: (panels, inputs, 9, PANEL); tiles have at most `longest` results (3 to 6) along each axis.
-void convolve(const at::Tensor& x, const at::Tensor& taps, const Ending& ending, int64_t dilation, int64_t longest,
+// Into `out`; `taps`: (panels, inputs, 9, PANEL).
+void convolve(const at::Tensor& x, const at::Tensor& taps, const Ending& ending, const Window& window,
               const at::Tensor& out) {
-  const int64_t batch = x.size(0), outputs = out.size(1);
-  check_winograd(x.size(1), outputs, longest);
-  const Map map{x.size(2), x.size(3), x.size(1)}, results{x.size(2), x.size(3), outputs};
+  const int64_t batch = x.size(0), inputs = x.size(1), outputs = out.size(1);
+  check_winograd(inputs, outputs, window.longest);
+  TORCH_CHECK(window.stride == 1 || (window.stride == 2 && window.dilation == 1), "stride 1, or 2 without a dilation");
+  const Map map{x.size(2), x.size(3), inputs}, results{out.size(2), out.size(3), outputs};
   const Convolution convolution{x, taps, ending, map, results, out};
-  each_kind(map, batch, dilation, longest,
+  each_kind(results, inputs, batch, window,
             [&](const Kind& kind, const std::vector<Tile>& tiles) { convolution.run(kind, tiles); });
 }
 
 }  // namespace
 
 at::Tensor winograd(const at::Tensor& features, const at::Tensor& taps, const at::Tensor& bias, bool relu,
-                    int64_t dilation, int64_t longest) {
+                    int64_t stride, int64_t dilation, int64_t longest) {
   const auto x = channels_last(features);
-  auto out = at::empty(convolved_shape(x, bias, 1), x.options(), at::MemoryFormat::ChannelsLast);
-  convolve(x, taps, {bias.const_data_ptr<float>(), nullptr, 0, relu}, dilation, longest, out);
+  auto out = at::empty(convolved_shape(x, bias, stride), x.options(), at::MemoryFormat::ChannelsLast);
+  convolve(x, taps, {bias.const_data_ptr<float>(), nullptr, 0, relu}, {stride, dilation, longest}, out);
   return out;
 }
 
 // The residual is written over, each result in the place of its own.
 void winograd_onto(const at::Tensor& residual, const at::Tensor& features, const at::Tensor& taps,
-                   const at::Tensor& bias, bool relu, int64_t dilation, int64_t longest) {
+                   const at::Tensor& bias, bool relu, int64_t stride, int64_t dilation, int64_t longest) {
   const auto x = channels_last(features);
-  const auto out = residual_map(residual, convolved_shape(x, bias, 1));
-  convolve(x, taps, {bias.const_data_ptr<float>(), out.const_data_ptr<float>(), bias.size(0), relu}, dilation, longest,
-           out);
+  const auto out = residual_map(residual, convolved_shape(x, bias, stride));
+  convolve(x, taps, {bias.const_data_ptr<float>(), out.const_data_ptr<float>(), bias.size(0), relu},
+           {stride, dilation, longest}, out);
   if (!out.is_same(residual)) residual.copy_(out);
 }
 

@@ -20,7 +20,7 @@ void transform_gradients(const float* data, const Map& map, int64_t panel, const
                          int64_t apart, float* out) {
   const int height = kind.rows->results, width = kind.columns->results;
   const int64_t end = std::min(map.channels, (panel + 1) * PANEL);
-  Vector values[MOST_PLACES * MOST_PLACES], half[MOST_PLACES * MOST_PLACES];
+  Vector values[MOST_RESULTS * MOST_RESULTS], half[MOST_PLACES * MOST_RESULTS];
   for (int64_t channel = panel * PANEL; channel < (panel + 1) * PANEL; channel += LANES, out += LANES) {
     for (int row = 0; row < height; ++row)
       for (int column = 0; column < width; ++column) {
@@ -28,9 +28,10 @@ void transform_gradients(const float* data, const Map& map, int64_t panel, const
         const bool inside = channel < end && y < map.height && x < map.width;
         values[row * width + column] = inside ? load(data + map.pixel(tile.image, y, x) + channel) : Vector{};
       }
-    kind.rows->spread(values, width, half);
-    kind.columns->spread(half, kind.rows->places, values);
-    for (int place = 0; place < kind.places(); ++place) store(out + place * apart, values[place]);
+    float* const middle = reinterpret_cast<float*>(half);
+    const Steps down{width * LANES, LANES}, across{LANES, width * LANES};
+    kind.rows->spread(reinterpret_cast<float*>(values), down, width, middle, down);
+    kind.columns->spread(middle, across, kind.rows->places, out, {apart, kind.columns->places * apart});
   }
 }
 
@@ -89,11 +90,12 @@ struct WeightGradient {
   // From the products of one input with a panel of outputs, places `apart`, to the gradients of their weights.
   void gather(const Kind& kind, const float* products, int64_t apart, int64_t panel, int64_t input, bool onto) const {
     const int64_t end = std::min(results.channels, (panel + 1) * PANEL);
-    Vector values[MOST_PLACES * MOST_PLACES], half[MOST_PLACES * MOST_PLACES];
+    Vector values[9], half[3 * MOST_PLACES];
+    float* const middle = reinterpret_cast<float*>(half);
+    const int64_t columns = kind.columns->places;
     for (int64_t channel = panel * PANEL; channel < end; channel += LANES, products += LANES) {
-      for (int place = 0; place < kind.places(); ++place) values[place] = load(products + place * apart);
-      kind.rows->gather(values, kind.columns->places, half);
-      kind.columns->gather(half, 3, values);
+      kind.rows->gather(products, {columns * apart, apart}, columns, middle, {columns * LANES, LANES});
+      kind.columns->gather(middle, {LANES, columns * LANES}, 3, reinterpret_cast<float*>(values), {LANES, 3 * LANES});
       for (int lane = 0; lane < LANES; ++lane)
         for (int tap = 0; tap < 9; ++tap) {
           float& to = out[((channel + lane) * 9 + tap) * map.channels + input];
@@ -117,7 +119,7 @@ at::Tensor winograd_weight_gradient(const at::Tensor& features, const at::Tensor
   const Map map{x.size(2), x.size(3), inputs}, results{x.size(2), x.size(3), outputs};
   const WeightGradient task{x, gradient, map, results, out.mutable_data_ptr<float>()};
   bool onto = false;
-  each_kind(map, batch, dilation, longest,
+  each_kind(results, inputs, batch, {1, dilation, longest},
             [&](const Kind& kind, const std::vector<Tile>& tiles) { task.run(kind, tiles, onto); });
   return out;
 }

@@ -22,6 +22,11 @@ inline void check_winograd(int64_t inputs, int64_t outputs, int64_t longest) {
   TORCH_CHECK(longest >= 3 && longest <= MOST_RESULTS, "tiles have 3 to ", MOST_RESULTS, " results, not ", longest);
 }
 
+// How the 3x3 taps go over a map, and the most results of a tile along an axis.
+struct Window {
+  int64_t stride, dilation, longest;
+};
+
 struct Map {
   int64_t height, width, channels;
 
@@ -40,10 +45,10 @@ struct Piece {  // of an axis of the map: where its first result lies, and how i
 // Tiles of one form, and how they are worked off: `together` rows of places at a time, `depth` inputs at a time.
 struct Kind {
   const Axis *rows, *columns;
-  int64_t dilation, tiles, together, depth;
+  int64_t stride, dilation, tiles, together, depth;
 
-  Kind(const Axis* rows, const Axis* columns, int64_t dilation, int64_t tiles, int64_t inputs)
-      : rows(rows), columns(columns), dilation(dilation), tiles(tiles) {
+  Kind(const Axis* rows, const Axis* columns, const Window& window, int64_t tiles, int64_t inputs)
+      : rows(rows), columns(columns), stride(window.stride), dilation(window.dilation), tiles(tiles) {
     // With many tiles, few places at a time: their weights reach deep, so that sums are seldom read and written.
     together = tiles <= FEW_TILES ? rows->places : std::min(rows->places, std::max(1, 16 / columns->places));
     depth = std::min(inputs, WEIGHTS_IN_CACHE / (together * columns->places * PANEL) / LANES * LANES);
@@ -75,50 +80,60 @@ struct Cut {
 
 // All pieces of an axis of `length`, phase by phase, each of at most `longest` results; all as long as can be, the last
 // one reaching beyond the map, or `even`.
-inline Cut cut(int64_t length, int64_t dilation, int64_t longest, bool even) {
+inline Cut cut(int64_t length, const Window& window, int64_t longest, bool even) {
+  const int64_t dilation = window.dilation;
   Cut result;
   for (int64_t phase = 0; phase < std::min(dilation, length); ++phase) {
     const int64_t count = (length - phase - 1) / dilation + 1, parts = (count + longest - 1) / longest;
     for (int64_t part = 0; part < parts; ++part) {
       const int64_t begin = even ? count * part / parts : part * longest;
       const int64_t size = even || count <= 2 ? count * (part + 1) / parts - begin : longest;
-      result.pieces.push_back({phase + begin * dilation, &axis(size, parts == 1)});
+      result.pieces.push_back({phase + begin * dilation, &axis(size, window.stride, parts == 1)});
       ++result.forms[result.pieces.back().axis];
     }
   }
   return result;
 }
 
+// A vector of channels of a tile's inputs, side by side in `to`; zeros beyond the map.
+inline void gather_inputs(const float* data, const Map& map, int64_t image, int64_t top, int64_t left, const Kind& kind,
+                          Vector* to) {
+  for (int row = 0; row < kind.rows->inputs; ++row)
+    for (int column = 0; column < kind.columns->inputs; ++column) {
+      const int64_t y = top + row * kind.dilation, x = left + column * kind.dilation;
+      const bool inside = y >= 0 && y < map.height && x >= 0 && x < map.width;
+      *to++ = inside ? load(data + map.pixel(image, y, x)) : Vector{};
+    }
+}
+
 // The inputs of one tile in channels [first, last), transformed; its place in `out` is that of its first place.
 inline void transform_inputs(const float* data, const Map& map, int64_t first, int64_t last, const Tile& tile,
                              const Kind& kind, int64_t apart, float* out) {
-  const int height = kind.rows->inputs, width = kind.columns->inputs;
-  const int64_t places = kind.places();
-  const float* pixels[MOST_PLACES * MOST_PLACES];
-  for (int row = 0; row < height; ++row)
-    for (int column = 0; column < width; ++column) {
-      const int64_t y = tile.y + (row + kind.rows->first) * kind.dilation;
-      const int64_t x = tile.x + (column + kind.columns->first) * kind.dilation;
-      const bool inside = y >= 0 && y < map.height && x >= 0 && x < map.width;
-      pixels[row * width + column] = inside ? data + map.pixel(tile.image, y, x) : nullptr;
-    }
-  Vector values[MOST_PLACES * MOST_PLACES], half[MOST_PLACES * MOST_PLACES];
+  const int64_t height = kind.rows->inputs, width = kind.columns->inputs, columns = kind.columns->places;
+  const int64_t top = tile.y * kind.stride + kind.rows->first * kind.dilation;
+  const int64_t left = tile.x * kind.stride + kind.columns->first * kind.dilation;
+  const bool inside = top >= 0 && top + (height - 1) * kind.dilation < map.height &&  //
+                      left >= 0 && left + (width - 1) * kind.dilation < map.width;
+  Vector given[MOST_PLACES * MOST_PLACES], half[MOST_PLACES * MOST_PLACES];
+  float* const middle = reinterpret_cast<float*>(half);
+  const Steps down{width * LANES, LANES}, across{LANES, width * LANES};
+  const Steps pixels{kind.dilation * map.width * map.channels, kind.dilation * map.channels};
   for (int64_t channel = first; channel < last; channel += LANES, out += LANES) {
-    for (int pixel = 0; pixel < height * width; ++pixel)
-      values[pixel] = pixels[pixel] ? load(pixels[pixel] + channel) : Vector{};
-    kind.rows->into(values, width, half);
-    kind.columns->into(half, kind.rows->places, values);
-    for (int place = 0; place < places; ++place) store(out + place * apart, values[place]);
+    if (!inside) gather_inputs(data + channel, map, tile.image, top, left, kind, given);
+    const float* from = inside ? data + channel + map.pixel(tile.image, top, left) : reinterpret_cast<float*>(given);
+    kind.rows->into(from, inside ? pixels : down, width, middle, down);
+    kind.columns->into(middle, across, kind.rows->places, out, {apart, columns * apart});
   }
 }
 
-// The ways to cut both axes of a map that take the fewest products, with tiles of at most `longest` results.
-inline std::pair<Cut, Cut> best_cut(const Map& map, int64_t batch, int64_t dilation, int64_t longest) {
+// The ways to cut both axes of the results that take the fewest products.
+inline std::pair<Cut, Cut> best_cut(const Map& results, int64_t batch, const Window& window) {
   std::vector<Cut> down, across;
-  for (int64_t length = longest; length >= 3; --length)
+  const bool strided = window.stride > 1;
+  for (int64_t length = strided ? MOST_STRIDED : window.longest; length >= (strided ? 2 : 3); --length)
     for (const bool even : {true, false}) {
-      down.push_back(cut(map.height, dilation, length, even));
-      across.push_back(cut(map.width, dilation, length, even));
+      down.push_back(cut(results.height, window, length, even));
+      across.push_back(cut(results.width, window, length, even));
     }
   std::pair<Cut, Cut> best;
   int64_t least = std::numeric_limits<int64_t>::max();
@@ -146,11 +161,11 @@ inline std::vector<Tile> tiles_of(const Cut& rows, const Axis* row_form, const C
 
 // `work(kind, tiles)` for the tiles of each form.
 template <class Work>
-void each_kind(const Map& map, int64_t batch, int64_t dilation, int64_t longest, const Work& work) {
-  const auto [rows, columns] = best_cut(map, batch, dilation, longest);
+void each_kind(const Map& results, int64_t inputs, int64_t batch, const Window& window, const Work& work) {
+  const auto [rows, columns] = best_cut(results, batch, window);
   for (const auto& [row, height] : rows.forms)
     for (const auto& [column, width] : columns.forms)
-      work(Kind(row, column, dilation, batch * height * width, map.channels),
+      work(Kind(row, column, window, batch * height * width, inputs),
            tiles_of(rows, row, columns, column, batch));
 }
 
@@ -160,7 +175,7 @@ void in_parts(const Kind& kind, const std::vector<Tile>& all, int64_t outputs, i
               const at::TensorOptions& options, const Work& work) {
   const int64_t count = all.size(), width = kind.depth + LANES + panels(outputs) * PANEL;
   const int64_t room = std::min(most, WORKSPACE / (kind.places() * width));
-  const int64_t held = std::max<int64_t>(ROWS, room / ROWS * ROWS), parts = (count + held - 1) / held;
+  const int64_t held = std::max<int64_t>(ROWS, room), parts = (count + held - 1) / held;
   const auto space = at::empty({Layout{kind, (count + parts - 1) / parts}.size(panels(outputs))}, options);
   float* left = space.mutable_data_ptr<float>();
   for (int64_t part = 0; part < parts; ++part) {

@@ -90,19 +90,19 @@ class PointwisePair(nn.Module):
 
 
 class WinogradConvolution(nn.Module):
-    """A 3x3 convolution of stride 1 and any dilation in Winograd's form."""
+    """A 3x3 convolution of stride 1 and any dilation, or of stride 2, in Winograd's form."""
 
     taps: Tensor
     bias: Tensor
 
     def __init__(self, conv: nn.Conv2d, relu: bool):
         super().__init__()
-        self.dilation, self.relu = conv.dilation[0], relu
+        self.stride, self.dilation, self.relu = conv.stride[0], conv.dilation[0], relu
         self.register_buffer("taps", torch.ops.fastfcn.pack_taps(conv.weight.detach(), False))
         self.register_buffer("bias", _bias(conv))
 
     def forward(self, features: Tensor, residual: Tensor | None = None) -> Tensor:
-        settings = (self.taps, self.bias, self.relu, self.dilation, LONGEST_TILE)
+        settings = (self.taps, self.bias, self.relu, self.stride, self.dilation, LONGEST_TILE)
         return _summed("winograd", residual, features, *settings)
 
 

@@ -41,7 +41,7 @@ def train_lean(network: nn.Module) -> bool:
     for part in network.modules():
         if type(part) is SeparableConv and part.depthwise.conv.in_channels % 16 == 0:
             part.__class__ = LeanSeparableConv
-        elif type(part) is nn.Conv2d and winograd_pays(part):
+        elif type(part) is nn.Conv2d and part.stride == (1, 1) and winograd_pays(part):
             part.__class__ = LeanConv2d
     return True
 

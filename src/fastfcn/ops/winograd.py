@@ -22,13 +22,14 @@ def winograd_conv(features: Tensor, weight: Tensor, dilation: int) -> Tensor:
 
 
 def winograd_pays(conv: nn.Conv2d) -> bool:
-    """Whether Winograd's form can do it, and is faster than the direct one."""
-    settings = conv.kernel_size, conv.stride, conv.groups, conv.padding_mode
+    """Whether Winograd's form can do it, and is faster than the direct one; at stride 2 there is none for training."""
+    settings = conv.kernel_size, conv.groups, conv.padding_mode
     channels = conv.in_channels, conv.out_channels
     wide = min(channels) >= WORTHWHILE and channels[0] * channels[1] >= WORTHWHILE_PRODUCT
     even = conv.in_channels % 16 == 0 and conv.out_channels % 16 == 0
     square = conv.padding == conv.dilation and conv.dilation[0] == conv.dilation[1]
-    return settings == ((3, 3), (1, 1), 1, "zeros") and square and wide and even
+    stepping = conv.stride == (1, 1) or (conv.stride == (2, 2) and conv.dilation == (1, 1))
+    return settings == ((3, 3), 1, "zeros") and stepping and square and wide and even
 
 
 class _WinogradConv(torch.autograd.Function):
@@ -58,4 +59,4 @@ def _convolved(features: Tensor, weight: Tensor, dilation: int, transposed: bool
     """The convolution, or the one that takes a gradient of its results to one of its inputs."""
     taps = torch.ops.fastfcn.pack_taps(weight, transposed)
     bias = weight.new_zeros(weight.shape[1 if transposed else 0])
-    return torch.ops.fastfcn.winograd(features, taps, bias, False, dilation, LONGEST_TILE)
+    return torch.ops.fastfcn.winograd(features, taps, bias, False, 1, dilation, LONGEST_TILE)
