@@ -5,6 +5,7 @@ written over, so that no second map is needed. Weights are copied from a convolu
 into the form that an operator of `fastfcn.kernels` reads.
 """
 
+import math
 from typing import Any
 
 import torch
@@ -90,20 +91,30 @@ class PointwisePair(nn.Module):
 
 
 class WinogradConvolution(nn.Module):
-    """A 3x3 convolution of stride 1 and any dilation, or of stride 2, in Winograd's form."""
+    """A 3x3 convolution of stride 1 and any dilation, or of stride 2 and dilation 1 or an even one, in Winograd's form.
+
+    With an even dilation stride 2 meets every other row and column alone: it is one of stride 1 on these.
+    """
 
     taps: Tensor
     bias: Tensor
 
     def __init__(self, conv: nn.Conv2d, relu: bool):
         super().__init__()
-        self.stride, self.dilation, self.relu = conv.stride[0], conv.dilation[0], relu
+        self.relu = relu
+        self.every = math.gcd(conv.stride[0], conv.dilation[0])
+        self.stride, self.dilation = conv.stride[0] // self.every, conv.dilation[0] // self.every
         self.register_buffer("taps", torch.ops.fastfcn.pack_taps(conv.weight.detach(), False))
         self.register_buffer("bias", _bias(conv))
 
     def forward(self, features: Tensor, residual: Tensor | None = None) -> Tensor:
+        if self.every > 1:
+            features = features[..., :: self.every, :: self.every]
         settings = (self.taps, self.bias, self.relu, self.stride, self.dilation, LONGEST_TILE)
         return _summed("winograd", residual, features, *settings)
+
+
+FAST_CONVOLUTIONS = PlainConvolution | OneDNNConvolution | PointwiseConvolution | WinogradConvolution
 
 
 def convolution(conv: nn.Conv2d, relu: bool, kernels: bool) -> nn.Module:

@@ -3,13 +3,14 @@
 from typing import Any
 
 import torch
+from timm.models import FeatureListNet
 from timm.models.resnet import BasicBlock, Bottleneck
 from torch import Tensor, nn
 
 from fastfcn import kernels
 from fastfcn.kernels.arena import Arena
 from fastfcn.kernels.weights import lanes
-from fastfcn.models.fast import FastBlock, FastContextBottleneck, FastJPU, convolution
+from fastfcn.models.fast import FAST_CONVOLUTIONS, FastBlock, FastContextBottleneck, FastJPU, convolution
 from fastfcn.models.fold import folded
 from fastfcn.models.gpu import GPUSegmenter, Recordings, record_cuda_graph
 from fastfcn.models.heads import EncHead
@@ -54,6 +55,7 @@ def optimize(model: Segmenter, in_place: bool = False) -> Segmenter:
     if compiled and type(fast.neck) is JPU and _in_slices(fast.neck):
         fast.neck = _jpu(fast.neck)
     _replace(fast, compiled)
+    _join_relus(fast.backbone)
     if compiled:
         fast.__class__ = FastSegmenter
     return fast
@@ -73,6 +75,25 @@ def _replace(parent: nn.Module, compiled: bool) -> None:
                 setattr(parent, name, convolution(child, False, compiled))  # Enc scales its classifier's own weight
             case _:
                 _replace(child, compiled)
+
+
+def _join_relus(row: nn.Module) -> nn.Module | None:
+    """Have each ReLU right behind a convolution done in its pass, in modules that run one after the other.
+
+    Returns the module that computes the last result of `row`, None where it is not known.
+    """
+    if not isinstance(row, nn.Sequential | FeatureListNet):
+        return row
+    before = None
+    for name, child in list(row.named_children()):
+        if type(child) is nn.ReLU and isinstance(before, FAST_CONVOLUTIONS):
+            before.relu = True
+            setattr(row, name, nn.Identity())
+        elif type(child) is not nn.Identity:
+            before = _join_relus(child)
+        if name in getattr(row, "return_layers", ()):
+            before = None  # a map of its own
+    return before
 
 
 def _in_slices(neck: JPU) -> bool:

@@ -6,8 +6,8 @@ import torch
 from torch import Tensor, nn
 from torch.autograd.function import once_differentiable
 
-# Channels, of either side and of both multiplied, from which on Winograd's form takes less time than the direct one.
-WORTHWHILE, WORTHWHILE_PRODUCT = 32, 32 * 64
+# Channels of either side, and of both multiplied, from which on Winograd's form takes less time than the direct one.
+WORTHWHILE, WORTHWHILE_PRODUCT, WORTHWHILE_STRIDED = 16, 16 * 32, 128 * 128
 LONGEST_TILE = 4  # results along an axis; the rounding errors of longer ones, 1.6 times as large, add up in training
 
 
@@ -24,12 +24,13 @@ def winograd_conv(features: Tensor, weight: Tensor, dilation: int) -> Tensor:
 def winograd_pays(conv: nn.Conv2d) -> bool:
     """Whether Winograd's form can do it, and is faster than the direct one; at stride 2 there is none for training."""
     settings = conv.kernel_size, conv.groups, conv.padding_mode
-    channels = conv.in_channels, conv.out_channels
-    wide = min(channels) >= WORTHWHILE and channels[0] * channels[1] >= WORTHWHILE_PRODUCT
-    even = conv.in_channels % 16 == 0 and conv.out_channels % 16 == 0
-    square = conv.padding == conv.dilation and conv.dilation[0] == conv.dilation[1]
-    stepping = conv.stride == (1, 1) or (conv.stride == (2, 2) and conv.dilation == (1, 1))
-    return settings == ((3, 3), 1, "zeros") and stepping and square and wide and even
+    stride, dilation, channels = conv.stride, conv.dilation[0], (conv.in_channels, conv.out_channels)
+    square = stride[0] == stride[1] and conv.dilation == conv.padding == (dilation, dilation)
+    stepping = stride[0] == 1 or (stride[0] == 2 and (dilation == 1 or dilation % 2 == 0))
+    product = WORTHWHILE_PRODUCT if stride[0] == 1 else WORTHWHILE_STRIDED
+    wide = min(channels) >= WORTHWHILE and channels[0] * channels[1] >= product
+    even = all(each % 16 == 0 for each in channels)
+    return settings == ((3, 3), 1, "zeros") and square and stepping and wide and even
 
 
 class _WinogradConv(torch.autograd.Function):
