@@ -22,6 +22,7 @@ constexpr int64_t LINE = 16;  // floats of a line of the cache
 constexpr int VECTORS = 2;  // of a panel's row
 constexpr int64_t PANEL = LANES * VECTORS;
 constexpr int64_t DEPTH = 512;  // of k worked off at a time: a panel's part stays in the second cache
+constexpr int64_t FEW_WEIGHTS = 1 << 14;  // of a right side
 constexpr int64_t BLOCK = 8 * ROWS;  // rows of A at a time
 
 typedef float Vector __attribute__((vector_size(LANES * 4), aligned(4), may_alias));
@@ -29,6 +30,11 @@ typedef float Vector __attribute__((vector_size(LANES * 4), aligned(4), may_alia
 inline Vector load(const float* from) { return *reinterpret_cast<const Vector*>(from); }
 inline void store(float* to, Vector value) { *reinterpret_cast<Vector*>(to) = value; }
 inline Vector positive(Vector value) { return value > 0 ? value : Vector{}; }
+
+// Ask for a part of memory that will soon be read.
+inline void fetch(const float* first, const float* last) {
+  for (; first < last; first += LINE) __builtin_prefetch(first, 0, 2);
+}
 
 inline int64_t panels(int64_t columns) { return (columns + PANEL - 1) / PANEL; }
 
@@ -60,13 +66,16 @@ void panel_rows(int64_t k, const float* a, int64_t a_stride, const float* b, flo
   // What will be written; where it is read first, that of the rows after these.
   for (int row = before ? ROWS : 0; row < (before ? 2 * ROWS : M); ++row)
     for (int64_t column = 0; column < PANEL; column += LINE) __builtin_prefetch(c + row * c_stride + column, 1);
-  Vector sum[M][VECTORS];
+  Vector sum[M][VECTORS];  // in registers, as every loop over it is unrolled
+#pragma GCC unroll 16
   for (int row = 0; row < M; ++row)
     for (int v = 0; v < VECTORS; ++v) sum[row][v] = before ? load(c + row * c_stride + v * LANES) : Vector{};
   for (int64_t start = 0; start < k; start += LINE) {
     for (int row = 0; row < M && !DOWN; ++row)
       __builtin_prefetch(a + (row + ROWS) * a_stride + start);  // the rows after these
-    for (int64_t i = start; i < std::min(start + LINE, k); ++i) {
+    const int64_t end = std::min(start + LINE, k);
+#pragma GCC unroll 2
+    for (int64_t i = start; i < end; ++i) {
       Vector right[VECTORS];
       for (int v = 0; v < VECTORS; ++v) right[v] = load(b + i * PANEL + v * LANES);
 #pragma GCC unroll 16
@@ -74,9 +83,12 @@ void panel_rows(int64_t k, const float* a, int64_t a_stride, const float* b, flo
         for (int v = 0; v < VECTORS; ++v) sum[row][v] += (DOWN ? a[i * a_stride + row] : a[row * a_stride + i]) * right[v];
     }
   }
+#pragma GCC unroll 16
+  for (int row = 0; row < M && ending; ++row)
+    for (int v = 0; v < VECTORS; ++v) sum[row][v] = finished(sum[row][v], ending->at(row, v * LANES), 0);
+#pragma GCC unroll 16
   for (int row = 0; row < M; ++row)
-    for (int v = 0; v < VECTORS; ++v)
-      store(c + row * c_stride + v * LANES, ending ? finished(sum[row][v], ending->at(row, v * LANES), 0) : sum[row][v]);
+    for (int v = 0; v < VECTORS; ++v) store(c + row * c_stride + v * LANES, sum[row][v]);
 }
 
 template <int M, bool DOWN = false>
@@ -102,21 +114,34 @@ inline void narrow_panel(int64_t columns, int64_t rows, int64_t k, const float* 
     }
 }
 
+// Some rows of a panel's columns from `column` on.
+inline void multiply_rows(int64_t rows, int64_t n, int64_t column, int64_t k, const float* a, int64_t a_stride,
+                          const float* b, float* c, int64_t c_stride, bool before, const Ending* ending) {
+  const int64_t columns = std::min(PANEL, n - column);
+  const Ending here = ending ? ending->at(0, column) : Ending{};
+  const Ending* finish = ending ? &here : nullptr;
+  if (columns == PANEL)
+    any_rows<ROWS>(rows, k, a, a_stride, b, c + column, c_stride, before, finish);
+  else
+    narrow_panel(columns, rows, k, a, a_stride, b, c + column, c_stride, before, finish);
+}
+
 // A block of at most BLOCK rows, of part of k, against all panels, which lie `panel_size` floats apart.
 inline void multiply_block(int64_t m, int64_t n, int64_t k, const float* a, int64_t a_stride, const float* b,
                            int64_t panel_size, float* c, int64_t c_stride, bool before, const Ending* ending) {
-  for (int64_t panel = 0; panel < panels(n); ++panel, b += panel_size) {
-    const int64_t column = panel * PANEL, columns = std::min(PANEL, n - column);
-    for (int64_t row = 0; row < m; row += ROWS) {
-      const int64_t rows = std::min<int64_t>(ROWS, m - row);
-      const Ending here = ending ? ending->at(row, column) : Ending{};
-      const Ending* finish = ending ? &here : nullptr;
-      if (columns == PANEL)
-        any_rows<ROWS>(rows, k, a + row * a_stride, a_stride, b, c + row * c_stride + column, c_stride, before, finish);
-      else
-        narrow_panel(columns, rows, k, a + row * a_stride, a_stride, b, c + row * c_stride + column, c_stride, before,
-                     finish);
+  // The smaller side is read again and again; where it is the right one, results are written in their order.
+  const bool by_rows = k * n <= FEW_WEIGHTS;
+  const int64_t groups = (m + ROWS - 1) / ROWS, count = panels(n);
+  for (int64_t item = 0; item < groups * count; ++item) {
+    const int64_t row = (by_rows ? item / count : item % groups) * ROWS, panel = by_rows ? item % count : item / groups;
+    const Ending here = ending ? ending->at(row, 0) : Ending{};
+    if (!by_rows && panel + 1 < count) {  // the next panel's part
+      const float* next = b + (panel + 1) * panel_size;
+      const int64_t group = item % groups;
+      fetch(next + k * PANEL * group / groups, next + k * PANEL * (group + 1) / groups);
     }
+    multiply_rows(std::min<int64_t>(ROWS, m - row), n, panel * PANEL, k, a + row * a_stride, a_stride,
+                  b + panel * panel_size, c + row * c_stride, c_stride, before, ending ? &here : nullptr);
   }
 }
 

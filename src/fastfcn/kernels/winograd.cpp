@@ -17,7 +17,7 @@ namespace {
 
 constexpr int64_t MOST_TILES = 11 * ROWS;  // at a time: their sums then stay in the last cache
 constexpr int64_t AHEAD = 6;               // inputs whose weights are fetched before they are needed
-constexpr int64_t FEW_WEIGHTS = 1 << 20;   // floats, transformed: they stay in the last cache
+constexpr int64_t FEW_TRANSFORMED = 1 << 20;   // floats, transformed: they stay in the last cache
 constexpr int64_t OWN_CACHE = 150'000;     // floats of a thread's inputs and products, in half of its second cache
 constexpr int64_t EACH = 8;                // blocks of ROWS tiles that each thread must get, to be shared evenly
 
@@ -44,11 +44,6 @@ void transform_results(const float* products, const Layout& layout, int64_t numb
         store(out + place, finished(values[row * width + column], here, place - channel));
       }
   }
-}
-
-// Ask for a part of memory that will soon be read.
-void fetch(const float* first, const float* last) {
-  for (; first < last; first += LINE) __builtin_prefetch(first, 0, 2);
 }
 
 // Weights of the places in rows [first, last) of a tile, transformed: (places, depth, PANEL), places `apart` floats from
@@ -107,7 +102,7 @@ struct Convolution {
 
   void run(const Kind& kind, const std::vector<Tile>& all) const {
     const int64_t count = all.size(), weights = kind.places() * map.channels * results.channels;
-    if (weights <= FEW_WEIGHTS && count >= EACH * ROWS * at::get_num_threads()) return few_channels(kind, all);
+    if (weights <= FEW_TRANSFORMED && count >= EACH * ROWS * at::get_num_threads()) return few_channels(kind, all);
     in_parts(kind, all, results.channels, MOST_TILES, x.options(),
              [&](const Layout& layout, const Tile* tiles, float* left, float* sums) {
                for (int64_t first = 0; first < map.channels; first += kind.depth)
