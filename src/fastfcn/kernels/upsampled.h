@@ -9,32 +9,34 @@
 #pragma once
 
 #include "bilinear.h"
-#include "parallel.h"
-#include "tensors.h"
+#include "small_map.h"
 
 namespace fastfcn {
 
-class Upsampled {
+class Upsampled : public SmallMap {
  public:
-  // `map`: (1, C, h, w), of which `image` is meant; `taps`: (C / LANES, 9, LANES); `packed`: C rows of a packed
-  // matrix of `packed_rows` to `outputs` columns; `factor` and `dilation` refer to the upsampled map.
+  // `map`: (B, C, h, w), of which `image` is meant; `taps`: (C / LANES, 9, LANES); `factor` and `dilation` refer to the
+  // upsampled map.
   Upsampled(const at::Tensor& map, int64_t image, int64_t factor, int64_t dilation, const float* taps,
-            const float* packed, int64_t packed_rows, int64_t outputs)
+            const Pointwise& pointwise)
       : map_(map.const_data_ptr<float>() + image * map.size(1) * map.size(2) * map.size(3)),
         channels_(map.size(1)), h_(map.size(2)), w_(map.size(3)), factor_(factor), dilation_(dilation), taps_(taps),
-        packed_(packed), packed_rows_(packed_rows), outputs_(outputs),
-        rows_(sources(h_, h_ * factor, false)), columns_(sources(w_, w_ * factor, false)) {
-    inside_ = at::empty({(h_ + 2) * (w_ + 2), outputs}, map.options());
-    lines_ = at::empty({2 * (height() + width()) + 4, outputs}, map.options());
-    convolve(inside_, [this](int64_t pixel, float* out) { depthwise_inside(pixel, out); });
-    convolve(lines_, [this](int64_t place, float* out) { depthwise_line(place, out); });
+        outputs_(pointwise.outputs), rows_(sources(h_, h_ * factor, false)), columns_(sources(w_, w_ * factor, false)) {
+    inside_ = at::empty({(h_ + 2) * (w_ + 2), outputs_}, map.options());
+    lines_ = at::empty({2 * (height() + width()) + 4, outputs_}, map.options());
+    multiply_rows_made(channels_, pointwise, inside_, [this](int64_t row, float* to) { depthwise_inside(row, to); });
+    multiply_rows_made(channels_, pointwise, lines_, [this](int64_t row, float* to) { depthwise_line(row, to); });
   }
 
   int64_t height() const { return h_ * factor_; }
   int64_t width() const { return w_ * factor_; }
 
-  // Add the results at pixel (y, x) of the upsampled map to `out`.
-  void add_to(int64_t y, int64_t x, float* out) const {
+  void add_to(int64_t y, int64_t x, int64_t count, float* out) const override {
+    for (int64_t pixel = 0; pixel < count; ++pixel) add_pixel(y, x + pixel, out + pixel * outputs_);
+  }
+
+ private:
+  void add_pixel(int64_t y, int64_t x, float* out) const {
     // The rows and columns of inside_ begin one step before the map.
     const float row = (y + 0.5f) / factor_ + 0.5f, column = (x + 0.5f) / factor_ + 0.5f;
     const int64_t top = static_cast<int64_t>(row), left = static_cast<int64_t>(column);
@@ -52,7 +54,6 @@ class Upsampled {
     }
   }
 
- private:
   // What lies outside at (y, x): lines to take away, at most one of each pair of edges when the map is wide enough,
   // and the corner that two of them share. Opposite edges are both in reach on a map narrower than the dilation.
   int corrections(int64_t y, int64_t x, const float** away, const float** back) const {
@@ -69,21 +70,6 @@ class Upsampled {
   }
 
   const float* line(int64_t place) const { return lines_.const_data_ptr<float>() + place * outputs_; }
-
-  template <class Depthwise>
-  void convolve(at::Tensor& results, const Depthwise& depthwise) const {
-    const int64_t count = results.size(0), apart = channels_ + LANES;
-    float* to = results.mutable_data_ptr<float>();
-    share_rows(count, [&](int64_t begin, int64_t end) {
-      std::vector<float> narrow(BLOCK * apart);
-      for (int64_t first = begin; first < end; first += BLOCK) {
-        const int64_t here = std::min(BLOCK, end - first);
-        for (int64_t place = 0; place < here; ++place) depthwise(first + place, narrow.data() + place * apart);
-        multiply(here, outputs_, channels_, narrow.data(), apart, packed_, packed_rows_, to + first * outputs_,
-                 outputs_, false, nullptr);
-      }
-    });
-  }
 
   // One pixel of the small map and a ring around it, the map going on as at its edge.
   void depthwise_inside(int64_t pixel, float* out) const {
@@ -136,8 +122,8 @@ class Upsampled {
 
   const float* map_;
   int64_t channels_, h_, w_, factor_, dilation_;
-  const float *taps_, *packed_;
-  int64_t packed_rows_, outputs_;
+  const float* taps_;
+  int64_t outputs_;
   std::vector<Source> rows_, columns_;
   at::Tensor inside_, lines_;
 };
