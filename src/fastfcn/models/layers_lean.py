@@ -41,9 +41,14 @@ def train_lean(network: nn.Module) -> bool:
     for part in network.modules():
         if type(part) is SeparableConv and part.depthwise.conv.in_channels % 16 == 0:
             part.__class__ = LeanSeparableConv
-        elif type(part) is nn.Conv2d and part.stride == (1, 1) and winograd_pays(part):
+        elif type(part) is nn.Conv2d and _trained_lean(part):
             part.__class__ = LeanConv2d
     return True
+
+
+def _trained_lean(conv: nn.Conv2d) -> bool:
+    """Whether its training gains from Winograd's form; a stem's would little, and its rounding errors go furthest."""
+    return conv.stride == (1, 1) and conv.in_channels * conv.out_channels >= 32 * 64 and winograd_pays(conv)
 
 
 def _float32(features: Tensor) -> bool:
