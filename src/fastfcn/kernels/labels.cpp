@@ -1,7 +1,8 @@
 // Bilinear resize of scores and the class of the highest one, pixel by pixel: full-size scores never exist.
+//
+// A row of scores is resized across once, class by class, for all the rows of the result that it has a share in. These
+// are then looked at LANES pixels at a time.
 #include <ATen/Parallel.h>
-
-#include <limits>
 
 #include "bilinear.h"
 #include "matmul.h"
@@ -10,25 +11,59 @@
 namespace fastfcn {
 namespace {
 
-// The lowest and the highest of a vector's values, in a few steps of halves.
-template <class Choose>
-inline float reduce(Vector values, Choose choose) {
-  for (int half = LANES / 2; half > 0; half /= 2)
-    for (int lane = 0; lane < half; ++lane) values[lane] = choose(values[lane], values[lane + half]);
-  return values[0];
-}
+// A row of scores at full width: (groups of LANES pixels, classes, LANES).
+class WideRow {
+ public:
+  WideRow(int64_t classes, int64_t columns_before, const std::vector<Source>& columns)
+      : classes_(classes), columns_(columns), before_(columns_before), narrow_(classes * columns_before),
+        values_((columns.size() + LANES - 1) / LANES * classes * LANES) {}
 
-// The first of the highest values of `a + share (b - a)`; `count` is a multiple of LANES, `lanes` is 0, 1, 2, ...
-inline int64_t highest(const float* a, const float* b, float share, int64_t count, const Vector& lanes) {
-  Vector best = load(a) + share * (load(b) - load(a)), channels = lanes;
-  for (int64_t channel = LANES; channel < count; channel += LANES) {
-    const Vector here = load(a + channel), value = here + share * (load(b + channel) - here);
-    channels = value > best ? lanes + static_cast<float>(channel) : channels;
+  bool holds(const float* from) const { return from == from_; }
+
+  // `from`: (columns, classes).
+  void read(const float* from) {
+    if (holds(from)) return;
+    from_ = from;
+    for (int64_t column = 0; column < before_; ++column)
+      for (int64_t channel = 0; channel < classes_; ++channel)
+        narrow_[channel * before_ + column] = from[column * classes_ + channel];
+    const int64_t width = columns_.size();
+    for (int64_t first = 0; first < width; first += LANES) {
+      int low[LANES] = {}, high[LANES] = {};
+      Vector share{};
+      for (int64_t lane = 0; lane < std::min<int64_t>(LANES, width - first); ++lane) {
+        const Source& column = columns_[first + lane];
+        low[lane] = column.low, high[lane] = column.high, share[lane] = column.share;
+      }
+      for (int64_t channel = 0; channel < classes_; ++channel) {
+        const float* row = narrow_.data() + channel * before_;
+        float left[LANES], right[LANES];
+        for (int lane = 0; lane < LANES; ++lane) left[lane] = row[low[lane]], right[lane] = row[high[lane]];
+        store(values_.data() + first * classes_ + channel * LANES, load(left) + share * (load(right) - load(left)));
+      }
+    }
+  }
+
+  Vector at(int64_t channel, int64_t x) const { return load(values_.data() + x * classes_ + channel * LANES); }
+
+ private:
+  const int64_t classes_;
+  const std::vector<Source>& columns_;
+  const int64_t before_;
+  std::vector<float> narrow_, values_;  // narrow_: (classes, columns before)
+  const float* from_ = nullptr;
+};
+
+// The first of the highest classes of LANES pixels from x on, `share` of the way from one row to the other.
+inline Vector highest(const WideRow& upper, const WideRow& lower, float share, int64_t classes, int64_t x) {
+  const Vector first = upper.at(0, x);
+  Vector best = first + share * (lower.at(0, x) - first), found{};
+  for (int64_t channel = 1; channel < classes; ++channel) {
+    const Vector above = upper.at(channel, x), value = above + share * (lower.at(channel, x) - above);
+    found = value > best ? Vector{} + static_cast<float>(channel) : found;
     best = value > best ? value : best;
   }
-  const float top = reduce(best, [](float one, float other) { return std::max(one, other); });
-  const Vector found = best == Vector{} + top ? channels : Vector{} + 1e9f;
-  return static_cast<int64_t>(reduce(found, [](float one, float other) { return std::min(one, other); }));
+  return found;
 }
 
 }  // namespace
@@ -42,25 +77,22 @@ at::Tensor labels(const at::Tensor& scores, int64_t height, int64_t width, bool 
   const auto columns = sources(columns_before, width, align_corners);
   const float* from = x.const_data_ptr<float>();
   uint8_t* to = out.mutable_data_ptr<uint8_t>();
-  const int64_t wide = (classes + LANES - 1) / LANES * LANES;
   at::parallel_for(0, batch * height, 1, [&](int64_t begin, int64_t end) {
-    Vector lanes{};
-    for (int lane = 0; lane < LANES; ++lane) lanes[lane] = lane;
-    // Places past the last class never win.
-    std::vector<float> row(columns_before * wide, -std::numeric_limits<float>::max());
+    WideRow held[] = {{classes, columns_before, columns}, {classes, columns_before, columns}};
+    int first = 0;  // the upper one
     for (int64_t line = begin; line < end; ++line) {
-      const Source source = rows[line % height];
+      const Source& source = rows[line % height];
       const float* image = from + line / height * rows_before * columns_before * classes;
-      const float *upper = image + source.low * columns_before * classes,
-                  *lower = image + source.high * columns_before * classes;
-      for (int64_t column = 0; column < columns_before; ++column)
-        for (int64_t channel = 0; channel < classes; ++channel) {
-          const float above = upper[column * classes + channel], below = lower[column * classes + channel];
-          row[column * wide + channel] = above + source.share * (below - above);
-        }
-      for (int64_t column = 0; column < width; ++column)
-        to[line * width + column] = highest(row.data() + columns[column].low * wide,
-                                            row.data() + columns[column].high * wide, columns[column].share, wide, lanes);
+      const float* low = image + source.low * columns_before * classes;
+      if (held[1 - first].holds(low)) first = 1 - first;
+      WideRow &upper = held[first], &lower = held[1 - first];
+      upper.read(low);
+      lower.read(image + source.high * columns_before * classes);
+      for (int64_t pixel = 0; pixel < width; pixel += LANES) {
+        const Vector found = highest(upper, lower, source.share, classes, pixel);
+        for (int64_t lane = 0; lane < std::min<int64_t>(LANES, width - pixel); ++lane)
+          to[line * width + pixel + lane] = static_cast<uint8_t>(found[lane]);
+      }
     }
   });
   return out;

@@ -23,7 +23,7 @@ constexpr int VECTORS = 2;  // of a panel's row
 constexpr int64_t PANEL = LANES * VECTORS;
 constexpr int64_t DEPTH = 512;  // of k worked off at a time: a panel's part stays in the second cache
 constexpr int64_t FEW_WEIGHTS = 1 << 14;  // of a right side
-constexpr int64_t BLOCK = 8 * ROWS;  // rows of A at a time
+constexpr int64_t BLOCK = 12 * ROWS;  // rows of A at a time
 
 typedef float Vector __attribute__((vector_size(LANES * 4), aligned(4), may_alias));
 
