@@ -172,6 +172,21 @@ def test_jpu(seed: int, align_corners: bool):
 
 
 @pytest.mark.parametrize("align_corners", [False, True])
+@pytest.mark.parametrize(
+    "sizes", [((33, 47), (17, 24), (9, 12)), ((20, 12), (5, 3)), ((7, 150), (1, 2)), ((16, 16), (1, 1))]
+)
+def test_jpu_tap_by_tap(sizes: tuple[tuple[int, int], ...], align_corners: bool):
+    """Maps resized to more than twelve times their pixels, also with dilations beyond all edges."""
+    draw = Draw(len(sizes))
+    dilations = (1, 3, 12, 40)
+    width, outputs, levels = 16, 32, len(sizes)
+    maps = [draw.features(2, width, *size) for size in sizes]
+    depthwise = [draw.tensor(levels * width, 1, 3, 3) / 3 for _ in dilations]
+    pointwise = [draw.tensor(outputs, levels * width, 1, 1) / (levels * width) ** 0.5 for _ in dilations]
+    check_jpu(maps, depthwise, pointwise, draw.tensor(len(dilations), outputs), dilations, align_corners)
+
+
+@pytest.mark.parametrize("align_corners", [False, True])
 @pytest.mark.parametrize("classes", [1, 2, 16, 19, 150, 256])
 def test_labels(classes: int, align_corners: bool):
     draw = Draw(classes)

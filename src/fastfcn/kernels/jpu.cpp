@@ -65,7 +65,8 @@ Branch make_branch(const Image& image, int64_t dilation, const float* taps, cons
       branch.small.push_back(std::move(small));
     } else {
       auto& runs = branch.resized;
-      if (runs.empty() || runs.back().last != first || last - runs.back().first > DEPTH) runs.push_back({first, first, {}});
+      const bool apart = runs.empty() || runs.back().last != first;
+      if (apart || last - runs.back().first > DEPTH) runs.push_back({first, first, {}});
       runs.back().maps.push_back(&image.maps[index]);
       runs.back().last = last;
     }
@@ -74,7 +75,7 @@ Branch make_branch(const Image& image, int64_t dilation, const float* taps, cons
   return branch;
 }
 
-// Depthwise 3x3 of `count` pixels whose inputs, LANES channels of three rows, are `rows`; each begins `dilation` before.
+// Depthwise 3x3 of `count` pixels whose inputs are `rows`, LANES channels of three; each begins `dilation` before.
 void depthwise(const float* const* rows, int64_t count, int64_t dilation, const float* taps, float* to, int64_t apart) {
   Vector weights[TAPS];
   for (int tap = 0; tap < TAPS; ++tap) weights[tap] = load(taps + tap * LANES);

@@ -16,8 +16,8 @@ class Tapwise : public SmallMap {
   // Pixels of the resized map for each of the small one from which on this takes less time.
   static constexpr int64_t WORTHWHILE = 12;
 
-  // `map`: (B, C, h, w), of which `image` is meant; `taps`: (C / LANES, 9, LANES); `height`, `width` and `dilation` refer
-  // to the resized map.
+  // `map`: (B, C, h, w), of which `image` is meant; `taps`: (C / LANES, 9, LANES); `height`, `width` and `dilation`
+  // refer to the resized map.
   Tapwise(const at::Tensor& map, int64_t image, int64_t height, int64_t width, bool align_corners, int64_t dilation,
           const float* taps, const Pointwise& pointwise)
       : h_(map.size(2)), w_(map.size(3)), outputs_(pointwise.outputs), dilation_(dilation),

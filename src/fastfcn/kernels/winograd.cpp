@@ -1,12 +1,13 @@
-// 3x3 convolution of stride 1 and any dilation in Winograd's form (winograd.h).
+// 3x3 convolution of stride 1 and any dilation, or of stride 2, in Winograd's form (winograd.h).
 //
 // The results are cut into tiles. The inputs of a tile are transformed, multiplied by the transformed weights (one
 // matrix product for each place of a tile, over all tiles), and transformed back: with tiles of 6x6 that takes 64
-// products instead of 324. A dilated convolution is an ordinary one on each phase of the map (every dilation-th
-// pixel); its tiles are as long as the phase allows, and where a phase is but one or two pixels long, the taps that
-// would see only zeros take no products. The weights are kept as they are and transformed in cache where they are
-// multiplied: transformed they would take up to seven times their memory, and longer to read. Those of few channels are
-// transformed once, and each thread takes tiles of its own from inputs to results: that many stay in its cache.
+// products instead of 324, at stride 2 with tiles of 3x3 49 instead of 81. A dilated convolution is an ordinary one on
+// each phase of the map (every dilation-th pixel); its tiles are as long as the phase allows, and where a phase is but
+// one or two pixels long, the taps that would see only zeros take no products. The weights are kept as they are and
+// transformed in cache where they are multiplied: transformed they would take up to seven times their memory, and
+// longer to read. Those of few channels are transformed once, and each thread takes tiles of its own from inputs to
+// results: that many stay in its cache.
 #include <ATen/Parallel.h>
 
 #include "tensors.h"
@@ -62,7 +63,8 @@ void transform_weights(const float* taps, int64_t depth, const Kind& kind, int f
       for (int tap = 0; tap < 9; ++tap) given[tap] = load(from + tap * PANEL);
       for (int row = 0; row < last - first; ++row)
         for (int tap = 0; tap < 3; ++tap)
-          half[row * 3 + tap] = down[row][0] * given[tap] + down[row][1] * given[3 + tap] + down[row][2] * given[6 + tap];
+          half[row * 3 + tap] =
+              down[row][0] * given[tap] + down[row][1] * given[3 + tap] + down[row][2] * given[6 + tap];
       kind.columns->weigh(reinterpret_cast<float*>(half), {LANES, 3 * LANES}, last - first, out + k * PANEL + lane,
                           {apart, columns * apart});
     }

@@ -5,18 +5,12 @@
 // polynomials, known by their values at n + 1 points and their leading coefficient).
 #pragma once
 
-#include <array>
-#include <utility>
-
-#include "matmul.h"
+#include "linear.h"
 
 namespace fastfcn {
 
 constexpr int MOST_RESULTS = 6, MOST_PLACES = MOST_RESULTS + 2;  // of an axis
 constexpr int MOST_STRIDED = 3;                                   // results at stride 2
-
-template <int ROWS_, int COLUMNS_>
-using Matrix = std::array<std::array<float, COLUMNS_>, ROWS_>;
 
 // Those with the smallest rounding errors for maps of positive values, of all with small numerators and denominators.
 constexpr double POINTS[MOST_RESULTS + 1][MOST_RESULTS + 1] = {
@@ -90,98 +84,6 @@ struct Pair {
   Matrix<3, 3> taps{{{{0, 1, 0}}, {{0, -1, 1}}, {{1, -1, 0}}}};
   Matrix<2, 3> results{{{{1, 1, 0}}, {{1, 0, 1}}}};
 };
-
-template <size_t ROWS_, size_t COLUMNS_>
-constexpr auto transposed(const std::array<std::array<float, COLUMNS_>, ROWS_>& matrix) {
-  std::array<std::array<float, ROWS_>, COLUMNS_> result{};
-  for (size_t row = 0; row < ROWS_; ++row)
-    for (size_t column = 0; column < COLUMNS_; ++column) result[column][row] = matrix[row][column];
-  return result;
-}
-template <const auto& MATRIX>
-inline constexpr auto TRANSPOSED = transposed(MATRIX);
-
-// Rows that differ in signs alone, as those of points p and -p, become half of their sum and half of their difference,
-// which share no numbers. Returns for each row the later one that it is paired with, or 0.
-template <class Rows>
-constexpr auto fold_rows(Rows& rows) {
-  std::array<size_t, std::tuple_size_v<Rows>> pairs{};
-  std::array<bool, std::tuple_size_v<Rows>> paired{};
-  for (size_t row = 0; row < rows.size(); ++row)
-    for (size_t other = row + 1; other < rows.size(); ++other) {
-      int equal = 0, opposite = 0, different = 0;
-      for (size_t column = 0; column < rows[row].size(); ++column) {
-        const float one = rows[row][column], two = rows[other][column];
-        if (one != 0 || two != 0) ++(one == two ? equal : one == -two ? opposite : different);
-      }
-      if (different || !equal || !opposite || paired[row] || paired[other]) continue;
-      pairs[row] = other, paired[row] = paired[other] = true;
-      for (size_t column = 0; column < rows[row].size(); ++column) {
-        const float one = rows[row][column], two = rows[other][column];
-        rows[row][column] = (one + two) / 2, rows[other][column] = (one - two) / 2;
-      }
-    }
-  return pairs;
-}
-
-// A matrix as three: sums and differences of pairs of columns, one with about half of the numbers, and the same of rows.
-template <const auto& MATRIX>
-struct Folded {
-  static constexpr size_t ROWS_ = MATRIX.size(), COLUMNS_ = MATRIX[0].size();
-  std::array<std::array<float, COLUMNS_>, ROWS_> matrix = MATRIX;
-  std::array<size_t, COLUMNS_> columns{};
-  std::array<size_t, ROWS_> rows{};
-
-  constexpr Folded() {
-    auto across = transposed(matrix);
-    columns = fold_rows(across);
-    matrix = transposed(across);
-    rows = fold_rows(matrix);
-  }
-};
-template <const auto& MATRIX>
-inline constexpr Folded<MATRIX> FOLDED;
-
-template <size_t ONE, size_t TWO>
-inline void add_and_subtract(Vector* values) {
-  if constexpr (TWO != 0) {
-    const Vector one = values[ONE], two = values[TWO];
-    values[ONE] = one + two, values[TWO] = one - two;
-  }
-}
-
-template <const auto& FORM, size_t ROW, size_t... COLUMN>
-inline Vector row_sum(const Vector* values, std::index_sequence<COLUMN...>) {
-  Vector sum{};
-  ((FORM.matrix[ROW][COLUMN] != 0 ? void(sum += FORM.matrix[ROW][COLUMN] * values[COLUMN]) : void()), ...);
-  return sum;
-}
-
-// Floats from one value of a line to the next, and from line to line.
-struct Steps {
-  int64_t value, line;
-};
-
-template <const auto& FORM, size_t... ROW, size_t... COLUMN>
-inline void combine_line(const float* from, int64_t from_apart, float* to, int64_t to_apart,
-                         std::index_sequence<ROW...>, std::index_sequence<COLUMN...> columns) {
-  Vector values[] = {load(from + COLUMN * from_apart)...};
-  (add_and_subtract<COLUMN, FORM.columns[COLUMN]>(values), ...);
-  Vector sums[] = {row_sum<FORM, ROW>(values, columns)...};
-  (add_and_subtract<ROW, FORM.rows[ROW]>(sums), ...);
-  (store(to + ROW * to_apart, sums[ROW]), ...);
-}
-
-// MATRIX times each of the lines, a vector of channels at a time. Two of them, one after the other, transform both axes
-// of a tile.
-template <const auto& MATRIX>
-void combine(const float* from, Steps from_steps, int lines, float* to, Steps to_steps) {
-  for (int line = 0; line < lines; ++line, from += from_steps.line, to += to_steps.line)
-    combine_line<FOLDED<MATRIX>>(from, from_steps.value, to, to_steps.value,
-                                 std::make_index_sequence<MATRIX.size()>(),
-                                 std::make_index_sequence<MATRIX[0].size()>());
-}
-using Combine = void (*)(const float* from, Steps from_steps, int lines, float* to, Steps to_steps);
 
 // The same for all numbers of results, chosen while running. `first`: the first input, counted from the first result.
 // `spread` and `gather`, for gradients, are the transposes of `back` and of the transform of the taps.
