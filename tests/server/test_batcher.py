@@ -39,6 +39,14 @@ def test_every_image_gets_its_own_class_map():
     batcher.close()
 
 
+def test_an_image_is_counted_before_its_answer():
+    counted: list[bool] = []
+    batcher = Batcher([lambda images: images[..., 0]], observe=lambda jobs: counted.append(jobs[0].result.done()))
+    put(batcher).result.result(60)
+    assert counted == [False]
+    batcher.close()
+
+
 def test_the_queue_is_bounded_by_places():
     held = Held()
     batcher = Batcher([held.labels], max_waiting=3)

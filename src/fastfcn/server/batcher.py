@@ -52,7 +52,7 @@ class Batcher:
 
     At most `max_batch` images run together, only of one size and only those that wait already: none is held back for
     company. At most `max_waiting` wait, and none that is expected to wait longer than `queue_seconds`.
-    `observe(jobs)` is called after each batch, in the thread that ran it.
+    `observe(jobs)` is called after each batch, before its answers, in the thread that ran it.
     """
 
     def __init__(
@@ -179,7 +179,8 @@ class Batcher:
         with self._changed:
             self._seconds = MEMORY * self._seconds + now - jobs[0].started
             self._work = MEMORY * self._work + sum(job.work for job in jobs)
-        for job, label in zip(jobs, maps, strict=True):
+        for job in jobs:
             job.finished, job.together = now, len(jobs)
+        self.observe(jobs)  # before anyone has an answer: who asks for the figures after it finds it counted
+        for job, label in zip(jobs, maps, strict=True):
             job.result.set_result(label)
-        self.observe(jobs)
