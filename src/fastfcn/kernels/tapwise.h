@@ -36,52 +36,38 @@ class Tapwise : public SmallMap {
     static thread_local std::vector<float> row;  // of the three columns of taps, resized downwards: (3, w, outputs)
     row.resize(3 * w_ * outputs_);
     const int64_t first = std::max<int64_t>(x - dilation_, 0), last = std::min(x + count + dilation_, width());
+    const float* shares = shares_.const_data_ptr<float>();
+    const int64_t across = w_ * outputs_, down = h_ * across;
     for (int64_t column = 0; column < 3; ++column)
-      for (int64_t pixel = columns_[first].low; pixel <= columns_[last - 1].high; ++pixel)
-        resize_down(y, column, pixel, row.data() + (column * w_ + pixel) * outputs_);
-    for (int64_t pixel = x; pixel < x + count; ++pixel, out += outputs_) resize_across(row.data(), pixel, out);
+      for (int64_t place = columns_[first].low; place <= columns_[last - 1].high; ++place) {
+        float* const to = row.data() + column * across + place * outputs_;
+        std::fill_n(to, outputs_, 0.f);
+        add_taps(rows_, y, shares + column * down + place * outputs_, 3 * down, across, to);
+      }
+    for (int64_t pixel = x; pixel < x + count; ++pixel, out += outputs_)
+      add_taps(columns_, pixel, row.data(), across, outputs_, out);
   }
 
  private:
   int64_t width() const { return columns_.size(); }
-  int64_t height() const { return rows_.size(); }
 
-  // What one column of taps, moved up and down, gives at row y and one column of the small map.
-  void resize_down(int64_t y, int64_t column, int64_t pixel, float* out) const {
-    const float* from[6] = {};
+  // Three taps along an axis, each moved and resized, at one place of the resized map. `from`: what the first tap gives
+  // at the small map's first place, `taps_apart` from the next tap's and `step` from the next place's.
+  void add_taps(const std::vector<Source>& sources, int64_t place, const float* from, int64_t taps_apart, int64_t step,
+                float* out) const {
+    const float* terms[6] = {};
     float scale[6];
-    int terms = 0;
+    int count = 0;
     for (int64_t tap = 0; tap < 3; ++tap) {
-      const int64_t at = y + (tap - 1) * dilation_;
-      if (at < 0 || at >= height()) continue;
-      const float* share = shares_.const_data_ptr<float>() + ((tap * 3 + column) * h_ * w_ + pixel) * outputs_;
-      from[terms] = share + rows_[at].low * w_ * outputs_, scale[terms++] = 1 - rows_[at].share;
-      from[terms] = share + rows_[at].high * w_ * outputs_, scale[terms++] = rows_[at].share;
+      const int64_t at = place + (tap - 1) * dilation_;
+      if (at < 0 || at >= static_cast<int64_t>(sources.size())) continue;
+      terms[count] = from + tap * taps_apart + sources[at].low * step, scale[count++] = 1 - sources[at].share;
+      terms[count] = from + tap * taps_apart + sources[at].high * step, scale[count++] = sources[at].share;
     }
-    sum(from, scale, terms, nullptr, out);
-  }
-
-  // The sum of all columns of taps, moved left and right, at column x.
-  void resize_across(const float* row, int64_t x, float* out) const {
-    const float* from[6] = {};
-    float scale[6];
-    int terms = 0;
-    for (int64_t column = 0; column < 3; ++column) {
-      const int64_t at = x + (column - 1) * dilation_;
-      if (at < 0 || at >= width()) continue;
-      from[terms] = row + (column * w_ + columns_[at].low) * outputs_, scale[terms++] = 1 - columns_[at].share;
-      from[terms] = row + (column * w_ + columns_[at].high) * outputs_, scale[terms++] = columns_[at].share;
-    }
-    sum(from, scale, terms, out, out);
-  }
-
-  // `before` and the sum of 2, 4 or 6 terms; the middle tap is always inside.
-  void sum(const float* const* from, const float* scale, int terms, const float* before, float* out) const {
-    for (int64_t channel = 0; channel < outputs_; channel += LANES) {
-      Vector total = scale[0] * load(from[0] + channel) + scale[1] * load(from[1] + channel);
-      if (before) total += load(before + channel);
-      if (terms > 2) total += scale[2] * load(from[2] + channel) + scale[3] * load(from[3] + channel);
-      if (terms > 4) total += scale[4] * load(from[4] + channel) + scale[5] * load(from[5] + channel);
+    for (int64_t channel = 0; channel < outputs_; channel += LANES) {  // the middle tap is always inside
+      Vector total = load(out + channel) + scale[0] * load(terms[0] + channel) + scale[1] * load(terms[1] + channel);
+      if (count > 2) total += scale[2] * load(terms[2] + channel) + scale[3] * load(terms[3] + channel);
+      if (count > 4) total += scale[4] * load(terms[4] + channel) + scale[5] * load(terms[5] + channel);
       store(out + channel, total);
     }
   }

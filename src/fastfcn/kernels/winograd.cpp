@@ -55,10 +55,10 @@ void transform_weights(const float* taps, int64_t depth, const Kind& kind, int f
   float down[MOST_PLACES][3];  // a copy, which no store can change
   std::copy_n(kind.rows->taps[first], (last - first) * 3, down[0]);
   Vector half[MOST_PLACES * 3];
-  for (int64_t k = 0; k < depth; ++k)
+  for (int64_t k = 0; k < depth; ++k) {
+    fetch(taps + (k + AHEAD) * 9 * PANEL, taps + (k + AHEAD + 1) * 9 * PANEL);
     for (int64_t lane = 0; lane < PANEL; lane += LANES) {
       const float* from = taps + k * 9 * PANEL + lane;
-      if (!lane) fetch(from + AHEAD * 9 * PANEL, from + (AHEAD + 1) * 9 * PANEL);
       Vector given[9];
       for (int tap = 0; tap < 9; ++tap) given[tap] = load(from + tap * PANEL);
       for (int row = 0; row < last - first; ++row)
@@ -68,6 +68,7 @@ void transform_weights(const float* taps, int64_t depth, const Kind& kind, int f
       kind.columns->weigh(reinterpret_cast<float*>(half), {LANES, 3 * LANES}, last - first, out + k * PANEL + lane,
                           {apart, columns * apart});
     }
+  }
 }
 
 // The products of one place and panel of outputs for all tiles held.
