@@ -31,10 +31,21 @@ inline Vector load(const float* from) { return *reinterpret_cast<const Vector*>(
 inline void store(float* to, Vector value) { *reinterpret_cast<Vector*>(to) = value; }
 inline Vector positive(Vector value) { return value > 0 ? value : Vector{}; }
 
-// Ask for a part of memory that will soon be read.
-inline void fetch(const float* first, const float* last) {
-  for (; first < last; first += LINE) __builtin_prefetch(first, 0, 2);
-}
+// A part of memory that will soon be read, asked for during a product: `each` lines of the cache with every LINE steps
+// of k. Many at once would hold up the product's own reads.
+struct Ahead {
+  const float* from = nullptr;
+  int64_t each = 0;
+
+  // The `number`th of `count` equal parts of `floats`, for a product of depth k.
+  static Ahead part(const float* from, int64_t floats, int64_t number, int64_t count, int64_t k) {
+    const int64_t steps = count * ((k + LINE - 1) / LINE);
+    return {from + floats * number / count, (floats / LINE + steps - 1) / steps};
+  }
+  void ask() {
+    for (int64_t line = 0; line < each; ++line, from += LINE) __builtin_prefetch(from, 0, 2);
+  }
+};
 
 inline int64_t panels(int64_t columns) { return (columns + PANEL - 1) / PANEL; }
 
@@ -62,7 +73,7 @@ inline Vector finished(Vector sum, const Ending& ending, int64_t place) {
 // columns, k x M.
 template <int M, bool DOWN = false>
 void panel_rows(int64_t k, const float* a, int64_t a_stride, const float* b, float* c, int64_t c_stride, bool before,
-                const Ending* ending) {
+                const Ending* ending, Ahead ahead) {
   // What will be written; where it is read first, that of the rows after these.
   for (int row = before ? ROWS : 0; row < (before ? 2 * ROWS : M); ++row)
     for (int64_t column = 0; column < PANEL; column += LINE) __builtin_prefetch(c + row * c_stride + column, 1);
@@ -73,6 +84,7 @@ void panel_rows(int64_t k, const float* a, int64_t a_stride, const float* b, flo
   for (int64_t start = 0; start < k; start += LINE) {
     for (int row = 0; row < M && !DOWN; ++row)
       __builtin_prefetch(a + (row + ROWS) * a_stride + start);  // the rows after these
+    ahead.ask();
     const int64_t end = std::min(start + LINE, k);
 #pragma GCC unroll 2
     for (int64_t i = start; i < end; ++i) {
@@ -93,9 +105,9 @@ void panel_rows(int64_t k, const float* a, int64_t a_stride, const float* b, flo
 
 template <int M, bool DOWN = false>
 void any_rows(int64_t rows, int64_t k, const float* a, int64_t a_stride, const float* b, float* c, int64_t c_stride,
-              bool before, const Ending* ending) {
-  if (rows == M) return panel_rows<M, DOWN>(k, a, a_stride, b, c, c_stride, before, ending);
-  if constexpr (M > 1) any_rows<M - 1, DOWN>(rows, k, a, a_stride, b, c, c_stride, before, ending);
+              bool before, const Ending* ending, const Ahead& ahead = {}) {
+  if (rows == M) return panel_rows<M, DOWN>(k, a, a_stride, b, c, c_stride, before, ending, ahead);
+  if constexpr (M > 1) any_rows<M - 1, DOWN>(rows, k, a, a_stride, b, c, c_stride, before, ending, ahead);
 }
 
 // As any_rows, for the last panel, of which only `columns` exist in C.
@@ -116,12 +128,13 @@ inline void narrow_panel(int64_t columns, int64_t rows, int64_t k, const float* 
 
 // Some rows of a panel's columns from `column` on.
 inline void multiply_rows(int64_t rows, int64_t n, int64_t column, int64_t k, const float* a, int64_t a_stride,
-                          const float* b, float* c, int64_t c_stride, bool before, const Ending* ending) {
+                          const float* b, float* c, int64_t c_stride, bool before, const Ending* ending,
+                          const Ahead& ahead) {
   const int64_t columns = std::min(PANEL, n - column);
   const Ending here = ending ? ending->at(0, column) : Ending{};
   const Ending* finish = ending ? &here : nullptr;
   if (columns == PANEL)
-    any_rows<ROWS>(rows, k, a, a_stride, b, c + column, c_stride, before, finish);
+    any_rows<ROWS>(rows, k, a, a_stride, b, c + column, c_stride, before, finish, ahead);
   else
     narrow_panel(columns, rows, k, a, a_stride, b, c + column, c_stride, before, finish);
 }
@@ -135,13 +148,12 @@ inline void multiply_block(int64_t m, int64_t n, int64_t k, const float* a, int6
   for (int64_t item = 0; item < groups * count; ++item) {
     const int64_t row = (by_rows ? item / count : item % groups) * ROWS, panel = by_rows ? item % count : item / groups;
     const Ending here = ending ? ending->at(row, 0) : Ending{};
-    if (!by_rows && panel + 1 < count) {  // the next panel's part
-      const float* next = b + (panel + 1) * panel_size;
-      const int64_t group = item % groups;
-      fetch(next + k * PANEL * group / groups, next + k * PANEL * (group + 1) / groups);
-    }
+    Ahead ahead;
+    if (!by_rows && panel + 1 < count)
+      ahead = Ahead::part(b + (panel + 1) * panel_size, k * PANEL, item % groups, groups, k);
     multiply_rows(std::min<int64_t>(ROWS, m - row), n, panel * PANEL, k, a + row * a_stride, a_stride,
-                  b + panel * panel_size, c + row * c_stride, c_stride, before, ending ? &here : nullptr);
+                  b + panel * panel_size, c + row * c_stride, c_stride, before, ending ? &here : nullptr,
+                  ahead);
   }
 }
 

@@ -56,7 +56,7 @@ void transform_weights(const float* taps, int64_t depth, const Kind& kind, int f
   std::copy_n(kind.rows->taps[first], (last - first) * 3, down[0]);
   Vector half[MOST_PLACES * 3];
   for (int64_t k = 0; k < depth; ++k) {
-    fetch(taps + (k + AHEAD) * 9 * PANEL, taps + (k + AHEAD + 1) * 9 * PANEL);
+    Ahead{taps + (k + AHEAD) * 9 * PANEL, 9 * PANEL / LINE}.ask();
     for (int64_t lane = 0; lane < PANEL; lane += LANES) {
       const float* from = taps + k * 9 * PANEL + lane;
       Vector given[9];
@@ -71,14 +71,15 @@ void transform_weights(const float* taps, int64_t depth, const Kind& kind, int f
   }
 }
 
-// The products of one place and panel of outputs for all tiles held.
+// The products of one place and panel of outputs for all tiles held; meanwhile `next_size` floats are fetched.
 void multiply_tiles(const Layout& layout, int64_t place, int64_t panel, int64_t depth, const float* weights,
-                    const float* left, float* sums, bool before) {
+                    const float* left, float* sums, bool before, const float* next = nullptr, int64_t next_size = 0) {
   const int64_t groups = (layout.tiles + ROWS - 1) / ROWS;  // as large as each other: few rows at a time take long
   for (int64_t group = 0; group < groups; ++group) {
     const int64_t tile = layout.tiles * group / groups;
     any_rows<ROWS>(layout.tiles * (group + 1) / groups - tile, depth, left + layout.left(place, tile), layout.row(),
-                   weights, sums + layout.sum(panel, place, tile), PANEL, before, nullptr);
+                   weights, sums + layout.sum(panel, place, tile), PANEL, before, nullptr,
+                   Ahead::part(next, next_size, group, groups, depth));
   }
 }
 
@@ -91,9 +92,8 @@ void multiply_places(const Kind& kind, const Layout& layout, int64_t start, int6
   const int64_t columns = kind.columns->places, places = (last - first) * columns;
   transform_weights(taps, depth, kind, first, last, apart, weights.data());
   for (int64_t place = 0; place < places; ++place) {
-    fetch(next + depth * 9 * PANEL * place / places, next + depth * 9 * PANEL * (place + 1) / places);
     multiply_tiles(layout, first * columns + place, panel, depth, weights.data() + place * apart, left, sums,
-                   start > 0);
+                   start > 0, next + depth * 9 * PANEL * place / places, depth * 9 * PANEL / places);
   }
 }
 
