@@ -137,13 +137,18 @@ def test_jpu_of_maps_of_whole_factors(size: tuple[int, int], dilations: tuple[in
 
 
 def check_jpu(maps, depthwise, pointwise, bias, dilations, align_corners) -> None:
-    found = torch.ops.fastfcn.jpu(
+    """JPU alone, and with a 1x1 convolution and its ReLU behind it."""
+    settings = (
         maps, torch.stack([forms.slices(each) for each in depthwise]),
         torch.stack([forms.pack_pointwise(each) for each in pointwise]), bias, dilations, align_corners,
     )  # fmt: skip
-    torch.testing.assert_close(
-        found, plain_jpu(maps, depthwise, pointwise, bias, dilations, align_corners), **TOLERANCE
-    )
+    expected = plain_jpu(maps, depthwise, pointwise, bias, dilations, align_corners)
+    torch.testing.assert_close(torch.ops.fastfcn.jpu(*settings), expected, **TOLERANCE)
+    draw, inputs = Draw(expected.shape[1]), expected.shape[1]
+    outputs = 16 * draw.number(1, 5)
+    weight, bias = draw.tensor(outputs, inputs, 1, 1) / inputs**0.5, draw.tensor(outputs)
+    found = torch.ops.fastfcn.jpu(*settings, forms.pack_pointwise(weight), bias)
+    torch.testing.assert_close(found, convolved(expected, weight, bias, None, True), **TOLERANCE)
 
 
 def plain_jpu(maps, depthwise, pointwise, bias, dilations, align_corners) -> Tensor:
@@ -229,6 +234,9 @@ def test_wrong_maps_are_refused():
         torch.ops.fastfcn.winograd(torch.ones(1, 9, 4, 4), taps, bias, False, 1, 1, 6)
     with pytest.raises(RuntimeError, match="3 to 6 results"):
         torch.ops.fastfcn.winograd(torch.ones(1, 16, 4, 4), taps, bias, False, 1, 1, 7)
+    settings = (torch.ones(1, 1, 9, 16), torch.ones(1, 1, 16, 32), torch.zeros(1, 16), [1], False)
+    with pytest.raises(RuntimeError, match="outputs in multiples"):
+        torch.ops.fastfcn.jpu([torch.ones(1, 16, 4, 4)], *settings, torch.ones(1, 16, 32), torch.zeros(5))
     for stride, dilation in ((2, 2), (3, 1)):
         with pytest.raises(RuntimeError, match="stride 1, or 2 without a dilation"):
             torch.ops.fastfcn.winograd(torch.ones(1, 16, 4, 4), taps, bias, False, stride, dilation, 6)
@@ -271,7 +279,17 @@ def test_operators_are_known_to_torch_compile_and_export():
             4,
         ),
         "jpu": (maps, taps, packed, bias[None], [2], False),
+        "jpu and a convolution behind it": (
+            maps,
+            taps,
+            packed,
+            bias[None],
+            [2],
+            False,
+            forms.pack_pointwise(draw.tensor(48, 32, 1, 1)),
+            draw.tensor(48),
+        ),
         "labels": (maps[0], 64, 80, False),
     }
     for name, arguments in calls.items():
-        torch.library.opcheck(getattr(torch.ops.fastfcn, name).default, arguments)
+        torch.library.opcheck(getattr(torch.ops.fastfcn, name.split()[0]).default, arguments)

@@ -26,6 +26,7 @@ NETWORKS = {
     "aspp": ["fastfcn_r50_aspp_cityscapes_80k_b8", *WIDE],
     "enc": ["fastfcn_r50_enc_cityscapes_80k_b8", *NARROW],
     "official enc": ["official_r50_enc_ade20k", *NARROW],
+    "official enc, a head of no use to the kernels": ["official_r50_enc_ade20k", "neck.width=16", "head.width=7"],
     "official deeplab": ["official_r50_deeplabv3_pcontext", *NARROW],
     "dilated": ["dilated_r50_psp_cityscapes_80k_b8", "head.width=16"],
     "widths of no use to the kernels": ["fastfcn_r18_psp_camvid", "neck.width=10", "head.width=7"],
@@ -79,6 +80,14 @@ def test_what_becomes_of_the_parts():
     assert kinds.count(OneDNNConvolution) == 1  # the one that reads the image
     assert not {nn.BatchNorm2d, nn.ReLU} & {type(each) for each in fast.backbone.modules()}
     assert fast.auxiliary is None
+
+
+@pytest.mark.skipif(not kernels.available(), reason="the kernels could not be built here")
+@pytest.mark.parametrize(("name", "taken"), [("official enc", True), ("enc", False), ("psp", False)])
+def test_jpu_takes_the_convolution_behind_it(name: str, taken: bool):
+    fast = optimize(network(name))
+    assert (fast.neck.following is not None) == taken
+    assert (type(getattr(fast.head, "bottleneck", None)) is nn.Identity) == taken
 
 
 def test_in_place_uses_the_network_up():

@@ -1,21 +1,20 @@
 // JPU behind its first convolutions: the maps resized to the size of the first, side by side, and on them separable
-// convolutions of several dilations.
+// convolutions of several dilations; and, where the head begins with a 1x1 convolution, that one too.
 //
 // Neither the joined map nor the depthwise results ever exist: of a block of pixels, the depthwise convolution of a few
-// channels reads three short rows, resized as they are read, into the first cache, and its results stay in the second
-// for the 1x1 convolution. Maps that are resized much are convolved before that, where it takes fewer products: where a
-// dilation is a multiple of the map's factor (upsampled.h), or else tap by tap (tapwise.h).
+// channels reads short rows, resized as they are read, into the first cache, and its results stay in the second for the
+// 1x1 convolution, as do the results of that for the head's. Maps that are resized much are convolved before that, where
+// it takes fewer products: where a dilation is a multiple of the map's factor (upsampled.h), or else tap by tap
+// (tapwise.h).
 #include <memory>
 
-#include "resized.h"
+#include "depthwise_block.h"
 #include "tapwise.h"
 #include "tensors.h"
 #include "upsampled.h"
 
 namespace fastfcn {
 namespace {
-
-constexpr int TAPS = 9;
 
 // Maps whose channels lie side by side, from `first` on; they are multiplied together.
 struct Run {
@@ -29,6 +28,12 @@ struct Branch {
   const float *taps, *packed, *bias;
   std::vector<Run> resized;
   std::vector<std::unique_ptr<SmallMap>> small;
+};
+
+// The 1x1 convolution behind JPU, if there is one: (panels, inputs, PANEL).
+struct Next {
+  const float *packed, *bias;
+  int64_t inputs, outputs;
 };
 
 // What all pixels of an image need.
@@ -75,75 +80,63 @@ Branch make_branch(const Image& image, int64_t dilation, const float* taps, cons
   return branch;
 }
 
-// Depthwise 3x3 of `count` pixels whose inputs are `rows`, LANES channels of three; each begins `dilation` before.
-void depthwise(const float* const* rows, int64_t count, int64_t dilation, const float* taps, float* to, int64_t apart) {
-  Vector weights[TAPS];
-  for (int tap = 0; tap < TAPS; ++tap) weights[tap] = load(taps + tap * LANES);
-  const float *above = rows[0], *here = rows[1], *below = rows[2];
-  const int64_t middle = dilation * LANES, right = 2 * middle;
-  for (int64_t at = 0; at < count * LANES; at += LANES, to += apart) {
-    const Vector upper = weights[0] * load(above + at) + weights[1] * load(above + at + middle) +
-                         weights[2] * load(above + at + right);
-    const Vector center = weights[3] * load(here + at) + weights[4] * load(here + at + middle) +
-                          weights[5] * load(here + at + right);
-    const Vector lower = weights[6] * load(below + at) + weights[7] * load(below + at + middle) +
-                         weights[8] * load(below + at + right);
-    store(to, upper + center + lower);
-  }
-}
-
-// The same for all channels of a run, at `count` pixels from (y, x) on.
-void depthwise(const Run& run, const Branch& branch, int64_t y, int64_t x, int64_t count, float* to, int64_t apart) {
-  static thread_local std::vector<float> space;
-  const int64_t dilation = branch.dilation, length = (count + 2 * dilation) * LANES;
-  space.resize(3 * length);
-  const float* const rows[] = {space.data(), space.data() + length, space.data() + 2 * length};
-  const float* taps = branch.taps + run.first * TAPS;
-  for (const Resized* map : run.maps)
-    for (int64_t channel = 0; channel < map->channels(); channel += LANES, taps += TAPS * LANES, to += LANES) {
-      for (int64_t row = 0; row < 3; ++row)
-        map->read(channel, y + (row - 1) * dilation, x - dilation, x + count + dilation, space.data() + row * length);
-      depthwise(rows, count, dilation, taps, to, apart);
-    }
-}
-
-// `work(y, x, count, before)` for the parts of rows that pixels [first, last) are, `before` being how many came before.
-template <class Work>
-void each_row(int64_t first, int64_t last, int64_t width, const Work& work) {
-  for (int64_t pixel = first; pixel < last;) {
-    const int64_t x = pixel % width, count = std::min(last - pixel, width - x);
-    work(pixel / width, x, count, pixel - first);
-    pixel += count;
-  }
-}
-
-// Pixels [first, last), at most BLOCK, of a branch's results.
-void convolve(const Image& image, const Branch& branch, int64_t first, int64_t last, float* out, int64_t out_stride) {
-  static thread_local std::vector<float> narrow, sums;
-  const int64_t outputs = image.outputs;
-  narrow.resize(BLOCK * (image.inputs + LANES)), sums.resize(BLOCK * outputs);
-  if (!branch.small.empty()) std::fill_n(sums.data(), (last - first) * outputs, 0.f);
+// A block of a branch's results, pixels `apart` floats from each other.
+void convolve(const Image& image, const Branch& branch, const Block& block, float* out, int64_t apart) {
+  static thread_local std::vector<float> narrow;
+  narrow.resize(block.pixels() * (image.inputs + LANES));
+  std::fill_n(out, block.pixels() * apart, 0.f);
   for (const auto& map : branch.small)
-    each_row(first, last, image.width, [&](int64_t y, int64_t x, int64_t count, int64_t before) {
-      map->add_to(y, x, count, sums.data() + before * outputs);
-    });
-  const Ending ending{branch.bias, branch.small.empty() ? nullptr : sums.data(), outputs, true};
+    for (int64_t row = 0; row < block.rows; ++row)
+      map->add_to(block.y + row * branch.dilation, block.x, block.count, out + row * block.count * apart, apart);
+  const Ending ending{branch.bias, nullptr, 0, true};
   for (const Run& run : branch.resized) {
-    const int64_t channels = run.last - run.first, apart = channels + LANES;
-    each_row(first, last, image.width, [&](int64_t y, int64_t x, int64_t count, int64_t before) {
-      depthwise(run, branch, y, x, count, narrow.data() + before * apart, apart);
-    });
-    multiply(last - first, outputs, channels, narrow.data(), apart, branch.packed + run.first * PANEL, image.inputs,
-             out, out_stride, &run != &branch.resized.front(), &run == &branch.resized.back() ? &ending : nullptr);
+    const int64_t channels = run.last - run.first;
+    depthwise(run.maps, block, branch.dilation, branch.taps + run.first * TAPS, narrow.data(), channels + LANES);
+    multiply(block.pixels(), image.outputs, channels, narrow.data(), channels + LANES,
+             branch.packed + run.first * PANEL, image.inputs, out, apart, true,
+             &run == &branch.resized.back() ? &ending : nullptr);
   }
+}
+
+// What a part of JPU's results adds to a pixel behind the next convolution.
+void add_part(const float* sums, const Next& next, bool first, bool last, float* out) {
+  for (int64_t channel = 0; channel < next.outputs; channel += LANES) {
+    const Vector sum = load(sums + channel) + load((first ? next.bias : out) + channel);
+    store(out + channel, last ? positive(sum) : sum);
+  }
+}
+
+// The results of one dilation, the `part`th, into the map `out`, or what they add to it behind the next convolution.
+void convolve(const Image& image, const Branch& branch, int64_t part, int64_t parts, const Next* next, float* out) {
+  const auto all = blocks(image.height, image.width, branch.dilation);
+  const int64_t outputs = image.outputs, apart = outputs + LANES, next_apart = next ? next->outputs + LANES : 0;
+  at::parallel_for(0, all.size(), 1, [&](int64_t begin, int64_t end) {
+    std::vector<float> results(PIXELS * apart), sums(PIXELS * next_apart);
+    for (int64_t index = begin; index < end; ++index) {
+      const Block& block = all[index];
+      convolve(image, branch, block, results.data(), apart);
+      if (next)
+        multiply(block.pixels(), next->outputs, outputs, results.data(), apart, next->packed + part * outputs * PANEL,
+                 next->inputs, sums.data(), next_apart, false, nullptr);
+      for (int64_t at = 0; at < block.pixels(); ++at) {
+        const int64_t y = block.y + at / block.count * branch.dilation, x = block.x + at % block.count;
+        const int64_t pixel = y * image.width + x;
+        if (next)
+          add_part(sums.data() + at * next_apart, *next, part == 0, part + 1 == parts, out + pixel * next->outputs);
+        else
+          std::copy_n(results.data() + at * apart, outputs, out + (pixel * parts + part) * outputs);
+      }
+    }
+  });
 }
 
 }  // namespace
 
 // `maps`: finest first; `taps`: (dilations, slices, 9, LANES); `packed`: (dilations, panels, inputs, PANEL); `bias`:
-// (dilations, outputs), of both batch norms.
+// (dilations, outputs), of both batch norms. `next_packed` and `next_bias`: of a 1x1 convolution and ReLU behind it.
 at::Tensor jpu(const at::TensorList& maps, const at::Tensor& taps, const at::Tensor& packed, const at::Tensor& bias,
-               at::IntArrayRef dilations, bool align_corners) {
+               at::IntArrayRef dilations, bool align_corners, const std::optional<at::Tensor>& next_packed,
+               const std::optional<at::Tensor>& next_bias) {
   std::vector<at::Tensor> held;
   int64_t inputs = 0;
   for (const auto& map : maps) {
@@ -152,20 +145,24 @@ at::Tensor jpu(const at::TensorList& maps, const at::Tensor& taps, const at::Ten
     inputs += map.size(1);
   }
   const int64_t batch = held[0].size(0), height = held[0].size(2), width = held[0].size(3), outputs = bias.size(1);
-  const int64_t total = dilations.size() * outputs;
+  const int64_t parts = dilations.size();
+  Next next{};
+  if (next_packed) {
+    TORCH_CHECK(next_bias && next_bias->size(0) % LANES == 0, "outputs in multiples of ", LANES, " are needed");
+    next = {next_packed->const_data_ptr<float>(), next_bias->const_data_ptr<float>(), parts * outputs,
+            next_bias->size(0)};
+  }
+  const int64_t total = next_packed ? next.outputs : parts * outputs;
   auto out = at::empty({batch, total, height, width}, held[0].options(), at::MemoryFormat::ChannelsLast);
   for (int64_t index = 0; index < batch; ++index) {
     Image image{index, height, width, inputs, outputs, align_corners, held, {}};
     for (const auto& map : held) image.maps.emplace_back(map, index, height, width, align_corners);
-    float* to = out.mutable_data_ptr<float>() + index * height * width * total;
-    for (size_t part = 0; part < dilations.size(); ++part, to += outputs) {
+    for (int64_t part = 0; part < parts; ++part) {
       const auto branch = make_branch(image, dilations[part], taps.const_data_ptr<float>() + part * taps.stride(0),
                                       packed.const_data_ptr<float>() + part * packed.stride(0),
                                       bias.const_data_ptr<float>() + part * outputs);
-      share_rows(height * width, [&](int64_t begin, int64_t end) {
-        for (int64_t first = begin; first < end; first += BLOCK)
-          convolve(image, branch, first, std::min(first + BLOCK, end), to + first * total, total);
-      });
+      convolve(image, branch, part, parts, next_packed ? &next : nullptr,
+               out.mutable_data_ptr<float>() + index * height * width * total);
     }
   }
   return out;

@@ -17,7 +17,8 @@ Tensor winograd(const Tensor& features, const Tensor& taps, const Tensor& bias, 
 void winograd_onto(const Tensor& residual, const Tensor& features, const Tensor& taps, const Tensor& bias, bool relu,
                    int64_t stride, int64_t dilation, int64_t longest);
 Tensor jpu(const at::TensorList& maps, const Tensor& taps, const Tensor& packed, const Tensor& bias,
-           at::IntArrayRef dilations, bool align_corners);
+           at::IntArrayRef dilations, bool align_corners, const std::optional<Tensor>& next_packed,
+           const std::optional<Tensor>& next_bias);
 Tensor pack_taps(const Tensor& weight, bool transposed);
 Tensor winograd_weight_gradient(const Tensor& features, const Tensor& gradients, int64_t dilation, int64_t longest);
 Tensor depthwise(const Tensor& features, const Tensor& weight, const Tensor& shift, int64_t dilation);
@@ -42,7 +43,8 @@ TORCH_LIBRARY(fastfcn, library) {
       "winograd_onto(Tensor(a!) residual, Tensor features, Tensor taps, Tensor bias, bool relu, int stride, "
       "int dilation, int longest) -> ()");
   library.def(
-      "jpu(Tensor[] maps, Tensor taps, Tensor packed, Tensor bias, int[] dilations, bool align_corners) -> Tensor");
+      "jpu(Tensor[] maps, Tensor taps, Tensor packed, Tensor bias, int[] dilations, bool align_corners, "
+      "Tensor? next_packed=None, Tensor? next_bias=None) -> Tensor");
   library.def("pack_taps(Tensor weight, bool transposed) -> Tensor");
   library.def("winograd_weight_gradient(Tensor features, Tensor gradients, int dilation, int longest) -> Tensor");
   library.def("depthwise(Tensor features, Tensor weight, Tensor shift, int dilation) -> Tensor");

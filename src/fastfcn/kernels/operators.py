@@ -31,9 +31,10 @@ def _onto(residual: Tensor, *others: object) -> None:
 
 @torch.library.register_fake("fastfcn::jpu")
 def _jpu(
-    maps: Sequence[Tensor], taps: Tensor, packed: Tensor, bias: Tensor, dilations: Sequence[int], align_corners: bool
-) -> Tensor:
-    return _map(maps[0], bias.numel(), *maps[0].shape[-2:])
+    maps: Sequence[Tensor], taps: Tensor, packed: Tensor, bias: Tensor, dilations: Sequence[int], align_corners: bool,
+    next_packed: Tensor | None = None, next_bias: Tensor | None = None,
+) -> Tensor:  # fmt: skip
+    return _map(maps[0], (bias if next_bias is None else next_bias).numel(), *maps[0].shape[-2:])
 
 
 @torch.library.register_fake("fastfcn::pack_taps")

@@ -15,8 +15,8 @@ struct Pointwise {
 
 struct SmallMap {
   virtual ~SmallMap() = default;
-  // Add the results at `count` pixels of the resized map from (y, x) on to `out`.
-  virtual void add_to(int64_t y, int64_t x, int64_t count, float* out) const = 0;
+  // Add the results at `count` pixels of the resized map from (y, x) on to `out`, whose pixels lie `apart` floats apart.
+  virtual void add_to(int64_t y, int64_t x, int64_t count, float* out, int64_t apart) const = 0;
 };
 
 // Products of rows of `channels`, each made by `make(row, to)`, into `results` (rows, outputs).

@@ -32,7 +32,7 @@ class Tapwise : public SmallMap {
     });
   }
 
-  void add_to(int64_t y, int64_t x, int64_t count, float* out) const override {
+  void add_to(int64_t y, int64_t x, int64_t count, float* out, int64_t apart) const override {
     static thread_local std::vector<float> row;  // of the three columns of taps, resized downwards: (3, w, outputs)
     row.resize(3 * w_ * outputs_);
     const int64_t first = std::max<int64_t>(x - dilation_, 0), last = std::min(x + count + dilation_, width());
@@ -44,7 +44,7 @@ class Tapwise : public SmallMap {
         std::fill_n(to, outputs_, 0.f);
         add_taps(rows_, y, shares + column * down + place * outputs_, 3 * down, across, to);
       }
-    for (int64_t pixel = x; pixel < x + count; ++pixel, out += outputs_)
+    for (int64_t pixel = x; pixel < x + count; ++pixel, out += apart)
       add_taps(columns_, pixel, row.data(), across, outputs_, out);
   }
 

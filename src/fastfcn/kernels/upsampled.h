@@ -31,8 +31,8 @@ class Upsampled : public SmallMap {
   int64_t height() const { return h_ * factor_; }
   int64_t width() const { return w_ * factor_; }
 
-  void add_to(int64_t y, int64_t x, int64_t count, float* out) const override {
-    for (int64_t pixel = 0; pixel < count; ++pixel) add_pixel(y, x + pixel, out + pixel * outputs_);
+  void add_to(int64_t y, int64_t x, int64_t count, float* out, int64_t apart) const override {
+    for (int64_t pixel = 0; pixel < count; ++pixel) add_pixel(y, x + pixel, out + pixel * apart);
   }
 
  private:

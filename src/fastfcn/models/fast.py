@@ -180,11 +180,22 @@ class FastContextBottleneck(nn.Module):
 
 
 class FastJPU(nn.Module):
-    """JPU with its resized maps and depthwise results in cache only (kernels/jpu.cpp)."""
+    """JPU with its resized maps and depthwise results in cache only (kernels/jpu.cpp).
 
-    def __init__(self, lateral: list[nn.Module], separable: list[tuple[nn.Conv2d, nn.Conv2d]], align_corners: bool):
+    With `following`, a head's first 1x1 convolution with its ReLU, JPU's own results stay there too, and those of that
+    convolution are returned.
+    """
+
+    def __init__(
+        self,
+        lateral: list[nn.Module],
+        separable: list[tuple[nn.Conv2d, nn.Conv2d]],
+        align_corners: bool,
+        following: PointwiseConvolution | None,
+    ):
         super().__init__()
         self.lateral = nn.ModuleList(lateral)
+        self.following = following
         self.align_corners = align_corners
         self.dilations = [depthwise.dilation[0] for depthwise, _ in separable]
         # No activation stands between: the depthwise bias goes through the 1x1 into its own.
@@ -196,4 +207,7 @@ class FastJPU(nn.Module):
     def forward(self, stages: list[Tensor]) -> Tensor:
         """Maps, finest first, which are taken out of the list: they can be freed as soon as they are used."""
         maps = [lateral(stages.pop(0)) for lateral in self.lateral]
-        return torch.ops.fastfcn.jpu(maps, self.taps, self.packed, self.bias, self.dilations, self.align_corners)
+        following = () if self.following is None else (self.following.packed, self.following.bias)
+        return torch.ops.fastfcn.jpu(
+            maps, self.taps, self.packed, self.bias, self.dilations, self.align_corners, *following
+        )

@@ -10,7 +10,15 @@ from torch import Tensor, nn
 from fastfcn import kernels
 from fastfcn.kernels.arena import Arena
 from fastfcn.kernels.weights import lanes
-from fastfcn.models.fast import FAST_CONVOLUTIONS, FastBlock, FastContextBottleneck, FastJPU, convolution
+from fastfcn.models.fast import (
+    FAST_CONVOLUTIONS,
+    FastBlock,
+    FastContextBottleneck,
+    FastJPU,
+    PointwiseConvolution,
+    convolution,
+)
+from fastfcn.models.fast_enc import make_fast
 from fastfcn.models.fold import folded
 from fastfcn.models.gpu import GPUSegmenter, Recordings, record_cuda_graph
 from fastfcn.models.heads import EncHead
@@ -53,7 +61,7 @@ def optimize(model: Segmenter, in_place: bool = False) -> Segmenter:
         return fast
     compiled = kernels.available()
     if compiled and type(fast.neck) is JPU and _in_slices(fast.neck):
-        fast.neck = _jpu(fast.neck)
+        fast.neck = _jpu(fast.neck, _taken_from(fast.head))
     _replace(fast, compiled)
     _join_relus(fast.backbone)
     if compiled:
@@ -69,6 +77,9 @@ def _replace(parent: nn.Module, compiled: bool) -> None:
                 setattr(parent, name, _context(child, compiled))
             case ConvBNReLU() if type(child.bn) is nn.Identity:
                 setattr(parent, name, convolution(child.conv, hasattr(child, "relu"), compiled))
+            case EncHead() if compiled:
+                _replace(child, compiled)
+                make_fast(child)
             case _ if _is_residual_block(child):
                 setattr(parent, name, _block(child, compiled))
             case nn.Conv2d() if type(child) in (nn.Conv2d, LeanConv2d) and not isinstance(parent, EncHead):
@@ -100,10 +111,21 @@ def _in_slices(neck: JPU) -> bool:
     return all(layer.conv.out_channels % lanes() == 0 for layer in neck.lateral)  # type: ignore[union-attr]
 
 
-def _jpu(neck: Any) -> FastJPU:
+def _taken_from(head: nn.Module) -> PointwiseConvolution | None:
+    """The 1x1 convolution with which the Enc head begins, if it does, which is gone from there."""
+    if type(head) is not EncHead or head.bottleneck.conv.kernel_size != (1, 1):
+        return None
+    if head.bottleneck.conv.out_channels % lanes() != 0:
+        return None
+    taken = PointwiseConvolution(head.bottleneck.conv, True)
+    head.bottleneck = nn.Identity()  # type: ignore[assignment]
+    return taken
+
+
+def _jpu(neck: Any, following: PointwiseConvolution | None) -> FastJPU:
     lateral = [convolution(layer.conv, True, True) for layer in neck.lateral]
     separable = [(branch.depthwise.conv, branch.pointwise.conv) for branch in neck.dilated]
-    return FastJPU(lateral, separable, neck.align_corners)
+    return FastJPU(lateral, separable, neck.align_corners, following)
 
 
 def _context(layer: Any, compiled: bool) -> FastContextBottleneck:

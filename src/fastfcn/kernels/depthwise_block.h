@@ -1,0 +1,68 @@
+// Blocks of pixels of a map, and the depthwise 3x3 convolution of one of them, of maps resized as they are read.
+#pragma once
+
+#include "resized.h"
+
+namespace fastfcn {
+
+constexpr int TAPS = 9;
+constexpr int64_t PIXELS = 144, WIDEST = 72;  // of a block, and of one of its rows
+
+// Results that are worked off together: rows of `count` pixels from (y, x) on, a dilation apart, as each of them reads
+// what the next one reads.
+struct Block {
+  int64_t y, rows, x, count;
+
+  int64_t pixels() const { return rows * count; }
+};
+
+// All results of an image, row by row of each of the dilation's phases.
+inline std::vector<Block> blocks(int64_t height, int64_t width, int64_t dilation) {
+  const int64_t parts = (width + WIDEST - 1) / WIDEST, together = std::max<int64_t>(1, PIXELS * parts / width);
+  std::vector<Block> result;
+  for (int64_t phase = 0; phase < std::min(dilation, height); ++phase)
+    for (int64_t y = phase; y < height; y += together * dilation)
+      for (int64_t part = 0; part < parts; ++part) {
+        const int64_t x = width * part / parts, rows = std::min(together, (height - y - 1) / dilation + 1);
+        result.push_back({y, rows, x, width * (part + 1) / parts - x});
+      }
+  return result;
+}
+
+// Depthwise 3x3 of a row of `count` pixels, LANES channels of it; the rows of inputs lie `length` floats apart and begin
+// a dilation before.
+inline void depthwise(const float* above, int64_t length, int64_t count, int64_t dilation, const float* taps,
+                      float* to, int64_t apart) {
+  Vector weights[TAPS];
+  for (int tap = 0; tap < TAPS; ++tap) weights[tap] = load(taps + tap * LANES);
+  const float *here = above + length, *below = here + length;
+  const int64_t middle = dilation * LANES, right = 2 * middle;
+  for (int64_t at = 0; at < count * LANES; at += LANES, to += apart) {
+    const Vector upper = weights[0] * load(above + at) + weights[1] * load(above + at + middle) +
+                         weights[2] * load(above + at + right);
+    const Vector center = weights[3] * load(here + at) + weights[4] * load(here + at + middle) +
+                          weights[5] * load(here + at + right);
+    const Vector lower = weights[6] * load(below + at) + weights[7] * load(below + at + middle) +
+                         weights[8] * load(below + at + right);
+    store(to, upper + center + lower);
+  }
+}
+
+// The same for all channels of maps that lie side by side, and all rows of a block.
+inline void depthwise(const std::vector<const Resized*>& maps, const Block& block, int64_t dilation, const float* taps,
+                      float* to, int64_t apart) {
+  static thread_local std::vector<float> space;
+  const int64_t length = (block.count + 2 * dilation) * LANES;
+  space.resize((block.rows + 2) * length);
+  for (const Resized* map : maps)
+    for (int64_t channel = 0; channel < map->channels(); channel += LANES, taps += TAPS * LANES, to += LANES) {
+      for (int64_t row = 0; row < block.rows + 2; ++row)
+        map->read(channel, block.y + (row - 1) * dilation, block.x - dilation, block.x + block.count + dilation,
+                  space.data() + row * length);
+      for (int64_t row = 0; row < block.rows; ++row)
+        depthwise(space.data() + row * length, length, block.count, dilation, taps, to + row * block.count * apart,
+                  apart);
+    }
+}
+
+}  // namespace fastfcn
