@@ -11,7 +11,7 @@ import sys
 
 import pytest
 
-from fastfcn import cli
+from fastfcn import cli, kernels
 from tests.tiny import NARROW, write_streets
 
 STEPS_OF_A_TRANSFORM = ("data.transforms", "data.resize", "data.images", "data.masks", "evaluate.test_sizes")
@@ -73,6 +73,7 @@ def way(names: list[str]) -> list[str]:
 
 @pytest.fixture(scope="module")
 def trace(tmp_path_factory) -> list[str]:
+    kernels.available()  # the search for their build, once a process, is on no image's way
     folder = tmp_path_factory.mktemp("way")
     write_streets(folder / "data")
     changes = ["demo", *NARROW, "optim.steps=1", "eval.every=1"]

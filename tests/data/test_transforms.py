@@ -6,7 +6,14 @@ import torch
 
 from fastfcn.data.resize import resize_image, resize_label
 from fastfcn.data.sampler import SampleKey
-from fastfcn.data.transforms import TrainTransform, distorted, largest_class_share, normalise, shift_colors
+from fastfcn.data.transforms import (
+    TrainTransform,
+    distorted,
+    largest_class_share,
+    normalise,
+    normalise_batch,
+    shift_colors,
+)
 
 MEAN, STD = (123.675, 116.28, 103.53), (58.395, 57.12, 57.375)
 
@@ -35,6 +42,14 @@ def label() -> np.ndarray:
     values = np.random.default_rng(1).integers(0, 4, (10, 15)).astype(np.uint8).repeat(4, 0).repeat(4, 1)
     values[:5] = 255
     return values
+
+
+@pytest.mark.parametrize("shape", [(1, 1, 1), (2, 5, 1), (1, 1, 7), (3, 40, 60)])
+def test_a_batch_is_normalised_as_each_image_is(shape: tuple[int, int, int]):
+    images = np.random.default_rng(2).integers(0, 256, (*shape, 3), dtype=np.uint8)
+    found = normalise_batch(torch.from_numpy(images).permute(0, 3, 1, 2), MEAN, STD)
+    assert torch.equal(found, torch.stack([normalise(each, MEAN, STD) for each in images]))
+    assert found.is_contiguous(memory_format=torch.channels_last)
 
 
 def key(step: int = 5, slot: int = 1, seed: int = 0) -> np.random.Generator:

@@ -191,6 +191,13 @@ def test_jpu_tap_by_tap(sizes: tuple[tuple[int, int], ...], align_corners: bool)
     check_jpu(maps, depthwise, pointwise, draw.tensor(len(dilations), outputs), dilations, align_corners)
 
 
+@pytest.mark.parametrize("seed", range(8))
+def test_max_pool(seed: int):
+    draw = Draw(seed)
+    features = draw.features(draw.number(1, 3), draw.number(1, 70), draw.number(1, 21), draw.number(1, 33))
+    assert torch.equal(torch.ops.fastfcn.max_pool(features - 1), F.max_pool2d(features - 1, 3, 2, 1))
+
+
 @pytest.mark.parametrize("align_corners", [False, True])
 @pytest.mark.parametrize("classes", [1, 2, 16, 19, 150, 256])
 def test_labels(classes: int, align_corners: bool):
@@ -289,6 +296,7 @@ def test_operators_are_known_to_torch_compile_and_export():
             forms.pack_pointwise(draw.tensor(48, 32, 1, 1)),
             draw.tensor(48),
         ),
+        "max_pool": (maps[0],),
         "labels": (maps[0], 64, 80, False),
     }
     for name, arguments in calls.items():

@@ -31,10 +31,13 @@ def normalise(image: np.ndarray, mean: Sequence[float], std: Sequence[float]) ->
 
 def normalise_batch(images: Tensor, mean: Sequence[float], std: Sequence[float]) -> Tensor:
     """RGB images (B, 3, H, W) of values 0-255 as a network reads them: float32, normalised, channels last."""
-    shape = (1, 3, 1, 1)
-    center, spread = (torch.tensor(each, device=images.device).reshape(shape) for each in (mean, std))
+    batch, _, height, width = images.shape
     pixels = images.to(torch.float32, memory_format=torch.channels_last, copy=True)
-    return pixels.sub_(center).div_(spread)
+    # Whole rows of pixels at a time: with three values at a time torch takes ten times as long.
+    rows = pixels.permute(0, 2, 3, 1).view(batch, height, 3 * width)
+    center, spread = (torch.tensor(each, device=images.device).repeat(width) for each in (mean, std))
+    rows.sub_(center).div_(spread)
+    return pixels
 
 
 class TrainTransform:

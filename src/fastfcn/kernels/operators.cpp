@@ -24,6 +24,7 @@ Tensor winograd_weight_gradient(const Tensor& features, const Tensor& gradients,
 Tensor depthwise(const Tensor& features, const Tensor& weight, const Tensor& shift, int64_t dilation);
 Tensor depthwise_weight_gradient(const Tensor& features, const Tensor& gradients, int64_t dilation);
 std::tuple<Tensor, Tensor> channel_moments(const Tensor& features);
+Tensor max_pool(const Tensor& features);
 Tensor labels(const Tensor& scores, int64_t height, int64_t width, bool align_corners);
 bool use_arena(bool on);
 }  // namespace fastfcn
@@ -50,6 +51,7 @@ TORCH_LIBRARY(fastfcn, library) {
   library.def("depthwise(Tensor features, Tensor weight, Tensor shift, int dilation) -> Tensor");
   library.def("depthwise_weight_gradient(Tensor features, Tensor gradients, int dilation) -> Tensor");
   library.def("channel_moments(Tensor features) -> (Tensor, Tensor)");
+  library.def("max_pool(Tensor features) -> Tensor");
   library.def("labels(Tensor scores, int height, int width, bool align_corners) -> Tensor");
 }
 
@@ -65,5 +67,6 @@ TORCH_LIBRARY_IMPL(fastfcn, CPU, library) {
   library.impl("depthwise", fastfcn::depthwise);
   library.impl("depthwise_weight_gradient", fastfcn::depthwise_weight_gradient);
   library.impl("channel_moments", fastfcn::channel_moments);
+  library.impl("max_pool", fastfcn::max_pool);
   library.impl("labels", fastfcn::labels);
 }

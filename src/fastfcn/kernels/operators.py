@@ -65,11 +65,26 @@ def _channel_moments(features: Tensor) -> tuple[Tensor, Tensor]:
     return features.new_empty(features.shape[1]), features.new_empty(features.shape[1])
 
 
+@torch.library.register_fake("fastfcn::max_pool")
+def _max_pool(features: Tensor) -> Tensor:
+    height, width = ((side + 1) // 2 for side in features.shape[-2:])
+    return _map(features, features.shape[1], height, width)
+
+
 @torch.library.register_fake("fastfcn::labels")
 def _labels(scores: Tensor, height: int, width: int, align_corners: bool) -> Tensor:
     return scores.new_empty((scores.shape[0], height, width), dtype=torch.uint8)
 
 
 # Under autocast the operators compute in float32, as their weights are.
-for _name in ("pointwise", "pointwise_onto", "pointwise_pair", "winograd", "winograd_onto", "jpu", "labels"):
+for _name in (
+    "pointwise",
+    "pointwise_onto",
+    "pointwise_pair",
+    "winograd",
+    "winograd_onto",
+    "jpu",
+    "max_pool",
+    "labels",
+):
     torch.library.register_autocast(f"fastfcn::{_name}", "cpu", torch.float32)

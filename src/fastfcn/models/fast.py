@@ -114,6 +114,13 @@ class WinogradConvolution(nn.Module):
         return _summed("winograd", residual, features, *settings)
 
 
+class FastMaxPool(nn.Module):
+    """Max pooling 3x3 at stride 2, as a ResNet's stem has it."""
+
+    def forward(self, features: Tensor) -> Tensor:
+        return torch.ops.fastfcn.max_pool(features)
+
+
 FAST_CONVOLUTIONS = PlainConvolution | OneDNNConvolution | PointwiseConvolution | WinogradConvolution
 
 

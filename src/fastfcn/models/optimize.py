@@ -15,6 +15,7 @@ from fastfcn.models.fast import (
     FastBlock,
     FastContextBottleneck,
     FastJPU,
+    FastMaxPool,
     PointwiseConvolution,
     convolution,
 )
@@ -77,6 +78,8 @@ def _replace(parent: nn.Module, compiled: bool) -> None:
                 setattr(parent, name, _context(child, compiled))
             case ConvBNReLU() if type(child.bn) is nn.Identity:
                 setattr(parent, name, convolution(child.conv, hasattr(child, "relu"), compiled))
+            case nn.MaxPool2d() if compiled and _is_a_stems(child):
+                setattr(parent, name, FastMaxPool())
             case EncHead() if compiled:
                 _replace(child, compiled)
                 make_fast(child)
@@ -136,6 +139,11 @@ def _context(layer: Any, compiled: bool) -> FastContextBottleneck:
     return FastContextBottleneck(
         convolution(direct, True, compiled), [tap_matrix(each).contiguous() for each in pooled], kernel
     )
+
+
+def _is_a_stems(pool: nn.MaxPool2d) -> bool:
+    settings = pool.kernel_size, pool.stride, pool.padding, pool.dilation
+    return settings == (3, 2, 1, 1) and not pool.ceil_mode and not pool.return_indices
 
 
 def _is_residual_block(block: Any) -> bool:
