@@ -145,5 +145,6 @@ def _costs(recipe: Recipe, size: tuple[int, int], passes: Passes) -> dict:
         }
         rows.append(row | ({"peak_growth_mib": passes.growth[stage] / MIB} if passes.growth else {}))
     kinds = {"backbone": recipe.backbone.name, "neck": recipe.neck.kind, "head": recipe.head.kind}
-    whole = {"ms_unmarked": median(passes.whole), "runs": len(passes.whole)}
+    joined = getattr(passes.network.neck, "following", None) is not None
+    whole = {"ms_unmarked": median(passes.whole), "runs": len(passes.whole), "neck_runs_heads_1x1": joined}
     return {"name": recipe.name} | kinds | whole | {"stages": rows}

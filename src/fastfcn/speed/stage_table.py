@@ -100,8 +100,10 @@ def _caption(record: dict) -> str:
     unmarked = ", ".join(f"{one['ms_unmarked']:.4g}" for one in record["networks"])
     runs = record["networks"][0]["runs"]
     peak = " Peak: growth of tensors within a stage at its highest." if GROWTH in columns_of(record) else ""
+    joined = " The head's first 1x1 convolution is run with the neck, and counts to its ms."
+    joined = joined if any(one.get("neck_runs_heads_1x1") for one in record["networks"]) else ""
     return (
         f"ms: median of {runs} pass(es) that stop after each stage; without stops: {unmarked} ms in all. "
-        f"MiB: weights as inference holds them, and what a stage hands on.{peak} "
+        f"MiB: weights as inference holds them, and what a stage hands on.{peak}{joined} "
         + busy_warning(record["cores_busy"], record)
     )
