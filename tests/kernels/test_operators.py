@@ -124,6 +124,16 @@ def test_winograd_in_several_parts():
     torch.testing.assert_close(found, F.conv2d(features, weight, bias, padding=1), **TOLERANCE)
 
 
+def test_winograd_of_a_map_that_no_cache_holds():
+    """Its results are written past the caches; an odd size, so that tiles reach beyond the map."""
+    draw = Draw(2)
+    features, weight, bias = draw.features(2, 16, 365, 371), draw.tensor(32, 16, 3, 3) / 12, draw.tensor(32)
+    taps, expected = torch.ops.fastfcn.pack_taps(weight, False), F.conv2d(features, weight, bias, padding=1).relu()
+    assert expected[0].numel() > 4 << 20
+    found = torch.ops.fastfcn.winograd(features, taps, bias, True, 1, 1, 6)
+    torch.testing.assert_close(found, expected, **TOLERANCE)
+
+
 @pytest.mark.parametrize("dilations", [(1, 2, 4, 8), (2, 6), (4, 12, 1)])
 @pytest.mark.parametrize("size", [(32, 48), (16, 16), (8, 36), (4, 4)])
 def test_jpu_of_maps_of_whole_factors(size: tuple[int, int], dilations: tuple[int, ...]):

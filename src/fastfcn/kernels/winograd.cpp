@@ -10,6 +10,7 @@
 // results: that many stay in its cache.
 #include <ATen/Parallel.h>
 
+#include "stream.h"
 #include "tensors.h"
 #include "winograd_tiles.h"
 
@@ -29,6 +30,7 @@ void transform_results(const float* products, const Layout& layout, int64_t numb
   const int64_t rows = std::min<int64_t>(height, (map.height - tile.y - 1) / kind.dilation + 1);
   const int64_t columns = std::min<int64_t>(width, (map.width - tile.x - 1) / kind.dilation + 1);
   const int64_t end = std::min(map.channels, (panel + 1) * PANEL);
+  const bool large = !ending.residual && map.height * map.width * map.channels >= LARGE_MAP;
   Vector values[MOST_RESULTS * MOST_RESULTS], half[MOST_RESULTS * MOST_PLACES];
   float* const middle = reinterpret_cast<float*>(half);
   const float* from = products + layout.sum(panel, 0, number);
@@ -42,7 +44,8 @@ void transform_results(const float* products, const Layout& layout, int64_t numb
       for (int column = 0; column < columns; ++column) {
         const int64_t place =
             map.pixel(tile.image, tile.y + row * kind.dilation, tile.x + column * kind.dilation) + channel;
-        store(out + place, finished(values[row * width + column], here, place - channel));
+        const Vector value = finished(values[row * width + column], here, place - channel);
+        large ? stream(out + place, value) : store(out + place, value);
       }
   }
 }
@@ -149,6 +152,7 @@ struct Convolution {
         transform_results(sums, layout, tile, item / layout.tiles, tiles[tile], kind, results,
                           out.mutable_data_ptr<float>(), ending);
       }
+      finish_streams();
     });
   }
 
