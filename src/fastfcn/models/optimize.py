@@ -116,11 +116,12 @@ def _in_slices(neck: JPU) -> bool:
 
 def _taken_from(head: nn.Module) -> PointwiseConvolution | None:
     """The 1x1 convolution with which the Enc head begins, if it does, which is gone from there."""
-    if type(head) is not EncHead or head.bottleneck.conv.kernel_size != (1, 1):
+    if type(head) is not EncHead:
         return None
-    if head.bottleneck.conv.out_channels % lanes() != 0:
+    conv = head.bottleneck.conv
+    if conv.kernel_size != (1, 1) or conv.out_channels % lanes() != 0:
         return None
-    taken = PointwiseConvolution(head.bottleneck.conv, True)
+    taken = PointwiseConvolution(conv, True)
     head.bottleneck = nn.Identity()  # type: ignore[assignment]
     return taken
 

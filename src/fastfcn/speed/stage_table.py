@@ -25,6 +25,7 @@ NOTES = {
     "gflops": "2 per multiply-add; convolutions and matrix products of the plain network",
     "ms": "median of the passes; at the end of each stage the device finishes what it was given",
     "ms_unmarked": "median of passes without such stops, taken in turns with them",
+    "neck_runs_heads_1x1": "the head's first 1x1 convolution is run with the neck, and counts to its ms and weights",
     "cores_busy": "processors kept busy on average; less than the threads where the machine had other work",
     "weights_mib": "parameters and buffers as inference holds them; 2**20 bytes",
     "output_mib": "what a stage hands on to the next, not what it needs in between",
@@ -100,8 +101,8 @@ def _caption(record: dict) -> str:
     unmarked = ", ".join(f"{one['ms_unmarked']:.4g}" for one in record["networks"])
     runs = record["networks"][0]["runs"]
     peak = " Peak: growth of tensors within a stage at its highest." if GROWTH in columns_of(record) else ""
-    joined = " The head's first 1x1 convolution is run with the neck, and counts to its ms."
-    joined = joined if any(one.get("neck_runs_heads_1x1") for one in record["networks"]) else ""
+    together = any(one.get("neck_runs_heads_1x1") for one in record["networks"])
+    joined = " The head's first 1x1 convolution is run with the neck, and counts to its ms." if together else ""
     return (
         f"ms: median of {runs} pass(es) that stop after each stage; without stops: {unmarked} ms in all. "
         f"MiB: weights as inference holds them, and what a stage hands on.{peak}{joined} "
