@@ -41,14 +41,14 @@ at::Tensor max_pool(const at::Tensor& features) {
   const float* from = x.const_data_ptr<float>();
   float* to = out.mutable_data_ptr<float>();
   at::parallel_for(0, x.size(0) * rows, 1, [&](int64_t begin, int64_t end) {
-    for (int64_t row = begin; row < end; ++row)
-      for (int64_t column = 0; column < columns; ++column) {
-        Pixels pixels;
-        for (int64_t y = std::max<int64_t>(2 * (row % rows) - 1, 0); y <= 2 * (row % rows) + 1 && y < height; ++y)
-          for (int64_t across = std::max<int64_t>(2 * column - 1, 0); across <= 2 * column + 1 && across < width; ++across)
-            pixels.at[pixels.count++] = from + ((row / rows * height + y) * width + across) * channels;
-        largest(pixels, channels, to + (row * columns + column) * channels);
-      }
+    for (int64_t place = begin * columns; place < end * columns; ++place) {
+      const int64_t row = place / columns, image = row / rows, y = 2 * (row % rows), x = 2 * (place % columns);
+      Pixels pixels;
+      for (int64_t down = std::max<int64_t>(y - 1, 0); down <= std::min(y + 1, height - 1); ++down)
+        for (int64_t across = std::max<int64_t>(x - 1, 0); across <= std::min(x + 1, width - 1); ++across)
+          pixels.at[pixels.count++] = from + ((image * height + down) * width + across) * channels;
+      largest(pixels, channels, to + place * channels);
+    }
   });
   return out;
 }
