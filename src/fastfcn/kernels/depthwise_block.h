@@ -29,22 +29,27 @@ inline std::vector<Block> blocks(int64_t height, int64_t width, int64_t dilation
   return result;
 }
 
-// Depthwise 3x3 of a row of `count` pixels, LANES channels of it; the rows of inputs lie `length` floats apart and begin
-// a dilation before.
-inline void depthwise(const float* above, int64_t length, int64_t count, int64_t dilation, const float* taps,
-                      float* to, int64_t apart) {
+// Depthwise 3x3 of LANES channels: MANY rows of `count` pixels, from MANY + 2 rows of inputs, which lie `length` floats
+// apart and begin a dilation before. Results lie `apart` floats apart, their rows `line`.
+template <int MANY>
+void depthwise_rows(const float* inputs, int64_t length, int64_t count, int64_t dilation, const float* taps, float* to,
+                    int64_t apart, int64_t line) {
   Vector weights[TAPS];
   for (int tap = 0; tap < TAPS; ++tap) weights[tap] = load(taps + tap * LANES);
-  const float *here = above + length, *below = here + length;
   const int64_t middle = dilation * LANES, right = 2 * middle;
   for (int64_t at = 0; at < count * LANES; at += LANES, to += apart) {
-    const Vector upper = weights[0] * load(above + at) + weights[1] * load(above + at + middle) +
-                         weights[2] * load(above + at + right);
-    const Vector center = weights[3] * load(here + at) + weights[4] * load(here + at + middle) +
-                          weights[5] * load(here + at + right);
-    const Vector lower = weights[6] * load(below + at) + weights[7] * load(below + at + middle) +
-                         weights[8] * load(below + at + right);
-    store(to, upper + center + lower);
+    Vector sums[MANY] = {};
+#pragma GCC unroll 8
+    for (int row = 0; row < MANY + 2; ++row) {
+      const float* from = inputs + row * length + at;
+      const Vector one = load(from), two = load(from + middle), three = load(from + right);
+#pragma GCC unroll 8
+      for (int result = std::max(0, row - 2); result <= std::min(row, MANY - 1); ++result) {
+        const Vector* weight = weights + 3 * (row - result);
+        sums[result] += weight[0] * one + weight[1] * two + weight[2] * three;
+      }
+    }
+    for (int row = 0; row < MANY; ++row) store(to + row * line, sums[row]);
   }
 }
 
@@ -52,16 +57,20 @@ inline void depthwise(const float* above, int64_t length, int64_t count, int64_t
 inline void depthwise(const std::vector<const Resized*>& maps, const Block& block, int64_t dilation, const float* taps,
                       float* to, int64_t apart) {
   static thread_local std::vector<float> space;
-  const int64_t length = (block.count + 2 * dilation) * LANES;
+  const int64_t length = (block.count + 2 * dilation) * LANES, line = block.count * apart;
   space.resize((block.rows + 2) * length);
   for (const Resized* map : maps)
     for (int64_t channel = 0; channel < map->channels(); channel += LANES, taps += TAPS * LANES, to += LANES) {
       for (int64_t row = 0; row < block.rows + 2; ++row)
         map->read(channel, block.y + (row - 1) * dilation, block.x - dilation, block.x + block.count + dilation,
                   space.data() + row * length);
-      for (int64_t row = 0; row < block.rows; ++row)
-        depthwise(space.data() + row * length, length, block.count, dilation, taps, to + row * block.count * apart,
-                  apart);
+      int64_t row = 0;
+      for (; row + 2 <= block.rows; row += 2)  // two rows of results read two of inputs in common
+        depthwise_rows<2>(space.data() + row * length, length, block.count, dilation, taps, to + row * line, apart,
+                          line);
+      if (row < block.rows)
+        depthwise_rows<1>(space.data() + row * length, length, block.count, dilation, taps, to + row * line, apart,
+                          line);
     }
 }
 

@@ -10,69 +10,16 @@
 // results: that many stay in its cache.
 #include <ATen/Parallel.h>
 
-#include "stream.h"
 #include "tensors.h"
-#include "winograd_tiles.h"
+#include "winograd_transforms.h"
 
 namespace fastfcn {
 namespace {
 
-constexpr int64_t MOST_TILES = 11 * ROWS;  // at a time: their sums then stay in the last cache
-constexpr int64_t AHEAD = 6;               // inputs whose weights are fetched before they are needed
-constexpr int64_t FEW_TRANSFORMED = 1 << 20;   // floats, transformed: they stay in the last cache
-constexpr int64_t OWN_CACHE = 150'000;     // floats of a thread's inputs and products, in half of its second cache
-constexpr int64_t EACH = 8;                // blocks of ROWS tiles that each thread must get, to be shared evenly
-
-// One panel of the results of one tile, the `number`th held, from its products.
-void transform_results(const float* products, const Layout& layout, int64_t number, int64_t panel, const Tile& tile,
-                       const Kind& kind, const Map& map, float* out, const Ending& ending) {
-  const int height = kind.rows->results, width = kind.columns->results;
-  const int64_t rows = std::min<int64_t>(height, (map.height - tile.y - 1) / kind.dilation + 1);
-  const int64_t columns = std::min<int64_t>(width, (map.width - tile.x - 1) / kind.dilation + 1);
-  const int64_t end = std::min(map.channels, (panel + 1) * PANEL);
-  const bool large = !ending.residual && map.height * map.width * map.channels >= LARGE_MAP;
-  Vector values[MOST_RESULTS * MOST_RESULTS], half[MOST_RESULTS * MOST_PLACES];
-  float* const middle = reinterpret_cast<float*>(half);
-  const float* from = products + layout.sum(panel, 0, number);
-  const int64_t across = kind.columns->places, apart = layout.sums_apart();
-  for (int64_t channel = panel * PANEL; channel < end; channel += LANES, from += LANES) {
-    kind.rows->back(from, {across * apart, apart}, across, middle, {across * LANES, LANES});
-    kind.columns->back(middle, {LANES, across * LANES}, height, reinterpret_cast<float*>(values),
-                       {LANES, width * LANES});
-    const Ending here = ending.at(0, channel);
-    for (int row = 0; row < rows; ++row)
-      for (int column = 0; column < columns; ++column) {
-        const int64_t place =
-            map.pixel(tile.image, tile.y + row * kind.dilation, tile.x + column * kind.dilation) + channel;
-        const Vector value = finished(values[row * width + column], here, place - channel);
-        large ? stream(out + place, value) : store(out + place, value);
-      }
-  }
-}
-
-// Weights of the places in rows [first, last) of a tile, transformed: (places, depth, PANEL), places `apart` floats from
-// each other, from (depth, 9, PANEL).
-void transform_weights(const float* taps, int64_t depth, const Kind& kind, int first, int last, int64_t apart,
-                       float* out) {
-  const int64_t columns = kind.columns->places;
-  float down[MOST_PLACES][3];  // a copy, which no store can change
-  std::copy_n(kind.rows->taps[first], (last - first) * 3, down[0]);
-  Vector half[MOST_PLACES * 3];
-  for (int64_t k = 0; k < depth; ++k) {
-    Ahead{taps + (k + AHEAD) * 9 * PANEL, 9 * PANEL / LINE}.ask();
-    for (int64_t lane = 0; lane < PANEL; lane += LANES) {
-      const float* from = taps + k * 9 * PANEL + lane;
-      Vector given[9];
-      for (int tap = 0; tap < 9; ++tap) given[tap] = load(from + tap * PANEL);
-      for (int row = 0; row < last - first; ++row)
-        for (int tap = 0; tap < 3; ++tap)
-          half[row * 3 + tap] =
-              down[row][0] * given[tap] + down[row][1] * given[3 + tap] + down[row][2] * given[6 + tap];
-      kind.columns->weigh(reinterpret_cast<float*>(half), {LANES, 3 * LANES}, last - first, out + k * PANEL + lane,
-                          {apart, columns * apart});
-    }
-  }
-}
+constexpr int64_t MOST_TILES = 11 * ROWS;     // at a time: their sums then stay in the last cache
+constexpr int64_t FEW_TRANSFORMED = 1 << 20;  // floats, transformed: they stay in the last cache
+constexpr int64_t OWN_CACHE = 150'000;        // floats of a thread's inputs and products, in half of its second cache
+constexpr int64_t EACH = 8;                   // blocks of ROWS tiles that each thread must get, to be shared evenly
 
 // The products of one place and panel of outputs for all tiles held; meanwhile `next_size` floats are fetched.
 void multiply_tiles(const Layout& layout, int64_t place, int64_t panel, int64_t depth, const float* weights,
@@ -171,9 +118,14 @@ struct Convolution {
         float *left = space.data(), *sums = left + layout.left(places, 0);
         const float* right = weights.const_data_ptr<float>();
         read(kind, layout, 0, map.channels, all.data() + first, left);
-        for (int64_t place = 0; place < places; ++place)
+        const int64_t next = std::min(count, first + held);
+        const Coming coming(x.const_data_ptr<float>(), map, kind, all.data() + next, std::min(held, count - next));
+        for (int64_t place = 0; place < places; ++place) {
+          const auto [from, size] = coming.part(place);
           for (int64_t panel = 0; panel < outputs; ++panel, right += map.channels * PANEL)
-            multiply_tiles(layout, place, panel, map.channels, right, left, sums, false);
+            multiply_tiles(layout, place, panel, map.channels, right, left, sums, false, from + size * panel / outputs,
+                           size / outputs);
+        }
         finish(kind, layout, all.data() + first, sums);
       }
     });

@@ -6,7 +6,7 @@
 #include <ATen/Parallel.h>
 
 #include "tensors.h"
-#include "winograd_tiles.h"
+#include "winograd_transforms.h"
 
 namespace fastfcn {
 namespace {

@@ -1,4 +1,4 @@
-// How a map is cut into Winograd's tiles, and its inputs transformed.
+// How a map is cut into Winograd's tiles, and how they are held.
 #pragma once
 
 #include <ATen/ATen.h>
@@ -16,6 +16,7 @@ constexpr int64_t WORKSPACE = 6 << 20;         // floats of transformed inputs a
 constexpr int64_t WEIGHTS_IN_CACHE = 1 << 17;  // floats of transformed weights, in half of the second cache
 constexpr int64_t FEW_TILES = 64;              // up to which transforming the weights takes long beside the products
 constexpr int64_t WEIGHTS_AS_TILES = 8;        // what that takes, told in tiles multiplied
+constexpr int64_t FORM_AS_PRODUCTS = 200'000;  // what it takes to begin with another form of tiles, told in products
 
 inline void check_winograd(int64_t inputs, int64_t outputs, int64_t longest) {
   TORCH_CHECK(inputs % LANES == 0 && outputs % LANES == 0, "channels in multiples of ", LANES, " are needed");
@@ -95,39 +96,8 @@ inline Cut cut(int64_t length, const Window& window, int64_t longest, bool even)
   return result;
 }
 
-// A vector of channels of a tile's inputs, side by side in `to`; zeros beyond the map.
-inline void gather_inputs(const float* data, const Map& map, int64_t image, int64_t top, int64_t left, const Kind& kind,
-                          Vector* to) {
-  for (int row = 0; row < kind.rows->inputs; ++row)
-    for (int column = 0; column < kind.columns->inputs; ++column) {
-      const int64_t y = top + row * kind.dilation, x = left + column * kind.dilation;
-      const bool inside = y >= 0 && y < map.height && x >= 0 && x < map.width;
-      *to++ = inside ? load(data + map.pixel(image, y, x)) : Vector{};
-    }
-}
-
-// The inputs of one tile in channels [first, last), transformed; its place in `out` is that of its first place.
-inline void transform_inputs(const float* data, const Map& map, int64_t first, int64_t last, const Tile& tile,
-                             const Kind& kind, int64_t apart, float* out) {
-  const int64_t height = kind.rows->inputs, width = kind.columns->inputs, columns = kind.columns->places;
-  const int64_t top = tile.y * kind.stride + kind.rows->first * kind.dilation;
-  const int64_t left = tile.x * kind.stride + kind.columns->first * kind.dilation;
-  const bool inside = top >= 0 && top + (height - 1) * kind.dilation < map.height &&  //
-                      left >= 0 && left + (width - 1) * kind.dilation < map.width;
-  Vector given[MOST_PLACES * MOST_PLACES], half[MOST_PLACES * MOST_PLACES];
-  float* const middle = reinterpret_cast<float*>(half);
-  const Steps down{width * LANES, LANES}, across{LANES, width * LANES};
-  const Steps pixels{kind.dilation * map.width * map.channels, kind.dilation * map.channels};
-  for (int64_t channel = first; channel < last; channel += LANES, out += LANES) {
-    if (!inside) gather_inputs(data + channel, map, tile.image, top, left, kind, given);
-    const float* from = inside ? data + channel + map.pixel(tile.image, top, left) : reinterpret_cast<float*>(given);
-    kind.rows->into(from, inside ? pixels : down, width, middle, down);
-    kind.columns->into(middle, across, kind.rows->places, out, {apart, columns * apart});
-  }
-}
-
 // The ways to cut both axes of the results that take the fewest products.
-inline std::pair<Cut, Cut> best_cut(const Map& results, int64_t batch, const Window& window) {
+inline std::pair<Cut, Cut> best_cut(const Map& results, int64_t inputs, int64_t batch, const Window& window) {
   std::vector<Cut> down, across;
   const bool strided = window.stride > 1;
   for (int64_t length = strided ? MOST_STRIDED : window.longest; length >= (strided ? 2 : 3); --length)
@@ -135,6 +105,7 @@ inline std::pair<Cut, Cut> best_cut(const Map& results, int64_t batch, const Win
       down.push_back(cut(results.height, window, length, even));
       across.push_back(cut(results.width, window, length, even));
     }
+  const int64_t begin = WEIGHTS_AS_TILES + FORM_AS_PRODUCTS / (inputs * results.channels);
   std::pair<Cut, Cut> best;
   int64_t least = std::numeric_limits<int64_t>::max();
   for (const Cut& rows : down)
@@ -142,7 +113,7 @@ inline std::pair<Cut, Cut> best_cut(const Map& results, int64_t batch, const Win
       int64_t products = 0;
       for (const auto& [row, height] : rows.forms)
         for (const auto& [column, width] : columns.forms)
-          products += row->places * column->places * (batch * height * width + WEIGHTS_AS_TILES);
+          products += row->places * column->places * (batch * height * width + begin);
       if (products < least) least = products, best = {rows, columns};
     }
   return best;
@@ -162,7 +133,7 @@ inline std::vector<Tile> tiles_of(const Cut& rows, const Axis* row_form, const C
 // `work(kind, tiles)` for the tiles of each form.
 template <class Work>
 void each_kind(const Map& results, int64_t inputs, int64_t batch, const Window& window, const Work& work) {
-  const auto [rows, columns] = best_cut(results, batch, window);
+  const auto [rows, columns] = best_cut(results, inputs, batch, window);
   for (const auto& [row, height] : rows.forms)
     for (const auto& [column, width] : columns.forms)
       work(Kind(row, column, window, batch * height * width, inputs),

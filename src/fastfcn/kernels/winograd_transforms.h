@@ -1,0 +1,132 @@
+// What Winograd's form does with a tile before and after its products: inputs, weights and results, transformed.
+#pragma once
+
+#include "stream.h"
+#include "winograd_tiles.h"
+
+namespace fastfcn {
+
+constexpr int64_t AHEAD = 6;  // inputs whose weights are fetched before they are needed
+
+// A vector of channels of a tile's inputs, side by side in `to`; zeros beyond the map.
+inline void gather_inputs(const float* data, const Map& map, int64_t image, int64_t top, int64_t left, const Kind& kind,
+                          Vector* to) {
+  for (int row = 0; row < kind.rows->inputs; ++row)
+    for (int column = 0; column < kind.columns->inputs; ++column) {
+      const int64_t y = top + row * kind.dilation, x = left + column * kind.dilation;
+      const bool inside = y >= 0 && y < map.height && x >= 0 && x < map.width;
+      *to++ = inside ? load(data + map.pixel(image, y, x)) : Vector{};
+    }
+}
+
+// The inputs of one tile in channels [first, last), transformed; its place in `out` is that of its first place.
+inline void transform_inputs(const float* data, const Map& map, int64_t first, int64_t last, const Tile& tile,
+                             const Kind& kind, int64_t apart, float* out) {
+  const int64_t height = kind.rows->inputs, width = kind.columns->inputs, columns = kind.columns->places;
+  const int64_t top = tile.y * kind.stride + kind.rows->first * kind.dilation;
+  const int64_t left = tile.x * kind.stride + kind.columns->first * kind.dilation;
+  const bool inside = top >= 0 && top + (height - 1) * kind.dilation < map.height &&  //
+                      left >= 0 && left + (width - 1) * kind.dilation < map.width;
+  Vector given[MOST_PLACES * MOST_PLACES], half[MOST_PLACES * MOST_PLACES];
+  float* const middle = reinterpret_cast<float*>(half);
+  const Steps down{width * LANES, LANES}, across{LANES, width * LANES};
+  const Steps pixels{kind.dilation * map.width * map.channels, kind.dilation * map.channels};
+  for (int64_t channel = first; channel < last; channel += LANES, out += LANES) {
+    if (!inside) gather_inputs(data + channel, map, tile.image, top, left, kind, given);
+    const float* from = inside ? data + channel + map.pixel(tile.image, top, left) : reinterpret_cast<float*>(given);
+    for (int64_t place = 0; place < kind.places(); ++place)  // what is written next, each line far from the last
+      __builtin_prefetch(out + place * apart + LANES, 1);
+    kind.rows->into(from, inside ? pixels : down, width, middle, down);
+    kind.columns->into(middle, across, kind.rows->places, out, {apart, columns * apart});
+  }
+}
+
+// One panel of the results of one tile, the `number`th held, from its products.
+inline void transform_results(const float* products, const Layout& layout, int64_t number, int64_t panel,
+                              const Tile& tile, const Kind& kind, const Map& map, float* out, const Ending& ending) {
+  const int height = kind.rows->results, width = kind.columns->results;
+  const int64_t rows = std::min<int64_t>(height, (map.height - tile.y - 1) / kind.dilation + 1);
+  const int64_t columns = std::min<int64_t>(width, (map.width - tile.x - 1) / kind.dilation + 1);
+  const int64_t end = std::min(map.channels, (panel + 1) * PANEL);
+  const bool large = !ending.residual && map.height * map.width * map.channels >= LARGE_MAP;
+  const auto pixel = [&](int row, int column) {
+    return map.pixel(tile.image, tile.y + row * kind.dilation, tile.x + column * kind.dilation);
+  };
+  for (int row = 0; row < rows && !large; ++row)
+    for (int column = 0; column < columns; ++column)
+      for (int64_t channel = panel * PANEL; channel < end; channel += LINE)
+        __builtin_prefetch(out + pixel(row, column) + channel, 1);
+  Vector values[MOST_RESULTS * MOST_RESULTS], half[MOST_RESULTS * MOST_PLACES];
+  float* const middle = reinterpret_cast<float*>(half);
+  const float* from = products + layout.sum(panel, 0, number);
+  const int64_t across = kind.columns->places, apart = layout.sums_apart();
+  for (int64_t channel = panel * PANEL; channel < end; channel += LANES, from += LANES) {
+    for (int64_t place = 0; place < kind.places(); ++place)  // of the next tile
+      __builtin_prefetch(from + place * apart + PANEL);
+    kind.rows->back(from, {across * apart, apart}, across, middle, {across * LANES, LANES});
+    kind.columns->back(middle, {LANES, across * LANES}, height, reinterpret_cast<float*>(values),
+                       {LANES, width * LANES});
+    const Ending here = ending.at(0, channel);
+    for (int row = 0; row < rows; ++row)
+      for (int column = 0; column < columns; ++column) {
+        const int64_t place = pixel(row, column) + channel;
+        const Vector value = finished(values[row * width + column], here, place - channel);
+        large ? stream(out + place, value) : store(out + place, value);
+      }
+  }
+}
+
+// Weights of the places in rows [first, last) of a tile, transformed: (places, depth, PANEL), places `apart` floats from
+// each other, from (depth, 9, PANEL).
+inline void transform_weights(const float* taps, int64_t depth, const Kind& kind, int first, int last, int64_t apart,
+                              float* out) {
+  const int64_t columns = kind.columns->places;
+  float down[MOST_PLACES][3];  // a copy, which no store can change
+  std::copy_n(kind.rows->taps[first], (last - first) * 3, down[0]);
+  Vector half[MOST_PLACES * 3];
+  for (int64_t k = 0; k < depth; ++k) {
+    Ahead{taps + (k + AHEAD) * 9 * PANEL, 9 * PANEL / LINE}.ask();
+    for (int64_t lane = 0; lane < PANEL; lane += LANES) {
+      const float* from = taps + k * 9 * PANEL + lane;
+      Vector given[9];
+      for (int tap = 0; tap < 9; ++tap) given[tap] = load(from + tap * PANEL);
+      for (int row = 0; row < last - first; ++row)
+        for (int tap = 0; tap < 3; ++tap)
+          half[row * 3 + tap] =
+              down[row][0] * given[tap] + down[row][1] * given[3 + tap] + down[row][2] * given[6 + tap];
+      kind.columns->weigh(reinterpret_cast<float*>(half), {LANES, 3 * LANES}, last - first, out + k * PANEL + lane,
+                          {apart, columns * apart});
+    }
+  }
+}
+
+// The inputs that tiles will read, those in one row with the first of them, in as many parts as a tile has places.
+class Coming {
+ public:
+  Coming(const float* data, const Map& map, const Kind& kind, const Tile* tiles, int64_t count)
+      : data_(data), map_(map), kind_(kind) {
+    if (count == 0) return;
+    const Tile *last = tiles, *end = tiles + count;
+    while (last + 1 < end && last[1].image == tiles->image && last[1].y == tiles->y) ++last;
+    image_ = tiles->image;
+    top_ = tiles->y * kind.stride + kind.rows->first * kind.dilation;
+    left_ = std::max<int64_t>(0, tiles->x * kind.stride + kind.columns->first * kind.dilation);
+    right_ = last->x * kind.stride + (kind.columns->first + kind.columns->inputs) * kind.dilation;
+  }
+
+  // Where a part begins, and its floats; none beyond the map.
+  std::pair<const float*, int64_t> part(int64_t place) const {
+    const int64_t columns = kind_.columns->places, y = top_ + place / columns * kind_.dilation;
+    const int64_t size = (std::min(right_, map_.width) - left_) * map_.channels / columns;
+    if (y < 0 || y >= map_.height || size <= 0) return {nullptr, 0};
+    return {data_ + map_.pixel(image_, y, left_) + place % columns * size, size};
+  }
+
+ private:
+  const float* data_;
+  const Map& map_;
+  const Kind& kind_;
+  int64_t image_ = 0, top_ = 0, left_ = 0, right_ = 0;
+};
+
+}  // namespace fastfcn
