@@ -86,9 +86,8 @@ struct Steps {
 };
 
 template <const auto& FORM, size_t... ROW, size_t... COLUMN>
-inline void combine_line(const float* from, int64_t from_apart, float* to, int64_t to_apart,
-                         std::index_sequence<ROW...>, std::index_sequence<COLUMN...> columns) {
-  Vector values[] = {load(from + COLUMN * from_apart)...};
+inline void combine_values(Vector* values, float* to, int64_t to_apart, std::index_sequence<ROW...>,
+                           std::index_sequence<COLUMN...> columns) {
   (add_and_subtract<COLUMN, FORM.columns[COLUMN]>(values), ...);
   Vector sums[] = {row_sum<FORM, ROW>(values, columns)...};
   (add_and_subtract<ROW, FORM.rows[ROW]>(sums), ...);
@@ -99,11 +98,27 @@ inline void combine_line(const float* from, int64_t from_apart, float* to, int64
 // of a tile.
 template <const auto& MATRIX>
 void combine(const float* from, Steps from_steps, int lines, float* to, Steps to_steps) {
-  for (int line = 0; line < lines; ++line, from += from_steps.line, to += to_steps.line)
-    combine_line<FOLDED<MATRIX>>(from, from_steps.value, to, to_steps.value,
-                                 std::make_index_sequence<MATRIX.size()>(),
-                                 std::make_index_sequence<MATRIX[0].size()>());
+  constexpr size_t COLUMNS_ = MATRIX[0].size();
+  for (int line = 0; line < lines; ++line, from += from_steps.line, to += to_steps.line) {
+    Vector values[COLUMNS_];
+    for (size_t column = 0; column < COLUMNS_; ++column) values[column] = load(from + column * from_steps.value);
+    combine_values<FOLDED<MATRIX>>(values, to, to_steps.value, std::make_index_sequence<MATRIX.size()>(),
+                                   std::make_index_sequence<COLUMNS_>());
+  }
+}
+
+// The same for 3x3 `taps`, both axes at once: `down` times them, line by line, and MATRIX times each of the lines.
+template <const auto& MATRIX>
+void combine_taps(const Vector* taps, const float (*down)[3], int lines, float* to, Steps to_steps) {
+  for (int line = 0; line < lines; ++line, to += to_steps.line) {
+    Vector values[3];
+    for (int tap = 0; tap < 3; ++tap)
+      values[tap] = down[line][0] * taps[tap] + down[line][1] * taps[3 + tap] + down[line][2] * taps[6 + tap];
+    combine_values<FOLDED<MATRIX>>(values, to, to_steps.value, std::make_index_sequence<MATRIX.size()>(),
+                                   std::make_index_sequence<3>());
+  }
 }
 using Combine = void (*)(const float* from, Steps from_steps, int lines, float* to, Steps to_steps);
+using CombineTaps = void (*)(const Vector* taps, const float (*down)[3], int lines, float* to, Steps to_steps);
 
 }  // namespace fastfcn

@@ -90,7 +90,8 @@ struct Pair {
 struct Axis {
   int first, inputs, places, results;
   const float (*taps)[3];
-  Combine weigh, into, back, spread, gather;
+  CombineTaps weigh;
+  Combine into, back, spread, gather;
 };
 
 template <const auto& FORM>
@@ -101,7 +102,7 @@ inline Axis axis_of() {
           Form::PLACES,
           static_cast<int>(FORM.results.size()),
           reinterpret_cast<const float(*)[3]>(FORM.taps.data()),
-          combine<FORM.taps>,
+          combine_taps<FORM.taps>,
           combine<FORM.inputs>,
           combine<FORM.results>,
           combine<TRANSPOSED<FORM.results>>,

@@ -83,19 +83,13 @@ inline void transform_weights(const float* taps, int64_t depth, const Kind& kind
   const int64_t columns = kind.columns->places;
   float down[MOST_PLACES][3];  // a copy, which no store can change
   std::copy_n(kind.rows->taps[first], (last - first) * 3, down[0]);
-  Vector half[MOST_PLACES * 3];
   for (int64_t k = 0; k < depth; ++k) {
     Ahead{taps + (k + AHEAD) * 9 * PANEL, 9 * PANEL / LINE}.ask();
     for (int64_t lane = 0; lane < PANEL; lane += LANES) {
       const float* from = taps + k * 9 * PANEL + lane;
       Vector given[9];
       for (int tap = 0; tap < 9; ++tap) given[tap] = load(from + tap * PANEL);
-      for (int row = 0; row < last - first; ++row)
-        for (int tap = 0; tap < 3; ++tap)
-          half[row * 3 + tap] =
-              down[row][0] * given[tap] + down[row][1] * given[3 + tap] + down[row][2] * given[6 + tap];
-      kind.columns->weigh(reinterpret_cast<float*>(half), {LANES, 3 * LANES}, last - first, out + k * PANEL + lane,
-                          {apart, columns * apart});
+      kind.columns->weigh(given, down, last - first, out + k * PANEL + lane, {apart, columns * apart});
     }
   }
 }
