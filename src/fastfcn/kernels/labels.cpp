@@ -1,21 +1,66 @@
 // Bilinear resize of scores and the class of the highest one, pixel by pixel: full-size scores never exist.
 //
 // A row of scores is resized across once, class by class, for all the rows of the result that it has a share in. These
-// are then looked at LANES pixels at a time.
+// are then looked at LANES pixels at a time, all rows between the same two one after the other.
 #include <ATen/Parallel.h>
 
 #include "bilinear.h"
 #include "matmul.h"
 #include "tensors.h"
 
+#if defined(__AVX__)
+#include <immintrin.h>
+#endif
+
 namespace fastfcn {
 namespace {
+
+constexpr int64_t TOGETHER = 4;  // rows of results
+
+// LANES pixels of a row between the places of another.
+class Spread {
+ public:
+  // Those from `first` on; what lies beyond the last column is of no account.
+  Spread(const std::vector<Source>& columns, int64_t first) : begin_(columns[first].low) {
+    const int64_t count = std::min<int64_t>(LANES, columns.size() - first);
+    for (int64_t lane = 0; lane < count; ++lane) {
+      const Source& column = columns[first + lane];
+      low_[lane] = column.low - begin_, high_[lane] = column.high - begin_, share_[lane] = column.share;
+    }
+    near_ = high_[count - 1] < LANES;
+  }
+
+  // `row`: of which LANES floats may be read from any place on.
+  Vector of(const float* row) const {
+    const Vector left = chosen(row + begin_, low_), right = chosen(row + begin_, high_);
+    return left + share_ * (right - left);
+  }
+
+ private:
+  Vector chosen(const float* from, const int32_t* places) const {
+#if defined(__AVX512F__)
+    const auto lanes = _mm512_loadu_si512(places);
+    if (near_) return reinterpret_cast<Vector>(_mm512_permutexvar_ps(lanes, _mm512_loadu_ps(from)));
+#elif defined(__AVX2__)
+    const auto lanes = _mm256_loadu_si256(reinterpret_cast<const __m256i*>(places));
+    if (near_) return reinterpret_cast<Vector>(_mm256_permutevar8x32_ps(_mm256_loadu_ps(from), lanes));
+#endif
+    Vector result;
+    for (int lane = 0; lane < LANES; ++lane) result[lane] = from[places[lane]];
+    return result;
+  }
+
+  int64_t begin_;
+  int32_t low_[LANES] = {}, high_[LANES] = {};
+  Vector share_{};
+  bool near_;  // all places lie within one vector
+};
 
 // A row of scores at full width: (groups of LANES pixels, classes, LANES).
 class WideRow {
  public:
   WideRow(int64_t classes, int64_t columns_before, const std::vector<Source>& columns)
-      : classes_(classes), columns_(columns), before_(columns_before), narrow_(classes * columns_before),
+      : classes_(classes), columns_(columns), before_(columns_before), narrow_(classes * columns_before + LANES),
         values_((columns.size() + LANES - 1) / LANES * classes * LANES) {}
 
   bool holds(const float* from) const { return from == from_; }
@@ -29,18 +74,9 @@ class WideRow {
         narrow_[channel * before_ + column] = from[column * classes_ + channel];
     const int64_t width = columns_.size();
     for (int64_t first = 0; first < width; first += LANES) {
-      int low[LANES] = {}, high[LANES] = {};
-      Vector share{};
-      for (int64_t lane = 0; lane < std::min<int64_t>(LANES, width - first); ++lane) {
-        const Source& column = columns_[first + lane];
-        low[lane] = column.low, high[lane] = column.high, share[lane] = column.share;
-      }
-      for (int64_t channel = 0; channel < classes_; ++channel) {
-        const float* row = narrow_.data() + channel * before_;
-        float left[LANES], right[LANES];
-        for (int lane = 0; lane < LANES; ++lane) left[lane] = row[low[lane]], right[lane] = row[high[lane]];
-        store(values_.data() + first * classes_ + channel * LANES, load(left) + share * (load(right) - load(left)));
-      }
+      const Spread spread(columns_, first);
+      for (int64_t channel = 0; channel < classes_; ++channel)
+        store(values_.data() + first * classes_ + channel * LANES, spread.of(narrow_.data() + channel * before_));
     }
   }
 
@@ -54,16 +90,27 @@ class WideRow {
   const float* from_ = nullptr;
 };
 
-// The first of the highest classes of LANES pixels from x on, `share` of the way from one row to the other.
-inline Vector highest(const WideRow& upper, const WideRow& lower, float share, int64_t classes, int64_t x) {
-  const Vector first = upper.at(0, x);
-  Vector best = first + share * (lower.at(0, x) - first), found{};
+// The first of the highest classes of LANES pixels from x on, of MANY rows that lie between the same two, each `share`
+// of the way from one to the other; into `to`, rows `width` apart. What is found in one row does not wait for another.
+template <int MANY>
+void write_highest(const WideRow& upper, const WideRow& lower, const Source* rows, int64_t classes, int64_t x,
+                   int64_t width, uint8_t* to) {
+  Vector best[MANY], found[MANY] = {};
+  for (int row = 0; row < MANY; ++row)
+    best[row] = upper.at(0, x) + rows[row].share * (lower.at(0, x) - upper.at(0, x));
   for (int64_t channel = 1; channel < classes; ++channel) {
-    const Vector above = upper.at(channel, x), value = above + share * (lower.at(channel, x) - above);
-    found = value > best ? Vector{} + static_cast<float>(channel) : found;
-    best = value > best ? value : best;
+    const Vector above = upper.at(channel, x), apart = lower.at(channel, x) - above;
+    const Vector number = Vector{} + static_cast<float>(channel);
+    for (int row = 0; row < MANY; ++row) {
+      const Vector value = above + rows[row].share * apart;
+      const auto higher = value > best[row];
+      found[row] = higher ? number : found[row];
+      best[row] = higher ? value : best[row];
+    }
   }
-  return found;
+  for (int row = 0; row < MANY; ++row)
+    for (int64_t lane = 0; lane < std::min<int64_t>(LANES, width - x); ++lane)
+      to[row * width + x + lane] = static_cast<uint8_t>(found[row][lane]);
 }
 
 }  // namespace
@@ -80,18 +127,20 @@ at::Tensor labels(const at::Tensor& scores, int64_t height, int64_t width, bool 
   at::parallel_for(0, batch * height, 1, [&](int64_t begin, int64_t end) {
     WideRow held[] = {{classes, columns_before, columns}, {classes, columns_before, columns}};
     int first = 0;  // the upper one
-    for (int64_t line = begin; line < end; ++line) {
-      const Source& source = rows[line % height];
-      const float* image = from + line / height * rows_before * columns_before * classes;
-      const float* low = image + source.low * columns_before * classes;
+    for (int64_t line = begin, next; line < end; line = next) {
+      const int64_t top = rows[line % height].low;
+      for (next = line + 1; next < end && next % height > 0 && rows[next % height].low == top;) ++next;
+      const float* low = from + (line / height * rows_before + top) * columns_before * classes;
       if (held[1 - first].holds(low)) first = 1 - first;
       WideRow &upper = held[first], &lower = held[1 - first];
       upper.read(low);
-      lower.read(image + source.high * columns_before * classes);
+      lower.read(top + 1 < rows_before ? low + columns_before * classes : low);
       for (int64_t pixel = 0; pixel < width; pixel += LANES) {
-        const Vector found = highest(upper, lower, source.share, classes, pixel);
-        for (int64_t lane = 0; lane < std::min<int64_t>(LANES, width - pixel); ++lane)
-          to[line * width + pixel + lane] = static_cast<uint8_t>(found[lane]);
+        int64_t row = line;
+        for (; row + TOGETHER <= next; row += TOGETHER)
+          write_highest<TOGETHER>(upper, lower, &rows[row % height], classes, pixel, width, to + row * width);
+        for (; row < next; ++row)
+          write_highest<1>(upper, lower, &rows[row % height], classes, pixel, width, to + row * width);
       }
     }
   });
