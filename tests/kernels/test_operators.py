@@ -208,6 +208,18 @@ def test_max_pool(seed: int):
     assert torch.equal(torch.ops.fastfcn.max_pool(features - 1), F.max_pool2d(features - 1, 3, 2, 1))
 
 
+@pytest.mark.parametrize("seed", range(8))
+def test_pixel_sums(seed: int):
+    draw = Draw(seed)
+    features = draw.features(1, draw.number(1, 70), draw.number(1, 21), draw.number(1, 33))
+    pixels = features.flatten(2)[0].T
+    given = draw.tensor(len(pixels), draw.number(1, 70))
+    found = torch.ops.fastfcn.pixel_sums(features, forms.pack(given))
+    assert (found[:, given.shape[1] :] == 0).all(), "beyond the last column"
+    exact = pixels.double().T @ given.double()
+    torch.testing.assert_close(found[:, : given.shape[1]].double(), exact, rtol=1e-5, atol=1e-5)
+
+
 @pytest.mark.parametrize("align_corners", [False, True])
 @pytest.mark.parametrize("classes", [1, 2, 16, 19, 150, 256])
 def test_labels(classes: int, align_corners: bool):
@@ -222,6 +234,13 @@ def test_labels(classes: int, align_corners: bool):
         assert (full.amax(1) - chosen).max() < 1e-5, "a class whose score is not the highest"
         same = found == upsample_labels(scores, [size], align_corners)
         assert same.float().mean() > 0.999
+
+
+@pytest.mark.parametrize("align_corners", [False, True])
+def test_labels_of_a_map_made_smaller(align_corners: bool):
+    scores = Draw(5).features(1, 7, 40, 100)
+    found = torch.ops.fastfcn.labels(scores, 21, 37, align_corners)
+    assert (found == upsample_labels(scores, [(21, 37)], align_corners)).float().mean() > 0.999
 
 
 def test_labels_of_equal_scores_are_the_lowest_class():

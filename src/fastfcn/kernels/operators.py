@@ -71,6 +71,11 @@ def _max_pool(features: Tensor) -> Tensor:
     return _map(features, features.shape[1], height, width)
 
 
+@torch.library.register_fake("fastfcn::pixel_sums")
+def _pixel_sums(features: Tensor, packed: Tensor) -> Tensor:
+    return features.new_empty((features.shape[1], packed.shape[0] * packed.shape[2]))
+
+
 @torch.library.register_fake("fastfcn::labels")
 def _labels(scores: Tensor, height: int, width: int, align_corners: bool) -> Tensor:
     return scores.new_empty((scores.shape[0], height, width), dtype=torch.uint8)
@@ -85,6 +90,7 @@ for _name in (
     "winograd_onto",
     "jpu",
     "max_pool",
+    "pixel_sums",
     "labels",
 ):
     torch.library.register_autocast(f"fastfcn::{_name}", "cpu", torch.float32)

@@ -5,7 +5,7 @@ from torch import Tensor
 
 from fastfcn.kernels import weights as forms
 from fastfcn.models.heads import EncHead, Encoding
-from fastfcn.ops.encoding import encode
+from fastfcn.ops.encoding import assigned
 
 
 class FastEncoding(Encoding):
@@ -14,7 +14,12 @@ class FastEncoding(Encoding):
     def forward(self, features: Tensor) -> Tensor:
         products = torch.ops.fastfcn.pointwise(features, self.packed, torch.zeros_like(self.scale), False, 1)
         pixels, products = (each.flatten(2).transpose(1, 2) for each in (features, products))
-        return encode(pixels, self.codewords, self.scale, products)
+        assignment = assigned(pixels, products, self.codewords, self.scale)
+        sums = [
+            torch.ops.fastfcn.pixel_sums(image[None], forms.pack(own)).T[: len(self.codewords)]
+            for image, own in zip(features, assignment, strict=True)
+        ]
+        return torch.stack(sums) - assignment.sum(1)[..., None] * self.codewords
 
 
 class FastEncHead(EncHead):
