@@ -184,7 +184,7 @@ def test_an_error_in_a_worker_arrives_without_its_traceback(tmp_path, fields):
     with pytest.raises(DataError) as caught:
         list(read_batches(loader))
     assert caught.value.message.startswith(f"{image} cannot be read")
-    assert caught.value.hint == "Get the file again, or remove it and its pair."
+    assert caught.value.hint == "Get the file again, or remove it, from a data set with its pair."
 
 
 def test_dataset_can_be_pickled(tmp_path, fields):

@@ -273,6 +273,10 @@ def test_wrong_maps_are_refused():
     settings = (torch.ones(1, 1, 9, 16), torch.ones(1, 1, 16, 32), torch.zeros(1, 16), [1], False)
     with pytest.raises(RuntimeError, match="outputs in multiples"):
         torch.ops.fastfcn.jpu([torch.ones(1, 16, 4, 4)], *settings, torch.ones(1, 16, 32), torch.zeros(5))
+    with pytest.raises(RuntimeError, match="at least one map"):
+        torch.ops.fastfcn.jpu([], *settings)
+    with pytest.raises(RuntimeError, match="pixels of one image"):
+        torch.ops.fastfcn.pixel_sums(torch.ones(1, 16, 4, 4), torch.ones(1, 15, 2 * torch.ops.fastfcn.lanes()))
     for stride, dilation in ((2, 2), (3, 1)):
         with pytest.raises(RuntimeError, match="stride 1, or 2 without a dilation"):
             torch.ops.fastfcn.winograd(torch.ones(1, 16, 4, 4), taps, bias, False, stride, dilation, 6)
@@ -326,6 +330,7 @@ def test_operators_are_known_to_torch_compile_and_export():
             draw.tensor(48),
         ),
         "max_pool": (maps[0],),
+        "pixel_sums": (maps[0][:1], forms.pack(draw.tensor(maps[0][0, 0].numel(), 20))),
         "labels": (maps[0], 64, 80, False),
     }
     for name, arguments in calls.items():

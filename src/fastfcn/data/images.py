@@ -23,7 +23,8 @@ def opened(path: Path) -> Iterator[Image.Image]:
     except FileNotFoundError as error:
         raise DataError(f"{path} does not exist.", "Check the data folder.") from error
     except BROKEN as error:
-        raise DataError(f"{path} cannot be read: {error}.", "Get the file again, or remove it and its pair.") from error
+        hint = "Get the file again, or remove it, from a data set with its pair."
+        raise DataError(f"{path} cannot be read: {error}.", hint) from error
 
 
 def image_size(path: Path) -> tuple[int, int]:

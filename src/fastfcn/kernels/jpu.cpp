@@ -7,6 +7,7 @@
 // it takes fewer products: where a dilation is a multiple of the map's factor (upsampled.h), or else tap by tap
 // (tapwise.h).
 #include <memory>
+#include <optional>
 
 #include "depthwise_block.h"
 #include "tapwise.h"
@@ -107,7 +108,8 @@ void add_part(const float* sums, const Next& next, bool first, bool last, float*
 }
 
 // The results of one dilation, the `part`th, into the map `out`, or what they add to it behind the next convolution.
-void convolve(const Image& image, const Branch& branch, int64_t part, int64_t parts, const Next* next, float* out) {
+void convolve(const Image& image, const Branch& branch, int64_t part, int64_t parts,
+              const std::optional<Next>& next, float* out) {
   const auto all = blocks(image.height, image.width, branch.dilation);
   const int64_t outputs = image.outputs, apart = outputs + LANES, next_apart = next ? next->outputs + LANES : 0;
   at::parallel_for(0, all.size(), 1, [&](int64_t begin, int64_t end) {
@@ -137,6 +139,7 @@ void convolve(const Image& image, const Branch& branch, int64_t part, int64_t pa
 at::Tensor jpu(const at::TensorList& maps, const at::Tensor& taps, const at::Tensor& packed, const at::Tensor& bias,
                at::IntArrayRef dilations, bool align_corners, const std::optional<at::Tensor>& next_packed,
                const std::optional<at::Tensor>& next_bias) {
+  TORCH_CHECK(!maps.empty(), "at least one map is needed");
   std::vector<at::Tensor> held;
   int64_t inputs = 0;
   for (const auto& map : maps) {
@@ -146,13 +149,13 @@ at::Tensor jpu(const at::TensorList& maps, const at::Tensor& taps, const at::Ten
   }
   const int64_t batch = held[0].size(0), height = held[0].size(2), width = held[0].size(3), outputs = bias.size(1);
   const int64_t parts = dilations.size();
-  Next next{};
+  std::optional<Next> next;
   if (next_packed) {
     TORCH_CHECK(next_bias && next_bias->size(0) % LANES == 0, "outputs in multiples of ", LANES, " are needed");
-    next = {next_packed->const_data_ptr<float>(), next_bias->const_data_ptr<float>(), parts * outputs,
-            next_bias->size(0)};
+    next = Next{next_packed->const_data_ptr<float>(), next_bias->const_data_ptr<float>(), parts * outputs,
+                next_bias->size(0)};
   }
-  const int64_t total = next_packed ? next.outputs : parts * outputs;
+  const int64_t total = next ? next->outputs : parts * outputs;
   auto out = at::empty({batch, total, height, width}, held[0].options(), at::MemoryFormat::ChannelsLast);
   for (int64_t index = 0; index < batch; ++index) {
     Image image{index, height, width, inputs, outputs, align_corners, held, {}};
@@ -161,7 +164,7 @@ at::Tensor jpu(const at::TensorList& maps, const at::Tensor& taps, const at::Ten
       const auto branch = make_branch(image, dilations[part], taps.const_data_ptr<float>() + part * taps.stride(0),
                                       packed.const_data_ptr<float>() + part * packed.stride(0),
                                       bias.const_data_ptr<float>() + part * outputs);
-      convolve(image, branch, part, parts, next_packed ? &next : nullptr,
+      convolve(image, branch, part, parts, next,
                out.mutable_data_ptr<float>() + index * height * width * total);
     }
   }
