@@ -5,7 +5,7 @@ from torch import Tensor
 
 from fastfcn.kernels import weights as forms
 from fastfcn.models.heads import EncHead, Encoding
-from fastfcn.ops.encoding import assigned
+from fastfcn.ops.encoding import assigned, residuals
 
 
 class FastEncoding(Encoding):
@@ -19,7 +19,7 @@ class FastEncoding(Encoding):
             torch.ops.fastfcn.pixel_sums(image[None], forms.pack(own)).T[: len(self.codewords)]
             for image, own in zip(features, assignment, strict=True)
         ]
-        return torch.stack(sums) - assignment.sum(1)[..., None] * self.codewords
+        return residuals(torch.stack(sums), assignment, self.codewords)
 
 
 class FastEncHead(EncHead):

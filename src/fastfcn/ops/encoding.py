@@ -14,7 +14,7 @@ def encode(features: Tensor, codewords: Tensor, scale: Tensor) -> Tensor:
     B x N x K x C tensor of differences never exists.
     """
     assignment = assigned(features, features @ codewords.T, codewords, scale)
-    return assignment.transpose(1, 2) @ features - assignment.sum(1)[..., None] * codewords
+    return residuals(assignment.transpose(1, 2) @ features, assignment, codewords)
 
 
 def assigned(features: Tensor, products: Tensor, codewords: Tensor, scale: Tensor) -> Tensor:
@@ -22,3 +22,8 @@ def assigned(features: Tensor, products: Tensor, codewords: Tensor, scale: Tenso
     squares = vector_norm(features, dim=2, keepdim=True).square()  # without a map of squares
     distances = squares - 2 * products + codewords.square().sum(1)
     return (scale * distances).softmax(dim=2)
+
+
+def residuals(sums: Tensor, assignment: Tensor, codewords: Tensor) -> Tensor:
+    """What `encode` returns, from the features' weighted sums A^T x (B, K, C)."""
+    return sums - assignment.sum(1)[..., None] * codewords
