@@ -7,6 +7,7 @@ from torch import Tensor
 
 from fastfcn import kernels
 from fastfcn.kernels import weights as forms
+from fastfcn.ops.encoding import encode
 from fastfcn.ops.upsample import upsample_labels
 from tests.drawn_tensors import Draw
 
@@ -209,15 +210,20 @@ def test_max_pool(seed: int):
 
 
 @pytest.mark.parametrize("seed", range(8))
-def test_pixel_sums(seed: int):
+def test_encode(seed: int):
     draw = Draw(seed)
-    features = draw.features(1, draw.number(1, 70), draw.number(1, 21), draw.number(1, 33))
-    pixels = features.flatten(2)[0].T
-    given = draw.tensor(len(pixels), draw.number(1, 70))
-    found = torch.ops.fastfcn.pixel_sums(features, forms.pack(given))
-    assert (found[:, given.shape[1] :] == 0).all(), "beyond the last column"
-    exact = pixels.double().T @ given.double()
-    torch.testing.assert_close(found[:, : given.shape[1]].double(), exact, rtol=1e-5, atol=1e-5)
+    channels, codes = draw.number(1, 70), draw.number(1, 70)
+    features = draw.features(draw.number(1, 3), channels, draw.number(1, 21), draw.number(1, 33))
+    codewords = draw.tensor(codes, channels)
+    scale = draw.tensor(codes) * 10 ** draw.number(-3, 2)  # from nearly even shares to one codeword that has all
+    found = torch.ops.fastfcn.encode(features, forms.pack(codewords.T), scale)
+    pixels = features.double().flatten(2).transpose(1, 2)
+    differences = pixels[:, :, None] - codewords.double()
+    assignment = (scale.double() * differences.square().sum(3)).softmax(2)
+    exact = (assignment[..., None] * differences).sum(1)
+    plain = encode(pixels.float(), codewords, scale)
+    bound = max(2 * (plain - exact).abs().max().item(), 1e-5 * exact.abs().max().item())
+    assert (found - exact).abs().max() <= bound
 
 
 @pytest.mark.parametrize("align_corners", [False, True])
@@ -275,8 +281,11 @@ def test_wrong_maps_are_refused():
         torch.ops.fastfcn.jpu([torch.ones(1, 16, 4, 4)], *settings, torch.ones(1, 16, 32), torch.zeros(5))
     with pytest.raises(RuntimeError, match="at least one map"):
         torch.ops.fastfcn.jpu([], *settings)
-    with pytest.raises(RuntimeError, match="pixels of one image"):
-        torch.ops.fastfcn.pixel_sums(torch.ones(1, 16, 4, 4), torch.ones(1, 15, 2 * torch.ops.fastfcn.lanes()))
+    for scales, inputs in ((3, 15), (100, 16)):
+        with pytest.raises(RuntimeError, match="a scale for each"):
+            torch.ops.fastfcn.encode(
+                torch.ones(1, 16, 4, 4), torch.ones(1, inputs, 2 * torch.ops.fastfcn.lanes()), torch.ones(scales)
+            )
     for stride, dilation in ((2, 2), (3, 1)):
         with pytest.raises(RuntimeError, match="stride 1, or 2 without a dilation"):
             torch.ops.fastfcn.winograd(torch.ones(1, 16, 4, 4), taps, bias, False, stride, dilation, 6)
@@ -330,7 +339,7 @@ def test_operators_are_known_to_torch_compile_and_export():
             draw.tensor(48),
         ),
         "max_pool": (maps[0],),
-        "pixel_sums": (maps[0][:1], forms.pack(draw.tensor(maps[0][0, 0].numel(), 20))),
+        "encode": (maps[0], forms.pack(draw.tensor(16, 20)), draw.tensor(20)),
         "labels": (maps[0], 64, 80, False),
     }
     for name, arguments in calls.items():

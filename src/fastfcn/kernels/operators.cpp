@@ -25,7 +25,7 @@ Tensor depthwise(const Tensor& features, const Tensor& weight, const Tensor& shi
 Tensor depthwise_weight_gradient(const Tensor& features, const Tensor& gradients, int64_t dilation);
 std::tuple<Tensor, Tensor> channel_moments(const Tensor& features);
 Tensor max_pool(const Tensor& features);
-Tensor pixel_sums(const Tensor& features, const Tensor& packed);
+Tensor encode(const Tensor& features, const Tensor& packed, const Tensor& scale);
 Tensor labels(const Tensor& scores, int64_t height, int64_t width, bool align_corners);
 bool use_arena(bool on);
 }  // namespace fastfcn
@@ -53,7 +53,7 @@ TORCH_LIBRARY(fastfcn, library) {
   library.def("depthwise_weight_gradient(Tensor features, Tensor gradients, int dilation) -> Tensor");
   library.def("channel_moments(Tensor features) -> (Tensor, Tensor)");
   library.def("max_pool(Tensor features) -> Tensor");
-  library.def("pixel_sums(Tensor features, Tensor packed) -> Tensor");
+  library.def("encode(Tensor features, Tensor packed, Tensor scale) -> Tensor");
   library.def("labels(Tensor scores, int height, int width, bool align_corners) -> Tensor");
 }
 
@@ -70,6 +70,6 @@ TORCH_LIBRARY_IMPL(fastfcn, CPU, library) {
   library.impl("depthwise_weight_gradient", fastfcn::depthwise_weight_gradient);
   library.impl("channel_moments", fastfcn::channel_moments);
   library.impl("max_pool", fastfcn::max_pool);
-  library.impl("pixel_sums", fastfcn::pixel_sums);
+  library.impl("encode", fastfcn::encode);
   library.impl("labels", fastfcn::labels);
 }

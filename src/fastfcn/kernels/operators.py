@@ -71,9 +71,9 @@ def _max_pool(features: Tensor) -> Tensor:
     return _map(features, features.shape[1], height, width)
 
 
-@torch.library.register_fake("fastfcn::pixel_sums")
-def _pixel_sums(features: Tensor, packed: Tensor) -> Tensor:
-    return features.new_empty((features.shape[1], packed.shape[0] * packed.shape[2]))
+@torch.library.register_fake("fastfcn::encode")
+def _encode(features: Tensor, packed: Tensor, scale: Tensor) -> Tensor:
+    return features.new_empty((features.shape[0], scale.shape[0], features.shape[1]))
 
 
 @torch.library.register_fake("fastfcn::labels")
@@ -90,7 +90,7 @@ for _name in (
     "winograd_onto",
     "jpu",
     "max_pool",
-    "pixel_sums",
+    "encode",
     "labels",
 ):
     torch.library.register_autocast(f"fastfcn::{_name}", "cpu", torch.float32)

@@ -19,7 +19,7 @@ namespace {
 constexpr int64_t MOST_TILES = 11 * ROWS;     // at a time: their sums then stay in the last cache
 constexpr int64_t FEW_TRANSFORMED = 1 << 20;  // floats, transformed: they stay in the last cache
 constexpr int64_t OWN_CACHE = 150'000;        // floats of a thread's inputs and products, in half of its second cache
-constexpr int64_t EACH = 8;                   // blocks of ROWS tiles that each thread must get, to be shared evenly
+constexpr int64_t EACH = 16;                  // blocks of ROWS tiles that each thread must get: fewer are soon done
 
 // The products of one place and panel of outputs for all tiles held; meanwhile `next_size` floats are fetched.
 void multiply_tiles(const Layout& layout, int64_t place, int64_t panel, int64_t depth, const float* weights,
@@ -116,12 +116,12 @@ struct Convolution {
       for (int64_t first = begin * held; first < std::min(count, end * held); first += held) {
         const Layout layout{kind, std::min(held, count - first)};
         float *left = space.data(), *sums = left + layout.left(places, 0);
-        const float* right = weights.const_data_ptr<float>();
         read(kind, layout, 0, map.channels, all.data() + first, left);
         const int64_t next = std::min(count, first + held);
         const Coming coming(x.const_data_ptr<float>(), map, kind, all.data() + next, std::min(held, count - next));
         for (int64_t place = 0; place < places; ++place) {
           const auto [from, size] = coming.part(place);
+          const float* right = weights.const_data_ptr<float>() + place * weights.stride(0);
           for (int64_t panel = 0; panel < outputs; ++panel, right += map.channels * PANEL)
             multiply_tiles(layout, place, panel, map.channels, right, left, sums, false, from + size * panel / outputs,
                            size / outputs);
@@ -131,14 +131,14 @@ struct Convolution {
     });
   }
 
-  // (places, panels, inputs, PANEL)
+  // (places, panels x inputs x PANEL and LANES unused): what lies a power of two apart throws each other out of the cache.
   at::Tensor transformed_weights(const Kind& kind) const {
-    const int64_t outputs = panels(results.channels), size = map.channels * PANEL;
-    auto all = at::empty({kind.places() * outputs * size}, x.options());
+    const int64_t outputs = panels(results.channels), size = map.channels * PANEL, apart = outputs * size + LANES;
+    auto all = at::empty({kind.places(), apart}, x.options());
     at::parallel_for(0, outputs * map.channels / LANES, 1, [&](int64_t begin, int64_t end) {
       for (int64_t input = begin * LANES; input < end * LANES; input += LANES)  // of all panels
         transform_weights(taps.const_data_ptr<float>() + input * 9 * PANEL, LANES, kind, 0, kind.rows->places,
-                          outputs * size, all.mutable_data_ptr<float>() + input * PANEL);
+                          apart, all.mutable_data_ptr<float>() + input * PANEL);
     });
     return all;
   }

@@ -1,25 +1,17 @@
-"""The Enc head for predictions on a processor: its matrix products with few columns go through the 1x1 kernel."""
+"""The Enc head for predictions on a processor, with the operators of `fastfcn.kernels`."""
 
 import torch
 from torch import Tensor
 
 from fastfcn.kernels import weights as forms
 from fastfcn.models.heads import EncHead, Encoding
-from fastfcn.ops.encoding import assigned, residuals
 
 
 class FastEncoding(Encoding):
     packed: Tensor
 
     def forward(self, features: Tensor) -> Tensor:
-        products = torch.ops.fastfcn.pointwise(features, self.packed, torch.zeros_like(self.scale), False, 1)
-        pixels, products = (each.flatten(2).transpose(1, 2) for each in (features, products))
-        assignment = assigned(pixels, products, self.codewords, self.scale)
-        sums = [
-            torch.ops.fastfcn.pixel_sums(image[None], forms.pack(own)).T[: len(self.codewords)]
-            for image, own in zip(features, assignment, strict=True)
-        ]
-        return residuals(torch.stack(sums), assignment, self.codewords)
+        return torch.ops.fastfcn.encode(features, self.packed, self.scale)
 
 
 class FastEncHead(EncHead):

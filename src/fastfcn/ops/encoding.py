@@ -13,17 +13,7 @@ def encode(features: Tensor, codewords: Tensor, scale: Tensor) -> Tensor:
     |x - c|^2 is expanded to |x|^2 - 2 x.c + |c|^2 and the sum to A^T x - (sum_i a_ik) c_k, so that the
     B x N x K x C tensor of differences never exists.
     """
-    assignment = assigned(features, features @ codewords.T, codewords, scale)
-    return residuals(assignment.transpose(1, 2) @ features, assignment, codewords)
-
-
-def assigned(features: Tensor, products: Tensor, codewords: Tensor, scale: Tensor) -> Tensor:
-    """The soft assignment a_ik (B, N, K) of `encode`; `products` (B, N, K): those of features and codewords."""
     squares = vector_norm(features, dim=2, keepdim=True).square()  # without a map of squares
-    distances = squares - 2 * products + codewords.square().sum(1)
-    return (scale * distances).softmax(dim=2)
-
-
-def residuals(sums: Tensor, assignment: Tensor, codewords: Tensor) -> Tensor:
-    """What `encode` returns, from the features' weighted sums A^T x (B, K, C)."""
-    return sums - assignment.sum(1)[..., None] * codewords
+    distances = squares - 2 * (features @ codewords.T) + codewords.square().sum(1)
+    assignment = (scale * distances).softmax(dim=2)
+    return assignment.transpose(1, 2) @ features - assignment.sum(1)[..., None] * codewords
