@@ -210,6 +210,26 @@ def test_max_pool(seed: int):
 
 
 @pytest.mark.parametrize("seed", range(8))
+def test_bottleneck_onto(seed: int):
+    draw = Draw(seed)
+    width, narrow, dilation = draw.number(1, 70), 16 * draw.number(1, 4), draw.number(1, 4)
+    features = draw.features(draw.number(1, 3), width, draw.number(1, 21), draw.number(1, 33))
+    weights = [draw.tensor(narrow, width, 1, 1), draw.tensor(narrow, narrow, 3, 3), draw.tensor(width, narrow, 1, 1)]
+    weights = [weight / weight[0].numel() ** 0.5 for weight in weights]
+    biases = [draw.tensor(len(weight)) for weight in weights]
+    expected = convolved(features, weights[0], biases[0], None, True)
+    expected = convolved(expected, weights[1], biases[1], None, True, dilation=dilation, padding=dilation)
+    expected = convolved(expected, weights[2], biases[2], features, True)
+    packed = [
+        forms.pack_pointwise(weights[0]),
+        torch.ops.fastfcn.pack_taps(weights[1], False),
+        forms.pack_pointwise(weights[2]),
+    ]
+    torch.ops.fastfcn.bottleneck_onto(features, packed, biases, dilation, 6)
+    torch.testing.assert_close(features, expected, **TOLERANCE)
+
+
+@pytest.mark.parametrize("seed", range(8))
 def test_encode(seed: int):
     draw = Draw(seed)
     channels, codes = draw.number(1, 70), draw.number(1, 70)
@@ -279,6 +299,8 @@ def test_wrong_maps_are_refused():
     settings = (torch.ones(1, 1, 9, 16), torch.ones(1, 1, 16, 32), torch.zeros(1, 16), [1], False)
     with pytest.raises(RuntimeError, match="outputs in multiples"):
         torch.ops.fastfcn.jpu([torch.ones(1, 16, 4, 4)], *settings, torch.ones(1, 16, 32), torch.zeros(5))
+    with pytest.raises(RuntimeError, match="three convolutions"):
+        torch.ops.fastfcn.bottleneck_onto(torch.ones(1, 16, 4, 4), [taps], [bias], 1, 6)
     with pytest.raises(RuntimeError, match="at least one map"):
         torch.ops.fastfcn.jpu([], *settings)
     for scales, inputs in ((3, 15), (100, 16)):
@@ -337,6 +359,17 @@ def test_operators_are_known_to_torch_compile_and_export():
             False,
             forms.pack_pointwise(draw.tensor(48, 32, 1, 1)),
             draw.tensor(48),
+        ),
+        "bottleneck_onto": (
+            maps[0],
+            [
+                forms.pack_pointwise(draw.tensor(32, 16, 1, 1)),
+                torch.ops.fastfcn.pack_taps(draw.tensor(32, 32, 3, 3), False),
+                forms.pack_pointwise(draw.tensor(16, 32, 1, 1)),
+            ],
+            [bias, bias, draw.tensor(16)],
+            1,
+            4,
         ),
         "max_pool": (maps[0],),
         "encode": (maps[0], forms.pack(draw.tensor(16, 20)), draw.tensor(20)),

@@ -1,34 +1,9 @@
 // The operators as torch sees them; kernels/operators.py says what they compute, in plain torch.
-#include <ATen/ATen.h>
+#include "operators.h"
+
 #include <torch/library.h>
 
 #include "matmul.h"
-
-namespace fastfcn {
-using at::Tensor;
-
-Tensor pointwise(const Tensor& features, const Tensor& packed, const Tensor& bias, bool relu, int64_t stride);
-void pointwise_onto(const Tensor& residual, const Tensor& features, const Tensor& packed, const Tensor& bias, bool relu,
-                    int64_t stride);
-Tensor pointwise_pair(const Tensor& features, const Tensor& packed, const Tensor& bias, bool relu,
-                      const Tensor& shortcut, const Tensor& shortcut_packed, int64_t stride);
-Tensor winograd(const Tensor& features, const Tensor& taps, const Tensor& bias, bool relu, int64_t stride,
-                int64_t dilation, int64_t longest);
-void winograd_onto(const Tensor& residual, const Tensor& features, const Tensor& taps, const Tensor& bias, bool relu,
-                   int64_t stride, int64_t dilation, int64_t longest);
-Tensor jpu(const at::TensorList& maps, const Tensor& taps, const Tensor& packed, const Tensor& bias,
-           at::IntArrayRef dilations, bool align_corners, const std::optional<Tensor>& next_packed,
-           const std::optional<Tensor>& next_bias);
-Tensor pack_taps(const Tensor& weight, bool transposed);
-Tensor winograd_weight_gradient(const Tensor& features, const Tensor& gradients, int64_t dilation, int64_t longest);
-Tensor depthwise(const Tensor& features, const Tensor& weight, const Tensor& shift, int64_t dilation);
-Tensor depthwise_weight_gradient(const Tensor& features, const Tensor& gradients, int64_t dilation);
-std::tuple<Tensor, Tensor> channel_moments(const Tensor& features);
-Tensor max_pool(const Tensor& features);
-Tensor encode(const Tensor& features, const Tensor& packed, const Tensor& scale);
-Tensor labels(const Tensor& scores, int64_t height, int64_t width, bool align_corners);
-bool use_arena(bool on);
-}  // namespace fastfcn
 
 TORCH_LIBRARY(fastfcn, library) {
   library.def("lanes() -> int", [] { return static_cast<int64_t>(fastfcn::LANES); });
@@ -52,6 +27,8 @@ TORCH_LIBRARY(fastfcn, library) {
   library.def("depthwise(Tensor features, Tensor weight, Tensor shift, int dilation) -> Tensor");
   library.def("depthwise_weight_gradient(Tensor features, Tensor gradients, int dilation) -> Tensor");
   library.def("channel_moments(Tensor features) -> (Tensor, Tensor)");
+  library.def(
+      "bottleneck_onto(Tensor(a!) features, Tensor[] weights, Tensor[] biases, int dilation, int longest) -> ()");
   library.def("max_pool(Tensor features) -> Tensor");
   library.def("encode(Tensor features, Tensor packed, Tensor scale) -> Tensor");
   library.def("labels(Tensor scores, int height, int width, bool align_corners) -> Tensor");
@@ -69,6 +46,7 @@ TORCH_LIBRARY_IMPL(fastfcn, CPU, library) {
   library.impl("depthwise", fastfcn::depthwise);
   library.impl("depthwise_weight_gradient", fastfcn::depthwise_weight_gradient);
   library.impl("channel_moments", fastfcn::channel_moments);
+  library.impl("bottleneck_onto", fastfcn::bottleneck_onto);
   library.impl("max_pool", fastfcn::max_pool);
   library.impl("encode", fastfcn::encode);
   library.impl("labels", fastfcn::labels);

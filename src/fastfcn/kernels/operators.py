@@ -25,6 +25,7 @@ def _pointwise_pair(features: Tensor, packed: Tensor, bias: Tensor, *others: obj
 
 @torch.library.register_fake("fastfcn::pointwise_onto")
 @torch.library.register_fake("fastfcn::winograd_onto")
+@torch.library.register_fake("fastfcn::bottleneck_onto")
 def _onto(residual: Tensor, *others: object) -> None:
     return None
 
@@ -88,6 +89,7 @@ for _name in (
     "pointwise_pair",
     "winograd",
     "winograd_onto",
+    "bottleneck_onto",
     "jpu",
     "max_pool",
     "encode",

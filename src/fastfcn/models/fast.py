@@ -173,6 +173,35 @@ class FastBlock(nn.Module):
         return self.last(self.convolutions(features), shortcut)
 
 
+class FastBottleneck(nn.Module):
+    """A residual block of a 1x1, a 3x3 and a 1x1 convolution and nothing in its shortcut: features are written over."""
+
+    def __init__(self, reduce: PointwiseConvolution, middle: WinogradConvolution, expand: PointwiseConvolution):
+        super().__init__()
+        self.dilation = middle.dilation
+        self.register_buffer("reduce", reduce.packed)
+        self.register_buffer("reduce_bias", reduce.bias)
+        self.register_buffer("taps", middle.taps)
+        self.register_buffer("taps_bias", middle.bias)
+        self.register_buffer("expand", expand.packed)
+        self.register_buffer("expand_bias", expand.bias)
+
+    def forward(self, features: Tensor) -> Tensor:
+        features = features.float()  # from an operator under autocast
+        weights = [self.reduce, self.taps, self.expand]
+        biases = [self.reduce_bias, self.taps_bias, self.expand_bias]
+        torch.ops.fastfcn.bottleneck_onto(features, weights, biases, self.dilation, LONGEST_TILE)
+        return features
+
+
+def residual_block(convolutions: list[nn.Module], shortcut: nn.Module | None) -> FastBlock | FastBottleneck:
+    """The fastest block of `convolutions`, each with a ReLU behind it."""
+    match convolutions, shortcut:
+        case [PointwiseConvolution(stride=1), WinogradConvolution(stride=1, every=1), PointwiseConvolution()], None:
+            return FastBottleneck(*convolutions)  # type: ignore[arg-type]
+    return FastBlock(convolutions, shortcut)
+
+
 class FastContextBottleneck(nn.Module):
     """A head's bottleneck over a full map and pooled ones, whose share goes in as the residual."""
 

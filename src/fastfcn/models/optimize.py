@@ -12,12 +12,12 @@ from fastfcn.kernels.arena import Arena
 from fastfcn.kernels.weights import lanes
 from fastfcn.models.fast import (
     FAST_CONVOLUTIONS,
-    FastBlock,
     FastContextBottleneck,
     FastJPU,
     FastMaxPool,
     PointwiseConvolution,
     convolution,
+    residual_block,
 )
 from fastfcn.models.fast_enc import make_fast
 from fastfcn.models.fold import folded
@@ -159,7 +159,7 @@ def _is_residual_block(block: Any) -> bool:
     return plain and nothing and simple and isinstance(block.act1, nn.ReLU)
 
 
-def _block(block: Any, compiled: bool) -> FastBlock:
+def _block(block: Any, compiled: bool) -> nn.Module:
     layers = [block.conv1, block.conv2] + ([block.conv3] if hasattr(block, "conv3") else [])
     shortcut = None if block.downsample is None else convolution(block.downsample[0], False, compiled)
-    return FastBlock([convolution(each, True, compiled) for each in layers], shortcut)
+    return residual_block([convolution(each, True, compiled) for each in layers], shortcut)
