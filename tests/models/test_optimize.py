@@ -11,13 +11,12 @@ from torch import nn
 from fastfcn import build, kernels, recipe
 from fastfcn.models import optimize as module
 from fastfcn.models.fast import (
-    FastBlock,
-    FastBottleneck,
     FastJPU,
     OneDNNConvolution,
     PointwiseConvolution,
     WinogradConvolution,
 )
+from fastfcn.models.fast_blocks import FastBlock, FastBottleneck
 from fastfcn.models.optimize import FastSegmenter, optimize
 
 NARROW, WIDE = ["neck.width=16", "head.width=16"], ["neck.width=128", "head.width=128"]

@@ -19,7 +19,7 @@ namespace {
 constexpr int64_t MOST_TILES = 11 * ROWS;     // at a time: their sums then stay in the last cache
 constexpr int64_t FEW_TRANSFORMED = 1 << 20;  // floats, transformed: they stay in the last cache
 constexpr int64_t OWN_CACHE = 150'000;        // floats of a thread's inputs and products, in half of its second cache
-constexpr int64_t EACH = 16;                  // blocks of ROWS tiles that each thread must get: fewer are soon done
+constexpr int64_t EACH = 16;                  // blocks of ROWS tiles that a thread must get to make that pay
 
 // The products of one place and panel of outputs for all tiles held; meanwhile `next_size` floats are fetched.
 void multiply_tiles(const Layout& layout, int64_t place, int64_t panel, int64_t depth, const float* weights,

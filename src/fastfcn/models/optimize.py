@@ -17,8 +17,8 @@ from fastfcn.models.fast import (
     FastMaxPool,
     PointwiseConvolution,
     convolution,
-    residual_block,
 )
+from fastfcn.models.fast_blocks import residual_block
 from fastfcn.models.fast_enc import make_fast
 from fastfcn.models.fold import folded
 from fastfcn.models.gpu import GPUSegmenter, Recordings, record_cuda_graph
