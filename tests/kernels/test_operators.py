@@ -93,7 +93,7 @@ def winograd_is_right(
 
 
 @pytest.mark.parametrize("size", [(1, 1), (1, 2), (2, 2), (3, 1), (5, 2), (7, 11), (13, 4), (6, 12)])
-@pytest.mark.parametrize(("stride", "dilation"), [(1, 1), (1, 3), (2, 1)])
+@pytest.mark.parametrize(("stride", "dilation"), [(1, 1), (1, 3), (2, 1), (2, 2), (2, 4)])
 def test_winograd_of_every_length_of_tile(size: tuple[int, int], stride: int, dilation: int):
     """Maps of one and two pixels, and of several, whose tiles have unequal lengths."""
     draw = Draw(sum(size))
@@ -209,24 +209,61 @@ def test_max_pool(seed: int):
     assert torch.equal(torch.ops.fastfcn.max_pool(features - 1), F.max_pool2d(features - 1, 3, 2, 1))
 
 
-@pytest.mark.parametrize("seed", range(8))
-def test_bottleneck_onto(seed: int):
+@pytest.mark.parametrize("seed", range(12))
+def test_stem(seed: int):
+    """Sizes down to one pixel; a result that no ReLU is behind would show in the pooling's borders."""
     draw = Draw(seed)
-    width, narrow, dilation = draw.number(1, 70), 16 * draw.number(1, 4), draw.number(1, 4)
-    features = draw.features(draw.number(1, 3), width, draw.number(1, 21), draw.number(1, 33))
-    weights = [draw.tensor(narrow, width, 1, 1), draw.tensor(narrow, narrow, 3, 3), draw.tensor(width, narrow, 1, 1)]
-    weights = [weight / weight[0].numel() ** 0.5 for weight in weights]
-    biases = [draw.tensor(len(weight)) for weight in weights]
-    expected = convolved(features, weights[0], biases[0], None, True)
-    expected = convolved(expected, weights[1], biases[1], None, True, dilation=dilation, padding=dilation)
-    expected = convolved(expected, weights[2], biases[2], features, True)
-    packed = [
-        forms.pack_pointwise(weights[0]),
-        torch.ops.fastfcn.pack_taps(weights[1], False),
-        forms.pack_pointwise(weights[2]),
-    ]
-    torch.ops.fastfcn.bottleneck_onto(features, packed, biases, dilation, 6)
-    torch.testing.assert_close(features, expected, **TOLERANCE)
+    kernel, outputs = [7, 3, 5, 1][seed % 4], 2 * torch.ops.fastfcn.lanes() * draw.number(1, 3)
+    images = draw.features(draw.number(1, 3), 3, draw.number(1, 70), draw.number(1, 110))
+    weight, bias = draw.tensor(outputs, 3, kernel, kernel) / kernel, draw.tensor(outputs)
+    found = torch.ops.fastfcn.stem(images, forms.pack(weight.permute(2, 3, 1, 0).flatten(0, 2)), bias, kernel)
+    wide = convolved(images, weight, bias, None, True, stride=2, padding=kernel // 2)
+    torch.testing.assert_close(found, F.max_pool2d(wide, 3, 2, 1), **TOLERANCE)
+
+
+@pytest.mark.parametrize("seed", range(8))
+def test_bottlenecks(seed: int):
+    draw = Draw(seed)
+    inputs, width, narrow, stride = draw.number(1, 70), draw.number(1, 70), 16 * draw.number(1, 4), 1 + seed % 2
+    dilations = [draw.number(1, 4) for _ in range(draw.number(1, 4))]
+    if stride == 2:
+        dilations[0] = [1, 2, 4][seed // 2 % 3]
+    features = draw.features(draw.number(1, 3), inputs, draw.number(1, 21), draw.number(1, 33))
+    expected, weights, biases = features, [], []
+    for block, dilation in enumerate(dilations):
+        sizes = [(narrow, width if block else inputs, 1, 1), (narrow, narrow, 3, 3), (width, narrow, 1, 1)]
+        reduce, middle, last = (draw.tensor(*size) / (size[1] * size[2] ** 2) ** 0.5 for size in sizes)
+        own = [draw.tensor(len(weight)) for weight in (reduce, middle, last)]
+        every = 1 if block else stride
+        shortcut = expected
+        if block == 0:
+            across = draw.tensor(width, inputs, 1, 1) / inputs**0.5
+            shortcut = convolved(features, across, torch.zeros(width), None, False, stride=stride)
+        inner = convolved(expected, reduce, own[0], None, True)
+        inner = convolved(inner, middle, own[1], None, True, stride=every, dilation=dilation, padding=dilation)
+        expected = convolved(inner, last, own[2], shortcut, True)
+        taps = torch.ops.fastfcn.pack_taps(middle, False)
+        weights += [forms.pack_pointwise(reduce), taps, forms.pack_pointwise(last)]
+        biases += own
+    before = features.clone()
+    weights.append(forms.pack_pointwise(across))
+    found = torch.ops.fastfcn.bottlenecks(features, weights, biases, stride, dilations, 6)
+    torch.testing.assert_close(found, expected, **TOLERANCE)
+    assert torch.equal(features, before), "another part of the network may need them"
+
+
+@pytest.mark.parametrize("seed", range(8))
+def test_class_weights(seed: int):
+    draw = Draw(seed)
+    images, count, channels, classes = draw.number(1, 3), draw.number(1, 40), draw.number(1, 300), draw.number(1, 160)
+    codes, scale, shift = draw.tensor(images, count, channels), draw.tensor(count), draw.tensor(count)
+    gate, bias = draw.tensor(channels, channels) / channels**0.5, draw.tensor(channels)
+    classifier = draw.tensor(classes, channels)
+    found = torch.ops.fastfcn.class_weights(codes, scale, shift, gate, bias, forms.pack(classifier.T))
+    mean = (codes.double() * scale.double()[:, None] + shift.double()[:, None]).relu().mean(1)
+    gamma = F.linear(mean, gate.double(), bias.double()).sigmoid()
+    expected = torch.stack([forms.pack((classifier * (1 + each)).T.float()) for each in gamma])
+    torch.testing.assert_close(found, expected, **TOLERANCE)
 
 
 @pytest.mark.parametrize("seed", range(8))
@@ -300,7 +337,13 @@ def test_wrong_maps_are_refused():
     with pytest.raises(RuntimeError, match="outputs in multiples"):
         torch.ops.fastfcn.jpu([torch.ones(1, 16, 4, 4)], *settings, torch.ones(1, 16, 32), torch.zeros(5))
     with pytest.raises(RuntimeError, match="three convolutions"):
-        torch.ops.fastfcn.bottleneck_onto(torch.ones(1, 16, 4, 4), [taps], [bias], 1, 6)
+        torch.ops.fastfcn.bottlenecks(torch.ones(1, 16, 4, 4), [taps], [bias], 1, [1], 6)
+    with pytest.raises(RuntimeError, match="images of 3 channels"):
+        torch.ops.fastfcn.stem(torch.ones(1, 4, 4, 4), taps, bias, 7)
+    with pytest.raises(RuntimeError, match="7x7 taps"):
+        torch.ops.fastfcn.stem(torch.ones(1, 3, 4, 4), taps, bias, 7)
+    with pytest.raises(RuntimeError, match="weights for 2 codes of 16 channels"):
+        torch.ops.fastfcn.class_weights(torch.ones(1, 2, 16), bias, bias, bias, bias, taps)
     with pytest.raises(RuntimeError, match="at least one map"):
         torch.ops.fastfcn.jpu([], *settings)
     for scales, inputs in ((3, 15), (100, 16)):
@@ -308,8 +351,8 @@ def test_wrong_maps_are_refused():
             torch.ops.fastfcn.encode(
                 torch.ones(1, 16, 4, 4), torch.ones(1, inputs, 2 * torch.ops.fastfcn.lanes()), torch.ones(scales)
             )
-    for stride, dilation in ((2, 2), (3, 1)):
-        with pytest.raises(RuntimeError, match="stride 1, or 2 without a dilation"):
+    for stride, dilation in ((2, 3), (3, 1)):
+        with pytest.raises(RuntimeError, match="stride 1, or 2 and a dilation of 1 or an even one"):
             torch.ops.fastfcn.winograd(torch.ones(1, 16, 4, 4), taps, bias, False, stride, dilation, 6)
 
 
@@ -360,16 +403,27 @@ def test_operators_are_known_to_torch_compile_and_export():
             forms.pack_pointwise(draw.tensor(48, 32, 1, 1)),
             draw.tensor(48),
         ),
-        "bottleneck_onto": (
+        "bottlenecks": (
             maps[0],
             [
                 forms.pack_pointwise(draw.tensor(32, 16, 1, 1)),
                 torch.ops.fastfcn.pack_taps(draw.tensor(32, 32, 3, 3), False),
-                forms.pack_pointwise(draw.tensor(16, 32, 1, 1)),
+                forms.pack_pointwise(draw.tensor(48, 32, 1, 1)),
+                forms.pack_pointwise(draw.tensor(48, 16, 1, 1)),
             ],
-            [bias, bias, draw.tensor(16)],
-            1,
+            [bias, bias, draw.tensor(48)],
+            2,
+            [1],
             4,
+        ),
+        "stem": (draw.tensor(2, 3, 9, 14), forms.pack(draw.tensor(27, 32)), bias, 3),
+        "class_weights": (
+            draw.tensor(2, 5, 16),
+            draw.tensor(5),
+            draw.tensor(5),
+            draw.tensor(16, 16),
+            draw.tensor(16),
+            forms.pack(draw.tensor(16, 40)),
         ),
         "max_pool": (maps[0],),
         "encode": (maps[0], forms.pack(draw.tensor(16, 20)), draw.tensor(20)),

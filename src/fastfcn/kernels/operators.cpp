@@ -28,9 +28,14 @@ TORCH_LIBRARY(fastfcn, library) {
   library.def("depthwise_weight_gradient(Tensor features, Tensor gradients, int dilation) -> Tensor");
   library.def("channel_moments(Tensor features) -> (Tensor, Tensor)");
   library.def(
-      "bottleneck_onto(Tensor(a!) features, Tensor[] weights, Tensor[] biases, int dilation, int longest) -> ()");
+      "bottlenecks(Tensor features, Tensor[] weights, Tensor[] biases, int stride, int[] dilations, int longest) -> "
+      "Tensor");
+  library.def("stem(Tensor images, Tensor packed, Tensor bias, int kernel) -> Tensor");
   library.def("max_pool(Tensor features) -> Tensor");
   library.def("encode(Tensor features, Tensor packed, Tensor scale) -> Tensor");
+  library.def(
+      "class_weights(Tensor codes, Tensor scale, Tensor shift, Tensor gate, Tensor gate_bias, Tensor packed) -> "
+      "Tensor");
   library.def("labels(Tensor scores, int height, int width, bool align_corners) -> Tensor");
 }
 
@@ -46,8 +51,10 @@ TORCH_LIBRARY_IMPL(fastfcn, CPU, library) {
   library.impl("depthwise", fastfcn::depthwise);
   library.impl("depthwise_weight_gradient", fastfcn::depthwise_weight_gradient);
   library.impl("channel_moments", fastfcn::channel_moments);
-  library.impl("bottleneck_onto", fastfcn::bottleneck_onto);
+  library.impl("bottlenecks", fastfcn::bottlenecks);
+  library.impl("stem", fastfcn::stem);
   library.impl("max_pool", fastfcn::max_pool);
   library.impl("encode", fastfcn::encode);
+  library.impl("class_weights", fastfcn::class_weights);
   library.impl("labels", fastfcn::labels);
 }

@@ -23,10 +23,13 @@ Tensor winograd_weight_gradient(const Tensor& features, const Tensor& gradients,
 Tensor depthwise(const Tensor& features, const Tensor& weight, const Tensor& shift, int64_t dilation);
 Tensor depthwise_weight_gradient(const Tensor& features, const Tensor& gradients, int64_t dilation);
 std::tuple<Tensor, Tensor> channel_moments(const Tensor& features);
+Tensor stem(const Tensor& images, const Tensor& packed, const Tensor& bias, int64_t kernel);
 Tensor max_pool(const Tensor& features);
 Tensor encode(const Tensor& features, const Tensor& packed, const Tensor& scale);
 Tensor labels(const Tensor& scores, int64_t height, int64_t width, bool align_corners);
-void bottleneck_onto(const Tensor& features, const at::TensorList& weights, const at::TensorList& biases,
-                     int64_t dilation, int64_t longest);
+Tensor bottlenecks(const Tensor& features, const at::TensorList& weights, const at::TensorList& biases, int64_t stride,
+                   at::IntArrayRef dilations, int64_t longest);
+Tensor class_weights(const Tensor& codes, const Tensor& scale, const Tensor& shift, const Tensor& gate,
+                     const Tensor& gate_bias, const Tensor& packed);
 bool use_arena(bool on);
 }  // namespace fastfcn

@@ -25,7 +25,6 @@ def _pointwise_pair(features: Tensor, packed: Tensor, bias: Tensor, *others: obj
 
 @torch.library.register_fake("fastfcn::pointwise_onto")
 @torch.library.register_fake("fastfcn::winograd_onto")
-@torch.library.register_fake("fastfcn::bottleneck_onto")
 def _onto(residual: Tensor, *others: object) -> None:
     return None
 
@@ -66,6 +65,20 @@ def _channel_moments(features: Tensor) -> tuple[Tensor, Tensor]:
     return features.new_empty(features.shape[1]), features.new_empty(features.shape[1])
 
 
+@torch.library.register_fake("fastfcn::bottlenecks")
+def _bottlenecks(
+    features: Tensor, weights: Sequence[Tensor], biases: Sequence[Tensor], stride: int, *others: object
+) -> Tensor:
+    height, width = ((side - 1) // stride + 1 for side in features.shape[-2:])
+    return _map(features, biases[-1].shape[0], height, width)
+
+
+@torch.library.register_fake("fastfcn::stem")
+def _stem(images: Tensor, packed: Tensor, bias: Tensor, kernel: int) -> Tensor:
+    height, width = ((side + 3) // 4 for side in images.shape[-2:])
+    return _map(images, bias.shape[0], height, width)
+
+
 @torch.library.register_fake("fastfcn::max_pool")
 def _max_pool(features: Tensor) -> Tensor:
     height, width = ((side + 1) // 2 for side in features.shape[-2:])
@@ -75,6 +88,13 @@ def _max_pool(features: Tensor) -> Tensor:
 @torch.library.register_fake("fastfcn::encode")
 def _encode(features: Tensor, packed: Tensor, scale: Tensor) -> Tensor:
     return features.new_empty((features.shape[0], scale.shape[0], features.shape[1]))
+
+
+@torch.library.register_fake("fastfcn::class_weights")
+def _class_weights(
+    codes: Tensor, scale: Tensor, shift: Tensor, gate: Tensor, gate_bias: Tensor, packed: Tensor
+) -> Tensor:
+    return packed.new_empty((codes.shape[0], *packed.shape))
 
 
 @torch.library.register_fake("fastfcn::labels")
@@ -89,10 +109,12 @@ for _name in (
     "pointwise_pair",
     "winograd",
     "winograd_onto",
-    "bottleneck_onto",
+    "bottlenecks",
+    "stem",
     "jpu",
     "max_pool",
     "encode",
+    "class_weights",
     "labels",
 ):
     torch.library.register_autocast(f"fastfcn::{_name}", "cpu", torch.float32)

@@ -1,4 +1,5 @@
-// 3x3 convolution of stride 1 and any dilation, or of stride 2, in Winograd's form (winograd.h).
+// 3x3 convolution in Winograd's form (winograd.h): of stride 1 and any dilation, or of stride 2 and dilation 1 or an even
+// one.
 //
 // The results are cut into tiles. The inputs of a tile are transformed, multiplied by the transformed weights (one
 // matrix product for each place of a tile, over all tiles), and transformed back: with tiles of 6x6 that takes 64
@@ -149,30 +150,38 @@ void convolve(const at::Tensor& x, const at::Tensor& taps, const Ending& ending,
               const at::Tensor& out) {
   const int64_t batch = x.size(0), inputs = x.size(1), outputs = out.size(1);
   check_winograd(inputs, outputs, window.longest);
-  TORCH_CHECK(window.stride == 1 || (window.stride == 2 && window.dilation == 1), "stride 1, or 2 without a dilation");
+  TORCH_CHECK(window.stride == 1 || (window.stride == 2 && window.dilation == 1), "stride 1, or 2 and a dilation of 1 or an even one");
   const Map map{x.size(2), x.size(3), inputs}, results{out.size(2), out.size(3), outputs};
   const Convolution convolution{x, taps, ending, map, results, out};
   each_kind(results, inputs, batch, window,
             [&](const Kind& kind, const std::vector<Tile>& tiles) { convolution.run(kind, tiles); });
 }
 
+// With an even dilation stride 2 meets every other row and column alone: it is one of stride 1 on these.
+at::Tensor rows_met(const at::Tensor& features, Window& window) {
+  if (window.stride != 2 || window.dilation % 2 != 0) return channels_last(features);
+  window.stride = 1, window.dilation /= 2;
+  return channels_last(features.slice(2, 0, features.size(2), 2).slice(3, 0, features.size(3), 2));
+}
+
 }  // namespace
 
 at::Tensor winograd(const at::Tensor& features, const at::Tensor& taps, const at::Tensor& bias, bool relu,
                     int64_t stride, int64_t dilation, int64_t longest) {
-  const auto x = channels_last(features);
-  auto out = at::empty(convolved_shape(x, bias, stride), x.options(), at::MemoryFormat::ChannelsLast);
-  convolve(x, taps, {bias.const_data_ptr<float>(), nullptr, 0, relu}, {stride, dilation, longest}, out);
+  Window window{stride, dilation, longest};
+  const auto x = rows_met(features, window);
+  auto out = at::empty(convolved_shape(x, bias, window.stride), x.options(), at::MemoryFormat::ChannelsLast);
+  convolve(x, taps, {bias.const_data_ptr<float>(), nullptr, 0, relu}, window, out);
   return out;
 }
 
 // The residual is written over, each result in the place of its own.
 void winograd_onto(const at::Tensor& residual, const at::Tensor& features, const at::Tensor& taps,
                    const at::Tensor& bias, bool relu, int64_t stride, int64_t dilation, int64_t longest) {
-  const auto x = channels_last(features);
-  const auto out = residual_map(residual, convolved_shape(x, bias, stride));
-  convolve(x, taps, {bias.const_data_ptr<float>(), out.const_data_ptr<float>(), bias.size(0), relu},
-           {stride, dilation, longest}, out);
+  Window window{stride, dilation, longest};
+  const auto x = rows_met(features, window);
+  const auto out = residual_map(residual, convolved_shape(x, bias, window.stride));
+  convolve(x, taps, {bias.const_data_ptr<float>(), out.const_data_ptr<float>(), bias.size(0), relu}, window, out);
   if (!out.is_same(residual)) residual.copy_(out);
 }
 

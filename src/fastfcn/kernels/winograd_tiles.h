@@ -3,6 +3,7 @@
 
 #include <ATen/ATen.h>
 
+#include <array>
 #include <cstdint>
 #include <limits>
 #include <map>
@@ -17,6 +18,7 @@ constexpr int64_t WEIGHTS_IN_CACHE = 1 << 17;  // floats of transformed weights,
 constexpr int64_t FEW_TILES = 64;              // up to which transforming the weights takes long beside the products
 constexpr int64_t WEIGHTS_AS_TILES = 8;        // what that takes, told in tiles multiplied
 constexpr int64_t FORM_AS_PRODUCTS = 200'000;  // what it takes to begin with another form of tiles, told in products
+constexpr size_t MOST_KNOWN = 1000;             // layers and sizes whose cut is kept
 
 inline void check_winograd(int64_t inputs, int64_t outputs, int64_t longest) {
   TORCH_CHECK(inputs % LANES == 0 && outputs % LANES == 0, "channels in multiples of ", LANES, " are needed");
@@ -119,6 +121,20 @@ inline std::pair<Cut, Cut> best_cut(const Map& results, int64_t inputs, int64_t 
   return best;
 }
 
+// The same, kept for the next call: choosing takes as long as some layers' transforms.
+inline const std::pair<Cut, Cut>& known_cut(const Map& results, int64_t inputs, int64_t batch, const Window& window) {
+  using Key = std::array<int64_t, 8>;
+  static thread_local std::map<Key, std::pair<Cut, Cut>> known;
+  const Key key{results.height, results.width, results.channels, inputs,
+                batch,          window.stride, window.dilation,  window.longest};
+  auto found = known.find(key);
+  if (found == known.end()) {
+    if (known.size() == MOST_KNOWN) known.clear();
+    found = known.emplace(key, best_cut(results, inputs, batch, window)).first;
+  }
+  return found->second;
+}
+
 // All tiles whose rows and columns have these forms.
 inline std::vector<Tile> tiles_of(const Cut& rows, const Axis* row_form, const Cut& columns, const Axis* column_form,
                                   int64_t batch) {
@@ -133,7 +149,7 @@ inline std::vector<Tile> tiles_of(const Cut& rows, const Axis* row_form, const C
 // `work(kind, tiles)` for the tiles of each form.
 template <class Work>
 void each_kind(const Map& results, int64_t inputs, int64_t batch, const Window& window, const Work& work) {
-  const auto [rows, columns] = best_cut(results, inputs, batch, window);
+  const auto& [rows, columns] = known_cut(results, inputs, batch, window);
   for (const auto& [row, height] : rows.forms)
     for (const auto& [column, width] : columns.forms)
       work(Kind(row, column, window, batch * height * width, inputs),

@@ -5,7 +5,6 @@ written over, so that no second map is needed. Weights are copied from a convolu
 into the form that an operator of `fastfcn.kernels` reads.
 """
 
-import math
 from typing import Any
 
 import torch
@@ -37,6 +36,7 @@ class OneDNNConvolution(nn.Module):
     """Any convolution, with the sum and ReLU inside oneDNN's, on a processor."""
 
     weight: Tensor
+    bias: Tensor
 
     def __init__(self, conv: nn.Conv2d, relu: bool):
         super().__init__()
@@ -91,27 +91,33 @@ class PointwisePair(nn.Module):
 
 
 class WinogradConvolution(nn.Module):
-    """A 3x3 convolution of stride 1 and any dilation, or of stride 2 and dilation 1 or an even one, in Winograd's form.
-
-    With an even dilation stride 2 meets every other row and column alone: it is one of stride 1 on these.
-    """
+    """A 3x3 convolution of stride 1, or of stride 2 and dilation 1 or an even one, in Winograd's form."""
 
     taps: Tensor
     bias: Tensor
 
     def __init__(self, conv: nn.Conv2d, relu: bool):
         super().__init__()
-        self.relu = relu
-        self.every = math.gcd(conv.stride[0], conv.dilation[0])
-        self.stride, self.dilation = conv.stride[0] // self.every, conv.dilation[0] // self.every
+        self.stride, self.dilation, self.relu = conv.stride[0], conv.dilation[0], relu
         self.register_buffer("taps", torch.ops.fastfcn.pack_taps(conv.weight.detach(), False))
         self.register_buffer("bias", _bias(conv))
 
     def forward(self, features: Tensor, residual: Tensor | None = None) -> Tensor:
-        if self.every > 1:
-            features = features[..., :: self.every, :: self.every]
         settings = (self.taps, self.bias, self.relu, self.stride, self.dilation, LONGEST_TILE)
         return _summed("winograd", residual, features, *settings)
+
+
+class FastStem(nn.Module):
+    """A convolution of an image at stride 2 with its ReLU, and max pooling 3x3 at stride 2, in one pass."""
+
+    def __init__(self, conv: OneDNNConvolution):
+        super().__init__()
+        self.kernel = conv.weight.shape[-1]
+        self.register_buffer("packed", forms.pack(conv.weight.permute(2, 3, 1, 0).flatten(0, 2)))
+        self.register_buffer("bias", conv.bias)
+
+    def forward(self, images: Tensor) -> Tensor:
+        return torch.ops.fastfcn.stem(images, self.packed, self.bias, self.kernel)
 
 
 class FastMaxPool(nn.Module):

@@ -1,5 +1,7 @@
 """Residual blocks of a ResNet for inference on a processor, of the layers in `fast`."""
 
+from typing import Any
+
 import torch
 from torch import Tensor, nn
 
@@ -26,31 +28,41 @@ class FastBlock(nn.Module):
         return self.last(self.convolutions(features), shortcut)
 
 
-class FastBottleneck(nn.Module):
-    """A residual block of a 1x1, a 3x3 and a 1x1 convolution and nothing in its shortcut: features are written over."""
+class FastStage(nn.Module):
+    """A stage of bottleneck blocks, as one operator; the first of them has a 1x1 convolution in its shortcut."""
 
-    def __init__(self, reduce: PointwiseConvolution, middle: WinogradConvolution, expand: PointwiseConvolution):
+    def __init__(self, blocks: list[FastBlock]):
         super().__init__()
-        self.dilation = middle.dilation
-        self.register_buffer("reduce", reduce.packed)
-        self.register_buffer("reduce_bias", reduce.bias)
-        self.register_buffer("taps", middle.taps)
-        self.register_buffer("taps_bias", middle.bias)
-        self.register_buffer("expand", expand.packed)
-        self.register_buffer("expand_bias", expand.bias)
+        self.stride = blocks[0].last.stride
+        self.dilations = [block.convolutions[1].dilation for block in blocks]
+        layers = [[*block.convolutions, block.last] for block in blocks]
+        weights = [part for reduce, middle, last in layers for part in (reduce.packed, middle.taps, last.packed)]
+        self.weights = self._keep("weight", [*weights, blocks[0].last.shortcut_packed])
+        self.biases = self._keep("bias", [layer.bias for each in layers for layer in each])
+
+    def _keep(self, name: str, tensors: list[Any]) -> list[str]:
+        names = [f"{name}{index}" for index in range(len(tensors))]
+        for each, tensor in zip(names, tensors, strict=True):
+            self.register_buffer(each, tensor)
+        return names
 
     def forward(self, features: Tensor) -> Tensor:
-        features = features.float()  # from an operator under autocast
-        weights = [self.reduce, self.taps, self.expand]
-        biases = [self.reduce_bias, self.taps_bias, self.expand_bias]
-        torch.ops.fastfcn.bottleneck_onto(features, weights, biases, self.dilation, LONGEST_TILE)
-        return features
+        weights, biases = ([getattr(self, name) for name in names] for names in (self.weights, self.biases))
+        return torch.ops.fastfcn.bottlenecks(features, weights, biases, self.stride, self.dilations, LONGEST_TILE)
 
 
-def residual_block(convolutions: list[nn.Module], shortcut: nn.Module | None) -> FastBlock | FastBottleneck:
-    """The fastest block of `convolutions`, each with a ReLU behind it."""
-    match convolutions:
-        case [PointwiseConvolution(stride=1), WinogradConvolution(stride=1, every=1), PointwiseConvolution(stride=1)]:
-            if shortcut is None:
-                return FastBottleneck(*convolutions)  # type: ignore[arg-type]
-    return FastBlock(convolutions, shortcut)
+def residual_stage(blocks: list[FastBlock]) -> nn.Module:
+    """The blocks, one after the other, in the fastest way."""
+    one_operator = all(_is_bottleneck(block) for block in blocks)
+    kinds = [PointwisePair] + [PointwiseConvolution] * (len(blocks) - 1)
+    if one_operator and all(type(block.last) is kind for block, kind in zip(blocks, kinds, strict=True)):
+        return FastStage(blocks)
+    return nn.Sequential(*blocks)
+
+
+def _is_bottleneck(block: FastBlock) -> bool:
+    """Whether it is of a 1x1, a 3x3 and a 1x1 convolution that the operator can take."""
+    match list(block.convolutions):
+        case [PointwiseConvolution(stride=1), WinogradConvolution()]:
+            return block.shortcut is None
+    return False

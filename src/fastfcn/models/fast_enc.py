@@ -4,7 +4,7 @@ import torch
 from torch import Tensor
 
 from fastfcn.kernels import weights as forms
-from fastfcn.models.heads import EncHead, Encoding
+from fastfcn.models.heads import EncHead, Encoding, HeadOutput
 
 
 class FastEncoding(Encoding):
@@ -15,16 +15,31 @@ class FastEncoding(Encoding):
 
 
 class FastEncHead(EncHead):
-    def classified(self, narrow: Tensor, weight: Tensor, bias: Tensor) -> Tensor:
+    """Without the scores for which classes the image holds: they are for training."""
+
+    packed: Tensor
+
+    def forward(self, features: Tensor) -> HeadOutput:
+        narrow = self.bottleneck(features)
+        codes = self.encoding(self.project(narrow))
+        gate, bias = self.gate, self.classifier.bias
+        weights = torch.ops.fastfcn.class_weights(
+            codes, self.code_scale, self.code_shift, gate.weight, gate.bias, self.packed
+        )
         scores = [
-            torch.ops.fastfcn.pointwise(image[None], forms.pack(own.T), bias, False, 1)
-            for image, own in zip(narrow, weight, strict=True)
+            torch.ops.fastfcn.pointwise(image[None], own, bias, False, 1)
+            for image, own in zip(narrow, weights, strict=True)
         ]
-        return scores[0] if len(scores) == 1 else torch.cat(scores)
+        return scores[0] if len(scores) == 1 else torch.cat(scores), None
 
 
 def make_fast(head: EncHead) -> None:
-    """Have `head` use the kernels. Its weights stay where they are; the codewords are packed besides."""
+    """Have `head` use the kernels. Its weights stay where they are; codewords and classifier are packed besides."""
+    norm = head.encoding_bn
+    scale = norm.weight / (norm.running_var + norm.eps).sqrt()  # type: ignore[operator]
+    head.register_buffer("code_scale", scale)
+    head.register_buffer("code_shift", norm.bias - norm.running_mean * scale)  # type: ignore[operator]
+    head.register_buffer("packed", forms.pack_pointwise(head.classifier.weight))
     head.encoding.register_buffer("packed", forms.pack_pointwise(head.encoding.codewords[:, :, None, None]))
     head.encoding.__class__ = FastEncoding
     head.__class__ = FastEncHead

@@ -139,9 +139,5 @@ class EncHead(nn.Module):
             return self.classifier(self.dropout(narrow * (1 + gamma)[:, :, None, None])), self.presence(codes)
         # Nothing stands between scale and classifier: the scale goes into its weight, and the map is read once less.
         weight = self.classifier.weight[:, :, 0, 0] * (1 + gamma)[:, None]
-        return self.classified(narrow, weight, self.classifier.bias), self.presence(codes)  # type: ignore[arg-type]
-
-    def classified(self, narrow: Tensor, weight: Tensor, bias: Tensor) -> Tensor:
-        """Scores (B, classes, H, W) of a map by each image's own classifier: `weight` (B, classes, C)."""
-        scores = narrow.permute(0, 2, 3, 1).flatten(1, 2) @ weight.transpose(1, 2) + bias
-        return scores.unflatten(1, narrow.shape[-2:]).permute(0, 3, 1, 2)
+        scores = narrow.permute(0, 2, 3, 1).flatten(1, 2) @ weight.transpose(1, 2) + self.classifier.bias
+        return scores.unflatten(1, narrow.shape[-2:]).permute(0, 3, 1, 2), self.presence(codes)

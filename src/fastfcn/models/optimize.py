@@ -15,10 +15,12 @@ from fastfcn.models.fast import (
     FastContextBottleneck,
     FastJPU,
     FastMaxPool,
+    FastStem,
+    OneDNNConvolution,
     PointwiseConvolution,
     convolution,
 )
-from fastfcn.models.fast_blocks import residual_block
+from fastfcn.models.fast_blocks import FastBlock, residual_stage
 from fastfcn.models.fast_enc import make_fast
 from fastfcn.models.fold import folded
 from fastfcn.models.gpu import GPUSegmenter, Recordings, record_cuda_graph
@@ -65,6 +67,7 @@ def optimize(model: Segmenter, in_place: bool = False) -> Segmenter:
         fast.neck = _jpu(fast.neck, _taken_from(fast.head))
     _replace(fast, compiled)
     _join_relus(fast.backbone)
+    _join_stem(fast.backbone)
     if compiled:
         fast.__class__ = FastSegmenter
     return fast
@@ -83,8 +86,8 @@ def _replace(parent: nn.Module, compiled: bool) -> None:
             case EncHead() if compiled:
                 _replace(child, compiled)
                 make_fast(child)
-            case _ if _is_residual_block(child):
-                setattr(parent, name, _block(child, compiled))
+            case nn.Sequential() if len(child) and all(_is_residual_block(each) for each in child):
+                setattr(parent, name, residual_stage([_block(each, compiled) for each in child]))
             case nn.Conv2d() if type(child) in (nn.Conv2d, LeanConv2d) and not isinstance(parent, EncHead):
                 setattr(parent, name, convolution(child, False, compiled))  # Enc scales its classifier's own weight
             case _:
@@ -108,6 +111,24 @@ def _join_relus(row: nn.Module) -> nn.Module | None:
         if name in getattr(row, "return_layers", ()):
             before = None  # a map of its own
     return before
+
+
+def _join_stem(row: nn.Module) -> None:
+    """Have the first convolution and the pooling behind it done in one pass."""
+    names = [name for name, child in row.named_children() if type(child) is not nn.Identity]
+    if not isinstance(row, FeatureListNet) or names[0] in row.return_layers:
+        return
+    conv, pool = (getattr(row, name) for name in names[:2])
+    if type(conv) is OneDNNConvolution and type(pool) is FastMaxPool and _reads_an_image(conv):
+        setattr(row, names[0], FastStem(conv))
+        setattr(row, names[1], nn.Identity())
+
+
+def _reads_an_image(conv: OneDNNConvolution) -> bool:
+    outputs, inputs, height, width = conv.weight.shape
+    half = width // 2
+    plain = conv.settings == ([half, half], [2, 2], [1, 1], 1) and conv.relu
+    return plain and height == width and width % 2 == 1 and inputs == 3 and outputs % (2 * lanes()) == 0
 
 
 def _in_slices(neck: JPU) -> bool:
@@ -159,7 +180,7 @@ def _is_residual_block(block: Any) -> bool:
     return plain and nothing and simple and isinstance(block.act1, nn.ReLU)
 
 
-def _block(block: Any, compiled: bool) -> nn.Module:
+def _block(block: Any, compiled: bool) -> FastBlock:
     layers = [block.conv1, block.conv2] + ([block.conv3] if hasattr(block, "conv3") else [])
     shortcut = None if block.downsample is None else convolution(block.downsample[0], False, compiled)
-    return residual_block([convolution(each, True, compiled) for each in layers], shortcut)
+    return FastBlock([convolution(each, True, compiled) for each in layers], shortcut)

@@ -1,0 +1,133 @@
+// The stem of a ResNet: a convolution at stride 2 of an image's few channels, ReLU, and max pooling 3x3 at stride 2.
+//
+// The map in between is four times as large as the result: of its rows only those that the next row of results needs
+// exist, in cache. The convolution is one matrix product for some pixels of a row: what a row of taps reads of the image
+// lies side by side, and the next pixel's two pixels on, so that nothing is gathered.
+#include <ATen/Parallel.h>
+
+#include <vector>
+
+#include "matmul.h"
+#include "tensors.h"
+
+namespace fastfcn {
+namespace {
+
+constexpr int64_t CHANNELS = 3, STRIDE = 2, POOL = 3;
+
+// `packed`: (panels, kernel * kernel * CHANNELS, PANEL), a pixel's channels side by side.
+struct Stem {
+  int64_t height, width, kernel, outputs;
+  const float *packed, *bias;
+
+  int64_t rows() const { return (height - 1) / STRIDE + 1; }
+  int64_t columns() const { return (width - 1) / STRIDE + 1; }
+  // With those that only fill up the last block of ROWS, and one before the first and after the last.
+  int64_t held_columns() const { return (columns() + ROWS - 1) / ROWS * ROWS + 2; }
+  int64_t line() const { return (held_columns() * STRIDE + kernel) * CHANNELS; }  // of the image, padded
+};
+
+// ROWS pixels of one panel: `lines` begin where the first of them begins to read.
+void convolve_pixels(const Stem& stem, const float* lines, int64_t panel, float* to) {
+  const int64_t length = stem.kernel * CHANNELS;
+  const float *weights = stem.packed + panel * stem.kernel * length * PANEL, *bias = stem.bias + panel * PANEL;
+  Vector sum[ROWS][VECTORS];  // in registers
+#pragma GCC unroll 16
+  for (int pixel = 0; pixel < ROWS; ++pixel)
+    for (int v = 0; v < VECTORS; ++v) sum[pixel][v] = load(bias + v * LANES);
+  for (int64_t row = 0; row < stem.kernel; ++row, lines += stem.line())
+    for (int64_t i = 0; i < length; ++i, weights += PANEL) {
+      Vector right[VECTORS];
+      for (int v = 0; v < VECTORS; ++v) right[v] = load(weights + v * LANES);
+#pragma GCC unroll 16
+      for (int pixel = 0; pixel < ROWS; ++pixel)
+        for (int v = 0; v < VECTORS; ++v) sum[pixel][v] += lines[pixel * STRIDE * CHANNELS + i] * right[v];
+    }
+#pragma GCC unroll 16
+  for (int pixel = 0; pixel < ROWS; ++pixel)
+    for (int v = 0; v < VECTORS; ++v)
+      store(to + pixel * stem.outputs + panel * PANEL + v * LANES, positive(sum[pixel][v]));
+}
+
+// What a thread works in: the lines of the image that it reads, and the rows of the map in between that it pools.
+class Band {
+ public:
+  Band(const Stem& stem, const float* image)
+      : stem_(stem), image_(image), lines_((STRIDE * (POOL - 1) + stem.kernel) * stem.line()),
+        rows_((POOL + 1) * stem.held_columns() * stem.outputs) {}
+
+  // One row of results, with the convolution's rows from `first` on, if those before it are there.
+  void result(int64_t y, int64_t first, float* to) {
+    const int64_t last = std::min(STRIDE * y + 2, stem_.rows());
+    read(first, last);
+    for (int64_t row = first; row < last; ++row) convolve(lines_.data() + (row - first) * STRIDE * stem_.line(), row);
+    pool(y, to);
+  }
+
+ private:
+  // Of the map in between; what lies above or below has zeros, like all columns around it: no result is less.
+  float* row(int64_t y) {
+    return rows_.data() + (y < 0 || y >= stem_.rows() ? POOL : y % POOL) * stem_.held_columns() * stem_.outputs;
+  }
+
+  void read(int64_t first, int64_t last) {
+    const int64_t size = stem_.width * CHANNELS, before = stem_.kernel / 2;
+    float* to = lines_.data() + before * CHANNELS;
+    for (int64_t y = STRIDE * first - before; y <= STRIDE * (last - 1) + before; ++y, to += stem_.line())
+      if (y >= 0 && y < stem_.height)
+        std::copy_n(image_ + y * size, size, to);
+      else
+        std::fill_n(to, size, 0.f);
+  }
+
+  void convolve(const float* lines, int64_t y) {
+    float* const to = row(y);
+    for (int64_t panel = 0; panel < stem_.outputs / PANEL; ++panel)
+      for (int64_t x = 0; x < stem_.columns(); x += ROWS)
+        convolve_pixels(stem_, lines + x * STRIDE * CHANNELS, panel, to + (x + 1) * stem_.outputs);
+    std::fill_n(to + (stem_.columns() + 1) * stem_.outputs, stem_.outputs, 0.f);
+  }
+
+  void pool(int64_t y, float* to) {
+    const float* const from[] = {row(STRIDE * y - 1), row(STRIDE * y), row(STRIDE * y + 1)};
+    for (int64_t x = 0; x < stem_.columns(); x += STRIDE)
+      for (int64_t channel = 0; channel < stem_.outputs; channel += LANES, to += LANES) {
+        Vector most{};
+        for (const float* each : from)
+          for (int64_t column = x; column < x + POOL; ++column) {
+            const Vector value = load(each + column * stem_.outputs + channel);
+            most = most > value ? most : value;
+          }
+        store(to, most);
+      }
+  }
+
+  const Stem& stem_;
+  const float* image_;
+  std::vector<float> lines_, rows_;
+};
+
+}  // namespace
+
+// (B, 3, H, W) -> (B, outputs, h, w), h and w a fourth, rounded up. The kernel is odd, and half of it pads the image.
+at::Tensor stem(const at::Tensor& images, const at::Tensor& packed, const at::Tensor& bias, int64_t kernel) {
+  const auto x = channels_last(images);
+  const int64_t outputs = bias.size(0);
+  TORCH_CHECK(x.size(1) == CHANNELS, "images of ", CHANNELS, " channels are needed, not ", x.sizes());
+  TORCH_CHECK(packed.size(0) * PANEL == outputs && packed.size(1) == kernel * kernel * CHANNELS && kernel % 2 == 1,
+              "weights of ", kernel, "x", kernel, " taps for outputs in multiples of ", PANEL, " are needed, not ",
+              packed.sizes());
+  const Stem stem{x.size(2), x.size(3), kernel, outputs, packed.const_data_ptr<float>(), bias.const_data_ptr<float>()};
+  const int64_t rows = (stem.rows() + 1) / STRIDE, columns = (stem.columns() + 1) / STRIDE;
+  auto out = at::empty({x.size(0), outputs, rows, columns}, x.options(), at::MemoryFormat::ChannelsLast);
+  for (int64_t image = 0; image < x.size(0); ++image)
+    at::parallel_for(0, rows, 1, [&](int64_t begin, int64_t end) {
+      Band band(stem, x.const_data_ptr<float>() + image * stem.height * stem.width * CHANNELS);
+      float* to = out.mutable_data_ptr<float>() + image * rows * columns * outputs;
+      for (int64_t y = begin; y < end; ++y)
+        band.result(y, y == begin ? std::max<int64_t>(0, STRIDE * y - 1) : STRIDE * y, to + y * columns * outputs);
+    });
+  return out;
+}
+
+}  // namespace fastfcn
