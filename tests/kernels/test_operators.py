@@ -92,7 +92,7 @@ def winograd_is_right(
     torch.testing.assert_close(residual, expected, **TOLERANCE)
 
 
-@pytest.mark.parametrize("size", [(1, 1), (1, 2), (2, 2), (3, 1), (5, 2), (7, 11), (13, 4), (6, 12)])
+@pytest.mark.parametrize("size", [(1, 1), (1, 2), (2, 2), (3, 1), (5, 2), (7, 11), (13, 4), (6, 12), (16, 9)])
 @pytest.mark.parametrize(("stride", "dilation"), [(1, 1), (1, 3), (2, 1), (2, 2), (2, 4)])
 def test_winograd_of_every_length_of_tile(size: tuple[int, int], stride: int, dilation: int):
     """Maps of one and two pixels, and of several, whose tiles have unequal lengths."""

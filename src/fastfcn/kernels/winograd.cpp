@@ -3,7 +3,7 @@
 //
 // The results are cut into tiles. The inputs of a tile are transformed, multiplied by the transformed weights (one
 // matrix product for each place of a tile, over all tiles), and transformed back: with tiles of 6x6 that takes 64
-// products instead of 324, at stride 2 with tiles of 3x3 49 instead of 81. A dilated convolution is an ordinary one on
+// products instead of 324, at stride 2 with tiles of 4x4 81 instead of 144. A dilated convolution is an ordinary one on
 // each phase of the map (every dilation-th pixel); its tiles are as long as the phase allows, and where a phase is but
 // one or two pixels long, the taps that would see only zeros take no products. The weights are kept as they are and
 // transformed in cache where they are multiplied: transformed they would take up to seven times their memory, and
@@ -18,7 +18,7 @@ namespace fastfcn {
 namespace {
 
 constexpr int64_t MOST_TILES = 11 * ROWS;     // at a time: their sums then stay in the last cache
-constexpr int64_t FEW_TRANSFORMED = 1 << 20;  // floats, transformed: they stay in the last cache
+constexpr int64_t FEW_TRANSFORMED = 3 << 19;  // floats, transformed: they stay in the last cache
 constexpr int64_t OWN_CACHE = 150'000;        // floats of a thread's inputs and products, in half of its second cache
 constexpr int64_t EACH = 16;                  // blocks of ROWS tiles that a thread must get to make that pay
 

@@ -9,8 +9,8 @@
 
 namespace fastfcn {
 
-constexpr int MOST_RESULTS = 6, MOST_PLACES = MOST_RESULTS + 2;  // of an axis
-constexpr int MOST_STRIDED = 3;                                   // results at stride 2
+constexpr int MOST_RESULTS = 6, MOST_STRIDED = 4;  // of an axis, at stride 1 and at stride 2
+constexpr int MOST_PLACES = std::max(MOST_RESULTS + 2, 2 * MOST_STRIDED + 1);
 
 // Those with the smallest rounding errors for maps of positive values, of all with small numerators and denominators.
 constexpr double POINTS[MOST_RESULTS + 1][MOST_RESULTS + 1] = {
@@ -119,12 +119,13 @@ inline constexpr Transforms<6, 3> SIX;
 inline constexpr Strided<1> STRIDED_ONE;
 inline constexpr Strided<2> STRIDED_TWO;
 inline constexpr Strided<3> STRIDED_THREE;
+inline constexpr Strided<4> STRIDED_FOUR;
 
 // `whole`: the results are all there are between zeros.
 inline const Axis& axis(int64_t results, int64_t stride, bool whole) {
   static const Axis alone = axis_of<ALONE>(), pair = axis_of<PAIR>();
   static const Axis open[] = {axis_of<TWO>(), axis_of<THREE>(), axis_of<FOUR>(), axis_of<FIVE>(), axis_of<SIX>()};
-  static const Axis strided[] = {axis_of<STRIDED_ONE>(), axis_of<STRIDED_TWO>(), axis_of<STRIDED_THREE>()};
+  static const Axis strided[] = {axis_of<STRIDED_ONE>(), axis_of<STRIDED_TWO>(), axis_of<STRIDED_THREE>(), axis_of<STRIDED_FOUR>()};
   if (stride == 2) return strided[results - 1];
   if (whole && results <= 2) return results == 1 ? alone : pair;
   return open[results - 2];

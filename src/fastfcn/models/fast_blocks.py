@@ -1,7 +1,5 @@
 """Residual blocks of a ResNet for inference on a processor, of the layers in `fast`."""
 
-from typing import Any
-
 import torch
 from torch import Tensor, nn
 
@@ -37,17 +35,14 @@ class FastStage(nn.Module):
         self.dilations = [block.convolutions[1].dilation for block in blocks]
         layers = [[*block.convolutions, block.last] for block in blocks]
         weights = [part for reduce, middle, last in layers for part in (reduce.packed, middle.taps, last.packed)]
-        self.weights = self._keep("weight", [*weights, blocks[0].last.shortcut_packed])
-        self.biases = self._keep("bias", [layer.bias for each in layers for layer in each])
-
-    def _keep(self, name: str, tensors: list[Any]) -> list[str]:
-        names = [f"{name}{index}" for index in range(len(tensors))]
-        for each, tensor in zip(names, tensors, strict=True):
-            self.register_buffer(each, tensor)
-        return names
+        biases = [layer.bias for each in layers for layer in each]
+        self.count = len(weights) + 1
+        for index, tensor in enumerate([*weights, blocks[0].last.shortcut_packed, *biases]):
+            self.register_buffer(str(index), tensor)  # type: ignore[arg-type]
 
     def forward(self, features: Tensor) -> Tensor:
-        weights, biases = ([getattr(self, name) for name in names] for names in (self.weights, self.biases))
+        tensors = list(self._buffers.values())  # at once: one after the other they take longer than the call
+        weights, biases = tensors[: self.count], tensors[self.count :]
         return torch.ops.fastfcn.bottlenecks(features, weights, biases, self.stride, self.dilations, LONGEST_TILE)
 
 
