@@ -12,6 +12,8 @@ from fastfcn import build, kernels, recipe
 from fastfcn.models import optimize as module
 from fastfcn.models.fast import (
     FastJPU,
+    FastMaxPool,
+    FastStem,
     OneDNNConvolution,
     PointwiseConvolution,
     WinogradConvolution,
@@ -80,6 +82,14 @@ def test_what_becomes_of_the_parts():
     assert kinds.count(OneDNNConvolution) == 1  # the one that reads the image
     assert not {nn.BatchNorm2d, nn.ReLU} & {type(each) for each in fast.backbone.modules()}
     assert fast.auxiliary is None
+
+
+@pytest.mark.skipif(not kernels.available(), reason="the kernels could not be built here")
+@pytest.mark.parametrize(("name", "joined"), [("psp", True), ("psp, whole factors", True), ("aspp", False)])
+def test_a_stem_of_one_convolution_is_one_operator(name: str, joined: bool):
+    fast = optimize(network(name))
+    kinds = [type(each) for each in fast.modules()]
+    assert (kinds.count(FastStem), kinds.count(FastMaxPool)) == ((1, 0) if joined else (0, 1))
 
 
 @pytest.mark.skipif(not kernels.available(), reason="the kernels could not be built here")

@@ -114,17 +114,22 @@ def _join_relus(row: nn.Module) -> nn.Module | None:
 
 
 def _join_stem(row: nn.Module) -> None:
-    """Have the first convolution and the pooling behind it done in one pass."""
-    names = [name for name, child in row.named_children() if type(child) is not nn.Identity]
-    if not isinstance(row, FeatureListNet) or names[0] in row.return_layers:
+    """Have the first convolution of a backbone and the pooling behind it done in one pass."""
+    if not isinstance(row, FeatureListNet):
         return
-    conv, pool = (getattr(row, name) for name in names[:2])
-    if type(conv) is OneDNNConvolution and type(pool) is FastMaxPool and _reads_an_image(conv):
-        setattr(row, names[0], FastStem(conv))
-        setattr(row, names[1], nn.Identity())
+    first = None
+    for name, child in row.named_children():
+        if type(child) is FastMaxPool and first is not None and _reads_an_image(row[first]):
+            row[first], row[name] = FastStem(row[first]), nn.Identity()  # type: ignore[arg-type]
+        if (first is not None and type(child) is not nn.Identity) or name in row.return_layers:
+            return
+        first = first or name
 
 
-def _reads_an_image(conv: OneDNNConvolution) -> bool:
+def _reads_an_image(conv: nn.Module) -> bool:
+    """Whether it is a convolution that the operator of a stem can do."""
+    if type(conv) is not OneDNNConvolution:
+        return False
     outputs, inputs, height, width = conv.weight.shape
     half = width // 2
     plain = conv.settings == ([half, half], [2, 2], [1, 1], 1) and conv.relu
