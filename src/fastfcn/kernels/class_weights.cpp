@@ -1,5 +1,5 @@
-// The Enc head's way from codes to its classifier, whose weights it scales: batch norm and ReLU of the codes, their mean,
-// and of that the gate's sigmoid (Zhang et al., Context Encoding for Semantic Segmentation).
+// The Enc head's way from codes to its classifier, whose weights it scales: batch norm and ReLU of the codes, their
+// mean, and of that the gate's sigmoid (Zhang et al., Context Encoding for Semantic Segmentation).
 #include <ATen/Parallel.h>
 
 #include <cmath>
@@ -7,6 +7,7 @@
 
 #include "matmul.h"
 #include "operators.h"
+#include "sums.h"
 
 namespace fastfcn {
 namespace {
@@ -21,16 +22,6 @@ std::vector<float> mean_code(const float* codes, int64_t count, int64_t channels
     for (int64_t channel = 0; channel < channels; ++channel)
       mean[channel] += std::max(0.f, codes[channel] * scale[code] + shift[code]) / count;
   return mean;
-}
-
-float product(const float* one, const float* two, int64_t count) {
-  float lanes[4 * LANES] = {}, sum = 0;  // many sums, so that none waits for the last
-  int64_t at = 0;
-  for (; at + 4 * LANES <= count; at += 4 * LANES)
-    for (int lane = 0; lane < 4 * LANES; ++lane) lanes[lane] += one[at + lane] * two[at + lane];
-  for (; at < count; ++at) sum += one[at] * two[at];
-  for (const float lane : lanes) sum += lane;
-  return sum;
 }
 
 }  // namespace

@@ -9,6 +9,7 @@
 
 #include "exponential.h"
 #include "matmul.h"
+#include "sums.h"
 #include "tensors.h"
 
 namespace fastfcn {
@@ -40,33 +41,6 @@ struct Codewords {
     return packed + (column / PANEL * channels + channel) * PANEL + column % PANEL;
   }
 };
-
-// All lanes as one, in pairs, so that few steps wait for each other.
-template <class Join>
-float joined(Vector values, const Join& join) {
-  float lanes[LANES];
-  store(lanes, values);
-#pragma GCC unroll 4
-  for (int half = LANES / 2; half > 0; half /= 2)
-    for (int lane = 0; lane < half; ++lane) lanes[lane] = join(lanes[lane], lanes[lane + half]);
-  return lanes[0];
-}
-float total(Vector values) { return joined(values, [](float one, float two) { return one + two; }); }
-float highest(Vector values) { return joined(values, [](float one, float two) { return std::max(one, two); }); }
-
-float square(const float* pixel, int64_t channels) {
-  constexpr int64_t MANY = 4;  // sums, so that none waits for the last
-  Vector sums[MANY] = {};
-  float result = 0;
-  int64_t channel = 0;
-  for (; channel + MANY * LANES <= channels; channel += MANY * LANES)
-    for (int64_t v = 0; v < MANY; ++v) {
-      const Vector value = load(pixel + channel + v * LANES);
-      sums[v] += value * value;
-    }
-  for (; channel < channels; ++channel) result += pixel[channel] * pixel[channel];
-  return result + total((sums[0] + sums[1]) + (sums[2] + sums[3]));
-}
 
 // One pixel's products with the codewords become its soft assignment, which is added to `totals`. Those of each panel
 // lie PIXELS * PANEL floats from the next.
@@ -101,8 +75,10 @@ void add_block(const float* x, int64_t count, const Codewords& codes, float* pro
       any_rows<ROWS>(std::min<int64_t>(ROWS, count - pixel), channels, x + pixel * channels, channels,
                      codes.packed + panel * channels * PANEL, products + (panel * PIXELS + pixel) * PANEL, PANEL, false,
                      nullptr);
-  for (int64_t pixel = 0; pixel < count; ++pixel)
-    assign(square(x + pixel * channels, channels), codes, products + pixel * PANEL, sums + channels * codes.columns);
+  for (int64_t pixel = 0; pixel < count; ++pixel) {
+    const float* values = x + pixel * channels;
+    assign(product(values, values, channels), codes, products + pixel * PANEL, sums + channels * codes.columns);
+  }
   for (int64_t panel = 0; panel < panels; ++panel)
     for (int64_t channel = 0; channel < channels; channel += ROWS)
       any_rows<ROWS, true>(std::min<int64_t>(ROWS, channels - channel), count, x + channel, channels,
