@@ -3,7 +3,6 @@
 #include <ATen/Parallel.h>
 
 #include <cmath>
-#include <vector>
 
 #include "matmul.h"
 #include "operators.h"
@@ -15,9 +14,9 @@ namespace {
 constexpr int64_t TOGETHER = 64;  // channels of a thread, at least
 
 // The mean over `count` codes of `channels` numbers each, after `scale`, `shift` and ReLU.
-std::vector<float> mean_code(const float* codes, int64_t count, int64_t channels, const float* scale,
+Scratch mean_code(const float* codes, int64_t count, int64_t channels, const float* scale,
                              const float* shift) {
-  std::vector<float> mean(channels);
+  Scratch mean(channels);
   for (int64_t code = 0; code < count; ++code, codes += channels)
     for (int64_t channel = 0; channel < channels; ++channel)
       mean[channel] += std::max(0.f, codes[channel] * scale[code] + shift[code]) / count;

@@ -6,7 +6,7 @@
 namespace fastfcn {
 
 constexpr int TAPS = 9;
-constexpr int64_t PIXELS = 144, WIDEST = 72;  // of a block, and of one of its rows
+constexpr int64_t PIXELS = 144, WIDEST = 36;  // of a block, and of one of its rows
 
 // Results that are worked off together: rows of `count` pixels from (y, x) on, a dilation apart, as each of them reads
 // what the next one reads.
@@ -56,7 +56,7 @@ void depthwise_rows(const float* inputs, int64_t length, int64_t count, int64_t 
 // The same for all channels of maps that lie side by side, and all rows of a block.
 inline void depthwise(const std::vector<const Resized*>& maps, const Block& block, int64_t dilation, const float* taps,
                       float* to, int64_t apart) {
-  static thread_local std::vector<float> space;
+  static thread_local Scratch space;
   const int64_t length = (block.count + 2 * dilation) * LANES, line = block.count * apart;
   space.resize((block.rows + 2) * length);
   for (const Resized* map : maps)

@@ -5,7 +5,6 @@
 // up pixels of its own; the threads' sums are added at the end.
 #include <ATen/Parallel.h>
 
-#include <vector>
 
 #include "exponential.h"
 #include "matmul.h"
@@ -23,7 +22,7 @@ constexpr float NEVER = -1e30f;  // added to the logits of columns that only fil
 struct Codewords {
   int64_t channels, columns;
   const float* packed;
-  std::vector<float> scale, squares, beyond;
+  Scratch scale, squares, beyond;
 
   Codewords(const at::Tensor& packed, const at::Tensor& scale)
       : channels(packed.size(1)), columns(packed.size(0) * PANEL), packed(packed.const_data_ptr<float>()),
@@ -100,7 +99,7 @@ at::Tensor encode(const at::Tensor& features, const at::Tensor& packed, const at
   for (int64_t image = 0; image < x.size(0); ++image) {
     const auto parts = at::zeros({threads, channels + 1, codes.columns}, x.options());
     at::parallel_for(0, threads, 1, [&](int64_t begin, int64_t end) {
-      std::vector<float> products(PIXELS * codes.columns);
+      Scratch products(PIXELS * codes.columns);
       for (int64_t part = begin; part < end; ++part)
         for (int64_t first = pixels * part / threads, last = pixels * (part + 1) / threads; first < last;
              first += PIXELS)

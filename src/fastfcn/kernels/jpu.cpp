@@ -83,7 +83,7 @@ Branch make_branch(const Image& image, int64_t dilation, const float* taps, cons
 
 // A block of a branch's results, pixels `apart` floats from each other.
 void convolve(const Image& image, const Branch& branch, const Block& block, float* out, int64_t apart) {
-  static thread_local std::vector<float> narrow;
+  static thread_local Scratch narrow;
   narrow.resize(block.pixels() * (image.inputs + LANES));
   std::fill_n(out, block.pixels() * apart, 0.f);
   for (const auto& map : branch.small)
@@ -113,7 +113,7 @@ void convolve(const Image& image, const Branch& branch, int64_t part, int64_t pa
   const auto all = blocks(image.height, image.width, branch.dilation);
   const int64_t outputs = image.outputs, apart = outputs + LANES, next_apart = next ? next->outputs + LANES : 0;
   at::parallel_for(0, all.size(), 1, [&](int64_t begin, int64_t end) {
-    std::vector<float> results(PIXELS * apart), sums(PIXELS * next_apart);
+    Scratch results(PIXELS * apart), sums(PIXELS * next_apart);
     for (int64_t index = begin; index < end; ++index) {
       const Block& block = all[index];
       convolve(image, branch, block, results.data(), apart);

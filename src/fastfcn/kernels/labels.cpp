@@ -86,7 +86,7 @@ class WideRow {
   const int64_t classes_;
   const std::vector<Source>& columns_;
   const int64_t before_;
-  std::vector<float> narrow_, values_;  // narrow_: (classes, columns before)
+  Scratch narrow_, values_;  // narrow_: (classes, columns before)
   const float* from_ = nullptr;
 };
 

@@ -7,7 +7,8 @@
 
 #include <algorithm>
 #include <cstdint>
-#include <vector>
+
+#include "scratch.h"
 
 namespace fastfcn {
 
@@ -18,7 +19,6 @@ constexpr int LANES = 8, ROWS = 6;
 #else
 constexpr int LANES = 4, ROWS = 6;
 #endif
-constexpr int64_t LINE = 16;  // floats of a line of the cache
 constexpr int VECTORS = 2;  // of a panel's row
 constexpr int64_t PANEL = LANES * VECTORS;
 constexpr int64_t DEPTH = 512;  // of k worked off at a time: a panel's part stays in the second cache
@@ -164,7 +164,7 @@ inline void multiply(int64_t m, int64_t n, int64_t k, const float* a, int64_t a_
   // Rows a multiple of 4 KiB apart share few places of the first cache and throw each other out: they are moved.
   const bool move = a_stride % 1024 == 0 && panels(n) > 2;
   constexpr int64_t apart = DEPTH + LANES;
-  static thread_local std::vector<float> moved(BLOCK * apart);
+  static thread_local Scratch moved(BLOCK * apart);
   for (int64_t start = 0; start < k; start += DEPTH) {
     const int64_t depth = std::min(DEPTH, k - start);
     for (int64_t block = 0; block < m; block += BLOCK) {

@@ -18,7 +18,7 @@ struct Factor {
     const int64_t inputs = x.size(1), height = x.size(2), width = x.size(3), apart = inputs + LANES;
     const float* data = x.const_data_ptr<float>();
     if (stride == 1) return {data + first * inputs, inputs};
-    static thread_local std::vector<float> gathered;
+    static thread_local Scratch gathered;
     gathered.resize(BLOCK * apart);
     for (int64_t pixel = 0; pixel < count; ++pixel) {
       const int64_t row = (first + pixel) / columns, column = (first + pixel) % columns;

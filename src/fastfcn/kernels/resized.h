@@ -41,7 +41,7 @@ class Resized {
   }
 
   void resize(int64_t channel, const Source& row, int64_t begin, int64_t end, float* to) const {
-    static thread_local std::vector<float> between;  // the row of the map between two of its rows
+    static thread_local Scratch between;  // the row of the map between two of its rows
     const int64_t low = columns_[begin].low, high = columns_[end - 1].high;
     between.resize(width_ * LANES);
     const float* upper = map_ + row.low * width_ * channels_ + channel;

@@ -25,7 +25,7 @@ void multiply_rows_made(int64_t channels, const Pointwise& pointwise, const at::
   const int64_t apart = channels + LANES;
   float* to = results.mutable_data_ptr<float>();
   share_rows(results.size(0), [&](int64_t begin, int64_t end) {
-    std::vector<float> narrow(BLOCK * apart);
+    Scratch narrow(BLOCK * apart);
     for (int64_t first = begin; first < end; first += BLOCK) {
       const int64_t count = std::min(BLOCK, end - first);
       for (int64_t row = 0; row < count; ++row) make(first + row, narrow.data() + row * apart);

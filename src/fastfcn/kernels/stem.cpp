@@ -5,7 +5,6 @@
 // lies side by side, and the next pixel's two pixels on, so that nothing is gathered.
 #include <ATen/Parallel.h>
 
-#include <vector>
 
 #include "matmul.h"
 #include "tensors.h"
@@ -104,7 +103,7 @@ class Band {
 
   const Stem& stem_;
   const float* image_;
-  std::vector<float> lines_, rows_;
+  Scratch lines_, rows_;
 };
 
 }  // namespace

@@ -33,19 +33,19 @@ class Tapwise : public SmallMap {
   }
 
   void add_to(int64_t y, int64_t x, int64_t count, float* out, int64_t apart) const override {
-    static thread_local std::vector<float> row;  // of the three columns of taps, resized downwards: (3, w, outputs)
+    static thread_local Scratch row;  // of the three columns of taps, resized downwards: (3, w, outputs)
     row.resize(3 * w_ * outputs_);
-    const int64_t first = std::max<int64_t>(x - dilation_, 0), last = std::min(x + count + dilation_, width());
     const float* shares = shares_.const_data_ptr<float>();
     const int64_t across = w_ * outputs_, down = h_ * across;
-    for (int64_t column = 0; column < 3; ++column)
-      for (int64_t place = columns_[first].low; place <= columns_[last - 1].high; ++place) {
-        float* const to = row.data() + column * across + place * outputs_;
-        std::fill_n(to, outputs_, 0.f);
-        add_taps(rows_, y, shares + column * down + place * outputs_, 3 * down, across, to);
-      }
+    for (int64_t column = 0; column < 3; ++column) {
+      const int64_t first = x + (column - 1) * dilation_, last = std::min(first + count, width());
+      if (first >= width() || last <= 0) continue;
+      for (int64_t place = columns_[std::max<int64_t>(first, 0)].low; place <= columns_[last - 1].high; ++place)
+        sum_taps<false>(rows_, y, shares + column * down + place * outputs_, 3 * down, across,
+                        row.data() + column * across + place * outputs_);
+    }
     for (int64_t pixel = x; pixel < x + count; ++pixel, out += apart)
-      add_taps(columns_, pixel, row.data(), across, outputs_, out);
+      sum_taps<true>(columns_, pixel, row.data(), across, outputs_, out);
   }
 
  private:
@@ -53,7 +53,8 @@ class Tapwise : public SmallMap {
 
   // Three taps along an axis, each moved and resized, at one place of the resized map. `from`: what the first tap gives
   // at the small map's first place, `taps_apart` from the next tap's and `step` from the next place's.
-  void add_taps(const std::vector<Source>& sources, int64_t place, const float* from, int64_t taps_apart, int64_t step,
+  template <bool ONTO>
+  void sum_taps(const std::vector<Source>& sources, int64_t place, const float* from, int64_t taps_apart, int64_t step,
                 float* out) const {
     const float* terms[6] = {};
     float scale[6];
@@ -65,7 +66,8 @@ class Tapwise : public SmallMap {
       terms[count] = from + tap * taps_apart + sources[at].high * step, scale[count++] = sources[at].share;
     }
     for (int64_t channel = 0; channel < outputs_; channel += LANES) {  // the middle tap is always inside
-      Vector total = load(out + channel) + scale[0] * load(terms[0] + channel) + scale[1] * load(terms[1] + channel);
+      Vector total = scale[0] * load(terms[0] + channel) + scale[1] * load(terms[1] + channel);
+      if constexpr (ONTO) total += load(out + channel);
       if (count > 2) total += scale[2] * load(terms[2] + channel) + scale[3] * load(terms[3] + channel);
       if (count > 4) total += scale[4] * load(terms[4] + channel) + scale[5] * load(terms[5] + channel);
       store(out + channel, total);

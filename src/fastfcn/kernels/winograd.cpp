@@ -38,7 +38,7 @@ void multiply_tiles(const Layout& layout, int64_t place, int64_t panel, int64_t 
 // Meanwhile the taps that will be needed `next` are fetched.
 void multiply_places(const Kind& kind, const Layout& layout, int64_t start, int64_t depth, int first, int last,
                      int64_t panel, const float* taps, const float* next, const float* left, float* sums) {
-  static thread_local std::vector<float> weights(WEIGHTS_IN_CACHE + MOST_PLACES * MOST_PLACES * LANES);
+  static thread_local Scratch weights(WEIGHTS_IN_CACHE + MOST_PLACES * MOST_PLACES * LANES);
   const int64_t apart = depth * PANEL + LANES;  // as in Layout::row
   const int64_t columns = kind.columns->places, places = (last - first) * columns;
   transform_weights(taps, depth, kind, first, last, apart, weights.data());
@@ -112,7 +112,7 @@ struct Convolution {
     const int64_t fit = OWN_CACHE / (places * (map.channels + LANES + outputs * PANEL));
     const int64_t held = std::max<int64_t>(ROWS, fit / ROWS * ROWS);
     at::parallel_for(0, (count + held - 1) / held, 1, [&](int64_t begin, int64_t end) {
-      static thread_local std::vector<float> space;
+      static thread_local Scratch space;
       space.resize(Layout{kind, held}.size(outputs));
       for (int64_t first = begin * held; first < std::min(count, end * held); first += held) {
         const Layout layout{kind, std::min(held, count - first)};

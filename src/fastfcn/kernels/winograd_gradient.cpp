@@ -20,7 +20,7 @@ void transform_gradients(const float* data, const Map& map, int64_t panel, const
                          int64_t apart, float* out) {
   const int height = kind.rows->results, width = kind.columns->results;
   const int64_t end = std::min(map.channels, (panel + 1) * PANEL);
-  Vector values[MOST_RESULTS * MOST_RESULTS], half[MOST_PLACES * MOST_RESULTS];
+  alignas(LINE_BYTES) Vector values[MOST_RESULTS * MOST_RESULTS], half[MOST_PLACES * MOST_RESULTS];
   for (int64_t channel = panel * PANEL; channel < (panel + 1) * PANEL; channel += LANES, out += LANES) {
     for (int row = 0; row < height; ++row)
       for (int column = 0; column < width; ++column) {
@@ -73,7 +73,7 @@ struct WeightGradient {
     });
     const int64_t inputs = last - first;
     at::parallel_for(0, panels(results.channels), 1, [&](int64_t begin, int64_t end) {
-      std::vector<float> products(kind.places() * inputs * PANEL);
+      Scratch products(kind.places() * inputs * PANEL);
       for (int64_t panel = begin; panel < end; ++panel) {
         for (int64_t place = 0; place < kind.places(); ++place)
           for (int64_t input = 0; input < inputs; input += ROWS)
@@ -90,7 +90,7 @@ struct WeightGradient {
   // From the products of one input with a panel of outputs, places `apart`, to the gradients of their weights.
   void gather(const Kind& kind, const float* products, int64_t apart, int64_t panel, int64_t input, bool onto) const {
     const int64_t end = std::min(results.channels, (panel + 1) * PANEL);
-    Vector values[9], half[3 * MOST_PLACES];
+    alignas(LINE_BYTES) Vector values[9], half[3 * MOST_PLACES];
     float* const middle = reinterpret_cast<float*>(half);
     const int64_t columns = kind.columns->places;
     for (int64_t channel = panel * PANEL; channel < end; channel += LANES, products += LANES) {

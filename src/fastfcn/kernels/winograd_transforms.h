@@ -27,7 +27,7 @@ inline void transform_inputs(const float* data, const Map& map, int64_t first, i
   const int64_t left = tile.x * kind.stride + kind.columns->first * kind.dilation;
   const bool inside = top >= 0 && top + (height - 1) * kind.dilation < map.height &&  //
                       left >= 0 && left + (width - 1) * kind.dilation < map.width;
-  Vector given[MOST_PLACES * MOST_PLACES], half[MOST_PLACES * MOST_PLACES];
+  alignas(LINE_BYTES) Vector given[MOST_PLACES * MOST_PLACES], half[MOST_PLACES * MOST_PLACES];
   float* const middle = reinterpret_cast<float*>(half);
   const Steps down{width * LANES, LANES}, across{LANES, width * LANES};
   const Steps pixels{kind.dilation * map.width * map.channels, kind.dilation * map.channels};
@@ -56,7 +56,7 @@ inline void transform_results(const float* products, const Layout& layout, int64
     for (int column = 0; column < columns; ++column)
       for (int64_t channel = panel * PANEL; channel < end; channel += LINE)
         __builtin_prefetch(out + pixel(row, column) + channel, 1);
-  Vector values[MOST_RESULTS * MOST_RESULTS], half[MOST_RESULTS * MOST_PLACES];
+  alignas(LINE_BYTES) Vector values[MOST_RESULTS * MOST_RESULTS], half[MOST_RESULTS * MOST_PLACES];
   float* const middle = reinterpret_cast<float*>(half);
   const float* from = products + layout.sum(panel, 0, number);
   const int64_t across = kind.columns->places, apart = layout.sums_apart();
