@@ -72,6 +72,7 @@ def test_weights_and_biases(run: Path):
         assert json.loads((run / "loggers.json").read_text()) == {"wandb": own.id}
     finally:
         logger.close(failed=False)
+    wandb.teardown()  # its own process writes the file, at the latest when it ends
     [file] = (run / "wandb").glob(f"offline-run-*/run-{own.id}.wandb")
     assert b"validation/miou" in file.read_bytes()
 
