@@ -1,6 +1,7 @@
 """Peak memory: what is used and freed within counts, what was used before does not."""
 
 import mmap
+import time
 
 import pytest
 import torch
@@ -11,10 +12,14 @@ MIB = 2**20
 
 
 def use(mib: int) -> None:
-    """Touch every page of a mapping and give it back; the allocator may keep what it has, a mapping is gone."""
+    """Touch every page of a mapping and give it back; the allocator may keep what it has, a mapping is gone.
+
+    It is held for many samples: filling it may take no longer than the time between two.
+    """
     with mmap.mmap(-1, mib * MIB) as mapped:
         for start in range(0, mib * MIB, 4096):
             mapped[start] = 1
+        time.sleep(20 * memory.SAMPLE_SECONDS)
 
 
 def contexts():
