@@ -209,6 +209,33 @@ def test_max_pool(seed: int):
     assert torch.equal(torch.ops.fastfcn.max_pool(features - 1), F.max_pool2d(features - 1, 3, 2, 1))
 
 
+def check_winograd_pool(draw: Draw, inputs: int, outputs: int, size: tuple[int, int], longest: int) -> None:
+    features = draw.features(draw.number(1, 3), inputs, *size)
+    weight, bias = draw.tensor(outputs, inputs, 3, 3) / (3 * inputs**0.5), draw.tensor(outputs)
+    found = torch.ops.fastfcn.winograd_pool(features, torch.ops.fastfcn.pack_taps(weight, False), bias, longest)
+    wide = convolved(features, weight, bias, None, True, padding=1)
+    torch.testing.assert_close(found, F.max_pool2d(wide, 3, 2, 1), **TOLERANCE)
+
+
+@pytest.mark.parametrize("threads", [1, 2, 5])
+@pytest.mark.parametrize("longest", [3, 4, 5, 6])
+def test_winograd_pool(longest: int, threads: int):
+    """Sizes down to one pixel; strips of several rows of tiles that begin inside an image or with one; several parts of
+    a row, the last of them of an odd width."""
+    draw, before = Draw(longest + 10 * threads), torch.get_num_threads()
+    torch.set_num_threads(threads)
+    try:
+        for size in ((1, 1), (2, 3), (7, 5), (12, 24), (31, 19), (25, 115)):
+            check_winograd_pool(draw, 16 * draw.number(1, 4), 16 * draw.number(1, 4), size, longest)
+    finally:
+        torch.set_num_threads(before)
+
+
+def test_winograd_pool_of_many_channels():
+    """More weights than are transformed at once."""
+    check_winograd_pool(Draw(0), 160, 176, (14, 9), 6)
+
+
 @pytest.mark.parametrize("seed", range(12))
 def test_stem(seed: int):
     """Sizes down to one pixel; a result that no ReLU is behind would show in the pooling's borders."""
@@ -416,6 +443,7 @@ def test_operators_are_known_to_torch_compile_and_export():
             [1],
             4,
         ),
+        "winograd_pool": (maps[0], torch.ops.fastfcn.pack_taps(weight, False), bias, 6),
         "stem": (draw.tensor(2, 3, 9, 14), forms.pack(draw.tensor(27, 32)), bias, 3),
         "class_weights": (
             draw.tensor(2, 5, 16),

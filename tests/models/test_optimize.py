@@ -86,11 +86,13 @@ def test_what_becomes_of_the_parts():
 
 
 @pytest.mark.skipif(not kernels.available(), reason="the kernels could not be built here")
-@pytest.mark.parametrize(("name", "joined"), [("psp", True), ("psp, whole factors", True), ("aspp", False)])
-def test_a_stem_of_one_convolution_is_one_operator(name: str, joined: bool):
+@pytest.mark.parametrize(("name", "single"), [("psp", True), ("psp, whole factors", True), ("aspp", False)])
+def test_a_stems_last_convolution_and_its_pooling_are_one_operator(name: str, single: bool):
+    """`single`: the stem has but one convolution."""
     fast = optimize(network(name))
-    kinds = [type(each) for each in fast.modules()]
-    assert (kinds.count(FastStem), kinds.count(FastMaxPool)) == ((1, 0) if joined else (0, 1))
+    assert not any(type(each) is FastMaxPool for each in fast.modules())
+    assert sum(type(each) is FastStem for each in fast.modules()) == single
+    assert sum(type(each) is WinogradConvolution and each.pooled for each in fast.modules()) == (not single)
 
 
 @pytest.mark.skipif(not kernels.available(), reason="the kernels could not be built here")

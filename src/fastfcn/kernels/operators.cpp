@@ -30,6 +30,7 @@ TORCH_LIBRARY(fastfcn, library) {
   library.def(
       "bottlenecks(Tensor features, Tensor[] weights, Tensor[] biases, int stride, int[] dilations, int longest) -> "
       "Tensor");
+  library.def("winograd_pool(Tensor features, Tensor taps, Tensor bias, int longest) -> Tensor");
   library.def("stem(Tensor images, Tensor packed, Tensor bias, int kernel) -> Tensor");
   library.def("max_pool(Tensor features) -> Tensor");
   library.def("encode(Tensor features, Tensor packed, Tensor scale) -> Tensor");
@@ -52,6 +53,7 @@ TORCH_LIBRARY_IMPL(fastfcn, CPU, library) {
   library.impl("depthwise_weight_gradient", fastfcn::depthwise_weight_gradient);
   library.impl("channel_moments", fastfcn::channel_moments);
   library.impl("bottlenecks", fastfcn::bottlenecks);
+  library.impl("winograd_pool", fastfcn::winograd_pool);
   library.impl("stem", fastfcn::stem);
   library.impl("max_pool", fastfcn::max_pool);
   library.impl("encode", fastfcn::encode);

@@ -23,6 +23,7 @@ Tensor winograd_weight_gradient(const Tensor& features, const Tensor& gradients,
 Tensor depthwise(const Tensor& features, const Tensor& weight, const Tensor& shift, int64_t dilation);
 Tensor depthwise_weight_gradient(const Tensor& features, const Tensor& gradients, int64_t dilation);
 std::tuple<Tensor, Tensor> channel_moments(const Tensor& features);
+Tensor winograd_pool(const Tensor& features, const Tensor& taps, const Tensor& bias, int64_t longest);
 Tensor stem(const Tensor& images, const Tensor& packed, const Tensor& bias, int64_t kernel);
 Tensor max_pool(const Tensor& features);
 Tensor encode(const Tensor& features, const Tensor& packed, const Tensor& scale);

@@ -79,6 +79,12 @@ def _stem(images: Tensor, packed: Tensor, bias: Tensor, kernel: int) -> Tensor:
     return _map(images, bias.shape[0], height, width)
 
 
+@torch.library.register_fake("fastfcn::winograd_pool")
+def _winograd_pool(features: Tensor, taps: Tensor, bias: Tensor, longest: int) -> Tensor:
+    height, width = ((side + 1) // 2 for side in features.shape[-2:])
+    return _map(features, bias.shape[0], height, width)
+
+
 @torch.library.register_fake("fastfcn::max_pool")
 def _max_pool(features: Tensor) -> Tensor:
     height, width = ((side + 1) // 2 for side in features.shape[-2:])
@@ -109,6 +115,7 @@ for _name in (
     "pointwise_pair",
     "winograd",
     "winograd_onto",
+    "winograd_pool",
     "bottlenecks",
     "stem",
     "jpu",

@@ -5,14 +5,13 @@
 // lies side by side, and the next pixel's two pixels on, so that nothing is gathered.
 #include <ATen/Parallel.h>
 
-
-#include "matmul.h"
+#include "max_pool.h"
 #include "tensors.h"
 
 namespace fastfcn {
 namespace {
 
-constexpr int64_t CHANNELS = 3, STRIDE = 2, POOL = 3;
+constexpr int64_t CHANNELS = 3, STRIDE = 2;
 
 // `packed`: (panels, kernel * kernel * CHANNELS, PANEL), a pixel's channels side by side.
 struct Stem {
@@ -60,7 +59,8 @@ class Band {
     const int64_t last = std::min(STRIDE * y + 2, stem_.rows());
     read(first, last);
     for (int64_t row = first; row < last; ++row) convolve(lines_.data() + (row - first) * STRIDE * stem_.line(), row);
-    pool(y, to);
+    pool_rows({row(STRIDE * y - 1), row(STRIDE * y), row(STRIDE * y + 1)}, (stem_.columns() + 1) / STRIDE,
+              stem_.outputs, to);
   }
 
  private:
@@ -85,20 +85,6 @@ class Band {
       for (int64_t x = 0; x < stem_.columns(); x += ROWS)
         convolve_pixels(stem_, lines + x * STRIDE * CHANNELS, panel, to + (x + 1) * stem_.outputs);
     std::fill_n(to + (stem_.columns() + 1) * stem_.outputs, stem_.outputs, 0.f);
-  }
-
-  void pool(int64_t y, float* to) {
-    const float* const from[] = {row(STRIDE * y - 1), row(STRIDE * y), row(STRIDE * y + 1)};
-    for (int64_t x = 0; x < stem_.columns(); x += STRIDE)
-      for (int64_t channel = 0; channel < stem_.outputs; channel += LANES, to += LANES) {
-        Vector most{};
-        for (const float* each : from)
-          for (int64_t column = x; column < x + POOL; ++column) {
-            const Vector value = load(each + column * stem_.outputs + channel);
-            most = most > value ? most : value;
-          }
-        store(to, most);
-      }
   }
 
   const Stem& stem_;

@@ -7,32 +7,17 @@
 // each phase of the map (every dilation-th pixel); its tiles are as long as the phase allows, and where a phase is but
 // one or two pixels long, the taps that would see only zeros take no products. The weights are kept as they are and
 // transformed in cache where they are multiplied: transformed they would take up to seven times their memory, and
-// longer to read. Those of few channels are transformed once, and each thread takes tiles of its own from inputs to
-// results: that many stay in its cache.
+// longer to read; those of few channels are transformed once (winograd_few.h).
 #include <ATen/Parallel.h>
 
 #include "tensors.h"
-#include "winograd_transforms.h"
+#include "winograd_few.h"
 
 namespace fastfcn {
 namespace {
 
-constexpr int64_t MOST_TILES = 11 * ROWS;     // at a time: their sums then stay in the last cache
-constexpr int64_t FEW_TRANSFORMED = 3 << 19;  // floats, transformed: they stay in the last cache
-constexpr int64_t OWN_CACHE = 150'000;        // floats of a thread's inputs and products, in half of its second cache
-constexpr int64_t EACH = 16;                  // blocks of ROWS tiles that a thread must get to make that pay
-
-// The products of one place and panel of outputs for all tiles held; meanwhile `next_size` floats are fetched.
-void multiply_tiles(const Layout& layout, int64_t place, int64_t panel, int64_t depth, const float* weights,
-                    const float* left, float* sums, bool before, const float* next = nullptr, int64_t next_size = 0) {
-  const int64_t groups = (layout.tiles + ROWS - 1) / ROWS;  // as large as each other: few rows at a time take long
-  for (int64_t group = 0; group < groups; ++group) {
-    const int64_t tile = layout.tiles * group / groups;
-    any_rows<ROWS>(layout.tiles * (group + 1) / groups - tile, depth, left + layout.left(place, tile), layout.row(),
-                   weights, sums + layout.sum(panel, place, tile), PANEL, before, nullptr,
-                   Ahead::part(next, next_size, group, groups, depth));
-  }
-}
+constexpr int64_t MOST_TILES = 11 * ROWS;  // at a time: their sums then stay in the last cache
+constexpr int64_t EACH = 16;               // blocks of ROWS tiles that a thread must get to make few channels pay
 
 // What inputs [start, start + depth) add to the products of the places in rows [first, last), for one panel of outputs.
 // Meanwhile the taps that will be needed `next` are fetched.
@@ -105,43 +90,17 @@ struct Convolution {
   }
 
   // A block of tiles at a time, from inputs to results, on the thread that has it.
-  void few_channels(Kind kind, const std::vector<Tile>& all) const {
-    kind.depth = map.channels;
-    const int64_t places = kind.places(), count = all.size(), outputs = panels(results.channels);
-    const auto weights = transformed_weights(kind);
-    const int64_t fit = OWN_CACHE / (places * (map.channels + LANES + outputs * PANEL));
-    const int64_t held = std::max<int64_t>(ROWS, fit / ROWS * ROWS);
+  void few_channels(const Kind& kind, const std::vector<Tile>& all) const {
+    const FewChannels few(x, taps, kind);
+    const int64_t count = all.size(), held = few.held();
     at::parallel_for(0, (count + held - 1) / held, 1, [&](int64_t begin, int64_t end) {
-      static thread_local Scratch space;
-      space.resize(Layout{kind, held}.size(outputs));
       for (int64_t first = begin * held; first < std::min(count, end * held); first += held) {
-        const Layout layout{kind, std::min(held, count - first)};
-        float *left = space.data(), *sums = left + layout.left(places, 0);
-        read(kind, layout, 0, map.channels, all.data() + first, left);
+        const Layout layout{few.kind(), std::min(held, count - first)};
         const int64_t next = std::min(count, first + held);
-        const Coming coming(x.const_data_ptr<float>(), map, kind, all.data() + next, std::min(held, count - next));
-        for (int64_t place = 0; place < places; ++place) {
-          const auto [from, size] = coming.part(place);
-          const float* right = weights.const_data_ptr<float>() + place * weights.stride(0);
-          for (int64_t panel = 0; panel < outputs; ++panel, right += map.channels * PANEL)
-            multiply_tiles(layout, place, panel, map.channels, right, left, sums, false, from + size * panel / outputs,
-                           size / outputs);
-        }
-        finish(kind, layout, all.data() + first, sums);
+        const Tile* tiles = all.data() + first;
+        finish(kind, layout, tiles, few.products(layout, tiles, all.data() + next, std::min(held, count - next)));
       }
     });
-  }
-
-  // (places, panels x inputs x PANEL and LANES unused): what lies a power of two apart throws each other out of the cache.
-  at::Tensor transformed_weights(const Kind& kind) const {
-    const int64_t outputs = panels(results.channels), size = map.channels * PANEL, apart = outputs * size + LANES;
-    auto all = at::empty({kind.places(), apart}, x.options());
-    at::parallel_for(0, outputs * map.channels / LANES, 1, [&](int64_t begin, int64_t end) {
-      for (int64_t input = begin * LANES; input < end * LANES; input += LANES)  // of all panels
-        transform_weights(taps.const_data_ptr<float>() + input * 9 * PANEL, LANES, kind, 0, kind.rows->places,
-                          apart, all.mutable_data_ptr<float>() + input * PANEL);
-    });
-    return all;
   }
 };
 

@@ -91,10 +91,14 @@ class PointwisePair(nn.Module):
 
 
 class WinogradConvolution(nn.Module):
-    """A 3x3 convolution of stride 1, or of stride 2 and dilation 1 or an even one, in Winograd's form."""
+    """A 3x3 convolution of stride 1, or of stride 2 and dilation 1 or an even one, in Winograd's form.
+
+    With `pooled`, what is returned is the map after max pooling 3x3 at stride 2; there is no residual then.
+    """
 
     taps: Tensor
     bias: Tensor
+    pooled = False
 
     def __init__(self, conv: nn.Conv2d, relu: bool):
         super().__init__()
@@ -102,7 +106,13 @@ class WinogradConvolution(nn.Module):
         self.register_buffer("taps", torch.ops.fastfcn.pack_taps(conv.weight.detach(), False))
         self.register_buffer("bias", _bias(conv))
 
+    def can_pool(self) -> bool:
+        """Whether max pooling behind it can be done in its pass, as nothing it returns is negative."""
+        return self.relu and self.stride == self.dilation == 1
+
     def forward(self, features: Tensor, residual: Tensor | None = None) -> Tensor:
+        if self.pooled:
+            return torch.ops.fastfcn.winograd_pool(features, self.taps, self.bias, LONGEST_TILE)
         settings = (self.taps, self.bias, self.relu, self.stride, self.dilation, LONGEST_TILE)
         return _summed("winograd", residual, features, *settings)
 

@@ -18,6 +18,7 @@ from fastfcn.models.fast import (
     FastStem,
     OneDNNConvolution,
     PointwiseConvolution,
+    WinogradConvolution,
     convolution,
 )
 from fastfcn.models.fast_blocks import FastBlock, residual_stage
@@ -66,7 +67,7 @@ def optimize(model: Segmenter, in_place: bool = False) -> Segmenter:
     if compiled and type(fast.neck) is JPU and _in_slices(fast.neck):
         fast.neck = _jpu(fast.neck, _taken_from(fast.head))
     _replace(fast, compiled)
-    _join_relus(fast.backbone)
+    _join_with_convolutions(fast.backbone)
     _join_stem(fast.backbone)
     if compiled:
         fast.__class__ = FastSegmenter
@@ -94,8 +95,9 @@ def _replace(parent: nn.Module, compiled: bool) -> None:
                 _replace(child, compiled)
 
 
-def _join_relus(row: nn.Module) -> nn.Module | None:
-    """Have each ReLU right behind a convolution done in its pass, in modules that run one after the other.
+def _join_with_convolutions(row: nn.Module) -> nn.Module | None:
+    """Have each ReLU right behind a convolution done in its pass, in modules that run one after the other; and a stem's
+    max pooling, where that can be done.
 
     Returns the module that computes the last result of `row`, None where it is not known.
     """
@@ -106,8 +108,12 @@ def _join_relus(row: nn.Module) -> nn.Module | None:
         if type(child) is nn.ReLU and isinstance(before, FAST_CONVOLUTIONS):
             before.relu = True
             setattr(row, name, nn.Identity())
+        elif type(child) is FastMaxPool and isinstance(before, WinogradConvolution) and before.can_pool():
+            before.pooled = True
+            setattr(row, name, nn.Identity())
+            before = None
         elif type(child) is not nn.Identity:
-            before = _join_relus(child)
+            before = _join_with_convolutions(child)
         if name in getattr(row, "return_layers", ()):
             before = None  # a map of its own
     return before

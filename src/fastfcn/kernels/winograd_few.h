@@ -1,0 +1,77 @@
+// Winograd's form of few channels: the weights are transformed once, and each thread takes tiles of its own from inputs
+// to results. That many stay in its cache.
+#pragma once
+
+#include <ATen/Parallel.h>
+
+#include "winograd_transforms.h"
+
+namespace fastfcn {
+
+constexpr int64_t FEW_TRANSFORMED = 3 << 19;  // floats, transformed: they stay in the last cache
+constexpr int64_t OWN_CACHE = 150'000;        // floats of a thread's inputs and products, in half of its second cache
+
+// The products of one place and panel of outputs for all tiles held; meanwhile `next_size` floats are fetched.
+inline void multiply_tiles(const Layout& layout, int64_t place, int64_t panel, int64_t depth, const float* weights,
+                           const float* left, float* sums, bool before, const float* next, int64_t next_size) {
+  const int64_t groups = (layout.tiles + ROWS - 1) / ROWS;  // as large as each other: few rows at a time take long
+  for (int64_t group = 0; group < groups; ++group) {
+    const int64_t tile = layout.tiles * group / groups;
+    any_rows<ROWS>(layout.tiles * (group + 1) / groups - tile, depth, left + layout.left(place, tile), layout.row(),
+                   weights, sums + layout.sum(panel, place, tile), PANEL, before, nullptr,
+                   Ahead::part(next, next_size, group, groups, depth));
+  }
+}
+
+class FewChannels {
+ public:
+  // Of `x`, which is channels last, with `taps`, (panels, inputs, 9, PANEL).
+  FewChannels(const at::Tensor& x, const at::Tensor& taps, const Kind& kind)
+      : data_(x.const_data_ptr<float>()), map_{x.size(2), x.size(3), x.size(1)}, outputs_(taps.size(0)), kind_(kind),
+        apart_(outputs_ * map_.channels * PANEL + LANES), weights_(at::empty({kind.places(), apart_}, x.options())) {
+    kind_.depth = map_.channels;
+    at::parallel_for(0, outputs_ * map_.channels / LANES, 1, [&](int64_t begin, int64_t end) {
+      for (int64_t input = begin * LANES; input < end * LANES; input += LANES)  // of all panels
+        transform_weights(taps.const_data_ptr<float>() + input * 9 * PANEL, LANES, kind_, 0, kind_.rows->places, apart_,
+                          weights_.mutable_data_ptr<float>() + input * PANEL);
+    });
+  }
+
+  const Kind& kind() const { return kind_; }
+  // How many tiles are best worked off at a time.
+  int64_t held() const {
+    const int64_t fit = OWN_CACHE / (kind_.places() * (map_.channels + LANES + outputs_ * PANEL));
+    return std::max<int64_t>(ROWS, fit / ROWS * ROWS);
+  }
+
+  // Those of all tiles of `layout`, of this kind(), in memory of the calling thread until it asks again. Meanwhile what
+  // those `coming` will read is fetched.
+  const float* products(const Layout& layout, const Tile* tiles, const Tile* coming, int64_t coming_count) const {
+    static thread_local Scratch space;
+    if (const auto size = static_cast<size_t>(layout.size(outputs_)); space.size() < size) space.resize(size);
+    const int64_t places = kind_.places(), size = map_.channels * PANEL;
+    float *left = space.data(), *sums = left + layout.left(places, 0);
+    for (int64_t tile = 0; tile < layout.tiles; ++tile)
+      transform_inputs(data_, map_, 0, map_.channels, tiles[tile], kind_, layout.left_apart(),
+                       left + layout.left(0, tile));
+    const Coming inputs(data_, map_, kind_, coming, coming_count);
+    for (int64_t place = 0; place < places; ++place) {
+      const auto [from, length] = inputs.part(place);
+      const float* right = weights_.const_data_ptr<float>() + place * apart_;
+      for (int64_t panel = 0; panel < outputs_; ++panel, right += size)
+        multiply_tiles(layout, place, panel, map_.channels, right, left, sums, false, from + length * panel / outputs_,
+                       length / outputs_);
+    }
+    return sums;
+  }
+
+ private:
+  const float* data_;
+  Map map_;
+  int64_t outputs_;  // panels
+  Kind kind_;
+  int64_t apart_;  // what lies a power of two apart throws each other out of the cache
+  at::Tensor weights_;  // (places, panels x inputs x PANEL and LANES unused)
+};
+
+}  // namespace fastfcn

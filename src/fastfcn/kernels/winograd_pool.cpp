@@ -1,0 +1,136 @@
+// The last convolution of a stem, 3x3 in Winograd's form, its ReLU, and max pooling 3x3 at stride 2.
+//
+// The map in between, four times as large as the result, never exists. Each thread has rows of tiles of its own, and
+// pools the results of a few tiles as soon as it has them, with the last column of the tiles before and the last row of
+// the tiles above; the last row of one thread is added to the first results of the next at the end.
+#include "max_pool.h"
+#include "operators.h"
+#include "tensors.h"
+#include "winograd_few.h"
+
+namespace fastfcn {
+namespace {
+
+// The tiles of a batch, row by row, all of `side` x `side` results, of which the last ones reach beyond the map.
+struct Tiles {
+  std::vector<Tile> all;
+  int64_t rows, columns;  // of all images, and of each row
+
+  Tiles(const Map& map, int64_t batch, int64_t side)
+      : rows(batch * ((map.height + side - 1) / side)), columns((map.width + side - 1) / side) {
+    for (int64_t image = 0; image < batch; ++image)
+      for (int64_t y = 0; y < map.height; y += side)
+        for (int64_t x = 0; x < map.width; x += side) all.push_back({image, y, x});
+  }
+  const Tile* row(int64_t index) const { return all.data() + index * columns; }
+};
+
+// Some rows of tiles, worked off one after the other by one thread.
+class Strip {
+ public:
+  // `last`: zeros, for a row of the map and one pixel on either side; `out`: (B, h, w, channels).
+  Strip(const FewChannels& few, const Map& map, const Ending& ending, float* last, float* out)
+      : few_(few), map_(map), ending_(ending), side_(few.kind().rows->results), last_(last), out_(out),
+        before_((side_ + 1) * map.channels) {}
+
+  void row(const Tiles& tiles, int64_t index, int64_t end) {
+    const Tile* const from = tiles.row(index);
+    const int64_t parts = (tiles.columns + few_.held() - 1) / few_.held(), floats = (map_.width + 2) * map_.channels;
+    if (from->y == 0) std::fill_n(last_, floats, 0.f);
+    std::fill(before_.begin(), before_.end(), 0.f);
+    for (int64_t part = 0; part < parts; ++part) {
+      const int64_t first = tiles.columns * part / parts, next = tiles.columns * (part + 1) / parts;
+      part_of_row(from + first, next - first, from + next, std::min(next - first, tiles.row(end) - (from + next)));
+    }
+  }
+
+ private:
+  void part_of_row(const Tile* tiles, int64_t count, const Tile* coming, int64_t coming_count) {
+    const int64_t rows = std::min(side_, map_.height - tiles->y), left = tiles->x;
+    const int64_t columns = std::min(count * side_, map_.width - left), channels = map_.channels;
+    // With a row and a column of what is there already, and of what lies beyond the map.
+    const Map block{rows + 2, columns + 2, channels};
+    results_.resize(std::max<size_t>(results_.size(), block.height * block.width * channels));
+    float *values = results_.data(), *above = last_ + (left + 1) * channels;
+    convolve({few_.kind(), count}, tiles, coming, coming_count, block);
+    std::copy_n(above, columns * channels, values + channels);
+    for (int64_t y = 0; y <= rows; ++y) {
+      float* const row = values + block.pixel(0, y, 0);
+      std::copy_n(before_.data() + y * channels, channels, row);
+      std::copy_n(row + columns * channels, channels, before_.data() + y * channels);
+      std::fill_n(row + (columns + 1) * channels, channels, 0.f);
+    }
+    std::fill_n(values + block.pixel(0, rows + 1, 0), block.width * channels, 0.f);
+    std::copy_n(values + block.pixel(0, rows, 1), columns * channels, above);
+    pool(*tiles, block);
+  }
+
+  // Into the block, from its second row and column on.
+  void convolve(const Layout& layout, const Tile* tiles, const Tile* coming, int64_t coming_count, const Map& block) {
+    const float* sums = few_.products(layout, tiles, coming, coming_count);
+    for (int64_t panel = 0; panel < panels(map_.channels); ++panel)
+      for (int64_t tile = 0; tile < layout.tiles; ++tile)
+        transform_results(sums, layout, tile, panel, {0, 1, 1 + tile * side_}, few_.kind(), block, results_.data(),
+                          ending_);
+  }
+
+  void pool(const Tile& first, const Map& block) {
+    const int64_t count = (block.width - 1) / POOL_STRIDE, width = (map_.width + 1) / POOL_STRIDE;
+    const Map pooled{(map_.height + 1) / POOL_STRIDE, width, map_.channels};
+    float* to = out_ + pooled.pixel(first.image, first.y / POOL_STRIDE, first.x / POOL_STRIDE);
+    for (int64_t y = 0; y + POOL <= block.height; y += POOL_STRIDE, to += width * map_.channels) {
+      const auto row = [&](int64_t index) { return results_.data() + block.pixel(0, index, 0); };
+      pool_rows({row(y), row(y + 1), row(y + 2)}, count, map_.channels, to);
+    }
+  }
+
+  const FewChannels& few_;
+  const Map& map_;
+  const Ending& ending_;
+  int64_t side_;
+  float *last_, *out_;
+  Scratch before_, results_;  // (side + 1, channels): the last column, with the row above; (block, channels)
+};
+
+// All rows of tiles, in as many strips as there are threads, and what each strip gives to the next.
+void in_strips(const FewChannels& few, const Tiles& tiles, const Map& map, const Ending& ending, const at::Tensor& out) {
+  const int64_t strips = std::min<int64_t>(at::get_num_threads(), tiles.rows), floats = (map.width + 2) * map.channels;
+  const Map pooled{out.size(2), out.size(3), map.channels};
+  float* const to = out.mutable_data_ptr<float>();
+  const auto last_rows = at::zeros({strips, floats}, out.options());
+  float* const last = last_rows.mutable_data_ptr<float>();
+  at::parallel_for(0, strips, 1, [&](int64_t first, int64_t end) {
+    for (int64_t index = first; index < end; ++index) {
+      Strip strip(few, map, ending, last + index * floats, to);
+      const int64_t beyond = tiles.rows * (index + 1) / strips;
+      for (int64_t row = tiles.rows * index / strips; row < beyond; ++row) strip.row(tiles, row, beyond);
+    }
+  });
+  for (int64_t index = 1; index < strips; ++index) {
+    const Tile& tile = *tiles.row(tiles.rows * index / strips);
+    const float* const row = last + (index - 1) * floats;
+    if (tile.y > 0)
+      pool_rows<true>({row, row, row}, pooled.width, map.channels, to + pooled.pixel(tile.image, tile.y / POOL_STRIDE, 0));
+  }
+}
+
+}  // namespace
+
+// (B, C, H, W) -> (B, outputs, ceil(H / 2), ceil(W / 2)); `taps`: (panels, inputs, 9, PANEL).
+at::Tensor winograd_pool(const at::Tensor& features, const at::Tensor& taps, const at::Tensor& bias, int64_t longest) {
+  const auto x = channels_last(features);
+  const int64_t inputs = x.size(1), outputs = bias.size(0), side = longest / POOL_STRIDE * POOL_STRIDE;
+  check_winograd(inputs, outputs, longest);
+  const Axis& form = axis(side, 1, false);
+  if (form.places * form.places * inputs * outputs > FEW_TRANSFORMED)
+    return max_pool(winograd(x, taps, bias, true, 1, 1, longest));
+  const Map map{x.size(2), x.size(3), outputs};
+  const Tiles tiles(map, x.size(0), side);
+  const FewChannels few(x, taps, Kind(&form, &form, {1, 1, side}, tiles.all.size(), inputs));
+  auto out = at::empty({x.size(0), outputs, (map.height + 1) / 2, (map.width + 1) / 2}, x.options(),
+                       at::MemoryFormat::ChannelsLast);
+  in_strips(few, tiles, map, {bias.const_data_ptr<float>(), nullptr, 0, true}, out);
+  return out;
+}
+
+}  // namespace fastfcn
