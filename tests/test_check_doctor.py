@@ -1,6 +1,7 @@
 """`fastfcn check DIR`: what a person sees, what a machine reads, exit codes, and a copy that is clean."""
 
 import json
+import shutil
 from pathlib import Path
 
 import pytest
@@ -68,6 +69,21 @@ def test_fix(root: Path, tmp_path: Path):
     assert "Nothing is wrong with the copy." in done.out
     assert run(tmp_path / "clean").code == 0
     assert len((tmp_path / "clean/CHANGES.txt").read_text().splitlines()) == 14
+
+
+def test_a_folder_with_a_recipe_and_an_image_that_no_list_names(root: Path):
+    flat = root.with_name("all photos")
+    for kind in ("images", "masks"):
+        (flat / kind).mkdir(parents=True)
+    for image in sorted(root.glob("images/*/*")):
+        shutil.copy(image, flat / "images")
+        shutil.copy(root / mask_path(image.stem), flat / "masks")
+    assert fastfcn("init", flat, "--pretrained", "none").code == 0
+    shutil.copy(image, flat / "images" / f"later{image.suffix}")
+    done = run(flat)
+    assert done.code == 0
+    assert "  passed over, as no list names them: images 1" in done.out.splitlines()
+    assert f"Next: fastfcn train '{flat}/recipe.toml' --data '{flat}' --out 'runs/all photos'" in done.out
 
 
 @pytest.mark.parametrize("place", ["my photos/clean", "my photos", "."])

@@ -41,7 +41,7 @@ def _show_files(survey: Survey, console: Console) -> None:
     more = f" and {len(sizes) - 3} more" if len(sizes) > 3 else ""
     _say(console, f"  sizes   {listed}{more} (height x width)")
     if survey.found.unlisted:
-        _say(console, f"  {survey.found.unlisted} images that no list names are passed over")
+        _say(console, f"  [yellow]passed over[/], as no list names them: images {survey.found.unlisted}")
     if layout.catalog:
         _say(console, f"  files and numbers as in the data set [cyan]{layout.catalog}[/] of the catalogue")
 
@@ -92,7 +92,16 @@ def _show_verdict(survey: Survey, console: Console) -> None:
         _say(console, f"[{style}]Errors: {len(survey.errors)}, warnings: {warnings}.[/]")
     if survey.errors:
         _say(console, f"A clean copy, with a list of changes: [cyan]fastfcn check {escape(folder)} --fix OUT[/]")
-    _say(console, f"Next: [cyan]fastfcn init {escape(folder)}[/] writes dataset.toml and a recipe for it.")
+    _say(console, f"Next: {_next_step(survey.root)}")
+
+
+def _next_step(root: Path) -> str:
+    """Training, where there is a recipe already."""
+    folder, recipe = (escape(shlex.quote(str(path))) for path in (root, root / "recipe.toml"))
+    if (root / "recipe.toml").is_file():
+        run = escape(shlex.quote(f"runs/{root.resolve().name}"))
+        return f"[cyan]fastfcn train {recipe} --data {folder} --out {run}[/]"
+    return f"[cyan]fastfcn init {folder}[/] writes dataset.toml and a recipe for it."
 
 
 def show_changes(changes: Sequence[Change], after: Survey, out: Path, console: Console) -> None:
