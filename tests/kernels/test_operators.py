@@ -202,6 +202,28 @@ def test_jpu_tap_by_tap(sizes: tuple[tuple[int, int], ...], align_corners: bool)
     check_jpu(maps, depthwise, pointwise, draw.tensor(len(dilations), outputs), dilations, align_corners)
 
 
+@pytest.mark.parametrize("align_corners", [False, True])
+@pytest.mark.parametrize(
+    "sizes",
+    [
+        ((64, 96), (32, 48), (16, 24)),  # with aligned corners a dilation of 4 is 0.95 steps of the smallest map
+        ((61, 45), (16, 12)),  # and 1 step here
+        ((47, 90), (12, 23)),
+        ((25, 25), (3, 3)),
+        ((90, 7), (1, 1)),
+    ],
+)
+def test_jpu_where_results_lie_on_straight_lines(sizes: tuple[tuple[int, int], ...], align_corners: bool):
+    """Maps resized so that a dilation is about a whole number of their steps, or longer than the map."""
+    draw = Draw(len(sizes))
+    dilations = (4, 8, 12, 64)
+    width, outputs, levels = 32, 48, len(sizes)
+    maps = [draw.features(2, width, *size) for size in sizes]
+    depthwise = [draw.tensor(levels * width, 1, 3, 3) / 3 for _ in dilations]
+    pointwise = [draw.tensor(outputs, levels * width, 1, 1) / (levels * width) ** 0.5 for _ in dilations]
+    check_jpu(maps, depthwise, pointwise, draw.tensor(len(dilations), outputs), dilations, align_corners)
+
+
 @pytest.mark.parametrize("seed", range(8))
 def test_max_pool(seed: int):
     draw = Draw(seed)

@@ -9,7 +9,7 @@
 #include <memory>
 #include <optional>
 
-#include "depthwise_block.h"
+#include "interpolated.h"
 #include "tapwise.h"
 #include "tensors.h"
 #include "upsampled.h"
@@ -56,10 +56,14 @@ std::unique_ptr<SmallMap> small_map(const Image& image, const at::Tensor& map, i
   if (image.outputs % LANES != 0) return nullptr;
   if (factor > 1 && whole && wide && dilation % factor == 0 && !image.align_corners)
     return std::make_unique<Upsampled>(map, image.index, factor, dilation, taps, pointwise);
-  if (pixels >= Tapwise::WORTHWHILE * map.size(2) * map.size(3))
-    return std::make_unique<Tapwise>(map, image.index, image.height, image.width, image.align_corners, dilation, taps,
-                                     pointwise);
-  return nullptr;
+  if (pixels < Tapwise::WORTHWHILE * map.size(2) * map.size(3)) return nullptr;
+  const TapAxis rows{sources(map.size(2), image.height, image.align_corners), dilation};
+  const TapAxis columns{sources(map.size(3), image.width, image.align_corners), dilation};
+  Bends bent_rows(rows), bent_columns(columns);
+  if (bent_rows.places.size() * bent_columns.places.size() < static_cast<size_t>(TAPS * map.size(2) * map.size(3)))
+    return std::make_unique<Interpolated>(map, image.index, rows, columns, std::move(bent_rows),
+                                          std::move(bent_columns), taps, pointwise);
+  return std::make_unique<Tapwise>(map, image.index, rows, columns, taps, pointwise);
 }
 
 Branch make_branch(const Image& image, int64_t dilation, const float* taps, const float* packed, const float* bias) {

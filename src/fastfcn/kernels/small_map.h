@@ -3,6 +3,7 @@
 
 #include <ATen/ATen.h>
 
+#include "bilinear.h"
 #include "parallel.h"
 
 namespace fastfcn {
@@ -11,6 +12,34 @@ namespace fastfcn {
 struct Pointwise {
   const float* packed;
   int64_t rows, outputs;
+};
+
+// An axis of a resized map that is convolved with three taps.
+struct TapAxis {
+  std::vector<Source> sources;
+  int64_t dilation;
+
+  // The three taps, each moved and resized, at one place of the axis. `from`: `channels` that the first tap gives at the
+  // small map's first place, `taps_apart` from the next tap's and `step` from the next place's.
+  template <bool ONTO>
+  void sum(int64_t place, const float* from, int64_t taps_apart, int64_t step, int64_t channels, float* out) const {
+    const float* terms[6] = {};
+    float scale[6];
+    int count = 0;
+    for (const int64_t tap : {1, 0, 2}) {  // the middle one is always inside
+      const int64_t at = place + (tap - 1) * dilation;
+      if (at < 0 || at >= static_cast<int64_t>(sources.size())) continue;
+      terms[count] = from + tap * taps_apart + sources[at].low * step, scale[count++] = 1 - sources[at].share;
+      terms[count] = from + tap * taps_apart + sources[at].high * step, scale[count++] = sources[at].share;
+    }
+    for (int64_t channel = 0; channel < channels; channel += LANES) {
+      Vector total = scale[0] * load(terms[0] + channel) + scale[1] * load(terms[1] + channel);
+      if constexpr (ONTO) total += load(out + channel);
+      if (count > 2) total += scale[2] * load(terms[2] + channel) + scale[3] * load(terms[3] + channel);
+      if (count > 4) total += scale[4] * load(terms[4] + channel) + scale[5] * load(terms[5] + channel);
+      store(out + channel, total);
+    }
+  }
 };
 
 struct SmallMap {

@@ -6,7 +6,6 @@
 // any dilation, ratio and alignment of corners, and pays where the resized map has far more than nine times the pixels.
 #pragma once
 
-#include "bilinear.h"
 #include "small_map.h"
 
 namespace fastfcn {
@@ -16,12 +15,10 @@ class Tapwise : public SmallMap {
   // Pixels of the resized map for each of the small one from which on this takes less time.
   static constexpr int64_t WORTHWHILE = 12;
 
-  // `map`: (B, C, h, w), of which `image` is meant; `taps`: (C / LANES, 9, LANES); `height`, `width` and `dilation`
-  // refer to the resized map.
-  Tapwise(const at::Tensor& map, int64_t image, int64_t height, int64_t width, bool align_corners, int64_t dilation,
-          const float* taps, const Pointwise& pointwise)
-      : h_(map.size(2)), w_(map.size(3)), outputs_(pointwise.outputs), dilation_(dilation),
-        rows_(sources(h_, height, align_corners)), columns_(sources(w_, width, align_corners)) {
+  // `map`: (B, C, h, w), of which `image` is meant; `taps`: (C / LANES, 9, LANES); `rows`, `columns`: of the resized map.
+  Tapwise(const at::Tensor& map, int64_t image, const TapAxis& rows, const TapAxis& columns, const float* taps,
+          const Pointwise& pointwise)
+      : h_(map.size(2)), w_(map.size(3)), outputs_(pointwise.outputs), rows_(rows), columns_(columns) {
     const int64_t pixels = h_ * w_, channels = map.size(1);
     const float* from = map.const_data_ptr<float>() + image * pixels * channels;
     shares_ = at::empty({9 * pixels, outputs_}, map.options());
@@ -38,44 +35,21 @@ class Tapwise : public SmallMap {
     const float* shares = shares_.const_data_ptr<float>();
     const int64_t across = w_ * outputs_, down = h_ * across;
     for (int64_t column = 0; column < 3; ++column) {
-      const int64_t first = x + (column - 1) * dilation_, last = std::min(first + count, width());
+      const int64_t first = x + (column - 1) * columns_.dilation, last = std::min(first + count, width());
       if (first >= width() || last <= 0) continue;
-      for (int64_t place = columns_[std::max<int64_t>(first, 0)].low; place <= columns_[last - 1].high; ++place)
-        sum_taps<false>(rows_, y, shares + column * down + place * outputs_, 3 * down, across,
-                        row.data() + column * across + place * outputs_);
+      for (int64_t place = columns_.sources[std::max<int64_t>(first, 0)].low; place <= columns_.sources[last - 1].high; ++place)
+        rows_.sum<false>(y, shares + column * down + place * outputs_, 3 * down, across, outputs_,
+                         row.data() + column * across + place * outputs_);
     }
     for (int64_t pixel = x; pixel < x + count; ++pixel, out += apart)
-      sum_taps<true>(columns_, pixel, row.data(), across, outputs_, out);
+      columns_.sum<true>(pixel, row.data(), across, outputs_, outputs_, out);
   }
 
  private:
-  int64_t width() const { return columns_.size(); }
+  int64_t width() const { return columns_.sources.size(); }
 
-  // Three taps along an axis, each moved and resized, at one place of the resized map. `from`: what the first tap gives
-  // at the small map's first place, `taps_apart` from the next tap's and `step` from the next place's.
-  template <bool ONTO>
-  void sum_taps(const std::vector<Source>& sources, int64_t place, const float* from, int64_t taps_apart, int64_t step,
-                float* out) const {
-    const float* terms[6] = {};
-    float scale[6];
-    int count = 0;
-    for (int64_t tap = 0; tap < 3; ++tap) {
-      const int64_t at = place + (tap - 1) * dilation_;
-      if (at < 0 || at >= static_cast<int64_t>(sources.size())) continue;
-      terms[count] = from + tap * taps_apart + sources[at].low * step, scale[count++] = 1 - sources[at].share;
-      terms[count] = from + tap * taps_apart + sources[at].high * step, scale[count++] = sources[at].share;
-    }
-    for (int64_t channel = 0; channel < outputs_; channel += LANES) {  // the middle tap is always inside
-      Vector total = scale[0] * load(terms[0] + channel) + scale[1] * load(terms[1] + channel);
-      if constexpr (ONTO) total += load(out + channel);
-      if (count > 2) total += scale[2] * load(terms[2] + channel) + scale[3] * load(terms[3] + channel);
-      if (count > 4) total += scale[4] * load(terms[4] + channel) + scale[5] * load(terms[5] + channel);
-      store(out + channel, total);
-    }
-  }
-
-  int64_t h_, w_, outputs_, dilation_;
-  std::vector<Source> rows_, columns_;
+  int64_t h_, w_, outputs_;
+  TapAxis rows_, columns_;
   at::Tensor shares_;  // (9, h, w, outputs)
 };
 
