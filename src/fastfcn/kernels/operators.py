@@ -81,8 +81,7 @@ def _stem(images: Tensor, packed: Tensor, bias: Tensor, kernel: int) -> Tensor:
 
 @torch.library.register_fake("fastfcn::winograd_pool")
 def _winograd_pool(features: Tensor, taps: Tensor, bias: Tensor, longest: int) -> Tensor:
-    height, width = ((side + 1) // 2 for side in features.shape[-2:])
-    return _map(features, bias.shape[0], height, width)
+    return _convolved(features, taps, bias, relu=True, stride=2)
 
 
 @torch.library.register_fake("fastfcn::max_pool")

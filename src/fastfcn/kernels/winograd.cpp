@@ -16,14 +16,14 @@
 namespace fastfcn {
 namespace {
 
-constexpr int64_t MOST_TILES = 11 * ROWS;  // at a time: their sums then stay in the last cache
-constexpr int64_t EACH = 16;               // blocks of ROWS tiles that a thread must get to make few channels pay
+constexpr int64_t MOST_TILES = 132;  // at a time: their sums then stay in the last cache
+constexpr int64_t EACH = 16;         // blocks of ROWS tiles that a thread must get to make few channels pay
 
 // What inputs [start, start + depth) add to the products of the places in rows [first, last), for one panel of outputs.
 // Meanwhile the taps that will be needed `next` are fetched.
 void multiply_places(const Kind& kind, const Layout& layout, int64_t start, int64_t depth, int first, int last,
                      int64_t panel, const float* taps, const float* next, const float* left, float* sums) {
-  static thread_local Scratch weights(WEIGHTS_IN_CACHE + MOST_PLACES * MOST_PLACES * LANES);
+  static thread_local Scratch weights(weights_in_cache() + MOST_PLACES * MOST_PLACES * LANES);
   const int64_t apart = depth * PANEL + LANES;  // as in Layout::row
   const int64_t columns = kind.columns->places, places = (last - first) * columns;
   transform_weights(taps, depth, kind, first, last, apart, weights.data());
@@ -59,11 +59,12 @@ struct Convolution {
   void add(const Kind& kind, const Layout& layout, int64_t first, int64_t last, const Tile* tiles, float* left,
            float* sums) const {
     read(kind, layout, first, last, tiles, left);
-    const int64_t groups = (kind.rows->places + kind.together - 1) / kind.together;
-    at::parallel_for(0, panels(results.channels) * groups, 1, [&](int64_t begin, int64_t end) {
+    // All panels with the inputs of some places, which are far more to read than the taps.
+    const int64_t groups = (kind.rows->places + kind.together - 1) / kind.together, count = panels(results.channels);
+    at::parallel_for(0, groups * count, 1, [&](int64_t begin, int64_t end) {
       for (int64_t item = begin; item < end; ++item) {
-        const int64_t panel = item / groups, row = item % groups * kind.together;
-        const float* next = item + 1 < end ? weights((item + 1) / groups, first) : weights(begin / groups, last);
+        const int64_t panel = item % count, row = item / count * kind.together;
+        const float* next = item + 1 < end ? weights((item + 1) % count, first) : weights(begin % count, last);
         multiply_places(kind, layout, first, last - first, row, std::min(kind.rows->places + 0L, row + kind.together),
                         panel, weights(panel, first), next, left, sums);
       }

@@ -28,9 +28,9 @@ struct Tiles {
 // Some rows of tiles, worked off one after the other by one thread.
 class Strip {
  public:
-  // `last`: zeros, for a row of the map and one pixel on either side; `out`: (B, h, w, channels).
-  Strip(const FewChannels& few, const Map& map, const Ending& ending, float* last, float* out)
-      : few_(few), map_(map), ending_(ending), side_(few.kind().rows->results), last_(last), out_(out),
+  // `last`: zeros, for a row of the map and one pixel on either side; `out`: (B, h, w, channels), of `pooled`.
+  Strip(const FewChannels& few, const Map& map, const Map& pooled, const Ending& ending, float* last, float* out)
+      : few_(few), map_(map), pooled_(pooled), ending_(ending), side_(few.kind().rows->results), last_(last), out_(out),
         before_((side_ + 1) * map.channels) {}
 
   void row(const Tiles& tiles, int64_t index, int64_t end) {
@@ -75,17 +75,16 @@ class Strip {
   }
 
   void pool(const Tile& first, const Map& block) {
-    const int64_t count = (block.width - 1) / POOL_STRIDE, width = (map_.width + 1) / POOL_STRIDE;
-    const Map pooled{(map_.height + 1) / POOL_STRIDE, width, map_.channels};
-    float* to = out_ + pooled.pixel(first.image, first.y / POOL_STRIDE, first.x / POOL_STRIDE);
-    for (int64_t y = 0; y + POOL <= block.height; y += POOL_STRIDE, to += width * map_.channels) {
+    const int64_t count = (block.width - 1) / POOL_STRIDE;
+    float* to = out_ + pooled_.pixel(first.image, first.y / POOL_STRIDE, first.x / POOL_STRIDE);
+    for (int64_t y = 0; y + POOL <= block.height; y += POOL_STRIDE, to += pooled_.pixel(0, 1, 0)) {
       const auto row = [&](int64_t index) { return results_.data() + block.pixel(0, index, 0); };
       pool_rows({row(y), row(y + 1), row(y + 2)}, count, map_.channels, to);
     }
   }
 
   const FewChannels& few_;
-  const Map& map_;
+  const Map &map_, &pooled_;
   const Ending& ending_;
   int64_t side_;
   float *last_, *out_;
@@ -101,7 +100,7 @@ void in_strips(const FewChannels& few, const Tiles& tiles, const Map& map, const
   float* const last = last_rows.mutable_data_ptr<float>();
   at::parallel_for(0, strips, 1, [&](int64_t first, int64_t end) {
     for (int64_t index = first; index < end; ++index) {
-      Strip strip(few, map, ending, last + index * floats, to);
+      Strip strip(few, map, pooled, ending, last + index * floats, to);
       const int64_t beyond = tiles.rows * (index + 1) / strips;
       for (int64_t row = tiles.rows * index / strips; row < beyond; ++row) strip.row(tiles, row, beyond);
     }
@@ -127,8 +126,7 @@ at::Tensor winograd_pool(const at::Tensor& features, const at::Tensor& taps, con
   const Map map{x.size(2), x.size(3), outputs};
   const Tiles tiles(map, x.size(0), side);
   const FewChannels few(x, taps, Kind(&form, &form, {1, 1, side}, tiles.all.size(), inputs));
-  auto out = at::empty({x.size(0), outputs, (map.height + 1) / 2, (map.width + 1) / 2}, x.options(),
-                       at::MemoryFormat::ChannelsLast);
+  auto out = at::empty(convolved_shape(x, bias, POOL_STRIDE), x.options(), at::MemoryFormat::ChannelsLast);
   in_strips(few, tiles, map, {bias.const_data_ptr<float>(), nullptr, 0, true}, out);
   return out;
 }

@@ -9,16 +9,19 @@
 #include <map>
 #include <vector>
 
+#include "caches.h"
 #include "winograd.h"
 
 namespace fastfcn {
 
 constexpr int64_t WORKSPACE = 6 << 20;         // floats of transformed inputs and products, in most of the last cache
-constexpr int64_t WEIGHTS_IN_CACHE = 1 << 17;  // floats of transformed weights, in half of the second cache
 constexpr int64_t FEW_TILES = 64;              // below which transforming the weights takes long beside the products
 constexpr int64_t WEIGHTS_AS_TILES = 8;        // what that takes, told in tiles multiplied
 constexpr int64_t FORM_AS_PRODUCTS = 200'000;  // what it takes to begin with another form of tiles, told in products
 constexpr size_t MOST_KNOWN = 1000;             // layers and sizes whose cut is kept
+
+// Floats of transformed weights, in half of the second cache.
+inline int64_t weights_in_cache() { return std::clamp<int64_t>(second_cache() / 2, 1 << 15, 1 << 17); }
 
 inline void check_winograd(int64_t inputs, int64_t outputs, int64_t longest) {
   TORCH_CHECK(inputs % LANES == 0 && outputs % LANES == 0, "channels in multiples of ", LANES, " are needed");
@@ -54,7 +57,7 @@ struct Kind {
       : rows(rows), columns(columns), stride(window.stride), dilation(window.dilation), tiles(tiles) {
     // With many tiles, few places at a time: their weights reach deep, so that sums are seldom read and written.
     together = tiles < FEW_TILES ? rows->places : std::min(rows->places, std::max(1, 16 / columns->places));
-    depth = std::min(inputs, WEIGHTS_IN_CACHE / (together * columns->places * PANEL) / LANES * LANES);
+    depth = std::min(inputs, weights_in_cache() / (together * columns->places * PANEL) / LANES * LANES);
   }
   int64_t places() const { return rows->places * columns->places; }
 };

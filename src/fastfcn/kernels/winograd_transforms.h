@@ -56,24 +56,26 @@ inline void transform_results(const float* products, const Layout& layout, int64
     for (int column = 0; column < columns; ++column)
       for (int64_t channel = panel * PANEL; channel < end; channel += LINE)
         __builtin_prefetch(out + pixel(row, column) + channel, 1);
-  alignas(LINE_BYTES) Vector values[MOST_RESULTS * MOST_RESULTS], half[MOST_RESULTS * MOST_PLACES];
+  // A whole line of the cache of each pixel is there before any is written: halves would be written past it twice.
+  alignas(LINE_BYTES) Vector values[MOST_RESULTS * MOST_RESULTS * VECTORS], half[MOST_RESULTS * MOST_PLACES];
   float* const middle = reinterpret_cast<float*>(half);
   const float* from = products + layout.sum(panel, 0, number);
-  const int64_t across = kind.columns->places, apart = layout.sums_apart();
-  for (int64_t channel = panel * PANEL; channel < end; channel += LANES, from += LANES) {
+  const int64_t across = kind.columns->places, apart = layout.sums_apart(), begin = panel * PANEL;
+  for (int64_t channel = begin; channel < end; channel += LANES, from += LANES) {
     for (int64_t place = 0; place < kind.places(); ++place)  // of the next tile
       __builtin_prefetch(from + place * apart + PANEL);
     kind.rows->back(from, {across * apart, apart}, across, middle, {across * LANES, LANES});
-    kind.columns->back(middle, {LANES, across * LANES}, height, reinterpret_cast<float*>(values),
-                       {LANES, width * LANES});
-    const Ending here = ending.at(0, channel);
-    for (int row = 0; row < rows; ++row)
-      for (int column = 0; column < columns; ++column) {
+    kind.columns->back(middle, {LANES, across * LANES}, height, reinterpret_cast<float*>(values) + channel - begin,
+                       {PANEL, width * PANEL});
+  }
+  for (int row = 0; row < rows; ++row)
+    for (int column = 0; column < columns; ++column)
+      for (int64_t channel = begin; channel < end; channel += LANES) {
         const int64_t place = pixel(row, column) + channel;
-        const Vector value = finished(values[row * width + column], here, place - channel);
+        const Vector sum = values[(row * width + column) * VECTORS + (channel - begin) / LANES];
+        const Vector value = finished(sum, ending.at(0, channel), place - channel);
         large ? stream(out + place, value) : store(out + place, value);
       }
-  }
 }
 
 // Weights of the places in rows [first, last) of a tile, transformed: (places, depth, PANEL), places `apart` floats from
