@@ -54,3 +54,17 @@ def test_peaks_by_format(monkeypatch):
     cpu = torch.device("cpu")
     assert device_peaks(cpu, None) == ({"float32": 2.0}, "float32")
     assert device_peaks(cpu, torch.bfloat16) == ({"float32": 2.0, "bfloat16": 3.0}, "bfloat16")
+
+
+def test_a_slow_format_is_measured_on_shorter_matrices(monkeypatch):
+    lengths = []
+
+    def one_gigaflop_each_millisecond(left, right, product):
+        lengths.append(len(left))
+        return 2 * len(left) ** 3 / 1e12
+
+    monkeypatch.setattr("fastfcn.speed.flops._product_seconds", one_gigaflop_each_millisecond)
+    assert matrix_peak(torch.device("cpu"), torch.float32, seconds=0.002) == pytest.approx(1e12)
+    # The first takes 0.03 ms, twice the length 0.27 ms, and three of the next would take 6 ms.
+    assert lengths[0] == 256
+    assert set(lengths[1:]) == {512}

@@ -14,6 +14,7 @@ from torch.utils.flop_counter import FlopCounterMode
 from fastfcn.speed.timing import synchronize
 
 LENGTH = {"cuda": 8192, "cpu": 2048}  # of the square matrices
+SHORTEST = 256
 
 
 def count_flops(function: Callable[[Any], object], images: Any) -> int:
@@ -47,16 +48,30 @@ def device_peaks(device: torch.device, precision: torch.dtype | None) -> tuple[d
 
 
 def matrix_peak(device: torch.device, dtype: torch.dtype, seconds: float = 1.0) -> float:
-    """Operations per second of the fastest of the square matrix products that fit into `seconds`, three at least."""
-    length = LENGTH.get(device.type, 4096)
-    left, right = (torch.randn(length, length, device=device).to(dtype) for _ in range(2))
-    product = left @ right
-    best, rounds, began = float("inf"), 0, perf_counter()
+    """Operations per second of the fastest of the square matrix products that fit into `seconds`, three at least.
+
+    The matrices are as long as LENGTH says, or half of it, a fourth, ... where three products would take longer than
+    that: some processors work in bfloat16 hundreds of times as slowly as in float32.
+    """
+    full = LENGTH.get(device.type, 4096)
+    length = min(SHORTEST, full)
+    while True:
+        left, right = (torch.randn(length, length, device=device).to(dtype) for _ in range(2))
+        product = left @ right  # the first one of its size takes longer
+        best = _product_seconds(left, right, product)
+        if length == full or 3 * 8 * best > seconds:
+            break
+        length *= 2
+    rounds, began = 1, perf_counter()
     while rounds < 3 or perf_counter() - began < seconds:
-        synchronize(device)
-        start = perf_counter()
-        torch.mm(left, right, out=product)
-        synchronize(device)
-        best = min(best, perf_counter() - start)
+        best = min(best, _product_seconds(left, right, product))
         rounds += 1
     return 2 * length**3 / best
+
+
+def _product_seconds(left: torch.Tensor, right: torch.Tensor, product: torch.Tensor) -> float:
+    synchronize(left.device)
+    start = perf_counter()
+    torch.mm(left, right, out=product)
+    synchronize(left.device)
+    return perf_counter() - start

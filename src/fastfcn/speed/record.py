@@ -73,8 +73,11 @@ def rounded(value: object) -> object:
 
 
 def _processor() -> str:
-    """The processor's name as Linux gives it, or what Python knows."""
+    """The processor's name as Linux gives it, or what Python knows, and its widest instructions, as far as torch knows.
+
+    Virtual machines often hide the model, and two generations are called the same.
+    """
     cpuinfo = Path("/proc/cpuinfo")
     lines = cpuinfo.read_text().splitlines() if cpuinfo.is_file() else []
     names = [line.split(":", 1)[1].strip() for line in lines if line.startswith("model name")]
-    return names[0] if names else platform.processor()
+    return f"{names[0] if names else platform.processor()}, {torch.backends.cpu.get_cpu_capability()}"

@@ -66,7 +66,7 @@ def _caption(record: dict) -> str:
     measured = [one for one in parts if "mean_ms" in one]
     said = [f"Memory: {one['memory']}." for one in measured[:1]]
     peaks = [(one["share_is_of"], one["peak_gflops_per_second"]) for one in measured if "share_is_of" in one]
-    said += [f"Peak: matrix products of {used}, {peak[used]:.0f} GFLOP/s." for used, peak in peaks[:1]]
+    said += [f"Peak: matrix products of {used}, {peak[used]:,.1f} GFLOP/s." for used, peak in peaks[:1]]
     if measured:
         said.append(busy_warning(min(one["cores_busy"] for one in measured), record))
     return " ".join(said)
