@@ -5,8 +5,10 @@ Run in the peers' environment (README.md), on a machine with nothing else to do:
     python benchmarks/speed.py
     python benchmarks/speed.py --device cuda
     python benchmarks/speed.py --only 'psp_19*/fastfcn*'
+    python benchmarks/speed.py --out benchmarks/results/speed_cpu_avx2.json
 
 Writes benchmarks/results/speed_DEVICE.json, after each contest anew, and the tables of benchmarks/README.md from it;
+another machine's results have a file of their own beside it, and tables where that document has marks of its name;
 --only renews the rows that its patterns name (CONTEST or CONTEST/VARIANT, * and ? as in a shell) and keeps the others.
 Exits with 1 where a bound falls short or a variant failed.
 """
@@ -77,7 +79,7 @@ def facts(place: Place) -> dict:
             continue
     asked = (measure.about_machine, place.device, place.threads)
     found |= in_fresh_process(*asked, progress=lambda done, total: None)
-    peaks = ", ".join(f"{name}: {speed:.0f} GFLOP/s" for name, speed in found["peaks"].values())
+    peaks = ", ".join(f"{name}: {speed:,.1f} GFLOP/s" for name, speed in found["peaks"].values())
     print(f"{peaks}; compiled kernels: {found.get('kernels', 'not used')}", flush=True)
     return found
 
@@ -113,20 +115,22 @@ def command(asked: argparse.Namespace) -> str:
 
 def main() -> None:
     asked = arguments()
-    path = asked.out or (None if asked.quick else results.result_path(asked.device))
+    path = (asked.out or results.result_path(asked.device)).resolve()
     if asked.picture:
         from speed_peers.picture import draw
 
-        return draw(results.read(path or results.result_path(asked.device)), asked.picture)
+        return draw(results.read(path), asked.picture)
     if asked.tables:
-        return results.put_tables(asked.device, results.read(results.result_path(asked.device)))
+        return results.put_tables(path, results.read(path))
+    if asked.quick and not asked.out:
+        path = None
     with ExitStack() as closing:
         folder = asked.folder or Path(closing.enter_context(tempfile.TemporaryDirectory()))
         folder.mkdir(parents=True, exist_ok=True)
         record = measured(asked, Place(folder, asked.device, asked.threads), path)
     print("\n".join(results.bounds(record["criteria"])))
-    if path == results.result_path(asked.device):
-        results.put_tables(asked.device, record)
+    if path:
+        results.put_tables(path, record)
     short = [each["bound"] for each in record["criteria"] if each["result"] != "holds"]
     short += [f"{row['contest']}: {row['variant']}: {row['failed']}" for row in record["rows"] if "failed" in row]
     raise SystemExit("\n".join(["Falls short:", *short]) if short else 0)

@@ -105,11 +105,11 @@ def test_rows_of_other_machines_are_not_mixed():
         results.check_same_machine({"rows": [], **FACTS}, FACTS["machine"] | {"threads": 4})
 
 
-@pytest.mark.parametrize("device", ["cpu", "cuda"])
-def test_tables_are_made_from_the_results(device):
+@pytest.mark.parametrize("name", ["speed_cpu", "speed_cpu_avx2", "speed_cuda"])
+def test_tables_are_made_from_the_results(name):
     text = results.README.read_text(encoding="utf-8")
-    assert f"<!-- speed_{device} -->\n" in text
-    path = results.result_path(device)
+    assert results.marks(name)[0] in text
+    path = results.RESULTS / f"{name}.json"
     if path.exists():
-        told = "run: python benchmarks/speed.py --tables --device " + device
-        assert results.with_tables(text, device, results.read(path)) == text, told
+        told = f"run: python benchmarks/speed.py --tables --out {path.relative_to(results.ROOT)}"
+        assert results.with_tables(text, name, results.read(path)) == text, told

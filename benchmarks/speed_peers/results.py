@@ -10,6 +10,7 @@ from speed_peers.bounds import criteria
 
 ROOT = Path(__file__).parents[2]
 README = ROOT / "benchmarks" / "README.md"
+RESULTS = ROOT / "benchmarks" / "results"
 NOTES = {
     "what": "uint8 RGB image in memory in, class map in memory out, one image at a time, warm and synchronised; "
     "training: whole steps, the batch is there already",
@@ -28,7 +29,7 @@ NOTES = {
 
 
 def result_path(device: str) -> Path:
-    return ROOT / "benchmarks" / "results" / f"speed_{device}.json"
+    return RESULTS / f"speed_{device}.json"
 
 
 def read(path: Path) -> dict:
@@ -74,7 +75,7 @@ def tables(record: dict) -> list[str]:
 def sentence(record: dict) -> str:
     machine, versions = record["machine"], record["versions"]
     where = machine["gpu"] or f"{machine['processor']}, {machine['threads']} threads"
-    peaks = ", ".join(f"{speed:.0f} GFLOP/s in {name}" for name, speed in record["peaks"].values())
+    peaks = ", ".join(f"{speed:,.1f} GFLOP/s in {name}" for name, speed in record["peaks"].values())
     used = ", ".join(f"{name} {versions[name]}" for name in versions if name in SHOWN)
     dates = sorted({row["date"] for row in record["rows"]})
     return f"{' to '.join(dict.fromkeys((dates[0], dates[-1])))}, {where}; matrix products: {peaks}; {used}."
@@ -118,13 +119,19 @@ def bounds(criteria: list[dict]) -> list[str]:
     return lines
 
 
-def put_tables(device: str, record: dict, document: Path = README) -> None:
-    """Write the tables between the marks of `device` in the document."""
-    document.write_text(with_tables(document.read_text(encoding="utf-8"), device, record), encoding="utf-8")
+def put_tables(path: Path, record: dict, document: Path = README) -> None:
+    """Write the tables of the record at `path` between the marks of its name in the document, if it has them."""
+    text = document.read_text(encoding="utf-8")
+    if path.parent == RESULTS and marks(path.stem)[0] in text:
+        document.write_text(with_tables(text, path.stem, record), encoding="utf-8")
 
 
-def with_tables(text: str, device: str, record: dict) -> str:
-    """`text` of a document with the tables between the marks of `device`."""
-    opening, closing = f"<!-- speed_{device} -->\n", f"<!-- end speed_{device} -->"
+def with_tables(text: str, name: str, record: dict) -> str:
+    """`text` of a document with the tables between the marks of `name`."""
+    opening, closing = marks(name)
     before, rest = text.split(opening)
     return before + opening + "\n".join(tables(record)) + "\n" + closing + rest.split(closing)[1]
+
+
+def marks(name: str) -> tuple[str, str]:
+    return f"<!-- {name} -->\n", f"<!-- end {name} -->"
