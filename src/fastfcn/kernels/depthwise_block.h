@@ -53,25 +53,38 @@ void depthwise_rows(const float* inputs, int64_t length, int64_t count, int64_t 
   }
 }
 
-// The same for all channels of maps that lie side by side, and all rows of a block.
-inline void depthwise(const std::vector<const Resized*>& maps, const Block& block, int64_t dilation, const float* taps,
+// The same for SLICES times LANES channels of a map, and all rows of a block.
+template <int SLICES>
+void depthwise_slices(const Resized& map, int64_t channel, const Block& block, int64_t dilation, const float* taps,
                       float* to, int64_t apart) {
   static thread_local Scratch space;
   const int64_t length = (block.count + 2 * dilation) * LANES, line = block.count * apart;
-  space.resize((block.rows + 2) * length);
-  for (const Resized* map : maps)
-    for (int64_t channel = 0; channel < map->channels(); channel += LANES, taps += TAPS * LANES, to += LANES) {
-      for (int64_t row = 0; row < block.rows + 2; ++row)
-        map->read(channel, block.y + (row - 1) * dilation, block.x - dilation, block.x + block.count + dilation,
-                  space.data() + row * length);
-      int64_t row = 0;
-      for (; row + 2 <= block.rows; row += 2)  // two rows of results read two of inputs in common
-        depthwise_rows<2>(space.data() + row * length, length, block.count, dilation, taps, to + row * line, apart,
-                          line);
-      if (row < block.rows)
-        depthwise_rows<1>(space.data() + row * length, length, block.count, dilation, taps, to + row * line, apart,
-                          line);
-    }
+  const int64_t slice_apart = (block.rows + 2) * length;
+  space.resize(SLICES * slice_apart);
+  for (int64_t row = 0; row < block.rows + 2; ++row)
+    map.read<SLICES>(channel, block.y + (row - 1) * dilation, block.x - dilation, block.x + block.count + dilation,
+                     space.data() + row * length, slice_apart);
+  for (int slice = 0; slice < SLICES; ++slice, taps += TAPS * LANES, to += LANES) {
+    const float* from = space.data() + slice * slice_apart;
+    int64_t row = 0;
+    for (; row + 2 <= block.rows; row += 2)  // two rows of results read two of inputs in common
+      depthwise_rows<2>(from + row * length, length, block.count, dilation, taps, to + row * line, apart, line);
+    if (row < block.rows)
+      depthwise_rows<1>(from + row * length, length, block.count, dilation, taps, to + row * line, apart, line);
+  }
+}
+
+// The same for all channels of maps that lie side by side, a line of the cache of each pixel at a time.
+inline void depthwise(const std::vector<const Resized*>& maps, const Block& block, int64_t dilation, const float* taps,
+                      float* to, int64_t apart) {
+  constexpr int SLICES = LINE / LANES;
+  for (const Resized* map : maps) {
+    int64_t channel = 0;
+    for (; channel + LINE <= map->channels(); channel += LINE, taps += TAPS * LINE, to += LINE)
+      depthwise_slices<SLICES>(*map, channel, block, dilation, taps, to, apart);
+    for (; channel < map->channels(); channel += LANES, taps += TAPS * LANES, to += LANES)
+      depthwise_slices<1>(*map, channel, block, dilation, taps, to, apart);
+  }
 }
 
 }  // namespace fastfcn

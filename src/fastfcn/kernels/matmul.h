@@ -47,6 +47,14 @@ struct Ahead {
   }
 };
 
+// `work(begin, end)` for parts of `count`, as few as there can be of at most `most`, and about as large as each other: a
+// few rows alone take nearly as long as many.
+template <class Work>
+void in_even_parts(int64_t count, int64_t most, const Work& work) {
+  const int64_t parts = (count + most - 1) / most;
+  for (int64_t part = 0; part < parts; ++part) work(count * part / parts, count * (part + 1) / parts);
+}
+
 inline int64_t panels(int64_t columns) { return (columns + PANEL - 1) / PANEL; }
 
 // What is done with a sum before it is written; bias and residual may be absent.
@@ -146,14 +154,14 @@ inline void multiply_block(int64_t m, int64_t n, int64_t k, const float* a, int6
   const bool by_rows = k * n <= FEW_WEIGHTS;
   const int64_t groups = (m + ROWS - 1) / ROWS, count = panels(n);
   for (int64_t item = 0; item < groups * count; ++item) {
-    const int64_t row = (by_rows ? item / count : item % groups) * ROWS, panel = by_rows ? item % count : item / groups;
+    const int64_t group = by_rows ? item / count : item % groups, panel = by_rows ? item % count : item / groups;
+    const int64_t row = m * group / groups, rows = m * (group + 1) / groups - row;
     const Ending here = ending ? ending->at(row, 0) : Ending{};
     Ahead ahead;
     if (!by_rows && panel + 1 < count)
       ahead = Ahead::part(b + (panel + 1) * panel_size, k * PANEL, item % groups, groups, k);
-    multiply_rows(std::min<int64_t>(ROWS, m - row), n, panel * PANEL, k, a + row * a_stride, a_stride,
-                  b + panel * panel_size, c + row * c_stride, c_stride, before, ending ? &here : nullptr,
-                  ahead);
+    multiply_rows(rows, n, panel * PANEL, k, a + row * a_stride, a_stride, b + panel * panel_size, c + row * c_stride,
+                  c_stride, before, ending ? &here : nullptr, ahead);
   }
 }
 
@@ -167,8 +175,8 @@ inline void multiply(int64_t m, int64_t n, int64_t k, const float* a, int64_t a_
   static thread_local Scratch moved(BLOCK * apart);
   for (int64_t start = 0; start < k; start += DEPTH) {
     const int64_t depth = std::min(DEPTH, k - start);
-    for (int64_t block = 0; block < m; block += BLOCK) {
-      const int64_t rows = std::min(BLOCK, m - block);
+    in_even_parts(m, BLOCK, [&](int64_t block, int64_t end) {
+      const int64_t rows = end - block;
       const float* left = a + block * a_stride + start;
       for (int64_t row = 0; move && row < rows; ++row)
         std::copy_n(left + row * a_stride, depth, moved.data() + row * apart);
@@ -176,7 +184,7 @@ inline void multiply(int64_t m, int64_t n, int64_t k, const float* a, int64_t a_
       multiply_block(rows, n, depth, move ? moved.data() : left, move ? apart : a_stride, packed + start * PANEL,
                      packed_rows * PANEL, c + block * c_stride, c_stride, before || start > 0,
                      ending && start + depth == k ? &here : nullptr);
-    }
+    });
   }
 }
 

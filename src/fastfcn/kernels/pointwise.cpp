@@ -35,14 +35,14 @@ void convolve(const std::vector<Factor>& factors, const at::Tensor& bias, bool r
   float* to = out.mutable_data_ptr<float>();
   const Ending ending{bias.const_data_ptr<float>(), nullptr, 0, relu};
   share_rows(out.size(0) * rows * columns, [&](int64_t begin, int64_t end) {
-    for (int64_t first = begin; first < end; first += BLOCK) {
-      const int64_t count = std::min(BLOCK, end - first);
+    in_even_parts(end - begin, BLOCK, [&](int64_t from_row, int64_t to_row) {
+      const int64_t first = begin + from_row, count = to_row - from_row;
       for (size_t index = 0; index < factors.size(); ++index) {
         const auto [from, apart] = factors[index].pixels(first, count, rows, columns);
         multiply(count, outputs, factors[index].x.size(1), from, apart, factors[index].packed.const_data_ptr<float>(),
                  to + first * outputs, outputs, onto || index > 0, index + 1 == factors.size() ? &ending : nullptr);
       }
-    }
+    });
   });
 }
 

@@ -55,12 +55,12 @@ void multiply_rows_made(int64_t channels, const Pointwise& pointwise, const at::
   float* to = results.mutable_data_ptr<float>();
   share_rows(results.size(0), [&](int64_t begin, int64_t end) {
     Scratch narrow(BLOCK * apart);
-    for (int64_t first = begin; first < end; first += BLOCK) {
-      const int64_t count = std::min(BLOCK, end - first);
+    in_even_parts(end - begin, BLOCK, [&](int64_t from, int64_t to_row) {
+      const int64_t first = begin + from, count = to_row - from;
       for (int64_t row = 0; row < count; ++row) make(first + row, narrow.data() + row * apart);
       multiply(count, pointwise.outputs, channels, narrow.data(), apart, pointwise.packed, pointwise.rows,
                to + first * pointwise.outputs, pointwise.outputs, false, nullptr);
-    }
+    });
   });
 }
 
