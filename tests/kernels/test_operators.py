@@ -189,34 +189,24 @@ def test_jpu(seed: int, align_corners: bool):
 
 @pytest.mark.parametrize("align_corners", [False, True])
 @pytest.mark.parametrize(
-    "sizes", [((33, 47), (17, 24), (9, 12)), ((20, 12), (5, 3)), ((7, 150), (1, 2)), ((16, 16), (1, 1))]
-)
-def test_jpu_tap_by_tap(sizes: tuple[tuple[int, int], ...], align_corners: bool):
-    """Maps resized to more than twelve times their pixels, also with dilations beyond all edges."""
-    draw = Draw(len(sizes))
-    dilations = (1, 3, 12, 40)
-    width, outputs, levels = 16, 32, len(sizes)
-    maps = [draw.features(2, width, *size) for size in sizes]
-    depthwise = [draw.tensor(levels * width, 1, 3, 3) / 3 for _ in dilations]
-    pointwise = [draw.tensor(outputs, levels * width, 1, 1) / (levels * width) ** 0.5 for _ in dilations]
-    check_jpu(maps, depthwise, pointwise, draw.tensor(len(dilations), outputs), dilations, align_corners)
-
-
-@pytest.mark.parametrize("align_corners", [False, True])
-@pytest.mark.parametrize(
-    "sizes",
+    ("sizes", "dilations"),
     [
-        ((64, 96), (32, 48), (16, 24)),  # with aligned corners a dilation of 4 is 0.95 steps of the smallest map
-        ((61, 45), (16, 12)),  # and 1 step here
-        ((47, 90), (12, 23)),
-        ((25, 25), (3, 3)),
-        ((90, 7), (1, 1)),
+        # resized to more than twelve times their pixels, also with dilations beyond all edges: tap by tap
+        (((33, 47), (17, 24), (9, 12)), (1, 3, 12, 40)),
+        (((20, 12), (5, 3)), (1, 3, 12, 40)),
+        (((7, 150), (1, 2)), (1, 3, 12, 40)),
+        (((16, 16), (1, 1)), (1, 3, 12, 40)),
+        # a dilation is about a whole number of steps, or longer than the map: straight lines between results
+        (((64, 96), (32, 48), (16, 24)), (4, 8, 12, 64)),  # with aligned corners 4 is 0.95 steps of the smallest map
+        (((61, 45), (16, 12)), (4, 8, 12, 64)),  # and 1 step here
+        (((47, 90), (12, 23)), (4, 8, 12, 64)),
+        (((25, 25), (3, 3)), (4, 8, 12, 64)),
+        (((90, 7), (1, 1)), (4, 8, 12, 64)),
     ],
 )
-def test_jpu_where_results_lie_on_straight_lines(sizes: tuple[tuple[int, int], ...], align_corners: bool):
-    """Maps resized so that a dilation is about a whole number of their steps, or longer than the map."""
+def test_jpu_of_maps_resized_much(sizes: tuple[tuple[int, int], ...], dilations: tuple[int, ...], align_corners: bool):
+    """Such maps are convolved before they are resized."""
     draw = Draw(len(sizes))
-    dilations = (4, 8, 12, 64)
     width, outputs, levels = 32, 48, len(sizes)
     maps = [draw.features(2, width, *size) for size in sizes]
     depthwise = [draw.tensor(levels * width, 1, 3, 3) / 3 for _ in dilations]

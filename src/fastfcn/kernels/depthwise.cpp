@@ -1,11 +1,9 @@
 // Dilated 3x3 convolution of each channel by itself, its gradients, and the moments of a map's channels: for training.
 //
 // Channels are worked off CHANNELS at a time, so that the rows that a dilation reaches stay in the second cache.
-#include <ATen/Parallel.h>
-
 #include <tuple>
 
-#include "matmul.h"
+#include "parallel.h"
 #include "tensors.h"
 
 namespace fastfcn {
@@ -34,7 +32,7 @@ struct Rows {  // of one image, channels last
 template <class Work>
 void share_channels(int64_t batch, int64_t channels, const Work& work) {
   const int64_t groups = (channels + CHANNELS - 1) / CHANNELS;
-  at::parallel_for(0, batch * groups, 1, [&](int64_t begin, int64_t end) {
+  share_out(batch * groups, 1, [&](int64_t begin, int64_t end) {
     for (int64_t item = begin; item < end; ++item) {
       const int64_t first = item % groups * CHANNELS;
       work(item / groups, first, std::min(channels, first + CHANNELS));

@@ -59,7 +59,7 @@ class Interpolated : public SmallMap {
     const float* from = map.const_data_ptr<float>() + image * channels * map.size(2) * w;
     results_ = at::empty({down * across, outputs_}, map.options());
     float* to = results_.mutable_data_ptr<float>();
-    at::parallel_for(0, down, 1, [&](int64_t begin, int64_t end) {
+    share_out(down, 1, [&](int64_t begin, int64_t end) {
       Scratch columns_of_taps(3 * w * channels), narrow(across * apart);
       for (int64_t row = begin; row < end; ++row) {
         sum_downwards(rows, bent_rows_.places[row], from, w, channels, taps, columns_of_taps.data());

@@ -116,8 +116,9 @@ void convolve(const Image& image, const Branch& branch, int64_t part, int64_t pa
               const std::optional<Next>& next, float* out) {
   const auto all = blocks(image.height, image.width, branch.dilation);
   const int64_t outputs = image.outputs, apart = outputs + LANES, next_apart = next ? next->outputs + LANES : 0;
-  at::parallel_for(0, all.size(), 1, [&](int64_t begin, int64_t end) {
-    Scratch results(PIXELS * apart), sums(PIXELS * next_apart);
+  share_out(all.size(), 1, [&](int64_t begin, int64_t end) {
+    static thread_local Scratch results, sums;
+    results.resize(PIXELS * apart), sums.resize(PIXELS * next_apart);
     for (int64_t index = begin; index < end; ++index) {
       const Block& block = all[index];
       convolve(image, branch, block, results.data(), apart);

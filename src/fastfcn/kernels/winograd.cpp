@@ -8,8 +8,6 @@
 // one or two pixels long, the taps that would see only zeros take no products. The weights are kept as they are and
 // transformed in cache where they are multiplied: transformed they would take up to seven times their memory, and
 // longer to read; those of few channels are transformed once (winograd_few.h).
-#include <ATen/Parallel.h>
-
 #include "tensors.h"
 #include "winograd_few.h"
 
@@ -61,7 +59,7 @@ struct Convolution {
     read(kind, layout, first, last, tiles, left);
     // All panels with the inputs of some places, which are far more to read than the taps.
     const int64_t groups = (kind.rows->places + kind.together - 1) / kind.together, count = panels(results.channels);
-    at::parallel_for(0, groups * count, 1, [&](int64_t begin, int64_t end) {
+    share_out(groups * count, 1, [&](int64_t begin, int64_t end) {
       for (int64_t item = begin; item < end; ++item) {
         const int64_t panel = item % count, row = item / count * kind.together;
         const float* next = item + 1 < end ? weights((item + 1) % count, first) : weights(begin % count, last);
@@ -72,7 +70,7 @@ struct Convolution {
   }
 
   void read(const Kind& kind, const Layout& layout, int64_t first, int64_t last, const Tile* tiles, float* left) const {
-    at::parallel_for(0, layout.tiles, 1, [&](int64_t begin, int64_t end) {
+    share_out(layout.tiles, 1, [&](int64_t begin, int64_t end) {
       for (int64_t tile = begin; tile < end; ++tile)
         transform_inputs(x.const_data_ptr<float>(), map, first, last, tiles[tile], kind, layout.left_apart(),
                          left + layout.left(0, tile));
@@ -80,7 +78,7 @@ struct Convolution {
   }
 
   void finish(const Kind& kind, const Layout& layout, const Tile* tiles, const float* sums) const {
-    at::parallel_for(0, panels(results.channels) * layout.tiles, 16, [&](int64_t begin, int64_t end) {
+    share_out(panels(results.channels) * layout.tiles, 16, [&](int64_t begin, int64_t end) {
       for (int64_t item = begin; item < end; ++item) {
         const int64_t tile = item % layout.tiles;
         transform_results(sums, layout, tile, item / layout.tiles, tiles[tile], kind, results,
@@ -94,7 +92,7 @@ struct Convolution {
   void few_channels(const Kind& kind, const std::vector<Tile>& all) const {
     const FewChannels few(x, taps, kind);
     const int64_t count = all.size(), held = few.held();
-    at::parallel_for(0, (count + held - 1) / held, 1, [&](int64_t begin, int64_t end) {
+    share_out((count + held - 1) / held, 1, [&](int64_t begin, int64_t end) {
       for (int64_t first = begin * held; first < std::min(count, end * held); first += held) {
         const Layout layout{few.kind(), std::min(held, count - first)};
         const int64_t next = std::min(count, first + held);

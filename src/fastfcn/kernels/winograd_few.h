@@ -2,8 +2,7 @@
 // to results. That many stay in its cache.
 #pragma once
 
-#include <ATen/Parallel.h>
-
+#include "parallel.h"
 #include "winograd_transforms.h"
 
 namespace fastfcn {
@@ -30,7 +29,7 @@ class FewChannels {
       : data_(x.const_data_ptr<float>()), map_{x.size(2), x.size(3), x.size(1)}, outputs_(taps.size(0)), kind_(kind),
         apart_(outputs_ * map_.channels * PANEL + LANES), weights_(at::empty({kind.places(), apart_}, x.options())) {
     kind_.depth = map_.channels;
-    at::parallel_for(0, outputs_ * map_.channels / LANES, 1, [&](int64_t begin, int64_t end) {
+    share_out(outputs_ * map_.channels / LANES, 1, [&](int64_t begin, int64_t end) {
       for (int64_t input = begin * LANES; input < end * LANES; input += LANES)  // of all panels
         transform_weights(taps.const_data_ptr<float>() + input * 9 * PANEL, LANES, kind_, 0, kind_.rows->places, apart_,
                           weights_.mutable_data_ptr<float>() + input * PANEL);

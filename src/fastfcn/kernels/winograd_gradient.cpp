@@ -3,8 +3,7 @@
 // Winograd's convolution is back((taps w) * (into x)), each a linear transform of a tile (winograd.h). By its transposes
 // the gradient of w is the sum over all tiles of taps'((into x) * (back' g)): for each place of a tile one matrix product
 // of transformed inputs and transformed gradients, over the tiles, and then one transform for each weight.
-#include <ATen/Parallel.h>
-
+#include "parallel.h"
 #include "tensors.h"
 #include "winograd_transforms.h"
 
@@ -54,7 +53,7 @@ struct WeightGradient {
 
   // All gradients, transformed: where products lie in the convolution itself, as packed right sides.
   void spread(const Kind& kind, const Layout& layout, const Tile* tiles, float* right) const {
-    at::parallel_for(0, panels(results.channels) * layout.tiles, 16, [&](int64_t begin, int64_t end) {
+    share_out(panels(results.channels) * layout.tiles, 16, [&](int64_t begin, int64_t end) {
       for (int64_t item = begin; item < end; ++item) {
         const int64_t panel = item / layout.tiles, tile = item % layout.tiles;
         transform_gradients(gradient.const_data_ptr<float>(), results, panel, tiles[tile], kind, layout.sums_apart(),
@@ -66,14 +65,15 @@ struct WeightGradient {
   // The weights of inputs [first, last).
   void add(const Kind& kind, const Layout& layout, int64_t first, int64_t last, const Tile* tiles, float* left,
            const float* right, bool onto) const {
-    at::parallel_for(0, layout.tiles, 1, [&](int64_t begin, int64_t end) {
+    share_out(layout.tiles, 1, [&](int64_t begin, int64_t end) {
       for (int64_t tile = begin; tile < end; ++tile)
         transform_inputs(x.const_data_ptr<float>(), map, first, last, tiles[tile], kind, layout.left_apart(),
                          left + layout.left(0, tile));
     });
     const int64_t inputs = last - first;
-    at::parallel_for(0, panels(results.channels), 1, [&](int64_t begin, int64_t end) {
-      Scratch products(kind.places() * inputs * PANEL);
+    share_out(panels(results.channels), 1, [&](int64_t begin, int64_t end) {
+      static thread_local Scratch products;
+      products.resize(kind.places() * inputs * PANEL);
       for (int64_t panel = begin; panel < end; ++panel) {
         for (int64_t place = 0; place < kind.places(); ++place)
           for (int64_t input = 0; input < inputs; input += ROWS)

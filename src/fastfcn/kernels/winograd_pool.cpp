@@ -31,7 +31,9 @@ class Strip {
   // `last`: zeros, for a row of the map and one pixel on either side; `out`: (B, h, w, channels), of `pooled`.
   Strip(const FewChannels& few, const Map& map, const Map& pooled, const Ending& ending, float* last, float* out)
       : few_(few), map_(map), pooled_(pooled), ending_(ending), side_(few.kind().rows->results), last_(last), out_(out),
-        before_((side_ + 1) * map.channels) {}
+        before_(space(0)), results_(space(1)) {
+    before_.resize((side_ + 1) * map.channels);
+  }
 
   void row(const Tiles& tiles, int64_t index, int64_t end) {
     const Tile* const from = tiles.row(index);
@@ -45,6 +47,11 @@ class Strip {
   }
 
  private:
+  static Scratch& space(int index) {  // of the calling thread, which works off one strip after the other
+    static thread_local Scratch spaces[2];
+    return spaces[index];
+  }
+
   void part_of_row(const Tile* tiles, int64_t count, const Tile* coming, int64_t coming_count) {
     const int64_t rows = std::min(side_, map_.height - tiles->y), left = tiles->x;
     const int64_t columns = std::min(count * side_, map_.width - left), channels = map_.channels;
@@ -88,17 +95,17 @@ class Strip {
   const Ending& ending_;
   int64_t side_;
   float *last_, *out_;
-  Scratch before_, results_;  // (side + 1, channels): the last column, with the row above; (block, channels)
+  Scratch &before_, &results_;  // (side + 1, channels): the last column, with the row above; (block, channels)
 };
 
-// All rows of tiles, in as many strips as there are threads, and what each strip gives to the next.
+// All rows of tiles, in a few strips for each thread, and what each strip gives to the next.
 void in_strips(const FewChannels& few, const Tiles& tiles, const Map& map, const Ending& ending, const at::Tensor& out) {
-  const int64_t strips = std::min<int64_t>(at::get_num_threads(), tiles.rows), floats = (map.width + 2) * map.channels;
+  const int64_t strips = std::min<int64_t>(4 * at::get_num_threads(), tiles.rows), floats = (map.width + 2) * map.channels;
   const Map pooled{out.size(2), out.size(3), map.channels};
   float* const to = out.mutable_data_ptr<float>();
   const auto last_rows = at::zeros({strips, floats}, out.options());
   float* const last = last_rows.mutable_data_ptr<float>();
-  at::parallel_for(0, strips, 1, [&](int64_t first, int64_t end) {
+  share_out(strips, 1, [&](int64_t first, int64_t end) {
     for (int64_t index = first; index < end; ++index) {
       Strip strip(few, map, pooled, ending, last + index * floats, to);
       const int64_t beyond = tiles.rows * (index + 1) / strips;
