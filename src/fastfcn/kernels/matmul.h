@@ -22,7 +22,7 @@ constexpr int LANES = 4, ROWS = 6;
 constexpr int VECTORS = 2;  // of a panel's row
 constexpr int64_t PANEL = LANES * VECTORS;
 constexpr int64_t DEPTH = 512;  // of k worked off at a time: a panel's part stays in the second cache
-constexpr int64_t FEW_WEIGHTS = 1 << 14;  // of a right side
+constexpr int64_t WEIGHTS = 1 << 15;  // of panels that meet some rows of A, one after the other
 constexpr int64_t BLOCK = 12 * ROWS;  // rows of A at a time
 
 typedef float Vector __attribute__((vector_size(LANES * 4), aligned(4), may_alias));
@@ -150,19 +150,21 @@ inline void multiply_rows(int64_t rows, int64_t n, int64_t column, int64_t k, co
 // A block of at most BLOCK rows, of part of k, against all panels, which lie `panel_size` floats apart.
 inline void multiply_block(int64_t m, int64_t n, int64_t k, const float* a, int64_t a_stride, const float* b,
                            int64_t panel_size, float* c, int64_t c_stride, bool before, const Ending* ending) {
-  // The smaller side is read again and again; where it is the right one, results are written in their order.
-  const bool by_rows = k * n <= FEW_WEIGHTS;
+  // Some panels at a time, which stay in the second cache: a row of C is then written in longer pieces.
   const int64_t groups = (m + ROWS - 1) / ROWS, count = panels(n);
-  for (int64_t item = 0; item < groups * count; ++item) {
-    const int64_t group = by_rows ? item / count : item % groups, panel = by_rows ? item % count : item / groups;
-    const int64_t row = m * group / groups, rows = m * (group + 1) / groups - row;
-    const Ending here = ending ? ending->at(row, 0) : Ending{};
-    Ahead ahead;
-    if (!by_rows && panel + 1 < count)
-      ahead = Ahead::part(b + (panel + 1) * panel_size, k * PANEL, item % groups, groups, k);
-    multiply_rows(rows, n, panel * PANEL, k, a + row * a_stride, a_stride, b + panel * panel_size, c + row * c_stride,
-                  c_stride, before, ending ? &here : nullptr, ahead);
-  }
+  const int64_t together = std::clamp<int64_t>(WEIGHTS / (k * PANEL), 1, count);
+  for (int64_t first = 0; first < count; first += together)
+    for (int64_t group = 0; group < groups; ++group) {
+      const int64_t row = m * group / groups, rows = m * (group + 1) / groups - row;
+      const Ending here = ending ? ending->at(row, 0) : Ending{};
+      for (int64_t panel = first; panel < std::min(count, first + together); ++panel) {
+        Ahead ahead;
+        if (panel + together < count)
+          ahead = Ahead::part(b + (panel + together) * panel_size, k * PANEL, group, groups, k);
+        multiply_rows(rows, n, panel * PANEL, k, a + row * a_stride, a_stride, b + panel * panel_size,
+                      c + row * c_stride, c_stride, before, ending ? &here : nullptr, ahead);
+      }
+    }
 }
 
 // C = A B, or C += A B with `before`; with `ending` when the sums are complete. On the calling thread alone.
