@@ -214,6 +214,16 @@ def test_jpu_of_maps_resized_much(sizes: tuple[tuple[int, int], ...], dilations:
     check_jpu(maps, depthwise, pointwise, draw.tensor(len(dilations), outputs), dilations, align_corners)
 
 
+def test_jpu_of_maps_that_end_within_a_line_of_the_cache():
+    """Maps are read by whole lines as far as they go, where a vector is shorter than a line."""
+    draw = Draw(0)
+    width, dilations = 3 * torch.ops.fastfcn.lanes(), (1, 2)
+    maps = [draw.features(2, width, 21 >> level, 26 >> level) for level in range(3)]
+    depthwise = [draw.tensor(3 * width, 1, 3, 3) / 3 for _ in dilations]
+    pointwise = [draw.tensor(48, 3 * width, 1, 1) / (3 * width) ** 0.5 for _ in dilations]
+    check_jpu(maps, depthwise, pointwise, draw.tensor(2, 48), dilations, True)
+
+
 @pytest.mark.parametrize("seed", range(8))
 def test_max_pool(seed: int):
     draw = Draw(seed)

@@ -60,7 +60,8 @@ class Interpolated : public SmallMap {
     results_ = at::empty({down * across, outputs_}, map.options());
     float* to = results_.mutable_data_ptr<float>();
     share_out(down, 1, [&](int64_t begin, int64_t end) {
-      Scratch columns_of_taps(3 * w * channels), narrow(across * apart);
+      static thread_local Scratch columns_of_taps, narrow;
+      columns_of_taps.resize(3 * w * channels), narrow.resize(across * apart);
       for (int64_t row = begin; row < end; ++row) {
         sum_downwards(rows, bent_rows_.places[row], from, w, channels, taps, columns_of_taps.data());
         for (int64_t column = 0; column < across; ++column)

@@ -12,11 +12,12 @@
 
 namespace fastfcn {
 
+constexpr int64_t PARTS = 4;  // of the work, for each thread, from which on handing them out pays
+
 // `work(begin, end)` on parts of [0, count): large ones first, then ever smaller ones, of at least `least`, so that all
 // threads end at about the same time. Where there is little for each thread, equal shares.
 template <class Work>
 void share_out(int64_t count, int64_t least, const Work& work) {
-  constexpr int64_t PARTS = 4;  // for each thread
   const int64_t threads = at::get_num_threads();
   if (threads == 1 || at::in_parallel_region() || count < PARTS * threads * least)
     return at::parallel_for(0, count, 1, work);

@@ -54,7 +54,8 @@ void multiply_rows_made(int64_t channels, const Pointwise& pointwise, const at::
   const int64_t apart = channels + LANES;
   float* to = results.mutable_data_ptr<float>();
   share_rows(results.size(0), [&](int64_t begin, int64_t end) {
-    Scratch narrow(BLOCK * apart);
+    static thread_local Scratch narrow;
+    narrow.resize(BLOCK * apart);
     in_even_parts(end - begin, BLOCK, [&](int64_t from, int64_t to_row) {
       const int64_t first = begin + from, count = to_row - from;
       for (int64_t row = 0; row < count; ++row) make(first + row, narrow.data() + row * apart);

@@ -63,7 +63,7 @@ struct Convolution {
     share_out(groups * count, 1, [&](int64_t begin, int64_t end) {
       for (int64_t item = begin; item < end; ++item) {
         const int64_t panel = item % count, row = item / count * kind.together;
-        const float* next = item + 1 < end ? weights((item + 1) % count, first) : weights(begin % count, last);
+        const float* next = item + 1 < groups * count ? weights((item + 1) % count, first) : weights(0, last);
         multiply_places(kind, layout, first, last - first, row, std::min(kind.rows->places + 0L, row + kind.together),
                         panel, weights(panel, first), next, left, sums);
       }

@@ -1,8 +1,8 @@
 // The last convolution of a stem, 3x3 in Winograd's form, its ReLU, and max pooling 3x3 at stride 2.
 //
-// The map in between, four times as large as the result, never exists. Each thread has rows of tiles of its own, and
+// The map in between, four times as large as the result, never exists. A thread takes strips of rows of tiles, and
 // pools the results of a few tiles as soon as it has them, with the last column of the tiles before and the last row of
-// the tiles above; the last row of one thread is added to the first results of the next at the end.
+// the tiles above; the last row of one strip is added to the first results of the next at the end.
 #include "max_pool.h"
 #include "operators.h"
 #include "tensors.h"
@@ -30,8 +30,8 @@ class Strip {
  public:
   // `last`: zeros, for a row of the map and one pixel on either side; `out`: (B, h, w, channels), of `pooled`.
   Strip(const FewChannels& few, const Map& map, const Map& pooled, const Ending& ending, float* last, float* out)
-      : few_(few), map_(map), pooled_(pooled), ending_(ending), side_(few.kind().rows->results), last_(last), out_(out),
-        before_(space(0)), results_(space(1)) {
+      : few_(few), map_(map), pooled_(pooled), ending_(ending), side_(few.kind().rows->results), last_(last),
+        out_(out) {
     before_.resize((side_ + 1) * map.channels);
   }
 
@@ -47,11 +47,6 @@ class Strip {
   }
 
  private:
-  static Scratch& space(int index) {  // of the calling thread, which works off one strip after the other
-    static thread_local Scratch spaces[2];
-    return spaces[index];
-  }
-
   void part_of_row(const Tile* tiles, int64_t count, const Tile* coming, int64_t coming_count) {
     const int64_t rows = std::min(side_, map_.height - tiles->y), left = tiles->x;
     const int64_t columns = std::min(count * side_, map_.width - left), channels = map_.channels;
@@ -95,12 +90,15 @@ class Strip {
   const Ending& ending_;
   int64_t side_;
   float *last_, *out_;
-  Scratch &before_, &results_;  // (side + 1, channels): the last column, with the row above; (block, channels)
+  // Of the calling thread, which works off one strip after the other.
+  static inline thread_local Scratch before_;   // (side + 1, channels): the last column, with the row above
+  static inline thread_local Scratch results_;  // (block, channels)
 };
 
 // All rows of tiles, in a few strips for each thread, and what each strip gives to the next.
 void in_strips(const FewChannels& few, const Tiles& tiles, const Map& map, const Ending& ending, const at::Tensor& out) {
-  const int64_t strips = std::min<int64_t>(4 * at::get_num_threads(), tiles.rows), floats = (map.width + 2) * map.channels;
+  const int64_t strips = std::min<int64_t>(PARTS * at::get_num_threads(), tiles.rows);
+  const int64_t floats = (map.width + 2) * map.channels;
   const Map pooled{out.size(2), out.size(3), map.channels};
   float* const to = out.mutable_data_ptr<float>();
   const auto last_rows = at::zeros({strips, floats}, out.options());
