@@ -60,7 +60,7 @@ class Band {
     read(first, last);
     for (int64_t row = first; row < last; ++row) convolve(lines_.data() + (row - first) * STRIDE * stem_.line(), row);
     pool_rows({row(STRIDE * y - 1), row(STRIDE * y), row(STRIDE * y + 1)}, (stem_.columns() + 1) / STRIDE,
-              stem_.outputs, to);
+              stem_.outputs, to, stem_.outputs);
   }
 
  private:

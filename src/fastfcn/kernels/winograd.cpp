@@ -15,15 +15,14 @@ namespace fastfcn {
 namespace {
 
 constexpr int64_t MOST_TILES = 132;  // at a time: their sums then stay in the last cache
-constexpr int64_t TOGETHER = 4;      // panels of results that are finished one after the other
 constexpr int64_t EACH = 16;         // blocks of ROWS tiles that a thread must get to make few channels pay
 
 // What inputs [start, start + depth) add to the products of the places in rows [first, last), for one panel of outputs.
 // Meanwhile the taps that will be needed `next` are fetched.
 void multiply_places(const Kind& kind, const Layout& layout, int64_t start, int64_t depth, int first, int last,
                      int64_t panel, const float* taps, const float* next, const float* left, float* sums) {
-  static thread_local Scratch weights(weights_in_cache() + MOST_PLACES * MOST_PLACES * LANES);
-  const int64_t apart = depth * PANEL + LANES;  // as in Layout::row
+  static thread_local Scratch weights(weights_in_cache() + MOST_PLACES * MOST_PLACES * LINE);
+  const int64_t apart = depth * PANEL + LINE;  // as in Layout::row
   const int64_t columns = kind.columns->places, places = (last - first) * columns;
   transform_weights(taps, depth, kind, first, last, apart, weights.data());
   for (int64_t place = 0; place < places; ++place) {
@@ -45,7 +44,7 @@ struct Convolution {
              [&](const Layout& layout, const Tile* tiles, float* left, float* sums) {
                for (int64_t first = 0; first < map.channels; first += kind.depth)
                  add(kind, layout, first, std::min(map.channels, first + kind.depth), tiles, left, sums);
-               finish(kind, layout, tiles, sums);
+               finish(layout, tiles, sums);
              });
   }
 
@@ -78,18 +77,24 @@ struct Convolution {
     });
   }
 
-  void finish(const Kind& kind, const Layout& layout, const Tile* tiles, const float* sums) const {
+  void finish(const Layout& layout, const Tile* tiles, const float* sums) const {
     // Some panels of a tile, one after the other: results of a pixel are then written in longer pieces.
     const int64_t count = panels(results.channels), groups = (count + TOGETHER - 1) / TOGETHER;
     share_out(groups * layout.tiles, 4, [&](int64_t begin, int64_t end) {
       for (int64_t item = begin; item < end; ++item) {
-        const int64_t tile = item % layout.tiles, first = item / layout.tiles * TOGETHER;
-        for (int64_t panel = first; panel < std::min(count, first + TOGETHER); ++panel)
-          transform_results(sums, layout, tile, panel, tiles[tile], kind, results, out.mutable_data_ptr<float>(),
-                            ending);
+        const int64_t first = item / layout.tiles * TOGETHER, last = std::min(count, first + TOGETHER);
+        finish_tile(layout, item % layout.tiles, first, last, tiles, sums + layout.sum(first, 0, 0));
       }
       finish_streams();
     });
+  }
+
+  // Panels [first, last) of a tile, of which `sums` are those of `first`.
+  void finish_tile(const Layout& layout, int64_t tile, int64_t first, int64_t last, const Tile* tiles,
+                   const float* sums) const {
+    for (int64_t panel = first; panel < last; ++panel)
+      transform_results(sums + layout.sum(panel - first, 0, tile), layout.sums_apart(), panel, tiles[tile], layout.kind,
+                        results, out.mutable_data_ptr<float>(), ending);
   }
 
   // A block of tiles at a time, from inputs to results, on the thread that has it.
@@ -101,8 +106,13 @@ struct Convolution {
         const Layout layout{few.kind(), std::min(held, count - first)};
         const int64_t next = std::min(count, first + held);
         const Tile* tiles = all.data() + first;
-        finish(kind, layout, tiles, few.products(layout, tiles, all.data() + next, std::min(held, count - next)));
+        few.products(layout, tiles, all.data() + next, std::min(held, count - next),
+                     [&](int64_t begin_panel, int64_t end_panel, const float* sums) {
+                       for (int64_t tile = 0; tile < layout.tiles; ++tile)
+                         finish_tile(layout, tile, begin_panel, end_panel, tiles, sums);
+                     });
       }
+      finish_streams();
     });
   }
 };

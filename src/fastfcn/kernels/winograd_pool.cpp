@@ -48,40 +48,45 @@ class Strip {
 
  private:
   void part_of_row(const Tile* tiles, int64_t count, const Tile* coming, int64_t coming_count) {
-    const int64_t rows = std::min(side_, map_.height - tiles->y), left = tiles->x;
-    const int64_t columns = std::min(count * side_, map_.width - left), channels = map_.channels;
-    // With a row and a column of what is there already, and of what lies beyond the map.
-    const Map block{rows + 2, columns + 2, channels};
-    results_.resize(std::max<size_t>(results_.size(), block.height * block.width * channels));
-    float *values = results_.data(), *above = last_ + (left + 1) * channels;
-    convolve({few_.kind(), count}, tiles, coming, coming_count, block);
-    std::copy_n(above, columns * channels, values + channels);
+    const int64_t rows = std::min(side_, map_.height - tiles->y), columns = std::min(count * side_, map_.width - tiles->x);
+    const Layout layout{few_.kind(), count};
+    few_.products(layout, tiles, coming, coming_count, [&](int64_t first, int64_t last, const float* sums) {
+      // With a row and a column of what is there already, and of what lies beyond the map.
+      const int64_t channel = first * PANEL;
+      const Map block{rows + 2, columns + 2, std::min(last * PANEL, map_.channels) - channel};
+      results_.resize(std::max<size_t>(results_.size(), block.pixel(1, 0, 0)));
+      for (int64_t tile = 0; tile < count; ++tile)
+        for (int64_t panel = 0; panel < last - first; ++panel)
+          transform_results(sums + layout.sum(panel, 0, tile), layout.sums_apart(), panel, {0, 1, 1 + tile * side_},
+                            few_.kind(), block, results_.data(), ending_.at(0, channel));
+      join(block, tiles->x, channel);
+      pool(*tiles, block, channel);
+    });
+  }
+
+  // The block's edges from what is there already, which is then the block's last row and column.
+  void join(const Map& block, int64_t left, int64_t channel) {
+    float *const values = results_.data(), *const above = last_ + (left + 1) * map_.channels + channel;
+    const int64_t rows = block.height - 2, columns = block.width - 2;
+    for (int64_t x = 0; x < columns; ++x)
+      std::copy_n(above + x * map_.channels, block.channels, values + block.pixel(0, 0, x + 1));
     for (int64_t y = 0; y <= rows; ++y) {
-      float* const row = values + block.pixel(0, y, 0);
-      std::copy_n(before_.data() + y * channels, channels, row);
-      std::copy_n(row + columns * channels, channels, before_.data() + y * channels);
-      std::fill_n(row + (columns + 1) * channels, channels, 0.f);
+      float *const row = values + block.pixel(0, y, 0), *const before = before_.data() + y * map_.channels + channel;
+      std::copy_n(before, block.channels, row);
+      std::copy_n(row + columns * block.channels, block.channels, before);
+      std::fill_n(row + (columns + 1) * block.channels, block.channels, 0.f);
     }
-    std::fill_n(values + block.pixel(0, rows + 1, 0), block.width * channels, 0.f);
-    std::copy_n(values + block.pixel(0, rows, 1), columns * channels, above);
-    pool(*tiles, block);
+    std::fill_n(values + block.pixel(0, rows + 1, 0), block.width * block.channels, 0.f);
+    for (int64_t x = 0; x < columns; ++x)
+      std::copy_n(values + block.pixel(0, rows, x + 1), block.channels, above + x * map_.channels);
   }
 
-  // Into the block, from its second row and column on.
-  void convolve(const Layout& layout, const Tile* tiles, const Tile* coming, int64_t coming_count, const Map& block) {
-    const float* sums = few_.products(layout, tiles, coming, coming_count);
-    for (int64_t panel = 0; panel < panels(map_.channels); ++panel)
-      for (int64_t tile = 0; tile < layout.tiles; ++tile)
-        transform_results(sums, layout, tile, panel, {0, 1, 1 + tile * side_}, few_.kind(), block, results_.data(),
-                          ending_);
-  }
-
-  void pool(const Tile& first, const Map& block) {
+  void pool(const Tile& first, const Map& block, int64_t channel) {
     const int64_t count = (block.width - 1) / POOL_STRIDE;
-    float* to = out_ + pooled_.pixel(first.image, first.y / POOL_STRIDE, first.x / POOL_STRIDE);
+    float* to = out_ + pooled_.pixel(first.image, first.y / POOL_STRIDE, first.x / POOL_STRIDE) + channel;
     for (int64_t y = 0; y + POOL <= block.height; y += POOL_STRIDE, to += pooled_.pixel(0, 1, 0)) {
       const auto row = [&](int64_t index) { return results_.data() + block.pixel(0, index, 0); };
-      pool_rows({row(y), row(y + 1), row(y + 2)}, count, map_.channels, to);
+      pool_rows({row(y), row(y + 1), row(y + 2)}, count, block.channels, to, pooled_.channels);
     }
   }
 
@@ -92,7 +97,7 @@ class Strip {
   float *last_, *out_;
   // Of the calling thread, which works off one strip after the other.
   static inline thread_local Scratch before_;   // (side + 1, channels): the last column, with the row above
-  static inline thread_local Scratch results_;  // (block, channels)
+  static inline thread_local Scratch results_;  // a block, of some panels
 };
 
 // All rows of tiles, in a few strips for each thread, and what each strip gives to the next.
@@ -114,7 +119,8 @@ void in_strips(const FewChannels& few, const Tiles& tiles, const Map& map, const
     const Tile& tile = *tiles.row(tiles.rows * index / strips);
     const float* const row = last + (index - 1) * floats;
     if (tile.y > 0)
-      pool_rows<true>({row, row, row}, pooled.width, map.channels, to + pooled.pixel(tile.image, tile.y / POOL_STRIDE, 0));
+      pool_rows<true>({row, row, row}, pooled.width, map.channels,
+                      to + pooled.pixel(tile.image, tile.y / POOL_STRIDE, 0), map.channels);
   }
 }
 

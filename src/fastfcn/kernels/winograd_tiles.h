@@ -68,9 +68,9 @@ struct Layout {
   int64_t tiles;
 
   // Odd numbers of cache lines: what lies a power of two apart throws each other out of the cache.
-  int64_t row() const { return kind.depth + LANES; }
-  int64_t left_apart() const { return tiles * row() + 3 * LANES; }  // one place from the next
-  int64_t sums_apart() const { return tiles * PANEL + 3 * LANES; }
+  int64_t row() const { return kind.depth + LINE; }
+  int64_t left_apart() const { return tiles * row() + 3 * LINE; }  // one place from the next
+  int64_t sums_apart() const { return tiles * PANEL + 3 * LINE; }
 
   int64_t left(int64_t place, int64_t tile) const { return place * left_apart() + tile * row(); }
   int64_t sum(int64_t panel, int64_t place, int64_t tile) const {
@@ -163,7 +163,7 @@ void each_kind(const Map& results, int64_t inputs, int64_t batch, const Window& 
 template <class Work>
 void in_parts(const Kind& kind, const std::vector<Tile>& all, int64_t outputs, int64_t most,
               const at::TensorOptions& options, const Work& work) {
-  const int64_t count = all.size(), width = kind.depth + LANES + panels(outputs) * PANEL;
+  const int64_t count = all.size(), width = kind.depth + LINE + panels(outputs) * PANEL;
   const int64_t room = std::min(most, WORKSPACE / (kind.places() * width));
   const int64_t held = std::max<int64_t>(ROWS, room), parts = (count + held - 1) / held;
   const auto space = at::empty({Layout{kind, (count + parts - 1) / parts}.size(panels(outputs))}, options);

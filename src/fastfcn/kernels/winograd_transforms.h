@@ -23,6 +23,7 @@ inline void gather_inputs(const float* data, const Map& map, int64_t image, int6
 inline void transform_inputs(const float* data, const Map& map, int64_t first, int64_t last, const Tile& tile,
                              const Kind& kind, int64_t apart, float* out) {
   const int64_t height = kind.rows->inputs, width = kind.columns->inputs, columns = kind.columns->places;
+  const int64_t places = kind.places();
   const int64_t top = tile.y * kind.stride + kind.rows->first * kind.dilation;
   const int64_t left = tile.x * kind.stride + kind.columns->first * kind.dilation;
   const bool inside = top >= 0 && top + (height - 1) * kind.dilation < map.height &&  //
@@ -34,47 +35,47 @@ inline void transform_inputs(const float* data, const Map& map, int64_t first, i
   for (int64_t channel = first; channel < last; channel += LANES, out += LANES) {
     if (!inside) gather_inputs(data + channel, map, tile.image, top, left, kind, given);
     const float* from = inside ? data + channel + map.pixel(tile.image, top, left) : reinterpret_cast<float*>(given);
-    for (int64_t place = 0; place < kind.places(); ++place)  // what is written next, each line far from the last
-      __builtin_prefetch(out + place * apart + LANES, 1);
+    for (int64_t place = 0; place < places && (channel - first + LANES) % LINE == 0; ++place)
+      __builtin_prefetch(out + place * apart + LANES, 1);  // what is written next, each line far from the last
     kind.rows->into(from, inside ? pixels : down, width, middle, down);
     kind.columns->into(middle, across, kind.rows->places, out, {apart, columns * apart});
   }
 }
 
-// One panel of the results of one tile, the `number`th held, from its products.
-inline void transform_results(const float* products, const Layout& layout, int64_t number, int64_t panel,
-                              const Tile& tile, const Kind& kind, const Map& map, float* out, const Ending& ending) {
+// One panel of the results of one tile, from its products, places `apart` floats from each other.
+inline void transform_results(const float* from, int64_t apart, int64_t panel, const Tile& tile, const Kind& kind,
+                              const Map& map, float* out, const Ending& ending) {
   const int height = kind.rows->results, width = kind.columns->results;
   const int64_t rows = std::min<int64_t>(height, (map.height - tile.y - 1) / kind.dilation + 1);
   const int64_t columns = std::min<int64_t>(width, (map.width - tile.x - 1) / kind.dilation + 1);
-  const int64_t end = std::min(map.channels, (panel + 1) * PANEL);
+  const int64_t begin = panel * PANEL, channels = std::min(PANEL, map.channels - begin);
   const bool large = !ending.residual && map.height * map.width * map.channels >= LARGE_MAP;
-  const auto pixel = [&](int row, int column) {
-    return map.pixel(tile.image, tile.y + row * kind.dilation, tile.x + column * kind.dilation);
-  };
+  // Copies, which no store can change.
+  const int64_t first = map.pixel(tile.image, tile.y, tile.x);
+  const int64_t right = kind.dilation * map.channels, down = right * map.width;
+  const Ending here = ending.at(0, begin);
+  out += begin;
   for (int row = 0; row < rows && !large; ++row)
     for (int column = 0; column < columns; ++column)
-      for (int64_t channel = panel * PANEL; channel < end; channel += LINE)
-        __builtin_prefetch(out + pixel(row, column) + channel, 1);
+      for (int64_t channel = 0; channel < channels; channel += LINE)
+        __builtin_prefetch(out + first + row * down + column * right + channel, 1);
   // A whole line of the cache of each pixel is there before any is written: halves would be written past it twice.
   alignas(LINE_BYTES) Vector values[MOST_RESULTS * MOST_RESULTS * VECTORS], half[MOST_RESULTS * MOST_PLACES];
-  float* const middle = reinterpret_cast<float*>(half);
-  const float* from = products + layout.sum(panel, 0, number);
-  const int64_t across = kind.columns->places, apart = layout.sums_apart(), begin = panel * PANEL;
-  for (int64_t channel = begin; channel < end; channel += LANES, from += LANES) {
-    for (int64_t place = 0; place < kind.places(); ++place)  // of the next tile
+  float *const middle = reinterpret_cast<float*>(half), *const whole = reinterpret_cast<float*>(values);
+  const int64_t across = kind.columns->places, places = kind.places();
+  for (int64_t channel = 0; channel < channels; channel += LANES, from += LANES) {
+    for (int64_t place = 0; place < places && channel % LINE == 0; ++place)  // of the next tile
       __builtin_prefetch(from + place * apart + PANEL);
     kind.rows->back(from, {across * apart, apart}, across, middle, {across * LANES, LANES});
-    kind.columns->back(middle, {LANES, across * LANES}, height, reinterpret_cast<float*>(values) + channel - begin,
-                       {PANEL, width * PANEL});
+    kind.columns->back(middle, {LANES, across * LANES}, height, whole + channel, {PANEL, width * PANEL});
   }
   for (int row = 0; row < rows; ++row)
     for (int column = 0; column < columns; ++column)
-      for (int64_t channel = begin; channel < end; channel += LANES) {
-        const int64_t place = pixel(row, column) + channel;
-        const Vector sum = values[(row * width + column) * VECTORS + (channel - begin) / LANES];
-        const Vector value = finished(sum, ending.at(0, channel), place - channel);
-        large ? stream(out + place, value) : store(out + place, value);
+      for (int64_t channel = 0; channel < channels; channel += LANES) {
+        const int64_t place = first + row * down + column * right;
+        const Vector sum = load(whole + (row * width + column) * PANEL + channel);
+        const Vector value = finished(sum, here.at(0, channel), place);
+        large ? stream(out + place + channel, value) : store(out + place + channel, value);
       }
 }
 
