@@ -42,6 +42,7 @@ def arguments() -> argparse.Namespace:
     parser.add_argument("--size", type=image_size, metavar="HxW", help="all contests at this size instead")
     parser.add_argument("--threads", type=int, default=len(os.sched_getaffinity(0)), help="all cores if left out")
     parser.add_argument("--seconds", type=float, default=40.0, help="of counted turns in each contest, about")
+    parser.add_argument("--launches", type=int, default=1, help="of each variant's process in that time")
     parser.add_argument("--quick", action="store_true", help="64x128 and three rounds; records only with --out")
     parser.add_argument("--with-compile", action="store_true", help="torch.compile too, which takes minutes")
     parser.add_argument("--gpu-contests", action="store_true", help="those of a GPU, on whatever device")
@@ -94,7 +95,8 @@ def measured(asked: argparse.Namespace, place: Place, path: Path | None) -> dict
     record, began = old, monotonic()
     for contest in chosen(asked):
         start = monotonic()
-        rows = measure.run(contest, place, asked.images, 0.0 if asked.quick else asked.seconds, about["peaks"])
+        seconds = 0.0 if asked.quick else asked.seconds
+        rows = measure.run(contest, place, asked.images, seconds, asked.launches, about["peaks"])
         named = [row for row in rows if results.wanted(asked.only, row["contest"], row["variant"])]
         record = results.merged(record, [noted | row for row in named], about, place.device)
         if path:
@@ -108,6 +110,7 @@ def command(asked: argparse.Namespace) -> str:
     """The command line without paths, which are of this machine."""
     said = ["python", "benchmarks/speed.py", "--device", asked.device, "--threads", str(asked.threads)]
     said += ["--seconds", f"{asked.seconds:g}"] + (["--only", *asked.only] if asked.only else [])
+    said += ["--launches", str(asked.launches)] if asked.launches > 1 else []
     said += ["--size", "{}x{}".format(*asked.size)] if asked.size else []
     flags = {"--quick": asked.quick, "--with-compile": asked.with_compile, "--gpu-contests": asked.gpu_contests}
     return shlex.join(said + [flag for flag, given in flags.items() if given])

@@ -21,26 +21,33 @@ Peaks = dict[str, tuple[str, float]]  # by the precision of a variant: the forma
 
 
 class Runs:
-    """One variant's process and what it has shown; `failed` says why it is out of the contest."""
+    """What one variant has shown, in one process or several; `failed` says why it is out of the contest."""
 
-    def __init__(self, variant: Variant, contest: Contest, place: Place):
+    def __init__(self, variant: Variant):
         self.variant = variant
         self.worker: Worker | None = None
         self.failed = ""
         self.seconds: list[float] = []  # of each counted call
         self.processor = 0.0  # the processor's seconds in them
         self.growth: tuple[float | None, str] = (None, "")
+
+    def start(self, contest: Contest, place: Place) -> None:
+        """Start a process of its own, unless an earlier one failed."""
+        if self.failed:
+            return
         try:
-            self.worker = Worker(variant, contest, place)
+            worker = self.worker = Worker(self.variant, contest, place)
         except RuntimeError as error:
             self.fail(error)
+        else:
+            self.loaded, self.labels, self.first = worker.loaded, worker.labels, worker.first
 
     def fail(self, error: RuntimeError) -> None:
         self.failed = str(error)
         print(f"    {self.variant.name} failed: {error}", flush=True)
         self.close()
 
-    def turn(self) -> float:
+    def turn(self, counted: bool = True) -> float:
         """One turn; returns the seconds that it took."""
         if not self.worker:
             return 0.0
@@ -50,17 +57,16 @@ class Runs:
         except RuntimeError as error:
             self.fail(error)
             return 0.0
-        self.seconds += seconds
-        self.processor += processor
+        if counted:
+            self.seconds += seconds
+            self.processor += processor
         return sum(seconds)
 
-    def forget(self) -> None:
-        """What came so far was to get warm."""
-        self.seconds, self.processor = [], 0.0
-
     def finish(self) -> None:
+        """Note the memory of the process, the most of all processes so far."""
         if self.worker:
-            self.growth = self.worker.finish()
+            growth, meaning = self.worker.finish()
+            self.growth = max(growth, self.growth[0] or growth) if growth is not None else None, meaning
 
     def close(self) -> None:
         if self.worker:
@@ -68,8 +74,11 @@ class Runs:
         self.worker = None
 
 
-def run(contest: Contest, place: Place, images: Path, seconds: float, peaks: Peaks) -> list[dict]:
-    """Prepare, take turns for about `seconds`, and return a row for each variant, in their order."""
+def run(contest: Contest, place: Place, images: Path, seconds: float, launches: int, peaks: Peaks) -> list[dict]:
+    """Prepare, take turns for about `seconds` in all, and return a row for each variant, in their order.
+
+    The processes are started `launches` times: some find better places in memory than others.
+    """
     from speed_peers.prepare import prepare  # not in the variants' processes, which import what this module imports
 
     try:
@@ -77,16 +86,18 @@ def run(contest: Contest, place: Place, images: Path, seconds: float, peaks: Pea
     except (UserError, RuntimeError, MemoryError) as error:
         print(f"    {contest.name} could not be prepared: {error}", flush=True)
         return [labelled(contest, variant) | {"failed": str(error)} for variant in contest.variants]
-    with ExitStack() as closing:
-        field = []
-        for variant in contest.variants:
-            field.append(Runs(variant, contest, place))
-            closing.callback(field[-1].close)
-        rounds = take_turns(field, seconds)
-        for runs in field:
-            runs.finish()
-        labels = {runs.variant.name: runs.worker.labels for runs in field if runs.worker}
-        rows = [row(contest, runs, gflops, peaks, labels) | {"rounds": rounds} for runs in field]
+    field, rounds = [Runs(variant) for variant in contest.variants], 0
+    for _ in range(launches):
+        with ExitStack() as closing:
+            for runs in field:
+                closing.callback(runs.close)
+                runs.start(contest, place)
+            rounds += take_turns(field, seconds / launches)
+            for runs in field:
+                runs.finish()
+    labels = {runs.variant.name: runs.labels for runs in field if not runs.failed}
+    noted = {"rounds": rounds, "launches": launches}
+    rows = [row(contest, runs, gflops, peaks, labels) | noted for runs in field]
     medians = {each["variant"]: each["median_ms"] for each in rows if "failed" not in each}
     for each in rows:
         others = {name: other for name, other in medians.items() if name != each["variant"]}
@@ -97,10 +108,8 @@ def run(contest: Contest, place: Place, images: Path, seconds: float, peaks: Pea
 
 def take_turns(field: list[Runs], seconds: float) -> int:
     """One round to get warm, which also says how many rounds fit into `seconds`, then those; returns how many."""
-    lasted = sum(runs.turn() for runs in field)
+    lasted = sum(runs.turn(counted=False) for runs in field)
     rounds = min(max(round(seconds / max(lasted, 1e-3)), LEAST_ROUNDS), MOST_ROUNDS)
-    for runs in field:
-        runs.forget()
     for _ in range(rounds):
         for runs in field:
             runs.turn()
@@ -113,9 +122,8 @@ def labelled(contest: Contest, variant: Variant) -> dict:
 
 def row(contest: Contest, runs: Runs, gflops: dict[str, float], peaks: Peaks, labels: dict[str, np.ndarray]) -> dict:
     """What is written of one variant."""
-    variant, worker = runs.variant, runs.worker
-    start = labelled(contest, variant)
-    if not worker:
+    variant, start = runs.variant, labelled(contest, runs.variant)
+    if runs.failed:
         return start | {"failed": runs.failed}
     middle, (growth, meaning) = median(runs.seconds), runs.growth
     result = start | {
@@ -124,12 +132,12 @@ def row(contest: Contest, runs: Runs, gflops: dict[str, float], peaks: Peaks, la
         "median_ms": 1000 * middle,
         "fastest_ms": 1000 * min(runs.seconds),
         "slowest_ms": 1000 * max(runs.seconds),
-        "first_ms": 1000 * worker.first,
+        "first_ms": 1000 * runs.first,
         "calls": len(runs.seconds),
         "cores_busy": runs.processor / sum(runs.seconds),
-        "loaded_mib": worker.loaded,
+        "loaded_mib": runs.loaded,
         "growth_mib": growth,
-        "whole_mib": worker.loaded + (growth or 0.0),
+        "whole_mib": runs.loaded + (growth or 0.0),
         "memory": meaning,
     }
     if contest.batch:

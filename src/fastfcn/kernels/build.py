@@ -81,7 +81,7 @@ def _compile(library: Path) -> None:
     """Build `library`, which is there whole or not at all, and load it."""
     from torch.utils import cpp_extension
 
-    print("fastfcn: building fast kernels; this takes about a minute, once", file=sys.stderr)
+    print("fastfcn: building fast kernels; this takes one to three minutes, once", file=sys.stderr)
     search = os.environ.get("PATH", "")
     with tempfile.TemporaryDirectory(dir=library.parent) as folder:
         try:
