@@ -52,7 +52,10 @@ def arguments() -> argparse.Namespace:
     parser.add_argument("--tables", action="store_true", help="only make the tables from the file of results")
     parser.add_argument("--picture", type=Path, nargs="?", const=results.ROOT / "docs" / "speed.png",
                         help="only draw the file of results (docs/speed.png)")  # fmt: skip
-    return parser.parse_args()
+    asked = parser.parse_args()
+    if asked.launches < 1:
+        parser.error(f"--launches {asked.launches}: one at least.")
+    return asked
 
 
 def chosen(asked: argparse.Namespace) -> list[Contest]:

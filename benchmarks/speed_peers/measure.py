@@ -29,7 +29,8 @@ class Runs:
         self.failed = ""
         self.seconds: list[float] = []  # of each counted call
         self.processor = 0.0  # the processor's seconds in them
-        self.growth: tuple[float | None, str] = (None, "")
+        self.growths: list[float] = []  # of each process's memory, in MiB
+        self.memory = ""  # what that is
 
     def start(self, contest: Contest, place: Place) -> None:
         """Start a process of its own, unless an earlier one failed."""
@@ -63,10 +64,10 @@ class Runs:
         return sum(seconds)
 
     def finish(self) -> None:
-        """Note the memory of the process, the most of all processes so far."""
+        """Note the memory of the process."""
         if self.worker:
-            growth, meaning = self.worker.finish()
-            self.growth = max(growth, self.growth[0] or growth) if growth is not None else None, meaning
+            growth, self.memory = self.worker.finish()
+            self.growths += [] if growth is None else [growth]
 
     def close(self) -> None:
         if self.worker:
@@ -77,7 +78,7 @@ class Runs:
 def run(contest: Contest, place: Place, images: Path, seconds: float, launches: int, peaks: Peaks) -> list[dict]:
     """Prepare, take turns for about `seconds` in all, and return a row for each variant, in their order.
 
-    The processes are started `launches` times: some find better places in memory than others.
+    The processes are started `launches` times, once at least: one may be some percent faster than the next.
     """
     from speed_peers.prepare import prepare  # not in the variants' processes, which import what this module imports
 
@@ -125,7 +126,7 @@ def row(contest: Contest, runs: Runs, gflops: dict[str, float], peaks: Peaks, la
     variant, start = runs.variant, labelled(contest, runs.variant)
     if runs.failed:
         return start | {"failed": runs.failed}
-    middle, (growth, meaning) = median(runs.seconds), runs.growth
+    middle, growth = median(runs.seconds), max(runs.growths, default=None)
     result = start | {
         "precision": variant.precision,
         "images_per_second": (contest.batch or 1) / middle,
@@ -138,7 +139,7 @@ def row(contest: Contest, runs: Runs, gflops: dict[str, float], peaks: Peaks, la
         "loaded_mib": runs.loaded,
         "growth_mib": growth,
         "whole_mib": runs.loaded + (growth or 0.0),
-        "memory": meaning,
+        "memory": runs.memory,
     }
     if contest.batch:
         return result | {"batch": contest.batch}
