@@ -6,7 +6,8 @@
 namespace fastfcn {
 
 constexpr int TAPS = 9;
-constexpr int64_t PIXELS = 144, WIDEST = 36;  // of a block, and of one of its rows
+// Of a block, whose inputs and results share the second cache with the weights; and of one of its rows.
+constexpr int64_t PIXELS = 96, WIDEST = 36;
 
 // Results that are worked off together: rows of `count` pixels from (y, x) on, a dilation apart, as each of them reads
 // what the next one reads.
@@ -36,19 +37,18 @@ void depthwise_rows(const float* inputs, int64_t length, int64_t count, int64_t 
                     int64_t apart, int64_t line) {
   Vector weights[TAPS];
   for (int tap = 0; tap < TAPS; ++tap) weights[tap] = load(taps + tap * LANES);
-  const int64_t middle = dilation * LANES, right = 2 * middle;
+  const int64_t middle = dilation * LANES;
   for (int64_t at = 0; at < count * LANES; at += LANES, to += apart) {
     Vector sums[MANY] = {};
 #pragma GCC unroll 8
-    for (int row = 0; row < MANY + 2; ++row) {
-      const float* from = inputs + row * length + at;
-      const Vector one = load(from), two = load(from + middle), three = load(from + right);
-#pragma GCC unroll 8
-      for (int result = std::max(0, row - 2); result <= std::min(row, MANY - 1); ++result) {
-        const Vector* weight = weights + 3 * (row - result);
-        sums[result] += weight[0] * one + weight[1] * two + weight[2] * three;
+    for (int row = 0; row < MANY + 2; ++row)
+#pragma GCC unroll 3
+      for (int column = 0; column < 3; ++column) {
+        const Vector value = load(inputs + row * length + column * middle + at);
+#pragma GCC unroll 3
+        for (int tap_row = 0; tap_row < 3; ++tap_row)
+          if (row >= tap_row && row - tap_row < MANY) sums[row - tap_row] += weights[3 * tap_row + column] * value;
       }
-    }
     for (int row = 0; row < MANY; ++row) store(to + row * line, sums[row]);
   }
 }
@@ -67,9 +67,9 @@ void depthwise_slices(const Resized& map, int64_t channel, const Block& block, i
   for (int slice = 0; slice < SLICES; ++slice, taps += TAPS * LANES, to += LANES) {
     const float* from = space.data() + slice * slice_apart;
     int64_t row = 0;
-    for (; row + 2 <= block.rows; row += 2)  // two rows of results read two of inputs in common
-      depthwise_rows<2>(from + row * length, length, block.count, dilation, taps, to + row * line, apart, line);
-    if (row < block.rows)
+    for (; row + 3 <= block.rows; row += 3)  // neighbours read most of their inputs in common
+      depthwise_rows<3>(from + row * length, length, block.count, dilation, taps, to + row * line, apart, line);
+    for (; row < block.rows; ++row)
       depthwise_rows<1>(from + row * length, length, block.count, dilation, taps, to + row * line, apart, line);
   }
 }

@@ -73,7 +73,7 @@ class Interpolated : public SmallMap {
     });
   }
 
-  void add_to(int64_t y, int64_t x, int64_t count, float* out, int64_t apart) const override {
+  void give(int64_t y, int64_t x, int64_t count, float* out, int64_t apart, bool onto) const override {
     const Source row = bent_rows_.between[y];
     const int64_t line = bent_columns_.places.size() * outputs_;
     const float *upper = results_.const_data_ptr<float>() + row.low * line, *lower = upper + (row.high - row.low) * line;
@@ -82,10 +82,11 @@ class Interpolated : public SmallMap {
       const int64_t left = column.low * outputs_, right = column.high * outputs_;
       const float scale[4] = {(1 - row.share) * (1 - column.share), (1 - row.share) * column.share,
                               row.share * (1 - column.share), row.share * column.share};
-      for (int64_t channel = 0; channel < outputs_; channel += LANES)
-        store(out + channel,
-              load(out + channel) + scale[0] * load(upper + left + channel) + scale[1] * load(upper + right + channel) +
-                  scale[2] * load(lower + left + channel) + scale[3] * load(lower + right + channel));
+      for (int64_t channel = 0; channel < outputs_; channel += LANES) {
+        const Vector above = scale[0] * load(upper + left + channel) + scale[1] * load(upper + right + channel);
+        const Vector below = scale[2] * load(lower + left + channel) + scale[3] * load(lower + right + channel);
+        store(out + channel, onto ? load(out + channel) + (above + below) : above + below);
+      }
     }
   }
 

@@ -89,17 +89,20 @@ Branch make_branch(const Image& image, int64_t dilation, const float* taps, cons
 void convolve(const Image& image, const Branch& branch, const Block& block, float* out, int64_t apart) {
   static thread_local Scratch narrow;
   narrow.resize(block.pixels() * (image.inputs + LANES));
-  std::fill_n(out, block.pixels() * apart, 0.f);
-  for (const auto& map : branch.small)
+  bool before = false;  // whether a part of the sums is there
+  for (const auto& map : branch.small) {
     for (int64_t row = 0; row < block.rows; ++row)
-      map->add_to(block.y + row * branch.dilation, block.x, block.count, out + row * block.count * apart, apart);
+      map->give(block.y + row * branch.dilation, block.x, block.count, out + row * block.count * apart, apart, before);
+    before = true;
+  }
   const Ending ending{branch.bias, nullptr, 0, true};
   for (const Run& run : branch.resized) {
     const int64_t channels = run.last - run.first;
     depthwise(run.maps, block, branch.dilation, branch.taps + run.first * TAPS, narrow.data(), channels + LANES);
     multiply(block.pixels(), image.outputs, channels, narrow.data(), channels + LANES,
-             branch.packed + run.first * PANEL, image.inputs, out, apart, true,
+             branch.packed + run.first * PANEL, image.inputs, out, apart, before,
              &run == &branch.resized.back() ? &ending : nullptr);
+    before = true;
   }
 }
 

@@ -44,8 +44,9 @@ struct TapAxis {
 
 struct SmallMap {
   virtual ~SmallMap() = default;
-  // Add the results at `count` pixels of the resized map from (y, x) on to `out`, whose pixels lie `apart` floats apart.
-  virtual void add_to(int64_t y, int64_t x, int64_t count, float* out, int64_t apart) const = 0;
+  // The results at `count` pixels of the resized map from (y, x) on, into `out`, whose pixels lie `apart` floats apart, or
+  // added to what is there with `onto`.
+  virtual void give(int64_t y, int64_t x, int64_t count, float* out, int64_t apart, bool onto) const = 0;
 };
 
 // Products of rows of `channels`, each made by `make(row, to)`, into `results` (rows, outputs).

@@ -29,7 +29,7 @@ class Tapwise : public SmallMap {
     });
   }
 
-  void add_to(int64_t y, int64_t x, int64_t count, float* out, int64_t apart) const override {
+  void give(int64_t y, int64_t x, int64_t count, float* out, int64_t apart, bool onto) const override {
     static thread_local Scratch row;  // of the three columns of taps, resized downwards: (3, w, outputs)
     row.resize(3 * w_ * outputs_);
     const float* shares = shares_.const_data_ptr<float>();
@@ -42,7 +42,10 @@ class Tapwise : public SmallMap {
                          row.data() + column * across + place * outputs_);
     }
     for (int64_t pixel = x; pixel < x + count; ++pixel, out += apart)
-      columns_.sum<true>(pixel, row.data(), across, outputs_, outputs_, out);
+      if (onto)
+        columns_.sum<true>(pixel, row.data(), across, outputs_, outputs_, out);
+      else
+        columns_.sum<false>(pixel, row.data(), across, outputs_, outputs_, out);
   }
 
  private:

@@ -31,12 +31,12 @@ class Upsampled : public SmallMap {
   int64_t height() const { return h_ * factor_; }
   int64_t width() const { return w_ * factor_; }
 
-  void add_to(int64_t y, int64_t x, int64_t count, float* out, int64_t apart) const override {
-    for (int64_t pixel = 0; pixel < count; ++pixel) add_pixel(y, x + pixel, out + pixel * apart);
+  void give(int64_t y, int64_t x, int64_t count, float* out, int64_t apart, bool onto) const override {
+    for (int64_t pixel = 0; pixel < count; ++pixel) give_pixel(y, x + pixel, out + pixel * apart, onto);
   }
 
  private:
-  void add_pixel(int64_t y, int64_t x, float* out) const {
+  void give_pixel(int64_t y, int64_t x, float* out, bool onto) const {
     // The rows and columns of inside_ begin one step before the map.
     const float row = (y + 0.5f) / factor_ + 0.5f, column = (x + 0.5f) / factor_ + 0.5f;
     const int64_t top = static_cast<int64_t>(row), left = static_cast<int64_t>(column);
@@ -50,7 +50,7 @@ class Upsampled : public SmallMap {
                    below * ((1 - right) * load(lower + channel) + right * load(lower + outputs_ + channel));
       for (int line = 0; line < count; ++line) sum -= load(away[line] + channel);
       if (back) sum += load(back + channel);
-      store(out + channel, load(out + channel) + sum);
+      store(out + channel, onto ? load(out + channel) + sum : sum);
     }
   }
 
