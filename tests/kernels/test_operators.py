@@ -265,9 +265,20 @@ def test_stem(seed: int):
     kernel, outputs = [7, 3, 5, 1][seed % 4], 2 * torch.ops.fastfcn.lanes() * draw.number(1, 3)
     images = draw.features(draw.number(1, 3), 3, draw.number(1, 70), draw.number(1, 110))
     weight, bias = draw.tensor(outputs, 3, kernel, kernel) / kernel, draw.tensor(outputs)
-    found = torch.ops.fastfcn.stem(images, forms.pack(weight.permute(2, 3, 1, 0).flatten(0, 2)), bias, kernel)
+    packed = forms.pack(weight.permute(2, 3, 1, 0).flatten(0, 2))
     wide = convolved(images, weight, bias, None, True, stride=2, padding=kernel // 2)
-    torch.testing.assert_close(found, F.max_pool2d(wide, 3, 2, 1), **TOLERANCE)
+    for pool, expected in ((True, F.max_pool2d(wide, 3, 2, 1)), (False, wide)):
+        torch.testing.assert_close(torch.ops.fastfcn.stem(images, packed, bias, kernel, pool), expected, **TOLERANCE)
+
+
+def test_stem_of_a_large_map():
+    """Its results are written past the caches."""
+    draw = Draw(0)
+    images, weight, bias = draw.features(1, 3, 330, 810), draw.tensor(64, 3, 3, 3), draw.tensor(64)
+    packed = forms.pack(weight.permute(2, 3, 1, 0).flatten(0, 2))
+    wide = convolved(images, weight, bias, None, True, stride=2, padding=1)
+    assert wide.numel() > 4 << 20
+    torch.testing.assert_close(torch.ops.fastfcn.stem(images, packed, bias, 3, False), wide, **TOLERANCE)
 
 
 @pytest.mark.parametrize("seed", range(8))
@@ -388,9 +399,9 @@ def test_wrong_maps_are_refused():
     with pytest.raises(RuntimeError, match="three convolutions"):
         torch.ops.fastfcn.bottlenecks(torch.ones(1, 16, 4, 4), [taps], [bias], 1, [1], 6)
     with pytest.raises(RuntimeError, match="images of 3 channels"):
-        torch.ops.fastfcn.stem(torch.ones(1, 4, 4, 4), taps, bias, 7)
+        torch.ops.fastfcn.stem(torch.ones(1, 4, 4, 4), taps, bias, 7, True)
     with pytest.raises(RuntimeError, match="7x7 taps"):
-        torch.ops.fastfcn.stem(torch.ones(1, 3, 4, 4), taps, bias, 7)
+        torch.ops.fastfcn.stem(torch.ones(1, 3, 4, 4), taps, bias, 7, True)
     with pytest.raises(RuntimeError, match="weights for 2 codes of 16 channels"):
         torch.ops.fastfcn.class_weights(torch.ones(1, 2, 16), bias, bias, bias, bias, taps)
     with pytest.raises(RuntimeError, match="at least one map"):
@@ -466,7 +477,7 @@ def test_operators_are_known_to_torch_compile_and_export():
             4,
         ),
         "winograd_pool": (maps[0], torch.ops.fastfcn.pack_taps(weight, False), bias, 6),
-        "stem": (draw.tensor(2, 3, 9, 14), forms.pack(draw.tensor(27, 32)), bias, 3),
+        "stem": (draw.tensor(2, 3, 9, 14), forms.pack(draw.tensor(27, 32)), bias, 3, True),
         "class_weights": (
             draw.tensor(2, 5, 16),
             draw.tensor(5),

@@ -31,7 +31,7 @@ TORCH_LIBRARY(fastfcn, library) {
       "bottlenecks(Tensor features, Tensor[] weights, Tensor[] biases, int stride, int[] dilations, int longest) -> "
       "Tensor");
   library.def("winograd_pool(Tensor features, Tensor taps, Tensor bias, int longest) -> Tensor");
-  library.def("stem(Tensor images, Tensor packed, Tensor bias, int kernel) -> Tensor");
+  library.def("stem(Tensor images, Tensor packed, Tensor bias, int kernel, bool pool) -> Tensor");
   library.def("max_pool(Tensor features) -> Tensor");
   library.def("encode(Tensor features, Tensor packed, Tensor scale) -> Tensor");
   library.def(

@@ -24,7 +24,7 @@ Tensor depthwise(const Tensor& features, const Tensor& weight, const Tensor& shi
 Tensor depthwise_weight_gradient(const Tensor& features, const Tensor& gradients, int64_t dilation);
 std::tuple<Tensor, Tensor> channel_moments(const Tensor& features);
 Tensor winograd_pool(const Tensor& features, const Tensor& taps, const Tensor& bias, int64_t longest);
-Tensor stem(const Tensor& images, const Tensor& packed, const Tensor& bias, int64_t kernel);
+Tensor stem(const Tensor& images, const Tensor& packed, const Tensor& bias, int64_t kernel, bool pool);
 Tensor max_pool(const Tensor& features);
 Tensor encode(const Tensor& features, const Tensor& packed, const Tensor& scale);
 Tensor labels(const Tensor& scores, int64_t height, int64_t width, bool align_corners);

@@ -74,8 +74,9 @@ def _bottlenecks(
 
 
 @torch.library.register_fake("fastfcn::stem")
-def _stem(images: Tensor, packed: Tensor, bias: Tensor, kernel: int) -> Tensor:
-    height, width = ((side + 3) // 4 for side in images.shape[-2:])
+def _stem(images: Tensor, packed: Tensor, bias: Tensor, kernel: int, pool: bool) -> Tensor:
+    stride = 4 if pool else 2
+    height, width = ((side - 1) // stride + 1 for side in images.shape[-2:])
     return _map(images, bias.shape[0], height, width)
 
 

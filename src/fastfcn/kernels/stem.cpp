@@ -1,11 +1,12 @@
-// The stem of a ResNet: a convolution at stride 2 of an image's few channels, ReLU, and max pooling 3x3 at stride 2.
+// The stem of a ResNet: a convolution at stride 2 of an image's few channels and ReLU, alone or with max pooling 3x3 at
+// stride 2.
 //
-// The map in between is four times as large as the result: of its rows only those that the next row of results needs
-// exist, in cache. The convolution is one matrix product for some pixels of a row: what a row of taps reads of the image
-// lies side by side, and the next pixel's two pixels on, so that nothing is gathered.
-#include <ATen/Parallel.h>
-
+// The convolution is one matrix product for some pixels of a row: what a row of taps reads of the image lies side by
+// side, and the next pixel's two pixels on, so that nothing is gathered. With pooling, the map in between is four times
+// as large as the result: of its rows only those that the next row of results needs exist, in cache.
 #include "max_pool.h"
+#include "parallel.h"
+#include "stream.h"
 #include "tensors.h"
 
 namespace fastfcn {
@@ -47,27 +48,11 @@ void convolve_pixels(const Stem& stem, const float* lines, int64_t panel, float*
       store(to + pixel * stem.outputs + panel * PANEL + v * LANES, positive(sum[pixel][v]));
 }
 
-// What a thread works in: the lines of the image that it reads, and the rows of the map in between that it pools.
-class Band {
+// The lines of the image, with zeros around them, that some rows of the convolution read. Each thread has its own.
+class Lines {
  public:
-  Band(const Stem& stem, const float* image)
-      : stem_(stem), image_(image), lines_((STRIDE * (POOL - 1) + stem.kernel) * stem.line()),
-        rows_((POOL + 1) * stem.held_columns() * stem.outputs) {}
-
-  // One row of results, with the convolution's rows from `first` on, if those before it are there.
-  void result(int64_t y, int64_t first, float* to) {
-    const int64_t last = std::min(STRIDE * y + 2, stem_.rows());
-    read(first, last);
-    for (int64_t row = first; row < last; ++row) convolve(lines_.data() + (row - first) * STRIDE * stem_.line(), row);
-    pool_rows({row(STRIDE * y - 1), row(STRIDE * y), row(STRIDE * y + 1)}, (stem_.columns() + 1) / STRIDE,
-              stem_.outputs, to, stem_.outputs);
-  }
-
- private:
-  // Of the map in between; what lies above or below has zeros, like all columns around it: no result is less.
-  float* row(int64_t y) {
-    return rows_.data() + (y < 0 || y >= stem_.rows() ? POOL : y % POOL) * stem_.held_columns() * stem_.outputs;
-  }
+  Lines(const Stem& stem, const float* image, int64_t rows)
+      : stem_(stem), image_(image), lines_((STRIDE * (rows - 1) + stem.kernel) * stem.line()) {}
 
   void read(int64_t first, int64_t last) {
     const int64_t size = stem_.width * CHANNELS, before = stem_.kernel / 2;
@@ -79,23 +64,92 @@ class Band {
         std::fill_n(to, size, 0.f);
   }
 
-  void convolve(const float* lines, int64_t y) {
-    float* const to = row(y);
-    for (int64_t panel = 0; panel < stem_.outputs / PANEL; ++panel)
+  // ROWS pixels from column x on, of the `row`th row that was read, all channels of each side by side.
+  void convolve(int64_t row, int64_t x, float* to) const {
+    const float* const lines = lines_.data() + (row * stem_.line() + x * CHANNELS) * STRIDE;
+    for (int64_t panel = 0; panel < stem_.outputs / PANEL; ++panel) convolve_pixels(stem_, lines, panel, to);
+  }
+
+ private:
+  const Stem& stem_;
+  const float* image_;
+  Scratch lines_;
+};
+
+// The rows of the map in between that a thread pools.
+class Band {
+ public:
+  Band(const Stem& stem, const float* image)
+      : stem_(stem), lines_(stem, image, POOL), rows_((POOL + 1) * stem.held_columns() * stem.outputs) {}
+
+  // One row of results, with the convolution's rows from `first` on, if those before it are there.
+  void result(int64_t y, int64_t first, float* to) {
+    const int64_t last = std::min(STRIDE * y + 2, stem_.rows());
+    lines_.read(first, last);
+    for (int64_t index = first; index < last; ++index) {
+      float* const values = row(index);
       for (int64_t x = 0; x < stem_.columns(); x += ROWS)
-        convolve_pixels(stem_, lines + x * STRIDE * CHANNELS, panel, to + (x + 1) * stem_.outputs);
-    std::fill_n(to + (stem_.columns() + 1) * stem_.outputs, stem_.outputs, 0.f);
+        lines_.convolve(index - first, x, values + (x + 1) * stem_.outputs);
+      std::fill_n(values + (stem_.columns() + 1) * stem_.outputs, stem_.outputs, 0.f);
+    }
+    pool_rows({row(STRIDE * y - 1), row(STRIDE * y), row(STRIDE * y + 1)}, (stem_.columns() + 1) / STRIDE,
+              stem_.outputs, to, stem_.outputs);
+  }
+
+ private:
+  // Of the map in between; what lies above or below has zeros, like all columns around it: no result is less.
+  float* row(int64_t y) {
+    return rows_.data() + (y < 0 || y >= stem_.rows() ? POOL : y % POOL) * stem_.held_columns() * stem_.outputs;
   }
 
   const Stem& stem_;
-  const float* image_;
-  Scratch lines_, rows_;
+  Lines lines_;
+  Scratch rows_;
 };
+
+at::Tensor pooled(const Stem& stem, const at::Tensor& x) {
+  const int64_t rows = (stem.rows() + 1) / STRIDE, columns = (stem.columns() + 1) / STRIDE;
+  auto out = at::empty({x.size(0), stem.outputs, rows, columns}, x.options(), at::MemoryFormat::ChannelsLast);
+  for (int64_t image = 0; image < x.size(0); ++image)
+    at::parallel_for(0, rows, 1, [&](int64_t begin, int64_t end) {
+      Band band(stem, x.const_data_ptr<float>() + image * stem.height * stem.width * CHANNELS);
+      float* to = out.mutable_data_ptr<float>() + image * rows * columns * stem.outputs;
+      for (int64_t y = begin; y < end; ++y)
+        band.result(y, y == begin ? std::max<int64_t>(0, STRIDE * y - 1) : STRIDE * y, to + y * columns * stem.outputs);
+    });
+  return out;
+}
+
+at::Tensor convolved(const Stem& stem, const at::Tensor& x) {
+  const int64_t rows = stem.rows(), columns = stem.columns(), outputs = stem.outputs;
+  auto out = at::empty({x.size(0), outputs, rows, columns}, x.options(), at::MemoryFormat::ChannelsLast);
+  const bool large = rows * columns * outputs >= LARGE_MAP;
+  for (int64_t image = 0; image < x.size(0); ++image)
+    share_out(rows, 1, [&](int64_t begin, int64_t end) {
+      Lines lines(stem, x.const_data_ptr<float>() + image * stem.height * stem.width * CHANNELS, 1);
+      Scratch block(ROWS * outputs);
+      float* to = out.mutable_data_ptr<float>() + (image * rows + begin) * columns * outputs;
+      for (int64_t y = begin; y < end; ++y) {
+        lines.read(y, y + 1);
+        for (int64_t column = 0; column < columns; column += ROWS) {
+          lines.convolve(0, column, block.data());
+          const int64_t count = std::min<int64_t>(ROWS, columns - column) * outputs;
+          for (int64_t at = 0; at < count; at += LANES, to += LANES) {
+            const Vector value = load(block.data() + at);
+            large ? stream(to, value) : store(to, value);
+          }
+        }
+      }
+      finish_streams();
+    });
+  return out;
+}
 
 }  // namespace
 
-// (B, 3, H, W) -> (B, outputs, h, w), h and w a fourth, rounded up. The kernel is odd, and half of it pads the image.
-at::Tensor stem(const at::Tensor& images, const at::Tensor& packed, const at::Tensor& bias, int64_t kernel) {
+// (B, 3, H, W) -> (B, outputs, h, w): with `pool` h and w are a fourth, or else half, rounded up. The kernel is odd, and
+// half of it pads the image.
+at::Tensor stem(const at::Tensor& images, const at::Tensor& packed, const at::Tensor& bias, int64_t kernel, bool pool) {
   const auto x = channels_last(images);
   const int64_t outputs = bias.size(0);
   TORCH_CHECK(x.size(1) == CHANNELS, "images of ", CHANNELS, " channels are needed, not ", x.sizes());
@@ -103,16 +157,7 @@ at::Tensor stem(const at::Tensor& images, const at::Tensor& packed, const at::Te
               "weights of ", kernel, "x", kernel, " taps for outputs in multiples of ", PANEL, " are needed, not ",
               packed.sizes());
   const Stem stem{x.size(2), x.size(3), kernel, outputs, packed.const_data_ptr<float>(), bias.const_data_ptr<float>()};
-  const int64_t rows = (stem.rows() + 1) / STRIDE, columns = (stem.columns() + 1) / STRIDE;
-  auto out = at::empty({x.size(0), outputs, rows, columns}, x.options(), at::MemoryFormat::ChannelsLast);
-  for (int64_t image = 0; image < x.size(0); ++image)
-    at::parallel_for(0, rows, 1, [&](int64_t begin, int64_t end) {
-      Band band(stem, x.const_data_ptr<float>() + image * stem.height * stem.width * CHANNELS);
-      float* to = out.mutable_data_ptr<float>() + image * rows * columns * outputs;
-      for (int64_t y = begin; y < end; ++y)
-        band.result(y, y == begin ? std::max<int64_t>(0, STRIDE * y - 1) : STRIDE * y, to + y * columns * outputs);
-    });
-  return out;
+  return pool ? pooled(stem, x) : convolved(stem, x);
 }
 
 }  // namespace fastfcn

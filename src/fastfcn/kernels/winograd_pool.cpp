@@ -3,6 +3,9 @@
 // The map in between, four times as large as the result, never exists. A thread takes strips of rows of tiles, and
 // pools the results of a few tiles as soon as it has them, with the last column of the tiles before and the last row of
 // the tiles above; the last row of one strip is added to the first results of the next at the end.
+#include <map>
+#include <mutex>
+
 #include "max_pool.h"
 #include "operators.h"
 #include "tensors.h"
@@ -100,26 +103,24 @@ class Strip {
   static inline thread_local Scratch results_;  // a block, of some panels
 };
 
-// All rows of tiles, in a few strips for each thread, and what each strip gives to the next.
+// All rows of tiles; each part that a thread gets of them is a strip.
 void in_strips(const FewChannels& few, const Tiles& tiles, const Map& map, const Ending& ending, const at::Tensor& out) {
-  const int64_t strips = std::min<int64_t>(PARTS * at::get_num_threads(), tiles.rows);
-  const int64_t floats = (map.width + 2) * map.channels;
   const Map pooled{out.size(2), out.size(3), map.channels};
   float* const to = out.mutable_data_ptr<float>();
-  const auto last_rows = at::zeros({strips, floats}, out.options());
-  float* const last = last_rows.mutable_data_ptr<float>();
-  share_out(strips, 1, [&](int64_t first, int64_t end) {
-    for (int64_t index = first; index < end; ++index) {
-      Strip strip(few, map, pooled, ending, last + index * floats, to);
-      const int64_t beyond = tiles.rows * (index + 1) / strips;
-      for (int64_t row = tiles.rows * index / strips; row < beyond; ++row) strip.row(tiles, row, beyond);
-    }
+  std::map<int64_t, Scratch> last_rows;  // of each strip, by the row of tiles behind it
+  std::mutex mutex;
+  share_out(tiles.rows, 1, [&](int64_t begin, int64_t end) {
+    Scratch last((map.width + 2) * map.channels);
+    Strip strip(few, map, pooled, ending, last.data(), to);
+    for (int64_t row = begin; row < end; ++row) strip.row(tiles, row, end);
+    const std::lock_guard<std::mutex> lock(mutex);
+    last_rows.emplace(end, std::move(last));
   });
-  for (int64_t index = 1; index < strips; ++index) {
-    const Tile& tile = *tiles.row(tiles.rows * index / strips);
-    const float* const row = last + (index - 1) * floats;
+  last_rows.erase(tiles.rows);
+  for (const auto& [behind, last] : last_rows) {
+    const Tile& tile = *tiles.row(behind);
     if (tile.y > 0)
-      pool_rows<true>({row, row, row}, pooled.width, map.channels,
+      pool_rows<true>({last.data(), last.data(), last.data()}, pooled.width, map.channels,
                       to + pooled.pixel(tile.image, tile.y / POOL_STRIDE, 0), map.channels);
   }
 }

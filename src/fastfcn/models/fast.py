@@ -118,16 +118,16 @@ class WinogradConvolution(nn.Module):
 
 
 class FastStem(nn.Module):
-    """A convolution of an image at stride 2 with its ReLU, and max pooling 3x3 at stride 2, in one pass."""
+    """A convolution of an image at stride 2 with its ReLU and, with `pool`, max pooling 3x3 at stride 2, in one pass."""
 
-    def __init__(self, conv: OneDNNConvolution):
+    def __init__(self, conv: OneDNNConvolution, pool: bool):
         super().__init__()
-        self.kernel = conv.weight.shape[-1]
+        self.kernel, self.pool = conv.weight.shape[-1], pool
         self.register_buffer("packed", forms.pack(conv.weight.permute(2, 3, 1, 0).flatten(0, 2)))
         self.register_buffer("bias", conv.bias)
 
     def forward(self, images: Tensor) -> Tensor:
-        return torch.ops.fastfcn.stem(images, self.packed, self.bias, self.kernel)
+        return torch.ops.fastfcn.stem(images, self.packed, self.bias, self.kernel, self.pool)
 
 
 class FastMaxPool(nn.Module):

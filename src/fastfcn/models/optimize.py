@@ -68,8 +68,8 @@ def optimize(model: Segmenter, in_place: bool = False) -> Segmenter:
         fast.neck = _jpu(fast.neck, _taken_from(fast.head))
     _replace(fast, compiled)
     _join_with_convolutions(fast.backbone)
-    _join_stem(fast.backbone)
     if compiled:
+        _join_stem(fast.backbone)
         fast.__class__ = FastSegmenter
     return fast
 
@@ -120,13 +120,15 @@ def _join_with_convolutions(row: nn.Module) -> nn.Module | None:
 
 
 def _join_stem(row: nn.Module) -> None:
-    """Have the first convolution of a backbone and the pooling behind it done in one pass."""
+    """Have the first convolution of a backbone done by the stem's operator, and the pooling right behind it as well."""
     if not isinstance(row, FeatureListNet):
         return
     first = None
     for name, child in row.named_children():
+        if first is None and isinstance(child, nn.Sequential) and len(child) and _reads_an_image(child[0]):
+            child[0] = FastStem(child[0], pool=False)  # type: ignore[arg-type]
         if type(child) is FastMaxPool and first is not None and _reads_an_image(row[first]):
-            row[first], row[name] = FastStem(row[first]), nn.Identity()  # type: ignore[arg-type]
+            row[first], row[name] = FastStem(row[first], pool=True), nn.Identity()  # type: ignore[arg-type]
         if (first is not None and type(child) is not nn.Identity) or name in row.return_layers:
             return
         first = first or name
