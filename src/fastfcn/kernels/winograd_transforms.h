@@ -35,8 +35,8 @@ inline void transform_inputs(const float* data, const Map& map, int64_t first, i
   for (int64_t channel = first; channel < last; channel += LANES, out += LANES) {
     if (!inside) gather_inputs(data + channel, map, tile.image, top, left, kind, given);
     const float* from = inside ? data + channel + map.pixel(tile.image, top, left) : reinterpret_cast<float*>(given);
-    for (int64_t place = 0; place < places && (channel - first + LANES) % LINE == 0; ++place)
-      __builtin_prefetch(out + place * apart + LANES, 1);  // what is written next, each line far from the last
+    if ((channel - first + LANES) % LINE == 0)  // what is written next, each line far from the last
+      for (int64_t place = 0; place < places; ++place) __builtin_prefetch(out + place * apart + LANES, 1);
     kind.rows->into(from, inside ? pixels : down, width, middle, down);
     kind.columns->into(middle, across, kind.rows->places, out, {apart, columns * apart});
   }
@@ -55,17 +55,18 @@ inline void transform_results(const float* from, int64_t apart, int64_t panel, c
   const int64_t right = kind.dilation * map.channels, down = right * map.width;
   const Ending here = ending.at(0, begin);
   out += begin;
-  for (int row = 0; row < rows && !large; ++row)
-    for (int column = 0; column < columns; ++column)
-      for (int64_t channel = 0; channel < channels; channel += LINE)
-        __builtin_prefetch(out + first + row * down + column * right + channel, 1);
+  if (!large)
+    for (int row = 0; row < rows; ++row)
+      for (int column = 0; column < columns; ++column)
+        for (int64_t channel = 0; channel < channels; channel += LINE)
+          __builtin_prefetch(out + first + row * down + column * right + channel, 1);
   // A whole line of the cache of each pixel is there before any is written: halves would be written past it twice.
   alignas(LINE_BYTES) Vector values[MOST_RESULTS * MOST_RESULTS * VECTORS], half[MOST_RESULTS * MOST_PLACES];
   float *const middle = reinterpret_cast<float*>(half), *const whole = reinterpret_cast<float*>(values);
   const int64_t across = kind.columns->places, places = kind.places();
   for (int64_t channel = 0; channel < channels; channel += LANES, from += LANES) {
-    for (int64_t place = 0; place < places && channel % LINE == 0; ++place)  // of the next tile
-      __builtin_prefetch(from + place * apart + PANEL);
+    if (channel % LINE == 0)  // of the next tile
+      for (int64_t place = 0; place < places; ++place) __builtin_prefetch(from + place * apart + PANEL);
     kind.rows->back(from, {across * apart, apart}, across, middle, {across * LANES, LANES});
     kind.columns->back(middle, {LANES, across * LANES}, height, whole + channel, {PANEL, width * PANEL});
   }
