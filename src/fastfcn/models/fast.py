@@ -118,7 +118,7 @@ class WinogradConvolution(nn.Module):
 
 
 class FastStem(nn.Module):
-    """A convolution of an image at stride 2 with its ReLU and, with `pool`, max pooling 3x3 at stride 2, in one pass."""
+    """An image's convolution at stride 2 with its ReLU and, with `pool`, max pooling 3x3 at stride 2, in one pass."""
 
     def __init__(self, conv: OneDNNConvolution, pool: bool):
         super().__init__()
