@@ -11,7 +11,7 @@
 namespace fastfcn {
 namespace {
 
-constexpr int64_t TOGETHER = 64;  // channels of a thread, at least
+constexpr int64_t LEAST_CHANNELS = 64;  // channels of a thread, at least
 
 // The mean over `count` codes of `channels` numbers each, after `scale`, `shift` and ReLU.
 Scratch mean_code(const float* codes, int64_t count, int64_t channels, const float* scale,
@@ -38,7 +38,7 @@ at::Tensor class_weights(const at::Tensor& codes, const at::Tensor& scale, const
   for (int64_t image = 0; image < batch; ++image) {
     const auto mean = mean_code(given.const_data_ptr<float>() + image * count * channels, count, channels,
                                 scale.const_data_ptr<float>(), shift.const_data_ptr<float>());
-    at::parallel_for(0, channels, TOGETHER, [&](int64_t begin, int64_t end) {
+    at::parallel_for(0, channels, LEAST_CHANNELS, [&](int64_t begin, int64_t end) {
       for (int64_t channel = begin; channel < end; ++channel) {
         const float sum = product(gate.const_data_ptr<float>() + channel * channels, mean.data(), channels);
         const float gamma = 1 / (1 + std::exp(-sum - gate_bias.const_data_ptr<float>()[channel]));

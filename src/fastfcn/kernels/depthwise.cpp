@@ -1,6 +1,6 @@
 // Dilated 3x3 convolution of each channel by itself, its gradients, and the moments of a map's channels: for training.
 //
-// Channels are worked off CHANNELS at a time, so that the rows that a dilation reaches stay in the second cache.
+// Channels are worked off GROUP at a time, so that the rows that a dilation reaches stay in the second cache.
 #include <tuple>
 
 #include "parallel.h"
@@ -9,8 +9,7 @@
 namespace fastfcn {
 namespace {
 
-constexpr int TAPS = 9;
-constexpr int64_t CHANNELS = 4 * LANES;  // at a time
+constexpr int64_t GROUP = 4 * LANES;  // channels at a time
 
 struct Rows {  // of one image, channels last
   const float* data;
@@ -31,11 +30,11 @@ struct Rows {  // of one image, channels last
 // `work(image, first, last)` for each image and each group of channels [first, last).
 template <class Work>
 void share_channels(int64_t batch, int64_t channels, const Work& work) {
-  const int64_t groups = (channels + CHANNELS - 1) / CHANNELS;
+  const int64_t groups = (channels + GROUP - 1) / GROUP;
   share_out(batch * groups, 1, [&](int64_t begin, int64_t end) {
     for (int64_t item = begin; item < end; ++item) {
-      const int64_t first = item % groups * CHANNELS;
-      work(item / groups, first, std::min(channels, first + CHANNELS));
+      const int64_t first = item % groups * GROUP;
+      work(item / groups, first, std::min(channels, first + GROUP));
     }
   });
 }
@@ -121,7 +120,7 @@ std::tuple<at::Tensor, at::Tensor> channel_moments(const at::Tensor& features) {
   const float* data = x.const_data_ptr<float>();
   const double count = static_cast<double>(rows * width);
   share_channels(1, channels, [&](int64_t, int64_t first, int64_t last) {
-    double sums[CHANNELS] = {}, squares[CHANNELS] = {};
+    double sums[GROUP] = {}, squares[GROUP] = {};
     for (int64_t pixel = 0; pixel < rows * width; ++pixel)
       for (int64_t channel = first; channel < last; ++channel) {
         const double value = data[pixel * channels + channel];

@@ -2,10 +2,10 @@
 #pragma once
 
 #include "resized.h"
+#include "tensors.h"
 
 namespace fastfcn {
 
-constexpr int TAPS = 9;
 // Of a block, whose inputs and results share the second cache with the weights; and of one of its rows.
 constexpr int64_t PIXELS = 96, WIDEST = 36;
 
@@ -75,7 +75,7 @@ void depthwise_slices(const Resized& map, int64_t channel, const Block& block, i
 }
 
 // The same for all channels of maps that lie side by side, a line of the cache of each pixel at a time.
-inline void depthwise(const std::vector<const Resized*>& maps, const Block& block, int64_t dilation, const float* taps,
+inline void depthwise_block(const std::vector<const Resized*>& maps, const Block& block, int64_t dilation, const float* taps,
                       float* to, int64_t apart) {
   constexpr int SLICES = LINE / LANES;
   for (const Resized* map : maps) {

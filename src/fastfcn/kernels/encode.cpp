@@ -14,7 +14,7 @@
 namespace fastfcn {
 namespace {
 
-constexpr int64_t PIXELS = 128;  // of a block
+constexpr int64_t SPAN = 128;  // pixels of a block
 constexpr float NEVER = -1e30f;  // added to the logits of columns that only fill up a panel
 
 // `columns`: those of all panels; `packed`: (panels, channels, PANEL); of each column the scale, the codeword's square,
@@ -42,9 +42,9 @@ struct Codewords {
 };
 
 // One pixel's products with the codewords become its soft assignment, which is added to `totals`. Those of each panel
-// lie PIXELS * PANEL floats from the next.
+// lie SPAN * PANEL floats from the next.
 void assign(float square, const Codewords& codes, float* products, float* totals) {
-  const auto place = [&](int64_t column) { return products + column / PANEL * PIXELS * PANEL + column % PANEL; };
+  const auto place = [&](int64_t column) { return products + column / PANEL * SPAN * PANEL + column % PANEL; };
   Vector most = Vector{} + NEVER, sums{};
   for (int64_t column = 0; column < codes.columns; column += LANES) {
     const Vector distance = square - 2 * load(place(column)) + load(&codes.squares[column]);
@@ -72,7 +72,7 @@ void add_block(const float* x, int64_t count, const Codewords& codes, float* pro
   for (int64_t panel = 0; panel < panels; ++panel)
     for (int64_t pixel = 0; pixel < count; pixel += ROWS)
       any_rows<ROWS>(std::min<int64_t>(ROWS, count - pixel), channels, x + pixel * channels, channels,
-                     codes.packed + panel * channels * PANEL, products + (panel * PIXELS + pixel) * PANEL, PANEL, false,
+                     codes.packed + panel * channels * PANEL, products + (panel * SPAN + pixel) * PANEL, PANEL, false,
                      nullptr);
   for (int64_t pixel = 0; pixel < count; ++pixel) {
     const float* values = x + pixel * channels;
@@ -81,7 +81,7 @@ void add_block(const float* x, int64_t count, const Codewords& codes, float* pro
   for (int64_t panel = 0; panel < panels; ++panel)
     for (int64_t channel = 0; channel < channels; channel += ROWS)
       any_rows<ROWS, true>(std::min<int64_t>(ROWS, channels - channel), count, x + channel, channels,
-                           products + panel * PIXELS * PANEL, sums + channel * codes.columns + panel * PANEL,
+                           products + panel * SPAN * PANEL, sums + channel * codes.columns + panel * PANEL,
                            codes.columns, true, nullptr);
 }
 
@@ -99,11 +99,11 @@ at::Tensor encode(const at::Tensor& features, const at::Tensor& packed, const at
   for (int64_t image = 0; image < x.size(0); ++image) {
     const auto parts = at::zeros({threads, channels + 1, codes.columns}, x.options());
     at::parallel_for(0, threads, 1, [&](int64_t begin, int64_t end) {
-      Scratch products(PIXELS * codes.columns);
+      Scratch products(SPAN * codes.columns);
       for (int64_t part = begin; part < end; ++part)
         for (int64_t first = pixels * part / threads, last = pixels * (part + 1) / threads; first < last;
-             first += PIXELS)
-          add_block(x.const_data_ptr<float>() + (image * pixels + first) * channels, std::min(PIXELS, last - first),
+             first += SPAN)
+          add_block(x.const_data_ptr<float>() + (image * pixels + first) * channels, std::min(SPAN, last - first),
                     codes, products.data(), parts.mutable_data_ptr<float>() + part * (channels + 1) * codes.columns);
     });
     const auto sums = parts.sum(0);

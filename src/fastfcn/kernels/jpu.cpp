@@ -98,7 +98,7 @@ void convolve(const Image& image, const Branch& branch, const Block& block, floa
   const Ending ending{branch.bias, nullptr, 0, true};
   for (const Run& run : branch.resized) {
     const int64_t channels = run.last - run.first;
-    depthwise(run.maps, block, branch.dilation, branch.taps + run.first * TAPS, narrow.data(), channels + LANES);
+    depthwise_block(run.maps, block, branch.dilation, branch.taps + run.first * TAPS, narrow.data(), channels + LANES);
     multiply(block.pixels(), image.outputs, channels, narrow.data(), channels + LANES,
              branch.packed + run.first * PANEL, image.inputs, out, apart, before,
              &run == &branch.resized.back() ? &ending : nullptr);

@@ -15,7 +15,7 @@
 namespace fastfcn {
 namespace {
 
-constexpr int64_t TOGETHER = 4;  // rows of results
+constexpr int64_t RESULT_ROWS = 4;  // rows of results
 
 // LANES pixels of a row between the places of another.
 class Spread {
@@ -137,8 +137,8 @@ at::Tensor labels(const at::Tensor& scores, int64_t height, int64_t width, bool 
       lower.read(top + 1 < rows_before ? low + columns_before * classes : low);
       for (int64_t pixel = 0; pixel < width; pixel += LANES) {
         int64_t row = line;
-        for (; row + TOGETHER <= next; row += TOGETHER)
-          write_highest<TOGETHER>(upper, lower, &rows[row % height], classes, pixel, width, to + row * width);
+        for (; row + RESULT_ROWS <= next; row += RESULT_ROWS)
+          write_highest<RESULT_ROWS>(upper, lower, &rows[row % height], classes, pixel, width, to + row * width);
         for (; row < next; ++row)
           write_highest<1>(upper, lower, &rows[row % height], classes, pixel, width, to + row * width);
       }

@@ -12,9 +12,9 @@
 namespace fastfcn {
 namespace {
 
-constexpr int64_t CHANNELS = 3, STRIDE = 2;
+constexpr int64_t COLOURS = 3, STRIDE = 2;
 
-// `packed`: (panels, kernel * kernel * CHANNELS, PANEL), a pixel's channels side by side.
+// `packed`: (panels, kernel * kernel * COLOURS, PANEL), a pixel's channels side by side.
 struct Stem {
   int64_t height, width, kernel, outputs;
   const float *packed, *bias;
@@ -23,12 +23,12 @@ struct Stem {
   int64_t columns() const { return (width - 1) / STRIDE + 1; }
   // With those that only fill up the last block of ROWS, and one before the first and after the last.
   int64_t held_columns() const { return (columns() + ROWS - 1) / ROWS * ROWS + 2; }
-  int64_t line() const { return (held_columns() * STRIDE + kernel) * CHANNELS; }  // of the image, padded
+  int64_t line() const { return (held_columns() * STRIDE + kernel) * COLOURS; }  // of the image, padded
 };
 
 // ROWS pixels of one panel: `lines` begin where the first of them begins to read.
 void convolve_pixels(const Stem& stem, const float* lines, int64_t panel, float* to) {
-  const int64_t length = stem.kernel * CHANNELS;
+  const int64_t length = stem.kernel * COLOURS;
   const float *weights = stem.packed + panel * stem.kernel * length * PANEL, *bias = stem.bias + panel * PANEL;
   Vector sum[ROWS][VECTORS];  // in registers
 #pragma GCC unroll 16
@@ -40,7 +40,7 @@ void convolve_pixels(const Stem& stem, const float* lines, int64_t panel, float*
       for (int v = 0; v < VECTORS; ++v) right[v] = load(weights + v * LANES);
 #pragma GCC unroll 16
       for (int pixel = 0; pixel < ROWS; ++pixel)
-        for (int v = 0; v < VECTORS; ++v) sum[pixel][v] += lines[pixel * STRIDE * CHANNELS + i] * right[v];
+        for (int v = 0; v < VECTORS; ++v) sum[pixel][v] += lines[pixel * STRIDE * COLOURS + i] * right[v];
     }
 #pragma GCC unroll 16
   for (int pixel = 0; pixel < ROWS; ++pixel)
@@ -55,8 +55,8 @@ class Lines {
       : stem_(stem), image_(image), lines_((STRIDE * (rows - 1) + stem.kernel) * stem.line()) {}
 
   void read(int64_t first, int64_t last) {
-    const int64_t size = stem_.width * CHANNELS, before = stem_.kernel / 2;
-    float* to = lines_.data() + before * CHANNELS;
+    const int64_t size = stem_.width * COLOURS, before = stem_.kernel / 2;
+    float* to = lines_.data() + before * COLOURS;
     for (int64_t y = STRIDE * first - before; y <= STRIDE * (last - 1) + before; ++y, to += stem_.line())
       if (y >= 0 && y < stem_.height)
         std::copy_n(image_ + y * size, size, to);
@@ -66,7 +66,7 @@ class Lines {
 
   // ROWS pixels from column x on, of the `row`th row that was read, all channels of each side by side.
   void convolve(int64_t row, int64_t x, float* to) const {
-    const float* const lines = lines_.data() + (row * stem_.line() + x * CHANNELS) * STRIDE;
+    const float* const lines = lines_.data() + (row * stem_.line() + x * COLOURS) * STRIDE;
     for (int64_t panel = 0; panel < stem_.outputs / PANEL; ++panel) convolve_pixels(stem_, lines, panel, to);
   }
 
@@ -112,7 +112,7 @@ at::Tensor pooled(const Stem& stem, const at::Tensor& x) {
   auto out = at::empty({x.size(0), stem.outputs, rows, columns}, x.options(), at::MemoryFormat::ChannelsLast);
   for (int64_t image = 0; image < x.size(0); ++image)
     at::parallel_for(0, rows, 1, [&](int64_t begin, int64_t end) {
-      Band band(stem, x.const_data_ptr<float>() + image * stem.height * stem.width * CHANNELS);
+      Band band(stem, x.const_data_ptr<float>() + image * stem.height * stem.width * COLOURS);
       float* to = out.mutable_data_ptr<float>() + image * rows * columns * stem.outputs;
       for (int64_t y = begin; y < end; ++y)
         band.result(y, y == begin ? std::max<int64_t>(0, STRIDE * y - 1) : STRIDE * y, to + y * columns * stem.outputs);
@@ -126,7 +126,7 @@ at::Tensor convolved(const Stem& stem, const at::Tensor& x) {
   const bool large = rows * columns * outputs >= LARGE_MAP;
   for (int64_t image = 0; image < x.size(0); ++image)
     share_out(rows, 1, [&](int64_t begin, int64_t end) {
-      Lines lines(stem, x.const_data_ptr<float>() + image * stem.height * stem.width * CHANNELS, 1);
+      Lines lines(stem, x.const_data_ptr<float>() + image * stem.height * stem.width * COLOURS, 1);
       Scratch block(ROWS * outputs);
       float* to = out.mutable_data_ptr<float>() + (image * rows + begin) * columns * outputs;
       for (int64_t y = begin; y < end; ++y) {
@@ -152,8 +152,8 @@ at::Tensor convolved(const Stem& stem, const at::Tensor& x) {
 at::Tensor stem(const at::Tensor& images, const at::Tensor& packed, const at::Tensor& bias, int64_t kernel, bool pool) {
   const auto x = channels_last(images);
   const int64_t outputs = bias.size(0);
-  TORCH_CHECK(x.size(1) == CHANNELS, "images of ", CHANNELS, " channels are needed, not ", x.sizes());
-  TORCH_CHECK(packed.size(0) * PANEL == outputs && packed.size(1) == kernel * kernel * CHANNELS && kernel % 2 == 1,
+  TORCH_CHECK(x.size(1) == COLOURS, "images of ", COLOURS, " channels are needed, not ", x.sizes());
+  TORCH_CHECK(packed.size(0) * PANEL == outputs && packed.size(1) == kernel * kernel * COLOURS && kernel % 2 == 1,
               "weights of ", kernel, "x", kernel, " taps for outputs in multiples of ", PANEL, " are needed, not ",
               packed.sizes());
   const Stem stem{x.size(2), x.size(3), kernel, outputs, packed.const_data_ptr<float>(), bias.const_data_ptr<float>()};

@@ -5,6 +5,8 @@
 
 namespace fastfcn {
 
+constexpr int TAPS = 9;  // of a 3x3 convolution
+
 inline at::Tensor channels_last(const at::Tensor& map) {
   TORCH_CHECK(map.dim() == 4 && map.scalar_type() == at::kFloat && map.device().is_cpu(),
               "a float32 map (B, C, H, W) on the CPU is needed, not ", map.toString(), " ", map.sizes());

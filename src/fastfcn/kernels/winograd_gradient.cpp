@@ -10,7 +10,7 @@
 namespace fastfcn {
 namespace {
 
-constexpr int64_t MOST_TILES = 20 * ROWS;  // at a time
+constexpr int64_t GRADIENT_TILES = 20 * ROWS;  // at a time
 constexpr int64_t INPUTS = 4 * ROWS;       // at a time: their products with one panel stay in the second cache
 static_assert(INPUTS % LANES == 0, "inputs are transformed a vector at a time");
 
@@ -42,7 +42,7 @@ struct WeightGradient {
   // What all tiles of a kind add, `onto` what is there; afterwards something is.
   void run(Kind kind, const std::vector<Tile>& all, bool& onto) const {
     kind.depth = std::min(map.channels, INPUTS);
-    in_parts(kind, all, results.channels, MOST_TILES, x.options(),
+    in_parts(kind, all, results.channels, GRADIENT_TILES, x.options(),
              [&](const Layout& layout, const Tile* tiles, float* left, float* right) {
                spread(kind, layout, tiles, right);
                for (int64_t first = 0; first < map.channels; first += kind.depth)
