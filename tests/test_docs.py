@@ -43,7 +43,7 @@ PROFILE = "--size 64x64 --runs 1 --accelerator cpu --threads 1 --seconds 0"
 EVALUATE = "eval.resize=none eval.scales=[0.5,1.0] --workers 0 --accelerator cpu"
 NEEDS_DEVICES = "--devices 4"
 # In the test's own process, as they change nothing in it: a fresh one takes seconds to begin.
-HERE = ("fastfcn recipe", "fastfcn predict", "fastfcn info", "fastfcn push")
+HERE = ("fastfcn recipe", "fastfcn predict", "fastfcn info", "fastfcn push", "fastfcn reproduce")
 
 RUN: set[str] = set()  # what one document has shown to run need not be run for the next
 
