@@ -2,7 +2,7 @@
 
 import os
 import re
-import shutil
+import shlex
 import subprocess
 from pathlib import Path
 
@@ -25,8 +25,8 @@ def test_every_source_is_in_one_unit(tmp_path, monkeypatch, processors: int | No
 def test_all_sources_go_into_one_unit(tmp_path, monkeypatch):
     """No two of them give one name to different things."""
     monkeypatch.setattr(os, "cpu_count", lambda: 1)
-    compiler = shutil.which(os.environ.get("CXX", "c++").split()[0])
+    compiler = shlex.split(os.environ.get("CXX", "c++"))
     folders = [f"-I{folder}" for folder in cpp_extension.include_paths()]
-    command = [compiler, "-std=c++20", "-fsyntax-only", *build.FLAGS, *folders, *build._units(tmp_path)]
+    command = [*compiler, "-std=c++20", "-fsyntax-only", *build.FLAGS, *folders, *build._units(tmp_path)]
     done = subprocess.run(command, capture_output=True, text=True)
     assert done.returncode == 0, done.stderr[-3000:]

@@ -75,8 +75,8 @@ void depthwise_slices(const Resized& map, int64_t channel, const Block& block, i
 }
 
 // The same for all channels of maps that lie side by side, a line of the cache of each pixel at a time.
-inline void depthwise_block(const std::vector<const Resized*>& maps, const Block& block, int64_t dilation, const float* taps,
-                      float* to, int64_t apart) {
+inline void depthwise_block(const std::vector<const Resized*>& maps, const Block& block, int64_t dilation,
+                            const float* taps, float* to, int64_t apart) {
   constexpr int SLICES = LINE / LANES;
   for (const Resized* map : maps) {
     int64_t channel = 0;

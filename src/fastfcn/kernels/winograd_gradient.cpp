@@ -11,7 +11,7 @@ namespace fastfcn {
 namespace {
 
 constexpr int64_t GRADIENT_TILES = 20 * ROWS;  // at a time
-constexpr int64_t INPUTS = 4 * ROWS;       // at a time: their products with one panel stay in the second cache
+constexpr int64_t INPUTS = 4 * ROWS;           // at a time: their products with one panel stay in the second cache
 static_assert(INPUTS % LANES == 0, "inputs are transformed a vector at a time");
 
 // One panel of the gradients of the results of one tile, transformed; 0 stands beyond the map.
