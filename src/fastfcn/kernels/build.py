@@ -15,7 +15,16 @@ import torch
 
 FOLDER = Path(__file__).parent
 SWITCH = "FASTFCN_KERNELS"  # set to "off" to go without
-FLAGS = ("-O3", "-march=native", "-fno-math-errno", "-fno-trapping-math", "-fno-signed-zeros", "-ffp-contract=fast")
+# Loops begin with a line of the cache: the matrix product's takes up to 2 % longer where it begins within one.
+FLAGS = (
+    "-O3",
+    "-march=native",
+    "-fno-math-errno",
+    "-fno-trapping-math",
+    "-fno-signed-zeros",
+    "-ffp-contract=fast",
+    "-falign-loops=64",
+)
 
 
 @once

@@ -30,12 +30,25 @@ void share_out(int64_t count, int64_t least, const Work& work) {
   });
 }
 
-// `work(first, last)` on parts of `count` rows of a matrix product, in whole groups of ROWS but the last.
+// `work(first, last, begin, end)` on parts of a matrix product's results: rows [first, last), in whole groups of ROWS but
+// the last, and columns [begin, end). Most parts have all columns, since each reads as much of the right side; the last
+// ones have some, so that no thread waits long for another.
 template <class Work>
-void share_rows(int64_t count, const Work& work) {
-  constexpr int64_t LEAST = BLOCK / ROWS / 2;  // each part reads all of the right side
-  share_out((count + ROWS - 1) / ROWS, LEAST,
-            [&](int64_t begin, int64_t end) { work(begin * ROWS, std::min(end * ROWS, count)); });
+void share_results(int64_t rows, int64_t columns, const Work& work) {
+  constexpr int64_t GROUPS = BLOCK / ROWS / 2, COLUMNS = 4 * PANEL;
+  const int64_t groups = (rows + ROWS - 1) / ROWS, blocks = std::max<int64_t>(1, groups / GROUPS);
+  const int64_t across = (columns + COLUMNS - 1) / COLUMNS;
+  const auto row = [&](int64_t block) { return std::min(rows, groups * block / blocks * ROWS); };
+  const auto column = [&](int64_t part) { return std::min(columns, part * COLUMNS); };
+  share_out(blocks * across, 1, [&](int64_t begin, int64_t end) {
+    while (begin < end) {
+      const int64_t block = begin / across, part = begin % across;
+      const int64_t whole = part == 0 ? (end - begin) / across : 0;  // blocks of which all columns are meant
+      const int64_t parts = whole > 0 ? across : std::min(across - part, end - begin);
+      work(row(block), row(block + std::max<int64_t>(whole, 1)), column(part), column(part + parts));
+      begin += std::max<int64_t>(whole, 1) * parts;
+    }
+  });
 }
 
 }  // namespace fastfcn
