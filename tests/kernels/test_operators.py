@@ -135,13 +135,16 @@ def test_winograd_of_a_map_that_no_cache_holds():
     torch.testing.assert_close(found, expected, **TOLERANCE)
 
 
-@pytest.mark.parametrize("dilations", [(1, 2, 4, 8), (2, 6), (4, 12, 1)])
+@pytest.mark.parametrize(
+    ("factors", "dilations"), [((2, 4), (1, 2, 4, 8)), ((2, 4), (2, 6)), ((2, 4), (4, 12, 1)), ((3, 6), (3, 6, 9))]
+)
 @pytest.mark.parametrize("size", [(32, 48), (16, 16), (8, 36), (4, 4)])
-def test_jpu_of_maps_of_whole_factors(size: tuple[int, int], dilations: tuple[int, ...]):
-    """Dilations that are multiples of a map's factor go another way, with corrections along all four edges."""
+def test_jpu_of_maps_of_whole_factors(size: tuple[int, int], factors: tuple[int, ...], dilations: tuple[int, ...]):
+    """Dilations that are multiples of half a map's factor go another way, with corrections along all four edges."""
     draw = Draw(sum(size))
-    width, outputs, (height, length) = 32, 48, size
-    maps = [draw.features(2, width, height >> level, length >> level) for level in range(3)]
+    width, outputs = 32, 48
+    height, length = (side // factors[1] * factors[1] or factors[1] for side in size)
+    maps = [draw.features(2, width, height // factor, length // factor) for factor in (1, *factors)]
     depthwise = [draw.tensor(3 * width, 1, 3, 3) / 3 for _ in dilations]
     pointwise = [draw.tensor(outputs, 3 * width, 1, 1) / (3 * width) ** 0.5 for _ in dilations]
     check_jpu(maps, depthwise, pointwise, draw.tensor(len(dilations), outputs), dilations, False)

@@ -4,7 +4,7 @@
 // Neither the joined map nor the depthwise results ever exist: of a block of pixels, the depthwise convolution of a few
 // channels reads short rows, resized as they are read, into the first cache, and its results stay in the second for the
 // 1x1 convolution, as do the results of that for the head's. Maps that are resized much are convolved before that, where
-// it takes fewer products: where a dilation is a multiple of the map's factor (upsampled.h), or else tap by tap
+// it takes fewer products: where a dilation is a multiple of half the map's factor (upsampled.h), or else tap by tap
 // (tapwise.h).
 #include <memory>
 #include <optional>
@@ -54,7 +54,7 @@ std::unique_ptr<SmallMap> small_map(const Image& image, const at::Tensor& map, i
   const bool wide = std::min(image.height, image.width) >= 2 * dilation;
   const Pointwise pointwise{packed, image.inputs, image.outputs};
   if (image.outputs % LANES != 0) return nullptr;
-  if (factor > 1 && whole && wide && dilation % factor == 0 && !image.align_corners)
+  if (whole && wide && Upsampled::steps(factor, dilation) > 0 && !image.align_corners)
     return std::make_unique<Upsampled>(map, image.index, factor, dilation, taps, pointwise);
   if (pixels < Tapwise::WORTHWHILE * map.size(2) * map.size(3)) return nullptr;
   const TapAxis rows{sources(map.size(2), image.height, image.align_corners), dilation};
