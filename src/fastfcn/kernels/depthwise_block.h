@@ -17,8 +17,8 @@ struct Block {
   int64_t pixels() const { return rows * count; }
 };
 
-// All results of an image, row by row of each of the dilation's phases; the smaller blocks are the last ones, so that no
-// thread waits long for another.
+// All results of an image, row by row of each of the dilation's phases; the smaller blocks are the last ones, so that
+// no thread waits long for another.
 inline std::vector<Block> blocks(int64_t height, int64_t width, int64_t dilation) {
   const int64_t parts = (width + WIDEST - 1) / WIDEST, together = std::max<int64_t>(1, PIXELS * parts / width);
   std::vector<Block> result;

@@ -30,9 +30,9 @@ void share_out(int64_t count, int64_t least, const Work& work) {
   });
 }
 
-// `work(first, last, begin, end)` on parts of a matrix product's results: rows [first, last), in whole groups of ROWS but
-// the last, and columns [begin, end). Most parts have all columns, since each reads as much of the right side; the last
-// ones have some, so that no thread waits long for another.
+// `work(first, count, begin, end)` on parts of a matrix product's results: `count` rows from `first` on, at most BLOCK,
+// and columns [begin, end). Most parts have all columns, since each reads as much of the right side; the last ones have
+// some, so that no thread waits long for another.
 template <class Work>
 void share_results(int64_t rows, int64_t columns, const Work& work) {
   constexpr int64_t GROUPS = BLOCK / ROWS / 2, COLUMNS = 4 * PANEL;
@@ -45,7 +45,10 @@ void share_results(int64_t rows, int64_t columns, const Work& work) {
       const int64_t block = begin / across, part = begin % across;
       const int64_t whole = part == 0 ? (end - begin) / across : 0;  // blocks of which all columns are meant
       const int64_t parts = whole > 0 ? across : std::min(across - part, end - begin);
-      work(row(block), row(block + std::max<int64_t>(whole, 1)), column(part), column(part + parts));
+      const int64_t first = row(block), last = row(block + std::max<int64_t>(whole, 1));
+      in_even_parts(last - first, BLOCK, [&](int64_t from, int64_t to) {
+        work(first + from, to - from, column(part), column(part + parts));
+      });
       begin += std::max<int64_t>(whole, 1) * parts;
     }
   });

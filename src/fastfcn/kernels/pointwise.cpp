@@ -34,17 +34,15 @@ void convolve(const std::vector<Factor>& factors, const at::Tensor& bias, bool r
   const int64_t outputs = bias.size(0), rows = out.size(2), columns = out.size(3);
   float* to = out.mutable_data_ptr<float>();
   const Ending ending{bias.const_data_ptr<float>(), nullptr, 0, relu};
-  share_results(out.size(0) * rows * columns, outputs, [&](int64_t first, int64_t last, int64_t begin, int64_t end) {
+  const int64_t pixels = out.size(0) * rows * columns;
+  share_results(pixels, outputs, [&](int64_t first, int64_t count, int64_t begin, int64_t end) {
     const Ending here = ending.at(0, begin);
-    in_even_parts(last - first, BLOCK, [&](int64_t from_row, int64_t to_row) {
-      const int64_t pixel = first + from_row, count = to_row - from_row;
-      for (size_t index = 0; index < factors.size(); ++index) {
-        const auto [from, apart] = factors[index].pixels(pixel, count, rows, columns);
-        const int64_t inputs = factors[index].x.size(1);
-        multiply(count, end - begin, inputs, from, apart, factors[index].packed.const_data_ptr<float>() + begin * inputs,
-                 to + pixel * outputs + begin, outputs, onto || index > 0, index + 1 == factors.size() ? &here : nullptr);
-      }
-    });
+    for (size_t index = 0; index < factors.size(); ++index) {
+      const auto [from, apart] = factors[index].pixels(first, count, rows, columns);
+      const int64_t inputs = factors[index].x.size(1);
+      multiply(count, end - begin, inputs, from, apart, factors[index].packed.const_data_ptr<float>() + begin * inputs,
+               to + first * outputs + begin, outputs, onto || index > 0, index + 1 == factors.size() ? &here : nullptr);
+    }
   });
 }
 

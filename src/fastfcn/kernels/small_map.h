@@ -54,15 +54,12 @@ template <class Make>
 void multiply_rows_made(int64_t channels, const Pointwise& pointwise, const at::Tensor& results, const Make& make) {
   const int64_t apart = channels + LANES;
   float* to = results.mutable_data_ptr<float>();
-  share_results(results.size(0), pointwise.outputs, [&](int64_t first, int64_t last, int64_t begin, int64_t end) {
+  share_results(results.size(0), pointwise.outputs, [&](int64_t first, int64_t count, int64_t begin, int64_t end) {
     static thread_local Scratch narrow;
     narrow.resize(BLOCK * apart);
-    in_even_parts(last - first, BLOCK, [&](int64_t from_row, int64_t to_row) {
-      const int64_t start = first + from_row, count = to_row - from_row;
-      for (int64_t row = 0; row < count; ++row) make(start + row, narrow.data() + row * apart);
-      multiply(count, end - begin, channels, narrow.data(), apart, pointwise.packed + begin * pointwise.rows,
-               pointwise.rows, to + start * pointwise.outputs + begin, pointwise.outputs, false, nullptr);
-    });
+    for (int64_t row = 0; row < count; ++row) make(first + row, narrow.data() + row * apart);
+    multiply(count, end - begin, channels, narrow.data(), apart, pointwise.packed + begin * pointwise.rows,
+             pointwise.rows, to + first * pointwise.outputs + begin, pointwise.outputs, false, nullptr);
   });
 }
 

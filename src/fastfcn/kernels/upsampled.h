@@ -31,7 +31,7 @@ class Upsampled : public SmallMap {
         rows_(map.size(2), factor, dilation), columns_(map.size(3), factor, dilation) {
     known_ = map.const_data_ptr<float>() + image * map.size(2) * map.size(3) * channels_;
     if (rows_.steps > 1) add_middles(map);
-    results_ = at::empty({edges() + 2 * (columns_.places + rows_.places) + 4, outputs_}, map.options());
+    results_ = at::empty({corners() + 4, outputs_}, map.options());
     multiply_rows_made(channels_, pointwise, results_, [this](int64_t row, float* to) { depthwise(row, to); });
     lines_ = at::empty({2 * (columns_.length + rows_.length), outputs_}, map.options());
     draw_lines();
@@ -63,9 +63,10 @@ class Upsampled : public SmallMap {
     }
   };
 
-  // Rows of results_: all places, then what the taps outside see: from the places of each edge (top, bottom, left, right)
-  // and from the four corners.
+  // Rows of results_: all places, then what the taps outside see: from the places of each edge (top, bottom, left,
+  // right) and from the four corners.
   int64_t edges() const { return rows_.places * columns_.places; }
+  int64_t corners() const { return edges() + 2 * (columns_.places + rows_.places); }
   const float* result(int64_t row) const { return results_.const_data_ptr<float>() + row * outputs_; }
 
   // The grid's places from the small map: each middle is the mean of its neighbours.
@@ -81,9 +82,11 @@ class Upsampled : public SmallMap {
         const float* upper = from + y / steps * width * channels_;
         const float* lower = from + (y + steps - 1) / steps * width * channels_;
         const int64_t left = x / steps * channels_, right = (x + steps - 1) / steps * channels_;
-        for (int64_t channel = 0; channel < channels_; channel += LANES)
-          store(to + place * channels_ + channel, 0.25f * (load(upper + left + channel) + load(upper + right + channel) +
-                                                           load(lower + left + channel) + load(lower + right + channel)));
+        for (int64_t channel = 0; channel < channels_; channel += LANES) {
+          const Vector above = load(upper + left + channel) + load(upper + right + channel);
+          const Vector below = load(lower + left + channel) + load(lower + right + channel);
+          store(to + place * channels_ + channel, 0.25f * (above + below));
+        }
       }
     });
   }
@@ -167,8 +170,7 @@ class Upsampled : public SmallMap {
     if (bottom) away[count++] = line(width + x);
     if (left) away[count++] = line(2 * width + y);
     if (right) away[count++] = line(2 * width + height + y);
-    const int64_t corners = edges() + 2 * (columns_.places + rows_.places);
-    if ((top || bottom) && (left || right)) *back = result(corners + (bottom ? 2 : 0) + (right ? 1 : 0));
+    if ((top || bottom) && (left || right)) *back = result(corners() + (bottom ? 2 : 0) + (right ? 1 : 0));
     return count;
   }
 
