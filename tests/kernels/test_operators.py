@@ -80,16 +80,23 @@ def test_winograd(longest: int, seed: int):
 def winograd_is_right(
     draw: Draw, features: Tensor, weight: Tensor, bias: Tensor, relu: bool, window: tuple[int, int, int]
 ) -> None:
-    """By itself, and onto a residual. `window`: stride, dilation and longest tile."""
+    """By itself, into lines of the cache, and onto a residual. `window`: stride, dilation and longest tile."""
     stride, dilation, _ = window
     options = {"padding": dilation, "dilation": dilation, "stride": stride}
     settings = (features, torch.ops.fastfcn.pack_taps(weight, False), bias, relu, *window)
     expected = convolved(features, weight, bias, None, relu, **options)
-    torch.testing.assert_close(torch.ops.fastfcn.winograd(*settings), expected, **TOLERANCE)
+    found = torch.ops.fastfcn.winograd(*settings)
+    torch.testing.assert_close(found, expected, **TOLERANCE)
+    assert torch.equal(torch.ops.fastfcn.winograd(*settings, True), in_lines(found))
     residual = draw.features(*expected.shape)
     expected = convolved(features, weight, bias, residual, relu, **options)
     torch.ops.fastfcn.winograd_onto(residual, *settings)
     torch.testing.assert_close(residual, expected, **TOLERANCE)
+
+
+def in_lines(features: Tensor) -> Tensor:
+    """(B, C, H, W) -> (B, C / 16, H, W, 16), C a multiple of 16."""
+    return features.unflatten(1, (-1, forms.LINE)).permute(0, 1, 3, 4, 2).contiguous()
 
 
 @pytest.mark.parametrize("size", [(1, 1), (1, 2), (2, 2), (3, 1), (5, 2), (7, 11), (13, 4), (6, 12), (16, 9)])
@@ -151,17 +158,21 @@ def test_jpu_of_maps_of_whole_factors(size: tuple[int, int], factors: tuple[int,
 
 
 def check_jpu(maps, depthwise, pointwise, bias, dilations, align_corners) -> None:
-    """JPU alone, and with a 1x1 convolution and its ReLU behind it."""
+    """JPU alone, of maps in lines of the cache, and with a 1x1 convolution and its ReLU behind it."""
     settings = (
-        maps, torch.stack([forms.slices(each) for each in depthwise]),
+        torch.stack([forms.slices(each) for each in depthwise]),
         torch.stack([forms.pack_pointwise(each) for each in pointwise]), bias, dilations, align_corners,
     )  # fmt: skip
     expected = plain_jpu(maps, depthwise, pointwise, bias, dilations, align_corners)
-    torch.testing.assert_close(torch.ops.fastfcn.jpu(*settings), expected, **TOLERANCE)
+    found = torch.ops.fastfcn.jpu(maps, *settings)
+    torch.testing.assert_close(found, expected, **TOLERANCE)
+    if maps[0].shape[1] % forms.LINE == 0:
+        assert torch.equal(torch.ops.fastfcn.jpu([in_lines(each) for each in maps], *settings), found)
+        assert torch.equal(torch.ops.fastfcn.jpu([in_lines(maps[0]), *maps[1:]], *settings), found)
     draw, inputs = Draw(expected.shape[1]), expected.shape[1]
     outputs = 16 * draw.number(1, 5)
     weight, bias = draw.tensor(outputs, inputs, 1, 1) / inputs**0.5, draw.tensor(outputs)
-    found = torch.ops.fastfcn.jpu(*settings, forms.pack_pointwise(weight), bias)
+    found = torch.ops.fastfcn.jpu(maps, *settings, forms.pack_pointwise(weight), bias)
     torch.testing.assert_close(found, convolved(expected, weight, bias, None, True), **TOLERANCE)
 
 
@@ -218,7 +229,7 @@ def test_jpu_of_maps_resized_much(sizes: tuple[tuple[int, int], ...], dilations:
 
 
 def test_jpu_of_maps_that_end_within_a_line_of_the_cache():
-    """Maps are read by whole lines as far as they go, where a vector is shorter than a line."""
+    """Of a map's last line only the channels there are take part, where a vector is shorter than a line."""
     draw = Draw(0)
     width, dilations = 3 * torch.ops.fastfcn.lanes(), (1, 2)
     maps = [draw.features(2, width, 21 >> level, 26 >> level) for level in range(3)]
@@ -394,11 +405,15 @@ def test_wrong_maps_are_refused():
         torch.ops.fastfcn.winograd_onto(torch.ones(1, 16, 4, 5), torch.ones(1, 16, 4, 4), taps, bias, False, 1, 1, 6)
     with pytest.raises(RuntimeError, match="multiples"):
         torch.ops.fastfcn.winograd(torch.ones(1, 9, 4, 4), taps, bias, False, 1, 1, 6)
+    with pytest.raises(RuntimeError, match="lines of 16 channels cannot hold 24"):
+        torch.ops.fastfcn.winograd(torch.ones(1, 16, 4, 4), taps, torch.zeros(24), False, 1, 1, 6, True)
     with pytest.raises(RuntimeError, match="3 to 6 results"):
         torch.ops.fastfcn.winograd(torch.ones(1, 16, 4, 4), taps, bias, False, 1, 1, 7)
     settings = (torch.ones(1, 1, 9, 16), torch.ones(1, 1, 16, 32), torch.zeros(1, 16), [1], False)
     with pytest.raises(RuntimeError, match="outputs in multiples"):
         torch.ops.fastfcn.jpu([torch.ones(1, 16, 4, 4)], *settings, torch.ones(1, 16, 32), torch.zeros(5))
+    with pytest.raises(RuntimeError, match="float32 map on the CPU"):
+        torch.ops.fastfcn.jpu([torch.ones(1, 1, 4, 4, 16).double()], *settings)
     with pytest.raises(RuntimeError, match="three convolutions"):
         torch.ops.fastfcn.bottlenecks(torch.ones(1, 16, 4, 4), [taps], [bias], 1, [1], 6)
     with pytest.raises(RuntimeError, match="images of 3 channels"):
@@ -455,7 +470,9 @@ def test_operators_are_known_to_torch_compile_and_export():
             1,
             4,
         ),
+        "winograd into lines": (maps[0], torch.ops.fastfcn.pack_taps(weight, False), bias, True, 1, 1, 6, True),
         "jpu": (maps, taps, packed, bias[None], [2], False),
+        "jpu of maps in lines": ([in_lines(each) for each in maps], taps, packed, bias[None], [2], False),
         "jpu and a convolution behind it": (
             maps,
             taps,

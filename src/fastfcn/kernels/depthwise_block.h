@@ -33,60 +33,89 @@ inline std::vector<Block> blocks(int64_t height, int64_t width, int64_t dilation
   return result;
 }
 
-// Depthwise 3x3 of LANES channels: MANY rows of `count` pixels, from MANY + 2 rows of inputs, which lie `length` floats
-// apart and begin a dilation before. Results lie `apart` floats apart, their rows `line`.
-template <int MANY>
-void depthwise_rows(const float* inputs, int64_t length, int64_t count, int64_t dilation, const float* taps, float* to,
-                    int64_t apart, int64_t line) {
+// What a depthwise convolution of LANES channels reads: rows of a map as wide as `width`, whose pixels lie LINE floats
+// apart, each row a dilation below the one before it. `ahead`: where what is read next lies, if it is to be fetched.
+struct Inputs {
+  const float* const* rows;
+  int64_t width, dilation, ahead;
+};
+
+// Where its results go: pixels lie `apart` floats apart, and rows `line`.
+struct Outputs {
+  float* to;
+  int64_t apart, line;
+};
+
+// MANY rows of results at columns [begin, end), from the first MANY + 2 rows; the taps at the LEFT or RIGHT lie within
+// the map for all of them or for none.
+template <int MANY, bool LEFT, bool RIGHT>
+void depthwise_part(const Inputs& inputs, int64_t begin, int64_t end, const float* taps, Outputs outputs) {
   Vector weights[TAPS];
   for (int tap = 0; tap < TAPS; ++tap) weights[tap] = load(taps + tap * LANES);
-  const int64_t middle = dilation * LANES;
-  for (int64_t at = 0; at < count * LANES; at += LANES, to += apart) {
+  const float* rows[MANY + 2];  // copies, which no store can change
+  std::copy_n(inputs.rows, MANY + 2, rows);
+  const int64_t step = inputs.dilation * LINE, ahead = inputs.ahead;
+  for (int64_t at = begin * LINE; at < end * LINE; at += LINE, outputs.to += outputs.apart) {
     Vector sums[MANY] = {};
 #pragma GCC unroll 8
-    for (int row = 0; row < MANY + 2; ++row)
+    for (int row = 0; row < MANY + 2; ++row) {
+      if (ahead) __builtin_prefetch(rows[row] + at + ahead, 0, 2);
 #pragma GCC unroll 3
-      for (int column = 0; column < 3; ++column) {
-        const Vector value = load(inputs + row * length + column * middle + at);
+      for (int column = LEFT ? 0 : 1; column < (RIGHT ? 3 : 2); ++column) {
+        const Vector value = load(rows[row] + at + (column - 1) * step);
 #pragma GCC unroll 3
         for (int tap_row = 0; tap_row < 3; ++tap_row)
           if (row >= tap_row && row - tap_row < MANY) sums[row - tap_row] += weights[3 * tap_row + column] * value;
       }
-    for (int row = 0; row < MANY; ++row) store(to + row * line, sums[row]);
+    }
+    for (int row = 0; row < MANY; ++row) store(outputs.to + row * outputs.line, sums[row]);
   }
 }
 
-// The same for SLICES times LANES channels of a map, and all rows of a block.
-template <int SLICES>
-void depthwise_slices(const Resized& map, int64_t channel, const Block& block, int64_t dilation, const float* taps,
-                      float* to, int64_t apart) {
+// The same at all columns [begin, end).
+template <int MANY>
+void depthwise_rows(const Inputs& inputs, int64_t begin, int64_t end, const float* taps, Outputs outputs) {
+  const int64_t from_left = inputs.dilation, to_right = inputs.width - inputs.dilation;
+  while (begin < end) {
+    const bool left = begin >= from_left, right = begin < to_right;
+    const int64_t last = std::min({end, left ? end : from_left, right ? to_right : end});
+    const auto part = left ? right ? depthwise_part<MANY, true, true> : depthwise_part<MANY, true, false>
+                           : right ? depthwise_part<MANY, false, true> : depthwise_part<MANY, false, false>;
+    part(inputs, begin, last, taps, outputs);
+    outputs.to += (last - begin) * outputs.apart, begin = last;
+  }
+}
+
+// The same for the LINE channels of a map from `channel` on, or as many as there are, and all rows of a block.
+inline void depthwise_line(const Resized& map, int64_t channel, const Block& block, int64_t dilation, const float* taps,
+                           float* to, int64_t apart) {
   static thread_local Scratch space;
-  const int64_t length = (block.count + 2 * dilation) * LANES, line = block.count * apart;
-  const int64_t slice_apart = (block.rows + 2) * length;
-  space.resize(SLICES * slice_apart);
+  static thread_local std::vector<const float*> rows;
+  const int64_t end = block.x + block.count, line = block.count * apart;
+  const int64_t first = std::max<int64_t>(0, block.x - dilation), last = std::min(map.width(), end + dilation);
+  const int64_t length = (last - first) * LINE;
+  rows.resize(block.rows + 2), space.resize((block.rows + 2) * length);
   for (int64_t row = 0; row < block.rows + 2; ++row)
-    map.read<SLICES>(channel, block.y + (row - 1) * dilation, block.x - dilation, block.x + block.count + dilation,
-                     space.data() + row * length, slice_apart);
-  for (int slice = 0; slice < SLICES; ++slice, taps += TAPS * LANES, to += LANES) {
-    const float* from = space.data() + slice * slice_apart;
+    rows[row] = map.row(channel, block.y + (row - 1) * dilation, first, last, space.data() + row * length);
+  const int64_t count = std::min(LINE, map.channels() - channel);
+  for (int64_t lane = 0; lane < count; lane += LANES, taps += TAPS * LANES) {
+    const auto inputs = [&](int64_t row) { return Inputs{&rows[row], map.width(), dilation, lane ? 0 : map.ahead()}; };
+    const auto outputs = [&](int64_t row) { return Outputs{to + row * line + lane, apart, line}; };
     int64_t row = 0;
     for (; row + 3 <= block.rows; row += 3)  // neighbours read most of their inputs in common
-      depthwise_rows<3>(from + row * length, length, block.count, dilation, taps, to + row * line, apart, line);
-    for (; row < block.rows; ++row)
-      depthwise_rows<1>(from + row * length, length, block.count, dilation, taps, to + row * line, apart, line);
+      depthwise_rows<3>(inputs(row), block.x, end, taps, outputs(row));
+    for (; row < block.rows; ++row) depthwise_rows<1>(inputs(row), block.x, end, taps, outputs(row));
+    for (const float*& each : rows) each += LANES;
   }
 }
 
-// The same for all channels of maps that lie side by side, a line of the cache of each pixel at a time.
+// The same for all channels of maps that lie side by side.
 inline void depthwise_block(const std::vector<const Resized*>& maps, const Block& block, int64_t dilation,
                             const float* taps, float* to, int64_t apart) {
-  constexpr int SLICES = LINE / LANES;
   for (const Resized* map : maps) {
-    int64_t channel = 0;
-    for (; channel + LINE <= map->channels(); channel += LINE, taps += TAPS * LINE, to += LINE)
-      depthwise_slices<SLICES>(*map, channel, block, dilation, taps, to, apart);
-    for (; channel < map->channels(); channel += LANES, taps += TAPS * LANES, to += LANES)
-      depthwise_slices<1>(*map, channel, block, dilation, taps, to, apart);
+    for (int64_t channel = 0; channel < map->channels(); channel += LINE)
+      depthwise_line(*map, channel, block, dilation, taps + channel * TAPS, to + channel, apart);
+    taps += map->channels() * TAPS, to += map->channels();
   }
 }
 

@@ -10,6 +10,7 @@
 #include <optional>
 
 #include "interpolated.h"
+#include "lines.h"
 #include "tapwise.h"
 #include "tensors.h"
 #include "upsampled.h"
@@ -41,43 +42,51 @@ struct Next {
 struct Image {
   int64_t index, height, width, inputs, outputs;
   bool align_corners;
-  std::vector<at::Tensor> given;
-  std::vector<Resized> maps;
+  const std::vector<GivenMap>& given;
+  std::vector<std::optional<Resized>> resized;  // of each map, made when one is needed
+
+  const Resized& resized_map(size_t map) {
+    if (!resized[map])
+      resized[map].emplace(given[map].lines(), index, given[map].channels(), height, width, align_corners);
+    return *resized[map];
+  }
 };
 
 // A map in front of its resize, where that takes fewer products.
-std::unique_ptr<SmallMap> small_map(const Image& image, const at::Tensor& map, int64_t dilation, const float* taps,
+std::unique_ptr<SmallMap> small_map(const Image& image, const GivenMap& given, int64_t dilation, const float* taps,
                                     const float* packed) {
-  const int64_t pixels = image.height * image.width, factor = image.height / map.size(2);
-  const bool whole = factor * map.size(2) == image.height && factor * map.size(3) == image.width;
+  const int64_t height = given.height(), width = given.width();
+  const int64_t pixels = image.height * image.width, factor = image.height / height;
+  const bool whole = factor * height == image.height && factor * width == image.width;
   // On a map narrower than two dilations opposite edges meet.
   const bool wide = std::min(image.height, image.width) >= 2 * dilation;
   const Pointwise pointwise{packed, image.inputs, image.outputs};
   if (image.outputs % LANES != 0) return nullptr;
   if (whole && wide && Upsampled::steps(factor, dilation) > 0 && !image.align_corners)
-    return std::make_unique<Upsampled>(map, image.index, factor, dilation, taps, pointwise);
-  if (pixels < Tapwise::WORTHWHILE * map.size(2) * map.size(3)) return nullptr;
-  const TapAxis rows{sources(map.size(2), image.height, image.align_corners), dilation};
-  const TapAxis columns{sources(map.size(3), image.width, image.align_corners), dilation};
+    return std::make_unique<Upsampled>(given.channels_last_map(), image.index, factor, dilation, taps, pointwise);
+  if (pixels < Tapwise::WORTHWHILE * height * width) return nullptr;
+  const TapAxis rows{sources(height, image.height, image.align_corners), dilation};
+  const TapAxis columns{sources(width, image.width, image.align_corners), dilation};
   Bends bent_rows(rows), bent_columns(columns);
-  if (bent_rows.places.size() * bent_columns.places.size() < static_cast<size_t>(TAPS * map.size(2) * map.size(3)))
+  const at::Tensor& map = given.channels_last_map();
+  if (bent_rows.places.size() * bent_columns.places.size() < static_cast<size_t>(TAPS * height * width))
     return std::make_unique<Interpolated>(map, image.index, rows, columns, std::move(bent_rows),
                                           std::move(bent_columns), taps, pointwise);
   return std::make_unique<Tapwise>(map, image.index, rows, columns, taps, pointwise);
 }
 
-Branch make_branch(const Image& image, int64_t dilation, const float* taps, const float* packed, const float* bias) {
+Branch make_branch(Image& image, int64_t dilation, const float* taps, const float* packed, const float* bias) {
   Branch branch{dilation, taps, packed, bias, {}, {}};
   int64_t first = 0;
-  for (size_t index = 0; index < image.maps.size(); ++index) {
-    const int64_t last = first + image.maps[index].channels();
+  for (size_t index = 0; index < image.given.size(); ++index) {
+    const int64_t last = first + image.given[index].channels();
     if (auto small = small_map(image, image.given[index], dilation, taps + first * TAPS, packed + first * PANEL)) {
       branch.small.push_back(std::move(small));
     } else {
       auto& runs = branch.resized;
       const bool apart = runs.empty() || runs.back().last != first;
       if (apart || last - runs.back().first > DEPTH) runs.push_back({first, first, {}});
-      runs.back().maps.push_back(&image.maps[index]);
+      runs.back().maps.push_back(&image.resized_map(index));
       runs.back().last = last;
     }
     first = last;
@@ -142,20 +151,16 @@ void convolve(const Image& image, const Branch& branch, int64_t part, int64_t pa
 
 }  // namespace
 
-// `maps`: finest first; `taps`: (dilations, slices, 9, LANES); `packed`: (dilations, panels, inputs, PANEL); `bias`:
+// `maps`: finest first, each with its channels last or in lines; `taps`: (dilations, slices, 9, LANES); `packed`: (dilations, panels, inputs, PANEL); `bias`:
 // (dilations, outputs), of both batch norms. `next_packed` and `next_bias`: of a 1x1 convolution and ReLU behind it.
 at::Tensor jpu(const at::TensorList& maps, const at::Tensor& taps, const at::Tensor& packed, const at::Tensor& bias,
                at::IntArrayRef dilations, bool align_corners, const std::optional<at::Tensor>& next_packed,
                const std::optional<at::Tensor>& next_bias) {
   TORCH_CHECK(!maps.empty(), "at least one map is needed");
-  std::vector<at::Tensor> held;
+  const std::vector<GivenMap> given(maps.begin(), maps.end());
   int64_t inputs = 0;
-  for (const auto& map : maps) {
-    held.push_back(channels_last(map));
-    TORCH_CHECK(map.size(1) % LANES == 0, "channels in multiples of ", LANES, " are needed");
-    inputs += map.size(1);
-  }
-  const int64_t batch = held[0].size(0), height = held[0].size(2), width = held[0].size(3), outputs = bias.size(1);
+  for (const GivenMap& map : given) inputs += map.channels();
+  const int64_t batch = given[0].batch(), height = given[0].height(), width = given[0].width(), outputs = bias.size(1);
   const int64_t parts = dilations.size();
   std::optional<Next> next;
   if (next_packed) {
@@ -164,10 +169,10 @@ at::Tensor jpu(const at::TensorList& maps, const at::Tensor& taps, const at::Ten
                 next_bias->size(0)};
   }
   const int64_t total = next ? next->outputs : parts * outputs;
-  auto out = at::empty({batch, total, height, width}, held[0].options(), at::MemoryFormat::ChannelsLast);
+  auto out = at::empty({batch, total, height, width}, given[0].options(), at::MemoryFormat::ChannelsLast);
   for (int64_t index = 0; index < batch; ++index) {
-    Image image{index, height, width, inputs, outputs, align_corners, held, {}};
-    for (const auto& map : held) image.maps.emplace_back(map, index, height, width, align_corners);
+    Image image{index, height, width, inputs, outputs, align_corners, given, {}};
+    image.resized.resize(given.size());
     for (int64_t part = 0; part < parts; ++part) {
       const auto branch = make_branch(image, dilations[part], taps.const_data_ptr<float>() + part * taps.stride(0),
                                       packed.const_data_ptr<float>() + part * packed.stride(0),

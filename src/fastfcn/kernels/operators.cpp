@@ -15,7 +15,8 @@ TORCH_LIBRARY(fastfcn, library) {
       "pointwise_pair(Tensor features, Tensor packed, Tensor bias, bool relu, Tensor shortcut, Tensor shortcut_packed, "
       "int stride) -> Tensor");
   library.def(
-      "winograd(Tensor features, Tensor taps, Tensor bias, bool relu, int stride, int dilation, int longest) -> Tensor");
+      "winograd(Tensor features, Tensor taps, Tensor bias, bool relu, int stride, int dilation, int longest, "
+      "bool lines=False) -> Tensor");
   library.def(
       "winograd_onto(Tensor(a!) residual, Tensor features, Tensor taps, Tensor bias, bool relu, int stride, "
       "int dilation, int longest) -> ()");

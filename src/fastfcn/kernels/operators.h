@@ -12,7 +12,7 @@ void pointwise_onto(const Tensor& residual, const Tensor& features, const Tensor
 Tensor pointwise_pair(const Tensor& features, const Tensor& packed, const Tensor& bias, bool relu,
                       const Tensor& shortcut, const Tensor& shortcut_packed, int64_t stride);
 Tensor winograd(const Tensor& features, const Tensor& taps, const Tensor& bias, bool relu, int64_t stride,
-                int64_t dilation, int64_t longest);
+                int64_t dilation, int64_t longest, bool lines = false);
 void winograd_onto(const Tensor& residual, const Tensor& features, const Tensor& taps, const Tensor& bias, bool relu,
                    int64_t stride, int64_t dilation, int64_t longest);
 Tensor jpu(const at::TensorList& maps, const Tensor& taps, const Tensor& packed, const Tensor& bias,

@@ -5,6 +5,7 @@ from collections.abc import Sequence
 import torch
 from torch import Tensor
 
+from fastfcn.kernels.weights import LINE
 
 def _map(like: Tensor, channels: int, height: int, width: int) -> Tensor:
     shape = (like.shape[0], channels, height, width)
@@ -12,10 +13,18 @@ def _map(like: Tensor, channels: int, height: int, width: int) -> Tensor:
 
 
 @torch.library.register_fake("fastfcn::pointwise")
-@torch.library.register_fake("fastfcn::winograd")
-def _convolved(features: Tensor, packed: Tensor, bias: Tensor, relu: bool, stride: int, *others: object) -> Tensor:
+def _convolved(features: Tensor, packed: Tensor, bias: Tensor, relu: bool, stride: int) -> Tensor:
     height, width = ((side - 1) // stride + 1 for side in features.shape[-2:])
     return _map(features, bias.shape[0], height, width)
+
+
+@torch.library.register_fake("fastfcn::winograd")
+def _winograd(
+    features: Tensor, taps: Tensor, bias: Tensor, relu: bool, stride: int, dilation: int, longest: int,
+    lines: bool = False,
+) -> Tensor:  # fmt: skip
+    convolved = _convolved(features, taps, bias, relu, stride)
+    return convolved.unflatten(1, (-1, LINE)).permute(0, 1, 3, 4, 2).contiguous() if lines else convolved
 
 
 @torch.library.register_fake("fastfcn::pointwise_pair")
@@ -34,7 +43,8 @@ def _jpu(
     maps: Sequence[Tensor], taps: Tensor, packed: Tensor, bias: Tensor, dilations: Sequence[int], align_corners: bool,
     next_packed: Tensor | None = None, next_bias: Tensor | None = None,
 ) -> Tensor:  # fmt: skip
-    return _map(maps[0], (bias if next_bias is None else next_bias).numel(), *maps[0].shape[-2:])
+    height, width = maps[0].shape[2:4]  # of a map in lines, too
+    return _map(maps[0], (bias if next_bias is None else next_bias).numel(), height, width)
 
 
 @torch.library.register_fake("fastfcn::pack_taps")

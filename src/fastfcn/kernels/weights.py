@@ -3,6 +3,9 @@
 import torch
 from torch import Tensor
 
+LINE = 16
+"""Float32 that a line of the cache holds: a map in lines has the shape (B, C / LINE, H, W, LINE) (lines.h)."""
+
 
 def lanes() -> int:
     """How many float32 the processor's vectors hold."""

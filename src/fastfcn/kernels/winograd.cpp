@@ -120,10 +120,11 @@ struct Convolution {
 // Into `out`; `taps`: (panels, inputs, 9, PANEL).
 void convolve(const at::Tensor& x, const at::Tensor& taps, const Ending& ending, const Window& window,
               const at::Tensor& out) {
-  const int64_t batch = x.size(0), inputs = x.size(1), outputs = out.size(1);
+  const bool lines = out.dim() == 5;
+  const int64_t batch = x.size(0), inputs = x.size(1), outputs = lines ? out.size(1) * LINE : out.size(1);
   check_winograd(inputs, outputs, window.longest);
   TORCH_CHECK(window.stride == 1 || (window.stride == 2 && window.dilation == 1), "stride 1, or 2 and a dilation of 1 or an even one");
-  const Map map{x.size(2), x.size(3), inputs}, results{out.size(2), out.size(3), outputs};
+  const Map map{x.size(2), x.size(3), inputs}, results{out.size(2), out.size(3), outputs, lines};
   const Convolution convolution{x, taps, ending, map, results, out};
   each_kind(results, inputs, batch, window,
             [&](const Kind& kind, const std::vector<Tile>& tiles) { convolution.run(kind, tiles); });
@@ -139,10 +140,13 @@ at::Tensor rows_met(const at::Tensor& features, Window& window) {
 }  // namespace
 
 at::Tensor winograd(const at::Tensor& features, const at::Tensor& taps, const at::Tensor& bias, bool relu,
-                    int64_t stride, int64_t dilation, int64_t longest) {
+                    int64_t stride, int64_t dilation, int64_t longest, bool lines) {
   Window window{stride, dilation, longest};
   const auto x = rows_met(features, window);
-  auto out = at::empty(convolved_shape(x, bias, window.stride), x.options(), at::MemoryFormat::ChannelsLast);
+  auto shape = convolved_shape(x, bias, window.stride);
+  TORCH_CHECK(!lines || shape[1] % LINE == 0, "lines of ", LINE, " channels cannot hold ", shape[1]);
+  auto out = lines ? at::empty({shape[0], shape[1] / LINE, shape[2], shape[3], LINE}, x.options())
+                   : at::empty(shape, x.options(), at::MemoryFormat::ChannelsLast);
   convolve(x, taps, {bias.const_data_ptr<float>(), nullptr, 0, relu}, window, out);
   return out;
 }

@@ -33,10 +33,16 @@ struct Window {
   int64_t stride, dilation, longest;
 };
 
+// A map with its channels last, or in lines (tensors.h).
 struct Map {
-  int64_t height, width, channels;
+  int64_t height, width, channels, step, line;  // floats from pixel to pixel, and from LINE channels to the next
 
-  int64_t pixel(int64_t image, int64_t y, int64_t x) const { return ((image * height + y) * width + x) * channels; }
+  Map(int64_t height, int64_t width, int64_t channels, bool lines = false)
+      : height(height), width(width), channels(channels), step(lines ? LINE : channels),
+        line(lines ? height * width * LINE : LINE) {}
+
+  int64_t pixel(int64_t image, int64_t y, int64_t x) const { return image * height * width * channels + (y * width + x) * step; }
+  int64_t channel(int64_t index) const { return index / LINE * line + index % LINE; }
 };
 
 struct Tile {

@@ -51,15 +51,16 @@ inline void transform_results(const float* from, int64_t apart, int64_t panel, c
   const int64_t begin = panel * PANEL, channels = std::min(PANEL, map.channels - begin);
   const bool large = !ending.residual && map.height * map.width * map.channels >= LARGE_MAP;
   // Copies, which no store can change.
-  const int64_t first = map.pixel(tile.image, tile.y, tile.x);
-  const int64_t right = kind.dilation * map.channels, down = right * map.width;
+  const Map to = map;
+  const int64_t first = to.pixel(tile.image, tile.y, tile.x);
+  const int64_t right = kind.dilation * to.step, down = right * to.width;
   const Ending here = ending.at(0, begin);
-  out += begin;
+  out += to.channel(begin);
   if (!large)
     for (int row = 0; row < rows; ++row)
       for (int column = 0; column < columns; ++column)
         for (int64_t channel = 0; channel < channels; channel += LINE)
-          __builtin_prefetch(out + first + row * down + column * right + channel, 1);
+          __builtin_prefetch(out + first + row * down + column * right + to.channel(channel), 1);
   // A whole line of the cache of each pixel is there before any is written: halves would be written past it twice.
   alignas(LINE_BYTES) Vector values[MOST_RESULTS * MOST_RESULTS * VECTORS], half[MOST_RESULTS * MOST_PLACES];
   float *const middle = reinterpret_cast<float*>(half), *const whole = reinterpret_cast<float*>(values);
@@ -76,7 +77,8 @@ inline void transform_results(const float* from, int64_t apart, int64_t panel, c
         const int64_t place = first + row * down + column * right;
         const Vector sum = load(whole + (row * width + column) * PANEL + channel);
         const Vector value = finished(sum, here.at(0, channel), place);
-        large ? stream(out + place + channel, value) : store(out + place + channel, value);
+        float* const here_to = out + place + to.channel(channel);
+        large ? stream(here_to, value) : store(here_to, value);
       }
 }
 

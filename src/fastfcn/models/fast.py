@@ -93,12 +93,14 @@ class PointwisePair(nn.Module):
 class WinogradConvolution(nn.Module):
     """A 3x3 convolution of stride 1, or of stride 2 and dilation 1 or an even one, in Winograd's form.
 
-    With `pooled`, what is returned is the map after max pooling 3x3 at stride 2; there is no residual then.
+    With `pooled`, what is returned is the map after max pooling 3x3 at stride 2, and with `lines` the map in lines of
+    the cache (kernels/lines.h); there is no residual then.
     """
 
     taps: Tensor
     bias: Tensor
     pooled = False
+    lines = False
 
     def __init__(self, conv: nn.Conv2d, relu: bool):
         super().__init__()
@@ -114,6 +116,8 @@ class WinogradConvolution(nn.Module):
         if self.pooled:
             return torch.ops.fastfcn.winograd_pool(features, self.taps, self.bias, LONGEST_TILE)
         settings = (self.taps, self.bias, self.relu, self.stride, self.dilation, LONGEST_TILE)
+        if self.lines:
+            return torch.ops.fastfcn.winograd(features, *settings, True)
         return _summed("winograd", residual, features, *settings)
 
 
@@ -198,6 +202,10 @@ class FastJPU(nn.Module):
     ):
         super().__init__()
         self.lateral = nn.ModuleList(lateral)
+        # Those that are read where they are resized: a doubled map is convolved before it is, unless corners are aligned.
+        for each in lateral[: 2 if align_corners else 1]:
+            if isinstance(each, WinogradConvolution) and each.bias.numel() % forms.LINE == 0:
+                each.lines = True
         self.following = following
         self.align_corners = align_corners
         self.dilations = [depthwise.dilation[0] for depthwise, _ in separable]
