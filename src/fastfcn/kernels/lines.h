@@ -1,5 +1,5 @@
-// Maps in lines: (B, C / LINE, H, W, LINE). Those channels of a pixel lie side by side that fill a line of the cache, and
-// all pixels of these channels one after the other. What reads a few channels of many pixels then reads on and on in
+// Maps in lines: (B, C / LINE, H, W, LINE). Those channels of a pixel lie side by side that fill a line of the cache,
+// and all pixels of these channels one after the other. What reads a few channels of many pixels then reads on and on in
 // memory; with all channels of a pixel side by side it would take each line from another page.
 #pragma once
 
@@ -24,7 +24,8 @@ class GivenMap {
  public:
   explicit GivenMap(const at::Tensor& map) {
     const bool lines = map.dim() == 5 && map.size(4) == LINE;
-    TORCH_CHECK(!lines || (map.scalar_type() == at::kFloat && map.device().is_cpu()), "a float32 map on the CPU is needed");
+    TORCH_CHECK(!lines || (map.scalar_type() == at::kFloat && map.device().is_cpu()),
+                "a float32 map on the CPU is needed");
     (lines ? lines_ : last_) = lines ? map.contiguous() : channels_last(map);
     TORCH_CHECK(channels() % LANES == 0, "channels in multiples of ", LANES, " are needed");
   }

@@ -7,6 +7,7 @@ from torch import Tensor
 
 from fastfcn.kernels.weights import LINE
 
+
 def _map(like: Tensor, channels: int, height: int, width: int) -> Tensor:
     shape = (like.shape[0], channels, height, width)
     return like.new_empty(shape).contiguous(memory_format=torch.channels_last)

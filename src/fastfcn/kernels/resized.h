@@ -23,8 +23,8 @@ class Resized {
   // Floats from a row to that of the next channels where rows are read from the map itself, or 0.
   int64_t ahead() const { return same_ ? line_apart_ : 0; }
 
-  // Pixels [first, last) of row y, the LINE channels from `channel` on, as if pixel 0 lay at what is returned: in the map
-  // itself, or in `space`, which holds as many pixels. Zeros where y is outside.
+  // Pixels [first, last) of row y, the LINE channels from `channel` on, as if pixel 0 lay at what is returned: in the
+  // map itself, or in `space`, which holds as many pixels. Zeros where y is outside.
   const float* row(int64_t channel, int64_t y, int64_t first, int64_t last, float* space) const {
     if (y < 0 || y >= height()) return outside_.data();
     const float* from = map_ + channel / LINE * line_apart_;
@@ -43,7 +43,8 @@ class Resized {
     static thread_local Scratch between;  // the row of the map between two of its rows, its last pixel twice
     between.resize((width_ + 1) * LINE);
     float* const middle = between.data();
-    const int64_t begin = columns_[first].low, end = std::min<int64_t>(columns_[last - 1].low + 2 * LINE, width_ * LINE);
+    const int64_t begin = columns_[first].low;
+    const int64_t end = std::min<int64_t>(columns_[last - 1].low + 2 * LINE, width_ * LINE);
     const float *upper = from + row.low * width_ * LINE, *lower = from + row.high * width_ * LINE;
     const float share = row.share;
     for (int64_t at = begin; at < end; at += LINE) {

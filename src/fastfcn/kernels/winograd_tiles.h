@@ -33,7 +33,7 @@ struct Window {
   int64_t stride, dilation, longest;
 };
 
-// A map with its channels last, or in lines (tensors.h).
+// A map with its channels last, or in lines (lines.h).
 struct Map {
   int64_t height, width, channels, step, line;  // floats from pixel to pixel, and from LINE channels to the next
 
@@ -41,7 +41,9 @@ struct Map {
       : height(height), width(width), channels(channels), step(lines ? LINE : channels),
         line(lines ? height * width * LINE : LINE) {}
 
-  int64_t pixel(int64_t image, int64_t y, int64_t x) const { return image * height * width * channels + (y * width + x) * step; }
+  int64_t pixel(int64_t image, int64_t y, int64_t x) const {
+    return image * height * width * channels + (y * width + x) * step;
+  }
   int64_t channel(int64_t index) const { return index / LINE * line + index % LINE; }
 };
 

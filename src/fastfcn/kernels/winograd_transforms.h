@@ -77,8 +77,8 @@ inline void transform_results(const float* from, int64_t apart, int64_t panel, c
         const int64_t place = first + row * down + column * right;
         const Vector sum = load(whole + (row * width + column) * PANEL + channel);
         const Vector value = finished(sum, here.at(0, channel), place);
-        float* const here_to = out + place + to.channel(channel);
-        large ? stream(here_to, value) : store(here_to, value);
+        float* const result = out + place + to.channel(channel);
+        large ? stream(result, value) : store(result, value);
       }
 }
 

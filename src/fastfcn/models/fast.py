@@ -202,7 +202,7 @@ class FastJPU(nn.Module):
     ):
         super().__init__()
         self.lateral = nn.ModuleList(lateral)
-        # Those that are read where they are resized: a doubled map is convolved before it is, unless corners are aligned.
+        # Those read as they are resized: a doubled map is convolved before that, unless corners are aligned.
         for each in lateral[: 2 if align_corners else 1]:
             if isinstance(each, WinogradConvolution) and each.bias.numel() % forms.LINE == 0:
                 each.lines = True
