@@ -25,7 +25,8 @@ def _winograd(
     lines: bool = False,
 ) -> Tensor:  # fmt: skip
     convolved = _convolved(features, taps, bias, relu, stride)
-    return convolved.unflatten(1, (-1, LINE)).permute(0, 1, 3, 4, 2).contiguous() if lines else convolved
+    batch, channels, height, width = convolved.shape
+    return features.new_empty((batch, channels // LINE, height, width, LINE)) if lines else convolved
 
 
 @torch.library.register_fake("fastfcn::pointwise_pair")
