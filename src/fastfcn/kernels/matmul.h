@@ -36,12 +36,14 @@ inline Vector positive(Vector value) { return value > 0 ? value : Vector{}; }
 struct Ahead {
   const float* from = nullptr;
   int64_t each = 0;
+  int64_t share = 0;  // floats from one product to the next
 
-  // The `number`th of `count` equal parts of `floats`, for a product of depth k.
-  static Ahead part(const float* from, int64_t floats, int64_t number, int64_t count, int64_t k) {
-    const int64_t steps = count * ((k + LINE - 1) / LINE);
-    return {from + floats * number / count, (floats / LINE + steps - 1) / steps};
+  // `floats` in equal shares for `products` of depth k. It divides, which takes as long as some steps of a product.
+  static Ahead over(const float* from, int64_t floats, int64_t products, int64_t k) {
+    const int64_t steps = products * ((k + LINE - 1) / LINE);
+    return {from, (floats / LINE + steps - 1) / steps, floats / products};
   }
+  void next() { from += share; }
   void ask() {
     for (int64_t line = 0; line < each; ++line, from += LINE) __builtin_prefetch(from, 0, 2);
   }
@@ -70,21 +72,33 @@ struct Ending {
   }
 };
 
-// `place`: of the residual, from the ending's own.
-inline Vector finished(Vector sum, const Ending& ending, int64_t place) {
-  if (ending.bias) sum += load(ending.bias);
-  if (ending.residual) sum += load(ending.residual + place);
-  return ending.relu ? positive(sum) : sum;
+// That, with the sums of M rows of a panel. What there is to do is asked once for all.
+template <int M>
+inline void finish_rows(Vector (&sum)[M][VECTORS], const Ending& ending) {
+  if (ending.bias)
+#pragma GCC unroll 16
+    for (int row = 0; row < M; ++row)
+      for (int v = 0; v < VECTORS; ++v) sum[row][v] += load(ending.bias + v * LANES);
+  if (ending.residual)
+#pragma GCC unroll 16
+    for (int row = 0; row < M; ++row)
+      for (int v = 0; v < VECTORS; ++v) sum[row][v] += load(ending.residual + row * ending.residual_stride + v * LANES);
+  if (ending.relu)
+#pragma GCC unroll 16
+    for (int row = 0; row < M; ++row)
+      for (int v = 0; v < VECTORS; ++v) sum[row][v] = positive(sum[row][v]);
 }
 
 // M rows of one panel. `before`: C holds a partial sum; `ending`: this is the last part of k; DOWN: A is stored by
-// columns, k x M.
+// columns, k x M. Not inlined, since the inner loop then has too few registers.
 template <int M, bool DOWN = false>
-void panel_rows(int64_t k, const float* a, int64_t a_stride, const float* b, float* c, int64_t c_stride, bool before,
-                const Ending* ending, Ahead ahead) {
+[[gnu::noinline]] void panel_rows(int64_t k, const float* a, int64_t a_stride, const float* b, float* c,
+                                  int64_t c_stride, bool before, const Ending* ending, Ahead ahead) {
   // What will be written; where it is read first, that of the rows after these.
-  for (int row = before ? ROWS : 0; row < (before ? 2 * ROWS : M); ++row)
-    for (int64_t column = 0; column < PANEL; column += LINE) __builtin_prefetch(c + row * c_stride + column, 1);
+  const float* soon = before ? c + ROWS * c_stride : c;
+#pragma GCC unroll 16
+  for (int row = 0; row < M; ++row, soon += c_stride)
+    for (int64_t column = 0; column < PANEL; column += LINE) __builtin_prefetch(soon + column, 1);
   Vector sum[M][VECTORS];  // in registers, as every loop over it is unrolled
 #pragma GCC unroll 16
   for (int row = 0; row < M; ++row)
@@ -103,9 +117,7 @@ void panel_rows(int64_t k, const float* a, int64_t a_stride, const float* b, flo
         for (int v = 0; v < VECTORS; ++v) sum[row][v] += (DOWN ? a[i * a_stride + row] : a[row * a_stride + i]) * right[v];
     }
   }
-#pragma GCC unroll 16
-  for (int row = 0; row < M && ending; ++row)
-    for (int v = 0; v < VECTORS; ++v) sum[row][v] = finished(sum[row][v], ending->at(row, v * LANES), 0);
+  if (ending) finish_rows<M>(sum, *ending);
 #pragma GCC unroll 16
   for (int row = 0; row < M; ++row)
     for (int v = 0; v < VECTORS; ++v) store(c + row * c_stride + v * LANES, sum[row][v]);
@@ -153,18 +165,19 @@ inline void multiply_block(int64_t m, int64_t n, int64_t k, const float* a, int6
   // Some panels at a time, which stay in the second cache: a row of C is then written in longer pieces.
   const int64_t groups = (m + ROWS - 1) / ROWS, count = panels(n);
   const int64_t together = std::clamp<int64_t>(WEIGHTS / (k * PANEL), 1, count);
-  for (int64_t first = 0; first < count; first += together)
-    for (int64_t group = 0; group < groups; ++group) {
+  for (int64_t first = 0; first < count; first += together) {
+    Ahead coming = Ahead::over(b + together * panel_size, k * PANEL, groups, k);  // of each panel
+    for (int64_t group = 0; group < groups; ++group, coming.next()) {
       const int64_t row = m * group / groups, rows = m * (group + 1) / groups - row;
       const Ending here = ending ? ending->at(row, 0) : Ending{};
       for (int64_t panel = first; panel < std::min(count, first + together); ++panel) {
         Ahead ahead;
-        if (panel + together < count)
-          ahead = Ahead::part(b + (panel + together) * panel_size, k * PANEL, group, groups, k);
+        if (panel + together < count) ahead = {coming.from + panel * panel_size, coming.each};
         multiply_rows(rows, n, panel * PANEL, k, a + row * a_stride, a_stride, b + panel * panel_size,
                       c + row * c_stride, c_stride, before, ending ? &here : nullptr, ahead);
       }
     }
+  }
 }
 
 // C = A B, or C += A B with `before`; with `ending` when the sums are complete. On the calling thread alone.

@@ -25,10 +25,10 @@ void multiply_places(const Kind& kind, const Layout& layout, int64_t start, int6
   const int64_t apart = depth * PANEL + LINE;  // as in Layout::row
   const int64_t columns = kind.columns->places, places = (last - first) * columns;
   transform_weights(taps, depth, kind, first, last, apart, weights.data());
-  for (int64_t place = 0; place < places; ++place) {
+  Ahead ahead = Ahead::over(next, depth * 9 * PANEL, places * layout.groups, depth);
+  for (int64_t place = 0; place < places; ++place)
     multiply_tiles(layout, first * columns + place, panel, depth, weights.data() + place * apart, left, sums,
-                   start > 0, next + depth * 9 * PANEL * place / places, depth * 9 * PANEL / places);
-  }
+                   start > 0, ahead);
 }
 
 struct Convolution {
@@ -103,7 +103,7 @@ struct Convolution {
     const int64_t count = all.size(), held = few.held();
     share_out((count + held - 1) / held, 1, [&](int64_t begin, int64_t end) {
       for (int64_t first = begin * held; first < std::min(count, end * held); first += held) {
-        const Layout layout{few.kind(), std::min(held, count - first)};
+        const Layout layout(few.kind(), std::min(held, count - first));
         const int64_t next = std::min(count, first + held);
         const Tile* tiles = all.data() + first;
         few.products(layout, tiles, all.data() + next, std::min(held, count - next),

@@ -11,15 +11,14 @@ constexpr int64_t FEW_TRANSFORMED = 3 << 19;  // floats, transformed: they stay 
 constexpr int64_t OWN_CACHE = 150'000;        // floats of a thread's inputs and products, in half of its second cache
 constexpr int64_t TOGETHER = 4;               // panels of results that are finished one after the other
 
-// The products of one place and panel of outputs for all tiles held; meanwhile `next_size` floats are fetched.
+// The products of one place and panel of outputs for all tiles held; `ahead` is for products of a group of tiles each.
 inline void multiply_tiles(const Layout& layout, int64_t place, int64_t panel, int64_t depth, const float* weights,
-                           const float* left, float* sums, bool before, const float* next, int64_t next_size) {
-  const int64_t groups = (layout.tiles + ROWS - 1) / ROWS;  // as large as each other: few rows at a time take long
-  for (int64_t group = 0; group < groups; ++group) {
-    const int64_t tile = layout.tiles * group / groups;
-    any_rows<ROWS>(layout.tiles * (group + 1) / groups - tile, depth, left + layout.left(place, tile), layout.row(),
-                   weights, sums + layout.sum(panel, place, tile), PANEL, before, nullptr,
-                   Ahead::part(next, next_size, group, groups, depth));
+                           const float* left, float* sums, bool before, Ahead& ahead) {
+  left += layout.left(place, 0), sums += layout.sum(panel, place, 0);
+  for (int64_t group = 0; group < layout.groups; ++group, ahead.next()) {
+    const int64_t rows = layout.least + (group < layout.larger);
+    any_rows<ROWS>(rows, depth, left, layout.row(), weights, sums, PANEL, before, nullptr, ahead);
+    left += rows * layout.row(), sums += rows * PANEL;
   }
 }
 
@@ -61,13 +60,14 @@ class FewChannels {
                        left + layout.left(0, tile));
     const Coming inputs(data_, map_, kind_, coming, coming_count);
     for (int64_t first = 0; first < outputs_; first += together_) {
-      const int64_t last = std::min(outputs_, first + together_);
+      const int64_t last = std::min(outputs_, first + together_), count = last - first;
       for (int64_t place = 0; place < places; ++place) {
         const auto [from, length] = inputs.part(place);
+        Ahead ahead = Ahead::over(from + length * first / outputs_, length * count / outputs_, count * layout.groups,
+                                  map_.channels);
         const float* right = weights_.const_data_ptr<float>() + weights(first, place);
         for (int64_t panel = first; panel < last; ++panel, right += size)
-          multiply_tiles(layout, place, panel - first, map_.channels, right, left, sums, false,
-                         from + length * panel / outputs_, length / outputs_);
+          multiply_tiles(layout, place, panel - first, map_.channels, right, left, sums, false, ahead);
       }
       use(first, last, sums);
     }

@@ -34,7 +34,7 @@ class Strip {
   // `last`: zeros, for a row of the map and one pixel on either side; `out`: (B, h, w, channels), of `pooled`.
   Strip(const FewChannels& few, const Map& map, const Map& pooled, const Ending& ending, float* last, float* out)
       : few_(few), map_(map), pooled_(pooled), ending_(ending), side_(few.kind().rows->results), last_(last),
-        out_(out) {
+        out_(out), large_(map.height * map.width * map.channels >= LARGE_MAP) {
     before_.resize((side_ + 1) * map.channels);
   }
 
@@ -52,7 +52,7 @@ class Strip {
  private:
   void part_of_row(const Tile* tiles, int64_t count, const Tile* coming, int64_t coming_count) {
     const int64_t rows = std::min(side_, map_.height - tiles->y), columns = std::min(count * side_, map_.width - tiles->x);
-    const Layout layout{few_.kind(), count};
+    const Layout layout(few_.kind(), count);
     few_.products(layout, tiles, coming, coming_count, [&](int64_t first, int64_t last, const float* sums) {
       // With a row and a column of what is there already, and of what lies beyond the map.
       const int64_t channel = first * PANEL;
@@ -89,7 +89,7 @@ class Strip {
     float* to = out_ + pooled_.pixel(first.image, first.y / POOL_STRIDE, first.x / POOL_STRIDE) + channel;
     for (int64_t y = 0; y + POOL <= block.height; y += POOL_STRIDE, to += pooled_.pixel(0, 1, 0)) {
       const auto row = [&](int64_t index) { return results_.data() + block.pixel(0, index, 0); };
-      pool_rows({row(y), row(y + 1), row(y + 2)}, count, block.channels, to, pooled_.channels);
+      pool_rows({row(y), row(y + 1), row(y + 2)}, count, block.channels, to, pooled_.channels, large_);
     }
   }
 
@@ -98,6 +98,7 @@ class Strip {
   const Ending& ending_;
   int64_t side_;
   float *last_, *out_;
+  bool large_;  // the map in between: until its result is read, as much has gone through the caches
   // Of the calling thread, which works off one strip after the other.
   static inline thread_local Scratch before_;   // (side + 1, channels): the last column, with the row above
   static inline thread_local Scratch results_;  // a block, of some panels
@@ -113,6 +114,7 @@ void in_strips(const FewChannels& few, const Tiles& tiles, const Map& map, const
     Scratch last((map.width + 2) * map.channels);
     Strip strip(few, map, pooled, ending, last.data(), to);
     for (int64_t row = begin; row < end; ++row) strip.row(tiles, row, end);
+    finish_streams();
     const std::lock_guard<std::mutex> lock(mutex);
     last_rows.emplace(end, std::move(last));
   });

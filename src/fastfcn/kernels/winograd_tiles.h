@@ -74,6 +74,10 @@ struct Kind {
 struct Layout {
   const Kind& kind;
   int64_t tiles;
+  int64_t groups, least, larger;  // that are multiplied together: of `least` tiles, the first `larger` of one more
+
+  Layout(const Kind& kind, int64_t tiles)
+      : kind(kind), tiles(tiles), groups((tiles + ROWS - 1) / ROWS), least(tiles / groups), larger(tiles % groups) {}
 
   // Odd numbers of cache lines: what lies a power of two apart throws each other out of the cache.
   int64_t row() const { return kind.depth + LINE; }
@@ -174,11 +178,11 @@ void in_parts(const Kind& kind, const std::vector<Tile>& all, int64_t outputs, i
   const int64_t count = all.size(), width = kind.depth + LINE + panels(outputs) * PANEL;
   const int64_t room = std::min(most, WORKSPACE / (kind.places() * width));
   const int64_t held = std::max<int64_t>(ROWS, room), parts = (count + held - 1) / held;
-  const auto space = at::empty({Layout{kind, (count + parts - 1) / parts}.size(panels(outputs))}, options);
+  const auto space = at::empty({Layout(kind, (count + parts - 1) / parts).size(panels(outputs))}, options);
   float* left = space.mutable_data_ptr<float>();
   for (int64_t part = 0; part < parts; ++part) {
     const int64_t begin = count * part / parts, end = count * (part + 1) / parts;
-    const Layout layout{kind, end - begin};
+    const Layout layout(kind, end - begin);
     work(layout, all.data() + begin, left, left + layout.left(kind.places(), 0));
   }
 }

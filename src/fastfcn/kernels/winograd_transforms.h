@@ -42,6 +42,38 @@ inline void transform_inputs(const float* data, const Map& map, int64_t first, i
   }
 }
 
+// Those results of a tile that lie on the map, in one panel.
+struct TilePixels {
+  int64_t rows, columns, channels;
+  int64_t right, down, second;  // floats to the next pixel, to the one below, and to a pixel's second vector
+};
+
+// They are finished and written from `sums`, `width` pixels to a row, `to` where the first of them lies, as does its
+// residual.
+template <bool RESIDUAL, bool RELU, bool LARGE>
+void write_pixels(TilePixels here, const float* sums, int64_t width, const Ending& ending, float* to) {
+  // Copies, which no store can change.
+  const float *const bias = ending.bias, *const residual = ending.residual;
+  for (int64_t row = 0; row < here.rows; ++row)
+    for (int64_t column = 0; column < here.columns; ++column) {
+      const float* const from = sums + (row * width + column) * PANEL;
+      int64_t place = row * here.down + column * here.right;
+      for (int64_t channel = 0; channel < here.channels; channel += LANES, place += here.second) {
+        Vector value = load(from + channel) + load(bias + channel);
+        if constexpr (RESIDUAL) value += load(residual + place);
+        if constexpr (RELU) value = positive(value);
+        LARGE ? stream(to + place, value) : store(to + place, value);
+      }
+    }
+}
+
+// The one for what is to be done; a map with a residual is in the caches already.
+inline auto pixel_writer(bool residual, bool relu, bool large) {
+  if (residual) return relu ? write_pixels<true, true, false> : write_pixels<true, false, false>;
+  if (large) return relu ? write_pixels<false, true, true> : write_pixels<false, false, true>;
+  return relu ? write_pixels<false, true, false> : write_pixels<false, false, false>;
+}
+
 // One panel of the results of one tile, from its products, places `apart` floats from each other.
 inline void transform_results(const float* from, int64_t apart, int64_t panel, const Tile& tile, const Kind& kind,
                               const Map& map, float* out, const Ending& ending) {
@@ -54,13 +86,12 @@ inline void transform_results(const float* from, int64_t apart, int64_t panel, c
   const Map to = map;
   const int64_t first = to.pixel(tile.image, tile.y, tile.x);
   const int64_t right = kind.dilation * to.step, down = right * to.width;
-  const Ending here = ending.at(0, begin);
-  out += to.channel(begin);
+  out += to.channel(begin) + first;
   if (!large)
     for (int row = 0; row < rows; ++row)
       for (int column = 0; column < columns; ++column)
         for (int64_t channel = 0; channel < channels; channel += LINE)
-          __builtin_prefetch(out + first + row * down + column * right + to.channel(channel), 1);
+          __builtin_prefetch(out + row * down + column * right + to.channel(channel), 1);
   // A whole line of the cache of each pixel is there before any is written: halves would be written past it twice.
   alignas(LINE_BYTES) Vector values[MOST_RESULTS * MOST_RESULTS * VECTORS], half[MOST_RESULTS * MOST_PLACES];
   float *const middle = reinterpret_cast<float*>(half), *const whole = reinterpret_cast<float*>(values);
@@ -71,15 +102,10 @@ inline void transform_results(const float* from, int64_t apart, int64_t panel, c
     kind.rows->back(from, {across * apart, apart}, across, middle, {across * LANES, LANES});
     kind.columns->back(middle, {LANES, across * LANES}, height, whole + channel, {PANEL, width * PANEL});
   }
-  for (int row = 0; row < rows; ++row)
-    for (int column = 0; column < columns; ++column)
-      for (int64_t channel = 0; channel < channels; channel += LANES) {
-        const int64_t place = first + row * down + column * right;
-        const Vector sum = load(whole + (row * width + column) * PANEL + channel);
-        const Vector value = finished(sum, here.at(0, channel), place);
-        float* const result = out + place + to.channel(channel);
-        large ? stream(result, value) : store(result, value);
-      }
+  Ending here = ending.at(0, begin);
+  if (here.residual) here.residual += first;
+  const TilePixels pixels{rows, columns, channels, right, down, to.channel(LANES)};
+  pixel_writer(here.residual, here.relu, large)(pixels, whole, width, here, out);
 }
 
 // Weights of the places in rows [first, last) of a tile, transformed: (places, depth, PANEL), places `apart` floats from
