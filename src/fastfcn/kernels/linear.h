@@ -107,18 +107,21 @@ void combine(const float* from, Steps from_steps, int lines, float* to, Steps to
   }
 }
 
-// The same for 3x3 `taps`, both axes at once: `down` times them, line by line, and MATRIX times each of the lines.
+// The same for 3x3 `taps` of a panel, (9, PANEL), both axes at once: `down` times them, line by line, and MATRIX times
+// each of the lines. A line of the cache is written as a whole.
 template <const auto& MATRIX>
-void combine_taps(const Vector* taps, const float (*down)[3], int lines, float* to, Steps to_steps) {
-  for (int line = 0; line < lines; ++line, to += to_steps.line) {
-    Vector values[3];
-    for (int tap = 0; tap < 3; ++tap)
-      values[tap] = down[line][0] * taps[tap] + down[line][1] * taps[3 + tap] + down[line][2] * taps[6 + tap];
-    combine_values<FOLDED<MATRIX>>(values, to, to_steps.value, std::make_index_sequence<MATRIX.size()>(),
-                                   std::make_index_sequence<3>());
-  }
+void combine_taps(const float* taps, const float (*down)[3], int lines, float* to, Steps to_steps) {
+  for (int line = 0; line < lines; ++line, to += to_steps.line)
+    for (int64_t lane = 0; lane < PANEL; lane += LANES) {
+      const auto tap = [&](int index) { return load(taps + index * PANEL + lane); };
+      Vector values[3];
+      for (int column = 0; column < 3; ++column)
+        values[column] = down[line][0] * tap(column) + down[line][1] * tap(3 + column) + down[line][2] * tap(6 + column);
+      combine_values<FOLDED<MATRIX>>(values, to + lane, to_steps.value, std::make_index_sequence<MATRIX.size()>(),
+                                     std::make_index_sequence<3>());
+    }
 }
 using Combine = void (*)(const float* from, Steps from_steps, int lines, float* to, Steps to_steps);
-using CombineTaps = void (*)(const Vector* taps, const float (*down)[3], int lines, float* to, Steps to_steps);
+using CombineTaps = void (*)(const float* taps, const float (*down)[3], int lines, float* to, Steps to_steps);
 
 }  // namespace fastfcn

@@ -117,12 +117,7 @@ inline void transform_weights(const float* taps, int64_t depth, const Kind& kind
   std::copy_n(kind.rows->taps[first], (last - first) * 3, down[0]);
   for (int64_t k = 0; k < depth; ++k) {
     Ahead{taps + (k + AHEAD) * 9 * PANEL, 9 * PANEL / LINE}.ask();
-    for (int64_t lane = 0; lane < PANEL; lane += LANES) {
-      const float* from = taps + k * 9 * PANEL + lane;
-      Vector given[9];
-      for (int tap = 0; tap < 9; ++tap) given[tap] = load(from + tap * PANEL);
-      kind.columns->weigh(given, down, last - first, out + k * PANEL + lane, {apart, columns * apart});
-    }
+    kind.columns->weigh(taps + k * 9 * PANEL, down, last - first, out + k * PANEL, {apart, columns * apart});
   }
 }
 
