@@ -74,7 +74,9 @@ struct Kind {
 struct Layout {
   const Kind& kind;
   int64_t tiles;
-  int64_t groups, least, larger;  // that are multiplied together: of `least` tiles, the first `larger` of one more
+  // Those that are multiplied together: groups of `least` tiles, the first `larger` of one more, since a few rows alone
+  // take nearly as long as many. Told once, as to divide for each product takes long.
+  int64_t groups, least, larger;
 
   Layout(const Kind& kind, int64_t tiles)
       : kind(kind), tiles(tiles), groups((tiles + ROWS - 1) / ROWS), least(tiles / groups), larger(tiles % groups) {}
