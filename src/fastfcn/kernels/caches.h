@@ -18,4 +18,10 @@ inline int64_t second_cache() {
   return (1 << 20) / sizeof(float);
 }
 
+// Whether it is as large as that of newer servers' cores: more of a map is then worked off at a time.
+inline bool large_second_cache() {
+  static const bool large = second_cache() * sizeof(float) >= 1 << 20;
+  return large;
+}
+
 }  // namespace fastfcn

@@ -7,7 +7,8 @@
 namespace fastfcn {
 
 // Of a block, whose inputs and results share the second cache with the weights; and of one of its rows.
-constexpr int64_t PIXELS = 96, WIDEST = 36;
+inline int64_t most_pixels() { return large_second_cache() ? 144 : 96; }
+inline int64_t widest() { return large_second_cache() ? 64 : 36; }
 
 // Results that are worked off together: rows of `count` pixels from (y, x) on, a dilation apart, as each of them reads
 // what the next one reads.
@@ -20,7 +21,8 @@ struct Block {
 // All results of an image, row by row of each of the dilation's phases; the smaller blocks are the last ones, so that
 // no thread waits long for another.
 inline std::vector<Block> blocks(int64_t height, int64_t width, int64_t dilation) {
-  const int64_t parts = (width + WIDEST - 1) / WIDEST, together = std::max<int64_t>(1, PIXELS * parts / width);
+  const int64_t parts = (width + widest() - 1) / widest();
+  const int64_t together = std::max<int64_t>(1, most_pixels() * parts / width);
   std::vector<Block> result;
   for (int64_t phase = 0; phase < std::min(dilation, height); ++phase)
     for (int64_t y = phase; y < height; y += together * dilation)
@@ -101,10 +103,13 @@ inline void depthwise_line(const Resized& map, int64_t channel, const Block& blo
   for (int64_t lane = 0; lane < count; lane += LANES, taps += TAPS * LANES) {
     const auto inputs = [&](int64_t row) { return Inputs{&rows[row], map.width(), dilation, lane ? 0 : map.ahead()}; };
     const auto outputs = [&](int64_t row) { return Outputs{to + row * line + lane, apart, line}; };
-    int64_t row = 0;
-    for (; row + 3 <= block.rows; row += 3)  // neighbours read most of their inputs in common
-      depthwise_rows<3>(inputs(row), block.x, end, taps, outputs(row));
-    for (; row < block.rows; ++row) depthwise_rows<1>(inputs(row), block.x, end, taps, outputs(row));
+    // Neighbours read most of their inputs in common.
+    for (int64_t row = 0; row < block.rows;) {
+      const int64_t left = block.rows - row, many = left == 4 ? 2 : std::min<int64_t>(left, 3);
+      const auto rows_of = many == 3 ? depthwise_rows<3> : many == 2 ? depthwise_rows<2> : depthwise_rows<1>;
+      rows_of(inputs(row), block.x, end, taps, outputs(row));
+      row += many;
+    }
     for (const float*& each : rows) each += LANES;
   }
 }

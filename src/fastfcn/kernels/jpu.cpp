@@ -85,7 +85,7 @@ Branch make_branch(Image& image, int64_t dilation, const float* taps, const floa
     } else {
       auto& runs = branch.resized;
       const bool apart = runs.empty() || runs.back().last != first;
-      if (apart || last - runs.back().first > DEPTH) runs.push_back({first, first, {}});
+      if (apart || last - runs.back().first > most_depth()) runs.push_back({first, first, {}});
       runs.back().maps.push_back(&image.resized_map(index));
       runs.back().last = last;
     }
@@ -115,35 +115,33 @@ void convolve(const Image& image, const Branch& branch, const Block& block, floa
   }
 }
 
-// What a part of JPU's results adds to a pixel behind the next convolution.
-void add_part(const float* sums, const Next& next, bool first, bool last, float* out) {
-  for (int64_t channel = 0; channel < next.outputs; channel += LANES) {
-    const Vector sum = load(sums + channel) + load((first ? next.bias : out) + channel);
-    store(out + channel, last ? positive(sum) : sum);
-  }
+// What a part of JPU's results of a row of pixels, `apart` floats from each other, adds to those behind the next
+// convolution.
+void add_part(const float* results, int64_t apart, int64_t pixels, int64_t channels, const Next& next, int64_t part,
+              int64_t parts, float* out) {
+  const bool first = part == 0, last = part + 1 == parts;
+  const Ending ending{first ? next.bias : nullptr, nullptr, 0, last};
+  multiply(pixels, next.outputs, channels, results, apart, next.packed + part * channels * PANEL, next.inputs, out,
+           next.outputs, !first, first || last ? &ending : nullptr);
 }
 
 // The results of one dilation, the `part`th, into the map `out`, or what they add to it behind the next convolution.
 void convolve(const Image& image, const Branch& branch, int64_t part, int64_t parts,
               const std::optional<Next>& next, float* out) {
   const auto all = blocks(image.height, image.width, branch.dilation);
-  const int64_t outputs = image.outputs, apart = outputs + LANES, next_apart = next ? next->outputs + LANES : 0;
+  const int64_t outputs = image.outputs, apart = outputs + LANES;
   share_out(all.size(), 1, [&](int64_t begin, int64_t end) {
-    static thread_local Scratch results, sums;
-    results.resize(PIXELS * apart), sums.resize(PIXELS * next_apart);
+    static thread_local Scratch results;
     for (int64_t index = begin; index < end; ++index) {
       const Block& block = all[index];
+      results.resize(std::max<size_t>(results.size(), block.pixels() * apart));
       convolve(image, branch, block, results.data(), apart);
-      if (next)
-        multiply(block.pixels(), next->outputs, outputs, results.data(), apart, next->packed + part * outputs * PANEL,
-                 next->inputs, sums.data(), next_apart, false, nullptr);
-      for (int64_t at = 0; at < block.pixels(); ++at) {
-        const int64_t y = block.y + at / block.count * branch.dilation, x = block.x + at % block.count;
-        const int64_t pixel = y * image.width + x;
-        if (next)
-          add_part(sums.data() + at * next_apart, *next, part == 0, part + 1 == parts, out + pixel * next->outputs);
-        else
-          std::copy_n(results.data() + at * apart, outputs, out + (pixel * parts + part) * outputs);
+      for (int64_t row = 0; row < block.rows; ++row) {
+        const float* from = results.data() + row * block.count * apart;
+        const int64_t pixel = (block.y + row * branch.dilation) * image.width + block.x;
+        if (next) add_part(from, apart, block.count, outputs, *next, part, parts, out + pixel * next->outputs);
+        for (int64_t at = 0; at < block.count && !next; ++at)
+          std::copy_n(from + at * apart, outputs, out + ((pixel + at) * parts + part) * outputs);
       }
     }
   });

@@ -5,13 +5,16 @@
 // Goto and van de Geijn, "Anatomy of High-Performance Matrix Multiplication" (2008).
 #pragma once
 
+#include "caches.h"
 #include "panel.h"
 
 namespace fastfcn {
 
-constexpr int64_t DEPTH = 512;  // of k worked off at a time: a panel's part stays in the second cache
 constexpr int64_t WEIGHTS = 1 << 15;  // of panels that meet some rows of A, one after the other
 constexpr int64_t BLOCK = 12 * ROWS;  // rows of A at a time
+
+// Of k worked off at a time: a panel's part stays in the second cache.
+inline int64_t most_depth() { return large_second_cache() ? 1024 : 512; }
 
 // `work(begin, end)` for parts of `count`, as few as there can be of at most `most`, and about as large as each other: a
 // few rows alone take nearly as long as many.
@@ -67,10 +70,10 @@ inline void multiply(int64_t m, int64_t n, int64_t k, const float* a, int64_t a_
                      int64_t packed_rows, float* c, int64_t c_stride, bool before, const Ending* ending) {
   // Rows a multiple of 4 KiB apart share few places of the first cache and throw each other out: they are moved.
   const bool move = a_stride % 1024 == 0 && panels(n) > 2;
-  constexpr int64_t apart = DEPTH + LANES;
+  const int64_t most = most_depth(), apart = most + LANES;
   static thread_local Scratch moved(BLOCK * apart);
-  for (int64_t start = 0; start < k; start += DEPTH) {
-    const int64_t depth = std::min(DEPTH, k - start);
+  for (int64_t start = 0; start < k; start += most) {
+    const int64_t depth = std::min(most, k - start);
     in_even_parts(m, BLOCK, [&](int64_t block, int64_t end) {
       const int64_t rows = end - block;
       const float* left = a + block * a_stride + start;

@@ -17,6 +17,7 @@ constexpr int LANES = 4, ROWS = 6;
 #endif
 constexpr int VECTORS = 2;  // of a panel's row
 constexpr int64_t PANEL = LANES * VECTORS;
+constexpr int64_t FAR = 4 * LINE;  // steps of k after which a part of A that is fetched is needed
 
 typedef float Vector __attribute__((vector_size(LANES * 4), aligned(4), may_alias));
 
@@ -80,17 +81,21 @@ template <int M, bool DOWN = false>
 [[gnu::always_inline]] inline void multiply_rows(int64_t k, const float* a, int64_t a_stride, const float* b, float* c,
                                                  int64_t c_stride, bool before, const Ending* ending, Ahead ahead,
                                                  bool last) {
-  // What will be written; where it is read first, that of the rows after these.
-  const float* soon = before ? c + ROWS * c_stride : c;
-#pragma GCC unroll 16
-  for (int row = 0; row < M; ++row, soon += c_stride)
-    for (int64_t column = 0; column < PANEL; column += LINE) __builtin_prefetch(soon + column, 1);
+  // What will be written; where it is read first, that of the rows after these. It is asked for some rows at a time: all
+  // at once would hold up the product's own reads.
+  const float* soon = before ? c + M * c_stride : c;
+  const int64_t each = k >= M * LINE ? 1 : k >= M * LINE / 2 ? 2 : 3, far = std::min(FAR, k);
+  int64_t asked = 0;
   Vector sum[M][VECTORS];  // in registers, as every loop over it is unrolled
 #pragma GCC unroll 16
   for (int row = 0; row < M; ++row)
     for (int v = 0; v < VECTORS; ++v) sum[row][v] = before ? load(c + row * c_stride + v * LANES) : Vector{};
   for (int64_t start = 0; start < k; start += LINE) {
-    for (int row = 0; row < M && !DOWN && last; ++row) __builtin_prefetch(a + (row + ROWS) * a_stride + start);
+    const int64_t behind = start + far;
+    const float* next = behind < k ? a + behind : a + M * a_stride + behind - k;
+    for (int row = 0; row < M && !DOWN && (last || behind < k); ++row) __builtin_prefetch(next + row * a_stride);
+    for (const int64_t end = std::min<int64_t>(M, asked + each); asked < end; ++asked, soon += c_stride)
+      for (int64_t column = 0; column < PANEL; column += LINE) __builtin_prefetch(soon + column, 1);
     ahead.ask();
     const int64_t end = std::min(start + LINE, k);
 #pragma GCC unroll 2

@@ -35,7 +35,7 @@ void share_out(int64_t count, int64_t least, const Work& work) {
 // some, so that no thread waits long for another.
 template <class Work>
 void share_results(int64_t rows, int64_t columns, const Work& work) {
-  constexpr int64_t GROUPS = BLOCK / ROWS / 2, COLUMNS = 4 * PANEL;
+  constexpr int64_t GROUPS = BLOCK / ROWS / 4, COLUMNS = 4 * PANEL;
   const int64_t groups = (rows + ROWS - 1) / ROWS, blocks = std::max<int64_t>(1, groups / GROUPS);
   const int64_t across = (columns + COLUMNS - 1) / COLUMNS;
   const auto row = [&](int64_t block) { return std::min(rows, groups * block / blocks * ROWS); };
