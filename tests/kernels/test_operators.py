@@ -147,7 +147,7 @@ def test_winograd_of_a_map_that_no_cache_holds():
 )
 @pytest.mark.parametrize("size", [(32, 48), (16, 16), (8, 36), (4, 4)])
 def test_jpu_of_maps_of_whole_factors(size: tuple[int, int], factors: tuple[int, ...], dilations: tuple[int, ...]):
-    """Dilations that are multiples of half a map's factor go another way, with corrections along all four edges."""
+    """Where a dilation is a multiple of half a map's factor, all taps pass its pixels at the same few places."""
     draw = Draw(sum(size))
     width, outputs = 32, 48
     height, length = (side // factors[1] * factors[1] or factors[1] for side in size)
@@ -205,12 +205,12 @@ def test_jpu(seed: int, align_corners: bool):
 @pytest.mark.parametrize(
     ("sizes", "dilations"),
     [
-        # resized to more than twelve times their pixels, also with dilations beyond all edges: tap by tap
+        # also with dilations beyond all edges: each tap passes pixels at places of its own
         (((33, 47), (17, 24), (9, 12)), (1, 3, 12, 40)),
         (((20, 12), (5, 3)), (1, 3, 12, 40)),
         (((7, 150), (1, 2)), (1, 3, 12, 40)),
         (((16, 16), (1, 1)), (1, 3, 12, 40)),
-        # a dilation is about a whole number of steps, or longer than the map: straight lines between results
+        # a dilation is about a whole number of steps: the taps pass pixels at nearly the same places
         (((64, 96), (32, 48), (16, 24)), (4, 8, 12, 64)),  # with aligned corners 4 is 0.95 steps of the smallest map
         (((61, 45), (16, 12)), (4, 8, 12, 64)),  # and 1 step here
         (((47, 90), (12, 23)), (4, 8, 12, 64)),

@@ -1,81 +1,56 @@
-// A separable convolution of a resized map at those of its rows and columns between which it is linear.
+// A separable convolution of a resized map at those places alone between which it is linear (bends.h).
 //
-// Bilinear resizing draws straight lines between the small map's pixels. The depthwise convolution of the resized map
-// bends where one of its taps passes such a pixel. Where a dilation is nearly a whole number of the small map's steps,
-// its taps do so at nearly the same places, and between these the results lie on straight lines: the two ends of each
-// line go through the 1x1 convolution, which is linear as well, and the rest is interpolated. That is exact for any
-// ratio and alignment of corners; how many places bend says whether it pays.
+// What the depthwise convolution is there goes through the 1x1 convolution, which is linear as well, and the rest is
+// interpolated. That is exact for any ratio and alignment of corners, and takes at most about nine products for each
+// pixel of the small map. Where a dilation is a whole number of the small map's steps, or nearly, the taps pass its pixels
+// at the same places, or nearly: it takes one to two products then.
 #pragma once
 
-#include "depthwise_block.h"
-#include "small_map.h"
+#include <ATen/ATen.h>
+
+#include "bends.h"
+#include "parallel.h"
+#include "tensors.h"
 
 namespace fastfcn {
 
-// Places along an axis of a resized map where a convolution's results bend, and how the others lie between them.
-struct Bends {
-  std::vector<int64_t> places;
-  std::vector<Source> between;  // for each place of the axis, its neighbours among `places`
-
-  explicit Bends(const TapAxis& axis) {
-    const int64_t length = axis.sources.size();
-    for (int64_t place = 0; place < length; ++place)
-      if (place == 0 || place == length - 1 || !straight(axis, place)) places.push_back(place);
-    between.push_back({0, 0, 0.f});
-    for (size_t low = 0; low + 1 < places.size(); ++low)
-      for (int64_t place = places[low] + 1; place <= places[low + 1]; ++place) {
-        const float share = static_cast<float>(place - places[low]) / (places[low + 1] - places[low]);
-        between.push_back({static_cast<int64_t>(low), static_cast<int64_t>(low + 1), share});
-      }
-  }
-
- private:
-  // Whether each tap sees a straight line from the place before to the one behind.
-  static bool straight(const TapAxis& axis, int64_t place) {
-    const int64_t length = axis.sources.size();
-    const double rounding = 4e-7 * (axis.sources.back().high + 1);  // of positions, which are float32
-    const auto position = [&](int64_t at) { return axis.sources[at].low + static_cast<double>(axis.sources[at].share); };
-    for (int64_t tap = -1; tap <= 1; ++tap) {
-      const int64_t middle = place + tap * axis.dilation;
-      if (middle + 1 < 0 || middle - 1 >= length) continue;  // zeros
-      if (middle < 1 || middle + 1 >= length) return false;
-      const double before = position(middle - 1), behind = position(middle + 1);
-      if (std::abs(before - 2 * position(middle) + behind) > rounding) return false;
-      if (behind > std::floor(before + rounding) + 1 + rounding) return false;
-    }
-    return true;
-  }
+// C rows of a packed matrix of `rows` to `outputs` columns.
+struct Pointwise {
+  const float* packed;
+  int64_t rows, outputs;
 };
 
-class Interpolated : public SmallMap {
+class Interpolated {
  public:
   // `map`: (B, C, h, w), of which `image` is meant; `rows`, `columns`: of the resized map, as are their bends; `taps`:
   // (C / LANES, 9, LANES).
   Interpolated(const at::Tensor& map, int64_t image, const TapAxis& rows, const TapAxis& columns, Bends bent_rows,
                Bends bent_columns, const float* taps, const Pointwise& pointwise)
       : bent_rows_(std::move(bent_rows)), bent_columns_(std::move(bent_columns)), outputs_(pointwise.outputs) {
-    const int64_t channels = map.size(1), w = map.size(3), across = bent_columns_.places.size();
-    const int64_t apart = channels + LANES, down = bent_rows_.places.size();
-    const float* from = map.const_data_ptr<float>() + image * channels * map.size(2) * w;
+    const int64_t channels = map.size(1), line = map.size(3) * channels, apart = channels + LANES;
+    const int64_t down = bent_rows_.count(), across = bent_columns_.count();
+    const float* from = map.const_data_ptr<float>() + image * map.size(2) * line;
     results_ = at::empty({down * across, outputs_}, map.options());
     float* to = results_.mutable_data_ptr<float>();
     share_out(down, 1, [&](int64_t begin, int64_t end) {
       static thread_local Scratch columns_of_taps, narrow;
-      columns_of_taps.resize(3 * w * channels), narrow.resize(across * apart);
+      columns_of_taps.resize(3 * line), narrow.resize(across * apart);
       for (int64_t row = begin; row < end; ++row) {
-        sum_downwards(rows, bent_rows_.places[row], from, w, channels, taps, columns_of_taps.data());
+        sum_downwards(rows.taken(bent_rows_.places[row]), from, line, channels, taps, columns_of_taps.data());
         for (int64_t column = 0; column < across; ++column)
-          columns.sum<false>(bent_columns_.places[column], columns_of_taps.data(), w * channels, channels, channels,
-                             narrow.data() + column * apart);
+          sum_across(columns.taken(bent_columns_.places[column]), columns_of_taps.data(), line, channels,
+                     narrow.data() + column * apart);
         multiply(across, outputs_, channels, narrow.data(), apart, pointwise.packed, pointwise.rows,
                  to + row * across * outputs_, outputs_, false, nullptr);
       }
     });
   }
 
-  void give(int64_t y, int64_t x, int64_t count, float* out, int64_t apart, bool onto) const override {
+  // The results at `count` pixels of the resized map from (y, x) on, into `out`, whose pixels lie `apart` floats apart, or
+  // added to what is there with `onto`.
+  void give(int64_t y, int64_t x, int64_t count, float* out, int64_t apart, bool onto) const {
     const Source row = bent_rows_.between[y];
-    const int64_t line = bent_columns_.places.size() * outputs_;
+    const int64_t line = bent_columns_.count() * outputs_;
     const float *upper = results_.const_data_ptr<float>() + row.low * line, *lower = upper + (row.high - row.low) * line;
     for (int64_t pixel = x; pixel < x + count; ++pixel, out += apart) {
       const Source column = bent_columns_.between[pixel];
@@ -91,25 +66,16 @@ class Interpolated : public SmallMap {
   }
 
  private:
-  // The three columns of taps at row y of the resized map, which is as wide as the small one: (3, w, channels).
-  static void sum_downwards(const TapAxis& rows, int64_t y, const float* map, int64_t w, int64_t channels,
-                            const float* taps, float* out) {
-    const int64_t line = w * channels;
-    const float *above[3], *below[3];
-    float upper[3], lower[3];
-    for (int64_t tap = 0; tap < 3; ++tap) {
-      const int64_t at = y + (tap - 1) * rows.dilation;
-      const bool inside = at >= 0 && at < static_cast<int64_t>(rows.sources.size());
-      const Source source = inside ? rows.sources[at] : Source{0, 0, 0.f};
-      above[tap] = map + source.low * line, below[tap] = map + source.high * line;
-      upper[tap] = inside ? 1 - source.share : 0.f, lower[tap] = source.share;
-    }
+  // The three columns of taps at a row of the resized map, which is as wide as the small one: (3, w, channels).
+  static void sum_downwards(const Taken& rows, const float* map, int64_t line, int64_t channels, const float* taps,
+                            float* out) {
     for (int64_t place = 0; place < line; place += channels)
       for (int64_t channel = 0; channel < channels; channel += LANES) {
         Vector sums[3] = {};
         for (int row = 0; row < 3; ++row) {
-          const int64_t at = place + channel;
-          const Vector moved = upper[row] * load(above[row] + at) + lower[row] * load(below[row] + at);
+          const float* from = map + place + channel;
+          const Vector moved = rows.lower[row] * load(from + rows.low[row] * line) +
+                               rows.upper[row] * load(from + rows.high[row] * line);
           const float* weights = taps + channel * TAPS + row * 3 * LANES;
           for (int column = 0; column < 3; ++column) sums[column] += load(weights + column * LANES) * moved;
         }
@@ -117,9 +83,22 @@ class Interpolated : public SmallMap {
       }
   }
 
+  // Their sum at one place of that row: (channels).
+  static void sum_across(const Taken& columns, const float* from, int64_t line, int64_t channels, float* out) {
+    for (int64_t channel = 0; channel < channels; channel += LANES) {
+      Vector sum{};
+      for (int column = 0; column < 3; ++column) {
+        const float* taps = from + column * line + channel;
+        sum += columns.lower[column] * load(taps + columns.low[column] * channels) +
+               columns.upper[column] * load(taps + columns.high[column] * channels);
+      }
+      store(out + channel, sum);
+    }
+  }
+
   Bends bent_rows_, bent_columns_;
   int64_t outputs_;
-  at::Tensor results_;  // (bent rows, bent columns, outputs)
+  at::Tensor results_;  // (places down, places across, outputs)
 };
 
 }  // namespace fastfcn

@@ -3,17 +3,14 @@
 //
 // Neither the joined map nor the depthwise results ever exist: of a block of pixels, the depthwise convolution of a few
 // channels reads short rows, resized as they are read, into the first cache, and its results stay in the second for the
-// 1x1 convolution, as do the results of that for the head's. Maps that are resized much are convolved before that, where
-// it takes fewer products: where a dilation is a multiple of half the map's factor (upsampled.h), or else tap by tap
-// (tapwise.h).
-#include <memory>
+// 1x1 convolution, as do the results of that for the head's. Maps whose results are straight lines for long enough are
+// convolved where these bend, and the results interpolated (interpolated.h).
 #include <optional>
 
+#include "depthwise_block.h"
 #include "interpolated.h"
 #include "lines.h"
-#include "tapwise.h"
 #include "tensors.h"
-#include "upsampled.h"
 
 namespace fastfcn {
 namespace {
@@ -29,7 +26,7 @@ struct Branch {
   int64_t dilation;
   const float *taps, *packed, *bias;
   std::vector<Run> resized;
-  std::vector<std::unique_ptr<SmallMap>> small;
+  std::vector<Interpolated> small;
 };
 
 // The 1x1 convolution behind JPU, if there is one: (panels, inputs, PANEL).
@@ -53,26 +50,18 @@ struct Image {
 };
 
 // A map in front of its resize, where that takes fewer products.
-std::unique_ptr<SmallMap> small_map(const Image& image, const GivenMap& given, int64_t dilation, const float* taps,
-                                    const float* packed) {
+std::optional<Interpolated> small_map(const Image& image, const GivenMap& given, int64_t dilation, const float* taps,
+                                      const float* packed) {
   const int64_t height = given.height(), width = given.width();
-  const int64_t pixels = image.height * image.width, factor = image.height / height;
-  const bool whole = factor * height == image.height && factor * width == image.width;
-  // On a map narrower than two dilations opposite edges meet.
-  const bool wide = std::min(image.height, image.width) >= 2 * dilation;
-  const Pointwise pointwise{packed, image.inputs, image.outputs};
-  if (image.outputs % LANES != 0) return nullptr;
-  if (whole && wide && Upsampled::steps(factor, dilation) > 0 && !image.align_corners)
-    return std::make_unique<Upsampled>(given.channels_last_map(), image.index, factor, dilation, taps, pointwise);
-  if (pixels < Tapwise::WORTHWHILE * height * width) return nullptr;
-  const TapAxis rows{sources(height, image.height, image.align_corners), dilation};
-  const TapAxis columns{sources(width, image.width, image.align_corners), dilation};
+  const auto pays = [&](int64_t places) { return 4 * places < 3 * image.height * image.width; };
+  if (image.outputs % LANES != 0 || !pays(height * width)) return {};
+  const TapAxis rows{height, image.height, image.align_corners, dilation};
+  const TapAxis columns{width, image.width, image.align_corners, dilation};
   Bends bent_rows(rows), bent_columns(columns);
-  const at::Tensor& map = given.channels_last_map();
-  if (bent_rows.places.size() * bent_columns.places.size() < static_cast<size_t>(TAPS * height * width))
-    return std::make_unique<Interpolated>(map, image.index, rows, columns, std::move(bent_rows),
-                                          std::move(bent_columns), taps, pointwise);
-  return std::make_unique<Tapwise>(map, image.index, rows, columns, taps, pointwise);
+  if (!pays(bent_rows.count() * bent_columns.count())) return {};
+  return std::optional<Interpolated>(std::in_place, given.channels_last_map(), image.index, rows, columns,
+                                     std::move(bent_rows), std::move(bent_columns), taps,
+                                     Pointwise{packed, image.inputs, image.outputs});
 }
 
 Branch make_branch(Image& image, int64_t dilation, const float* taps, const float* packed, const float* bias) {
@@ -81,7 +70,7 @@ Branch make_branch(Image& image, int64_t dilation, const float* taps, const floa
   for (size_t index = 0; index < image.given.size(); ++index) {
     const int64_t last = first + image.given[index].channels();
     if (auto small = small_map(image, image.given[index], dilation, taps + first * TAPS, packed + first * PANEL)) {
-      branch.small.push_back(std::move(small));
+      branch.small.push_back(std::move(*small));
     } else {
       auto& runs = branch.resized;
       const bool apart = runs.empty() || runs.back().last != first;
@@ -99,9 +88,9 @@ void convolve(const Image& image, const Branch& branch, const Block& block, floa
   static thread_local Scratch narrow;
   narrow.resize(block.pixels() * (image.inputs + LANES));
   bool before = false;  // whether a part of the sums is there
-  for (const auto& map : branch.small) {
+  for (const Interpolated& map : branch.small) {
     for (int64_t row = 0; row < block.rows; ++row)
-      map->give(block.y + row * branch.dilation, block.x, block.count, out + row * block.count * apart, apart, before);
+      map.give(block.y + row * branch.dilation, block.x, block.count, out + row * block.count * apart, apart, before);
     before = true;
   }
   const Ending ending{branch.bias, nullptr, 0, true};
