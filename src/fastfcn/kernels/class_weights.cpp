@@ -4,8 +4,8 @@
 
 #include <cmath>
 
-#include "matmul.h"
 #include "operators.h"
+#include "panel.h"
 #include "sums.h"
 
 namespace fastfcn {

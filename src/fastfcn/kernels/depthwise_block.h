@@ -1,6 +1,7 @@
 // Blocks of pixels of a map, and the depthwise 3x3 convolution of one of them, of maps resized as they are read.
 #pragma once
 
+#include "caches.h"
 #include "resized.h"
 #include "tensors.h"
 

@@ -1,7 +1,7 @@
 // The exponential function of a vector.
 #pragma once
 
-#include "matmul.h"
+#include "panel.h"
 
 namespace fastfcn {
 

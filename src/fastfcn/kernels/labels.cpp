@@ -5,7 +5,7 @@
 #include <ATen/Parallel.h>
 
 #include "bilinear.h"
-#include "matmul.h"
+#include "panel.h"
 #include "tensors.h"
 
 #if defined(__AVX__)

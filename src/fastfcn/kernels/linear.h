@@ -7,7 +7,7 @@
 #include <array>
 #include <utility>
 
-#include "matmul.h"
+#include "panel.h"
 
 namespace fastfcn {
 

@@ -3,7 +3,7 @@
 // memory; with all channels of a pixel side by side it would take each line from another page.
 #pragma once
 
-#include "matmul.h"
+#include "panel.h"
 #include "tensors.h"
 
 namespace fastfcn {

@@ -3,7 +3,7 @@
 
 #include <torch/library.h>
 
-#include "matmul.h"
+#include "panel.h"
 
 TORCH_LIBRARY(fastfcn, library) {
   library.def("lanes() -> int", [] { return static_cast<int64_t>(fastfcn::LANES); });

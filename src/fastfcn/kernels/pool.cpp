@@ -1,7 +1,7 @@
 // Max pooling of a stem: 3x3 at stride 2, without the places of the largest values, which torch writes too.
 #include <ATen/Parallel.h>
 
-#include "matmul.h"
+#include "panel.h"
 #include "tensors.h"
 
 namespace fastfcn {

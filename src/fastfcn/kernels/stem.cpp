@@ -123,7 +123,7 @@ at::Tensor pooled(const Stem& stem, const at::Tensor& x) {
 at::Tensor convolved(const Stem& stem, const at::Tensor& x) {
   const int64_t rows = stem.rows(), columns = stem.columns(), outputs = stem.outputs;
   auto out = at::empty({x.size(0), outputs, rows, columns}, x.options(), at::MemoryFormat::ChannelsLast);
-  const bool large = rows * columns * outputs >= LARGE_MAP;
+  const bool large = is_large(rows, columns, outputs);
   for (int64_t image = 0; image < x.size(0); ++image)
     share_out(rows, 1, [&](int64_t begin, int64_t end) {
       Lines lines(stem, x.const_data_ptr<float>() + image * stem.height * stem.width * COLOURS, 1);

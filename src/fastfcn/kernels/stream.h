@@ -1,7 +1,7 @@
 // Writing maps that the last cache cannot hold until they are read: past the caches, which saves reading them first.
 #pragma once
 
-#include "matmul.h"
+#include "panel.h"
 
 #if defined(__AVX__)
 #include <immintrin.h>
@@ -9,7 +9,7 @@
 
 namespace fastfcn {
 
-constexpr int64_t LARGE_MAP = 4 << 20;  // floats
+inline bool is_large(int64_t height, int64_t width, int64_t channels) { return height * width * channels >= 4 << 20; }
 
 // `to`: a multiple of the size of a vector.
 inline void stream(float* to, Vector value) {

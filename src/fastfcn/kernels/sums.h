@@ -1,7 +1,7 @@
 // Over the lanes of a vector, and over the numbers of two rows.
 #pragma once
 
-#include "matmul.h"
+#include "panel.h"
 
 namespace fastfcn {
 

@@ -2,7 +2,7 @@
 #include <ATen/ATen.h>
 #include <ATen/Parallel.h>
 
-#include "matmul.h"
+#include "panel.h"
 
 namespace fastfcn {
 namespace {

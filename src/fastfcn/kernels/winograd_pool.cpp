@@ -34,7 +34,7 @@ class Strip {
   // `last`: zeros, for a row of the map and one pixel on either side; `out`: (B, h, w, channels), of `pooled`.
   Strip(const FewChannels& few, const Map& map, const Map& pooled, const Ending& ending, float* last, float* out)
       : few_(few), map_(map), pooled_(pooled), ending_(ending), side_(few.kind().rows->results), last_(last),
-        out_(out), large_(map.height * map.width * map.channels >= LARGE_MAP) {
+        out_(out), large_(is_large(map.height, map.width, map.channels)) {
     before_.resize((side_ + 1) * map.channels);
   }
 

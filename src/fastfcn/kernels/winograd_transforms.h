@@ -81,7 +81,7 @@ inline void transform_results(const float* from, int64_t apart, int64_t panel, c
   const int64_t rows = std::min<int64_t>(height, (map.height - tile.y - 1) / kind.dilation + 1);
   const int64_t columns = std::min<int64_t>(width, (map.width - tile.x - 1) / kind.dilation + 1);
   const int64_t begin = panel * PANEL, channels = std::min(PANEL, map.channels - begin);
-  const bool large = !ending.residual && map.height * map.width * map.channels >= LARGE_MAP;
+  const bool large = !ending.residual && is_large(map.height, map.width, map.channels);
   // Copies, which no store can change.
   const Map to = map;
   const int64_t first = to.pixel(tile.image, tile.y, tile.x);
