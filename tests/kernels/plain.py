@@ -1,0 +1,21 @@
+"""What tests of several operators share: plain convolutions in float64, maps in lines, what is taken for equal."""
+
+import torch.nn.functional as F
+from torch import Tensor
+
+from fastfcn.kernels import weights as forms
+
+TOLERANCE = {"rtol": 0, "atol": 2e-4}  # of results of unit variance, in float32
+
+
+def convolved(
+    features: Tensor, weight: Tensor, bias: Tensor, residual: Tensor | None, relu: bool, **settings
+) -> Tensor:
+    result = F.conv2d(features.double(), weight.double(), bias.double(), **settings)
+    result = result if residual is None else result + residual.double()
+    return (result.relu() if relu else result).float()
+
+
+def in_lines(features: Tensor) -> Tensor:
+    """(B, C, H, W) -> (B, C / 16, H, W, 16), C a multiple of 16."""
+    return features.unflatten(1, (-1, forms.LINE)).permute(0, 1, 3, 4, 2).contiguous()

@@ -1,0 +1,158 @@
+"""1x1 and 3x3 convolutions, alone and as a stage of a ResNet, against plain torch in float64."""
+
+import pytest
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+
+from fastfcn import kernels
+from fastfcn.kernels import weights as forms
+from tests.drawn_tensors import Draw
+from tests.kernels.plain import TOLERANCE, convolved, in_lines
+
+pytestmark = pytest.mark.skipif(not kernels.available(), reason="the kernels could not be built here")
+
+
+@pytest.mark.parametrize("seed", range(24))
+def test_pointwise(seed: int):
+    draw = Draw(seed)
+    inputs, outputs = draw.number(1, 70), [1, 19, 150, 64, 33, 32][seed % 6]
+    stride, relu = 1 + seed % 3, bool(seed % 2)
+    features = draw.features(draw.number(1, 3), inputs, draw.number(1, 21), draw.number(1, 33))
+    weight, bias = draw.tensor(outputs, inputs, 1, 1) / inputs**0.5, draw.tensor(outputs)
+    expected = convolved(features, weight, bias, None, relu, stride=stride)
+    settings = (features, forms.pack_pointwise(weight), bias, relu, stride)
+    torch.testing.assert_close(torch.ops.fastfcn.pointwise(*settings), expected, **TOLERANCE)
+    residual = draw.features(*expected.shape)
+    expected = convolved(features, weight, bias, residual, relu, stride=stride)
+    torch.ops.fastfcn.pointwise_onto(residual, *settings)
+    torch.testing.assert_close(residual, expected, **TOLERANCE)
+
+
+@pytest.mark.parametrize("seed", range(12))
+def test_pointwise_pair(seed: int):
+    draw = Draw(seed)
+    inputs, others, outputs, stride = draw.number(1, 70), draw.number(1, 70), [19, 64, 150][seed % 3], 1 + seed % 2
+    shortcut = draw.features(draw.number(1, 3), others, draw.number(1, 21), draw.number(1, 33))
+    weight, other = draw.tensor(outputs, inputs, 1, 1) / inputs**0.5, draw.tensor(outputs, others, 1, 1) / others**0.5
+    bias = draw.tensor(outputs)
+    residual = convolved(shortcut, other, torch.zeros(outputs), None, False, stride=stride)
+    features = draw.features(shortcut.shape[0], inputs, *residual.shape[-2:])
+    found = torch.ops.fastfcn.pointwise_pair(
+        features, forms.pack_pointwise(weight), bias, True, shortcut, forms.pack_pointwise(other), stride
+    )
+    torch.testing.assert_close(found, convolved(features, weight, bias, residual, True), **TOLERANCE)
+
+
+def test_pointwise_of_many_channels_and_pixels():
+    """Longer than a part of k, rows that share places of the cache, and more pixels than a block."""
+    draw = Draw(0)
+    features, weight, bias = draw.features(2, 2048, 11, 13), draw.tensor(96, 2048, 1, 1) / 45, draw.tensor(96)
+    settings = (features, forms.pack_pointwise(weight), bias, False, 1)
+    expected = convolved(features, weight, bias, None, False)
+    torch.testing.assert_close(torch.ops.fastfcn.pointwise(*settings), expected, **TOLERANCE)
+    residual = torch.ones_like(expected)
+    torch.ops.fastfcn.pointwise_onto(residual, *settings)
+    torch.testing.assert_close(residual, expected + 1, **TOLERANCE)
+
+
+@pytest.mark.parametrize("longest", [3, 4, 5, 6])
+@pytest.mark.parametrize("seed", range(8))
+def test_winograd(longest: int, seed: int):
+    draw = Draw(seed)
+    inputs, outputs = 16 * draw.number(1, 4), 16 * draw.number(1, 4)
+    stride, dilation = [(1, 1), (1, 2), (1, 4), (1, 12), (1, 36), (2, 1), (1, 3), (2, 1)][seed]
+    features = draw.features(draw.number(1, 3), inputs, draw.number(1, 23), draw.number(1, 31))
+    weight, bias = draw.tensor(outputs, inputs, 3, 3) / (3 * inputs**0.5), draw.tensor(outputs)
+    winograd_is_right(draw, features, weight, bias, bool(seed % 2), (stride, dilation, longest))
+
+
+def winograd_is_right(
+    draw: Draw, features: Tensor, weight: Tensor, bias: Tensor, relu: bool, window: tuple[int, int, int]
+) -> None:
+    """By itself, into lines of the cache, and onto a residual. `window`: stride, dilation and longest tile."""
+    stride, dilation, _ = window
+    options = {"padding": dilation, "dilation": dilation, "stride": stride}
+    settings = (features, torch.ops.fastfcn.pack_taps(weight, False), bias, relu, *window)
+    expected = convolved(features, weight, bias, None, relu, **options)
+    found = torch.ops.fastfcn.winograd(*settings)
+    torch.testing.assert_close(found, expected, **TOLERANCE)
+    assert torch.equal(torch.ops.fastfcn.winograd(*settings, True), in_lines(found))
+    residual = draw.features(*expected.shape)
+    expected = convolved(features, weight, bias, residual, relu, **options)
+    torch.ops.fastfcn.winograd_onto(residual, *settings)
+    torch.testing.assert_close(residual, expected, **TOLERANCE)
+
+
+@pytest.mark.parametrize("size", [(1, 1), (1, 2), (2, 2), (3, 1), (5, 2), (7, 11), (13, 4), (6, 12), (16, 9)])
+@pytest.mark.parametrize(("stride", "dilation"), [(1, 1), (1, 3), (2, 1), (2, 2), (2, 4)])
+def test_winograd_of_every_length_of_tile(size: tuple[int, int], stride: int, dilation: int):
+    """Maps of one and two pixels, and of several, whose tiles have unequal lengths."""
+    draw = Draw(sum(size))
+    features, weight = draw.features(2, 16, *(side * dilation for side in size)), draw.tensor(32, 16, 3, 3) / 12
+    for longest in (3, 4, 5, 6):
+        winograd_is_right(draw, features, weight, torch.zeros(32), False, (stride, dilation, longest))
+
+
+@pytest.mark.parametrize(
+    ("inputs", "outputs", "stride", "dilation"), [(32, 48, 1, 1), (128, 96, 1, 3), (16, 16, 1, 1), (64, 48, 2, 1)]
+)
+def test_winograd_of_few_channels_and_many_tiles(inputs: int, outputs: int, stride: int, dilation: int):
+    """Each thread takes tiles of its own from inputs to results; the last block is not full."""
+    draw = Draw(inputs)
+    features, weight = draw.features(2, inputs, 97, 131), draw.tensor(outputs, inputs, 3, 3) / (3 * inputs**0.5)
+    threads = torch.get_num_threads()
+    torch.set_num_threads(2)  # which share the tiles
+    try:
+        winograd_is_right(draw, features, weight, draw.tensor(outputs), True, (stride, dilation, 6))
+    finally:
+        torch.set_num_threads(threads)
+
+
+def test_winograd_in_several_parts():
+    """More tiles than the workspace holds at once, and more channels than are worked off at once."""
+    draw = Draw(1)
+    features, weight, bias = draw.features(3, 1024, 52, 64), draw.tensor(16, 1024, 3, 3) / 96, draw.tensor(16)
+    found = torch.ops.fastfcn.winograd(features, torch.ops.fastfcn.pack_taps(weight, False), bias, False, 1, 1, 6)
+    torch.testing.assert_close(found, F.conv2d(features, weight, bias, padding=1), **TOLERANCE)
+
+
+def test_winograd_of_a_map_that_no_cache_holds():
+    """Its results are written past the caches; an odd size, so that tiles reach beyond the map."""
+    draw = Draw(2)
+    features, weight, bias = draw.features(2, 16, 365, 371), draw.tensor(32, 16, 3, 3) / 12, draw.tensor(32)
+    taps, expected = torch.ops.fastfcn.pack_taps(weight, False), F.conv2d(features, weight, bias, padding=1).relu()
+    assert expected[0].numel() > 4 << 20
+    found = torch.ops.fastfcn.winograd(features, taps, bias, True, 1, 1, 6)
+    torch.testing.assert_close(found, expected, **TOLERANCE)
+
+
+@pytest.mark.parametrize("seed", range(8))
+def test_bottlenecks(seed: int):
+    draw = Draw(seed)
+    inputs, width, narrow, stride = draw.number(1, 70), draw.number(1, 70), 16 * draw.number(1, 4), 1 + seed % 2
+    dilations = [draw.number(1, 4) for _ in range(draw.number(1, 4))]
+    if stride == 2:
+        dilations[0] = [1, 2, 4][seed // 2 % 3]
+    features = draw.features(draw.number(1, 3), inputs, draw.number(1, 21), draw.number(1, 33))
+    expected, weights, biases = features, [], []
+    for block, dilation in enumerate(dilations):
+        sizes = [(narrow, width if block else inputs, 1, 1), (narrow, narrow, 3, 3), (width, narrow, 1, 1)]
+        reduce, middle, last = (draw.tensor(*size) / (size[1] * size[2] ** 2) ** 0.5 for size in sizes)
+        own = [draw.tensor(len(weight)) for weight in (reduce, middle, last)]
+        every = 1 if block else stride
+        shortcut = expected
+        if block == 0:
+            across = draw.tensor(width, inputs, 1, 1) / inputs**0.5
+            shortcut = convolved(features, across, torch.zeros(width), None, False, stride=stride)
+        inner = convolved(expected, reduce, own[0], None, True)
+        inner = convolved(inner, middle, own[1], None, True, stride=every, dilation=dilation, padding=dilation)
+        expected = convolved(inner, last, own[2], shortcut, True)
+        taps = torch.ops.fastfcn.pack_taps(middle, False)
+        weights += [forms.pack_pointwise(reduce), taps, forms.pack_pointwise(last)]
+        biases += own
+    before = features.clone()
+    weights.append(forms.pack_pointwise(across))
+    found = torch.ops.fastfcn.bottlenecks(features, weights, biases, stride, dilations, 6)
+    torch.testing.assert_close(found, expected, **TOLERANCE)
+    assert torch.equal(features, before), "another part of the network may need them"
