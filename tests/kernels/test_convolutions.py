@@ -5,12 +5,12 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from fastfcn import kernels
 from fastfcn.kernels import weights as forms
+from tests import needed
 from tests.drawn_tensors import Draw
 from tests.kernels.plain import TOLERANCE, convolved, in_lines
 
-pytestmark = pytest.mark.skipif(not kernels.available(), reason="the kernels could not be built here")
+pytestmark = needed.KERNELS
 
 
 @pytest.mark.parametrize("seed", range(24))

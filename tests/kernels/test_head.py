@@ -4,14 +4,14 @@ import pytest
 import torch
 import torch.nn.functional as F
 
-from fastfcn import kernels
 from fastfcn.kernels import weights as forms
 from fastfcn.ops.encoding import encode
 from fastfcn.ops.upsample import upsample_labels
+from tests import needed
 from tests.drawn_tensors import Draw
 from tests.kernels.plain import TOLERANCE
 
-pytestmark = pytest.mark.skipif(not kernels.available(), reason="the kernels could not be built here")
+pytestmark = needed.KERNELS
 
 
 @pytest.mark.parametrize("seed", range(8))

@@ -3,12 +3,12 @@
 import pytest
 import torch
 
-from fastfcn import kernels
 from fastfcn.kernels import weights as forms
+from tests import needed
 from tests.drawn_tensors import Draw
 from tests.kernels.plain import in_lines
 
-pytestmark = pytest.mark.skipif(not kernels.available(), reason="the kernels could not be built here")
+pytestmark = needed.KERNELS
 
 
 def test_wrong_maps_are_refused():

@@ -4,12 +4,12 @@ import pytest
 import torch
 import torch.nn.functional as F
 
-from fastfcn import kernels
 from fastfcn.kernels import weights as forms
+from tests import needed
 from tests.drawn_tensors import Draw
 from tests.kernels.plain import TOLERANCE, convolved
 
-pytestmark = pytest.mark.skipif(not kernels.available(), reason="the kernels could not be built here")
+pytestmark = needed.KERNELS
 
 
 @pytest.mark.parametrize("seed", range(8))

@@ -4,9 +4,10 @@ import copy
 
 import pytest
 import torch
+from tests import needed
 from torch import Tensor, nn
 
-from fastfcn import build, kernels, recipe
+from fastfcn import build, recipe
 from fastfcn.losses import segmentation_loss
 from fastfcn.machine import Machine
 from fastfcn.models import layers_lean as module
@@ -16,7 +17,7 @@ from fastfcn.models.segmenter import Segmenter
 from fastfcn.recipe import Recipe
 from fastfcn.recompute import recompute_activations
 
-available = pytest.mark.skipif(not kernels.available(), reason="the kernels could not be built here")
+available = needed.KERNELS
 NETWORKS = {
     "psp": ["fastfcn_r50_psp_camvid", "neck.width=64", "head.width=64"],
     "aspp": ["fastfcn_r50_aspp_cityscapes_80k_b8", "neck.width=64", "head.width=64"],

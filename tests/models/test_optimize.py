@@ -6,6 +6,7 @@ import sys
 
 import pytest
 import torch
+from tests import needed
 from torch import nn
 
 from fastfcn import build, kernels, recipe
@@ -71,7 +72,7 @@ def test_fast_network_equals_the_plain_one(name: str, compiled: bool, monkeypatc
         assert (other == found_other).float().mean() > 0.995
 
 
-@pytest.mark.skipif(not kernels.available(), reason="the kernels could not be built here")
+@needed.KERNELS
 def test_what_becomes_of_the_parts():
     fast = optimize(network("aspp"))
     kinds = [type(each) for each in fast.modules()]
@@ -86,7 +87,7 @@ def test_what_becomes_of_the_parts():
     assert fast.auxiliary is None
 
 
-@pytest.mark.skipif(not kernels.available(), reason="the kernels could not be built here")
+@needed.KERNELS
 @pytest.mark.parametrize(("name", "single"), [("psp", True), ("psp, whole factors", True), ("aspp", False)])
 def test_a_stems_last_convolution_and_its_pooling_are_one_operator(name: str, single: bool):
     """`single`: the stem has but one convolution."""
@@ -96,7 +97,7 @@ def test_a_stems_last_convolution_and_its_pooling_are_one_operator(name: str, si
     assert sum(type(each) is WinogradConvolution and each.pooled for each in fast.modules()) == (not single)
 
 
-@pytest.mark.skipif(not kernels.available(), reason="the kernels could not be built here")
+@needed.KERNELS
 @pytest.mark.parametrize(("name", "taken"), [("official enc", True), ("enc", False), ("psp", False)])
 def test_jpu_takes_the_convolution_behind_it(name: str, taken: bool):
     fast = optimize(network(name))

@@ -4,14 +4,14 @@ import copy
 
 import pytest
 import torch
+from tests import needed
 from tests.drawn_tensors import Draw
 from torch import Tensor, nn
 
-from fastfcn import kernels
 from fastfcn.models.layers import SeparableConv
 from fastfcn.ops.separable import separable_conv
 
-pytestmark = pytest.mark.skipif(not kernels.available(), reason="the kernels could not be built here")
+pytestmark = needed.KERNELS
 NAMES = ("depthwise.conv.weight", "depthwise.bn.weight", "depthwise.bn.bias", "pointwise.conv.weight")
 
 

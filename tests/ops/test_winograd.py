@@ -3,12 +3,12 @@
 import pytest
 import torch
 import torch.nn.functional as F
+from tests import needed
 from tests.drawn_tensors import Draw
 
-from fastfcn import kernels
 from fastfcn.ops.winograd import winograd_conv
 
-pytestmark = pytest.mark.skipif(not kernels.available(), reason="the kernels could not be built here")
+pytestmark = needed.KERNELS
 
 
 @pytest.mark.parametrize("seed", range(8))

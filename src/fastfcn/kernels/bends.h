@@ -23,7 +23,6 @@ struct TapAxis {
   int64_t dilation;
 
   double step() const { return resize_step(small, length, align_corners); }
-  double position(double place) const { return align_corners ? step() * place : std::max(step() * (place + .5) - .5, 0.); }
   // Where a pixel of the small map lies.
   double place(int64_t pixel) const { return align_corners ? pixel / step() : (pixel + .5) / step() - .5; }
 
@@ -35,7 +34,7 @@ struct TapAxis {
     Taken result{};
     for (int64_t tap = -1; tap <= 1; ++tap) {
       if (!inside(place, tap)) continue;
-      const auto [low, high, share] = source_at(position(place + tap * dilation), small);
+      const auto [low, high, share] = source_at(resize_position(place + tap * dilation, step(), align_corners), small);
       result.low[tap + 1] = low, result.high[tap + 1] = high;
       result.lower[tap + 1] = 1 - share, result.upper[tap + 1] = share;
     }

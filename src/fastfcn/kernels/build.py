@@ -16,7 +16,7 @@ import torch
 FOLDER = Path(__file__).parent
 SWITCH = "FASTFCN_KERNELS"  # set to "off" to go without
 # Loops begin with a line of the cache: the matrix product's takes up to 2 % longer where it begins within one. GCC's
-# tuning for AMD's processors keeps numbers that loops need in vectors' registers; on these it is slower, by 1 to 4 %.
+# tuning for AMD's processors keeps numbers that loops need in vectors' registers: up to 4 % slower (GCC 12 on Zen 5).
 FLAGS = (
     "-O3",
     "-march=native",

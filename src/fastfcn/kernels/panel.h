@@ -94,7 +94,7 @@ template <int M, bool DOWN = false>
     const int64_t behind = start + far;
     const float* next = behind < k ? a + behind : a + M * a_stride + behind - k;
     for (int row = 0; row < M && !DOWN && (last || behind < k); ++row) __builtin_prefetch(next + row * a_stride);
-    for (const int64_t end = std::min<int64_t>(M, asked + each); asked < end; ++asked, soon += c_stride)
+    for (const int64_t until = std::min<int64_t>(M, asked + each); asked < until; ++asked, soon += c_stride)
       for (int64_t column = 0; column < PANEL; column += LINE) __builtin_prefetch(soon + column, 1);
     ahead.ask();
     const int64_t end = std::min(start + LINE, k);
