@@ -117,6 +117,14 @@ def test_winograd_in_several_parts():
     torch.testing.assert_close(found, F.conv2d(features, weight, bias, padding=1), **TOLERANCE)
 
 
+@pytest.mark.parametrize("size", [(70, 62), (9, 13)])
+def test_winograd_of_stride_2_in_several_parts(size: tuple[int, int]):
+    """More channels than are worked off at once; of many tiles some of the weights at a time, of few all."""
+    draw = Draw(3)
+    features, weight = draw.features(1, 512, *size), draw.tensor(96, 512, 3, 3) / 68
+    winograd_is_right(draw, features, weight, draw.tensor(96), True, (2, 1, 6))
+
+
 def test_winograd_of_a_map_that_no_cache_holds():
     """Its results are written past the caches; an odd size, so that tiles reach beyond the map."""
     draw = Draw(2)

@@ -58,6 +58,8 @@ class Interpolated {
       const float scale[4] = {(1 - row.share) * (1 - column.share), (1 - row.share) * column.share,
                               row.share * (1 - column.share), row.share * column.share};
       for (int64_t channel = 0; channel < outputs_; channel += LANES) {
+        __builtin_prefetch(upper + right + outputs_ + channel);  // the next place
+        __builtin_prefetch(lower + right + outputs_ + channel);
         const Vector above = scale[0] * load(upper + left + channel) + scale[1] * load(upper + right + channel);
         const Vector below = scale[2] * load(lower + left + channel) + scale[3] * load(lower + right + channel);
         store(out + channel, onto ? load(out + channel) + (above + below) : above + below);

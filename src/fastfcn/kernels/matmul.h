@@ -68,8 +68,9 @@ inline void multiply_block(int64_t m, int64_t n, int64_t k, const float* a, int6
 // B may be k rows of a packed matrix of `packed_rows`, `packed` being at the first of them.
 inline void multiply(int64_t m, int64_t n, int64_t k, const float* a, int64_t a_stride, const float* packed,
                      int64_t packed_rows, float* c, int64_t c_stride, bool before, const Ending* ending) {
-  // Rows a multiple of 4 KiB apart share few places of the first cache and throw each other out: they are moved.
-  const bool move = a_stride % 1024 == 0 && panels(n) > 2;
+  // Rows a multiple of 4 KiB apart share few places of the first cache and throw each other out: they are moved, unless
+  // they stay near, in a large second cache.
+  const bool move = a_stride % 1024 == 0 && panels(n) > 2 && !large_second_cache();
   const int64_t most = most_depth(), apart = most + LANES;
   static thread_local Scratch moved(BLOCK * apart);
   for (int64_t start = 0; start < k; start += most) {

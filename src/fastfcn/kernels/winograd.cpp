@@ -17,18 +17,19 @@ namespace {
 constexpr int64_t MOST_TILES = 132;  // at a time: their sums then stay in the last cache
 constexpr int64_t EACH = 16;         // blocks of ROWS tiles that a thread must get to make few channels pay
 
-// What inputs [start, start + depth) add to the products of the places in rows [first, last), for one panel of outputs.
-// Meanwhile the taps that will be needed `next` are fetched.
+// What inputs [start, start + depth) add to the products of the places that have rows [first, last) of the weights, for one
+// panel of outputs. Meanwhile the taps that will be needed `next` are fetched.
 void multiply_places(const Kind& kind, const Layout& layout, int64_t start, int64_t depth, int first, int last,
                      int64_t panel, const float* taps, const float* next, const float* left, float* sums) {
   static thread_local Scratch weights(weights_in_cache() + MOST_PLACES * MOST_PLACES * LINE);
   const int64_t apart = depth * PANEL + LINE;  // as in Layout::row
-  const int64_t columns = kind.columns->places, places = (last - first) * columns;
+  const int64_t columns = kind.columns->places;
+  const int64_t begin = kind.rows->place(first) * columns, end = kind.rows->place(last) * columns;
   transform_weights(taps, depth, kind, first, last, apart, weights.data());
-  Ahead ahead = Ahead::over(next, depth * 9 * PANEL, places * layout.groups, depth);
-  for (int64_t place = 0; place < places; ++place)
-    multiply_tiles(layout, first * columns + place, panel, depth, weights.data() + place * apart, left, sums,
-                   start > 0, ahead);
+  Ahead ahead = Ahead::over(next, depth * 9 * PANEL, (end - begin) * layout.groups, depth);
+  const float* const right = weights.data() - first * kind.columns->weights * apart;
+  for (int64_t place = begin; place < end; ++place)
+    multiply_tiles(layout, place, panel, depth, right + kind.weight(place) * apart, left, sums, start > 0, ahead);
 }
 
 struct Convolution {
@@ -38,7 +39,7 @@ struct Convolution {
   at::Tensor out;
 
   void run(const Kind& kind, const std::vector<Tile>& all) const {
-    const int64_t count = all.size(), weights = kind.places() * map.channels * results.channels;
+    const int64_t count = all.size(), weights = kind.weights() * map.channels * results.channels;
     if (weights <= FEW_TRANSFORMED && count >= EACH * ROWS * at::get_num_threads()) return few_channels(kind, all);
     in_parts(kind, all, results.channels, MOST_TILES, x.options(),
              [&](const Layout& layout, const Tile* tiles, float* left, float* sums) {
@@ -58,12 +59,12 @@ struct Convolution {
            float* sums) const {
     read(kind, layout, first, last, tiles, left);
     // All panels with the inputs of some places, which are far more to read than the taps.
-    const int64_t groups = (kind.rows->places + kind.together - 1) / kind.together, count = panels(results.channels);
+    const int64_t groups = (kind.rows->weights + kind.together - 1) / kind.together, count = panels(results.channels);
     share_out(groups * count, 1, [&](int64_t begin, int64_t end) {
       for (int64_t item = begin; item < end; ++item) {
         const int64_t panel = item % count, row = item / count * kind.together;
         const float* next = item + 1 < groups * count ? weights((item + 1) % count, first) : weights(0, last);
-        multiply_places(kind, layout, first, last - first, row, std::min(kind.rows->places + 0L, row + kind.together),
+        multiply_places(kind, layout, first, last - first, row, std::min(kind.rows->weights + 0L, row + kind.together),
                         panel, weights(panel, first), next, left, sums);
       }
     });

@@ -20,7 +20,7 @@ constexpr double POINTS[MOST_RESULTS + 1][MOST_RESULTS + 1] = {
 // What each place reads of the inputs, of the taps, and gives to the results.
 template <int RESULTS, int TAPS>
 struct Transforms {
-  static constexpr int FIRST = -1, INPUTS = RESULTS + TAPS - 1, PLACES = INPUTS;
+  static constexpr int FIRST = -1, INPUTS = RESULTS + TAPS - 1, PLACES = INPUTS, WEIGHTS = PLACES;
   Matrix<PLACES, INPUTS> inputs{};
   Matrix<PLACES, TAPS> taps{};
   Matrix<RESULTS, PLACES> results{};
@@ -49,10 +49,11 @@ struct Transforms {
   }
 };
 
-// Stride 2: the middle tap meets every other input, alone; the outer two are a convolution with the inputs between.
+// Stride 2: the middle tap meets every other input, alone; the outer two are a convolution with the inputs between. The
+// places of the middle tap, one for each result, have the same weights.
 template <int RESULTS>
 struct Strided {
-  static constexpr int FIRST = -1, INPUTS = 2 * RESULTS + 1, PLACES = INPUTS;
+  static constexpr int FIRST = -1, INPUTS = 2 * RESULTS + 1, PLACES = INPUTS, WEIGHTS = RESULTS + 2;
   Matrix<PLACES, INPUTS> inputs{};
   Matrix<PLACES, 3> taps{};
   Matrix<RESULTS, PLACES> results{};
@@ -73,25 +74,40 @@ struct Strided {
 
 // One result where only zeros stand beside its input, and two where only zeros stand beside theirs (Karatsuba's).
 struct Alone {
-  static constexpr int FIRST = 0, INPUTS = 1, PLACES = 1;
+  static constexpr int FIRST = 0, INPUTS = 1, PLACES = 1, WEIGHTS = PLACES;
   Matrix<1, 1> inputs{{{{1}}}};
   Matrix<1, 3> taps{{{{0, 1, 0}}}};
   Matrix<1, 1> results{{{{1}}}};
 };
 struct Pair {
-  static constexpr int FIRST = 0, INPUTS = 2, PLACES = 3;
+  static constexpr int FIRST = 0, INPUTS = 2, PLACES = 3, WEIGHTS = PLACES;
   Matrix<3, 2> inputs{{{{1, 1}}, {{0, 1}}, {{1, 0}}}};
   Matrix<3, 3> taps{{{{0, 1, 0}}, {{0, -1, 1}}, {{1, -1, 0}}}};
   Matrix<2, 3> results{{{{1, 1, 0}}, {{1, 0, 1}}}};
 };
 
-// The same for all numbers of results, chosen while running. `first`: the first input, counted from the first result.
+// The taps of the places that have weights of their own.
+template <const auto& FORM>
+constexpr auto own_taps() {
+  Matrix<std::decay_t<decltype(FORM)>::WEIGHTS, 3> result{};
+  std::copy_n(FORM.taps.begin(), result.size(), result.begin());
+  return result;
+}
+template <const auto& FORM>
+inline constexpr auto OWN_TAPS = own_taps<FORM>();
+
+// The same for all numbers of results, chosen while running. `first`: the first input, counted from the first result;
+// `weights`: the first places, each with weights of its own, while those behind have the last one's.
 // `spread` and `gather`, for gradients, are the transposes of `back` and of the transform of the taps.
 struct Axis {
-  int first, inputs, places, results;
+  int first, inputs, places, weights, results;
   const float (*taps)[3];
   CombineTaps weigh;
   Combine into, back, spread, gather;
+
+  int weight(int place) const { return std::min(place, weights - 1); }
+  // The places that have the weights from `weight` on.
+  int place(int weight) const { return weight < weights ? weight : places; }
 };
 
 template <const auto& FORM>
@@ -100,9 +116,10 @@ inline Axis axis_of() {
   return {Form::FIRST,
           Form::INPUTS,
           Form::PLACES,
+          Form::WEIGHTS,
           static_cast<int>(FORM.results.size()),
           reinterpret_cast<const float(*)[3]>(FORM.taps.data()),
-          combine_taps<FORM.taps>,
+          combine_taps<OWN_TAPS<FORM>>,
           combine<FORM.inputs>,
           combine<FORM.results>,
           combine<TRANSPOSED<FORM.results>>,

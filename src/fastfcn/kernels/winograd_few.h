@@ -30,11 +30,11 @@ class FewChannels {
         together_(std::min(TOGETHER, outputs_)), kind_(kind), apart_(together_ * map_.channels * PANEL + LINE) {
     kind_.depth = map_.channels;
     const int64_t groups = (outputs_ + together_ - 1) / together_, size = map_.channels * PANEL;
-    weights_ = at::empty({groups, kind.places(), apart_}, x.options());
+    weights_ = at::empty({groups, kind.weights(), apart_}, x.options());
     share_out(outputs_ * map_.channels / LANES, 1, [&](int64_t begin, int64_t end) {
       for (int64_t input = begin * LANES; input < end * LANES; input += LANES) {  // of all panels
         const int64_t panel = input / map_.channels;
-        transform_weights(taps.const_data_ptr<float>() + input * 9 * PANEL, LANES, kind_, 0, kind_.rows->places, apart_,
+        transform_weights(taps.const_data_ptr<float>() + input * 9 * PANEL, LANES, kind_, 0, kind_.rows->weights, apart_,
                           weights_.mutable_data_ptr<float>() + weights(panel, 0) + input % map_.channels * PANEL);
       }
     });
@@ -65,7 +65,7 @@ class FewChannels {
         const auto [from, length] = inputs.part(place);
         Ahead ahead = Ahead::over(from + length * first / outputs_, length * count / outputs_, count * layout.groups,
                                   map_.channels);
-        const float* right = weights_.const_data_ptr<float>() + weights(first, place);
+        const float* right = weights_.const_data_ptr<float>() + weights(first, kind_.weight(place));
         for (int64_t panel = first; panel < last; ++panel, right += size)
           multiply_tiles(layout, place, panel - first, map_.channels, right, left, sums, false, ahead);
       }
@@ -74,8 +74,8 @@ class FewChannels {
   }
 
  private:
-  int64_t weights(int64_t panel, int64_t place) const {
-    return (panel / together_ * kind_.places() + place) * apart_ + panel % together_ * map_.channels * PANEL;
+  int64_t weights(int64_t panel, int64_t weight) const {
+    return (panel / together_ * kind_.weights() + weight) * apart_ + panel % together_ * map_.channels * PANEL;
   }
 
   const float* data_;
@@ -83,7 +83,7 @@ class FewChannels {
   int64_t outputs_, together_;  // panels
   Kind kind_;
   int64_t apart_;  // what lies a power of two apart throws each other out of the cache
-  at::Tensor weights_;  // (groups of panels, places, together x inputs x PANEL and a LINE unused)
+  at::Tensor weights_;  // (groups of panels, weights, together x inputs x PANEL and a LINE unused)
 };
 
 }  // namespace fastfcn

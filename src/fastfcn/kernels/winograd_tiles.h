@@ -56,18 +56,23 @@ struct Piece {  // of an axis of the map: where its first result lies, and how i
   const Axis* axis;
 };
 
-// Tiles of one form, and how they are worked off: `together` rows of places at a time, `depth` inputs at a time.
+// Tiles of one form, and how they are worked off: `together` rows of weights at a time, `depth` inputs at a time.
 struct Kind {
   const Axis *rows, *columns;
   int64_t stride, dilation, tiles, together, depth;
 
   Kind(const Axis* rows, const Axis* columns, const Window& window, int64_t tiles, int64_t inputs)
       : rows(rows), columns(columns), stride(window.stride), dilation(window.dilation), tiles(tiles) {
-    // With many tiles, few places at a time: their weights reach deep, so that sums are seldom read and written.
-    together = tiles < FEW_TILES ? rows->places : std::min(rows->places, std::max(1, 16 / columns->places));
-    depth = std::min(inputs, weights_in_cache() / (together * columns->places * PANEL) / LANES * LANES);
+    // With many tiles, few rows at a time: their weights reach deep, so that sums are seldom read and written.
+    together = tiles < FEW_TILES ? rows->weights : std::min(rows->weights, std::max(1, 16 / columns->weights));
+    depth = std::min(inputs, weights_in_cache() / (together * columns->weights * PANEL) / LANES * LANES);
   }
   int64_t places() const { return rows->places * columns->places; }
+  int64_t weights() const { return rows->weights * columns->weights; }
+  // Of a place, which weights it has.
+  int64_t weight(int64_t place) const {
+    return rows->weight(place / columns->places) * columns->weights + columns->weight(place % columns->places);
+  }
 };
 
 // Where `depth` transformed inputs and all products lie, so that matrix products read and write side by side.
@@ -132,7 +137,7 @@ inline std::pair<Cut, Cut> best_cut(const Map& results, int64_t inputs, int64_t 
       int64_t products = 0;
       for (const auto& [row, height] : rows.forms)
         for (const auto& [column, width] : columns.forms)
-          products += row->places * column->places * (batch * height * width + begin);
+          products += row->places * column->places * batch * height * width + row->weights * column->weights * begin;
       if (products < least) least = products, best = {rows, columns};
     }
   return best;

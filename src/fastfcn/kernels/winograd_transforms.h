@@ -37,6 +37,10 @@ inline void transform_inputs(const float* data, const Map& map, int64_t first, i
     const float* from = inside ? data + channel + map.pixel(tile.image, top, left) : reinterpret_cast<float*>(given);
     if ((channel - first + LANES) % LINE == 0)  // what is written next, each line far from the last
       for (int64_t place = 0; place < places; ++place) __builtin_prefetch(out + place * apart + LANES, 1);
+    if (inside && (channel - first) % LINE == 0)  // and what is read next
+      for (int64_t row = 0; row < height; ++row)
+        for (int64_t column = 0; column < width; ++column)
+          __builtin_prefetch(from + row * pixels.value + column * pixels.line + LINE);
     kind.rows->into(from, inside ? pixels : down, width, middle, down);
     kind.columns->into(middle, across, kind.rows->places, out, {apart, columns * apart});
   }
@@ -108,11 +112,11 @@ inline void transform_results(const float* from, int64_t apart, int64_t panel, c
   pixel_writer(here.residual, here.relu, large)(pixels, whole, width, here, out);
 }
 
-// Weights of the places in rows [first, last) of a tile, transformed: (places, depth, PANEL), places `apart` floats from
-// each other, from (depth, 9, PANEL).
+// Rows [first, last) of a tile's weights, transformed: (weights, depth, PANEL), each `apart` floats from the next, from
+// (depth, 9, PANEL).
 inline void transform_weights(const float* taps, int64_t depth, const Kind& kind, int first, int last, int64_t apart,
                               float* out) {
-  const int64_t columns = kind.columns->places;
+  const int64_t columns = kind.columns->weights;
   float down[MOST_PLACES][3];  // a copy, which no store can change
   std::copy_n(kind.rows->taps[first], (last - first) * 3, down[0]);
   for (int64_t k = 0; k < depth; ++k) {
