@@ -58,11 +58,12 @@ struct Convolution {
   void add(const Kind& kind, const Layout& layout, int64_t first, int64_t last, const Tile* tiles, float* left,
            float* sums) const {
     read(kind, layout, first, last, tiles, left);
-    // All panels with the inputs of some places, which are far more to read than the taps.
+    // All panels with the inputs of some places, which are far more to read than the taps; the last rows first, as more
+    // places may have their weights.
     const int64_t groups = (kind.rows->weights + kind.together - 1) / kind.together, count = panels(results.channels);
     share_out(groups * count, 1, [&](int64_t begin, int64_t end) {
       for (int64_t item = begin; item < end; ++item) {
-        const int64_t panel = item % count, row = item / count * kind.together;
+        const int64_t panel = item % count, row = (groups - 1 - item / count) * kind.together;
         const float* next = item + 1 < groups * count ? weights((item + 1) % count, first) : weights(0, last);
         multiply_places(kind, layout, first, last - first, row, std::min(kind.rows->weights + 0L, row + kind.together),
                         panel, weights(panel, first), next, left, sums);

@@ -64,7 +64,7 @@ struct Kind {
   Kind(const Axis* rows, const Axis* columns, const Window& window, int64_t tiles, int64_t inputs)
       : rows(rows), columns(columns), stride(window.stride), dilation(window.dilation), tiles(tiles) {
     // With many tiles, few rows at a time: their weights reach deep, so that sums are seldom read and written.
-    together = tiles < FEW_TILES ? rows->weights : std::min(rows->weights, std::max(1, 16 / columns->weights));
+    together = tiles < FEW_TILES ? rows->weights : std::min(rows->weights, std::max(1, 16 / columns->places));
     depth = std::min(inputs, weights_in_cache() / (together * columns->weights * PANEL) / LANES * LANES);
   }
   int64_t places() const { return rows->places * columns->places; }
