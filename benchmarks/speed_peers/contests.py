@@ -6,7 +6,7 @@ from dataclasses import dataclass, replace
 Size = tuple[int, int]  # (height, width)
 DILATED = ('neck={kind="none"}', "backbone.strides=[1,2,1,1]", "backbone.dilations=[1,1,2,4]")
 QUICK_SIZE = (64, 128)
-FAMILY_SIZES = ((512, 512), (512, 1024), (1024, 2048))  # the one that the paper measured, and a street's, half and whole
+FAMILY_SIZES = ((512, 512), (512, 1024), (1024, 2048))  # as the paper measured, and half and whole pictures of streets
 
 
 @dataclass(frozen=True)

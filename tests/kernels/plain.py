@@ -1,5 +1,9 @@
 """What tests of several operators share: plain convolutions in float64, maps in lines, what is taken for equal."""
 
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+import torch
 import torch.nn.functional as F
 from torch import Tensor
 
@@ -19,3 +23,14 @@ def convolved(
 def in_lines(features: Tensor) -> Tensor:
     """(B, C, H, W) -> (B, C / 16, H, W, 16), C a multiple of 16."""
     return features.unflatten(1, (-1, forms.LINE)).permute(0, 1, 3, 4, 2).contiguous()
+
+
+@contextmanager
+def threads(count: int) -> Iterator[None]:
+    """So many for the operators."""
+    before = torch.get_num_threads()
+    torch.set_num_threads(count)
+    try:
+        yield
+    finally:
+        torch.set_num_threads(before)

@@ -8,7 +8,7 @@ from torch import Tensor
 from fastfcn.kernels import weights as forms
 from tests import needed
 from tests.drawn_tensors import Draw
-from tests.kernels.plain import TOLERANCE, convolved, in_lines
+from tests.kernels.plain import TOLERANCE, convolved, in_lines, threads
 
 pytestmark = needed.KERNELS
 
@@ -101,12 +101,8 @@ def test_winograd_of_few_channels_and_many_tiles(inputs: int, outputs: int, stri
     """Each thread takes tiles of its own from inputs to results; the last block is not full."""
     draw = Draw(inputs)
     features, weight = draw.features(2, inputs, 97, 131), draw.tensor(outputs, inputs, 3, 3) / (3 * inputs**0.5)
-    threads = torch.get_num_threads()
-    torch.set_num_threads(2)  # which share the tiles
-    try:
+    with threads(2):  # which share the tiles
         winograd_is_right(draw, features, weight, draw.tensor(outputs), True, (stride, dilation, 6))
-    finally:
-        torch.set_num_threads(threads)
 
 
 def test_winograd_in_several_parts():
@@ -117,12 +113,26 @@ def test_winograd_in_several_parts():
     torch.testing.assert_close(found, F.conv2d(features, weight, bias, padding=1), **TOLERANCE)
 
 
+@pytest.mark.parametrize("count", [1, 3])
 @pytest.mark.parametrize("size", [(70, 62), (9, 13)])
-def test_winograd_of_stride_2_in_several_parts(size: tuple[int, int]):
+def test_winograd_of_stride_2_in_several_parts(size: tuple[int, int], count: int):
     """More channels than are worked off at once; of many tiles some of the weights at a time, of few all."""
     draw = Draw(3)
     features, weight = draw.features(1, 512, *size), draw.tensor(96, 512, 3, 3) / 68
-    winograd_is_right(draw, features, weight, draw.tensor(96), True, (2, 1, 6))
+    with threads(count):
+        winograd_is_right(draw, features, weight, draw.tensor(96), True, (2, 1, 6))
+
+
+@pytest.mark.parametrize("outputs", [16, 240, 272])
+def test_winograd_in_threads(outputs: int):
+    """Each has tiles of its own where there are few outputs, one more than others, or panels of outputs."""
+    draw = Draw(4)
+    features, weight = draw.features(1, 128, 51, 87), draw.tensor(outputs, 128, 3, 3) / 34
+    expected = F.conv2d(features, weight, padding=1)
+    with threads(2):
+        taps = torch.ops.fastfcn.pack_taps(weight, False)
+        found = torch.ops.fastfcn.winograd(features, taps, torch.zeros(outputs), False, 1, 1, 6)
+    torch.testing.assert_close(found, expected, **TOLERANCE)
 
 
 def test_winograd_of_a_map_that_no_cache_holds():

@@ -7,7 +7,7 @@ import torch.nn.functional as F
 from fastfcn.kernels import weights as forms
 from tests import needed
 from tests.drawn_tensors import Draw
-from tests.kernels.plain import TOLERANCE, convolved
+from tests.kernels.plain import TOLERANCE, convolved, threads
 
 pytestmark = needed.KERNELS
 
@@ -27,18 +27,15 @@ def check_winograd_pool(draw: Draw, inputs: int, outputs: int, size: tuple[int, 
     torch.testing.assert_close(found, F.max_pool2d(wide, 3, 2, 1), **TOLERANCE)
 
 
-@pytest.mark.parametrize("threads", [1, 2, 5])
+@pytest.mark.parametrize("count", [1, 2, 5])
 @pytest.mark.parametrize("longest", [3, 4, 5, 6])
-def test_winograd_pool(longest: int, threads: int):
+def test_winograd_pool(longest: int, count: int):
     """Sizes down to one pixel; strips of several rows of tiles that begin inside an image or with one; several parts of
     a row, the last of them of an odd width."""
-    draw, before = Draw(longest + 10 * threads), torch.get_num_threads()
-    torch.set_num_threads(threads)
-    try:
+    draw = Draw(longest + 10 * count)
+    with threads(count):
         for size in ((1, 1), (2, 3), (7, 5), (12, 24), (31, 19), (25, 115)):
             check_winograd_pool(draw, 16 * draw.number(1, 4), 16 * draw.number(1, 4), size, longest)
-    finally:
-        torch.set_num_threads(before)
 
 
 def test_winograd_pool_of_many_channels():

@@ -9,6 +9,7 @@ from torch import Tensor
 from fastfcn.kernels import weights as forms
 from tests import needed
 from tests.drawn_tensors import Draw
+from tests.kernels.plain import threads
 
 pytestmark = needed.KERNELS
 
@@ -29,6 +30,10 @@ def winograd_of_few_channels(draw: Draw) -> Tensor:
 
 def winograd_of_many_channels(draw: Draw) -> Tensor:
     return winograd(draw, 192, 160)
+
+
+def winograd_of_many_outputs(draw: Draw) -> Tensor:
+    return winograd(draw, 64, 288)
 
 
 def winograd_pool(draw: Draw) -> Tensor:
@@ -53,19 +58,15 @@ def depthwise(draw: Draw) -> Tensor:
 
 
 OPERATORS = [
-    pointwise, winograd_of_few_channels, winograd_of_many_channels, winograd_pool, winograd_weight_gradient, jpu,
-    depthwise,
+    pointwise, winograd_of_few_channels, winograd_of_many_channels, winograd_of_many_outputs, winograd_pool,
+    winograd_weight_gradient, jpu, depthwise,
 ]  # fmt: skip
 
 
 @pytest.mark.parametrize("operator", OPERATORS)
 def test_results_do_not_depend_on_threads(operator: Callable[[Draw], Tensor]):
-    before = torch.get_num_threads()
-    try:
-        torch.set_num_threads(1)
+    with threads(1):
         alone = operator(Draw(0))
-        for threads in (2, 3, 5, 2, 3, 5):  # more than there may be cores, so that they disturb each other
-            torch.set_num_threads(threads)
-            assert torch.equal(operator(Draw(0)), alone), threads
-    finally:
-        torch.set_num_threads(before)
+    for count in (2, 3, 5, 2, 3, 5):  # more than there may be cores, so that they disturb each other
+        with threads(count):
+            assert torch.equal(operator(Draw(0)), alone), count

@@ -16,9 +16,11 @@ namespace {
 
 constexpr int64_t MOST_TILES = 132;  // at a time: their sums then stay in the last cache
 constexpr int64_t EACH = 16;         // blocks of ROWS tiles that a thread must get to make few channels pay
+constexpr int64_t OWN_OUTPUTS = 256;  // the most with which tiles of its own may pay for a thread
+constexpr int64_t OUTPUTS_A_TILE = 8;  // the most for each of these tiles, as the thread transforms all weights for them
 
-// What inputs [start, start + depth) add to the products of the places that have rows [first, last) of the weights, for one
-// panel of outputs. Meanwhile the taps that will be needed `next` are fetched.
+// What inputs [start, start + depth) add to the products of the places that have rows [first, last) of the weights, for
+// one panel of outputs. Meanwhile the taps that will be needed `next` are fetched.
 void multiply_places(const Kind& kind, const Layout& layout, int64_t start, int64_t depth, int first, int last,
                      int64_t panel, const float* taps, const float* next, const float* left, float* sums) {
   static thread_local Scratch weights(weights_in_cache() + MOST_PLACES * MOST_PLACES * LINE);
@@ -41,12 +43,31 @@ struct Convolution {
   void run(const Kind& kind, const std::vector<Tile>& all) const {
     const int64_t count = all.size(), weights = kind.weights() * map.channels * results.channels;
     if (weights <= FEW_TRANSFORMED && count >= EACH * ROWS * at::get_num_threads()) return few_channels(kind, all);
-    in_parts(kind, all, results.channels, MOST_TILES, x.options(),
-             [&](const Layout& layout, const Tile* tiles, float* left, float* sums) {
-               for (int64_t first = 0; first < map.channels; first += kind.depth)
-                 add(kind, layout, first, std::min(map.channels, first + kind.depth), tiles, left, sums);
-               finish(layout, tiles, sums);
-             });
+    const auto work = [&](const Layout& layout, const Tile* tiles, float* left, float* sums) {
+      for (int64_t first = 0; first < map.channels; first += kind.depth)
+        add(kind, layout, first, std::min(map.channels, first + kind.depth), tiles, left, sums);
+      finish(layout, tiles, sums);
+    };
+    const int64_t threads = at::in_parallel_region() ? 1 : at::get_num_threads();
+    const bool own = results.channels <= std::min(OWN_OUTPUTS, OUTPUTS_A_TILE * count / threads);
+    if (threads > 1 && own) return each_its_own(kind, all, threads, work);
+    in_parts(kind, all, results.channels, MOST_TILES, x.options(), work);
+  }
+
+  // Each thread has tiles of its own, whose inputs, products and results stay near it: what another has written takes
+  // far longer to read and to write over.
+  template <class Work>
+  void each_its_own(const Kind& kind, const std::vector<Tile>& all, int64_t threads, const Work& work) const {
+    const Parts parts(kind, results.channels, MOST_TILES, WORKSPACE / threads);
+    const int64_t count = all.size(), size = parts.size((count + threads - 1) / threads);
+    const auto space = at::empty({threads, size}, x.options());
+    float* const data = space.mutable_data_ptr<float>();
+    at::parallel_for(0, threads, 1, [&](int64_t first, int64_t last) {
+      for (int64_t thread = first; thread < last; ++thread) {
+        const int64_t begin = count * thread / threads, end = count * (thread + 1) / threads;
+        parts.each(all.data() + begin, end - begin, data + thread * size, work);
+      }
+    });
   }
 
   // Those of a panel, from an input on.

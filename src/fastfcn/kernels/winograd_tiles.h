@@ -178,20 +178,42 @@ void each_kind(const Map& results, int64_t inputs, int64_t batch, const Window& 
            tiles_of(rows, row, columns, column, batch));
 }
 
-// `work(layout, tiles, left, sums)` for parts of the tiles, at most `most` and as many as the workspace holds.
+// How many tiles are worked off at a time: at most `most`, and as many as `room` floats hold.
+class Parts {
+ public:
+  Parts(const Kind& kind, int64_t outputs, int64_t most, int64_t room)
+      : kind_(kind), outputs_(outputs) {
+    const int64_t width = kind.depth + LINE + panels(outputs) * PANEL;
+    held_ = std::max<int64_t>(ROWS, std::min(most, room / (kind.places() * width)));
+  }
+
+  // Floats for `count` tiles.
+  int64_t size(int64_t count) const { return Layout(kind_, std::min(count, held_)).size(panels(outputs_)); }
+
+  // `work(layout, tiles, left, sums)` for the parts of `count` tiles, in `space`.
+  template <class Work>
+  void each(const Tile* tiles, int64_t count, float* space, const Work& work) const {
+    const int64_t parts = (count + held_ - 1) / held_;
+    for (int64_t part = 0; part < parts; ++part) {
+      const int64_t begin = count * part / parts, end = count * (part + 1) / parts;
+      const Layout layout(kind_, end - begin);
+      work(layout, tiles + begin, space, space + layout.left(kind_.places(), 0));
+    }
+  }
+
+ private:
+  const Kind& kind_;
+  int64_t outputs_, held_;
+};
+
+// That for all tiles, in a workspace of their own.
 template <class Work>
 void in_parts(const Kind& kind, const std::vector<Tile>& all, int64_t outputs, int64_t most,
               const at::TensorOptions& options, const Work& work) {
-  const int64_t count = all.size(), width = kind.depth + LINE + panels(outputs) * PANEL;
-  const int64_t room = std::min(most, WORKSPACE / (kind.places() * width));
-  const int64_t held = std::max<int64_t>(ROWS, room), parts = (count + held - 1) / held;
-  const auto space = at::empty({Layout(kind, (count + parts - 1) / parts).size(panels(outputs))}, options);
-  float* left = space.mutable_data_ptr<float>();
-  for (int64_t part = 0; part < parts; ++part) {
-    const int64_t begin = count * part / parts, end = count * (part + 1) / parts;
-    const Layout layout(kind, end - begin);
-    work(layout, all.data() + begin, left, left + layout.left(kind.places(), 0));
-  }
+  const Parts parts(kind, outputs, most, WORKSPACE);
+  const int64_t count = all.size();
+  const auto space = at::empty({parts.size(count)}, options);
+  parts.each(all.data(), count, space.mutable_data_ptr<float>(), work);
 }
 
 }  // namespace fastfcn
