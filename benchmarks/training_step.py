@@ -123,7 +123,7 @@ def main() -> None:
         place = Place(Path(folder), "cpu", asked.threads)
         for head, classes in networks:
             held = contest(head, classes, asked.size, asked.batch)
-            rows = measure.run(held, place, asked.images, asked.seconds, {})
+            rows = measure.run(held, place, asked.images, asked.seconds, launches=1, peaks={})
             found[held.name] = compared(rows, BOUNDS[head, classes])
             print(held.name, {key: value for key, value in found[held.name].items() if key != "sides"}, flush=True)
             setting = {"size": asked.size, "batch": asked.batch, "seconds": asked.seconds}

@@ -2,6 +2,7 @@
 
 import sys
 from pathlib import Path
+from unittest.mock import create_autospec
 
 import pytest
 from PIL import Image
@@ -77,3 +78,13 @@ def test_loading_counts_images(tmp_path, monkeypatch: pytest.MonkeyPatch):
     found = training_step.loading(tmp_path)
     assert (found["images"], found["recipe"]) == (2, "fastfcn_r50_psp_camvid")
     assert found["images_per_second"] > 0
+
+
+def test_a_network_is_measured_and_its_misses_are_said(tmp_path, monkeypatch: pytest.MonkeyPatch, capsys):
+    measured = create_autospec(training_step.measure.run, return_value=rows(800.0, 1400.0))
+    monkeypatch.setattr(training_step.measure, "run", measured)
+    monkeypatch.setattr(sys, "argv", ["training_step.py", "--only", "enc_19", "--camvid", str(tmp_path / "none")])
+    with pytest.raises(SystemExit, match=r"enc_19: 1.25 times as fast, not 1.6\nenc_19: 0.70 of the memory, not 0.55"):
+        training_step.main()
+    assert measured.call_args.args[0].name == "enc_19"
+    assert "| enc_19 | 1000 | 800 | 1.25 |" in capsys.readouterr().out
