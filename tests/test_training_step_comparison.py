@@ -83,6 +83,7 @@ def test_loading_counts_images(tmp_path, monkeypatch: pytest.MonkeyPatch):
 def test_a_network_is_measured_and_its_misses_are_said(tmp_path, monkeypatch: pytest.MonkeyPatch, capsys):
     measured = create_autospec(training_step.measure.run, return_value=rows(800.0, 1400.0))
     monkeypatch.setattr(training_step.measure, "run", measured)
+    monkeypatch.setattr(training_step, "circumstances", lambda seconds: dict(RESULT))  # of the peers' environment
     monkeypatch.setattr(sys, "argv", ["training_step.py", "--only", "enc_19", "--camvid", str(tmp_path / "none")])
     with pytest.raises(SystemExit, match=r"enc_19: 1.25 times as fast, not 1.6\nenc_19: 0.70 of the memory, not 0.55"):
         training_step.main()
