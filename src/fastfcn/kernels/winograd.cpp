@@ -17,7 +17,7 @@ namespace {
 constexpr int64_t MOST_TILES = 132;  // at a time: their sums then stay in the last cache
 constexpr int64_t EACH = 16;         // blocks of ROWS tiles that a thread must get to make few channels pay
 constexpr int64_t OWN_OUTPUTS = 256;  // the most with which tiles of its own may pay for a thread
-constexpr int64_t OUTPUTS_A_TILE = 8;  // the most for each of these tiles, as the thread transforms all weights for them
+constexpr int64_t OUTPUTS_A_TILE = 8;  // the most for each tile at a time, for which it transforms all weights
 
 // What inputs [start, start + depth) add to the products of the places that have rows [first, last) of the weights, for
 // one panel of outputs. Meanwhile the taps that will be needed `next` are fetched.
@@ -49,16 +49,17 @@ struct Convolution {
       finish(layout, tiles, sums);
     };
     const int64_t threads = at::in_parallel_region() ? 1 : at::get_num_threads();
-    const bool own = results.channels <= std::min(OWN_OUTPUTS, OUTPUTS_A_TILE * count / threads);
-    if (threads > 1 && own) return each_its_own(kind, all, threads, work);
+    const Parts parts(kind, results.channels, MOST_TILES, WORKSPACE / threads);  // of a thread
+    const int64_t together = std::min(parts.held(), count / threads);
+    const bool own = results.channels <= std::min(OWN_OUTPUTS, OUTPUTS_A_TILE * together);
+    if (threads > 1 && own) return each_its_own(parts, all, threads, work);
     in_parts(kind, all, results.channels, MOST_TILES, x.options(), work);
   }
 
   // Each thread has tiles of its own, whose inputs, products and results stay near it: what another has written takes
   // far longer to read and to write over.
   template <class Work>
-  void each_its_own(const Kind& kind, const std::vector<Tile>& all, int64_t threads, const Work& work) const {
-    const Parts parts(kind, results.channels, MOST_TILES, WORKSPACE / threads);
+  void each_its_own(const Parts& parts, const std::vector<Tile>& all, int64_t threads, const Work& work) const {
     const int64_t count = all.size(), size = parts.size((count + threads - 1) / threads);
     const auto space = at::empty({threads, size}, x.options());
     float* const data = space.mutable_data_ptr<float>();

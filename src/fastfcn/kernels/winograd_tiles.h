@@ -187,6 +187,7 @@ class Parts {
     held_ = std::max<int64_t>(ROWS, std::min(most, room / (kind.places() * width)));
   }
 
+  int64_t held() const { return held_; }
   // Floats for `count` tiles.
   int64_t size(int64_t count) const { return Layout(kind_, std::min(count, held_)).size(panels(outputs_)); }
 
