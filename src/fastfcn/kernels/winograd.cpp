@@ -14,8 +14,8 @@
 namespace fastfcn {
 namespace {
 
-constexpr int64_t MOST_TILES = 132;  // at a time: their sums then stay in the last cache
-constexpr int64_t EACH = 16;         // blocks of ROWS tiles that a thread must get to make few channels pay
+constexpr int64_t MOST_TILES = 132;    // at a time: their sums then stay in the last cache
+constexpr int64_t EACH = 16;           // blocks of ROWS tiles that a thread must get to make few channels pay
 constexpr int64_t OWN_OUTPUTS = 256;  // the most with which tiles of its own may pay for a thread
 constexpr int64_t OUTPUTS_A_TILE = 8;  // the most for each tile at a time, for which it transforms all weights
 
@@ -60,7 +60,8 @@ struct Convolution {
   // far longer to read and to write over.
   template <class Work>
   void each_its_own(const Parts& parts, const std::vector<Tile>& all, int64_t threads, const Work& work) const {
-    const int64_t count = all.size(), size = parts.size((count + threads - 1) / threads);
+    const int64_t count = all.size(), least = count / threads;  // of a thread; others have one more
+    const int64_t size = std::max(parts.size(least), parts.size(least + (count % threads > 0)));
     const auto space = at::empty({threads, size}, x.options());
     float* const data = space.mutable_data_ptr<float>();
     at::parallel_for(0, threads, 1, [&](int64_t first, int64_t last) {

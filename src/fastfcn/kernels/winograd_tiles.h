@@ -181,28 +181,30 @@ void each_kind(const Map& results, int64_t inputs, int64_t batch, const Window& 
 // How many tiles are worked off at a time: at most `most`, and as many as `room` floats hold.
 class Parts {
  public:
-  Parts(const Kind& kind, int64_t outputs, int64_t most, int64_t room)
-      : kind_(kind), outputs_(outputs) {
+  Parts(const Kind& kind, int64_t outputs, int64_t most, int64_t room) : kind_(kind), outputs_(outputs) {
     const int64_t width = kind.depth + LINE + panels(outputs) * PANEL;
     held_ = std::max<int64_t>(ROWS, std::min(most, room / (kind.places() * width)));
   }
 
   int64_t held() const { return held_; }
   // Floats for `count` tiles.
-  int64_t size(int64_t count) const { return Layout(kind_, std::min(count, held_)).size(panels(outputs_)); }
+  int64_t size(int64_t count) const {
+    return Layout(kind_, (count + parts(count) - 1) / parts(count)).size(panels(outputs_));
+  }
 
   // `work(layout, tiles, left, sums)` for the parts of `count` tiles, in `space`.
   template <class Work>
   void each(const Tile* tiles, int64_t count, float* space, const Work& work) const {
-    const int64_t parts = (count + held_ - 1) / held_;
-    for (int64_t part = 0; part < parts; ++part) {
-      const int64_t begin = count * part / parts, end = count * (part + 1) / parts;
+    for (int64_t part = 0, all = parts(count); part < all; ++part) {
+      const int64_t begin = count * part / all, end = count * (part + 1) / all;
       const Layout layout(kind_, end - begin);
       work(layout, tiles + begin, space, space + layout.left(kind_.places(), 0));
     }
   }
 
  private:
+  int64_t parts(int64_t count) const { return (count + held_ - 1) / held_; }
+
   const Kind& kind_;
   int64_t outputs_, held_;
 };
