@@ -9,11 +9,11 @@ import pytest
 import torch
 from torch import Tensor
 
-from fastfcn import kernels
 from fastfcn.kernels.arena import Arena
+from tests import needed
 
 pytestmark = [
-    pytest.mark.skipif(not kernels.available(), reason="the kernels cannot be built here"),
+    needed.KERNELS,
     pytest.mark.skipif(sys.platform != "linux", reason="there is an arena on Linux only"),
 ]
 MIB = 2**20

@@ -126,7 +126,7 @@ def test_without_kernels(setting: dict[str, str], said: str):
     assert len(done.stderr.splitlines()) == (1 if said else 0)
 
 
-@pytest.mark.skipif(not kernels.available(), reason="there is no compiler here")
+@needed.KERNELS
 def test_a_build_that_fails_says_why_and_goes_on(tmp_path):
     """A compiler that is there and does not work; the next start tries again."""
     broken = tmp_path / "broken-compiler"
