@@ -12,10 +12,10 @@ from pathlib import Path
 
 from rich.console import Console
 
-from fastfcn.bench import bench
-from fastfcn.files import write_text
-from fastfcn.speed.measure import Settings
-from fastfcn.speed.table import bench_table
+from fastfcn.bench.bench import bench
+from fastfcn.bench.bench_table import bench_table
+from fastfcn.bench.measure import Settings
+from fastfcn.utils.files import write_text
 
 RESULTS = Path(__file__).parent / "results"
 NAMES = [f"{kind}_r50_{head}_cityscapes_80k_b8" for head in ("psp", "aspp", "enc") for kind in ("fastfcn", "dilated")]

@@ -21,8 +21,8 @@ import numpy as np
 import PIL
 from PIL import Image
 
-from fastfcn.files import write_text
-from fastfcn.progress import counted
+from fastfcn.utils.files import write_text
+from fastfcn.utils.progress import counted
 
 ROOT = Path(__file__).parents[1]
 RESULT = ROOT / "benchmarks" / "results" / "check_speed.json"
@@ -31,7 +31,7 @@ FAST, LEAN = 150, 200  # pairs per second and core at least; bytes per image at 
 # Run in a process of its own: the folder, threads, and whether allocations are traced (which takes time).
 WORK = """
 import json, resource, sys, time, tracemalloc
-from fastfcn.doctor.survey import survey
+from fastfcn.checking.survey import survey
 folder, workers, traced = sys.argv[1], int(sys.argv[2]), sys.argv[3] == "traced"
 if traced:
     tracemalloc.start()

@@ -1,10 +1,10 @@
-"""Do exported files give the network's scores and class maps, in their own runtimes, at sizes that were not traced?
+"""Do exported files give the network's logits and class maps, in their own runtimes, at sizes that were not traced?
 
     python benchmarks/export_parity.py --images FOLDER_WITH_PHOTOGRAPHS
     python benchmarks/export_parity.py --images FOLDER_WITH_PHOTOGRAPHS --only fastfcn_r18_jpu_m_camvid/pt2
 
 PSP, ASPP and Enc heads on a ResNet-50 and one of the slim family; ONNX Runtime, OpenVINO and AOTInductor, for the slim
-one ExecuTorch too. Weights are random with meaning: batch norms have the statistics of two photographs, and scores mean
+one ExecuTorch too. Weights are random with meaning: batch norms have the statistics of two photographs, and logits mean
 0 and standard deviation 3, so that many classes occur; a third photograph is what all of them see. Results are merged
 into benchmarks/results/export_parity.json one by one. Exits with 1 where a tolerance does not hold.
 """
@@ -21,15 +21,15 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from fastfcn import build, recipe, weights
+from fastfcn import build, recipes, weights
+from fastfcn.bench.record import command, image_size, machine_facts, rounded
 from fastfcn.data.images import read_image
 from fastfcn.data.transforms import normalise_batch
-from fastfcn.export import Settings, export
-from fastfcn.exports.proof import LEAST_AGREEMENT, MOST_DIFFERENCE, ProofError, Size, picture
-from fastfcn.files import write_text
+from fastfcn.exporting.export import Settings, export
+from fastfcn.exporting.verification import LEAST_AGREEMENT, MOST_DIFFERENCE, ProofError, Size, picture
 from fastfcn.models.segmenter import Segmenter
-from fastfcn.recipe import Recipe
-from fastfcn.speed.record import command, image_size, machine_facts, rounded
+from fastfcn.recipes.recipe import Recipe
+from fastfcn.utils.files import write_text
 
 RESULT = Path(__file__).parent / "results" / "export_parity.json"
 FILES = {"onnx": "model.onnx", "openvino": "model.xml", "pt2": "model.pt2", "executorch": "model.pte"}
@@ -39,7 +39,7 @@ CASES = [(name, form) for name in RECIPES for form in ("onnx", "openvino", "pt2"
 SIZES = ((353, 481), (768, 256), (256, 1024), (17, 23), (1024, 2048))  # odd, tall, wide, tiny, Cityscapes
 LARGEST = (1024, 2048)  # for executorch
 SCORES_STD = 3.0
-MEANING_SIZE = (256, 512)  # of the photograph whose scores get mean 0 and standard deviation 3
+MEANING_SIZE = (256, 512)  # of the photograph whose logits get mean 0 and standard deviation 3
 
 
 def photographs(folder: Path) -> list[Path]:
@@ -67,21 +67,21 @@ def give_meaning(model: Segmenter, used: Recipe, paths: list[Path]) -> None:
             nn.init.normal_(module.bias, 0.0, 0.2)
             module.momentum = 1.0
     model.train()
-    model.train_scores(normalised(used, quarters))
+    model.train_logits(normalised(used, quarters))
     model.eval()
     last: nn.Conv2d = model.head.classifier  # type: ignore[assignment]
     nn.init.normal_(last.weight, 0.0, 0.05)
     nn.init.zeros_(last.bias)  # type: ignore[arg-type]
-    scores = model.scores(normalised(used, picture(MEANING_SIZE, read_image(paths[2]))[None]))
-    mean = scores.mean((0, 2, 3))
-    scale = SCORES_STD / (scores - mean[:, None, None]).std()
+    logits = model.logits(normalised(used, picture(MEANING_SIZE, read_image(paths[2]))[None]))
+    mean = logits.mean((0, 2, 3))
+    scale = SCORES_STD / (logits - mean[:, None, None]).std()
     last.weight *= scale
     last.bias.copy_(-mean * scale)  # type: ignore[union-attr]
 
 
 def write_weights(name: str, paths: list[Path], out: Path) -> None:
     torch.manual_seed(0)
-    used = recipe.load(name)
+    used = recipes.load(name)
     about = build.description(used)
     model = build.network(used, len(about.classes))
     give_meaning(model, used, paths)
@@ -94,7 +94,7 @@ def compare(name: str, form: str, sizes: tuple[Size, ...], paths: list[Path], fo
     source = folder / f"{name}.safetensors"
     if not source.exists():
         write_weights(name, paths, source)
-    settings = Settings(scores=True, sizes=sizes, largest=LARGEST, photograph=paths[2])
+    settings = Settings(logits=True, sizes=sizes, largest=LARGEST, photograph=paths[2])
     try:
         found = export(source, form, folder / FILES[form], settings, print).as_json()
         broken: list[str] = []

@@ -5,8 +5,8 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from documents import with_tables
-from fastfcn import recipe
-from fastfcn.recipe import Recipe
+from fastfcn import recipes
+from fastfcn.recipes.recipe import Recipe
 
 ROOT = Path(__file__).parents[1]
 RESULTS = ROOT / "benchmarks" / "results"
@@ -67,7 +67,7 @@ def readme_tables() -> str:
 
 def published_table(ours: list[Measured]) -> str:
     """All recipes with published scores, in the order of DATA. What was not published or measured stays empty."""
-    known = [one for one in map(recipe.load, recipe.names()) if one.published]
+    known = [one for one in map(recipes.load, recipes.names()) if one.published]
     known = [one for one in known if one.published.miou or one.published.miou_tta]  # type: ignore[union-attr]
     known.sort(key=_order)
     columns = {"data": "---", "head": "---", "": "---"} | dict.fromkeys(PUBLISHED, "--:")
@@ -125,7 +125,7 @@ def speed_table(ours: Measured) -> str:
         twin = ours.results.get(name.replace("fastfcn_", "dilated_", 1))
         if not name.startswith("fastfcn_") or not twin:
             continue
-        lines.append(speed_row(HEADS[recipe.load(name).head.kind], "JPU", result))
+        lines.append(speed_row(HEADS[recipes.load(name).head.kind], "JPU", result))
         lines.append(speed_row("", "dilated", twin))
         lines.append(ratio_row(result, twin))
     return "\n".join(lines)

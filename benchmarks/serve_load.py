@@ -25,10 +25,10 @@ import torch
 from PIL import Image
 
 import fastfcn
-from fastfcn.data.streets import draw
-from fastfcn.files import write_text
-from fastfcn.speed.fresh_process import in_fresh_process
-from fastfcn.speed.record import command, image_size, machine_facts
+from fastfcn.bench.fresh_process import in_fresh_process
+from fastfcn.bench.record import command, image_size, machine_facts
+from fastfcn.demo.streets import draw
+from fastfcn.utils.files import write_text
 from serving.process import ServiceProcess, growth, random_weights, watched
 from serving.wire import Connection, UnansweredError
 

@@ -5,7 +5,7 @@ from collections import Counter
 from collections.abc import Callable
 
 from documents import markdown, with_tables
-from fastfcn.recipe import load
+from fastfcn.recipes.recipe import load
 from readme_table import HEADS, RESULTS, ROOT
 
 SCRIPT = "python benchmarks/service_tables.py"

@@ -19,17 +19,17 @@ from pathlib import Path
 
 from bench_all import ATTEMPTS, disturbed
 from documents import with_tables
-from fastfcn import recipe
-from fastfcn.bench import bench
-from fastfcn.evaluate import evaluate
-from fastfcn.files import write_text
-from fastfcn.machine import Machine
-from fastfcn.recipe import Recipe
-from fastfcn.run import Run
-from fastfcn.show_scores import as_json
-from fastfcn.speed.measure import Settings
-from fastfcn.speed.record import image_size
-from fastfcn.train import train
+from fastfcn import recipes
+from fastfcn.bench.bench import bench
+from fastfcn.bench.measure import Settings
+from fastfcn.bench.record import image_size
+from fastfcn.evaluation.evaluate import evaluate
+from fastfcn.evaluation.score_tables import as_json
+from fastfcn.recipes.recipe import Recipe
+from fastfcn.training.run import Run
+from fastfcn.training.train import train
+from fastfcn.utils.files import write_text
+from fastfcn.utils.machine import Machine
 
 ROOT = Path(__file__).parents[1]
 RESULTS = ROOT / "benchmarks" / "results"
@@ -67,7 +67,7 @@ def arguments(given: list[str] | None = None) -> argparse.Namespace:
 def changed(name: str, asked: argparse.Namespace) -> Recipe:
     """The recipe as it is trained here."""
     own = [f"optim.steps={asked.steps}", f"eval.every={asked.steps}", f"data.crop={list(asked.crop)}"]
-    return recipe.load(name, [*own, *asked.change])
+    return recipes.load(name, [*own, *asked.change])
 
 
 def trained(used: Recipe, asked: argparse.Namespace) -> Run:

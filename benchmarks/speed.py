@@ -26,8 +26,8 @@ from time import monotonic
 
 import torch
 
-from fastfcn.speed.fresh_process import in_fresh_process
-from fastfcn.speed.record import image_size, machine_facts
+from fastfcn.bench.fresh_process import in_fresh_process
+from fastfcn.bench.record import image_size, machine_facts
 from speed_peers import measure, results
 from speed_peers.contests import QUICK_SIZE, Contest, contests
 from speed_peers.turns import Place

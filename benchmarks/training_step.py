@@ -16,10 +16,10 @@ from time import monotonic, perf_counter
 
 import torch
 
-from fastfcn import build, recipe
+from fastfcn import build, recipes
+from fastfcn.bench.record import image_size, rounded
 from fastfcn.data.sampler import SampleKey
-from fastfcn.files import write_text
-from fastfcn.speed.record import image_size, rounded
+from fastfcn.utils.files import write_text
 from parity.record import circumstances, table, write
 from speed_peers import measure
 from speed_peers.contests import Contest, OpenMMLab, Variant
@@ -71,7 +71,7 @@ def compared(rows: list[dict], bounds: tuple[float, float]) -> dict:
 
 def loading(folder: Path) -> dict:
     """Images per second that one process reads, decodes and augments, of the first of CamVid's training images."""
-    used = recipe.load(LOADER_RECIPE)
+    used = recipes.load(LOADER_RECIPE)
     examples = build.dataset(used, build.description(used), folder, used.data.train_split, train=True)
     keys = [SampleKey(0, slot, slot, used.seed) for slot in range(min(LOADED, len(examples)))]
     examples[keys[0]]

@@ -7,8 +7,8 @@ import pytest
 import torch
 
 import fastfcn
-from fastfcn.predict import Predictor
-from tests.tiny import tiny_weights
+from fastfcn.prediction.load import Predictor
+from tests.helpers.tiny import tiny_weights
 
 torch.set_num_threads(1)
 

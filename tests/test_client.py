@@ -14,11 +14,11 @@ from PIL import Image
 from fastfcn import client as client_module
 from fastfcn.client import Client
 from fastfcn.errors import DataError, UserError
-from fastfcn.predict import Predictor
-from tests.command import fastfcn
-from tests.server.conftest import service  # noqa: F401 (a fixture)
-from tests.server.running import Running
-from tests.tiny import picture, save_picture
+from fastfcn.prediction.load import Predictor
+from tests.helpers.command import fastfcn
+from tests.helpers.tiny import picture, save_picture
+from tests.serving.conftest import service  # noqa: F401 (a fixture)
+from tests.serving.running import Running
 
 
 def test_it_answers_as_a_predictor(service: Running, predictor: Predictor, tmp_path: Path):  # noqa: F811

@@ -16,14 +16,14 @@ from PIL import Image
 import readme_table
 import service_tables
 from documents import with_tables
-from fastfcn import build, recipe
+from fastfcn import build, recipes
 from fastfcn.data.description import load_description
-from tests.command import fastfcn
-from tests.drawn_video import write_video
-from tests.openmmlab_files import openmmlab_state, save_0x
-from tests.tiny import tiny_weights
+from tests.helpers.command import fastfcn
+from tests.helpers.drawn_video import write_video
+from tests.helpers.openmmlab_files import openmmlab_state, save_0x
+from tests.helpers.paths import ROOT
+from tests.helpers.tiny import tiny_weights
 
-ROOT = Path(__file__).parents[1]
 DOCUMENTS = [ROOT / "README.md", *sorted((ROOT / "docs").glob("*.md")), ROOT / "CONTRIBUTING.md"]
 
 # Carried out elsewhere: by .ci/run, by tests/test_demo.py (the demo at full length takes two minutes), or by whoever
@@ -108,7 +108,7 @@ def place(tmp_path_factory) -> Path:
     write_video(folder / "drive.mp4", 6)
     (folder / "photos.toml").write_text(blocks(ROOT / "docs/own-images.md", "toml")[0])
     torch.save(timm.create_model("resnet18").state_dict(), folder / "resnet18.pth")
-    model = build.create(recipe.load("fastfcn_r50_psp_cityscapes_80k_b8"))
+    model = build.create(recipes.load("fastfcn_r50_psp_cityscapes_80k_b8"))
     names = [each.name for each in load_description("cityscapes").classes]
     save_0x(folder / "fastfcn_r50-d32_jpu_psp.pth", openmmlab_state(model), names)
     return folder

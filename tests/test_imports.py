@@ -12,34 +12,21 @@ import pytest
 ROOT = Path(__file__).parents[1]
 SOURCE = ROOT / "src" / "fastfcn"
 
-# From the top down. A module imports modules of lower lines only; what stands in one pair of quotes (a folder, or
-# modules that are one thing) may also import its own. Those on one line know nothing of each other, so the parts
-# know neither the recipe nor how it is trained.
+# From the top down. A module may import its own folder and everything on lower lines; places on one line do not know
+# each other. A place is a folder of the package, a file in it, or (with a dot) part of a folder.
 LAYERS = (
     ("__init__", "__main__"),
     ("cli",),
-    ("demo", "bench", "export", "profile", "reproduce", "serve", "show_check"),
-    ("speed", "reproduce_plan", "server", "client"),
-    ("train",),
-    ("report", "train_log"),
-    ("pages",),
-    ("findings",),
-    ("loggers",),
-    ("evaluate", "predict", "convert", "check", "init", "run", "show_recipes", "show_scores", "push"),
-    ("video", "exports"),
-    ("prediction", "show_info"),
-    ("info",),
-    ("weights",),
-    ("build",),
-    ("draft",),
-    ("doctor", "machine", "pretrained", "published", "verdict"),
-    (
-        *("models", "data", "losses", "metrics", "visualize"),
-        *("average", "checkpoint", "download", "hub", "official", "openmmlab", "recompute", "sliding", "state"),
-        "recipe recipe_check recipe_network recipe_override recipe_schema recipe_upgrades recipe_values",
-    ),
-    ("ops", "kernels"),
-    ("files", "progress", "pipeline"),
+    ("demo",),
+    ("bench", "exporting", "report", "reproduce", "serving", "client"),
+    ("training",),
+    ("evaluation",),
+    ("prediction",),
+    ("weights", "init"),
+    ("build", "checking", "demo.streets", "fast"),
+    ("data", "losses", "metrics", "models", "recipes", "visualize"),
+    ("kernels", "ops"),
+    ("utils",),
     ("errors",),
 )
 # Of the parts, these compute with `ops`; data and pictures have no need to.
@@ -49,20 +36,21 @@ COMES_WITH = {"huggingface_hub": "timm", "pydantic_core": "pydantic", "triton": 
 IMPORTED_AS = {"pillow": "PIL"}
 
 MODULES = {".".join(path.relative_to(SOURCE).with_suffix("").parts): path for path in sorted(SOURCE.rglob("*.py"))}
-PLACES = {name: (number, group) for number, line in enumerate(LAYERS) for group in line for name in group.split()}
+PLACES = {name: number for number, line in enumerate(LAYERS) for name in line}
 
 
 def tree(module: str) -> ast.Module:
     return ast.parse(MODULES[module].read_text(encoding="utf-8"))
 
 
-def name_in_table(module: str) -> str:
-    """`data.streets.sky` -> `data`."""
-    return module.split(".")[0]
+def place_of(module: str) -> str:
+    """The longest entry of the table that holds a module: `demo.streets.canvas` -> `demo.streets`."""
+    parts = module.split(".")
+    return next((".".join(parts[:n]) for n in (2, 1) if ".".join(parts[:n]) in PLACES), parts[0])
 
 
 def imported(module: str) -> Iterator[tuple[str, int]]:
-    """Names in the table that a module imports, inside functions too, each with its line."""
+    """Places that a module imports from, inside functions too, each with its line."""
     for node in ast.walk(tree(module)):
         if isinstance(node, ast.ImportFrom):
             assert node.level == 0, f"{module}, line {node.lineno}: import with the full name"
@@ -70,33 +58,33 @@ def imported(module: str) -> Iterator[tuple[str, int]]:
             if parts == ["fastfcn"]:  # modules, or what the package itself offers
                 yield from ((alias.name if alias.name in PLACES else "__init__", node.lineno) for alias in node.names)
             elif parts[0] == "fastfcn":
-                yield parts[1], node.lineno
+                for alias in node.names:
+                    yield place_of(".".join([*parts[1:], alias.name])), node.lineno
         elif isinstance(node, ast.Import):
             for parts in (alias.name.split(".") for alias in node.names):
                 if parts[0] == "fastfcn":
-                    yield parts[1] if len(parts) > 1 else "__init__", node.lineno
+                    yield place_of(".".join(parts[1:])) if len(parts) > 1 else "__init__", node.lineno
 
 
-def may_import(importer: str, wanted: str) -> bool:
-    (upper, group), (lower, other) = PLACES[importer], PLACES[wanted]
-    if group == other:
+def may_import(importer: str, imported: str) -> bool:
+    if importer == imported:
         return True
-    if wanted == "ops" and upper == PLACES["models"][0]:
+    if imported == "ops" and PLACES[importer] == PLACES["models"]:
         return importer in USERS_OF_OPS
-    return upper < lower
+    return PLACES[importer] < PLACES[imported]
 
 
 def test_every_module_has_its_place():
-    assert sorted({name_in_table(module) for module in MODULES} - PLACES.keys()) == []
+    assert sorted({place_of(module) for module in MODULES} - PLACES.keys()) == []
 
 
 def test_every_place_is_taken():
-    assert sorted(PLACES.keys() - {name_in_table(module) for module in MODULES}) == []
+    assert sorted(PLACES.keys() - {place_of(module) for module in MODULES}) == []
 
 
 @pytest.mark.parametrize("module", MODULES)
 def test_imports_point_down(module: str):
-    importer = name_in_table(module)
+    importer = place_of(module)
     upward = [
         f"{module}, line {line}, imports {wanted}"
         for wanted, line in imported(module)
@@ -108,18 +96,19 @@ def test_imports_point_down(module: str):
 @pytest.mark.parametrize(
     ("importer", "wanted", "allowed"),
     [
-        ("cli", "train", True),
-        ("train", "evaluate", True),
+        ("cli", "training", True),
+        ("training", "evaluation", True),
         ("data", "data", True),
-        ("recipe", "recipe_schema", True),
         ("models", "ops", True),
-        ("predict", "ops", True),
-        ("evaluate", "train", False),
-        ("evaluate", "predict", False),
-        ("models", "recipe", False),
+        ("prediction", "ops", True),
+        ("serving", "demo.streets", True),
+        ("evaluation", "training", False),
+        ("prediction", "evaluation", False),
+        ("training", "report", False),
+        ("models", "recipes", False),
         ("data", "models", False),
         ("data", "ops", False),
-        ("errors", "files", False),
+        ("errors", "utils", False),
         ("build", "__init__", False),
     ],
 )
@@ -127,11 +116,38 @@ def test_the_rule_itself(importer: str, wanted: str, allowed: bool):
     assert may_import(importer, wanted) == allowed
 
 
+def test_no_module_imports_itself_through_others():
+    """No cycle of modules either, in a folder or between folders; `import fastfcn` itself imports nothing at once."""
+    edges = {module: set(direct_imports(module)) for module in MODULES}
+    done: set[str] = set()
+
+    def visit(module: str, path: tuple[str, ...]) -> None:
+        assert module not in path, " -> ".join([*path[path.index(module) :], module])
+        if module not in done:
+            for other in edges[module]:
+                visit(other, (*path, module))
+            done.add(module)
+
+    for module in MODULES:
+        visit(module, ())
+
+
+def direct_imports(module: str) -> Iterator[str]:
+    """Modules that a module imports at once, packages by the modules that their `__init__` takes up."""
+    for node in tree(module).body:
+        if isinstance(node, ast.ImportFrom) and (node.module or "").startswith("fastfcn."):
+            base = (node.module or "").removeprefix("fastfcn.")
+            for alias in node.names:
+                name = f"{base}.{alias.name}"
+                found = next((each for each in (name, f"{name}.__init__", base) if each in MODULES), f"{base}.__init__")
+                yield found
+
+
 def test_the_table_is_read_right():
     """Names of the package, of its modules and of functions in them, as they are written in cli and build."""
     assert {name for name, _ in imported("cli.__init__")} == {"cli", "errors"}
-    assert {name for name, _ in imported("cli.training")} >= {"train", "recipe", "cli"}
-    assert {name for name, _ in imported("build")} >= {"pretrained", "models", "data", "recipe"}
+    assert {name for name, _ in imported("cli.train")} >= {"training", "recipes", "cli"}
+    assert {name for name, _ in imported("build")} >= {"losses", "models", "data", "recipes"}
 
 
 def test_packages_imported_at_once_are_dependencies():
@@ -166,7 +182,7 @@ def test_nothing_is_unpickled():
                 assert keywords == dict([needed[called]]), f"{module}, line {node.lineno}"
 
 
-@pytest.mark.parametrize("module", ["fastfcn", "fastfcn.cli", "fastfcn.show_recipes"])
+@pytest.mark.parametrize("module", ["fastfcn", "fastfcn.cli", "fastfcn.recipes.tables"])
 def test_what_is_quick_does_not_wait_for_torch(module: str):
     code = f"import sys, {module}; print(sorted({{'torch', 'timm', 'numpy'}} & set(sys.modules)))"
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)

@@ -11,8 +11,8 @@ from torch import Tensor
 from fastfcn import build
 from fastfcn.losses import IGNORED, LossTerms, presence_loss, segmentation_loss
 from fastfcn.ops.cross_entropy import summed_cross_entropy
-from fastfcn.train import train_step
-from tests.tiny import tiny_model, tiny_recipe
+from fastfcn.training.train import train_step
+from tests.helpers.tiny import tiny_model, tiny_recipe
 
 CLASSES = 5
 TERMS = LossTerms(mean_over="all", auxiliary=0.4, presence=0.2, align_corners=False)
@@ -29,43 +29,43 @@ def labels_of(*shape: int, ignored: float = 0.3, seed: int = 1) -> Tensor:
     return labels.to(torch.uint8)
 
 
-def resized(scores: Tensor, size: torch.Size, align_corners: bool = False) -> Tensor:
-    return F.interpolate(scores, size=size, mode="bilinear", align_corners=align_corners)
+def resized(logits: Tensor, size: torch.Size, align_corners: bool = False) -> Tensor:
+    return F.interpolate(logits, size=size, mode="bilinear", align_corners=align_corners)
 
 
 @pytest.mark.parametrize("align_corners", [False, True])
 @pytest.mark.parametrize("size", [(9, 14), (33, 61), (4, 7)])
 def test_cross_entropy_is_summed(size: tuple[int, int], align_corners: bool):
-    scores, labels = random(3, CLASSES, 4, 7).requires_grad_(), labels_of(3, *size)
-    full = resized(scores, labels.shape[1:], align_corners)
+    logits, labels = random(3, CLASSES, 4, 7).requires_grad_(), labels_of(3, *size)
+    full = resized(logits, labels.shape[1:], align_corners)
     expected = F.cross_entropy(full, labels.long(), ignore_index=IGNORED, reduction="sum")
-    found = summed_cross_entropy(scores, labels, align_corners, IGNORED)
+    found = summed_cross_entropy(logits, labels, align_corners, IGNORED)
     torch.testing.assert_close(found, expected)
-    ours, plain = torch.autograd.grad(found, scores)[0], torch.autograd.grad(expected, scores)[0]
+    ours, plain = torch.autograd.grad(found, logits)[0], torch.autograd.grad(expected, logits)[0]
     torch.testing.assert_close(ours, plain)
 
 
 def test_cross_entropy_by_hand():
-    scores = torch.tensor([[2.0, 0.0], [0.0, 1.0]]).reshape(1, 2, 1, 2)  # two classes, two pixels
+    logits = torch.tensor([[2.0, 0.0], [0.0, 1.0]]).reshape(1, 2, 1, 2)  # two classes, two pixels
     labels = torch.tensor([[[0, IGNORED]]], dtype=torch.uint8)
-    loss = summed_cross_entropy(scores, labels, False, IGNORED)
+    loss = summed_cross_entropy(logits, labels, False, IGNORED)
     assert loss.item() == pytest.approx(0.126928, abs=1e-6)  # -log(e2 / (e2 + 1))
 
 
 def test_an_image_without_labels_costs_nothing():
-    scores = random(2, CLASSES, 4, 4).requires_grad_()
+    logits = random(2, CLASSES, 4, 4).requires_grad_()
     labels = torch.full((2, 9, 9), IGNORED, dtype=torch.uint8)
-    loss = summed_cross_entropy(scores, labels, False, IGNORED)
+    loss = summed_cross_entropy(logits, labels, False, IGNORED)
     loss.backward()
     assert loss.item() == 0
-    assert not scores.grad.any()
+    assert not logits.grad.any()
 
 
 def test_scores_of_half_the_bits_are_summed_in_float32():
-    scores, labels = random(1, CLASSES, 8, 8).bfloat16(), labels_of(1, 200, 200)
-    loss = summed_cross_entropy(scores, labels, False, IGNORED)
+    logits, labels = random(1, CLASSES, 8, 8).bfloat16(), labels_of(1, 200, 200)
+    loss = summed_cross_entropy(logits, labels, False, IGNORED)
     assert loss.dtype == torch.float32
-    torch.testing.assert_close(loss, summed_cross_entropy(scores.float(), labels, False, IGNORED))
+    torch.testing.assert_close(loss, summed_cross_entropy(logits.float(), labels, False, IGNORED))
 
 
 def test_presence_loss_is_its_formula():
@@ -74,9 +74,9 @@ def test_presence_loss_is_its_formula():
     labels[1] = IGNORED  # an image that holds no class
     labels[2] = 4
     total = 0.0
-    for scores, label in zip(presence, labels, strict=True):
+    for logits, label in zip(presence, labels, strict=True):
         for index in range(CLASSES):
-            share = scores[index].sigmoid()
+            share = logits[index].sigmoid()
             total -= (share if (label == index).any() else 1 - share).log() / CLASSES
     torch.testing.assert_close(presence_loss(presence, labels), total)
 
@@ -124,7 +124,7 @@ def test_a_step_averages_as_the_recipe_says(mean_over: str):
     network = tiny_model("head.dropout=0.0", "auxiliary.dropout=0.0").train()
     before = copy.deepcopy(network)
     model, optimizer = fabric.setup(network, build.optimizer(used, network))
-    model.mark_forward_method("train_scores")
+    model.mark_forward_method("train_logits")
     batches = [(random(2, 3, 64, 96, seed=i), labels_of(2, 64, 96, ignored=0.1 + 0.8 * i)) for i in range(2)]
     losses = train_step(model, optimizer, iter(batches), used, 0, fabric, parts=2)
 
@@ -132,9 +132,9 @@ def test_a_step_averages_as_the_recipe_says(mean_over: str):
     pixels = every.numel() if mean_over == "all" else int((every != IGNORED).sum())
     expected = {"main": 0.0, "auxiliary": 0.0}
     for images, labels in batches:
-        scores = before.train_scores(images)
+        logits = before.train_logits(images)
         for name, weight in (("main", 1.0), ("auxiliary", 0.4)):
-            full = resized(getattr(scores, name), labels.shape[1:])
+            full = resized(getattr(logits, name), labels.shape[1:])
             total = F.cross_entropy(full, labels.long(), ignore_index=IGNORED, reduction="sum")
             expected[name] += weight * total / pixels
     for name, value in expected.items():

@@ -1,4 +1,4 @@
-"""Losses for rare classes against plain formulas on full-size scores, gradients included, in double precision."""
+"""Losses for rare classes against plain formulas on full-size logits, gradients included, in double precision."""
 
 import copy
 from collections.abc import Callable
@@ -31,9 +31,9 @@ from fastfcn.losses import (
 )
 from fastfcn.ops import cross_entropy
 from fastfcn.ops.cross_entropy import summed_cross_entropy
-from fastfcn.train import train_step
-from tests.plain_losses import full_size, plain_dice, plain_hard, plain_lovasz, plain_weighted
-from tests.tiny import tiny_model, tiny_recipe
+from fastfcn.training.train import train_step
+from tests.helpers.plain_losses import full_size, plain_dice, plain_hard, plain_lovasz, plain_weighted
+from tests.helpers.tiny import tiny_model, tiny_recipe
 
 Loss = Callable[[Tensor, Tensor, bool], Tensor]
 SIZES = [((3, 4), (17, 23)), ((5, 6), (5, 6)), ((6, 5), (3, 4))]  # up, the same, down
@@ -80,11 +80,11 @@ def test_losses_and_gradients_are_those_of_the_formulas(
     classes: int, before: tuple[int, int], after: tuple[int, int], align_corners: bool, monkeypatch: pytest.MonkeyPatch
 ):
     monkeypatch.setattr(cross_entropy, "CPU_STRIP", 4 * classes * after[1])  # strips of four rows
-    scores, labels = scores_of(3, classes, before), labels_of(3, classes, after)
+    logits, labels = scores_of(3, classes, before), labels_of(3, classes, after)
     for name, ours, plain in pairs_of_losses(classes):
-        found, expected = ours(scores, labels, align_corners), plain(scores, labels, align_corners)
+        found, expected = ours(logits, labels, align_corners), plain(logits, labels, align_corners)
         torch.testing.assert_close(found, expected, msg=lambda text, name=name: f"{name}: {text}")
-        slopes = [torch.autograd.grad(loss, scores)[0] for loss in (found, expected)]
+        slopes = [torch.autograd.grad(loss, logits)[0] for loss in (found, expected)]
         torch.testing.assert_close(*slopes, rtol=1e-7, atol=1e-12, msg=lambda text, name=name: f"{name}: {text}")
         assert slopes[0][:-1].any(), name
 
@@ -92,32 +92,32 @@ def test_losses_and_gradients_are_those_of_the_formulas(
 def test_a_batch_without_labels_costs_nothing():
     labels = torch.full((2, 9, 9), IGNORED, dtype=torch.uint8)
     for name, ours, _ in pairs_of_losses(5):
-        scores = scores_of(2, 5, (3, 3))
-        loss = ours(scores, labels, False)
+        logits = scores_of(2, 5, (3, 3))
+        loss = ours(logits, labels, False)
         loss.backward()
         assert loss.item() == 0, name
-        assert scores.grad is not None, name
-        assert not scores.grad.any(), name
+        assert logits.grad is not None, name
+        assert not logits.grad.any(), name
 
 
 def test_scores_of_half_the_bits_are_taken_in_float32():
-    scores, labels = scores_of(2, 5, (4, 4)).detach().bfloat16(), labels_of(2, 5, (16, 16))
+    logits, labels = scores_of(2, 5, (4, 4)).detach().bfloat16(), labels_of(2, 5, (16, 16))
     for name, ours, plain in pairs_of_losses(5):
-        found = ours(scores, labels, False)
+        found = ours(logits, labels, False)
         assert found.dtype == torch.float32, name
-        torch.testing.assert_close(found.double(), plain(scores.double(), labels, False), rtol=1e-5, atol=1e-5)
+        torch.testing.assert_close(found.double(), plain(logits.double(), labels, False), rtol=1e-5, atol=1e-5)
 
 
 def test_dice_and_lovasz_by_hand():
     """Two pixels of two classes; the first is right by 3 to 1, the second wrong by 1 to 3."""
     log3 = torch.tensor(3.0, dtype=torch.float64).log()
-    scores = torch.stack([log3, log3, log3 * 0, log3 * 0]).reshape(1, 2, 1, 2)
+    logits = torch.stack([log3, log3, log3 * 0, log3 * 0]).reshape(1, 2, 1, 2)
     labels = torch.tensor([[[0, 1]]], dtype=torch.uint8)
     # Class 0: right 3/4 of claimed 3/2 and true 1; class 1: right 1/4 of claimed 1/2 and true 1.
     dice = 1 - ((2 * 0.75) / 2.5 + (2 * 0.25) / 1.5) / 2
-    assert dice_loss(scores, labels, False).item() == pytest.approx(dice)
+    assert dice_loss(logits, labels, False).item() == pytest.approx(dice)
     # Class 0: error 3/4 costs 1 - 1/2 (one pixel too many), then 1/4 the rest. Class 1: 3/4 costs all at once.
-    assert lovasz_loss(scores, labels, False).item() == pytest.approx((0.75 / 2 + 0.25 / 2 + 0.75) / 2)
+    assert lovasz_loss(logits, labels, False).item() == pytest.approx((0.75 / 2 + 0.25 / 2 + 0.75) / 2)
 
 
 KINDS: tuple[PixelLoss, ...] = (
@@ -143,11 +143,11 @@ def test_a_batch_in_parts_gives_the_same_losses(kind: PixelLoss):
 
 
 def test_cross_entropy_beside_dice_and_lovasz_is_over_pixels():
-    scores, labels = scores_of(2, 5, (4, 6)), labels_of(2, 5, (16, 20))
+    logits, labels = scores_of(2, 5, (4, 6)), labels_of(2, 5, (16, 20))
     for kind, alone in ((DiceLoss(0.7, 0.5), dice_loss), (LovaszLoss(0.7, 0.5), lovasz_loss)):
-        found = head_loss(scores, labels, LossTerms("all", 0.0, 0.0, False, kind), torch.tensor(640.0), 2)
-        other = summed_cross_entropy(scores, labels, False, IGNORED)
-        expected = 0.7 * alone(scores, labels, False) / 2 + 0.5 * other / 640
+        found = head_loss(logits, labels, LossTerms("all", 0.0, 0.0, False, kind), torch.tensor(640.0), 2)
+        other = summed_cross_entropy(logits, labels, False, IGNORED)
+        expected = 0.7 * alone(logits, labels, False) / 2 + 0.5 * other / 640
         torch.testing.assert_close(found, expected)
 
 
@@ -181,12 +181,12 @@ def test_a_step_with_each_kind_of_recipe_in_two_parts_equals_the_whole(section: 
     network = tiny_model("head.dropout=0.0", "auxiliary.dropout=0.0").eval()  # batch norms would see the parts
     before = copy.deepcopy(network)
     model, optimizer = fabric.setup(network, build.optimizer(used, network))
-    model.mark_forward_method("train_scores")
+    model.mark_forward_method("train_logits")
     parts = iter(zip(images.split(2), labels.split(2), strict=True))
     found = train_step(model, optimizer, parts, used, 0, fabric, parts=2)
-    scores = before.train_scores(images)
+    logits = before.train_logits(images)
     loss, pixels = used.loss.model_dump(), int((labels != IGNORED).sum())
-    for name, share, each in (("main", 1.0, scores.main), ("auxiliary", 0.4, scores.auxiliary)):
+    for name, share, each in (("main", 1.0, logits.main), ("auxiliary", 0.4, logits.auxiliary)):
         match loss["kind"]:
             case "weighted_cross_entropy":
                 expected = plain_weighted(each, labels, False, (1, 2, 3) * 3) / labels.numel()

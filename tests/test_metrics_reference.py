@@ -4,16 +4,16 @@ The values were stored by benchmarks/parity/store_scores.py.
 """
 
 import json
-from pathlib import Path
 
 import numpy as np
 import pytest
 import torch
 
 from fastfcn.metrics import ConfusionMatrix, Scores
-from tests import drawn_maps
+from tests.helpers import drawn_maps
+from tests.helpers.paths import STORED
 
-STORED = json.loads((Path(__file__).parent / "stored_scores" / "metrics.json").read_text())["cases"]
+CASES = json.loads((STORED / "logits" / "metrics.json").read_text())["cases"]
 Pair = tuple[np.ndarray, np.ndarray]
 
 
@@ -42,7 +42,7 @@ def areas(classes: int, pairs: list[Pair]) -> dict[str, np.ndarray]:
     return total
 
 
-@pytest.mark.parametrize("case", STORED, ids=lambda case: case["name"])
+@pytest.mark.parametrize("case", CASES, ids=lambda case: case["name"])
 def test_equals_stored_iou_metric(case: dict):
     scores = scored(case["drawn"]["classes"], pairs_of(case))
     assert scores.counts.diagonal().tolist() == case["intersection"]
@@ -53,7 +53,7 @@ def test_equals_stored_iou_metric(case: dict):
     assert round(scores.pixel_accuracy, 2) == case["aAcc"]
 
 
-@pytest.mark.parametrize("case", STORED, ids=lambda case: case["name"])
+@pytest.mark.parametrize("case", CASES, ids=lambda case: case["name"])
 def test_equals_plain_restatement(case: dict):
     classes, pairs = case["drawn"]["classes"], pairs_of(case)
     scores, total = scored(classes, pairs), areas(classes, pairs)

@@ -1,6 +1,6 @@
-"""Our networks against scores that mmsegmentation 1.2.2 computed with the same weights.
+"""Our networks against logits that mmsegmentation 1.2.2 computed with the same weights.
 
-The weights are functions of OpenMMLab's key names (named_weights.py); the scores were stored by
+The weights are functions of OpenMMLab's key names (named_weights.py); the logits were stored by
 benchmarks/parity/store_scores.py, so mmsegmentation itself is not needed here.
 """
 
@@ -13,13 +13,14 @@ import pytest
 import torch
 from torch import Tensor, nn
 
-from fastfcn import build, recipe
+from fastfcn import build, recipes
 from fastfcn.models.segmenter import Segmenter
-from fastfcn.openmmlab import from_openmmlab
-from tests import named_weights
+from fastfcn.weights.openmmlab import from_openmmlab
+from tests.helpers import named_weights
+from tests.helpers.paths import STORED
 
-STORED = sorted((Path(__file__).parent / "stored_scores").glob("*_19.json"))
-# For scores whose standard deviation is 3. Rounding alone gives up to 2e-5; each of the MISTAKES below, which
+FILES = sorted((STORED / "logits").glob("*_19.json"))
+# For logits whose standard deviation is 3. Rounding alone gives up to 2e-5; each of the MISTAKES below, which
 # load without complaint, gives at least ten times the tolerance.
 TOLERANCE = 5e-4
 USUAL_STD = 3.0
@@ -30,20 +31,20 @@ def openmmlab_state(stored: dict) -> dict[str, Tensor]:
     return {key: torch.from_numpy(value) for key, value in drawn}
 
 
-def largest_difference(scores: Tensor, sample: dict) -> float:
-    """Largest difference at the stored positions, in units where the scores' standard deviation is 3."""
-    assert list(scores.shape) == sample["shape"]
-    ours = scores.flatten()[torch.tensor(sample["positions"])].numpy()
-    return float(np.abs(ours - np.array(sample["scores"])).max() / sample["std"] * USUAL_STD)
+def largest_difference(logits: Tensor, sample: dict) -> float:
+    """Largest difference at the stored positions, in units where the logits' standard deviation is 3."""
+    assert list(logits.shape) == sample["shape"]
+    ours = logits.flatten()[torch.tensor(sample["positions"])].numpy()
+    return float(np.abs(ours - np.array(sample["logits"])).max() / sample["std"] * USUAL_STD)
 
 
 @torch.no_grad()
 def differences(model: Segmenter, stored: dict) -> dict[str, float]:
-    """Largest difference of the full-size, the auxiliary and the presence scores, over the stored images."""
+    """Largest difference of the full-size, the auxiliary and the presence logits, over the stored images."""
     worst: dict[str, float] = {}
     for entry in stored["images"]:
         image = torch.from_numpy(named_weights.image(*entry["size"]))
-        side = model.train_scores(image)
+        side = model.train_logits(image)
         found = {"main": model(image), "auxiliary": side.auxiliary, "presence": side.presence}
         for part in ("main", "auxiliary", "presence"):
             assert (found[part] is not None) == (part in entry)
@@ -53,12 +54,12 @@ def differences(model: Segmenter, stored: dict) -> dict[str, float]:
 
 
 def network(stored: dict) -> Segmenter:
-    model = build.network(recipe.load(stored["recipe"]), stored["classes"])
+    model = build.network(recipes.load(stored["recipe"]), stored["classes"])
     model.load_state_dict(from_openmmlab(openmmlab_state(stored)), strict=True)
     return model.eval()
 
 
-@pytest.mark.parametrize("path", STORED, ids=lambda path: path.stem)
+@pytest.mark.parametrize("path", FILES, ids=lambda path: path.stem)
 def test_scores_equal_mmsegmentation(path: Path):
     stored = json.loads(path.read_text())
     worst = differences(network(stored), stored)
@@ -66,7 +67,7 @@ def test_scores_equal_mmsegmentation(path: Path):
 
 
 def test_every_architecture_is_stored():
-    assert [path.stem for path in STORED] == sorted(
+    assert [path.stem for path in FILES] == sorted(
         f"{family}_{head}_19" for family in ("fastfcn", "dilated") for head in ("psp", "aspp", "enc")
     )
 
@@ -85,7 +86,7 @@ MISTAKES = {
 
 @pytest.fixture(scope="module")
 def psp() -> tuple[Segmenter, dict]:
-    stored = json.loads((Path(__file__).parent / "stored_scores" / "fastfcn_psp_19.json").read_text())
+    stored = json.loads((STORED / "logits" / "fastfcn_psp_19.json").read_text())
     return network(stored), stored | {"images": stored["images"][:1]}
 
 

@@ -1,49 +1,49 @@
-"""Our networks against scores that FastFCN's own code (wuhuikai/FastFCN) computed with the same weights.
+"""Our networks against logits that FastFCN's own code (wuhuikai/FastFCN) computed with the same weights.
 
-The weights are functions of its key names (official_weights.py); the scores were stored by
+The weights are functions of its key names (official_weights.py); the logits were stored by
 `benchmarks/parity/official.py --store`, so its code is not needed here.
 """
 
 import copy
 import json
 from collections.abc import Callable
-from pathlib import Path
 
 import numpy as np
 import pytest
 import torch
 from torch import Tensor
 
-from fastfcn import build, recipe
+from fastfcn import build, recipes
 from fastfcn.models.segmenter import Segmenter
-from fastfcn.official import from_official
 from fastfcn.ops.upsample import upsample
-from tests import named_weights, official_weights
-from tests.official_weights import JPU_X
+from fastfcn.weights.official import from_official
+from tests.helpers import named_weights, official_weights
+from tests.helpers.official_weights import JPU_X
+from tests.helpers.paths import STORED
 
-STORED = sorted((Path(__file__).parent / "stored_scores").glob("official_*.json"))
-# For scores whose standard deviation is 3; each of the MISTAKES below gives at least ten times as much.
+FILES = sorted((STORED / "logits").glob("official_*.json"))
+# For logits whose standard deviation is 3; each of the MISTAKES below gives at least ten times as much.
 TOLERANCE = 5e-4
 USUAL_STD = 3.0
 
 
-def largest_difference(scores: Tensor, sample: dict) -> float:
-    """Largest difference at the stored positions, in units where the scores' standard deviation is 3."""
-    assert list(scores.shape) == sample["shape"]
-    ours = scores.flatten()[torch.tensor(sample["positions"])].numpy()
-    return float(np.abs(ours - np.array(sample["scores"])).max() / sample["std"] * USUAL_STD)
+def largest_difference(logits: Tensor, sample: dict) -> float:
+    """Largest difference at the stored positions, in units where the logits' standard deviation is 3."""
+    assert list(logits.shape) == sample["shape"]
+    ours = logits.flatten()[torch.tensor(sample["positions"])].numpy()
+    return float(np.abs(ours - np.array(sample["logits"])).max() / sample["std"] * USUAL_STD)
 
 
 @torch.no_grad()
 def differences(model: Segmenter, stored: dict) -> dict[str, float]:
-    """Largest difference of the full-size, the auxiliary and the presence scores, over the stored images.
+    """Largest difference of the full-size, the auxiliary and the presence logits, over the stored images.
 
-    FastFCN's own code gives the auxiliary scores at the image's size.
+    FastFCN's own code gives the auxiliary logits at the image's size.
     """
     worst: dict[str, float] = {}
     for entry in stored["images"]:
         image = torch.from_numpy(named_weights.image(*entry["size"]))
-        side = model.train_scores(image)
+        side = model.train_logits(image)
         assert side.auxiliary is not None
         auxiliary = upsample(side.auxiliary, entry["size"], model.align_corners)
         found = {"main": model(image), "auxiliary": auxiliary, "presence": side.presence}
@@ -55,7 +55,7 @@ def differences(model: Segmenter, stored: dict) -> dict[str, float]:
 
 def network(stored: dict) -> Segmenter:
     changes = [JPU_X] if stored["neck"] == "jpu_x" else []
-    model = build.network(recipe.load(f"official_r50_{stored['head']}_pcontext", changes), stored["classes"])
+    model = build.network(recipes.load(f"official_r50_{stored['head']}_pcontext", changes), stored["classes"])
     drawn = official_weights.weights(stored["head"], stored["neck"], stored["classes"])
     model.load_state_dict(from_official({key: torch.from_numpy(value) for key, value in drawn}), strict=True)
     return model.eval()
@@ -64,11 +64,11 @@ def network(stored: dict) -> Segmenter:
 @pytest.fixture(scope="module")
 def networks() -> dict[str, tuple[Segmenter, dict]]:
     """By name of the file: our network with the weights, and what was stored."""
-    contents = {path.stem: json.loads(path.read_text()) for path in STORED}
+    contents = {path.stem: json.loads(path.read_text()) for path in FILES}
     return {name: (network(stored), stored) for name, stored in contents.items()}
 
 
-@pytest.mark.parametrize("name", [path.stem for path in STORED])
+@pytest.mark.parametrize("name", [path.stem for path in FILES])
 def test_scores_equal_fastfcns_own_code(name: str, networks: dict[str, tuple[Segmenter, dict]]):
     worst = differences(*networks[name])
     assert {"main", "auxiliary"} <= worst.keys()
@@ -76,7 +76,7 @@ def test_scores_equal_fastfcns_own_code(name: str, networks: dict[str, tuple[Seg
 
 
 def test_every_head_and_neck_is_stored():
-    assert [path.stem for path in STORED] == ["official_deeplabv3_jpu", "official_enc_jpu_x", "official_psp_jpu"]
+    assert [path.stem for path in FILES] == ["official_deeplabv3_jpu", "official_enc_jpu_x", "official_psp_jpu"]
 
 
 def dilated_backbone(model: Segmenter) -> None:

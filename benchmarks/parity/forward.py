@@ -22,10 +22,10 @@ from PIL import Image
 from torch import Tensor, nn
 
 import fastfcn
-from fastfcn import build, recipe
-from fastfcn.convert import convert
-from fastfcn.openmmlab import from_openmmlab
-from fastfcn.weights import load_model, read
+from fastfcn import build, recipes
+from fastfcn.weights.convert import convert
+from fastfcn.weights.file import load_model, read
+from fastfcn.weights.openmmlab import from_openmmlab
 
 SIZES = ((512, 1024), (512, 512), (481, 353))  # (height, width)
 ODD = SIZES[-1]
@@ -71,12 +71,12 @@ def comparison(ours: Tensor, theirs: Tensor) -> dict:
 
 def theirs_of(model: nn.Module, photographs: Photographs) -> tuple[dict, Tensor, Tensor | None]:
     """Full-size scores by size, and the auxiliary and presence scores at the odd size."""
-    full = {size: openmmlab.scores(model, normalised(photographs.picture(2, size))) for size in SIZES}
+    full = {size: openmmlab.logits(model, normalised(photographs.picture(2, size))) for size in SIZES}
     return full, *openmmlab.side_scores(model, normalised(photographs.picture(2, ODD)))
 
 
 def from_state(architecture: Architecture, state: dict[str, Tensor]) -> nn.Module:
-    model = build.network(recipe.load(architecture.recipe), architecture.classes)
+    model = build.network(recipes.load(architecture.recipe), architecture.classes)
     model.load_state_dict(from_openmmlab(state), strict=True)
     return model.eval()
 
@@ -87,7 +87,7 @@ def state_rows(model: nn.Module, photographs: Photographs, theirs: tuple) -> Ite
     for size in SIZES:
         ours = model(normalised(photographs.picture(2, size)))
         yield {"route": "state dict", "size": list(size)} | comparison(ours, full[size])
-    side = model.train_scores(normalised(photographs.picture(2, ODD)))
+    side = model.train_logits(normalised(photographs.picture(2, ODD)))
     yield {"route": "auxiliary head", "size": list(ODD)} | comparison(side.auxiliary, auxiliary)
     if presence is not None:
         yield {"route": "class presence", "size": list(ODD)} | comparison(side.presence, presence)

@@ -27,13 +27,13 @@ from store_scores import sample
 from torch import nn
 
 from fastfcn import weights
-from fastfcn.convert import convert
 from fastfcn.models.segmenter import Segmenter
 from fastfcn.ops.upsample import upsample
-from fastfcn.recipe import Recipe
+from fastfcn.recipes.recipe import Recipe
+from fastfcn.weights.convert import convert
 
 sys.path.insert(0, str(record.REPOSITORY))
-from tests import named_weights, official_weights
+from tests.helpers import named_weights, official_weights
 
 SIZES = ((480, 480), (353, 481))  # (height, width)
 ODD = SIZES[-1]
@@ -54,7 +54,7 @@ def score_rows(ours: Segmenter, theirs: nn.Module, photographs: Photographs) -> 
         image = normalised(photographs.picture(2, size))
         expected = theirs(image)
         yield {"route": "scores", "size": list(size)} | comparison(ours(image), expected[0])
-    side = ours.train_scores(normalised(photographs.picture(2, ODD)))
+    side = ours.train_logits(normalised(photographs.picture(2, ODD)))
     assert side.auxiliary is not None
     full = upsample(side.auxiliary, ODD, ours.align_corners)
     yield {"route": "auxiliary head", "size": list(ODD)} | comparison(full, expected[-1])

@@ -8,10 +8,10 @@ import official_code
 from forward import Photographs, normalised
 from torch import nn
 
-from fastfcn import build, recipe
+from fastfcn import build, recipes
 from fastfcn.models.segmenter import Segmenter
-from fastfcn.official import from_official
-from fastfcn.recipe import Recipe
+from fastfcn.recipes.recipe import Recipe
+from fastfcn.weights.official import from_official
 
 COMPARED = (480, 480)  # where the scores get their standard deviation
 JPU_X = 'neck={kind="jpu_x", width=512, dilations=[1, 2, 4], groups=32, align_corners=true}'
@@ -32,7 +32,7 @@ class Architecture:
 
     def recipe(self, changes: Sequence[str] = ()) -> Recipe:
         neck = [JPU_X] if self.neck == "jpu_x" else []
-        return recipe.load(f"official_r{self.depth}_{self.head}_{self.data}", [*neck, *changes])
+        return recipes.load(f"official_r{self.depth}_{self.head}_{self.data}", [*neck, *changes])
 
 
 NETWORKS = [Architecture(head, neck, 50, "pcontext") for neck in ("jpu", "jpu_x") for head in official_code.MODELS]

@@ -12,12 +12,12 @@ from torch import Tensor, nn
 from torchvision import transforms
 
 from fastfcn import build
-from fastfcn.evaluate import predict_labels
-from fastfcn.machine import Machine
+from fastfcn.evaluation.evaluate import predict_labels
+from fastfcn.evaluation.sliding_window import sliding_logits
 from fastfcn.models.segmenter import Segmenter
-from fastfcn.official import from_official
-from fastfcn.sliding import sliding_scores
-from fastfcn.train import train_step
+from fastfcn.training.train import train_step
+from fastfcn.utils.machine import Machine
+from fastfcn.weights.official import from_official
 
 # (height, width), base size, crop, stride, all scales and mirror images: a quarter of the recipes', and the recipes'.
 SMALL = (130, 120, 80)
@@ -39,7 +39,7 @@ def window_rows(encoding: Any, photographs: Photographs) -> Iterator[dict]:
         image, black = (as_they_read(each) for each in (picture, np.zeros((1, 1, 3), np.uint8)))
         scales, flip = (used.eval.scales, True) if tta else ((1.0,), False)
         expected = official_code.window_scores(encoding, theirs, image, base_size, crop, scales, flip)
-        scores = sliding_scores(ours, image, black.flatten(), base_size, crop, stride, scales, flip)
+        scores = sliding_logits(ours, image, black.flatten(), base_size, crop, stride, scales, flip)
         labels = predict_labels(ours, used, [torch.from_numpy(picture.transpose(2, 0, 1).copy())], size, tta)
         yield {
             "size": list(size),
@@ -73,7 +73,7 @@ def training_row(encoding: Any, architecture: Architecture, photographs: Photogr
     training = official_code.Training(encoding, theirs, used.optim.lr, STEPS, used.loss.auxiliary)
     fabric = Machine("cpu").launch()
     model, optimizer = fabric.setup(ours, build.optimizer(used, ours))
-    model.mark_forward_method("train_scores")
+    model.mark_forward_method("train_logits")
     model.train()
     generator, losses = np.random.default_rng(0), []
     for step in range(STEPS):

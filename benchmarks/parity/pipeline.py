@@ -30,10 +30,11 @@ from PIL import Image
 from torch import nn
 from torch.nn import functional
 
-from fastfcn import build, evaluate, recipe
+from fastfcn import build, recipes
 from fastfcn.data.description import DataSetDescription
 from fastfcn.data.images import read_image
 from fastfcn.data.resize import resize_image, scaled_size
+from fastfcn.evaluation import evaluate
 from fastfcn.metrics import Scores
 
 LEAST_AGREEMENT = 0.999
@@ -83,7 +84,7 @@ def write_example(about: DataSetDescription, photograph: Path, labels: np.ndarra
 
 def our_scores(model: nn.Module, architecture: Architecture, folder: Path, tta: bool) -> Scores:
     """What `fastfcn evaluate` counts with their class map as the truth: pixel accuracy is the share of equal labels."""
-    used = recipe.load(architecture.recipe)
+    used = recipes.load(architecture.recipe)
     dataset = build.dataset(used, build.description(used), folder, used.data.val_split, train=False)
     return evaluate.measure(model, used, dataset, Fabric(accelerator="cpu", devices=1), tta)
 
@@ -94,7 +95,7 @@ def compare(architecture: Architecture, photographs: list[Path], known: Photogra
     compared = normalised(known.picture(2, (512, 512)))
     with torch.no_grad():
         openmmlab.give_meaning(theirs, known.for_statistics(), compared)
-    about = build.description(recipe.load(architecture.recipe))
+    about = build.description(recipes.load(architecture.recipe))
     cases = [
         (path, tta, folder / f"{number}_{tta}") for number, path in enumerate(photographs) for tta in (False, True)
     ]
@@ -129,7 +130,7 @@ def image_row(path: Path) -> dict:
     size = ours.shape[:2]
     resized = {"ours": [], "torch": []}
     for classes in TESTED:
-        used = recipe.load(next(each.recipe for each in ARCHITECTURES if each.classes == classes))
+        used = recipes.load(next(each.recipe for each in ARCHITECTURES if each.classes == classes))
         for each in evaluate.test_sizes(used, size, tta=False) + evaluate.test_sizes(used, size, tta=True):
             wanted = cv2.resize(theirs, each[::-1], interpolation=cv2.INTER_LINEAR).astype(int)
             resized["ours"].append(np.abs(resize_image(ours, each) - wanted))
@@ -139,7 +140,7 @@ def image_row(path: Path) -> dict:
         flat = np.concatenate([each.ravel() for each in differences])
         row[name] = {"resized_differently": float((flat > 0).mean()), "most_levels": int(flat.max())}
     # How often rounding each side of the scaled image on its own would have given another size.
-    scales = recipe.load(ARCHITECTURES[0].recipe).eval.scales
+    scales = recipes.load(ARCHITECTURES[0].recipe).eval.scales
     plain = [tuple(int(side * scale + 0.5) for side in size) for scale in scales]
     row["sizes_unlike_plain_rounding"] = sum(a != scaled_size(size, s) for a, s in zip(plain, scales, strict=True))
     return row

@@ -34,7 +34,7 @@ from openmmlab import Architecture
 from PIL import Image
 from pipeline import SAMPLES, Theirs
 
-from fastfcn import recipe
+from fastfcn import recipes
 from fastfcn.data.description import CATALOG, load_description
 
 ARCHITECTURE = Architecture("psp", 150, True)
@@ -102,7 +102,7 @@ def recipe_file(folder: Path, figures: dict[str, float], address: str) -> Path:
     """The row's recipe with other published figures and address; its data set is ADE20K of any number of images."""
     text = (CATALOG / "ade20k.toml").read_text()
     (folder / "ade20k_sample.toml").write_text(re.sub(r"^counts = .*\n", "", text, flags=re.M))
-    used = recipe.load(ARCHITECTURE.recipe, [f"data.dataset={folder / 'ade20k_sample.toml'}"])
+    used = recipes.load(ARCHITECTURE.recipe, [f"data.dataset={folder / 'ade20k_sample.toml'}"])
     lines = [f"{name} = {value:.2f}" for name, value in figures.items()]
     published = "\n".join(["[published]", *lines, f'weights = "{address}"', 'source = "measured here"'])
     path = folder / "row.toml"

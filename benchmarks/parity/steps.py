@@ -17,11 +17,12 @@ from openmmlab import Architecture
 from PIL import Image
 from torch import Tensor, nn
 
-from fastfcn import build, recipe
+from fastfcn import build, recipes
 from fastfcn.data.transforms import normalise
-from fastfcn.machine import Machine
-from fastfcn.openmmlab import rename
-from fastfcn.train import train_step
+from fastfcn.training.prepare import prepare
+from fastfcn.training.train import train_step
+from fastfcn.utils.machine import Machine
+from fastfcn.weights.openmmlab import rename
 
 STEPS = 10
 SCHEDULE = 100  # steps of the poly schedule, so that the rate falls by 8 % within the ten
@@ -150,16 +151,16 @@ class Ours(Side):
         self, architecture: Architecture, state: dict[str, Tensor], precision: torch.dtype, changes: Sequence[str] = ()
     ):
         usual = [f"optim.steps={SCHEDULE}", "head.dropout=0.0", "auxiliary.dropout=0.0"]
-        self.recipe = recipe.load(architecture.recipe, [*usual, *changes])
+        self.recipe = recipes.load(architecture.recipe, [*usual, *changes])
         network = build.network(self.recipe, architecture.classes)
         network.load_state_dict(state, strict=True)
         feed(network, precision, torch.channels_last)
         optimizer = build.optimizer(self.recipe, network)
         machine = Machine("cpu")
         self.fabric = machine.launch()
-        machine.prepare(network, self.fabric.device)
+        prepare(network, machine, self.fabric.device)
         self.wrapped, self.optimizer = self.fabric.setup(network, optimizer)
-        self.wrapped.mark_forward_method("train_scores")
+        self.wrapped.mark_forward_method("train_logits")
         self.wrapped.train()
         self.precision = precision
         self.done = 0
@@ -203,7 +204,7 @@ def schedule_difference(steps: int) -> float:
     weight = torch.nn.Parameter(torch.zeros(1))
     optimizer = torch.optim.SGD([weight], lr=0.01)
     schedule = PolyLR(optimizer, eta_min=1e-4, power=0.9, begin=0, end=steps, by_epoch=False)
-    used = recipe.load("fastfcn_r50_psp_cityscapes_80k_b8", [f"optim.steps={steps}"])
+    used = recipes.load("fastfcn_r50_psp_cityscapes_80k_b8", [f"optim.steps={steps}"])
     largest = 0.0
     for step in range(steps):
         largest = max(largest, abs(optimizer.param_groups[0]["lr"] - build.learning_rate(used, step)))

@@ -19,7 +19,7 @@ from torch import Tensor
 
 REPOSITORY = Path(__file__).parents[2]
 sys.path.insert(0, str(REPOSITORY))
-from tests import drawn_maps, named_weights  # noqa: E402
+from tests.helpers import drawn_maps, named_weights  # noqa: E402
 
 # The second is narrow, but wide enough at stride 8 (51 columns) for every dilation of ASPP to matter.
 SIZES = ((97, 65), (41, 401))
@@ -55,7 +55,7 @@ def stored(architecture: openmmlab.Architecture) -> dict:
     for seed, size in enumerate(SIZES):
         image = torch.from_numpy(named_weights.image(*size))
         auxiliary, presence = openmmlab.side_scores(model, image)
-        entry = {"size": list(size), "main": sample(openmmlab.scores(model, image), MAIN, seed)}
+        entry = {"size": list(size), "main": sample(openmmlab.logits(model, image), MAIN, seed)}
         entry["auxiliary"] = sample(auxiliary, AUXILIARY, seed)
         if presence is not None:
             entry["presence"] = sample(presence, architecture.classes, seed)

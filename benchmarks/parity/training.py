@@ -36,7 +36,7 @@ from steps import (
 )
 from torch import Tensor
 
-from fastfcn.openmmlab import rename
+from fastfcn.weights.openmmlab import rename
 
 # Relative, but for the rates. In float64 for every step; in float32 FIRST, for the first step.
 BOUNDS = {

@@ -14,8 +14,8 @@ from types import TracebackType
 import torch
 from torch import nn
 
-from fastfcn import build, recipe, weights
-from fastfcn.speed.memory import sampling
+from fastfcn import build, recipes, weights
+from fastfcn.bench.memory import sampling
 
 START_SECONDS = 600.0
 MEMORY_SECONDS = 0.25  # between two looks at the memory
@@ -24,7 +24,7 @@ MEMORY_SECONDS = 0.25  # between two looks at the memory
 def random_weights(path: Path, name: str) -> Path:
     """A weights file of a recipe with random weights, the same every time."""
     torch.manual_seed(0)
-    used = recipe.load(name, ["backbone.pretrained=none"])
+    used = recipes.load(name, ["backbone.pretrained=none"])
     network = build.create(used)
     for layer in network.modules():
         if isinstance(layer, nn.BatchNorm2d):

@@ -9,9 +9,9 @@ import numpy as np
 import torch
 
 from fastfcn import kernels
+from fastfcn.bench.flops import device_peaks
+from fastfcn.bench.fresh_process import in_fresh_process
 from fastfcn.errors import UserError
-from fastfcn.speed.flops import device_peaks
-from fastfcn.speed.fresh_process import in_fresh_process
 from speed_peers.contests import Contest, Variant
 from speed_peers.turns import Place, Worker, rest
 

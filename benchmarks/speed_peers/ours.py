@@ -6,9 +6,12 @@ import numpy as np
 import torch
 
 import fastfcn
-from fastfcn import build, kernels, predict, recipe, train, weights
+from fastfcn import build, kernels, recipes, weights
 from fastfcn.data.transforms import normalise
-from fastfcn.machine import Machine
+from fastfcn.prediction import load as predict
+from fastfcn.training import train
+from fastfcn.training.prepare import prepare
+from fastfcn.utils.machine import Machine
 from speed_peers.contests import Contest, Variant
 from speed_peers.loading import Call
 from speed_peers.training import drawn_batch, held
@@ -35,13 +38,13 @@ def precision_of(variant: Variant) -> str:
 def load_training(variant: Variant, contest: Contest, place: Place, image: np.ndarray) -> Call:
     """A step as `fastfcn train` takes it through Fabric, on a batch that a loader has left in memory."""
     read = weights.read(place.folder / f"{variant.network.name}.safetensors")
-    used = recipe.load(read.recipe.name)
+    used = recipes.load(read.recipe.name)
     machine = Machine(place.device, workers=0, precision=precision_of(variant))
     fabric = machine.launch()
     network = weights.load_model(read)
-    machine.prepare(network, fabric.device)
+    prepare(network, machine, fabric.device)
     model, optimizer = fabric.setup(network, build.optimizer(used, network))
-    model.mark_forward_method("train_scores")
+    model.mark_forward_method("train_logits")
     model.train()
     images, labels = drawn_batch(image, contest.batch, len(read.description.classes))
     normal = torch.stack([normalise(each, used.data.mean, used.data.std) for each in images])

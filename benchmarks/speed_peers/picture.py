@@ -5,7 +5,7 @@ from pathlib import Path
 
 from PIL import Image, ImageDraw, ImageFont
 
-from fastfcn.files import replace_file
+from fastfcn.utils.files import replace_file
 
 COLUMNS, PANEL_WIDTH, MARGIN, GAP = 2, 780, 40, 36
 TITLE_HEIGHT, PANEL_TITLE, LINE, BAR = 104, 46, 34, 22

@@ -13,11 +13,11 @@ from forward import Photographs, normalised
 from safetensors.torch import save_file
 from torch import Tensor, nn
 
-from fastfcn import build, recipe, weights
+from fastfcn import build, recipes, weights
+from fastfcn.bench.flops import count_flops
 from fastfcn.models.segmenter import Segmenter
-from fastfcn.openmmlab import from_openmmlab
 from fastfcn.ops.pyramid import pyramid_pool
-from fastfcn.speed.flops import count_flops
+from fastfcn.weights.openmmlab import from_openmmlab
 from speed_peers import vision
 from speed_peers.contests import Contest, Network, OpenMMLab, Ours, TorchVision, Variant
 from speed_peers.loading import full_labels
@@ -60,11 +60,11 @@ def write_weights(network: Network, place: Place, photographs: Photographs) -> N
             openmmlab.give_meaning(model, photographs.for_statistics(), compared)
             state = model.state_dict()
             save_file({name: value.contiguous() for name, value in state.items()}, state_path(place, network))
-            used = recipe.load(architecture(network).recipe)
+            used = recipes.load(architecture(network).recipe)
             ours = build.network(used, network.classes)
             ours.load_state_dict(from_openmmlab(state), strict=True)
         case Ours():
-            used = recipe.load(network.recipe, network.changes)
+            used = recipes.load(network.recipe, network.changes)
             torch.manual_seed(0)
             ours = build.network(used, len(build.description(used).classes))
             give_statistics(ours, photographs.for_statistics())
@@ -79,7 +79,7 @@ def give_statistics(model: Segmenter, images: Tensor) -> None:
         if isinstance(module, (nn.BatchNorm1d, nn.BatchNorm2d)):
             module.momentum = 1.0
     model.train()
-    model.train_scores(images)
+    model.train_logits(images)
     model.eval()
 
 
@@ -90,9 +90,9 @@ def plain(network: Network) -> Callable[[Tensor], object]:
             model = openmmlab.build(architecture(network)).to("meta")
             return lambda images: model.decode_head.forward(model.extract_feat(images))
         case Ours():
-            used = recipe.load(network.recipe, network.changes)
+            used = recipes.load(network.recipe, network.changes)
             with torch.device("meta"):
-                return build.network(used, len(build.description(used).classes)).eval().scores
+                return build.network(used, len(build.description(used).classes)).eval().logits
         case TorchVision():
             with torch.device("meta"):
                 return vision.network_of(network.classes)

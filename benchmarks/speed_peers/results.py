@@ -4,8 +4,8 @@ import json
 from fnmatch import fnmatch
 from pathlib import Path
 
-from fastfcn.files import write_text
-from fastfcn.speed.record import rounded
+from fastfcn.bench.record import rounded
+from fastfcn.utils.files import write_text
 from speed_peers.bounds import criteria
 
 ROOT = Path(__file__).parents[2]

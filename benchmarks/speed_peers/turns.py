@@ -16,8 +16,8 @@ from unittest.mock import patch
 import numpy as np
 import torch
 
-from fastfcn.speed.memory import MIB, peak_memory
-from fastfcn.speed.timing import synchronize
+from fastfcn.bench.memory import MIB, peak_memory
+from fastfcn.bench.timing import synchronize
 from speed_peers.contests import Contest, Variant
 
 TURN_SECONDS = 0.3  # a turn is as many calls as begin within this time, one at least

@@ -10,10 +10,10 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from fastfcn.build import create
+    from fastfcn.fast.optimize import optimize
     from fastfcn.models.jpu import JPU
-    from fastfcn.models.optimize import optimize
-    from fastfcn.predict import from_pretrained, load
-    from fastfcn.recipe import names as list_recipes
+    from fastfcn.prediction.load import from_pretrained, load
+    from fastfcn.recipes.recipe import names as list_recipes
 
 __version__ = "0.1.0"
 __all__ = ["JPU", "create", "from_pretrained", "list_recipes", "load", "optimize"]
@@ -21,10 +21,10 @@ __all__ = ["JPU", "create", "from_pretrained", "list_recipes", "load", "optimize
 _HOMES = {
     "JPU": ("fastfcn.models.jpu", "JPU"),
     "create": ("fastfcn.build", "create"),
-    "from_pretrained": ("fastfcn.predict", "from_pretrained"),
-    "list_recipes": ("fastfcn.recipe", "names"),
-    "load": ("fastfcn.predict", "load"),
-    "optimize": ("fastfcn.models.optimize", "optimize"),
+    "from_pretrained": ("fastfcn.prediction.load", "from_pretrained"),
+    "list_recipes": ("fastfcn.recipes.recipe", "names"),
+    "load": ("fastfcn.prediction.load", "load"),
+    "optimize": ("fastfcn.fast.optimize", "optimize"),
 }
 
 

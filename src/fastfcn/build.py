@@ -7,7 +7,6 @@ from typing import Any
 import torch
 from torch import nn
 
-from fastfcn import pretrained
 from fastfcn.data.dataset import Dataset
 from fastfcn.data.description import DataSetDescription, load_description
 from fastfcn.data.transforms import TrainTransform
@@ -28,7 +27,7 @@ from fastfcn.models.jpu import JPU, LastStage
 from fastfcn.models.jpu_x import JPUX
 from fastfcn.models.layers import openmmlab_weights
 from fastfcn.models.segmenter import Segmenter
-from fastfcn.recipe import Recipe, load
+from fastfcn.recipes.recipe import Recipe, load
 
 
 def description(recipe: Recipe) -> DataSetDescription:
@@ -148,14 +147,6 @@ def auxiliary_head(recipe: Recipe, channels: Sequence[int], classes: int) -> FCN
             return FCNHead(channels[part.stage], classes, part.width, part.depth, part.kernel, part.dropout)
         case "none":
             return None
-
-
-def load_pretrained(recipe: Recipe, model: Segmenter) -> None:
-    """Put the recipe's initial weights into the whole network, or into its backbone; random ones only for "none"."""
-    if recipe.start != "none":
-        pretrained.load_start(model, recipe.start)
-        return
-    pretrained.load_pretrained(model.backbone, recipe.backbone.name, recipe.backbone.pretrained)
 
 
 def loss_terms(recipe: Recipe) -> LossTerms:

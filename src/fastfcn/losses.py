@@ -102,40 +102,40 @@ def segmentation_loss(
     return losses
 
 
-def head_loss(scores: Tensor, labels: Tensor, terms: LossTerms, pixels: Tensor, images: int) -> Tensor:
-    """The loss of one head's scores; arguments as for `segmentation_loss`."""
+def head_loss(logits: Tensor, labels: Tensor, terms: LossTerms, pixels: Tensor, images: int) -> Tensor:
+    """The loss of one head's logits; arguments as for `segmentation_loss`."""
     corners = terms.align_corners
     match terms.pixels:
         case CrossEntropy():
-            return summed_cross_entropy(scores, labels, corners, IGNORED) / pixels
+            return summed_cross_entropy(logits, labels, corners, IGNORED) / pixels
         case WeightedCrossEntropy(weights):
-            return weighted_pixel_loss(scores, labels, corners, weights) / pixels
+            return weighted_pixel_loss(logits, labels, corners, weights) / pixels
         case HardPixels(threshold, at_least):
-            return hard_pixel_loss(scores, labels, corners, threshold, at_least) / images
+            return hard_pixel_loss(logits, labels, corners, threshold, at_least) / images
         case DiceLoss(weight, other):
-            loss = weight * dice_loss(scores, labels, corners) / images
+            loss = weight * dice_loss(logits, labels, corners) / images
         case LovaszLoss(weight, other):
-            loss = weight * lovasz_loss(scores, labels, corners) / images
-    return loss + other * summed_cross_entropy(scores, labels, corners, IGNORED) / pixels if other else loss
+            loss = weight * lovasz_loss(logits, labels, corners) / images
+    return loss + other * summed_cross_entropy(logits, labels, corners, IGNORED) / pixels if other else loss
 
 
-def weighted_pixel_loss(scores: Tensor, labels: Tensor, align_corners: bool, weights: Sequence[float]) -> Tensor:
+def weighted_pixel_loss(logits: Tensor, labels: Tensor, align_corners: bool, weights: Sequence[float]) -> Tensor:
     """Sum of cross-entropy over the labelled pixels, that of each times the weight of its class."""
-    scores = full_precision(scores)
-    table = scores.new_zeros(IGNORED + 1)
-    table[: len(weights)] = torch.tensor(weights, dtype=scores.dtype)
-    return upsampled_cross_entropy(scores, labels, align_corners, IGNORED, table[labels.long()])
+    logits = full_precision(logits)
+    table = logits.new_zeros(IGNORED + 1)
+    table[: len(weights)] = torch.tensor(weights, dtype=logits.dtype)
+    return upsampled_cross_entropy(logits, labels, align_corners, IGNORED, table[labels.long()])
 
 
 def hard_pixel_loss(
-    scores: Tensor, labels: Tensor, align_corners: bool, threshold: float, at_least: float
+    logits: Tensor, labels: Tensor, align_corners: bool, threshold: float, at_least: float
 ) -> Tensor:  # fmt: skip
     """Sum over images of the mean cross-entropy of their hard pixels (see HardPixels); 0 for one without labels.
 
     Cross-entropy is formed twice: once to find the hard pixels, once of them; both in strips.
     """
-    scores = full_precision(scores)
-    losses = upsampled_pixel_losses(scores.detach(), labels, align_corners, IGNORED).flatten(1)
+    logits = full_precision(logits)
+    losses = upsampled_pixel_losses(logits.detach(), labels, align_corners, IGNORED).flatten(1)
     labelled = (labels != IGNORED).flatten(1)
     ranked = losses.masked_fill(~labelled, -1.0).sort(1, descending=True).values
     # A gather, not an index: nothing has to be fetched from a GPU.
@@ -143,35 +143,35 @@ def hard_pixel_loss(
     limit = torch.minimum(ranked.gather(1, last), -torch.tensor(threshold, dtype=losses.dtype).log().to(losses.device))
     hard = labelled & (losses >= limit)
     weights = hard / hard.sum(1, keepdim=True).clamp(min=1)
-    return upsampled_cross_entropy(scores, labels, align_corners, IGNORED, weights.view(labels.shape))
+    return upsampled_cross_entropy(logits, labels, align_corners, IGNORED, weights.view(labels.shape))
 
 
-def dice_loss(scores: Tensor, labels: Tensor, align_corners: bool) -> Tensor:
+def dice_loss(logits: Tensor, labels: Tensor, align_corners: bool) -> Tensor:
     """Sum over images of 1 - soft Dice, the mean over the classes that the image has; 0 for one without labels.
 
     Dice of a class is 2 * right / (claimed + true), over the image's labelled pixels (see `upsampled_class_overlap`).
-    The scores of all classes never exist at full size.
+    The logits of all classes never exist at full size.
     """
-    right, claimed, true = upsampled_class_overlap(full_precision(scores), labels, align_corners, IGNORED)
+    right, claimed, true = upsampled_class_overlap(full_precision(logits), labels, align_corners, IGNORED)
     present = true > 0
     losses = 1 - 2 * right / (claimed + true).clamp(min=1e-12)
     return ((losses * present).sum(1) / present.sum(1).clamp(min=1)).sum()
 
 
-def lovasz_loss(scores: Tensor, labels: Tensor, align_corners: bool) -> Tensor:
+def lovasz_loss(logits: Tensor, labels: Tensor, align_corners: bool) -> Tensor:
     """Sum over images of Lovász-softmax, the mean over the classes that the image has; 0 for one without labels.
 
-    Unlike the other losses this one forms the full-size scores of all classes, of one image at a time: each class
+    Unlike the other losses this one forms the full-size logits of all classes, of one image at a time: each class
     sorts all of its pixels. The backward pass forms them again rather than keep them.
     """
     parts = []
-    for image, label in zip(full_precision(scores), labels, strict=True):
+    for image, label in zip(full_precision(logits), labels, strict=True):
         parts.append(checkpoint(_image_lovasz, image, label, align_corners, use_reentrant=False))
     return torch.stack(parts).sum()  # type: ignore[arg-type]
 
 
-def _image_lovasz(scores: Tensor, label: Tensor, align_corners: bool) -> Tensor:
-    full = F.interpolate(scores[None], size=label.shape, mode="bilinear", align_corners=align_corners)[0]
+def _image_lovasz(logits: Tensor, label: Tensor, align_corners: bool) -> Tensor:
+    full = F.interpolate(logits[None], size=label.shape, mode="bilinear", align_corners=align_corners)[0]
     labelled = label != IGNORED
     share = full.softmax(0)
     losses = []
@@ -180,7 +180,7 @@ def _image_lovasz(scores: Tensor, label: Tensor, align_corners: bool) -> Tensor:
         errors = (true - share[index][labelled]).abs()
         ranked, order = errors.sort(descending=True)
         losses.append((ranked * _lovasz_slopes(true[order])).sum())
-    return torch.stack(losses).mean() if losses else 0.0 * scores.sum()
+    return torch.stack(losses).mean() if losses else 0.0 * logits.sum()
 
 
 def _lovasz_slopes(true: Tensor) -> Tensor:

@@ -4,16 +4,16 @@ import json
 from io import StringIO
 
 import pytest
-from benchmarks import bench_all
 from rich.console import Console
 
-from fastfcn import bench as benches
+from benchmarks import bench_all
+from fastfcn.bench import bench as benches
+from fastfcn.bench.bench_table import bench_table
+from fastfcn.bench.measure import Settings
 from fastfcn.errors import RecipeError
-from fastfcn.speed.measure import Settings
-from fastfcn.speed.table import bench_table
-from tests.command import fastfcn
-from tests.test_cli_errors import assert_refused
-from tests.tiny import tiny_weights
+from tests.cli.test_errors import assert_refused
+from tests.helpers.command import fastfcn
+from tests.helpers.tiny import tiny_weights
 
 
 def shown(whole: dict) -> str:

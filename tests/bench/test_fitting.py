@@ -5,16 +5,16 @@ from io import StringIO
 import pytest
 import torch
 from rich.console import Console
-from tests.tiny import NARROW, tiny_recipe
 
-from fastfcn import build, recipe
+from fastfcn import build, recipes
+from fastfcn.bench import candidates as choice
+from fastfcn.bench import fitting as fitter
+from fastfcn.bench.budget_table import budget_table
+from fastfcn.bench.candidates import Arithmetic, Candidate, candidates, milliseconds, sizes_for
+from fastfcn.bench.flops import count_flops
+from fastfcn.bench.measure import Settings
 from fastfcn.errors import UserError
-from fastfcn.speed import candidates as choice
-from fastfcn.speed import fitting as fitter
-from fastfcn.speed.budget_table import budget_table
-from fastfcn.speed.candidates import Arithmetic, Candidate, candidates, milliseconds, sizes_for
-from fastfcn.speed.flops import count_flops
-from fastfcn.speed.measure import Settings
+from tests.helpers.tiny import NARROW, tiny_recipe
 
 ENOUGH = 1e6  # seconds
 
@@ -39,10 +39,10 @@ def test_sizes():
 
 
 def test_each_network_is_there_once():
-    found = candidates(recipe.names(), [], [(64, 96)])
+    found = candidates(recipes.names(), [], [(64, 96)])
     networks = [(choice.backbone_key(one.recipe), one.recipe.neck, one.recipe.head, one.classes) for one in found]
     assert len(set(networks)) == len(networks)
-    assert {name for one in found for name in one.names} == set(recipe.names())
+    assert {name for one in found for name in one.names} == set(recipes.names())
     psp = [one for one in found if "fastfcn_r50_psp_cityscapes_80k_b8" in one.names]
     assert sorted(one.width for one in psp) == [96, 128, 256, 512]
     assert psp[0].names == ("fastfcn_r50_psp_cityscapes_80k_b16", "fastfcn_r50_psp_cityscapes_80k_b8")
@@ -64,10 +64,10 @@ def test_arithmetic_is_that_of_the_whole(kind):
     one = Candidate(("tiny",), used, (40, 72), 9, 1.0, None)
     parts = Arithmetic().of(one)
     with torch.device("meta"):
-        whole = count_flops(build.create(used).eval().scores, torch.empty(1, 3, 40, 72))
+        whole = count_flops(build.create(used).eval().logits, torch.empty(1, 3, 40, 72))
     assert parts["backbone"] + parts["neck"] + parts["head"] == whole
     assert (parts["neck"] == 0) == (kind == "dilated")
-    assert parts["scores"] == 9 * 40 * 72
+    assert parts["logits"] == 9 * 40 * 72
 
 
 # What is measured, by a machine of known speed: 10 ms for each million operations.

@@ -4,8 +4,8 @@ import pytest
 import torch
 from torch import nn
 
-from fastfcn import build, recipe
-from fastfcn.speed.flops import count_flops, device_peaks, matrix_peak
+from fastfcn import build, recipes
+from fastfcn.bench.flops import count_flops, device_peaks, matrix_peak
 
 
 def test_convolutions_by_hand():
@@ -37,8 +37,8 @@ SAVED = {"psp": 154, "aspp": 39, "enc": 0}
 @pytest.mark.parametrize("kind", ["fastfcn", "dilated"])
 def test_published_networks(head, kind):
     with torch.device("meta"):
-        network = build.create(recipe.load(f"{kind}_r50_{head}_cityscapes_80k_b8")).eval()
-        counted = count_flops(network.scores, torch.empty(1, 3, 512, 1024)) / 1e9
+        network = build.create(recipes.load(f"{kind}_r50_{head}_cityscapes_80k_b8")).eval()
+        counted = count_flops(network.logits, torch.empty(1, 3, 512, 1024)) / 1e9
     expected = DIRECT[head][kind == "dilated"] - SAVED[head]
     assert counted == pytest.approx(expected, abs=1.5)
 
@@ -49,7 +49,7 @@ def test_a_device_has_a_peak():
 
 def test_peaks_by_format(monkeypatch):
     monkeypatch.setattr(
-        "fastfcn.speed.flops.matrix_peak", lambda device, dtype: {torch.float32: 2.0, torch.bfloat16: 3.0}[dtype]
+        "fastfcn.bench.flops.matrix_peak", lambda device, dtype: {torch.float32: 2.0, torch.bfloat16: 3.0}[dtype]
     )
     cpu = torch.device("cpu")
     assert device_peaks(cpu, None) == ({"float32": 2.0}, "float32")
@@ -63,7 +63,7 @@ def test_a_slow_format_is_measured_on_shorter_matrices(monkeypatch):
         lengths.append(len(left))
         return 2 * len(left) ** 3 / 1e12
 
-    monkeypatch.setattr("fastfcn.speed.flops._product_seconds", one_gigaflop_each_millisecond)
+    monkeypatch.setattr("fastfcn.bench.flops._product_seconds", one_gigaflop_each_millisecond)
     assert matrix_peak(torch.device("cpu"), torch.float32, seconds=0.002) == pytest.approx(1e12)
     # The first takes 0.03 ms, twice the length 0.27 ms, and three of the next would take 6 ms.
     assert lengths[0] == 256

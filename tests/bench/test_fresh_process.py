@@ -3,10 +3,10 @@
 import os
 
 import pytest
-from tests import fresh_process_work as work
 
+from fastfcn.bench.fresh_process import in_fresh_process
 from fastfcn.errors import UserError
-from fastfcn.speed.fresh_process import in_fresh_process
+from tests.helpers import fresh_process_work as work
 
 
 def ignore(done: int, total: int) -> None:

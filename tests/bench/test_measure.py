@@ -4,12 +4,12 @@ from dataclasses import replace
 
 import pytest
 import torch
-from tests.tiny import tiny_model, tiny_recipe, tiny_weights
 
-from fastfcn import build, recipe
+from fastfcn import build, recipes
+from fastfcn.bench import flops, measure, timing
+from fastfcn.bench.measure import Settings, Subject, measure_inference, measure_training
 from fastfcn.errors import UserError
-from fastfcn.speed import flops, measure, timing
-from fastfcn.speed.measure import Settings, Subject, measure_inference, measure_training
+from tests.helpers.tiny import tiny_model, tiny_recipe, tiny_weights
 
 TINY = Settings(runs=3, accelerator="cpu")
 TIMES = {"runs", "warmup", "cores_busy", "mean_ms", "p50_ms", "p95_ms", "images_per_second"}
@@ -131,7 +131,7 @@ def test_another_error_is_none(subject, monkeypatch):
 
 def test_the_flops_are_of_the_recipe_s_network(subject):
     one = measure_inference(subject, TINY)
-    counted = flops.count_flops(build.create(subject.recipe).eval().scores, torch.zeros(1, 3, 64, 96))
+    counted = flops.count_flops(build.create(subject.recipe).eval().logits, torch.zeros(1, 3, 64, 96))
     assert one["gflops"] == pytest.approx(counted / 1e9)
 
 
@@ -153,5 +153,5 @@ def test_a_device_that_is_not_there(subject):
     ],
 )
 def test_sizes_of_recipes(name, size, batch):
-    assert measure.test_size(recipe.load(name)) == size
-    assert measure.device_batch(recipe.load(name)) == batch
+    assert measure.test_size(recipes.load(name)) == size
+    assert measure.device_batch(recipes.load(name)) == batch

@@ -6,7 +6,7 @@ import time
 import pytest
 import torch
 
-from fastfcn.speed import memory
+from fastfcn.bench import memory
 
 MIB = 2**20
 

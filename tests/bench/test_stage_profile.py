@@ -8,12 +8,12 @@ import pytest
 from PIL import Image
 from rich.console import Console
 
-from fastfcn import profile as profiles
-from fastfcn.speed.stage_picture import LEFT, RIGHT, WIDTH, stage_colors, stage_picture
-from fastfcn.speed.stage_table import stage_order, stage_table
-from tests.command import fastfcn
-from tests.test_cli_errors import assert_refused
-from tests.tiny import tiny_recipe
+from fastfcn.bench import stage_profile as profiles
+from fastfcn.bench.stage_picture import LEFT, RIGHT, WIDTH, stage_colors, stage_picture
+from fastfcn.bench.stage_table import stage_order, stage_table
+from tests.cli.test_errors import assert_refused
+from tests.helpers.command import fastfcn
+from tests.helpers.tiny import tiny_recipe
 
 RESNET = 'backbone={kind="resnet", name="resnet18", pretrained="none", strides=[1, 2, 2, 2], dilations=[1, 1, 1, 1], stride_in="conv2"}'  # noqa: E501
 

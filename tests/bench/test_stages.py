@@ -3,15 +3,15 @@
 import pytest
 import timm
 import torch
-from tests.tiny import tiny_model, tiny_recipe
 from torch import nn
 
 from fastfcn import build
+from fastfcn.bench import passes, stages
+from fastfcn.bench.flops import count_flops
+from fastfcn.bench.measure import Settings
+from fastfcn.bench.passes import Passes, profile_networks
 from fastfcn.models.segmenter import Segmenter
-from fastfcn.speed import passes, stages
-from fastfcn.speed.flops import count_flops
-from fastfcn.speed.measure import Settings
-from fastfcn.speed.passes import Passes, profile_networks
+from tests.helpers.tiny import tiny_model, tiny_recipe
 
 SIZE = (64, 96)
 LAYERS = ["layer1", "layer2", "layer3", "layer4"]
@@ -35,7 +35,7 @@ def test_operations_of_the_stages_are_those_of_the_whole(changes):
     network = meta_network(*changes)
     counted = stages.count_stages(network, SIZE)
     images = torch.empty(1, 3, *SIZE, device="meta")
-    assert sum(counted.values()) == count_flops(network.scores, images)
+    assert sum(counted.values()) == count_flops(network.logits, images)
     necks = [] if changes else ["neck"]
     assert list(counted) == ["image", "stem", *LAYERS, *necks, "head", "class map"]
 
@@ -70,7 +70,7 @@ def parameters_by_work(network: Segmenter) -> dict[str, int]:
     for module in modules:
         module.register_forward_pre_hook(lambda module, _: waiting.append(module))
     with stages.marked(network, end), torch.no_grad():
-        network.scores(torch.empty(1, 3, *SIZE, device="meta"))
+        network.logits(torch.empty(1, 3, *SIZE, device="meta"))
     return totals
 
 
@@ -111,12 +111,12 @@ def test_held_bytes_hold_buffers():
 def test_nothing_is_left_behind():
     network = tiny_model()
     with pytest.raises(ZeroDivisionError), stages.marked(network, lambda *_: 1 / 0):
-        network.scores(torch.zeros(1, 3, *SIZE))
+        network.logits(torch.zeros(1, 3, *SIZE))
     with stages.marked(network, lambda *_: None):
-        marked = network.scores(torch.zeros(1, 3, *SIZE))
+        marked = network.logits(torch.zeros(1, 3, *SIZE))
     hooks = [hook for each in network.modules() for hook in (*each._forward_hooks, *each._forward_pre_hooks)]
     assert hooks == []
-    assert torch.equal(marked, network.scores(torch.zeros(1, 3, *SIZE)))
+    assert torch.equal(marked, network.logits(torch.zeros(1, 3, *SIZE)))
 
 
 def test_time_goes_to_the_stage_in_which_it_passes(monkeypatch):
@@ -145,7 +145,7 @@ def test_what_stages_hand_on():
     network = tiny_model()
     maps = network.backbone(torch.zeros(1, 3, *SIZE))
     wanted = {name: 4 * each.numel() for name, each in zip(LAYERS, maps, strict=True)}
-    wanted |= {"neck": 4 * network.neck(maps[1:]).numel(), "head": 4 * network.scores(torch.zeros(1, 3, *SIZE)).numel()}
+    wanted |= {"neck": 4 * network.neck(maps[1:]).numel(), "head": 4 * network.logits(torch.zeros(1, 3, *SIZE)).numel()}
     assert one.handed_on == {"image": 4 * 3 * 64 * 96, "stem": one.handed_on["stem"]} | wanted | {"class map": 64 * 96}
     assert one.growth == {}
 
@@ -167,7 +167,7 @@ def test_a_profile_of_two_networks():
         model = meta_network(*([] if used is jpu else [DILATED, 'neck={kind="none"}']))
         whole = sum(each.numel() for each in model.parameters()) - sum(e.numel() for e in model.auxiliary.parameters())
         assert sum(one["parameters"] for one in rows) == whole
-        flops = count_flops(model.scores, torch.empty(1, 3, *SIZE, device="meta"))
+        flops = count_flops(model.logits, torch.empty(1, 3, *SIZE, device="meta"))
         assert sum(one["gflops"] for one in rows) == pytest.approx(flops / 1e9, rel=1e-12)
     assert [one["stage"] for one in record["networks"][1]["stages"]] == ["image", "stem", *LAYERS, "head", "class map"]
 

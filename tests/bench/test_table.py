@@ -5,12 +5,12 @@ from io import StringIO
 
 import pytest
 from rich.console import Console
-from tests.tiny import tiny_recipe
 
-from fastfcn import bench as benches
-from fastfcn.speed import flops, measure, timing
-from fastfcn.speed.measure import Settings, Subject, measure_inference
-from fastfcn.speed.table import bench_table
+from fastfcn.bench import bench as benches
+from fastfcn.bench import flops, measure, timing
+from fastfcn.bench.bench_table import bench_table
+from fastfcn.bench.measure import Settings, Subject, measure_inference
+from tests.helpers.tiny import tiny_recipe
 
 TINY = Settings(runs=3, accelerator="cpu")
 

@@ -3,7 +3,7 @@
 import pytest
 import torch
 
-from fastfcn.speed import timing
+from fastfcn.bench import timing
 
 
 @pytest.fixture(autouse=True)

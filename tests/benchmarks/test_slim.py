@@ -7,10 +7,11 @@ import pytest
 
 import documents
 import slim
-from fastfcn import bench, recipe
+from fastfcn import recipes
+from fastfcn.bench import bench
 from fastfcn.errors import RecipeError
-from fastfcn.run import Run
-from tests.tiny import NARROW, write_streets
+from fastfcn.training.run import Run
+from tests.helpers.tiny import NARROW, write_streets
 
 MACHINE = {"processor": "EPYC", "gpu": None, "threads": 2}
 MARK = documents.opening(slim.SCRIPT)
@@ -23,7 +24,7 @@ def place(tmp_path: Path, monkeypatch) -> Path:
     write_streets(tmp_path / "data")
     for name, neck in (("jpu", "neck.width=8"), ("plain", 'neck={kind="none"}')):
         changes = [change for change in NARROW if not change.startswith(("name=", "neck."))]
-        one = recipe.load("demo", [*changes, f"name={name}", neck, "optim.batch=2"])
+        one = recipes.load("demo", [*changes, f"name={name}", neck, "optim.batch=2"])
         one.save(tmp_path / f"{name}.toml")
     (tmp_path / "slim.md").write_text(DOCUMENT)
     # The measuring processes take seconds to start; what they do is the same here.
@@ -45,7 +46,7 @@ def test_recipes_are_trained_alike_scored_and_timed(place: Path, capsys):
     record = json.loads((place / "slim_camvid.json").read_text())
     assert list(record["results"]) == ["jpu", "plain"]
     for name, result in record["results"].items():
-        used = recipe.load(place / "runs" / name / "recipe.toml")
+        used = recipes.load(place / "runs" / name / "recipe.toml")
         assert (used.optim.steps, used.eval.every, used.data.crop, used.optim.lr) == (2, 2, (32, 48), 0.02)
         validated = [line for line in Run(place / "runs" / name).read_log() if "validation" in line]
         assert [line["step"] for line in validated] == [2]

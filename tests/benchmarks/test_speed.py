@@ -1,14 +1,14 @@
 """benchmarks/speed.py: what is compared, how rows are kept, and what is said of them; the peers are not needed."""
 
 import sys
-from pathlib import Path
 
 import pytest
 
-ROOT = Path(__file__).parents[1]
+from tests.helpers.paths import ROOT
+
 sys.path.append(str(ROOT / "benchmarks"))
 
-from speed_peers import bounds, contests, results  # noqa: E402
+from speed_peers import bounds, contests, results
 
 FACTS = {
     "machine": {"processor": "P", "gpu": None, "threads": 2},

@@ -1,16 +1,16 @@
 """benchmarks/training_step.py: ratios, bounds, table and loading; the peers are not needed."""
 
 import sys
-from pathlib import Path
 from unittest.mock import create_autospec
 
 import pytest
 from PIL import Image
 
-ROOT = Path(__file__).parents[1]
+from tests.helpers.paths import ROOT
+
 sys.path.append(str(ROOT / "benchmarks"))
 
-import training_step  # noqa: E402
+import training_step
 
 RESULT = {
     "date": "2026-11-22",

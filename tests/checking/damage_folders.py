@@ -6,8 +6,9 @@ from pathlib import Path
 
 import numpy as np
 from PIL import Image
-from tests.doctor.clean import image_path, label, mask_path, names, picture, save, seed_of, stored
-from tests.doctor.planting import MASKS, ONE, TWO, Planted, damage
+
+from tests.checking.clean import image_path, label, mask_path, names, picture, save, seed_of, stored
+from tests.checking.planting import MASKS, ONE, TWO, Planted, damage
 
 
 @damage

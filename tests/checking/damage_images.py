@@ -4,8 +4,9 @@ from pathlib import Path
 
 import numpy as np
 from PIL import Image
-from tests.doctor.clean import image_path, picture, save
-from tests.doctor.planting import ONE, TURN_RIGHT, TWO, Planted, cut, damage
+
+from tests.checking.clean import image_path, picture, save
+from tests.checking.planting import ONE, TURN_RIGHT, TWO, Planted, cut, damage
 
 
 @damage

@@ -4,8 +4,9 @@ from pathlib import Path
 
 import numpy as np
 from PIL import Image
-from tests.doctor.clean import image_path, label, mask_path, picture, save
-from tests.doctor.planting import MASKS, ONE, Planted, all_masks, cut, damage, enlarged
+
+from tests.checking.clean import image_path, label, mask_path, picture, save
+from tests.checking.planting import MASKS, ONE, Planted, all_masks, cut, damage, enlarged
 
 
 @damage

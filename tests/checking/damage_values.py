@@ -3,8 +3,9 @@
 from pathlib import Path
 
 import numpy as np
-from tests.doctor.clean import label, mask_path, save, seed_of, stored
-from tests.doctor.planting import ALL, COLORS, MASKS, ONE, TWO, Planted, all_masks, damage, write_palette
+
+from tests.checking.clean import label, mask_path, save, seed_of, stored
+from tests.checking.planting import ALL, COLORS, MASKS, ONE, TWO, Planted, all_masks, damage, write_palette
 
 
 @damage

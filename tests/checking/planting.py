@@ -6,7 +6,8 @@ from typing import NamedTuple
 
 import numpy as np
 from PIL import Image
-from tests.doctor.clean import mask_path, names, save, stored
+
+from tests.checking.clean import mask_path, names, save, stored
 
 ONE, TWO = "train_03", "val_01"
 ALL = names("train") + names("val")

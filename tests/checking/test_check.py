@@ -6,9 +6,9 @@ from pathlib import Path
 
 import pytest
 
-from tests.command import Finished, fastfcn
-from tests.doctor.clean import image_path, mask_path, write_clean
-from tests.doctor.damage import DAMAGE
+from tests.checking.clean import image_path, mask_path, write_clean
+from tests.checking.damage import DAMAGE
+from tests.helpers.command import Finished, fastfcn
 
 
 @pytest.fixture

@@ -6,10 +6,10 @@ from pathlib import Path
 import numpy as np
 import pytest
 from PIL import Image
-from tests.doctor.clean import label, mask_path, names, picture, save, write_clean
-from tests.doctor.planting import COLORS, MASKS, all_masks, write_palette
 
-from fastfcn.doctor.survey import Survey, survey
+from fastfcn.checking.survey import Survey, survey
+from tests.checking.clean import label, mask_path, names, picture, save, write_clean
+from tests.checking.planting import COLORS, MASKS, all_masks, write_palette
 
 
 def examined(root: Path) -> Survey:

@@ -6,12 +6,12 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from tests.doctor.clean import mask_path, stored, write_clean
-from tests.doctor.damage import ALL, COLORS, DAMAGE, MASKS
 
-from fastfcn.doctor.mending import CHANGES, mend
-from fastfcn.doctor.problem import Problem
-from fastfcn.doctor.survey import survey
+from fastfcn.checking.fixing import CHANGES, mend
+from fastfcn.checking.problem import Problem
+from fastfcn.checking.survey import survey
+from tests.checking.clean import mask_path, stored, write_clean
+from tests.checking.damage import ALL, COLORS, DAMAGE, MASKS
 
 # What is rightly said as well.
 FOLLOWS = {

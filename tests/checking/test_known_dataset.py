@@ -7,11 +7,11 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from fastfcn.check import Report, check
+from fastfcn.checking.known_dataset import Report, check
 from fastfcn.data.description import DataSetDescription, description_names, load_description
 from fastfcn.errors import DataError
-from tests.command import Finished, fastfcn
-from tests.tiny import write_streets
+from tests.helpers.command import Finished, fastfcn
+from tests.helpers.tiny import write_streets
 
 CAMVID = load_description("camvid")
 

@@ -3,14 +3,14 @@
 from pathlib import Path
 
 import pytest
-from tests.doctor.clean import label, picture, save
 
+from fastfcn.checking.folder_names import folder_name
+from fastfcn.checking.layouts import find_layout
+from fastfcn.checking.survey import survey
 from fastfcn.data.description import DataSetDescription
 from fastfcn.data.layout import find_examples
-from fastfcn.doctor.layouts import find_layout
-from fastfcn.doctor.survey import survey
-from fastfcn.doctor.words import folder_name
 from fastfcn.errors import DataError
+from tests.checking.clean import label, picture, save
 
 CITY = "{split}/{folder1}/{name}"
 # name -> image files, mask files, other files, and the patterns of images and masks; of names 0 to 3 each.

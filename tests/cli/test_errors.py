@@ -10,8 +10,8 @@ import pytest
 import torch
 from PIL import Image
 
-from tests.command import Finished, fastfcn
-from tests.tiny import NARROW, tiny_recipe, tiny_weights, write_streets
+from tests.helpers.command import Finished, fastfcn
+from tests.helpers.tiny import NARROW, tiny_recipe, tiny_weights, write_streets
 
 
 @pytest.fixture(scope="module")

@@ -9,7 +9,7 @@ import pytest
 import typer
 
 from fastfcn.cli import VERBS, app
-from tests import command
+from tests.helpers import command
 
 COMMANDS = typer.main.get_command(app).commands  # type: ignore[attr-defined]
 

@@ -4,10 +4,10 @@ import numpy as np
 import pytest
 import torch
 from PIL import Image, ImageFilter, ImageOps
-from tests.tiny import picture
 
-from fastfcn.data import pillow
+from fastfcn.data import pillow_resize as pillow
 from fastfcn.data.transforms import TrainTransform, normalise, short_side_size
+from tests.helpers.tiny import picture
 
 MEAN, STD = (123.675, 116.28, 103.53), (58.395, 57.12, 57.375)
 BASE, CROP = 52, 48

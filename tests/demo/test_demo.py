@@ -8,12 +8,12 @@ import pytest
 from PIL import Image
 from rich.console import Console
 
-from fastfcn import recipe
-from fastfcn.demo import ABOUT, demo
+from fastfcn import recipes
+from fastfcn.demo.demo import ABOUT, demo
 from fastfcn.errors import OutputError
-from fastfcn.evaluate import evaluate
-from fastfcn.machine import Machine
-from tests.tiny import NARROW
+from fastfcn.evaluation.evaluate import evaluate
+from fastfcn.utils.machine import Machine
+from tests.helpers.tiny import NARROW
 
 CHANGES = [*NARROW, "optim.steps=2", "eval.every=2"]
 
@@ -55,7 +55,7 @@ def test_every_command_that_the_demo_names_exists(ran):
     words = [line.split() for line in ran[1].splitlines() if line.startswith("    fastfcn ")]
     assert {each[1] for each in words} >= {"predict", "train"}
     assert {each[1] for each in words} <= known
-    assert all(recipe.load(each[2]) for each in words if each[1] == "train")
+    assert all(recipes.load(each[2]) for each in words if each[1] == "train")
 
 
 def test_a_second_demo_starts_afresh_and_leaves_other_files_alone(ran):

@@ -8,9 +8,9 @@ from PIL import Image
 
 from fastfcn.data.dataset import Dataset
 from fastfcn.data.description import load_description
-from fastfcn.data.streets import canvas as kinds
-from fastfcn.data.streets import draw, write
-from fastfcn.data.streets.writing import scene_seed
+from fastfcn.demo.streets import canvas as kinds
+from fastfcn.demo.streets import draw, write
+from fastfcn.demo.streets.writing import scene_seed
 from fastfcn.errors import OutputError
 
 

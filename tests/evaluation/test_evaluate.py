@@ -9,13 +9,14 @@ import torch
 from lightning.fabric import Fabric
 from torch import Tensor
 
-from fastfcn import build, evaluate
+from fastfcn import build
 from fastfcn.data.dataset import Dataset
-from fastfcn.evaluate import measure, predict_shares
-from fastfcn.models.optimize import optimize
+from fastfcn.evaluation import evaluate
+from fastfcn.evaluation.evaluate import measure, predict_shares
+from fastfcn.fast.optimize import optimize
 from fastfcn.models.segmenter import Segmenter
 from fastfcn.ops import upsample
-from tests.tiny import tiny_model, tiny_recipe, write_streets
+from tests.helpers.tiny import tiny_model, tiny_recipe, write_streets
 
 SLIDING = 'eval={kind="sliding", every=4, base_size=64, crop=48, stride=32, scales=[0.5, 1.0], flip=true}'
 
@@ -98,7 +99,7 @@ def test_without_an_observer_the_network_makes_the_class_map_itself(dataset, mon
 
 
 def test_a_trial_is_read_from_a_weights_file(weights_file: Path, dataset):
-    from fastfcn.machine import Machine
+    from fastfcn.utils.machine import Machine
 
     trial = evaluate.load_trial(weights_file, dataset.root, Machine("cpu", workers=0), changes=["eval.flip=false"])
     assert not trial.recipe.eval.flip

@@ -11,13 +11,14 @@ from PIL import Image
 from torch import Tensor
 from torch.nn import functional
 
-from fastfcn import build, evaluate
+from fastfcn import build
 from fastfcn.data.resize import resize_image
+from fastfcn.evaluation import evaluate
+from fastfcn.evaluation.score_tables import as_json
 from fastfcn.metrics import Scores
 from fastfcn.models.segmenter import Segmenter
-from fastfcn.recipe import Recipe
-from fastfcn.show_scores import as_json
-from tests.tiny import picture, save_picture, tiny_model, tiny_recipe
+from fastfcn.recipes.recipe import Recipe
+from tests.helpers.tiny import picture, save_picture, tiny_model, tiny_recipe
 
 SIZE = (50, 71)
 SEEN = (128, 182)  # SIZE fitted into 128 x 512, as ADE20K's images are into 512 x 2048
@@ -45,16 +46,16 @@ def normalised(image: np.ndarray, used: Recipe) -> Tensor:
     return torch.from_numpy(values.transpose(2, 0, 1)[None]).float()
 
 
-def resized(scores: Tensor, size: tuple[int, int]) -> Tensor:
-    return functional.interpolate(scores, size, mode="bilinear", align_corners=False)
+def resized(logits: Tensor, size: tuple[int, int]) -> Tensor:
+    return functional.interpolate(logits, size, mode="bilinear", align_corners=False)
 
 
 @torch.no_grad()
 def plain_scores(model: Segmenter, used: Recipe, image: np.ndarray, seen: tuple[int, int], flip: bool) -> Tensor:
-    """Scores (1, C, H, W): to the size that the network sees, turned back, and from there to the image's."""
+    """Logits (1, C, H, W): to the size that the network sees, turned back, and from there to the image's."""
     pixels = normalised(resize_image(image, seen), used)
-    scores = resized(model.scores(pixels.flip(-1) if flip else pixels), seen)
-    return resized(scores.flip(-1) if flip else scores, SIZE)
+    logits = resized(model.logits(pixels.flip(-1) if flip else pixels), seen)
+    return resized(logits.flip(-1) if flip else logits, SIZE)
 
 
 def plain_labels(model: Segmenter, used: Recipe, image: np.ndarray, tta: bool) -> Tensor:
@@ -92,8 +93,8 @@ def test_scores_go_through_the_size_that_the_network_sees(model, used, image, tt
 def test_resizing_once_gives_another_class_map(model, used, image):
     """Otherwise the test above would prove nothing."""
     with torch.no_grad():
-        scores = model.scores(normalised(resize_image(image, SEEN), used))
-    assert equal(resized(scores, SIZE)[0].argmax(0), plain_labels(model, used, image, tta=False)) < 0.999
+        logits = model.logits(normalised(resize_image(image, SEEN), used))
+    assert equal(resized(logits, SIZE)[0].argmax(0), plain_labels(model, used, image, tta=False)) < 0.999
 
 
 def test_views_differ(model, used, image):

@@ -8,11 +8,11 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from fastfcn.data.transforms import normalise
-from fastfcn.evaluate import TestImages, predict_labels
-from fastfcn.evaluate import test_sizes as sizes_for_testing
-from fastfcn.recipe import Recipe
-from fastfcn.sliding import long_side_size, sliding_scores, window_starts
-from tests.tiny import picture, tiny_model, tiny_recipe
+from fastfcn.evaluation.evaluate import TestImages, predict_labels
+from fastfcn.evaluation.evaluate import test_sizes as sizes_for_testing
+from fastfcn.evaluation.sliding_window import long_side_size, sliding_logits, window_starts
+from fastfcn.recipes.recipe import Recipe
+from tests.helpers.tiny import picture, tiny_model, tiny_recipe
 
 BLACK = torch.tensor([-2.1, -2.0, -1.8])
 BASE, CROP, STRIDE = 52, 48, 32  # a tenth of what FastFCN's own code has
@@ -52,12 +52,12 @@ def plain_scores(network, image: Tensor, scales, flip: bool) -> Tensor:
         for top in starts(size[0]):
             for left in starts(size[1]):
                 window = canvas[None, :, top : top + CROP, left : left + CROP]
-                scores = network(window)
+                logits = network(window)
                 if flip:
-                    scores = scores + torch.flip(network(torch.flip(window, (3,))), (3,))
+                    logits = logits + torch.flip(network(torch.flip(window, (3,))), (3,))
                 for row in range(min(CROP, size[0] - top)):
                     for column in range(min(CROP, size[1] - left)):
-                        votes.setdefault((top + row, left + column), []).append(scores[0, :, row, column].exp())
+                        votes.setdefault((top + row, left + column), []).append(logits[0, :, row, column].exp())
         mean = [[torch.stack(votes[row, column]).mean(0) for column in range(size[1])] for row in range(size[0])]
         found = torch.stack([torch.stack(row) for row in mean]).permute(2, 0, 1)[None]
         total = total + F.interpolate(found, (height, width), mode="bilinear", align_corners=True)
@@ -74,7 +74,7 @@ def starts(length: int) -> list[int]:
 @pytest.mark.parametrize("flip", [False, True])
 @pytest.mark.parametrize("size", SIZES)
 def test_equals_the_plain_form(size: tuple[int, int], flip: bool):
-    found = sliding_scores(network, image_of(size), BLACK, BASE, CROP, STRIDE, SCALES, flip)
+    found = sliding_logits(network, image_of(size), BLACK, BASE, CROP, STRIDE, SCALES, flip)
     expected = plain_scores(network, image_of(size), SCALES, flip)
     assert found.shape == (1, 4, *size)
     torch.testing.assert_close(found, expected, rtol=1e-5, atol=1e-5)
@@ -103,7 +103,7 @@ def test_large_scores_of_half_precision_are_taken_to_the_power_in_float32():
     def halves(window: Tensor) -> Tensor:
         return torch.stack([window[:, 0] * 0 + 12, window[:, 0] * 0 + 13], 1).half()
 
-    found = sliding_scores(halves, image_of((40, 70)), BLACK, BASE, CROP, STRIDE, (1.0,), False)
+    found = sliding_logits(halves, image_of((40, 70)), BLACK, BASE, CROP, STRIDE, (1.0,), False)
     torch.testing.assert_close(found[0, :, 3, 5], torch.tensor([12.0, 13.0]).exp())
 
 
@@ -123,7 +123,7 @@ def test_evaluation_goes_by_the_kind_in_the_recipe(used: Recipe, tta: bool):
     mean, std = torch.tensor(used.data.mean), torch.tensor(used.data.std)
     scales, flip = (used.eval.scales, True) if tta else ((1.0,), False)
     normalised = normalise(pixels, used.data.mean, used.data.std)[None]
-    expected = sliding_scores(model, normalised, -mean / std, BASE, CROP, STRIDE, scales, flip)
+    expected = sliding_logits(model, normalised, -mean / std, BASE, CROP, STRIDE, scales, flip)
     assert found.dtype == torch.uint8
     assert torch.equal(found.long(), expected[0].argmax(0))
     assert len(found.unique()) > 1

@@ -23,7 +23,7 @@ class SmallNetwork(Segmenter):
         nn.init.normal_(self.last.weight, std=0.5)
         self.eval()
 
-    def scores(self, images: Tensor) -> Tensor:
+    def logits(self, images: Tensor) -> Tensor:
         maps = self.shortcut(self.stem(images).relu())
         pooled = F.adaptive_avg_pool2d(maps, 3) if self.stock else pyramid_pool(maps, (3,))[0]
         return self.last(maps - F.interpolate(pooled, maps.shape[-2:], mode="bilinear"))

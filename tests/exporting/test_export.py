@@ -8,20 +8,21 @@ import numpy as np
 import pytest
 
 import fastfcn
-from fastfcn import export as export_module
 from fastfcn.errors import MissingExtraError, UserError, WeightsError
-from fastfcn.evaluate import evaluate
-from fastfcn.export import Report, Settings, export
-from fastfcn.exports import builder, formats
-from fastfcn.exports.network import trace_assuming
-from fastfcn.exports.predictor import ExportedPredictor
-from fastfcn.exports.proof import ProofError, SizeResult
-from fastfcn.machine import Machine
-from fastfcn.predict import Predictor
-from tests.command import fastfcn as command
-from tests.exports.conftest import report  # noqa: F401 # a fixture
-from tests.exports.small import SmallNetwork
-from tests.tiny import picture, save_picture, tiny_recipe, write_streets
+from fastfcn.evaluation.evaluate import evaluate
+from fastfcn.exporting import builder
+from fastfcn.exporting import export as export_module
+from fastfcn.exporting.export import Report, Settings, export
+from fastfcn.exporting.network import trace_assuming
+from fastfcn.exporting.verification import ProofError, SizeResult
+from fastfcn.prediction.load import Predictor
+from fastfcn.prediction.runtimes import formats
+from fastfcn.prediction.runtimes.predictor import ExportedPredictor
+from fastfcn.utils.machine import Machine
+from tests.exporting.conftest import report  # noqa: F401 # a fixture
+from tests.exporting.small import SmallNetwork
+from tests.helpers.command import fastfcn as command
+from tests.helpers.tiny import picture, save_picture, tiny_recipe, write_streets
 
 SIZES = ((61, 83), (17, 40))
 
@@ -57,18 +58,18 @@ def test_the_file_has_standard_operators_and_free_sizes(report: Report):  # noqa
     assert {node.domain for node in graph.node} == {""}
     shapes = [[each.dim_param or each.dim_value for each in value.type.tensor_type.shape.dim] for value in graph.input]
     assert shapes == [["batch", "height", "width", 3]]
-    assert [value.name for value in graph.output] == ["labels", "scores"]
+    assert [value.name for value in graph.output] == ["labels", "logits"]
 
 
 def test_it_predicts_what_the_weights_predict(exported: ExportedPredictor, predictor: Predictor):
     images = [picture(64, 96), picture(40, 57, seed=1), picture(40, 57, seed=2)]
-    for ours, theirs in zip(exported(images, scores=True), predictor(images, scores=True), strict=True):
+    for ours, theirs in zip(exported(images, logits=True), predictor(images, logits=True), strict=True):
         assert (ours.labels == theirs.labels).mean() > 0.999
-        assert ours.scores is not None
-        assert theirs.scores is not None
-        assert np.abs(ours.scores - theirs.scores).max() < 2e-3
+        assert ours.logits is not None
+        assert theirs.logits is not None
+        assert np.abs(ours.logits - theirs.logits).max() < 2e-3
     tiny = picture(3, 2)
-    assert np.abs(exported(tiny, scores=True).scores - predictor(tiny, scores=True).scores).max() < 2e-3
+    assert np.abs(exported(tiny, logits=True).logits - predictor(tiny, logits=True).logits).max() < 2e-3
 
 
 def test_it_is_evaluated_as_the_weights_are(report: Report, weights_file: Path, streets: Path):  # noqa: F811
@@ -103,8 +104,8 @@ def test_one_changed_weight_is_refused(report: Report, weights_file: Path, tmp_p
     monkeypatch.setattr(builder, "write", lambda form, program, texts, path: planted(report.path, path))
     old = tmp_path / "model.onnx"
     old.write_bytes(b"older")
-    with pytest.raises(ProofError, match="at 61x83, batch 2: scores differ by up to") as refused:
-        export(weights_file, "onnx", old, Settings(scores=True, sizes=SIZES))
+    with pytest.raises(ProofError, match="at 61x83, batch 2: logits differ by up to") as refused:
+        export(weights_file, "onnx", old, Settings(logits=True, sizes=SIZES))
     assert not refused.value.proof.results[0].problem
     assert [path.name for path in tmp_path.iterdir()] == ["model.onnx"]
     assert old.read_bytes() == b"older"
@@ -115,7 +116,7 @@ def test_stock_adaptive_pooling_is_refused(weights_file: Path, tmp_path: Path, m
     file is wrong, which only running it at other sizes shows: at 61x83 it is right by chance."""
     pytest.importorskip("onnxruntime")
     monkeypatch.setattr(builder.weights, "load_model", lambda held: SmallNetwork(stock=True))
-    settings = Settings(scores=True, sizes=SIZES)
+    settings = Settings(logits=True, sizes=SIZES)
     with pytest.raises(UserError, match="cannot be written as onnx"):
         export(weights_file, "onnx", tmp_path / "model.onnx", settings)
     monkeypatch.setattr(builder, "trace", trace_assuming)
@@ -131,8 +132,8 @@ def test_class_maps_alone(weights_file: Path, tmp_path: Path, monkeypatch):
     assert made.proof.failures() == []
     loaded = fastfcn.load(made.path)
     assert loaded(picture(33, 40)).labels.shape == (33, 40)
-    with pytest.raises(UserError, match="--scores"):
-        loaded(picture(33, 40), scores=True)
+    with pytest.raises(UserError, match="--logits"):
+        loaded(picture(33, 40), logits=True)
 
 
 def test_mean_iou_before_and_after(report: Report, weights_file: Path, streets: Path):  # noqa: F811
@@ -155,7 +156,7 @@ def test_int8_that_costs_too_much_is_refused(report: Report):  # noqa: F811
     ("result", "said"),
     [
         (SizeResult((9, 8), 1, 0.9998, 1e-4), "class maps agree on 99.9800%"),
-        (SizeResult((9, 8), 1, 1.0, 3e-3), "scores differ by up to 0.003"),
+        (SizeResult((9, 8), 1, 1.0, 3e-3), "logits differ by up to 0.003"),
         (SizeResult((9, 8), 1, float("nan"), float("nan")), "class maps agree"),
         (SizeResult((9, 8), 1, problem="no such kernel"), "no such kernel"),
     ],
@@ -219,7 +220,7 @@ def test_the_command_line_uses_an_exported_file(report: Report, tmp_path: Path):
 
 def test_the_command_line_shows_the_proof(weights_file: Path, report: Report, tmp_path: Path, monkeypatch):  # noqa: F811
     """A table, the file of figures, and where it fails, the table before the error."""
-    form = ("export", weights_file, "--format", "onnx", "--scores", "--sizes", "61x83")
+    form = ("export", weights_file, "--format", "onnx", "--logits", "--sizes", "61x83")
     monkeypatch.setattr(builder, "trace", lambda *_: None)
     copy = lambda form, program, texts, path: path.write_bytes(report.path.read_bytes())  # noqa: E731
     monkeypatch.setattr(builder, "write", copy)
@@ -231,5 +232,5 @@ def test_the_command_line_shows_the_proof(weights_file: Path, report: Report, tm
     done = command(*form, "--out", tmp_path / "wrong.onnx")
     assert done.code == 2
     assert "61x83 x 2" in done.out
-    assert "scores differ" in done.err
+    assert "logits differ" in done.err
     assert not (tmp_path / "wrong.onnx").exists()

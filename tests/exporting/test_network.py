@@ -5,10 +5,10 @@ import pytest
 import torch
 from torch import nn
 
-from fastfcn.exports.network import EvenPool, ImageToClasses, exportable, trace
-from fastfcn.exports.proof import expected, picture
-from tests.exports.small import SmallNetwork
-from tests.tiny import tiny_model, tiny_recipe
+from fastfcn.exporting.network import EvenPool, ImageToClasses, exportable, trace
+from fastfcn.exporting.verification import expected, picture
+from tests.exporting.small import SmallNetwork
+from tests.helpers.tiny import tiny_model, tiny_recipe
 
 HEADS = {
     "psp": (),
@@ -23,23 +23,23 @@ def test_the_graph_gives_scores_and_class_maps_of_the_network(head: str):
     images = np.stack([picture((61, 83), seed=seed) for seed in range(2)])
     wanted = expected(model, recipe, images)
     with torch.no_grad():
-        labels, scores = ImageToClasses(model, recipe, True).eval()(torch.from_numpy(images))
+        labels, logits = ImageToClasses(model, recipe, True).eval()(torch.from_numpy(images))
     assert labels.dtype == torch.uint8
-    assert np.abs(scores.numpy() - wanted).max() < 1e-4
+    assert np.abs(logits.numpy() - wanted).max() < 1e-4
     assert (labels.numpy() == wanted.argmax(1)).mean() > 0.9999
     assert len(np.unique(labels)) > 2
 
 
 def test_a_program_is_traced_for_any_size():
     model, recipe = SmallNetwork(), tiny_recipe()
-    program = trace(model, recipe, with_scores=True)
+    program = trace(model, recipe, with_logits=True)
     operators = {str(node.target) for node in program.graph.nodes if node.op == "call_function"}
     assert not [each for each in operators if "adaptive" in each or each.startswith("fastfcn")]
     for batch, height, width in ((1, 1, 1), (1, 5, 16), (3, 33, 200), (1, 129, 47)):
         images = np.stack([picture((height, width), seed=seed) for seed in range(batch)])
         with torch.no_grad():
-            _, scores = program.module()(torch.from_numpy(images))
-        assert np.abs(scores.numpy() - expected(model, recipe, images)).max() < 1e-4
+            _, logits = program.module()(torch.from_numpy(images))
+        assert np.abs(logits.numpy() - expected(model, recipe, images)).max() < 1e-4
 
 
 @pytest.mark.parametrize("size", [(1, 1), (1, 4), (5, 8), (7, 3), (6, 6)])

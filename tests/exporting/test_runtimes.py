@@ -7,14 +7,17 @@ import pytest
 from torch.export import ExportedProgram
 
 from fastfcn.errors import UserError, WeightsError
-from fastfcn.exports import formats, int8, openvino_file, pt2_file
-from fastfcn.exports.contents import Contents, read_contents
-from fastfcn.exports.formats import Session, open_session
-from fastfcn.exports.network import trace, trace_assuming
-from fastfcn.exports.proof import Proof, Trial, expected, picture, prove
-from fastfcn.weights import read
-from tests.exports.small import SmallNetwork
-from tests.tiny import save_picture, tiny_recipe
+from fastfcn.exporting import int8
+from fastfcn.exporting.network import trace, trace_assuming
+from fastfcn.exporting.verification import Proof, Trial, expected, picture, prove
+from fastfcn.prediction.runtimes import aotinductor as pt2_file
+from fastfcn.prediction.runtimes import formats
+from fastfcn.prediction.runtimes import openvino as openvino_file
+from fastfcn.prediction.runtimes.contents import Contents, read_contents
+from fastfcn.prediction.runtimes.formats import Session, open_session
+from fastfcn.weights.file import read
+from tests.exporting.small import SmallNetwork
+from tests.helpers.tiny import save_picture, tiny_recipe
 
 SIZES = ((61, 83), (128, 17), (33, 130), (1, 1))
 
@@ -22,12 +25,12 @@ SIZES = ((61, 83), (128, 17), (33, 130), (1, 1))
 @pytest.fixture(scope="module")
 def texts(weights_file: Path) -> dict[str, str]:
     held = read(weights_file)
-    return Contents(held.recipe, held.description, scores=True, largest=(160, 160)).texts()
+    return Contents(held.recipe, held.description, logits=True, largest=(160, 160)).texts()
 
 
 @pytest.fixture(scope="module")
 def program() -> ExportedProgram:
-    return trace(SmallNetwork(), tiny_recipe(), with_scores=True)
+    return trace(SmallNetwork(), tiny_recipe(), with_logits=True)
 
 
 def proof_of(session: Session, model: SmallNetwork) -> Proof:

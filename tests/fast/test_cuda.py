@@ -2,12 +2,12 @@
 
 import pytest
 import torch
-from tests.tiny import NARROW
 from torch import Tensor
 
-from fastfcn import build, recipe
-from fastfcn.models import gpu
-from fastfcn.models.gpu import MOST_RECORDINGS, GPUSegmenter, Recordings
+from fastfcn import build, recipes
+from fastfcn.fast import cuda as gpu
+from fastfcn.fast.cuda import MOST_RECORDINGS, GPUSegmenter, Recordings
+from tests.helpers.tiny import NARROW
 
 
 class Recorder:
@@ -66,11 +66,11 @@ def test_there_are_only_so_many(recorder: Recorder):
 def test_class_maps_are_the_same(recorder: Recorder, monkeypatch: pytest.MonkeyPatch):
     monkeypatch.setattr(gpu, "find_spec", lambda name: None)  # without Triton, whose kernel wants a GPU
     torch.manual_seed(0)
-    network = build.create(recipe.load("demo", NARROW)).eval()
+    network = build.create(recipes.load("demo", NARROW)).eval()
     images = torch.randn(3, 2, 3, 40, 56)
     expected = [[network.labels(each), network.labels(each, (30, 33))] for each in images]
     network.__class__ = GPUSegmenter
-    network.recordings = Recordings(network.scores, recorder)
+    network.recordings = Recordings(network.logits, recorder)
     for each, (plain, resized) in zip(images, expected, strict=True):
         assert torch.equal(network.labels(each), plain)
         assert torch.equal(network.labels(each, (30, 33)), resized)

@@ -4,8 +4,8 @@ import pytest
 import torch
 from torch import nn
 
-from fastfcn import build, recipe
-from fastfcn.models.fold import folded
+from fastfcn import build, recipes
+from fastfcn.fast.fold import folded
 
 NARROW = ["neck.width=16", "head.width=16"]
 NETWORKS = {
@@ -20,7 +20,7 @@ NETWORKS = {
 def test_folded_network_equals_the_plain_one(name):
     recipe_name, *changes = NETWORKS[name]
     torch.manual_seed(0)
-    model = build.network(recipe.load(recipe_name, changes), 5).eval()
+    model = build.network(recipes.load(recipe_name, changes), 5).eval()
     for norm in (each for each in model.modules() if isinstance(each, nn.BatchNorm2d)):
         nn.init.uniform_(norm.weight, 0.5, 1.5)
         nn.init.normal_(norm.bias, std=0.1)

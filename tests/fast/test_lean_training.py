@@ -4,18 +4,19 @@ import copy
 
 import pytest
 import torch
-from tests import needed
 from torch import Tensor, nn
 
-from fastfcn import build, recipe
+from fastfcn import build, recipes
+from fastfcn.fast import lean_training as module
+from fastfcn.fast.lean_training import LeanConv2d, train_lean
+from fastfcn.fast.optimize import FastSegmenter, optimize
 from fastfcn.losses import segmentation_loss
-from fastfcn.machine import Machine
-from fastfcn.models import layers_lean as module
-from fastfcn.models.layers_lean import LeanConv2d, train_lean
-from fastfcn.models.optimize import FastSegmenter, optimize
 from fastfcn.models.segmenter import Segmenter
-from fastfcn.recipe import Recipe
-from fastfcn.recompute import recompute_activations
+from fastfcn.recipes.recipe import Recipe
+from fastfcn.training.activation_checkpointing import recompute_activations
+from fastfcn.training.prepare import prepare
+from fastfcn.utils.machine import Machine
+from tests.helpers import needed
 
 available = needed.KERNELS
 NETWORKS = {
@@ -29,7 +30,7 @@ NETWORKS = {
 
 
 def network(name: str) -> tuple[Recipe, Segmenter]:
-    used = recipe.load(NETWORKS[name][0], NETWORKS[name][1:])
+    used = recipes.load(NETWORKS[name][0], NETWORKS[name][1:])
     torch.manual_seed(0)
     return used, build.network(used, 5).train().to(memory_format=torch.channels_last)
 
@@ -41,7 +42,7 @@ def step(used: Recipe, model: Segmenter) -> tuple[Tensor, dict[str, Tensor]]:
     labels = torch.randint(5, (2, 96, 128), generator=chance, dtype=torch.uint8)
     torch.manual_seed(2)  # of dropout
     terms = build.loss_terms(used)
-    losses = segmentation_loss(*model.train_scores(images), labels, terms, torch.tensor(float(labels.numel())), 2)
+    losses = segmentation_loss(*model.train_logits(images), labels, terms, torch.tensor(float(labels.numel())), 2)
     losses["loss"].backward()
     return losses["loss"], {key: each.grad for key, each in model.named_parameters() if each.grad is not None}
 
@@ -111,13 +112,13 @@ def test_evaluation_and_what_the_kernels_cannot_do_are_as_before():
     for model in (lean, plain):
         model.head.dropout.p = model.auxiliary.dropout.p = 0
     with torch.autocast("cpu", torch.bfloat16):
-        torch.testing.assert_close(lean.train_scores(images).main, plain.train_scores(images).main, rtol=0, atol=0)
+        torch.testing.assert_close(lean.train_logits(images).main, plain.train_logits(images).main, rtol=0, atol=0)
     with torch.no_grad():
-        assert torch.equal(lean.eval().scores(images), plain.eval().scores(images))
+        assert torch.equal(lean.eval().logits(images), plain.eval().logits(images))
     frozen = [each for each in lean.train().modules() if isinstance(each, nn.BatchNorm2d)]
     for norm in [*frozen, *(each for each in plain.train().modules() if isinstance(each, nn.BatchNorm2d))]:
         norm.eval()
-    torch.testing.assert_close(lean.train_scores(images).main, plain.train_scores(images).main, rtol=1e-3, atol=1e-4)
+    torch.testing.assert_close(lean.train_logits(images).main, plain.train_logits(images).main, rtol=1e-3, atol=1e-4)
     fast = optimize(lean.eval())
     assert isinstance(fast, FastSegmenter)
     assert not any(isinstance(part, LeanConv2d) for part in fast.modules())
@@ -127,9 +128,9 @@ def test_a_machine_uses_them_where_they_are(monkeypatch: pytest.MonkeyPatch):
     for found in (True, False):
         monkeypatch.setattr(module.kernels, "available", lambda found=found: found)
         _, model = network("slim")
-        Machine("cpu").prepare(model, torch.device("cpu"))
+        prepare(model, Machine("cpu"), torch.device("cpu"))
         assert any(isinstance(part, LeanConv2d) for part in model.modules()) == found
     monkeypatch.setattr(module.kernels, "available", lambda: True)
     _, model = network("slim")
-    Machine("cuda").prepare(model, torch.device("cuda"))
+    prepare(model, Machine("cuda"), torch.device("cuda"))
     assert not any(isinstance(part, LeanConv2d) for part in model.modules())

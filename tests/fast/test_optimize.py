@@ -1,4 +1,4 @@
-"""The network made fast gives the scores of the plain one, with kernels and without."""
+"""The network made fast gives the logits of the plain one, with kernels and without."""
 
 import os
 import subprocess
@@ -6,12 +6,12 @@ import sys
 
 import pytest
 import torch
-from tests import needed
 from torch import nn
 
-from fastfcn import build, kernels, recipe
-from fastfcn.models import optimize as module
-from fastfcn.models.fast import (
+from fastfcn import build, kernels, recipes
+from fastfcn.fast import optimize as module
+from fastfcn.fast.blocks import FastStage
+from fastfcn.fast.layers import (
     FastJPU,
     FastMaxPool,
     FastStem,
@@ -19,8 +19,8 @@ from fastfcn.models.fast import (
     PointwiseConvolution,
     WinogradConvolution,
 )
-from fastfcn.models.fast_blocks import FastStage
-from fastfcn.models.optimize import FastSegmenter, optimize
+from fastfcn.fast.optimize import FastSegmenter, optimize
+from tests.helpers import needed
 
 NARROW, WIDE = ["neck.width=16", "head.width=16"], ["neck.width=128", "head.width=128"]
 NETWORKS = {
@@ -40,7 +40,7 @@ SIZES = [(65, 97), (64, 128)]
 def network(name: str, classes: int = 5):
     recipe_name, *changes = NETWORKS[name]
     torch.manual_seed(0)
-    model = build.network(recipe.load(recipe_name, changes), classes).eval()
+    model = build.network(recipes.load(recipe_name, changes), classes).eval()
     for norm in (each for each in model.modules() if isinstance(each, nn.BatchNorm1d | nn.BatchNorm2d)):
         nn.init.uniform_(norm.weight, 0.5, 1.5)
         nn.init.normal_(norm.bias, std=0.1)
@@ -63,7 +63,7 @@ def test_fast_network_equals_the_plain_one(name: str, compiled: bool, monkeypatc
     for size in SIZES:
         images = torch.randn(2, 3, *size)
         with torch.inference_mode():
-            plain, found = model.scores(images), fast.scores(images)
+            plain, found = model.logits(images), fast.logits(images)
             labels, found_labels = model.labels(images), fast.labels(images)
             other, found_other = model.labels(images, (70, 50)), fast.labels(images, (70, 50))
         assert plain.std() > 0

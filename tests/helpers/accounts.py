@@ -4,14 +4,14 @@ import numpy as np
 import torch
 
 from fastfcn.data.description import DataSetDescription, load_description
-from fastfcn.findings.account import Account
-from fastfcn.findings.collector import Collector, Findings
-from fastfcn.findings.history import History, curve
-from fastfcn.findings.mistakes import mistakes
-from fastfcn.findings.pictures import Shown
-from fastfcn.findings.speed import Speed
+from fastfcn.evaluation.analysis.collector import Collector, Findings
+from fastfcn.evaluation.analysis.images import Shown
+from fastfcn.evaluation.analysis.mistakes import mistakes
+from fastfcn.evaluation.analysis.speed import Speed
 from fastfcn.metrics import Scores
-from tests.tiny import picture, tiny_recipe
+from fastfcn.report.account import Account
+from fastfcn.report.history import History, curve
+from tests.helpers.tiny import picture, tiny_recipe
 
 SIZE = (48, 64)
 HOSTILE = "<script>alert('ä')</script> & a name of many words"

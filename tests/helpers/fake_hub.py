@@ -10,7 +10,7 @@ from contextlib import AbstractContextManager
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from typing import Any
 
-from tests.file_server import running
+from tests.helpers.file_server import running
 
 TOKEN = "hf_test"
 COMMIT = "a" * 40

@@ -1,6 +1,6 @@
 """OpenMMLab's key names and shapes for FastFCN, and weights drawn from nothing but those names.
 
-The stored-scores test needs the same weights in two places: where mmsegmentation computed the scores, and
+The stored-logits test needs the same weights in two places: where mmsegmentation computed the logits, and
 here, where it is not installed. So each tensor is a function of its key alone. The bits come from PCG64,
 whose stream NumPy promises to keep (NEP 19), unlike the streams of its distributions; uniform draws and
 IEEE arithmetic do the rest.

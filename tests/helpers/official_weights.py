@@ -4,8 +4,8 @@ from collections.abc import Iterator
 
 import numpy as np
 
-from tests import named_weights
-from tests.named_weights import Shapes, convolution, norm, stage_shapes, uniform
+from tests.helpers import named_weights
+from tests.helpers.named_weights import Shapes, convolution, norm, stage_shapes, uniform
 
 JPU_X = 'neck={kind="jpu_x", width=512, dilations=[1, 2, 4], groups=32, align_corners=true}'
 BLOCKS = {50: (3, 4, 6, 3), 101: (3, 4, 23, 3)}

@@ -5,7 +5,7 @@ from pathlib import Path
 import numpy as np
 from PIL import Image
 
-from tests.tiny import picture
+from tests.helpers.tiny import picture
 
 RED, GREEN, BLACK = (220, 20, 60), (107, 142, 35), (0, 0, 0)
 

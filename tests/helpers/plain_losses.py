@@ -1,4 +1,4 @@
-"""Losses for rare classes as plain formulas on full-size scores, a sum over pixels or images each."""
+"""Losses for rare classes as plain formulas on full-size logits, a sum over pixels or images each."""
 
 import torch
 import torch.nn.functional as F
@@ -7,20 +7,20 @@ from torch import Tensor
 from fastfcn.losses import IGNORED
 
 
-def full_size(scores: Tensor, labels: Tensor, align_corners: bool) -> Tensor:
-    return F.interpolate(scores, size=labels.shape[1:], mode="bilinear", align_corners=align_corners)
+def full_size(logits: Tensor, labels: Tensor, align_corners: bool) -> Tensor:
+    return F.interpolate(logits, size=labels.shape[1:], mode="bilinear", align_corners=align_corners)
 
 
-def plain_weighted(scores: Tensor, labels: Tensor, align_corners: bool, weights: tuple[float, ...]) -> Tensor:
-    full = full_size(scores, labels, align_corners)
-    table = torch.tensor(weights, dtype=scores.dtype)
+def plain_weighted(logits: Tensor, labels: Tensor, align_corners: bool, weights: tuple[float, ...]) -> Tensor:
+    full = full_size(logits, labels, align_corners)
+    table = torch.tensor(weights, dtype=logits.dtype)
     return F.cross_entropy(full, labels.long(), table, ignore_index=IGNORED, reduction="sum")
 
 
-def plain_hard(scores: Tensor, labels: Tensor, align_corners: bool, threshold: float, at_least: float) -> Tensor:
+def plain_hard(logits: Tensor, labels: Tensor, align_corners: bool, threshold: float, at_least: float) -> Tensor:
     """Image by image and pixel by pixel: the improbable ones, or the worst so many."""
-    total = scores.sum() * 0
-    for full, label in zip(full_size(scores, labels, align_corners), labels, strict=True):
+    total = logits.sum() * 0
+    for full, label in zip(full_size(logits, labels, align_corners), labels, strict=True):
         pixels = [(y, x) for y, x in torch.nonzero(label != IGNORED).tolist()]
         losses = sorted((-full[:, y, x].log_softmax(0)[int(label[y, x])] for y, x in pixels), key=lambda e: -e.item())
         hard = [each for each in losses if torch.exp(-each) < threshold]
@@ -30,9 +30,9 @@ def plain_hard(scores: Tensor, labels: Tensor, align_corners: bool, threshold: f
     return total
 
 
-def plain_dice(scores: Tensor, labels: Tensor, align_corners: bool) -> Tensor:
-    total = scores.sum() * 0
-    for full, label in zip(full_size(scores, labels, align_corners), labels, strict=True):
+def plain_dice(logits: Tensor, labels: Tensor, align_corners: bool) -> Tensor:
+    total = logits.sum() * 0
+    for full, label in zip(full_size(logits, labels, align_corners), labels, strict=True):
         share, labelled, of_image = full.softmax(0), label != IGNORED, []
         for index in set(label.flatten().tolist()) - {IGNORED}:
             true = (label == index).double()
@@ -42,10 +42,10 @@ def plain_dice(scores: Tensor, labels: Tensor, align_corners: bool) -> Tensor:
     return total
 
 
-def plain_lovasz(scores: Tensor, labels: Tensor, align_corners: bool) -> Tensor:
+def plain_lovasz(logits: Tensor, labels: Tensor, align_corners: bool) -> Tensor:
     """The Lovász extension by its definition: errors in falling order, each times what it adds to 1 - IoU."""
-    total = scores.sum() * 0
-    for full, label in zip(full_size(scores, labels, align_corners), labels, strict=True):
+    total = logits.sum() * 0
+    for full, label in zip(full_size(logits, labels, align_corners), labels, strict=True):
         labelled, of_image = label != IGNORED, []
         share, label = full.softmax(0)[:, labelled], label[labelled]
         for index in set(label.tolist()):

@@ -7,10 +7,10 @@ import torch
 from PIL import Image
 from torch import nn
 
-from fastfcn import build, recipe, weights
-from fastfcn.data.streets import write
+from fastfcn import build, recipes, weights
+from fastfcn.demo.streets import write
 from fastfcn.models.segmenter import Segmenter
-from fastfcn.recipe import Recipe
+from fastfcn.recipes.recipe import Recipe
 
 SIZE = (64, 96)  # of the drawings: (height, width)
 
@@ -32,7 +32,7 @@ NARROW = (
 
 def tiny_recipe(*changes: str) -> Recipe:
     """The demo's recipe on a backbone of 370 thousand parameters, 4 steps, with `changes` made after that."""
-    return recipe.load("demo", [*NARROW, *changes])
+    return recipes.load("demo", [*NARROW, *changes])
 
 
 def tiny_model(*changes: str) -> Segmenter:

@@ -7,17 +7,17 @@ from types import SimpleNamespace
 import numpy as np
 import pytest
 
-from fastfcn import recipe
-from fastfcn.doctor.survey import ExampleFound, Layout, Survey
-from fastfcn.draft import choices, splits
-from fastfcn.draft.choices import Facts
-from fastfcn.draft.colors import distinct_colors, oklab
-from fastfcn.draft.imbalance import draft_loss
-from fastfcn.draft.label_files import listed_classes
-from fastfcn.draft.machine import TrainingMachine
-from fastfcn.draft.recipe_text import draft_recipe
-from fastfcn.draft.splits import draft_splits, sequences
+from fastfcn import recipes
+from fastfcn.checking.survey import ExampleFound, Layout, Survey
 from fastfcn.errors import DataError
+from fastfcn.init import choices, splits
+from fastfcn.init.choices import Facts
+from fastfcn.init.colors import distinct_colors, oklab
+from fastfcn.init.imbalance import draft_loss
+from fastfcn.init.label_files import listed_classes
+from fastfcn.init.machine import TrainingMachine
+from fastfcn.init.recipe_text import draft_recipe
+from fastfcn.init.splits import draft_splits, sequences
 
 CPU = TrainingMachine("cpu", "2 processor cores", 8.0)
 SMALL_GPU = TrainingMachine("cuda", "a small GPU", 8.0)
@@ -152,7 +152,7 @@ def test_every_draft_is_a_recipe(sizes: dict, machine: TrainingMachine, names: t
     shares = tuple(1 / len(names) for _ in names)
     about = facts(sizes=sizes, machine=machine, names=names, shares=shares, pretrained=pretrained, train=3)
     loss = draft_loss(names, [100] * len(names))
-    drafted = recipe.parse(draft_recipe("mine", "dataset.toml", "train", "val", about, loss), "draft")
+    drafted = recipes.parse(draft_recipe("mine", "dataset.toml", "train", "val", about, loss), "draft")
     assert all(inner <= outer for inner, outer in zip(drafted.data.crop, drafted.data.base_size, strict=True))
     assert drafted.optim.batch == 2, "no more than there are images, as a power of two"
     assert drafted.data.flip == (0.0 if "left arm" in names else 0.5)

@@ -6,14 +6,14 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from fastfcn import build, recipe
+from fastfcn import build, recipes
 from fastfcn.data.description import load_description
-from fastfcn.draft.machine import TrainingMachine
 from fastfcn.errors import DataError, OutputError, WeightsError
-from fastfcn.init import Drafted, init
-from fastfcn.run import Run
-from tests.command import fastfcn
-from tests.own_sets import BLACK, GREEN, RED, binary_set, palette_set, photo, rgb_set, save, stripes, voc_set
+from fastfcn.init.init import Drafted, init
+from fastfcn.init.machine import TrainingMachine
+from fastfcn.training.run import Run
+from tests.helpers.command import fastfcn
+from tests.helpers.own_sets import BLACK, GREEN, RED, binary_set, palette_set, photo, rgb_set, save, stripes, voc_set
 
 CPU = TrainingMachine("cpu", "2 processor cores", 8.0)
 SMALL = (
@@ -33,7 +33,7 @@ def names(drafted: Drafted) -> list[str]:
 
 def readable(drafted: Drafted) -> dict[str, list[str]]:
     """Split -> names of its examples, all of whose masks are read; raises DataError where one cannot be."""
-    about = build.description(recipe.load(drafted.recipe_file))
+    about = build.description(recipes.load(drafted.recipe_file))
     found = {}
     for split in (drafted.recipe.data.train_split, drafted.recipe.data.val_split):
         dataset = build.dataset(drafted.recipe, about, drafted.root, split, train=False)
@@ -126,7 +126,7 @@ def test_published_colours_are_known(tmp_path: Path):
 def test_comments_survive_loading_and_overriding(tmp_path: Path):
     drafted = draft(binary_set(tmp_path / "leaf"))
     text = drafted.recipe_file.read_text(encoding="utf-8")
-    loaded = recipe.load(drafted.recipe_file)
+    loaded = recipes.load(drafted.recipe_file)
     assert loaded.text == text
     assert text.count("\n# ") > 20
     changed = loaded.override(["optim.lr=0.5"])
@@ -139,20 +139,20 @@ def test_a_data_set_beside_the_recipe_is_found_from_anywhere(tmp_path: Path, mon
     drafted = draft(binary_set(tmp_path / "leaf"))
     monkeypatch.chdir(tmp_path)
     Path("dataset.toml").write_text("not this one")
-    assert build.description(recipe.load("leaf/recipe.toml")) == drafted.description
-    assert build.description(recipe.load("leaf/recipe.toml", ["optim.steps=3"])) == drafted.description
+    assert build.description(recipes.load("leaf/recipe.toml")) == drafted.description
+    assert build.description(recipes.load("leaf/recipe.toml", ["optim.steps=3"])) == drafted.description
     # One that is named on the command line is meant from where one stands.
     Path("dataset.toml").rename("other.toml")
     with pytest.raises(DataError, match=r"other\.toml is not valid TOML"):
-        build.description(recipe.load("leaf/recipe.toml", ["data.dataset=other.toml"]))
-    assert recipe.load("demo").dataset == "streets"
+        build.description(recipes.load("leaf/recipe.toml", ["data.dataset=other.toml"]))
+    assert recipes.load("demo").dataset == "streets"
 
 
 def test_a_run_keeps_the_data_sets_file_beside_its_recipe(tmp_path: Path):
     drafted = draft(binary_set(tmp_path / "leaf"))
-    Run(tmp_path / "run").start(recipe.load(drafted.recipe_file))
+    Run(tmp_path / "run").start(recipes.load(drafted.recipe_file))
     drafted.recipe_file.with_name("dataset.toml").unlink()
-    assert build.description(recipe.load(tmp_path / "run/recipe.toml")) == drafted.description
+    assert build.description(recipes.load(tmp_path / "run/recipe.toml")) == drafted.description
 
 
 def test_files_are_not_overwritten(tmp_path: Path):
@@ -201,7 +201,7 @@ def test_the_command_says_what_it_did_and_what_is_next(tmp_path: Path, monkeypat
     assert "3 classes; 6 images to train on, 2 held out. resnet34" in done.out
     assert "fastfcn check 'my garden' --fix OUT" in done.out
     assert "fastfcn train 'my garden/recipe.toml' --data 'my garden' --out runs/my_garden" in done.out
-    written = recipe.load(tmp_path / "my garden/recipe.toml")
+    written = recipes.load(tmp_path / "my garden/recipe.toml")
     assert (written.backbone.name, written.backbone.pretrained) == ("resnet34", str(weights))
     again = fastfcn("init", "my garden")
     assert again.code == 2

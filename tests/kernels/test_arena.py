@@ -10,7 +10,7 @@ import torch
 from torch import Tensor
 
 from fastfcn.kernels.arena import Arena
-from tests import needed
+from tests.helpers import needed
 
 pytestmark = [
     needed.KERNELS,

@@ -6,8 +6,8 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from fastfcn.kernels import weights as forms
-from tests import needed
-from tests.drawn_tensors import Draw
+from tests.helpers import needed
+from tests.helpers.drawn_tensors import Draw
 from tests.kernels.plain import TOLERANCE, convolved, in_lines, threads
 
 pytestmark = needed.KERNELS

@@ -7,8 +7,8 @@ import torch.nn.functional as F
 from fastfcn.kernels import weights as forms
 from fastfcn.ops.encoding import encode
 from fastfcn.ops.upsample import upsample_labels
-from tests import needed
-from tests.drawn_tensors import Draw
+from tests.helpers import needed
+from tests.helpers.drawn_tensors import Draw
 from tests.kernels.plain import TOLERANCE
 
 pytestmark = needed.KERNELS
@@ -50,29 +50,29 @@ def test_encode(seed: int):
 def test_labels(classes: int, align_corners: bool):
     draw = Draw(classes)
     for _ in range(4):
-        scores = draw.features(draw.number(1, 3), classes, draw.number(1, 9), draw.number(1, 12))
+        logits = draw.features(draw.number(1, 3), classes, draw.number(1, 9), draw.number(1, 12))
         size = (draw.number(1, 50), draw.number(1, 70))
-        full = F.interpolate(scores.double(), size, mode="bilinear", align_corners=align_corners)
-        found = torch.ops.fastfcn.labels(scores, *size, align_corners)
+        full = F.interpolate(logits.double(), size, mode="bilinear", align_corners=align_corners)
+        found = torch.ops.fastfcn.labels(logits, *size, align_corners)
         assert found.dtype == torch.uint8
         chosen = full.gather(1, found.long()[:, None])[:, 0]
         assert (full.amax(1) - chosen).max() < 1e-5, "a class whose score is not the highest"
-        same = found == upsample_labels(scores, [size], align_corners)
+        same = found == upsample_labels(logits, [size], align_corners)
         assert same.float().mean() > 0.999
 
 
 @pytest.mark.parametrize("align_corners", [False, True])
 def test_labels_of_a_map_made_smaller(align_corners: bool):
-    scores = Draw(5).features(1, 7, 40, 100)
-    found = torch.ops.fastfcn.labels(scores, 21, 37, align_corners)
-    assert (found == upsample_labels(scores, [(21, 37)], align_corners)).float().mean() > 0.999
+    logits = Draw(5).features(1, 7, 40, 100)
+    found = torch.ops.fastfcn.labels(logits, 21, 37, align_corners)
+    assert (found == upsample_labels(logits, [(21, 37)], align_corners)).float().mean() > 0.999
 
 
 def test_labels_of_equal_scores_are_the_lowest_class():
     draw = Draw(3)
     two = draw.tensor(1, 1, 6, 7)
-    scores = torch.cat([two - 1, two, two - 2, two, two], dim=1)
-    found = torch.ops.fastfcn.labels(scores, 48, 56, False)
+    logits = torch.cat([two - 1, two, two - 2, two, two], dim=1)
+    found = torch.ops.fastfcn.labels(logits, 48, 56, False)
     assert torch.equal(found, torch.ones_like(found))
     assert torch.equal(
         torch.ops.fastfcn.labels(torch.zeros(1, 40, 3, 3), 9, 9, False), torch.zeros_like(found)[:, :9, :9]

@@ -30,21 +30,21 @@ def interpreted() -> Iterator[ModuleType]:
 def test_labels(interpreted: ModuleType, classes: int, align_corners: bool):
     torch.manual_seed(classes)
     for batch, rows, columns, size in ((2, 5, 7, (11, 13)), (1, 1, 4, (3, 300)), (1, 6, 1, (2, 5))):
-        scores = torch.randn(batch, classes, rows, columns)
-        layouts = scores, scores.contiguous(memory_format=torch.channels_last)
+        logits = torch.randn(batch, classes, rows, columns)
+        layouts = logits, logits.contiguous(memory_format=torch.channels_last)
         found, other = (interpreted.labels(each, *size, align_corners) for each in layouts)
         assert torch.equal(found, other)
         assert found.dtype == torch.uint8
-        full = F.interpolate(scores.double(), size, mode="bilinear", align_corners=align_corners)
+        full = F.interpolate(logits.double(), size, mode="bilinear", align_corners=align_corners)
         chosen = full.gather(1, found.long()[:, None])[:, 0]
         assert (full.amax(1) - chosen).max() < 1e-5, "a class whose score is not the highest"
-        assert (found == upsample_labels(scores, [size], align_corners)).float().mean() > 0.99
+        assert (found == upsample_labels(logits, [size], align_corners)).float().mean() > 0.99
 
 
 def test_half_precision_and_parts_of_maps(interpreted: ModuleType):
-    scores = torch.randn(1, 5, 9, 12, generator=torch.Generator().manual_seed(0))
+    logits = torch.randn(1, 5, 9, 12, generator=torch.Generator().manual_seed(0))
     for half in (torch.bfloat16, torch.float16):
-        part = scores.to(half)[:, 1:, 2:, ::2]
+        part = logits.to(half)[:, 1:, 2:, ::2]
         assert torch.equal(interpreted.labels(part, 20, 30, False), interpreted.labels(part.float(), 20, 30, False))
 
 

@@ -4,8 +4,8 @@ import pytest
 import torch
 
 from fastfcn.kernels import weights as forms
-from tests import needed
-from tests.drawn_tensors import Draw
+from tests.helpers import needed
+from tests.helpers.drawn_tensors import Draw
 from tests.kernels.plain import in_lines
 
 pytestmark = needed.KERNELS

@@ -5,8 +5,8 @@ import torch
 import torch.nn.functional as F
 
 from fastfcn.kernels import weights as forms
-from tests import needed
-from tests.drawn_tensors import Draw
+from tests.helpers import needed
+from tests.helpers.drawn_tensors import Draw
 from tests.kernels.plain import TOLERANCE, convolved, threads
 
 pytestmark = needed.KERNELS

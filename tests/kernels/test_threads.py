@@ -7,8 +7,8 @@ import torch
 from torch import Tensor
 
 from fastfcn.kernels import weights as forms
-from tests import needed
-from tests.drawn_tensors import Draw
+from tests.helpers import needed
+from tests.helpers.drawn_tensors import Draw
 from tests.kernels.plain import threads
 
 pytestmark = needed.KERNELS

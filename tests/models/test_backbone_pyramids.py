@@ -9,7 +9,7 @@ import torch
 from torch import Tensor, nn
 
 from fastfcn.models.backbone import STRIDES, backbone
-from fastfcn.pretrained import fit
+from fastfcn.weights.pretrained import fit
 
 PYRAMIDS = [
     "test_resnet",

@@ -95,9 +95,9 @@ def assert_close(found: Tensor, expected: Tensor) -> None:
 @pytest.mark.parametrize("name", HEADS)
 def test_equals_the_plain_form(name: str, size: tuple[int, int]):
     head, features = head_of(name).eval(), features_of(size)
-    scores, presence = head(features)
-    assert scores.shape == (2, head.classifier.out_channels, *size)
-    assert_close(scores, HEADS[name][1](head, features))
+    logits, presence = head(features)
+    assert logits.shape == (2, head.classifier.out_channels, *size)
+    assert_close(logits, HEADS[name][1](head, features))
     assert (presence is not None) == name.startswith("enc")
 
 
@@ -109,9 +109,9 @@ def test_training_equals_the_plain_form(name: str):
     results = []
     for head, forward in ((ours, lambda head, x: head(x)[0]), (plain, HEADS[name][1])):
         features = features_of((9, 14), batch=3).requires_grad_()
-        scores = forward(head, features)
-        scores.square().sum().backward()
-        results.append((scores, features.grad))
+        logits = forward(head, features)
+        logits.square().sum().backward()
+        results.append((logits, features.grad))
     assert_close(results[0][0], results[1][0])
     assert_close(results[0][1], results[1][1])
     compared = 0

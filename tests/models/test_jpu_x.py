@@ -5,7 +5,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from fastfcn import build, recipe
+from fastfcn import build, recipes
 from fastfcn.models.jpu_x import JPUX, JointUpsampling
 
 CHANNELS = (5, 7, 9)
@@ -61,7 +61,7 @@ def test_sizes_of_fastfcns_own_code():
     """2048 channels come out, as of JPU; its parameters, without the backbone's, are counted from that code."""
     changes = ['neck={kind="jpu_x", width=512, dilations=[1, 2, 4], groups=32, align_corners=true}']
     with torch.device("meta"):
-        neck = build.neck(recipe.load("official_r50_enc_pcontext", changes), (512, 1024, 2048))
+        neck = build.neck(recipes.load("official_r50_enc_pcontext", changes), (512, 1024, 2048))
     assert isinstance(neck, JPUX)
     assert neck.out_channels == 2048
     first = 256 * 9 * (1024 + 512) + 4 * 256 + 3 * (512 * 9 + 2 * 512 + 512 * 256 + 2 * 256)

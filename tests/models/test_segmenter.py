@@ -1,15 +1,15 @@
-"""The whole network: sizes of its outputs at any image size, class maps without full-size scores, parameters."""
+"""The whole network: sizes of its outputs at any image size, class maps without full-size logits, parameters."""
 
 import pytest
 import torch
-from tests.tiny import tiny_model, tiny_recipe
 from torch import Tensor, nn
 
 import fastfcn
-from fastfcn import build, recipe
+from fastfcn import build, recipes
 from fastfcn.errors import RecipeError
 from fastfcn.models import segmenter as module
 from fastfcn.models.segmenter import Segmenter
+from tests.helpers.tiny import tiny_model, tiny_recipe
 
 SIZES = [(64, 96), (1, 1), (33, 65), (7, 300), (48, 31)]
 HEADS = {
@@ -50,10 +50,10 @@ def model(request: pytest.FixtureRequest) -> Segmenter:
 @torch.no_grad()
 def test_scores_at_any_size(model: Segmenter, size: tuple[int, int]):
     images = images_of(size)
-    scores = model(images)
-    assert scores.shape == (2, 9, *size)
-    assert scores.isfinite().all()
-    small = model.scores(images)
+    logits = model(images)
+    assert logits.shape == (2, 9, *size)
+    assert logits.isfinite().all()
+    small = model.logits(images)
     stride = 8 if hasattr(model.neck, "lateral") else 32
     assert small.shape == (2, 9, -(-size[0] // stride), -(-size[1] // stride))
 
@@ -62,14 +62,14 @@ def test_scores_at_any_size(model: Segmenter, size: tuple[int, int]):
 @torch.no_grad()
 def test_labels_are_the_argmax_of_the_scores(model: Segmenter, size: tuple[int, int]):
     images = images_of(size)
-    scores = model(images)
-    best = scores.topk(2, dim=1).values
-    clear = best[:, 0] - best[:, 1] > 1e-4 * scores.abs().max()
+    logits = model(images)
+    best = logits.topk(2, dim=1).values
+    clear = best[:, 0] - best[:, 1] > 1e-4 * logits.abs().max()
     labels = model.labels(images)
     assert labels.shape == (2, *size)
     assert labels.dtype == torch.uint8
     assert clear.float().mean() > 0.98
-    assert torch.equal(labels[clear].long(), scores.argmax(1)[clear])
+    assert torch.equal(labels[clear].long(), logits.argmax(1)[clear])
     if size == (64, 96) and hasattr(model.neck, "lateral"):
         assert len(labels.unique()) > 3  # or the above would say little
 
@@ -77,12 +77,12 @@ def test_labels_are_the_argmax_of_the_scores(model: Segmenter, size: tuple[int, 
 @torch.no_grad()
 def test_labels_at_another_size_are_those_of_resized_scores(model: Segmenter):
     images, size = images_of((33, 65)), (50, 41)
-    scores = nn.functional.interpolate(model(images), size=size, mode="bilinear", align_corners=model.align_corners)
-    best = scores.topk(2, dim=1).values
-    clear = best[:, 0] - best[:, 1] > 1e-4 * scores.abs().max()
+    logits = nn.functional.interpolate(model(images), size=size, mode="bilinear", align_corners=model.align_corners)
+    best = logits.topk(2, dim=1).values
+    clear = best[:, 0] - best[:, 1] > 1e-4 * logits.abs().max()
     labels = model.labels(images, size)
     assert clear.float().mean() > 0.98
-    assert torch.equal(labels[clear].long(), scores.argmax(1)[clear])
+    assert torch.equal(labels[clear].long(), logits.argmax(1)[clear])
 
 
 def test_labels_never_hold_full_size_scores(monkeypatch: pytest.MonkeyPatch):
@@ -90,7 +90,7 @@ def test_labels_never_hold_full_size_scores(monkeypatch: pytest.MonkeyPatch):
     model, images = tiny_model(), images_of((64, 96))
 
     def refuse(*_: object) -> Tensor:
-        raise AssertionError("full-size scores")
+        raise AssertionError("full-size logits")
 
     monkeypatch.setattr(module, "upsample", refuse)
     assert model.labels(images).shape == (2, 64, 96)
@@ -103,8 +103,8 @@ def test_train_scores(name: str):
     model = tiny_model(*HEADS[name])
     for size in [(64, 96), (33, 65)]:
         images = images_of(size)
-        main, auxiliary, presence = model.train_scores(images)
-        torch.testing.assert_close(main, model.scores(images))
+        main, auxiliary, presence = model.train_logits(images)
+        torch.testing.assert_close(main, model.logits(images))
         assert (presence.shape if name == "enc" else presence) == ((2, 9) if name == "enc" else None)
         if name.startswith("no neck"):
             assert auxiliary is None
@@ -116,12 +116,12 @@ def test_train_scores(name: str):
 def test_the_auxiliary_head_reads_the_stage_asked_for(stage: int):
     model, images = tiny_model(f"auxiliary.stage={stage}"), images_of((64, 96))
     stages = model.backbone(images)
-    torch.testing.assert_close(model.train_scores(images).auxiliary, model.auxiliary(stages[stage])[0])
+    torch.testing.assert_close(model.train_logits(images).auxiliary, model.auxiliary(stages[stage])[0])
 
 
 def test_every_parameter_learns():
     model = tiny_model(*HEADS["enc"]).train()
-    main, auxiliary, presence = model.train_scores(images_of((64, 96)))
+    main, auxiliary, presence = model.train_logits(images_of((64, 96)))
     (main.square().sum() + auxiliary.square().sum() + presence.square().sum()).backward()
     assert [name for name, each in model.named_parameters() if each.grad is None] == []
 
@@ -141,7 +141,7 @@ def test_parameters_are_those_of_openmmlab(name: str):
     parts = (model, model.backbone, model.neck, model.head, model.auxiliary)
     assert tuple(sum(each.numel() for each in part.parameters()) for part in parts) == PARAMETERS[name]
     if name.startswith("fastfcn"):
-        assert len(model.state_dict()) == KEYS[recipe.load(name).head.kind]
+        assert len(model.state_dict()) == KEYS[recipes.load(name).head.kind]
 
 
 @pytest.mark.parametrize(
@@ -154,7 +154,7 @@ def test_parameters_are_those_of_openmmlab(name: str):
     ],
 )
 def test_a_backbone_that_cannot_be_used_is_a_recipe_error(change: str, named: str):
-    used = recipe.load("dilated_r50_psp_camvid", [change])
+    used = recipes.load("dilated_r50_psp_camvid", [change])
     with torch.device("meta"), pytest.raises(RecipeError, match=named) as error:
         build.create(used)
     assert "backbone.name" in error.value.message

@@ -1,4 +1,4 @@
-"""Cross-entropy at the labels' size from low-resolution scores, against resizing the whole and PyTorch's own."""
+"""Cross-entropy at the labels' size from low-resolution logits, against resizing the whole and PyTorch's own."""
 
 import pytest
 import torch
@@ -11,7 +11,7 @@ from fastfcn.ops.cross_entropy import interpolation_matrix, strips, upsampled_cr
 
 Size = tuple[int, int]
 IGNORED = 255
-# (shape of the scores, size of the labels): whole and odd ratios, up, down, equal, one axis only, single pixels.
+# (shape of the logits, size of the labels): whole and odd ratios, up, down, equal, one axis only, single pixels.
 SHAPES: list[tuple[tuple[int, int, int, int], Size]] = [
     ((2, 5, 4, 8), (32, 64)),
     ((3, 19, 9, 13), (67, 99)),
@@ -36,17 +36,17 @@ def drawn_labels(batch: int, classes: int, size: Size, ignored: float = 0.3) -> 
     return labels
 
 
-def plain(scores: Tensor, labels: Tensor, align_corners: bool) -> Tensor:
-    """The reference: scores at full size, and PyTorch's loss."""
-    full = F.interpolate(scores, size=labels.shape[1:], mode="bilinear", align_corners=align_corners)
+def plain(logits: Tensor, labels: Tensor, align_corners: bool) -> Tensor:
+    """The reference: logits at full size, and PyTorch's loss."""
+    full = F.interpolate(logits, size=labels.shape[1:], mode="bilinear", align_corners=align_corners)
     return F.cross_entropy(full, labels.long(), ignore_index=IGNORED, reduction="sum")
 
 
-def both(scores: Tensor, labels: Tensor, align_corners: bool) -> tuple[tuple[Tensor, Tensor], tuple[Tensor, Tensor]]:
+def both(logits: Tensor, labels: Tensor, align_corners: bool) -> tuple[tuple[Tensor, Tensor], tuple[Tensor, Tensor]]:
     """Loss and gradient, ours and the reference's."""
-    found = upsampled_cross_entropy(scores, labels, align_corners, IGNORED)
-    expected = plain(scores, labels, align_corners)
-    return tuple((loss, torch.autograd.grad(loss, scores)[0]) for loss in (found, expected))  # type: ignore[return-value]
+    found = upsampled_cross_entropy(logits, labels, align_corners, IGNORED)
+    expected = plain(logits, labels, align_corners)
+    return tuple((loss, torch.autograd.grad(loss, logits)[0]) for loss in (found, expected))  # type: ignore[return-value]
 
 
 @pytest.fixture(params=[None, 1, 2000], ids=["one strip", "single rows", "several rows"])
@@ -60,8 +60,8 @@ def high(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> Non
 @pytest.mark.parametrize("align_corners", [False, True])
 @pytest.mark.parametrize(("shape", "size"), SHAPES)
 def test_equals_the_plain_path(shape: tuple[int, int, int, int], size: Size, align_corners: bool):
-    scores, labels = (3 * random(*shape)).requires_grad_(), drawn_labels(shape[0], shape[1], size)
-    found, expected = both(scores, labels, align_corners)
+    logits, labels = (3 * random(*shape)).requires_grad_(), drawn_labels(shape[0], shape[1], size)
+    found, expected = both(logits, labels, align_corners)
     torch.testing.assert_close(found, expected, rtol=1e-12, atol=1e-12)
 
 
@@ -77,23 +77,23 @@ def test_float32_is_as_exact_as_the_plain_path():
 
 @pytest.mark.parametrize("align_corners", [False, True])
 def test_gradient_is_that_of_the_loss(align_corners: bool):
-    scores, labels = random(2, 4, 3, 5).requires_grad_(), drawn_labels(2, 4, (11, 13))
-    assert torch.autograd.gradcheck(lambda each: upsampled_cross_entropy(each, labels, align_corners, IGNORED), scores)
+    logits, labels = random(2, 4, 3, 5).requires_grad_(), drawn_labels(2, 4, (11, 13))
+    assert torch.autograd.gradcheck(lambda each: upsampled_cross_entropy(each, labels, align_corners, IGNORED), logits)
 
 
 @pytest.mark.parametrize("store", ["channels_last", "every other", "transposed"])
 def test_any_memory_format(store: str):
-    scores, labels = random(2, 6, 8, 10), drawn_labels(2, 6, (40, 50))
+    logits, labels = random(2, 6, 8, 10), drawn_labels(2, 6, (40, 50))
     match store:
         case "channels_last":
-            stored = scores.contiguous(memory_format=torch.channels_last)
+            stored = logits.contiguous(memory_format=torch.channels_last)
         case "every other":
-            stored = torch.stack([scores, scores + 1], dim=-1)[..., 0]
+            stored = torch.stack([logits, logits + 1], dim=-1)[..., 0]
         case _:
-            stored = scores.transpose(2, 3).contiguous().transpose(2, 3)
+            stored = logits.transpose(2, 3).contiguous().transpose(2, 3)
     assert not stored.is_contiguous()
     found, _ = both(stored.requires_grad_(), labels, False)
-    _, expected = both(scores.requires_grad_(), labels, False)
+    _, expected = both(logits.requires_grad_(), labels, False)
     torch.testing.assert_close(found, expected)
     if store == "channels_last":
         assert found[1].is_contiguous(memory_format=torch.channels_last)
@@ -101,9 +101,9 @@ def test_any_memory_format(store: str):
 
 @pytest.mark.parametrize("kind", [torch.uint8, torch.int16, torch.int32, torch.int64])
 def test_labels_of_any_integer_type(kind: torch.dtype):
-    scores, labels = random(2, 5, 4, 4).requires_grad_(), drawn_labels(2, 5, (17, 19))
-    found = upsampled_cross_entropy(scores, labels.to(kind), False, IGNORED)
-    torch.testing.assert_close(found, plain(scores, labels, False))
+    logits, labels = random(2, 5, 4, 4).requires_grad_(), drawn_labels(2, 5, (17, 19))
+    found = upsampled_cross_entropy(logits, labels.to(kind), False, IGNORED)
+    torch.testing.assert_close(found, plain(logits, labels, False))
 
 
 def test_labels_stay_as_they_are():
@@ -114,17 +114,17 @@ def test_labels_stay_as_they_are():
 
 
 def test_without_labels_there_is_neither_loss_nor_gradient():
-    scores = (1e3 * random(2, 5, 4, 4)).requires_grad_()
-    loss = upsampled_cross_entropy(scores, torch.full((2, 9, 9), IGNORED), False, IGNORED)
+    logits = (1e3 * random(2, 5, 4, 4)).requires_grad_()
+    loss = upsampled_cross_entropy(logits, torch.full((2, 9, 9), IGNORED), False, IGNORED)
     loss.backward()
     assert loss.item() == 0
-    assert scores.grad is not None
-    assert not scores.grad.any()
+    assert logits.grad is not None
+    assert not logits.grad.any()
 
 
 def test_scores_far_apart_neither_overflow_nor_vanish():
-    scores = (1e4 * random(1, 5, 4, 4)).requires_grad_()
-    found, expected = both(scores, drawn_labels(1, 5, (16, 16)), False)
+    logits = (1e4 * random(1, 5, 4, 4)).requires_grad_()
+    found, expected = both(logits, drawn_labels(1, 5, (16, 16)), False)
     assert found[0].isfinite()
     torch.testing.assert_close(found, expected)
 
@@ -135,26 +135,26 @@ def test_a_label_that_is_no_class_is_refused():
 
 
 def test_what_comes_in_is_scaled_and_may_come_twice():
-    scores, labels = random(2, 5, 4, 6).requires_grad_(), drawn_labels(2, 5, (16, 24))
-    loss = upsampled_cross_entropy(scores, labels, False, IGNORED)
-    (expected,) = torch.autograd.grad(plain(scores, labels, False), scores)
+    logits, labels = random(2, 5, 4, 6).requires_grad_(), drawn_labels(2, 5, (16, 24))
+    loss = upsampled_cross_entropy(logits, labels, False, IGNORED)
+    (expected,) = torch.autograd.grad(plain(logits, labels, False), logits)
     for factor in (0.25, -3.0):
-        (found,) = torch.autograd.grad(factor * loss, scores, retain_graph=True)
+        (found,) = torch.autograd.grad(factor * loss, logits, retain_graph=True)
         torch.testing.assert_close(found, factor * expected)
 
 
 def test_the_gradient_of_the_gradient_is_refused():
-    scores, labels = random(1, 5, 4, 4).requires_grad_(), drawn_labels(1, 5, (16, 16))
-    loss = upsampled_cross_entropy(scores, labels, False, IGNORED)
+    logits, labels = random(1, 5, 4, 4).requires_grad_(), drawn_labels(1, 5, (16, 16))
+    loss = upsampled_cross_entropy(logits, labels, False, IGNORED)
     with pytest.raises(RuntimeError, match="once only"):
-        torch.autograd.grad(loss, scores, create_graph=True)
+        torch.autograd.grad(loss, logits, create_graph=True)
 
 
 def test_inside_autocast_it_stays_exact():
-    scores, labels = random(1, 5, 4, 4).float(), drawn_labels(1, 5, (16, 16))
+    logits, labels = random(1, 5, 4, 4).float(), drawn_labels(1, 5, (16, 16))
     with torch.autocast("cpu", torch.bfloat16):
-        found = upsampled_cross_entropy(scores, labels, False, IGNORED)
-    torch.testing.assert_close(found, plain(scores, labels, False), rtol=1e-6, atol=0)
+        found = upsampled_cross_entropy(logits, labels, False, IGNORED)
+    torch.testing.assert_close(found, plain(logits, labels, False), rtol=1e-6, atol=0)
 
 
 class Largest(TorchDispatchMode):
@@ -172,11 +172,11 @@ class Largest(TorchDispatchMode):
 
 def test_full_size_scores_never_exist(monkeypatch: pytest.MonkeyPatch):
     monkeypatch.setattr(module, "CPU_STRIP", 8 * 150 * 64)  # eight rows
-    scores, labels = random(2, 150, 8, 8).requires_grad_(), drawn_labels(2, 150, (64, 64))
+    logits, labels = random(2, 150, 8, 8).requires_grad_(), drawn_labels(2, 150, (64, 64))
     with Largest() as ours:
-        upsampled_cross_entropy(scores, labels, False, IGNORED).backward()
+        upsampled_cross_entropy(logits, labels, False, IGNORED).backward()
     with Largest() as theirs:
-        plain(scores, labels, False).backward()
+        plain(logits, labels, False).backward()
     assert theirs.elements == 2 * 150 * 64 * 64
     assert ours.elements <= theirs.elements / 8
 

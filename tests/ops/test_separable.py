@@ -4,12 +4,12 @@ import copy
 
 import pytest
 import torch
-from tests import needed
-from tests.drawn_tensors import Draw
 from torch import Tensor, nn
 
 from fastfcn.models.layers import SeparableConv
 from fastfcn.ops.separable import separable_conv
+from tests.helpers import needed
+from tests.helpers.drawn_tensors import Draw
 
 pytestmark = needed.KERNELS
 NAMES = ("depthwise.conv.weight", "depthwise.bn.weight", "depthwise.bn.bias", "pointwise.conv.weight")

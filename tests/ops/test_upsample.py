@@ -9,7 +9,7 @@ from fastfcn.ops import upsample as module
 from fastfcn.ops.upsample import label_type, mean_softmax_labels, upsample, upsample_labels, upsampled_strips
 
 Size = tuple[int, int]
-# (size of the scores, sizes they are resized through): up, down, one axis only, single rows and pixels, composed.
+# (size of the logits, sizes they are resized through): up, down, one axis only, single rows and pixels, composed.
 RESIZES: list[tuple[Size, list[Size]]] = [
     ((9, 13), [(67, 99)]),
     ((1, 1), [(5, 7)]),
@@ -30,23 +30,23 @@ def random(*shape: int, seed: int = 0, dtype: torch.dtype = torch.float32) -> Te
     return torch.randn(*shape, generator=torch.Generator().manual_seed(seed), dtype=dtype)
 
 
-def resized(scores: Tensor, sizes: list[Size], align_corners: bool) -> Tensor:
+def resized(logits: Tensor, sizes: list[Size], align_corners: bool) -> Tensor:
     """The reference: the whole map through each size in turn."""
     for size in sizes:
-        scores = F.interpolate(scores, size=size, mode="bilinear", align_corners=align_corners)
-    return scores
+        logits = F.interpolate(logits, size=size, mode="bilinear", align_corners=align_corners)
+    return logits
 
 
-def assert_equal_classes(labels: Tensor, scores: Tensor) -> None:
-    """`labels` must be the argmax of `scores` wherever rounding cannot decide between two classes."""
-    if scores.shape[1] == 1:
+def assert_equal_classes(labels: Tensor, logits: Tensor) -> None:
+    """`labels` must be the argmax of `logits` wherever rounding cannot decide between two classes."""
+    if logits.shape[1] == 1:
         assert not labels.any()
         return
-    best = scores.topk(2, dim=1).values
+    best = logits.topk(2, dim=1).values
     clear = best[:, 0] - best[:, 1] > 1e-4
     assert clear.float().mean() > 0.98
     assert labels.shape == clear.shape
-    assert torch.equal(labels[clear].long(), scores.argmax(1)[clear])
+    assert torch.equal(labels[clear].long(), logits.argmax(1)[clear])
 
 
 @pytest.fixture(params=[None, 1, 500], ids=["one strip", "single rows", "several rows"])
@@ -60,36 +60,36 @@ def strips(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> N
 @pytest.mark.parametrize("align_corners", [False, True])
 @pytest.mark.parametrize(("before", "sizes"), RESIZES)
 def test_strips_are_the_whole(before: Size, sizes: list[Size], align_corners: bool):
-    scores = random(2, 5, *before)
-    found = torch.cat(list(upsampled_strips(scores, sizes, align_corners)), dim=2)
-    torch.testing.assert_close(found, resized(scores, sizes, align_corners), rtol=1e-4, atol=1e-4)
+    logits = random(2, 5, *before)
+    found = torch.cat(list(upsampled_strips(logits, sizes, align_corners)), dim=2)
+    torch.testing.assert_close(found, resized(logits, sizes, align_corners), rtol=1e-4, atol=1e-4)
 
 
 @pytest.mark.usefixtures("strips")
 @pytest.mark.parametrize("align_corners", [False, True])
 @pytest.mark.parametrize(("before", "sizes"), RESIZES)
 def test_labels_are_the_argmax(before: Size, sizes: list[Size], align_corners: bool):
-    scores = random(2, 7, *before, seed=1)
-    labels = upsample_labels(scores, sizes, align_corners)
+    logits = random(2, 7, *before, seed=1)
+    labels = upsample_labels(logits, sizes, align_corners)
     assert labels.dtype == torch.uint8
-    assert_equal_classes(labels, resized(scores, sizes, align_corners))
+    assert_equal_classes(labels, resized(logits, sizes, align_corners))
 
 
 @pytest.mark.parametrize("classes", [1, 2, 19, 150, 256, 300])
 def test_any_number_of_classes(classes: int):
-    scores = random(1, classes, 5, 8)
-    labels = upsample_labels(scores, [(37, 61)])
+    logits = random(1, classes, 5, 8)
+    labels = upsample_labels(logits, [(37, 61)])
     assert labels.dtype == label_type(classes) == (torch.uint8 if classes <= 256 else torch.int64)
-    assert_equal_classes(labels, resized(scores, [(37, 61)], False))
+    assert_equal_classes(labels, resized(logits, [(37, 61)], False))
 
 
 @pytest.mark.usefixtures("strips")
 def test_ties_go_to_the_lowest_class():
-    scores = torch.zeros(2, 6, 5, 9)
-    scores[:, 2] = scores[:, 4] = 1.0
-    assert torch.equal(upsample_labels(scores, [(33, 70)]), torch.full((2, 33, 70), 2, dtype=torch.uint8))
+    logits = torch.zeros(2, 6, 5, 9)
+    logits[:, 2] = logits[:, 4] = 1.0
+    assert torch.equal(upsample_labels(logits, [(33, 70)]), torch.full((2, 33, 70), 2, dtype=torch.uint8))
     assert not upsample_labels(torch.zeros(1, 6, 5, 9), [(33, 70)]).any()
-    view = (scores, [(33, 70)])
+    view = (logits, [(33, 70)])
     assert torch.equal(mean_softmax_labels([view, view]), torch.full((2, 33, 70), 2, dtype=torch.uint8))
 
 
@@ -98,32 +98,32 @@ def test_ties_go_to_the_lowest_class():
 def test_any_memory_layout(layout: str):
     match layout:
         case "channels_last":
-            scores = random(2, 7, 9, 13).contiguous(memory_format=torch.channels_last)
+            logits = random(2, 7, 9, 13).contiguous(memory_format=torch.channels_last)
         case "transposed":
-            scores = random(2, 7, 13, 9).transpose(2, 3)
+            logits = random(2, 7, 13, 9).transpose(2, 3)
         case "sliced":
-            scores = random(2, 7, 18, 26).flip(-1)[:, :, ::2, ::2]
+            logits = random(2, 7, 18, 26).flip(-1)[:, :, ::2, ::2]
         case "expanded":
-            scores = random(1, 7, 9, 13).expand(2, -1, -1, -1)
+            logits = random(1, 7, 9, 13).expand(2, -1, -1, -1)
     sizes = [(70, 101), (44, 60)]
-    assert_equal_classes(upsample_labels(scores, sizes), resized(scores.contiguous(), sizes, False))
+    assert_equal_classes(upsample_labels(logits, sizes), resized(logits.contiguous(), sizes, False))
 
 
 def test_bfloat16_keeps_its_type():
-    scores = random(1, 5, 8, 8).bfloat16()
-    strip = next(upsampled_strips(scores, [(64, 64)]))
+    logits = random(1, 5, 8, 8).bfloat16()
+    strip = next(upsampled_strips(logits, [(64, 64)]))
     assert strip.dtype == torch.bfloat16
-    torch.testing.assert_close(strip.float(), resized(scores.float(), [(64, 64)], False), rtol=0.02, atol=0.03)
+    torch.testing.assert_close(strip.float(), resized(logits.float(), [(64, 64)], False), rtol=0.02, atol=0.03)
 
 
 @pytest.mark.parametrize("align_corners", [False, True])
 def test_gradients_are_those_of_the_whole(align_corners: bool, monkeypatch: pytest.MonkeyPatch):
     monkeypatch.setattr(module, "STRIP_ELEMENTS", 400)
-    scores, sizes = random(2, 3, 6, 5, dtype=torch.float64).requires_grad_(), [(31, 40), (20, 27)]
+    logits, sizes = random(2, 3, 6, 5, dtype=torch.float64).requires_grad_(), [(31, 40), (20, 27)]
     upstream = random(2, 3, 20, 27, seed=5, dtype=torch.float64)
-    found = torch.cat(list(upsampled_strips(scores, sizes, align_corners)), dim=2)
-    ours = torch.autograd.grad(found, scores, upstream)[0]
-    plain = torch.autograd.grad(resized(scores, sizes, align_corners), scores, upstream)[0]
+    found = torch.cat(list(upsampled_strips(logits, sizes, align_corners)), dim=2)
+    ours = torch.autograd.grad(found, logits, upstream)[0]
+    plain = torch.autograd.grad(resized(logits, sizes, align_corners), logits, upstream)[0]
     torch.testing.assert_close(ours, plain, rtol=1e-4, atol=1e-4)
 
 
@@ -149,19 +149,19 @@ def test_votes_are_the_mean_of_the_softmax(align_corners: bool):
         (random(2, 6, 11, 15, seed=3) * 3, [(87, 119), size]),
         (random(2, 6, 11, 15, seed=4).flip(-1) * 3, [(87, 119), size]),
     ]
-    votes = torch.stack([resized(scores, sizes, align_corners).softmax(1) for scores, sizes in views]).mean(0)
+    votes = torch.stack([resized(logits, sizes, align_corners).softmax(1) for logits, sizes in views]).mean(0)
     labels = mean_softmax_labels(views, align_corners)
     assert labels.dtype == torch.uint8
     assert_equal_classes(labels, votes)
-    # Not the argmax of the mean scores, which is another rule.
-    scores = torch.stack([resized(scores, sizes, align_corners) for scores, sizes in views]).mean(0)
-    assert not torch.equal(labels.long(), scores.argmax(1))
+    # Not the argmax of the mean logits, which is another rule.
+    logits = torch.stack([resized(logits, sizes, align_corners) for logits, sizes in views]).mean(0)
+    assert not torch.equal(labels.long(), logits.argmax(1))
 
 
 def test_upsample_leaves_the_right_size_alone():
-    scores = random(1, 2, 4, 6)
-    assert upsample(scores, (4, 6)) is scores
-    assert upsample(scores, torch.Size((4, 6))) is scores
+    logits = random(1, 2, 4, 6)
+    assert upsample(logits, (4, 6)) is logits
+    assert upsample(logits, torch.Size((4, 6))) is logits
     for align_corners in (False, True):
-        expected = resized(scores, [(9, 8)], align_corners)
-        torch.testing.assert_close(upsample(scores, (9, 8), align_corners), expected)
+        expected = resized(logits, [(9, 8)], align_corners)
+        torch.testing.assert_close(upsample(logits, (9, 8), align_corners), expected)

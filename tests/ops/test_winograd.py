@@ -3,10 +3,10 @@
 import pytest
 import torch
 import torch.nn.functional as F
-from tests import needed
-from tests.drawn_tensors import Draw
 
 from fastfcn.ops.winograd import winograd_conv
+from tests.helpers import needed
+from tests.helpers.drawn_tensors import Draw
 
 pytestmark = needed.KERNELS
 

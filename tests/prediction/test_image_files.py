@@ -7,11 +7,11 @@ import pytest
 from PIL import Image
 
 from fastfcn.errors import DataError, OutputError
-from fastfcn.predict import Inputs, Job, Predictor, Settings, find_inputs
+from fastfcn.prediction.image_files import save_legend
 from fastfcn.prediction.inputs import output_names
-from fastfcn.prediction.pictures import save_legend
-from tests import command
-from tests.tiny import picture, save_picture
+from fastfcn.prediction.load import Inputs, Job, Predictor, Settings, find_inputs
+from tests.helpers import command
+from tests.helpers.tiny import picture, save_picture
 
 
 def names(folder: Path) -> list[str]:

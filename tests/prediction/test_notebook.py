@@ -8,9 +8,9 @@ from html.parser import HTMLParser
 import numpy as np
 from PIL import Image
 
-from fastfcn.predict import Predictor
+from fastfcn.prediction.load import Predictor
 from fastfcn.prediction.prediction import Prediction
-from tests.tiny import picture
+from tests.helpers.tiny import picture
 
 
 class Tags(HTMLParser):

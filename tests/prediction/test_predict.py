@@ -11,8 +11,8 @@ from torch import nn
 import fastfcn
 from fastfcn import build, weights
 from fastfcn.errors import DataError, UserError, WeightsError
-from fastfcn.predict import Predictor
-from tests.tiny import picture, save_picture, tiny_model, tiny_recipe
+from fastfcn.prediction.load import Predictor
+from tests.helpers.tiny import picture, save_picture, tiny_model, tiny_recipe
 
 
 def test_a_predictor_says_what_it_is(predictor: Predictor):
@@ -45,11 +45,11 @@ def test_labels_are_those_of_the_network(predictor: Predictor):
         data.std
     )[:, None, None]
     with torch.no_grad():
-        scores = tiny_model()(image[None])[0]
-    best = scores.topk(2, dim=0).values
+        logits = tiny_model()(image[None])[0]
+    best = logits.topk(2, dim=0).values
     clear = (best[0] - best[1] > 1e-3).numpy()
     assert clear.mean() > 0.98
-    assert np.array_equal(predictor(pixels).labels[clear], scores.argmax(0).numpy()[clear])
+    assert np.array_equal(predictor(pixels).labels[clear], logits.argmax(0).numpy()[clear])
 
 
 def test_tensors_are_images_too(predictor: Predictor):
@@ -85,7 +85,7 @@ def test_arrays_and_tensors_of_four_dimensions(predictor: Predictor):
 
 def test_a_long_list_goes_through_in_parts(predictor: Predictor, monkeypatch: pytest.MonkeyPatch):
     """So that its memory is that of a few images."""
-    monkeypatch.setattr("fastfcn.prediction.images.BATCH_PIXELS", 4 * 40 * 40)
+    monkeypatch.setattr("fastfcn.prediction.image_formats.BATCH_PIXELS", 4 * 40 * 40)
     sizes = []
     labels = predictor.labels
     monkeypatch.setattr(predictor, "labels", lambda images: sizes.append(len(images)) or labels(images))
@@ -96,22 +96,22 @@ def test_a_long_list_goes_through_in_parts(predictor: Predictor, monkeypatch: py
 def test_scores_on_request(predictor: Predictor):
     """At the image's size, equal to the plain network's, and the labels are their best."""
     pixels, data = picture(33, 65), predictor.recipe.data
-    prediction = predictor(pixels, scores=True)
-    assert prediction.scores is not None
-    assert prediction.scores.dtype == np.float32
-    assert prediction.scores.shape == (9, 33, 65)
-    assert np.array_equal(prediction.labels, prediction.scores.argmax(0))
+    prediction = predictor(pixels, logits=True)
+    assert prediction.logits is not None
+    assert prediction.logits.dtype == np.float32
+    assert prediction.logits.shape == (9, 33, 65)
+    assert np.array_equal(prediction.labels, prediction.logits.argmax(0))
     assert prediction.labels.dtype == np.uint8
     mean, std = torch.tensor(data.mean)[:, None, None], torch.tensor(data.std)[:, None, None]
     with torch.no_grad():
         plain = tiny_model()((torch.from_numpy(pixels).permute(2, 0, 1).float() - mean)[None] / std)[0].numpy()
-    assert np.abs(prediction.scores - plain).max() < 1e-3 * plain.std()
-    assert predictor(pixels).scores is None
-    first, second = predictor([pixels, picture()], scores=True)
-    assert first.scores is not None
-    assert np.abs(first.scores - prediction.scores).max() < 1e-3 * plain.std()
-    assert second.scores is not None
-    assert second.scores.shape == (9, 64, 96)
+    assert np.abs(prediction.logits - plain).max() < 1e-3 * plain.std()
+    assert predictor(pixels).logits is None
+    first, second = predictor([pixels, picture()], logits=True)
+    assert first.logits is not None
+    assert np.abs(first.logits - prediction.logits).max() < 1e-3 * plain.std()
+    assert second.logits is not None
+    assert second.logits.shape == (9, 64, 96)
 
 
 @pytest.mark.parametrize("name", ["test_efficientnet", "test_convnext", "regnetx_002"])
@@ -126,7 +126,7 @@ def test_the_fast_form_is_the_network_on_any_backbone(name: str):
         nn.init.normal_(norm.bias, std=0.1)
         nn.init.normal_(norm.running_mean, std=0.1)
     image = torch.randn(1, 3, 64, 96)
-    plain, fast = model.scores(image), Predictor(model, used, build.description(used), "cpu").network.scores(image)
+    plain, fast = model.logits(image), Predictor(model, used, build.description(used), "cpu").network.logits(image)
     torch.testing.assert_close(fast / plain.std(), plain / plain.std(), rtol=0, atol=1e-4)
 
 

@@ -2,7 +2,7 @@
 
 import pytest
 
-from fastfcn import recipe
+from fastfcn import recipes
 from fastfcn.errors import RecipeError
 
 PSP = "fastfcn_r50_psp_cityscapes_80k_b8"
@@ -10,11 +10,11 @@ JPU = 'neck={kind="jpu", width=512, dilations=[1, 2, 4, 8], align_corners=false}
 
 
 @pytest.fixture(scope="module")
-def psp() -> recipe.Recipe:
-    return recipe.load(PSP)
+def psp() -> recipes.Recipe:
+    return recipes.load(PSP)
 
 
-def changed_lines(one: recipe.Recipe, *changes: str) -> list[str]:
+def changed_lines(one: recipes.Recipe, *changes: str) -> list[str]:
     before, after = one.text.splitlines(), one.override(changes).text.splitlines()
     return [line for line in after if line not in before]
 
@@ -39,7 +39,7 @@ def changed_lines(one: recipe.Recipe, *changes: str) -> list[str]:
         ('data.val_split="a = b; c"', 'val_split = "a = b; c"  # was "val"'),
     ],
 )  # fmt: skip
-def test_a_change_is_made_and_marked(psp: recipe.Recipe, change: str, line: str | None):
+def test_a_change_is_made_and_marked(psp: recipes.Recipe, change: str, line: str | None):
     if line is None:
         with pytest.raises(RecipeError, match="not TOML: a = b"):
             psp.override([change])
@@ -47,35 +47,35 @@ def test_a_change_is_made_and_marked(psp: recipe.Recipe, change: str, line: str 
         assert changed_lines(psp, change) == [line]
 
 
-def test_values_change_with_the_text(psp: recipe.Recipe):
+def test_values_change_with_the_text(psp: recipes.Recipe):
     other = psp.override(["optim.lr=1", "data.crop=[256, 512]"])
     assert (other.optim.lr, other.data.crop) == (1.0, (256, 512))
     assert (psp.optim.lr, psp.data.crop) == (0.01, (512, 1024))
-    assert recipe.load(PSP, ["optim.lr=1", "data.crop=[256, 512]"]).text == other.text
+    assert recipes.load(PSP, ["optim.lr=1", "data.crop=[256, 512]"]).text == other.text
     assert psp.override([]) is psp
 
 
-def test_the_mark_keeps_the_first_value(psp: recipe.Recipe):
+def test_the_mark_keeps_the_first_value(psp: recipes.Recipe):
     once = psp.override(["optim.lr=0.02", "optim.lr=0.03"])
     assert "lr = 0.03  # was 0.01\n" in once.text
     assert once.override(["optim.lr=0.04"]).text == psp.override(["optim.lr=0.04"]).text
 
 
-def test_a_value_changed_back_loses_its_mark(psp: recipe.Recipe):
+def test_a_value_changed_back_loses_its_mark(psp: recipes.Recipe):
     there = ["optim.lr=0.02", "eval.flip=false", "data.dataset=camvid", "published.miou=1"]
     back = ["optim.lr=0.01", "eval.flip=true", "data.dataset=cityscapes", "published.miou=79.26"]
     assert psp.override(there).override(back).text == psp.text
 
 
-def test_a_change_to_the_same_value_changes_nothing(psp: recipe.Recipe):
+def test_a_change_to_the_same_value_changes_nothing(psp: recipes.Recipe):
     assert psp.override(["optim.lr=1e-2", "data.crop=[512,1024]", JPU]).text == psp.text
     once = psp.override(["optim.lr=0.02"])
     assert once.override(["optim.lr=0.02"]).text == once.text
 
 
-def test_a_marked_text_is_loaded_as_it_is(psp: recipe.Recipe):
+def test_a_marked_text_is_loaded_as_it_is(psp: recipes.Recipe):
     marked = psp.override(["optim.lr=0.02", 'neck={kind="none"}', "backbone.strides=[1,2,1,1]"])
-    loaded = recipe.parse(marked.text, "saved")
+    loaded = recipes.parse(marked.text, "saved")
     assert loaded.text == marked.text
     assert loaded == marked
     assert loaded.override(["optim.lr=0.01", JPU, "backbone.strides=[1, 2, 2, 2]"]).text == psp.text
@@ -90,31 +90,31 @@ def test_a_marked_text_is_loaded_as_it_is(psp: recipe.Recipe):
         ("  # a; b", "  # was 0.01; a; b"),
     ],
 )
-def test_a_comment_stays_beside_the_mark(psp: recipe.Recipe, comment: str, marked: str):
-    mine = recipe.parse(psp.text.replace("\nlr = 0.01\n", f"\nlr = 0.01{comment}\n"), "mine")
+def test_a_comment_stays_beside_the_mark(psp: recipes.Recipe, comment: str, marked: str):
+    mine = recipes.parse(psp.text.replace("\nlr = 0.01\n", f"\nlr = 0.01{comment}\n"), "mine")
     once = mine.override(["optim.lr=0.02"])
     assert f"\nlr = 0.02{marked}\n" in once.text
     assert once.override(["optim.lr=0.03"]).text == once.text.replace("0.02", "0.03")
 
 
-def test_a_comment_is_left_when_the_mark_goes(psp: recipe.Recipe):
-    mine = recipe.parse(psp.text.replace("\nlr = 0.01\n", "\nlr = 0.01  # my choice\n"), "mine")
+def test_a_comment_is_left_when_the_mark_goes(psp: recipes.Recipe):
+    mine = recipes.parse(psp.text.replace("\nlr = 0.01\n", "\nlr = 0.01  # my choice\n"), "mine")
     assert mine.override(["optim.lr=0.02"]).override(["optim.lr=0.01"]).text == mine.text
 
 
-def test_an_old_text_with_a_semicolon_is_read_back(psp: recipe.Recipe):
-    mine = recipe.parse(psp.text.replace('"PSPNet on JPU, ', '"PSPNet; "'[:-1]), "mine")
+def test_an_old_text_with_a_semicolon_is_read_back(psp: recipes.Recipe):
+    mine = recipes.parse(psp.text.replace('"PSPNet on JPU, ', '"PSPNet; "'[:-1]), "mine")
     once = mine.override(["summary=short"])
     assert '"short"  # was "PSPNet; ResNet-50' in once.text
     assert once.override([f'summary="{mine.summary}"']).text == mine.text
 
 
-def test_a_list_over_several_lines_is_marked_on_one(psp: recipe.Recipe):
-    mine = recipe.parse(psp.text.replace("crop = [512, 1024]", "crop = [\n  512,  # height\n  1024,\n]"), "mine")
+def test_a_list_over_several_lines_is_marked_on_one(psp: recipes.Recipe):
+    mine = recipes.parse(psp.text.replace("crop = [512, 1024]", "crop = [\n  512,  # height\n  1024,\n]"), "mine")
     assert "\ncrop = [1, 2]  # was [512, 1024]\n" in mine.override(["data.crop=[1, 2]"]).text
 
 
-def test_a_whole_section(psp: recipe.Recipe):
+def test_a_whole_section(psp: recipes.Recipe):
     change = 'head={kind="aspp", width=256, dilations=[1, 12], kernel=3, dropout=0, align_corners=false}'
     before = '{kind = "psp", width = 512, pools = [1, 2, 3, 6], kernel = 3, dropout = 0.1, align_corners = false}'
     other = psp.override([change])
@@ -137,15 +137,15 @@ align_corners = false
     assert other.override(["head.width=128", back]).text == psp.text
 
 
-def test_a_section_keeps_its_first_values_after_changes_within(psp: recipe.Recipe):
+def test_a_section_keeps_its_first_values_after_changes_within(psp: recipes.Recipe):
     other = psp.override(["neck.width=64", 'neck={kind="none"}'])
     assert other.text == psp.override(['neck={kind="none"}']).text
     assert other.override([JPU]).text == psp.text
 
 
-def test_the_last_section_and_the_comment_before_the_next(psp: recipe.Recipe):
+def test_the_last_section_and_the_comment_before_the_next(psp: recipes.Recipe):
     text = psp.text.replace("\n[auxiliary]", "\n# what helps in training\n[auxiliary]")
-    other = recipe.parse(text, "mine").override(
+    other = recipes.parse(text, "mine").override(
         [
             'head={kind="fcn",width=8,depth=1,kernel=1,dropout=0.1,align_corners=false}',
             'published={source="us"}',
@@ -156,22 +156,22 @@ def test_the_last_section_and_the_comment_before_the_next(psp: recipe.Recipe):
 
 
 def test_what_was_not_there_is_marked_as_added():
-    demo = recipe.load("demo")
+    demo = recipes.load("demo")
     other = demo.override(['published={source="us"}', "published.miou=60", "published.miou=61"])
     assert other.text == demo.text + '\n[published]  # added\nsource = "us"\nmiou = 61  # added\n'
-    assert recipe.parse(other.text, "saved").text == other.text
+    assert recipes.parse(other.text, "saved").text == other.text
 
 
-def test_a_section_written_on_one_line(psp: recipe.Recipe):
+def test_a_section_written_on_one_line(psp: recipes.Recipe):
     start, rest = psp.text.split("[neck]\n")
     neck, rest = rest.split("\n\n", 1)
     line = "neck = {" + ", ".join(neck.splitlines()) + "}\n"
-    mine = recipe.parse(start.replace("seed = 0\n", "seed = 0\n" + line) + rest, "mine")
+    mine = recipes.parse(start.replace("seed = 0\n", "seed = 0\n" + line) + rest, "mine")
     assert mine == psp
     other = mine.override(["neck.width=64"])
     assert other.neck.width == 64
     assert line.replace("512", "64").strip() + "  # was {" in other.text
-    assert recipe.parse(other.text, "saved").override(["neck.width=512"]).text == mine.text
+    assert recipes.parse(other.text, "saved").override(["neck.width=512"]).text == mine.text
 
 
 @pytest.mark.parametrize(
@@ -195,13 +195,13 @@ def test_a_section_written_on_one_line(psp: recipe.Recipe):
         ("head.kind=aspp", 'give the whole section, for example neck={kind="none"}'),
     ],
 )  # fmt: skip
-def test_a_change_that_cannot_be_made_says_why(psp: recipe.Recipe, change: str, says: str):
+def test_a_change_that_cannot_be_made_says_why(psp: recipes.Recipe, change: str, says: str):
     with pytest.raises(RecipeError) as caught:
         psp.override([change])
     assert says in str(caught.value)
 
 
-def test_errors_of_several_changes_come_together(psp: recipe.Recipe):
+def test_errors_of_several_changes_come_together(psp: recipes.Recipe):
     with pytest.raises(RecipeError) as caught:
         psp.override(["optim.lr=-1", "data.flip=2", "optim.min_lr=-2"])
     assert caught.value.message.splitlines() == [

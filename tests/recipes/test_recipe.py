@@ -5,16 +5,17 @@ from pathlib import Path
 import pytest
 import tomlkit
 
-from fastfcn import recipe
+from fastfcn import recipes
 from fastfcn.errors import RecipeError
-from fastfcn.recipe_upgrades import ADDED_IN_2
+from fastfcn.recipes.upgrades import ADDED_IN_2
+from tests.helpers.paths import STORED
 
-PAST = Path(__file__).parent / "recipes_past"
+PAST = STORED / "recipes"
 PSP = "fastfcn_r50_psp_cityscapes_80k_b8"
 
 
 def test_values_are_frozen_throughout():
-    one = recipe.load(PSP)
+    one = recipes.load(PSP)
     assert one.data.crop == (512, 1024)
     assert one.eval.scales == (0.5, 0.75, 1.0, 1.25, 1.5, 1.75)
     with pytest.raises(ValueError, match="frozen"):
@@ -24,8 +25,8 @@ def test_values_are_frozen_throughout():
 
 
 def test_equality_is_of_values_not_of_text():
-    one = recipe.load(PSP)
-    commented = recipe.parse(one.text.replace("lr = 0.01\n", "lr = 1e-2  # the usual\n"), "commented")
+    one = recipes.load(PSP)
+    commented = recipes.parse(one.text.replace("lr = 0.01\n", "lr = 1e-2  # the usual\n"), "commented")
     assert commented == one
     assert hash(commented) == hash(one)
     assert one.override(["optim.lr=0.02"]) != one
@@ -33,7 +34,7 @@ def test_equality_is_of_values_not_of_text():
 
 
 def test_differences_name_key_and_both_values_in_the_order_of_the_schema():
-    one = recipe.load(PSP)
+    one = recipes.load(PSP)
     other = one.override(["seed=1", 'neck={kind="none"}', "loss.presence=0"])
     assert one.differences(other) == [
         ("seed", 0, 1),
@@ -48,13 +49,13 @@ def test_differences_name_key_and_both_values_in_the_order_of_the_schema():
 
 def test_every_past_format_loads():
     files = sorted(PAST.glob("format_*.toml"))
-    assert [file.stem for file in files] == [f"format_{number + 1}" for number in range(recipe.FORMAT)]
+    assert [file.stem for file in files] == [f"format_{number + 1}" for number in range(recipes.FORMAT)]
     for file in files:
-        loaded = recipe.load(file)
+        loaded = recipes.load(file)
         assert (loaded.name, loaded.seed, loaded.data.crop) == ("ours", 7, (384, 768))
         assert (loaded.backbone.name, loaded.head.kind, loaded.optim.steps) == ("convnext_tiny", "enc", 2000)
         assert loaded.data.scale_range == (0.5, 2.0)
-    assert recipe.load(PAST / f"format_{recipe.FORMAT}.toml").text == files[-1].read_text()
+    assert recipes.load(PAST / f"format_{recipes.FORMAT}.toml").text == files[-1].read_text()
 
 
 def test_an_older_format_is_brought_up_to_date(monkeypatch: pytest.MonkeyPatch):
@@ -64,19 +65,19 @@ def test_an_older_format_is_brought_up_to_date(monkeypatch: pytest.MonkeyPatch):
         section = document["loss"]
         section["mean_over"] = section.pop("average_over")  # type: ignore[union-attr, index]
 
-    monkeypatch.setattr(recipe, "UPGRADES", {0: rename, 1: lambda _: None})
-    text = recipe.load(PSP).text
-    loaded = recipe.parse(text.replace("format = 2", "format = 0").replace("mean_over", "average_over"), "old")
-    assert loaded == recipe.load(PSP)
+    monkeypatch.setattr("fastfcn.recipes.recipe.UPGRADES", {0: rename, 1: lambda _: None})
+    text = recipes.load(PSP).text
+    loaded = recipes.parse(text.replace("format = 2", "format = 0").replace("mean_over", "average_over"), "old")
+    assert loaded == recipes.load(PSP)
     assert sorted(loaded.text.splitlines()) == sorted(text.splitlines())
 
 
 def test_format_1_is_written_as_format_2_with_what_it_implied():
     """The text of either file, to the byte but for its number: comments, marks and layout stay."""
     old, new = (PAST / f"format_{number}.toml" for number in (1, 2))
-    upgraded = recipe.load(old)
+    upgraded = recipes.load(old)
     assert upgraded.text.replace("A recipe of format 1", "A recipe of format 2") == new.read_text()
-    assert upgraded == recipe.load(new)
+    assert upgraded == recipes.load(new)
     assert (upgraded.start, upgraded.data.scale_by, upgraded.data.interpolation) == ("none", "box", "opencv")
     assert (upgraded.data.rotate, upgraded.data.padding, upgraded.data.blur) == (0.0, "mean", 0.0)
     assert (upgraded.optim.schedule_end, upgraded.optim.clip_norm, upgraded.optim.ema) == ("last_step", 0.0, 0.0)
@@ -85,29 +86,29 @@ def test_format_1_is_written_as_format_2_with_what_it_implied():
 
 @pytest.mark.parametrize("name", ["fastfcn_r50_aspp_ade20k_160k_b16", PSP, "dilated_r50_enc_ade20k_80k_b16"])
 def test_a_shipped_recipe_as_format_1_becomes_itself(name: str):
-    text = recipe.load(name).text
+    text = recipes.load(name).text
     old = _as_format_1(text)
     assert len(text.splitlines()) - len(old.splitlines()) == len(ADDED_IN_2)
-    assert recipe.parse(old, "old").text == text
-    windows = recipe.parse(old.replace("\n", "\r\n"), "old, from Windows")
+    assert recipes.parse(old, "old").text == text
+    windows = recipes.parse(old.replace("\n", "\r\n"), "old, from Windows")
     assert windows.text == text.replace("\n", "\r\n")
 
 
 def test_format_1_with_sections_on_one_line_and_with_dotted_keys():
-    text = _as_format_1(recipe.load(PSP).text)
+    text = _as_format_1(recipes.load(PSP).text)
     start, rest = text.split("[data]\n")
     data, rest = rest.split("\n\n", 1)
     on_one_line = f"{start}data = {{{', '.join(data.splitlines())}}}\n\n{rest}"
     dotted = start + "".join(f"data.{line}\n" for line in data.splitlines()) + "\n" + rest
     for other in (on_one_line, dotted):
-        upgraded = recipe.parse(other, "mine.toml")
-        assert upgraded == recipe.load(PSP)
-        assert recipe.parse(upgraded.text, "again").text == upgraded.text
+        upgraded = recipes.parse(other, "mine.toml")
+        assert upgraded == recipes.load(PSP)
+        assert recipes.parse(upgraded.text, "again").text == upgraded.text
 
 
 def test_what_a_file_of_format_1_lacks_is_said_in_words_of_format_2():
     with pytest.raises(RecipeError) as caught:
-        recipe.parse("format = 1\neval = 3\n[optim]\nsteps = 5\n", "old.toml")
+        recipes.parse("format = 1\neval = 3\n[optim]\nsteps = 5\n", "old.toml")
     lines = caught.value.message.splitlines()
     assert "  data: the section [data] is missing" in lines
     assert "  eval: found 3; allowed: a section [eval]" in lines
@@ -126,20 +127,20 @@ def test_what_a_file_of_format_1_lacks_is_said_in_words_of_format_2():
 )
 def test_a_format_nobody_knows_is_refused(found: str, says: str):
     with pytest.raises(RecipeError, match=says):
-        recipe.parse(recipe.load(PSP).text.replace("format = 2", f"format = {found}"), "mine.toml")
+        recipes.parse(recipes.load(PSP).text.replace("format = 2", f"format = {found}"), "mine.toml")
 
 
 def test_other_line_ends_survive():
-    text = recipe.load(PSP).text.replace("\n", "\r\n")
-    loaded = recipe.parse(text, "from Windows")
+    text = recipes.load(PSP).text.replace("\n", "\r\n")
+    loaded = recipes.parse(text, "from Windows")
     assert loaded.text == text
     assert loaded.override(["optim.lr=0.02"]).override(["optim.lr=0.01"]).text == text
 
 
 def test_file_with_byte_order_mark_and_home_path(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
     monkeypatch.setenv("HOME", str(tmp_path))
-    (tmp_path / "mine.toml").write_bytes(b"\xef\xbb\xbf" + recipe.load(PSP).text.encode())
-    assert recipe.load("~/mine.toml") == recipe.load(PSP)
+    (tmp_path / "mine.toml").write_bytes(b"\xef\xbb\xbf" + recipes.load(PSP).text.encode())
+    assert recipes.load("~/mine.toml") == recipes.load(PSP)
 
 
 @pytest.mark.parametrize(
@@ -157,15 +158,15 @@ def test_file_with_byte_order_mark_and_home_path(tmp_path: Path, monkeypatch: py
 )
 def test_unknown_recipe(name: str, says: str):
     with pytest.raises(RecipeError, match=says):
-        recipe.load(name)
+        recipes.load(name)
 
 
 def test_a_folder_and_a_file_of_bytes_are_not_recipes(tmp_path: Path):
     with pytest.raises(RecipeError, match="is a directory"):
-        recipe.load(_made(tmp_path / "folder.toml"))
+        recipes.load(_made(tmp_path / "folder.toml"))
     (tmp_path / "picture.toml").write_bytes(b"\xff\xd8\xff")
     with pytest.raises(RecipeError, match=r"picture\.toml is not a text in UTF-8"):
-        recipe.load(tmp_path / "picture.toml")
+        recipes.load(tmp_path / "picture.toml")
 
 
 @pytest.mark.parametrize(
@@ -178,7 +179,7 @@ def test_a_folder_and_a_file_of_bytes_are_not_recipes(tmp_path: Path):
 )
 def test_broken_toml_names_line_and_column(text: str, says: str):
     with pytest.raises(RecipeError) as caught:
-        recipe.parse(text, "mine.toml")
+        recipes.parse(text, "mine.toml")
     assert caught.value.message.startswith(says)
 
 

@@ -7,11 +7,11 @@ import pytest
 import tomlkit
 
 import fastfcn
-from fastfcn import recipe
-from fastfcn.recipe import Recipe
-from fastfcn.recipe_check import kind_of, models_in
+from fastfcn import recipes
+from fastfcn.recipes.recipe import Recipe
+from fastfcn.recipes.validation import kind_of, models_in
 
-SHIPPED = Path(fastfcn.__path__[0]) / "recipes"
+SHIPPED = Path(fastfcn.__path__[0]) / "recipes" / "shipped"
 PSP = "fastfcn_r50_psp_cityscapes_80k_b8"
 
 # OpenMMLab's table: head, data set, batch, steps, mIoU, mIoU (ms+flip), memory in GB, frames per second; and
@@ -56,28 +56,28 @@ ALIASES = {
 
 
 def test_names_are_the_files_and_the_names_in_them():
-    names = recipe.names()
+    names = recipes.names()
     assert names == sorted(file.stem for file in SHIPPED.glob("*.toml"))
-    assert {recipe.load(name).name for name in names} == set(names)
+    assert {recipes.load(name).name for name in names} == set(names)
     camvid = {f"{family}_r{depth}_psp_camvid" for family in ("fastfcn", "dilated") for depth in (18, 50)}
     assert {"demo", *camvid} <= set(names)
 
 
-@pytest.mark.parametrize("name", recipe.names())
+@pytest.mark.parametrize("name", recipes.names())
 def test_shipped_recipe_round_trips(name: str, tmp_path: Path):
-    loaded = recipe.load(name)
+    loaded = recipes.load(name)
     written = (SHIPPED / f"{name}.toml").read_bytes()
     assert loaded.text.encode() == written
     loaded.save(tmp_path / "copy.toml")
     assert (tmp_path / "copy.toml").read_bytes() == written
-    assert recipe.load(tmp_path / "copy.toml") == loaded
+    assert recipes.load(tmp_path / "copy.toml") == loaded
     assert tomlkit.dumps(tomlkit.parse(loaded.text)) == loaded.text
 
 
-@pytest.mark.parametrize("name", recipe.names())
+@pytest.mark.parametrize("name", recipes.names())
 def test_shipped_recipe_has_the_canonical_layout(name: str):
     """Sections and keys in the order of the schema, one key per line, one empty line before a section."""
-    text = recipe.load(name).text
+    text = recipes.load(name).text
     values = tomllib.loads(text)
     expected = [key for key, value in values.items() if not isinstance(value, dict)]
     assert list(values) == [key for key in Recipe.model_fields if key in values]
@@ -93,7 +93,7 @@ def test_shipped_recipe_has_the_canonical_layout(name: str):
 @pytest.mark.parametrize("row", TABLE, ids=lambda row: f"{row[0]}-{row[1]}-{row[2]}-{row[3]}")
 def test_published_figures_are_those_of_the_table(row: tuple):
     head, dataset, batch, steps, miou, miou_tta, memory, fps, weights = row
-    one = recipe.load(f"fastfcn_r50_{head}_{dataset}_{steps // 1000}k_b{batch}")
+    one = recipes.load(f"fastfcn_r50_{head}_{dataset}_{steps // 1000}k_b{batch}")
     assert (one.head.kind, one.data.dataset, one.optim.batch, one.optim.steps) == (
         head,
         dataset,
@@ -113,7 +113,7 @@ def test_published_figures_are_those_of_the_table(row: tuple):
 @pytest.mark.parametrize("row", TABLE, ids=lambda row: f"{row[0]}-{row[1]}-{row[2]}-{row[3]}")
 def test_recipes_of_the_table_train_as_openmmlab_did(row: tuple):
     head, dataset, batch, steps = row[:4]
-    one = recipe.load(f"fastfcn_r50_{head}_{dataset}_{steps // 1000}k_b{batch}")
+    one = recipes.load(f"fastfcn_r50_{head}_{dataset}_{steps // 1000}k_b{batch}")
     size = (1024, 2048) if dataset == "cityscapes" else (512, 2048)
     assert one.data.base_size == one.eval.resize == size
     assert one.data.crop == ((512, 1024) if dataset == "cityscapes" else (512, 512))
@@ -140,10 +140,10 @@ def test_recipes_of_the_table_train_as_openmmlab_did(row: tuple):
 @pytest.mark.parametrize("row", DILATED, ids=lambda row: f"{row[0]}-{row[1]}")
 def test_dilated_original_differs_only_in_what_makes_it_dilated(row: tuple):
     head, dataset, batch, miou, fps = row
-    dilated = recipe.load(f"dilated_r50_{head}_{dataset}_80k_b{batch}")
+    dilated = recipes.load(f"dilated_r50_{head}_{dataset}_80k_b{batch}")
     assert dilated.published is not None
     assert (dilated.published.miou, dilated.published.fps) == (miou, fps)
-    differences = dilated.differences(recipe.load(f"fastfcn_r50_{head}_{dataset}_80k_b{batch}"))
+    differences = dilated.differences(recipes.load(f"fastfcn_r50_{head}_{dataset}_80k_b{batch}"))
     keys = {key for key, *_ in differences if key.split(".")[0] not in ("name", "aliases", "summary", "published")}
     assert keys == {"backbone.strides", "neck.kind", "neck.width", "neck.dilations", "neck.align_corners"}
     assert (dilated.backbone.strides, dilated.backbone.dilations) == ((1, 2, 1, 1), (1, 1, 2, 4))
@@ -151,7 +151,7 @@ def test_dilated_original_differs_only_in_what_makes_it_dilated(row: tuple):
 
 @pytest.mark.parametrize("depth", [18, 50])
 def test_camvid_twins_differ_only_in_what_makes_one_dilated(depth: int):
-    dilated, ours = recipe.load(f"dilated_r{depth}_psp_camvid"), recipe.load(f"fastfcn_r{depth}_psp_camvid")
+    dilated, ours = recipes.load(f"dilated_r{depth}_psp_camvid"), recipes.load(f"fastfcn_r{depth}_psp_camvid")
     keys = {key for key, *_ in dilated.differences(ours)} - {"name", "summary"}
     neck = {"neck.kind", "neck.width", "neck.dilations", "neck.align_corners"}
     assert keys == {"backbone.strides", "backbone.dilations", *neck}
@@ -159,10 +159,10 @@ def test_camvid_twins_differ_only_in_what_makes_one_dilated(depth: int):
 
 @pytest.mark.parametrize(("alias", "name"), ALIASES.items())
 def test_alias_of_openmmlab_is_the_recipe(alias: str, name: str):
-    assert recipe.load(alias).name == name
+    assert recipes.load(alias).name == name
 
 
 def test_no_two_recipes_share_an_alias():
-    aliases = [alias for name in recipe.names() for alias in recipe.load(name).aliases]
+    aliases = [alias for name in recipes.names() for alias in recipes.load(name).aliases]
     assert len(set(aliases)) == len(aliases) == 44
-    assert not set(aliases) & set(recipe.names())
+    assert not set(aliases) & set(recipes.names())

@@ -2,8 +2,8 @@
 
 import pytest
 
-from fastfcn import recipe
-from fastfcn.recipe import Recipe
+from fastfcn import recipes
+from fastfcn.recipes.recipe import Recipe
 
 # FastFCN's own code: depth, head, end of the name, script, steps, lr, mIoU, mIoU (ms+flip), frames per second; and
 # the score on ADE20K's test set. https://github.com/wuhuikai/FastFCN, README.md and experiments/segmentation/scripts
@@ -20,13 +20,13 @@ OFFICIAL = [
 
 
 def official(row: tuple) -> Recipe:
-    return recipe.load(f"official_r{row[0]}_{row[1]}_{row[2]}")
+    return recipes.load(f"official_r{row[0]}_{row[1]}_{row[2]}")
 
 
 @pytest.mark.parametrize("row", OFFICIAL, ids=lambda row: row[3])
 def test_published_figures_are_those_of_fastfcns_own_code(row: tuple):
     one, published = official(row), official(row).published
-    assert recipe.load(row[3]) == one
+    assert recipes.load(row[3]) == one
     assert published is not None
     assert (published.miou, published.miou_tta, published.fps, published.final_score) == row[6:]
     assert published.source.startswith("https://github.com/wuhuikai/FastFCN/tree/126661b")

@@ -4,7 +4,7 @@ import pytest
 import timm
 import torch
 
-from fastfcn import build, recipe
+from fastfcn import build, recipes
 
 # The slim family: backbone of timm by what follows "fastfcn_".
 SLIM = {
@@ -23,7 +23,7 @@ NOT_COMPARED = {"name", "aliases", "summary"}
 
 @pytest.mark.parametrize(("slim", "backbone"), SLIM.items())
 def test_slim_recipe_is_what_its_name_says(slim: str, backbone: str):
-    one = recipe.load(f"fastfcn_{slim}")
+    one = recipes.load(f"fastfcn_{slim}")
     width, data = WIDTHS[slim.split("_")[-2]], slim.split("_")[-1]
     assert (one.backbone.name, one.data.dataset, one.published, one.init) == (backbone, data, None, "pytorch")
     assert one.neck.model_dump() == {"kind": "jpu", "width": width, "dilations": (1, 2, 4, 8), "align_corners": False}
@@ -34,22 +34,22 @@ def test_slim_recipe_is_what_its_name_says(slim: str, backbone: str):
 def test_slim_network_takes_any_size(slim: str, backbone: str):
     with torch.device("meta"):
         model = build.create(f"fastfcn_{slim}", classes=5).eval()
-        assert tuple(model.scores(torch.empty(1, 3, 45, 83)).shape) == (1, 5, 6, 11)
+        assert tuple(model.logits(torch.empty(1, 3, 45, 83)).shape) == (1, 5, 6, 11)
         assert tuple(model(torch.empty(2, 3, 45, 83)).shape) == (2, 5, 45, 83)
 
 
 @pytest.mark.parametrize("slim", [slim for slim in SLIM if slim.endswith("camvid")])
 def test_slim_recipes_of_camvid_train_as_the_first_did(slim: str):
     """What differs from the run on record is the network, and what its weights were trained to see."""
-    one = recipe.load(f"fastfcn_{slim}")
-    differences = one.differences(recipe.load("fastfcn_r50_psp_camvid"))
+    one = recipes.load(f"fastfcn_{slim}")
+    differences = one.differences(recipes.load("fastfcn_r50_psp_camvid"))
     keys = {key for key, *_ in differences if key.split(".")[0] not in ("backbone", "neck", "head")}
     assert keys - NOT_COMPARED - {"data.mean", "data.std"} == {"loss.presence"}
 
 
-@pytest.mark.parametrize("name", [name for name in recipe.names() if recipe.load(name).data.dataset == "camvid"])
+@pytest.mark.parametrize("name", [name for name in recipes.names() if recipes.load(name).data.dataset == "camvid"])
 def test_images_are_normalised_as_the_weights_of_imagenet_were_trained(name: str):
-    one = recipe.load(name)
+    one = recipes.load(name)
     trained = timm.get_pretrained_cfg(one.backbone.name)
     assert trained is not None
     assert one.backbone.pretrained == "imagenet"
@@ -59,8 +59,8 @@ def test_images_are_normalised_as_the_weights_of_imagenet_were_trained(name: str
 
 @pytest.mark.parametrize(("data", "batch"), [("cityscapes", 8), ("ade20k", 16)])
 def test_slim_recipe_trains_as_the_published_row(data: str, batch: int):
-    differences = recipe.load(f"fastfcn_r50_jpu_m_{data}").differences(
-        recipe.load(f"fastfcn_r50_enc_{data}_80k_b{batch}")
+    differences = recipes.load(f"fastfcn_r50_jpu_m_{data}").differences(
+        recipes.load(f"fastfcn_r50_enc_{data}_80k_b{batch}")
     )
     keys = {key for key, *_ in differences if not key.startswith("published.")} - NOT_COMPARED
     assert keys == {"init", "backbone.dilations", "neck.width", "head.width", "head.kernel"}
@@ -68,9 +68,9 @@ def test_slim_recipe_trains_as_the_published_row(data: str, batch: int):
 
 @pytest.mark.parametrize("depth", [18, 50])
 def test_slim_twins_differ_only_in_what_makes_one_the_dilated_original(depth: int):
-    original = recipe.load(f"dilated_r{depth}_enc_camvid")
+    original = recipes.load(f"dilated_r{depth}_enc_camvid")
     assert (original.backbone.strides, original.backbone.dilations) == ((1, 2, 1, 1), (1, 1, 2, 4))
     assert (original.head.kind, original.head.width, original.head.kernel) == ("enc", 512, 3)
-    keys = {key for key, *_ in original.differences(recipe.load(f"fastfcn_r{depth}_jpu_m_camvid"))} - NOT_COMPARED
+    keys = {key for key, *_ in original.differences(recipes.load(f"fastfcn_r{depth}_jpu_m_camvid"))} - NOT_COMPARED
     neck = {"neck.kind", "neck.width", "neck.dilations", "neck.align_corners"}
     assert keys == {"backbone.strides", "backbone.dilations", "head.width", "head.kernel", *neck}

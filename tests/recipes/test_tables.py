@@ -7,8 +7,8 @@ from itertools import groupby
 import pytest
 from rich.console import Console
 
-from fastfcn import recipe
-from fastfcn.show_recipes import recipe_table, show_differences, show_recipe, show_recipes
+from fastfcn import recipes
+from fastfcn.recipes.tables import recipe_table, show_differences, show_recipe, show_recipes
 
 PSP = "fastfcn_r50_psp_cityscapes_80k_b8"
 
@@ -26,7 +26,7 @@ def row_of(text: str, name: str) -> list[str]:
 
 def test_the_table_has_every_recipe_and_its_figures():
     text = printed(show_recipes)
-    for name in recipe.names():
+    for name in recipes.names():
         assert row_of(text, name)[0] == name
     assert row_of(text, PSP) == [PSP, "psp", "cityscapes", "512x1024", "8", "80000", "79.26", "80.86"]
     assert row_of(text, "fastfcn_r50_enc_ade20k_160k_b16")[-3:] == ["160000", "42.50", "44.21"]
@@ -68,20 +68,20 @@ def test_recipes_with_jpu_come_before_their_dilated_counterparts():
 
 
 def test_a_recipe_in_a_pipe_is_its_text():
-    marked = recipe.load(PSP, ["optim.lr=0.02"])
+    marked = recipes.load(PSP, ["optim.lr=0.02"])
     assert printed(show_recipe, marked, width=40) == marked.text
 
 
 def test_a_recipe_on_a_terminal_is_its_text_in_colour():
-    marked = recipe.load(PSP, ["optim.lr=0.02"])
+    marked = recipes.load(PSP, ["optim.lr=0.02"])
     text = printed(show_recipe, marked, width=40, terminal=True)
     assert "\x1b[" in text
     assert re.sub(r"\x1b\[[0-9;]*m", "", text) == marked.text
 
 
 def test_differences_stand_side_by_side():
-    first = recipe.load(PSP)
-    text = printed(show_differences, first, recipe.load("dilated_r50_psp_cityscapes_80k_b8"))
+    first = recipes.load(PSP)
+    text = printed(show_differences, first, recipes.load("dilated_r50_psp_cityscapes_80k_b8"))
     assert text.split()[:3] == ["Key", PSP, "dilated_r50_psp_cityscapes_80k_b8"]
     assert re.search(r"backbone\.strides +\[1, 2, 2, 2\] +\[1, 2, 1, 1\]", text)
     assert re.search(r'neck\.kind +"jpu" +"none"', text)
@@ -91,4 +91,4 @@ def test_differences_stand_side_by_side():
 
 
 def test_equal_recipes_are_said_to_be_equal():
-    assert printed(show_differences, recipe.load(PSP), recipe.load(PSP)).strip() == f"{PSP} and {PSP} say the same."
+    assert printed(show_differences, recipes.load(PSP), recipes.load(PSP)).strip() == f"{PSP} and {PSP} say the same."

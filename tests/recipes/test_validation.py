@@ -1,20 +1,21 @@
 """What is wrong with a recipe is said at once, line by line: key, found, allowed."""
 
 import re
+import tomllib
 
 import pytest
 
-from fastfcn import recipe
+from fastfcn import recipes
 from fastfcn.errors import RecipeError
-from fastfcn.recipe_check import RULES, flatten, toml_text
+from fastfcn.recipes.validation import RULES, flatten, toml_text
 
-PSP = recipe.load("fastfcn_r50_psp_cityscapes_80k_b8")
+PSP = recipes.load("fastfcn_r50_psp_cityscapes_80k_b8")
 WINDOWS = 'eval={kind="sliding",every=1,base_size=520,crop=480,stride=320,scales=[1.0],flip=true}'
 
 
 def complaints(text: str) -> list[str]:
     with pytest.raises(RecipeError) as caught:
-        recipe.parse(text, "mine.toml")
+        recipes.parse(text, "mine.toml")
     first, *lines = caught.value.message.splitlines()
     assert first == "mine.toml is not a valid recipe:"
     return [line.removeprefix("  ") for line in lines]
@@ -197,7 +198,7 @@ def test_flatten_gives_dotted_keys_and_leaves_out_what_is_absent():
 
 def test_toml_text_reads_back():
     value = {"a": [1, 2.0, True], "b": 'say "hi"; # no', "c": {"d": ()}}
-    assert recipe.tomllib.loads("v = " + toml_text(value))["v"] == {**value, "c": {"d": []}}
+    assert tomllib.loads("v = " + toml_text(value))["v"] == {**value, "c": {"d": []}}
 
 
 @pytest.mark.parametrize(

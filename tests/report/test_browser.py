@@ -6,9 +6,9 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from tests.accounts import HOSTILE, account
 
-from fastfcn.pages.page import page
+from fastfcn.report.page import page
+from tests.helpers.accounts import HOSTILE, account
 
 BROWSERS = ("chromium", "chromium-browser", "google-chrome", "chrome")
 WIDTHS = (390, 1280)

@@ -8,14 +8,15 @@ from pathlib import Path
 
 import pytest
 
-from fastfcn import report as report_module
 from fastfcn.errors import DataError
-from fastfcn.machine import Machine
-from fastfcn.report import report
-from fastfcn.run import Run
-from fastfcn.train import train
-from tests.command import fastfcn
-from tests.tiny import tiny_recipe, tiny_weights, write_streets
+from fastfcn.report import report as report_module
+from fastfcn.report.report import report
+from fastfcn.training.run import Run
+from fastfcn.training.train import train
+from fastfcn.utils.machine import Machine
+from tests.helpers.command import fastfcn
+from tests.helpers.paths import ROOT
+from tests.helpers.tiny import tiny_recipe, tiny_weights, write_streets
 
 CPU = Machine("cpu", workers=0)
 
@@ -29,7 +30,8 @@ def data(tmp_path_factory) -> Path:
 def run(data, tmp_path_factory) -> Path:
     """Two steps, with the report at their end."""
     folder = tmp_path_factory.mktemp("runs") / "two steps"
-    train(tiny_recipe("optim.steps=2", "eval.every=1"), data, folder, CPU, report=True)
+    train(tiny_recipe("optim.steps=2", "eval.every=1"), data, folder, CPU)
+    report_module.report_after_training(Run(folder), data, CPU)
     return folder
 
 
@@ -174,7 +176,7 @@ def test_runs_of_other_classes_are_not_compared(run, weights_file, data, tmp_pat
 
 
 def _found(classes: int):
-    from tests.accounts import findings
+    from tests.helpers.accounts import findings
 
     return findings(classes)
 
@@ -184,18 +186,18 @@ def test_a_report_that_fails_does_not_lose_the_run(data, tmp_path, monkeypatch, 
         raise RuntimeError("no more memory")
 
     monkeypatch.setattr(report_module, "page", broken)
-    state = train(tiny_recipe("optim.steps=1", "eval.every=1"), data, tmp_path / "run", CPU, report=True)
+    state = train(tiny_recipe("optim.steps=1", "eval.every=1"), data, tmp_path / "run", CPU)
     assert state.step == 1
     assert (tmp_path / "run" / "weights.safetensors").exists()
     assert not (tmp_path / "run" / "report.html").exists()
-    line = report_module.report_after_training(Run(tmp_path / "run"), data, CPU, report_module.torch.device("cpu"))
+    line = report_module.report_after_training(Run(tmp_path / "run"), data, CPU)
     assert "no more memory" in line
     assert "fastfcn report" in line
 
 
 def test_the_recorded_run_of_the_benchmarks(tmp_path):
     """A run whose weights are not kept: curves and recorded scores."""
-    folder = Path(__file__).parents[1] / "benchmarks" / "results" / "camvid_r50_psp"
+    folder = ROOT / "benchmarks" / "results" / "camvid_r50_psp"
     target, missing = report(folder, CPU, out=tmp_path / "camvid.html")
     page = text(target)
     assert len(missing) == 1

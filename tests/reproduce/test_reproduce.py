@@ -11,17 +11,18 @@ from typing import Any
 
 import pytest
 
-from fastfcn import build, recipe, reproduce
-from fastfcn.convert import convert
-from fastfcn.evaluate import evaluate
-from fastfcn.machine import Machine
-from fastfcn.reproduce_plan import describe, has_scores, make_plan
-from fastfcn.run import Run
-from fastfcn.train import State
-from tests.command import Finished, fastfcn
-from tests.file_server import FileServer, file_server
-from tests.openmmlab_files import openmmlab_state, save_0x
-from tests.tiny import tiny_model, tiny_recipe, write_streets
+from fastfcn import build, recipes
+from fastfcn.evaluation.evaluate import evaluate
+from fastfcn.reproduce import reproduce
+from fastfcn.reproduce.plan import describe, has_scores, make_plan
+from fastfcn.training.run import Run
+from fastfcn.training.train import State
+from fastfcn.utils.machine import Machine
+from fastfcn.weights.convert import convert
+from tests.helpers.command import Finished, fastfcn
+from tests.helpers.file_server import FileServer, file_server
+from tests.helpers.openmmlab_files import openmmlab_state, save_0x
+from tests.helpers.tiny import tiny_model, tiny_recipe, write_streets
 
 CLASSES = list(build.description(tiny_recipe()).class_names)
 MACHINE = ("--accelerator", "cpu", "--workers", 0)
@@ -393,7 +394,7 @@ def test_recipes_without_published_scores(row: Row, tmp_path: Path):
 
 
 def test_every_published_row_has_a_plan(tmp_path: Path):
-    names = [name for name in recipe.names() if has_scores(recipe.load(name))]
+    names = [name for name in recipes.names() if has_scores(recipes.load(name))]
     assert len(names) >= 18
     for name in names:
         lines = list(describe(make_plan(name, tmp_path), Machine("cpu")))

@@ -4,9 +4,9 @@ import math
 
 import pytest
 
-from fastfcn import recipe
-from fastfcn.published import hash_in_name, spellings
-from fastfcn.verdict import COLUMNS, compare, markdown_header, markdown_row, verdict, verdict_table
+from fastfcn import recipes
+from fastfcn.reproduce.verdict import COLUMNS, compare, markdown_header, markdown_row, verdict, verdict_table
+from fastfcn.weights.published import hash_in_name, spellings
 
 
 @pytest.mark.parametrize(
@@ -37,7 +37,7 @@ WEIGHTS = {"file": "x.pth", "sha256": "00", "kind": "published", "address": None
 
 
 def said_of(one: float | None, many: float | None) -> dict:
-    used = recipe.load("fastfcn_r50_psp_cityscapes_80k_b8")
+    used = recipes.load("fastfcn_r50_psp_cityscapes_80k_b8")
     return verdict(used, {"miou": kept(one), "miou_tta": kept(many, "H100")}, 0.1, WEIGHTS, DATA)
 
 
@@ -57,7 +57,7 @@ def test_rows_fit_their_header():
 
 
 def test_hashes_in_names():
-    weights = recipe.load("fastfcn_r50_psp_cityscapes_80k_b8").published.weights
+    weights = recipes.load("fastfcn_r50_psp_cityscapes_80k_b8").published.weights
     assert hash_in_name(weights) == "57749bed"
     assert hash_in_name("encnet_jpu_res50_pcontext.pth.tar") == ""
     assert hash_in_name("fastfcn_r50-d32_jpu_psp.pth") == ""
@@ -67,8 +67,8 @@ def test_hashes_in_names():
 def test_spellings():
     address = "https://a.b/v0.5/fastfcn/fastfcn/one/one_2021-57749bed.pth"
     assert spellings(address) == [address, "https://a.b/v0.5/fastfcn/one/one_2021-57749bed.pth"]
-    for name in recipe.names():
-        published = recipe.load(name).published
+    for name in recipes.names():
+        published = recipes.load(name).published
         if published and published.weights:
             found = spellings(published.weights)
             assert len(found) == (2 if name == "fastfcn_r50_psp_cityscapes_80k_b8" else 1)

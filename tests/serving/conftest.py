@@ -4,9 +4,9 @@ from collections.abc import Iterator
 
 import pytest
 
-from fastfcn.predict import Predictor
-from fastfcn.server.settings import Settings
-from tests.server.running import Running, running
+from fastfcn.prediction.load import Predictor
+from fastfcn.serving.settings import Settings
+from tests.serving.running import Running, running
 
 
 @pytest.fixture(scope="session")

@@ -14,9 +14,9 @@ from urllib.error import HTTPError
 import numpy as np
 from PIL import Image
 
-from fastfcn.serve import address_of, listen, make_server
-from fastfcn.server.service import LabelsImages, Service
-from fastfcn.server.settings import Settings
+from fastfcn.serving.serve import address_of, listen, make_server
+from fastfcn.serving.service import LabelsImages, Service
+from fastfcn.serving.settings import Settings
 
 
 @dataclass

@@ -5,8 +5,8 @@ from time import monotonic
 import numpy as np
 import pytest
 
-from fastfcn.server.batcher import Batcher, FullError, Job, LateError
-from tests.server.running import Held
+from fastfcn.serving.batcher import Batcher, FullError, Job, LateError
+from tests.serving.running import Held
 
 
 def image(height: int = 4, width: int = 6) -> np.ndarray:

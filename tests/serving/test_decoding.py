@@ -11,10 +11,10 @@ import pytest
 from PIL import Image
 
 from fastfcn.data.images import read_image
-from fastfcn.server.decoding import decode
-from fastfcn.server.problems import Problem
-from tests.server.running import png
-from tests.tiny import picture
+from fastfcn.serving.decoding import decode
+from fastfcn.serving.problems import Problem
+from tests.helpers.tiny import picture
+from tests.serving.running import png
 
 sys.path.append(str(Path(__file__).parents[2] / "benchmarks"))
 from serving import hostile

@@ -9,9 +9,9 @@ from pathlib import Path
 
 import pytest
 
-from tests.command import fastfcn
-from tests.server.running import Running
-from tests.tiny import save_picture
+from tests.helpers.command import fastfcn
+from tests.helpers.tiny import save_picture
+from tests.serving.running import Running
 
 DOCUMENT = Path(__file__).parents[2] / "docs" / "serve.md"
 ADDRESS = "http://127.0.0.1:8000"

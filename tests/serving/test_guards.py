@@ -7,11 +7,11 @@ from concurrent.futures import ThreadPoolExecutor
 import pytest
 
 from fastfcn.errors import UserError
-from fastfcn.predict import Predictor
-from fastfcn.serve import listen
-from fastfcn.server.settings import Settings
-from tests.server.running import Held, Running, png, running
-from tests.tiny import picture
+from fastfcn.prediction.load import Predictor
+from fastfcn.serving.serve import listen
+from fastfcn.serving.settings import Settings
+from tests.helpers.tiny import picture
+from tests.serving.running import Held, Running, png, running
 
 
 def test_a_full_queue_refuses_and_says_when_to_come_again(predictor: Predictor):

@@ -7,10 +7,10 @@ from pathlib import Path
 
 import pytest
 
-from fastfcn.predict import Predictor
-from fastfcn.server.settings import Settings
-from tests.server.running import Running, png, running
-from tests.tiny import picture
+from fastfcn.prediction.load import Predictor
+from fastfcn.serving.settings import Settings
+from tests.helpers.tiny import picture
+from tests.serving.running import Running, png, running
 
 sys.path.append(str(Path(__file__).parents[2] / "benchmarks"))
 import serve_hostile

@@ -12,10 +12,10 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from fastfcn.data.streets import draw
-from fastfcn.predict import Predictor
-from fastfcn.server.settings import Settings
-from tests.server.running import Held, Running, png, running
+from fastfcn.demo.streets import draw
+from fastfcn.prediction.load import Predictor
+from fastfcn.serving.settings import Settings
+from tests.serving.running import Held, Running, png, running
 
 CHROMIUM = os.environ.get("CHROMIUM") or shutil.which("chromium") or shutil.which("google-chrome")
 

@@ -11,11 +11,11 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from fastfcn.predict import Prediction, Predictor
-from fastfcn.server.formats import labels_of
-from fastfcn.server.logs import JsonLines
-from tests.server.running import Running, form, png
-from tests.tiny import picture
+from fastfcn.prediction.load import Prediction, Predictor
+from fastfcn.serving.formats import labels_of
+from fastfcn.serving.logs import JsonLines
+from tests.helpers.tiny import picture
+from tests.serving.running import Running, form, png
 
 
 def says(predictor: Predictor, seed: int = 0) -> Prediction:
@@ -143,7 +143,7 @@ def test_a_request_is_a_line_of_json(service: Running):
         def emit(self, record: logging.LogRecord) -> None:
             lines.append(JsonLines().format(record))
 
-    logger, handler = logging.getLogger("fastfcn.serve"), Lines()
+    logger, handler = logging.getLogger("fastfcn.serving.serve"), Lines()
     logger.addHandler(handler)
     logger.setLevel(logging.INFO)
     try:

@@ -8,14 +8,15 @@ from lightning.fabric import Fabric
 from torch import Tensor, nn
 
 from fastfcn import build
-from fastfcn.average import averaged
 from fastfcn.errors import UserError
-from fastfcn.machine import Machine, compile_parts
-from fastfcn.models.optimize import optimize
+from fastfcn.fast.optimize import optimize
 from fastfcn.models.segmenter import Segmenter
-from fastfcn.recompute import recompute_activations
-from fastfcn.train import train_step
-from tests.tiny import tiny_model, tiny_recipe
+from fastfcn.training.activation_checkpointing import recompute_activations
+from fastfcn.training.ema import averaged
+from fastfcn.training.prepare import compile_parts, prepare
+from fastfcn.training.train import train_step
+from fastfcn.utils.machine import Machine
+from tests.helpers.tiny import tiny_model, tiny_recipe
 
 HEADS = {
     "psp": 'head={kind="psp", width=8, pools=[1, 2, 3, 6], kernel=3, dropout=0.5, align_corners=false}',
@@ -44,7 +45,7 @@ def trained(network: Segmenter, *changes: str, steps: int = STEPS) -> tuple[list
 
     optimizer.register_step_pre_hook(note)
     model, wrapped = fabric.setup(network.train(), optimizer)
-    model.mark_forward_method("train_scores")
+    model.mark_forward_method("train_logits")
     for step in range(steps):
         losses = train_step(
             model, wrapped, iter([batch(step, network.head.classifier.out_channels)]), used, step, fabric
@@ -78,7 +79,7 @@ def kept(network: Segmenter) -> int:
 
     images, _ = batch(0, 3)
     with torch.autograd.graph.saved_tensors_hooks(note, lambda each: each):
-        scores = network.train().train_scores(images)
+        scores = network.train().train_logits(images)
     assert scores.main.requires_grad
     return sum(storages.values())
 
@@ -95,19 +96,19 @@ def test_copies_are_networks_of_their_own():
     recompute_activations(lean)
     images = batch(0, 3)[0]
     with torch.no_grad():
-        before = lean.eval().scores(images)
+        before = lean.eval().logits(images)
         copies = averaged(lean, 0.9).module.eval(), optimize(lean)
         for parameter in lean.parameters():
             parameter.zero_()
         for each in copies:
-            torch.testing.assert_close(each.scores(images), before, rtol=1e-3, atol=1e-3)
+            torch.testing.assert_close(each.logits(images), before, rtol=1e-3, atol=1e-3)
 
 
 def test_statistics_are_those_of_the_network_afterwards():
     lean = tiny_model()
     recompute_activations(lean)
     before = {name: value.data_ptr() for name, value in lean.named_buffers()}
-    lean.train().train_scores(batch(0, 3)[0]).main.sum().backward()
+    lean.train().train_logits(batch(0, 3)[0]).main.sum().backward()
     assert {name: value.data_ptr() for name, value in lean.named_buffers()} == before
 
 
@@ -135,4 +136,4 @@ def test_without_a_compiler_a_run_says_so():
 
 def test_both_at_once_are_refused():
     with pytest.raises(UserError, match="do not go together"):
-        Machine("cpu", checkpoint_activations=True, compile=True).prepare(tiny_model(), torch.device("cpu"))
+        prepare(tiny_model(), Machine("cpu", checkpoint_activations=True, compile=True), torch.device("cpu"))

@@ -6,14 +6,14 @@ import pytest
 import torch
 from torch import nn
 
-from fastfcn import train as train_module
 from fastfcn import weights
-from fastfcn.average import averaged
-from fastfcn.machine import Machine
-from fastfcn.run import Run
-from fastfcn.train import train
-from fastfcn.weights import read_tensors
-from tests.tiny import tiny_recipe, write_streets
+from fastfcn.training import train as train_module
+from fastfcn.training.ema import averaged
+from fastfcn.training.run import Run
+from fastfcn.training.train import train
+from fastfcn.utils.machine import Machine
+from fastfcn.weights.file import read_tensors
+from tests.helpers.tiny import tiny_recipe, write_streets
 
 MACHINE = Machine("cpu", workers=0)
 

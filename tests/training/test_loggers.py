@@ -6,11 +6,11 @@ from pathlib import Path
 
 import pytest
 
-from fastfcn import loggers
 from fastfcn.errors import MissingExtraError, UserError
-from fastfcn.loggers import Logger, open_logger
-from tests import command
-from tests.tiny import NARROW, tiny_recipe, write_streets
+from fastfcn.training import loggers
+from fastfcn.training.loggers import Logger, open_logger
+from tests.helpers import command
+from tests.helpers.tiny import NARROW, tiny_recipe, write_streets
 
 LINES = [{"loss": 2.5, "learning_rate": 0.01}, {"loss": 1.5, "learning_rate": 0.005}, {"validation/miou": 41.0}]
 

@@ -6,12 +6,12 @@ import pytest
 import torch
 import torch.nn.functional as F
 
-from fastfcn import build, recipe, weights
+from fastfcn import build, recipes, weights
 from fastfcn.losses import segmentation_loss
-from fastfcn.machine import Machine
-from fastfcn.run import Run
-from fastfcn.train import train
-from tests.tiny import tiny_recipe, tiny_weights, write_streets
+from fastfcn.training.run import Run
+from fastfcn.training.train import train
+from fastfcn.utils.machine import Machine
+from tests.helpers.tiny import tiny_recipe, tiny_weights, write_streets
 
 OFFICIAL = "official_r50_enc_pcontext"
 ENC = 'head={kind="enc", width=8, codes=4, kernel=1, dropout=0.1, align_corners=true}'
@@ -27,7 +27,7 @@ AS_OFFICIAL = (
 @pytest.mark.parametrize("name", [OFFICIAL, "official_r101_enc_ade20k", "official_r50_enc_ade20k_trainval"])
 def test_rates_are_those_of_its_scheduler(name: str):
     """lr * (1 - T / N) ** 0.9 with T of N = epochs times whole batches; ten times that outside the backbone."""
-    used = recipe.load(name)
+    used = recipes.load(name)
     steps = used.optim.steps
     for step in (0, 1, steps // 3, steps - 1):
         expected = used.optim.lr * pow(1 - 1.0 * step / steps, 0.9)
@@ -39,7 +39,7 @@ def test_rates_are_those_of_its_scheduler(name: str):
 def test_everything_but_the_backbone_learns_ten_times_as_fast():
     with torch.device("meta"):
         model = build.create(OFFICIAL)
-    inside, outside = build.optimizer(recipe.load(OFFICIAL), model).param_groups
+    inside, outside = build.optimizer(recipes.load(OFFICIAL), model).param_groups
     assert (inside["factor"], outside["factor"]) == (1.0, 10.0)
     assert len(inside["params"]) == len(list(model.backbone.parameters()))
     assert len(inside["params"]) + len(outside["params"]) == len(list(model.parameters()))
@@ -62,7 +62,7 @@ def test_the_loss_is_a_mean_over_labelled_pixels_of_scores_with_aligned_corners(
         held = torch.tensor([[float((each == index).any()) for index in range(5)] for each in labels])
         assert held[1].tolist() == [1, 1, 1, 0, 1]
         total = total + 0.2 * F.binary_cross_entropy(presence.sigmoid(), held)
-    terms = build.loss_terms(recipe.load(name))
+    terms = build.loss_terms(recipes.load(name))
     found = segmentation_loss(main, side, presence, labels, terms, (labels != 255).sum(), 2)
     torch.testing.assert_close(found["loss"], total)
 

@@ -10,8 +10,8 @@ import pytest
 import torch
 
 from fastfcn import weights
-from fastfcn.run import Run
-from tests.tiny import NARROW, write_streets
+from fastfcn.training.run import Run
+from tests.helpers.tiny import NARROW, write_streets
 
 # Batch norm sees the images of its process only, so it is frozen here: it uses its running statistics in training.
 FROZEN = """

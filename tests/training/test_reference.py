@@ -18,9 +18,9 @@ from torch import Tensor, nn
 
 from fastfcn import build
 from fastfcn.models.segmenter import Segmenter
-from fastfcn.recipe import Recipe
-from fastfcn.train import train_step
-from tests.tiny import tiny_model, tiny_recipe
+from fastfcn.recipes.recipe import Recipe
+from fastfcn.training.train import train_step
+from tests.helpers.tiny import tiny_model, tiny_recipe
 
 IGNORED = 255
 STEPS, SCHEDULE = 3, 6
@@ -95,7 +95,7 @@ def steps_of_train_step(used: Recipe, model: Segmenter) -> list[Step]:
 
     optimizer.register_step_pre_hook(note)
     wrapped, wrapped_optimizer = fabric.setup(model, optimizer)
-    wrapped.mark_forward_method("train_scores")
+    wrapped.mark_forward_method("train_logits")
     classes = model.head.classifier.out_channels
     done = []
     for step in range(STEPS):
@@ -129,7 +129,7 @@ def steps_by_the_rules(model: nn.Module) -> list[Step]:
     done = []
     for step in range(STEPS):
         images, labels = batch(step, classes)
-        scores = model.train_scores(images)
+        scores = model.train_logits(images)
         losses = {"main": pixel_rule(scores.main, labels), "auxiliary": 0.4 * pixel_rule(scores.auxiliary, labels)}
         if scores.presence is not None:
             losses["presence"] = 0.2 * presence_rule(scores.presence, labels)

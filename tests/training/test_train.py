@@ -11,13 +11,13 @@ from pathlib import Path
 import pytest
 import torch
 
-from fastfcn import build, recipe, weights
+from fastfcn import build, recipes, weights
 from fastfcn.errors import DivergedError, OutputError, RecipeError, UserError
-from fastfcn.machine import Machine
 from fastfcn.models.segmenter import Segmenter, TrainScores
-from fastfcn.run import Run
-from fastfcn.train import train
-from tests.tiny import NARROW, tiny_recipe, write_streets
+from fastfcn.training.run import Run
+from fastfcn.training.train import train
+from fastfcn.utils.machine import Machine
+from tests.helpers.tiny import NARROW, tiny_recipe, write_streets
 
 STEPS = 8
 CHANGES = ["optim.steps=8", "eval.every=3"]
@@ -62,7 +62,7 @@ def test_a_run_logs_every_step_and_leaves_its_files(uninterrupted):
     assert validated == [3, 6, 8]
     for path in (run.recipe, run.environment, run.checkpoint, run.best, run.last):
         assert path.is_file(), path
-    assert recipe.load(run.recipe) == tiny_recipe(*CHANGES)
+    assert recipes.load(run.recipe) == tiny_recipe(*CHANGES)
     assert "was 200" in run.recipe.read_text() or "# was" in run.recipe.read_text()
 
 
@@ -151,7 +151,7 @@ def test_accumulated_parts_see_the_same_images(data, tmp_path):
 
 
 def test_schedule_is_mmengines_poly():
-    used = recipe.load("fastfcn_r50_psp_cityscapes_80k_b8")
+    used = recipes.load("fastfcn_r50_psp_cityscapes_80k_b8")
     for step in (0, 1, 40_000, 79_998, 79_999):
         expected = (0.01 - 1e-4) * (1 - step / 79_999) ** 0.9 + 1e-4
         assert build.learning_rate(used, step) == pytest.approx(expected, rel=1e-12)
@@ -207,14 +207,14 @@ def test_a_run_that_diverges_stops_and_says_so(data, tmp_path):
 @pytest.mark.parametrize(("precision", "expected"), [("32-true", torch.float32), ("bf16-mixed", torch.bfloat16)])
 def test_the_precision_asked_for_reaches_the_network(data, tmp_path, monkeypatch, precision, expected):
     seen = set()
-    plain = Segmenter.train_scores
+    plain = Segmenter.train_logits
 
     def noted(self: Segmenter, images: torch.Tensor) -> TrainScores:
         scores = plain(self, images)
         seen.add(scores.main.dtype)
         return scores
 
-    monkeypatch.setattr(Segmenter, "train_scores", noted)
+    monkeypatch.setattr(Segmenter, "train_logits", noted)
     train(tiny_recipe("optim.steps=1"), data, tmp_path / "run", Machine("cpu", workers=0, precision=precision))
     assert seen == {expected}
 

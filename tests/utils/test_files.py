@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 
 from fastfcn.errors import OutputError
-from fastfcn.files import make_folder, replace_file, write_text
+from fastfcn.utils.files import make_folder, replace_file, write_text
 
 
 def names(folder: Path) -> list[str]:

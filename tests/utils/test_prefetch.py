@@ -7,7 +7,7 @@ from contextlib import closing
 
 import pytest
 
-from fastfcn.pipeline import ahead
+from fastfcn.utils.prefetch import ahead
 
 
 class Source:

@@ -10,9 +10,9 @@ import numpy as np
 import pytest
 import torch
 
-from fastfcn.checkpoint import Placeholder, read_checkpoint, state_dict
 from fastfcn.errors import WeightsError
-from tests.openmmlab_files import pretended, save_0x, save_1x
+from fastfcn.weights.checkpoint import Placeholder, read_checkpoint, state_dict
+from tests.helpers.openmmlab_files import pretended, save_0x, save_1x
 
 STATE = {"decode_head.conv_seg.weight": torch.arange(6.0).reshape(2, 3)}
 

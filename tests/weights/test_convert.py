@@ -8,13 +8,14 @@ import torch
 from torch import Tensor
 
 import fastfcn
-from fastfcn import build, openmmlab, weights
-from fastfcn.convert import convert
+from fastfcn import build, weights
 from fastfcn.errors import OutputError, RecipeError, WeightsError
 from fastfcn.models.segmenter import Segmenter
-from tests import named_weights
-from tests.openmmlab_files import openmmlab_state, save_0x, save_1x
-from tests.tiny import tiny_model, tiny_recipe
+from fastfcn.weights import openmmlab
+from fastfcn.weights.convert import convert
+from tests.helpers import named_weights
+from tests.helpers.openmmlab_files import openmmlab_state, save_0x, save_1x
+from tests.helpers.tiny import tiny_model, tiny_recipe
 
 HEADS = {
     "psp": (),
@@ -53,7 +54,7 @@ def test_outputs_are_equal(tmp_path: Path, head: str, save: Save):
     image = torch.randn(1, 3, 33, 65, generator=torch.Generator().manual_seed(0))
     read = weights.load_model(weights.read(tmp_path / "out" / "weights.safetensors")).eval()
     with torch.no_grad():
-        assert torch.equal(read.scores(image), model.scores(image))
+        assert torch.equal(read.logits(image), model.logits(image))
 
 
 @pytest.mark.parametrize("jpu", [True, False], ids=["fastfcn", "dilated"])

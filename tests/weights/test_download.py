@@ -7,10 +7,10 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from fastfcn import download as module
-from fastfcn.download import cache_folder, download
 from fastfcn.errors import OutputError, WeightsError
-from tests.file_server import FileServer, file_server
+from fastfcn.weights import download as module
+from fastfcn.weights.download import cache_folder, download
+from tests.helpers.file_server import FileServer, file_server
 
 CONTENT = np.random.default_rng(0).bytes(300_000)
 HASH = hashlib.sha256(CONTENT).hexdigest()[:8]

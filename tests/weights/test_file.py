@@ -8,10 +8,10 @@ import safetensors
 import torch
 from safetensors.torch import save_file
 
-from fastfcn import build, recipe, weights
+from fastfcn import build, recipes, weights
 from fastfcn.errors import OutputError, RecipeError, WeightsError
 from fastfcn.models.segmenter import Segmenter
-from tests.tiny import tiny_model, tiny_recipe, tiny_weights
+from tests.helpers.tiny import tiny_model, tiny_recipe, tiny_weights
 
 
 @pytest.fixture(scope="module")
@@ -51,7 +51,7 @@ def test_what_is_written_is_read(path: Path, model: Segmenter):
 
 def test_the_recipe_is_kept_byte_for_byte(tmp_path: Path, model: Segmenter):
     text = tiny_recipe().text.replace("seed = 0", "seed = 0  # Straße, 道路", 1) + "\n# the end\n"
-    used = recipe.parse(text, "test")
+    used = recipes.parse(text, "test")
     weights.save(tmp_path / "w.safetensors", model, used, build.description(used))
     assert weights.read(tmp_path / "w.safetensors").recipe.text == text
     assert "# was 64" in text  # marks of changes too

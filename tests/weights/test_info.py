@@ -9,9 +9,9 @@ import safetensors
 from safetensors.torch import save_file
 
 from fastfcn import build, weights
-from fastfcn.info import info
-from tests import command
-from tests.tiny import tiny_model, tiny_recipe
+from fastfcn.weights.info import info
+from tests.helpers import command
+from tests.helpers.tiny import tiny_model, tiny_recipe
 
 
 def test_as_json(weights_file: Path):

@@ -5,14 +5,14 @@ from pathlib import Path
 import pytest
 import torch
 
-from fastfcn import build, recipe, weights
-from fastfcn.convert import convert
+from fastfcn import build, recipes, weights
 from fastfcn.errors import WeightsError
-from fastfcn.official import from_official, is_official
-from fastfcn.recipe import Recipe
-from tests.official_files import save_official, their_state
-from tests.official_weights import JPU_X, official_shapes
-from tests.openmmlab_files import pretended
+from fastfcn.recipes.recipe import Recipe
+from fastfcn.weights.convert import convert
+from fastfcn.weights.official import from_official, is_official
+from tests.helpers.official_files import save_official, their_state
+from tests.helpers.official_weights import JPU_X, official_shapes
+from tests.helpers.openmmlab_files import pretended
 
 # Parameters at 19 classes and entries of the state dict, the unused classifier of ImageNet included.
 TOTALS = {"psp": (70_864_590, 438), "deeplabv3": (63_911_374, 450), "enc": (49_392_449, 431)}
@@ -35,7 +35,7 @@ NARROW_X = 'neck={kind="jpu_x", width=8, dilations=[1, 2, 4], groups=4, align_co
 def narrow_recipe(head: str, neck_x: bool = False) -> Recipe:
     changes = [NARROW[0], *([NARROW_X] if neck_x else NARROW[1:2]), *NARROW[2:], HEADS[head]]
     presence = "loss.presence=0.2" if head == "enc" else "loss.presence=0.0"
-    return recipe.load("official_r50_enc_pcontext", [*changes, presence])
+    return recipes.load("official_r50_enc_pcontext", [*changes, presence])
 
 
 @pytest.mark.parametrize("neck", ["jpu", "jpu_x"])
@@ -43,7 +43,7 @@ def narrow_recipe(head: str, neck_x: bool = False) -> Recipe:
 def test_every_key_has_its_place(head: str, neck: str):
     name = f"official_r50_{head}_pcontext"
     with torch.device("meta"):
-        model = build.create(recipe.load(name, [JPU_X] if neck == "jpu_x" else []))
+        model = build.create(recipes.load(name, [JPU_X] if neck == "jpu_x" else []))
         theirs = {key: torch.empty(shape) for key, shape in official_shapes(head, neck, 59).items()}
         found = from_official(theirs)
     ours = {key: tuple(value.shape) for key, value in model.state_dict().items()}
@@ -110,7 +110,7 @@ def test_a_checkpoint_becomes_a_weights_file(tmp_path: Path, head: str, zipped: 
     read = weights.load_model(weights.read(tmp_path / "w.safetensors")).eval()
     image = torch.randn(1, 3, 33, 65, generator=torch.Generator().manual_seed(0))
     with torch.no_grad():
-        assert torch.equal(read.scores(image), model.scores(image))
+        assert torch.equal(read.logits(image), model.logits(image))
     assert weights.read(tmp_path / "w.safetensors").facts == {"converted_from": "a.pth.tar"}
 
 

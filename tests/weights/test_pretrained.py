@@ -10,12 +10,13 @@ from huggingface_hub import constants
 from safetensors.torch import save_file
 from torch import Tensor, nn
 
-from fastfcn import build, pretrained
+from fastfcn import build
 from fastfcn.errors import WeightsError
 from fastfcn.models.backbone import backbone, resnet_backbone
-from fastfcn.pretrained import load_pretrained, read_int8_npz
-from tests.openmmlab_files import openmmlab_state, save_1x
-from tests.tiny import tiny_model, tiny_recipe, tiny_weights
+from fastfcn.weights import pretrained
+from fastfcn.weights.pretrained import load_initial_weights, load_pretrained, read_int8_npz
+from tests.helpers.openmmlab_files import openmmlab_state, save_1x
+from tests.helpers.tiny import tiny_model, tiny_recipe, tiny_weights
 
 NAME = "test_resnet"
 
@@ -241,5 +242,5 @@ def test_the_recipe_says_which(tmp_path: Path):
     torch.save(copy_of(backbone(NAME)), path)
     used = tiny_recipe(f'backbone={{kind="pyramid", name="{NAME}", pretrained="{path}"}}')
     model = build.create(used)
-    build.load_pretrained(used, model)
+    load_initial_weights(used, model)
     assert same(model.backbone.state_dict(), torch.load(path))

@@ -9,12 +9,13 @@ import pytest
 import torch
 from torch import Tensor, nn
 
-from fastfcn import build, pretrained
+from fastfcn import build
 from fastfcn.errors import WeightsError
 from fastfcn.models.backbone import backbone
-from fastfcn.pretrained import load_pretrained, load_start
-from tests.test_pretrained import NAME, assert_says_what_to_do, copy_of, same
-from tests.tiny import tiny_model, tiny_recipe, tiny_weights
+from fastfcn.weights import pretrained
+from fastfcn.weights.pretrained import load_initial_weights, load_pretrained, load_start
+from tests.helpers.tiny import tiny_model, tiny_recipe, tiny_weights
+from tests.weights.test_pretrained import NAME, assert_says_what_to_do, copy_of, same
 
 
 @pytest.fixture
@@ -81,7 +82,7 @@ def test_a_whole_network_to_start_from(tmp_path: Path):
     torch.manual_seed(5)
     other = build.create(tiny_recipe())
     assert not torch.equal(other.head.classifier.weight, model.head.classifier.weight)
-    build.load_pretrained(tiny_recipe(f"start={path}"), other)
+    load_initial_weights(tiny_recipe(f"start={path}"), other)
     assert same(other.state_dict(), model.state_dict())
 
 

@@ -12,10 +12,10 @@ from huggingface_hub import ModelCard, constants
 import fastfcn
 from fastfcn import weights
 from fastfcn.errors import UserError, WeightsError
-from fastfcn.predict import Predictor
-from tests import command
-from tests.fake_hub import TOKEN, FakeHub, fake_hub
-from tests.tiny import picture, save_picture
+from fastfcn.prediction.load import Predictor
+from tests.helpers import command
+from tests.helpers.fake_hub import TOKEN, FakeHub, fake_hub
+from tests.helpers.tiny import picture, save_picture
 
 
 @pytest.fixture

@@ -7,12 +7,9 @@ from time import perf_counter
 
 from rich.progress import Progress
 
-from fastfcn import recipe, weights
-from fastfcn.errors import UserError
-from fastfcn.exports.predictor import ExportedPredictor, is_exported
-from fastfcn.progress import progress_bar
-from fastfcn.speed.fresh_process import in_fresh_process
-from fastfcn.speed.measure import (
+from fastfcn import recipes, weights
+from fastfcn.bench.fresh_process import in_fresh_process
+from fastfcn.bench.measure import (
     Settings,
     Subject,
     inference_setting,
@@ -20,12 +17,15 @@ from fastfcn.speed.measure import (
     measure_training,
     training_setting,
 )
-from fastfcn.speed.record import rounded
+from fastfcn.bench.record import rounded
+from fastfcn.errors import UserError
+from fastfcn.prediction.runtimes.predictor import ExportedPredictor, is_exported
+from fastfcn.utils.progress import progress_bar
 
 PARTS = ("inference", "training")
 NOTES = {
-    "inference": "uint8 image in, class map out, through fastfcn.predict.Predictor, one image at a time",
-    "training": "fastfcn.train.train_step on one synthetic batch; reading and augmenting images is not in it",
+    "inference": "uint8 image in, class map out, through fastfcn.prediction.load.Predictor, one image at a time",
+    "training": "fastfcn.training.train.train_step on one synthetic batch; reading and augmenting images is not in it",
     "recipe_device_batch": "a fourth of the batch where figures are published, trained on 4 GPUs; else the whole batch",
     "images_per_second": "from the mean of the runs; every run is synchronised with the device",
     "cores_busy": "processors kept busy on average; less than the threads where the machine had other work",
@@ -72,7 +72,7 @@ def _subject(name: str, changes: Sequence[str], trusted: bool) -> Subject:
     if is_exported(name):
         return Subject(name, ExportedPredictor(name, trusted=trusted).recipe.override(changes), Path(name))
     if not name.endswith((".safetensors", ".pth", ".pt")):  # of the last two the weights reader says what to do
-        return Subject(name, recipe.load(name, changes))
+        return Subject(name, recipes.load(name, changes))
     return Subject(name, weights.read(name).recipe.override(changes), Path(name))
 
 

@@ -5,7 +5,7 @@ from collections.abc import Callable
 from rich import box
 from rich.table import Table
 
-from fastfcn.speed.record import busy_warning, machine_name
+from fastfcn.bench.record import busy_warning, machine_name
 
 Line = tuple[str, Callable[[dict], float], Callable[[float], str]]  # title, figure, how it is written
 

@@ -3,7 +3,7 @@
 from rich import box
 from rich.table import Table
 
-from fastfcn.speed.record import machine_name
+from fastfcn.bench.record import machine_name
 
 ROWS = 20  # that a table shows; all are in the JSON
 QUICKEST = 3  # shown where nothing keeps within the budget

@@ -8,11 +8,11 @@ from typing import Any
 import torch
 from torch import nn
 
-from fastfcn import build, recipe
+from fastfcn import build, recipes
+from fastfcn.bench.flops import count_flops
+from fastfcn.bench.stages import parameters
 from fastfcn.errors import UserError
-from fastfcn.recipe import Recipe
-from fastfcn.speed.flops import count_flops
-from fastfcn.speed.stages import parameters
+from fastfcn.recipes.recipe import Recipe
 
 Size = tuple[int, int]  # (height, width)
 
@@ -99,7 +99,7 @@ def backbone_key(one: Recipe) -> str:
 def candidates(names: Sequence[str], changes: Sequence[str], sizes: Sequence[Size]) -> list[Candidate]:
     """Each network of the recipes `names` once, at each of `sizes`; with JPU also at each of WIDTHS."""
     alike: dict[tuple, list[Recipe]] = {}
-    for one in (recipe.load(name, changes) for name in names):
+    for one in (recipes.load(name, changes) for name in names):
         classes = len(build.description(one).classes)
         alike.setdefault((backbone_key(one), one.neck, one.head, classes), []).append(one)
     found = []

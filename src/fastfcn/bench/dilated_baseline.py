@@ -2,9 +2,9 @@
 
 import torch
 
-from fastfcn import build, recipe
+from fastfcn import build, recipes
 from fastfcn.errors import RecipeError
-from fastfcn.recipe import Recipe
+from fastfcn.recipes.recipe import Recipe
 
 DILATED = ("backbone.strides=[1, 2, 1, 1]", "backbone.dilations=[1, 1, 2, 4]", 'neck={kind="none"}')
 COMPARED = ("backbone", "neck", "head")
@@ -24,7 +24,7 @@ def dilated_twin(one: Recipe) -> Recipe | None:
             build.backbone(twin)
     except RecipeError:
         return None
-    shipped = (recipe.load(name) for name in recipe.names())
+    shipped = (recipes.load(name) for name in recipes.names())
     return next((each for each in shipped if _same_network(each, twin)), twin)
 
 

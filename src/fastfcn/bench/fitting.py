@@ -9,11 +9,11 @@ from time import perf_counter
 
 import torch
 
-from fastfcn.speed.candidates import Arithmetic, Candidate, backbone_key
-from fastfcn.speed.measure import Settings, out_of_memory
-from fastfcn.speed.passes import Passes, profile_networks
-from fastfcn.speed.stages import CLASS_MAP, HEAD, IMAGE, NECK
-from fastfcn.speed.timing import Progress
+from fastfcn.bench.candidates import Arithmetic, Candidate, backbone_key
+from fastfcn.bench.measure import Settings, out_of_memory
+from fastfcn.bench.passes import Passes, profile_networks
+from fastfcn.bench.stages import CLASS_MAP, HEAD, IMAGE, NECK
+from fastfcn.bench.timing import Progress
 
 COUNTING = 25  # hundredths of the work, about
 REFERENCE = 30e9  # operations, about, of the network whose stages are measured for the estimates

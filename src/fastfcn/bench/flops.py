@@ -11,7 +11,7 @@ from typing import Any
 import torch
 from torch.utils.flop_counter import FlopCounterMode
 
-from fastfcn.speed.timing import synchronize
+from fastfcn.bench.timing import synchronize
 
 LENGTH = {"cuda": 8192, "cpu": 2048}  # of the square matrices
 SHORTEST = 256

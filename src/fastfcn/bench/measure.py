@@ -10,20 +10,21 @@ import torch
 from torch import Tensor
 
 from fastfcn import build, weights
-from fastfcn.average import averaged
+from fastfcn.bench.flops import count_flops, device_peaks
+from fastfcn.bench.memory import peak_memory
+from fastfcn.bench.record import machine_facts
+from fastfcn.bench.timing import Progress, timed
 from fastfcn.data.description import DataSetDescription
 from fastfcn.data.resize import keep_ratio_size
 from fastfcn.errors import UserError
-from fastfcn.exports.predictor import ExportedPredictor, is_exported
-from fastfcn.machine import Machine, autocast_type
 from fastfcn.models.segmenter import Segmenter
-from fastfcn.predict import Predictor
-from fastfcn.recipe import Recipe
-from fastfcn.speed.flops import count_flops, device_peaks
-from fastfcn.speed.memory import peak_memory
-from fastfcn.speed.record import machine_facts
-from fastfcn.speed.timing import Progress, timed
-from fastfcn.train import train_step
+from fastfcn.prediction.load import Predictor
+from fastfcn.prediction.runtimes.predictor import ExportedPredictor, is_exported
+from fastfcn.recipes.recipe import Recipe
+from fastfcn.training.ema import averaged
+from fastfcn.training.prepare import prepare
+from fastfcn.training.train import train_step
+from fastfcn.utils.machine import Machine, autocast_type
 
 ACCELERATORS = ("auto", "cpu", "cuda", "mps")
 PUBLISHED_DEVICES = 4  # GPUs that OpenMMLab and the official code trained on; a recipe's batch is that of all
@@ -117,9 +118,9 @@ def measure_training(subject: Subject, settings: Settings, progress: Progress | 
     result |= machine_facts(fabric.device)
     numbers = count()
     try:
-        machine.prepare(network, fabric.device)  # as fastfcn.train does
+        prepare(network, machine, fabric.device)  # as fastfcn.training.train does
         model, optimizer = fabric.setup(network, build.optimizer(recipe, network))
-        model.mark_forward_method("train_scores")
+        model.mark_forward_method("train_logits")
         model.train()
         average = averaged(network, recipe.optim.ema) if recipe.optim.ema else None
         batches = map(fabric.to_device, _batches(result, len(about.classes), fabric.device))
@@ -173,7 +174,7 @@ def _arithmetic(
     """Operations and parameters of the plain network, and how much of the device's peak the measured speed is."""
     with torch.device("meta"):
         plain = build.network(subject.recipe, len(about.classes)).eval()
-        flops = count_flops(plain.scores, torch.empty(1, 3, *setting["size"]))
+        flops = count_flops(plain.logits, torch.empty(1, 3, *setting["size"]))
     sizes = {name: sum(each.numel() for each in part.parameters()) for name, part in plain.named_children()}
     peaks, used = device_peaks(device, dtype)
     return {

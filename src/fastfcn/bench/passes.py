@@ -9,14 +9,14 @@ import numpy as np
 import torch
 
 from fastfcn import build
+from fastfcn.bench import stages, timing
+from fastfcn.bench.measure import Settings, out_of_memory
+from fastfcn.bench.memory import MIB
+from fastfcn.bench.record import machine_facts
 from fastfcn.errors import UserError
-from fastfcn.models.gpu import GPUSegmenter
-from fastfcn.predict import Predictor
-from fastfcn.recipe import Recipe
-from fastfcn.speed import stages, timing
-from fastfcn.speed.measure import Settings, out_of_memory
-from fastfcn.speed.memory import MIB
-from fastfcn.speed.record import machine_facts
+from fastfcn.fast.cuda import GPUSegmenter
+from fastfcn.prediction.load import Predictor
+from fastfcn.recipes.recipe import Recipe
 
 MOST_RUNS = 100
 

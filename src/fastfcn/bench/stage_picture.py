@@ -5,11 +5,11 @@ from pathlib import Path
 
 from PIL import Image, ImageDraw, ImageFont
 
+from fastfcn.bench.record import machine_name
+from fastfcn.bench.stage_table import kinds, stage_order, stage_title
+from fastfcn.bench.stages import CLASS_MAP, HEAD, IMAGE, NECK, STEM
 from fastfcn.errors import OutputError
-from fastfcn.files import replace_file
-from fastfcn.speed.record import machine_name
-from fastfcn.speed.stage_table import kinds, stage_order, stage_title
-from fastfcn.speed.stages import CLASS_MAP, HEAD, IMAGE, NECK, STEM
+from fastfcn.utils.files import replace_file
 from fastfcn.visualize import GAP, INK, MARGIN, PAPER, QUIET, Color, legend
 
 WIDTH, LEFT, RIGHT = 1100, 86, 96  # pixels: of the picture, and left and right of the bars

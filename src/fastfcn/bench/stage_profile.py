@@ -5,17 +5,17 @@ from datetime import UTC, datetime
 from time import perf_counter
 from typing import Any
 
-from fastfcn import recipe
+from fastfcn import recipes
+from fastfcn.bench import budget_table, stage_table
+from fastfcn.bench.candidates import candidates, milliseconds, sizes_for
+from fastfcn.bench.dilated_baseline import dilated_twin
+from fastfcn.bench.fitting import fitting
+from fastfcn.bench.fresh_process import in_fresh_process
+from fastfcn.bench.measure import Settings
+from fastfcn.bench.passes import profile_networks
+from fastfcn.bench.record import rounded
 from fastfcn.errors import UserError
-from fastfcn.progress import progress_bar
-from fastfcn.speed import budget_table, stage_table
-from fastfcn.speed.candidates import candidates, milliseconds, sizes_for
-from fastfcn.speed.fitting import fitting
-from fastfcn.speed.fresh_process import in_fresh_process
-from fastfcn.speed.measure import Settings
-from fastfcn.speed.passes import profile_networks
-from fastfcn.speed.record import rounded
-from fastfcn.speed.twin import dilated_twin
+from fastfcn.utils.progress import progress_bar
 
 SECONDS = 30.0  # of measuring for a budget; counting and estimating come on top
 
@@ -30,7 +30,7 @@ def profile(names: Sequence[str], changes: Sequence[str] = (), settings: Setting
     """
     if len(names) != 1:
         raise UserError("Name one recipe.", "Or say how long an image may take: --budget '20 ms'.")
-    settings, own = settings or Settings(), recipe.load(names[0], changes)
+    settings, own = settings or Settings(), recipes.load(names[0], changes)
     twin, size = dilated_twin(own), settings.size or own.data.crop
     compared = [own] + ([twin] if twin else [])
     title = f"{own.name}{' and its dilated twin' * bool(twin)}"
@@ -52,7 +52,7 @@ def within_budget(
     as JSON: date, machine, versions, notes, and all candidates, best first. Raises UserError (its kinds).
     """
     settings, limit = settings or Settings(), milliseconds(budget)
-    found = candidates(names or recipe.names(), changes, sizes_for(settings.size))
+    found = candidates(names or recipes.names(), changes, sizes_for(settings.size))
     about = {"budget_ms": limit, "precision": settings.precision, "changes": list(changes), "notes": budget_table.NOTES}
     return _measured(f"{len(found)} networks for {budget}", about, fitting, found, limit, seconds, settings)
 

@@ -5,8 +5,8 @@ from collections.abc import Callable
 from rich import box
 from rich.table import Table
 
-from fastfcn.speed.record import busy_warning, machine_name
-from fastfcn.speed.stages import CLASS_MAP, HEAD, IMAGE, NECK
+from fastfcn.bench.record import busy_warning, machine_name
+from fastfcn.bench.stages import CLASS_MAP, HEAD, IMAGE, NECK
 
 Column = tuple[str, Callable[[dict], float], Callable[[float], str]]  # title, figure, how it is written
 

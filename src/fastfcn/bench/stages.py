@@ -68,7 +68,7 @@ def count_stages(network: Segmenter, size: tuple[int, int]) -> dict[str, int]:
     ends: list[tuple[str, int]] = []
     with torch.no_grad(), FlopCounterMode(display=False) as counter:
         with marked(network, lambda stage, _: ends.append((stage, counter.get_total_flops()))):
-            network.scores(torch.empty(1, 3, *size, device="meta"))
+            network.logits(torch.empty(1, 3, *size, device="meta"))
         ends.append((CLASS_MAP, counter.get_total_flops()))  # no products in it, as Segmenter has it
     before = [0] + [total for _, total in ends[:-1]]
     return {stage: total - earlier for (stage, total), earlier in zip(ends, before, strict=True)}

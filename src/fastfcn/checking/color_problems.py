@@ -4,14 +4,14 @@ from collections.abc import Iterator
 
 import numpy as np
 
-from fastfcn.doctor.layouts import Found
-from fastfcn.doctor.mask_reading import Color
-from fastfcn.doctor.problem import Problem
-from fastfcn.doctor.seen_problems import ERROR, FIXED, WARNING, pair_files
-from fastfcn.doctor.signs import NO_MASK, Sign
-from fastfcn.doctor.tally import MORE, Tally
-from fastfcn.doctor.value_problems import INIT
-from fastfcn.doctor.values import ValueCount, color_at, palette_bytes
+from fastfcn.checking.file_problems import ERROR, FIXED, WARNING, pair_files
+from fastfcn.checking.flags import NO_MASK, Sign
+from fastfcn.checking.layouts import Found
+from fastfcn.checking.mask_reading import Color
+from fastfcn.checking.problem import Problem
+from fastfcn.checking.statistics import MORE, Tally
+from fastfcn.checking.value_problems import INIT
+from fastfcn.checking.values import ValueCount, color_at, palette_bytes
 
 CLOSE = 10  # difference of a channel up to which one of two colours may be a slip of the other
 SLIP = 0.05  # share of the other's pixels up to which it is

@@ -2,7 +2,7 @@
 
 import numpy as np
 
-from fastfcn.doctor.mask_reading import flat
+from fastfcn.checking.mask_reading import flat
 
 TOLERANCE = 24  # difference up to which a flat pixel is taken for the nearest real value
 

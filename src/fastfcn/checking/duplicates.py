@@ -2,7 +2,7 @@
 
 import numpy as np
 
-from fastfcn.doctor.image_reading import CELLS
+from fastfcn.checking.image_reading import CELLS
 
 ALIKE = 4  # steps of 1/32 of the spread of its parts' brightness, by which fingerprints of copies may differ
 CANDIDATES = 4096  # pairs of images that are compared at a time

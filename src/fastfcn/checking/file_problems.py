@@ -4,11 +4,11 @@ from typing import NamedTuple
 
 import numpy as np
 
-from fastfcn.doctor.layouts import Found
-from fastfcn.doctor.paths import Paths
-from fastfcn.doctor.problem import Problem
-from fastfcn.doctor.signs import Sign
-from fastfcn.doctor.tally import Tally
+from fastfcn.checking.flags import Sign
+from fastfcn.checking.layouts import Found
+from fastfcn.checking.paths import Paths
+from fastfcn.checking.problem import Problem
+from fastfcn.checking.statistics import Tally
 
 ERROR, WARNING = "error", "warning"
 AGAIN = "Get these files again from where they are whole. `--fix OUT` leaves such pairs out and lists them."

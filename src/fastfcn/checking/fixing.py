@@ -8,16 +8,16 @@ from typing import NamedTuple
 import numpy as np
 from PIL import Image, ImageOps
 
+from fastfcn.checking.duplicates import same_digest
+from fastfcn.checking.file_problems import KINDS
+from fastfcn.checking.flags import NO_IMAGE, NO_MASK, Sign
+from fastfcn.checking.mask_fixing import MaskPlan, UnmendableError, mended_mask, mended_palette, plan_masks
+from fastfcn.checking.split_problems import spelled_otherwise
+from fastfcn.checking.survey import NAME_LISTS, Survey
 from fastfcn.data.images import opened
-from fastfcn.doctor.mask_mending import MaskPlan, UnmendableError, mended_mask, mended_palette, plan_masks
-from fastfcn.doctor.seen_problems import KINDS
-from fastfcn.doctor.signs import NO_IMAGE, NO_MASK, Sign
-from fastfcn.doctor.split_problems import spelled_otherwise
-from fastfcn.doctor.survey import NAME_LISTS, Survey
-from fastfcn.doctor.twins import same_digest
 from fastfcn.errors import DataError, OutputError
-from fastfcn.files import make_folder, replace_file, write_text
-from fastfcn.progress import counted
+from fastfcn.utils.files import make_folder, replace_file, write_text
+from fastfcn.utils.progress import counted
 
 CHANGES = "CHANGES.txt"
 SAME_SHAPE = 0.02  # relative difference of height / width up to which a mask was only scaled

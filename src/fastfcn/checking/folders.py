@@ -6,8 +6,8 @@ from collections.abc import Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from fastfcn.doctor.paths import Files, sorted_names, stem_and_suffix
-from fastfcn.doctor.words import FolderName, folder_name
+from fastfcn.checking.folder_names import FolderName, folder_name
+from fastfcn.checking.paths import Files, sorted_names, stem_and_suffix
 
 IMAGE_SUFFIXES = frozenset((
     ".png", ".jpg", ".jpeg", ".jpe", ".bmp", ".dib", ".tif", ".tiff", ".webp", ".ppm", ".pgm", ".pbm", ".pnm", ".gif",

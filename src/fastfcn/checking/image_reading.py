@@ -8,8 +8,8 @@ from typing import NamedTuple
 import numpy as np
 from PIL import ExifTags, Image
 
+from fastfcn.checking.flags import Sign
 from fastfcn.data.images import BROKEN, TURNED
-from fastfcn.doctor.signs import Sign
 
 Size = tuple[int, int]
 CELLS = 5  # a fingerprint is the brightness of CELLS x CELLS parts

@@ -5,12 +5,12 @@ from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
 
+from fastfcn.checking.problem import Problem
 from fastfcn.data.dataset import Dataset
 from fastfcn.data.description import DataSetDescription
 from fastfcn.data.layout import Pairs, find_pairs, masks_without_image, split_parts
-from fastfcn.doctor.problem import Problem
 from fastfcn.errors import DataError
-from fastfcn.progress import progress_bar
+from fastfcn.utils.progress import progress_bar
 
 NEEDED = ("train", "val")  # splits whose absence is a problem without being asked for
 

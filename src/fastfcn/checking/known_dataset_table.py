@@ -8,7 +8,7 @@ from rich.markup import escape
 from rich.table import Table
 from rich.tree import Tree
 
-from fastfcn.check import Report
+from fastfcn.checking.known_dataset import Report
 from fastfcn.data.description import DataSetDescription
 
 SHOWN = 5  # files that are named before the rest is only counted

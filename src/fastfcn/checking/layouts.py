@@ -8,11 +8,11 @@ from pathlib import Path
 
 import numpy as np
 
-from fastfcn.doctor.folders import Contents, Place, contents
-from fastfcn.doctor.lists import LISTED, SplitLists, read_lists
-from fastfcn.doctor.matching import Keys, Match, Rule, best_match, core, keys, shared_folders
-from fastfcn.doctor.paths import stem_and_suffix
-from fastfcn.doctor.words import braced, canonical_split
+from fastfcn.checking.folder_names import braced, canonical_split
+from fastfcn.checking.folders import Contents, Place, contents
+from fastfcn.checking.lists import LISTED, SplitLists, read_lists
+from fastfcn.checking.matching import Keys, Match, Rule, best_match, core, keys, shared_folders
+from fastfcn.checking.paths import stem_and_suffix
 from fastfcn.errors import DataError
 
 WHOLE = "all"  # the split of a folder without splits

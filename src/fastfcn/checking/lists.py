@@ -8,7 +8,7 @@ from pathlib import Path
 
 import numpy as np
 
-from fastfcn.doctor.words import SPLITS, canonical_split
+from fastfcn.checking.folder_names import SPLITS, canonical_split
 
 LISTED = 255  # the number of no split
 SHOWN = 1000  # names without an image that are kept

@@ -6,15 +6,15 @@ from pathlib import Path
 import numpy as np
 from PIL import Image
 
+from fastfcn.checking.color_problems import palettes_differ, slips
+from fastfcn.checking.deblurring import settle
+from fastfcn.checking.flags import Sign
+from fastfcn.checking.mask_reading import Color
+from fastfcn.checking.survey import Survey
+from fastfcn.checking.value_problems import Numbers, lonely_ids
+from fastfcn.checking.values import color_at
 from fastfcn.data.images import opened
 from fastfcn.data.masks import IGNORED, read_mask
-from fastfcn.doctor.color_problems import palettes_differ, slips
-from fastfcn.doctor.mask_reading import Color
-from fastfcn.doctor.settling import settle
-from fastfcn.doctor.signs import Sign
-from fastfcn.doctor.survey import Survey
-from fastfcn.doctor.value_problems import Numbers, lonely_ids
-from fastfcn.doctor.values import color_at
 
 RENUMBERED = {"binary_255", "stretched_ids", "ids_from_one", "id_gaps", "lonely_ids"}
 DOUBTFUL = Sign.MASK_LOSSY | Sign.MASK_BLURRED

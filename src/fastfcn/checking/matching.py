@@ -7,9 +7,9 @@ from typing import NamedTuple
 
 import numpy as np
 
-from fastfcn.doctor.folders import Contents, Place
-from fastfcn.doctor.paths import stem_and_suffix
-from fastfcn.doctor.words import BARE, Affix, stem_affix
+from fastfcn.checking.folder_names import BARE, Affix, stem_affix
+from fastfcn.checking.folders import Contents, Place
+from fastfcn.checking.paths import stem_and_suffix
 
 # Renderings of the same masks, taken only where there is nothing better.
 SECOND_CHOICE = ("color", "colour", "instance", "trainids", "rgb", "visual", "object", "aug")

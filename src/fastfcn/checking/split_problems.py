@@ -6,16 +6,16 @@ from pathlib import Path
 
 import numpy as np
 
-from fastfcn.doctor.color_problems import slips
-from fastfcn.doctor.layouts import Found
-from fastfcn.doctor.paths import Paths
-from fastfcn.doctor.problem import Problem
-from fastfcn.doctor.seen_problems import ERROR, FIXED, WARNING, pair_files
-from fastfcn.doctor.signs import Sign
-from fastfcn.doctor.tally import Tally
-from fastfcn.doctor.twins import alike, same_digest
-from fastfcn.doctor.value_problems import Numbers, strange_numbers
-from fastfcn.doctor.values import IGNORED, ValueCount
+from fastfcn.checking.color_problems import slips
+from fastfcn.checking.duplicates import alike, same_digest
+from fastfcn.checking.file_problems import ERROR, FIXED, WARNING, pair_files
+from fastfcn.checking.flags import Sign
+from fastfcn.checking.layouts import Found
+from fastfcn.checking.paths import Paths
+from fastfcn.checking.problem import Problem
+from fastfcn.checking.statistics import Tally
+from fastfcn.checking.value_problems import Numbers, strange_numbers
+from fastfcn.checking.values import IGNORED, ValueCount
 
 RARE = 0.002  # share of all pixels below which a class is rare
 FEW = 5  # images, of which shares say nothing

@@ -10,19 +10,19 @@ from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any, Literal, NamedTuple
 
+from fastfcn.checking.color_problems import color_problems
+from fastfcn.checking.file_problems import seen_problems
+from fastfcn.checking.image_reading import see_image
+from fastfcn.checking.layouts import Found, Layout, find_layout
+from fastfcn.checking.mask_reading import Color, see_mask
+from fastfcn.checking.problem import Problem
+from fastfcn.checking.split_problems import class_problems, file_problems, twin_problems
+from fastfcn.checking.statistics import PairSeen, Tally
+from fastfcn.checking.value_problems import Numbers, number_problems
+from fastfcn.checking.values import ValueCount, labels_kind, palette_found, value_counts
 from fastfcn.data.description import CATALOG, load_description
-from fastfcn.doctor.color_problems import color_problems
-from fastfcn.doctor.image_reading import see_image
-from fastfcn.doctor.layouts import Found, Layout, find_layout
-from fastfcn.doctor.mask_reading import Color, see_mask
-from fastfcn.doctor.problem import Problem
-from fastfcn.doctor.seen_problems import seen_problems
-from fastfcn.doctor.split_problems import class_problems, file_problems, twin_problems
-from fastfcn.doctor.tally import PairSeen, Tally
-from fastfcn.doctor.value_problems import Numbers, number_problems
-from fastfcn.doctor.values import ValueCount, labels_kind, palette_found, value_counts
-from fastfcn.files import replace_file
-from fastfcn.progress import progress_bar
+from fastfcn.utils.files import replace_file
+from fastfcn.utils.progress import progress_bar
 
 CHUNK = 32  # pairs that a thread takes at a time
 NAME_LISTS = ("classes.txt", "class_names.txt", "labels.txt", "names.txt", "class_list.txt", "label_names.txt")

@@ -8,10 +8,10 @@ from rich.console import Console
 from rich.markup import escape
 from rich.table import Table
 
-from fastfcn.doctor.mending import CHANGES, Change
-from fastfcn.doctor.problem import Problem
-from fastfcn.doctor.survey import Survey
-from fastfcn.doctor.values import ValueCount
+from fastfcn.checking.fixing import CHANGES, Change
+from fastfcn.checking.problem import Problem
+from fastfcn.checking.survey import Survey
+from fastfcn.checking.values import ValueCount
 
 SHOWN = 5  # files that are named before the rest is only counted
 ROWS = 40  # values in the table

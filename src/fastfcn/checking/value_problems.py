@@ -6,12 +6,12 @@ from functools import cached_property
 
 import numpy as np
 
-from fastfcn.doctor.layouts import Found
-from fastfcn.doctor.problem import Problem
-from fastfcn.doctor.seen_problems import ERROR, FIXED, WARNING, pair_files
-from fastfcn.doctor.signs import NO_MASK, Sign
-from fastfcn.doctor.tally import Tally
-from fastfcn.doctor.values import IGNORED, ValueCount
+from fastfcn.checking.file_problems import ERROR, FIXED, WARNING, pair_files
+from fastfcn.checking.flags import NO_MASK, Sign
+from fastfcn.checking.layouts import Found
+from fastfcn.checking.problem import Problem
+from fastfcn.checking.statistics import Tally
+from fastfcn.checking.values import IGNORED, ValueCount
 
 INIT = "`fastfcn init DIR` "
 MANY = 0.8  # share of masks that hold a number which is usually there

@@ -4,17 +4,17 @@ import sys
 
 import typer
 
-from fastfcn.cli.exporting import export
-from fastfcn.cli.inputs import check, convert
-from fastfcn.cli.listing import recipe, recipes
-from fastfcn.cli.measuring import bench, profile
-from fastfcn.cli.reporting import report
-from fastfcn.cli.scoring import evaluate, predict
-from fastfcn.cli.screen import print_error
-from fastfcn.cli.serving import serve
-from fastfcn.cli.sharing import info, push
-from fastfcn.cli.starting import init
-from fastfcn.cli.training import demo, reproduce, train
+from fastfcn.cli.bench import bench, profile
+from fastfcn.cli.check import check, convert
+from fastfcn.cli.evaluate import evaluate, predict
+from fastfcn.cli.export import export
+from fastfcn.cli.info import info, push
+from fastfcn.cli.init import init
+from fastfcn.cli.output import print_error
+from fastfcn.cli.recipes import recipe, recipes
+from fastfcn.cli.report import report
+from fastfcn.cli.serve import serve
+from fastfcn.cli.train import demo, reproduce, train
 from fastfcn.errors import UserError
 
 VERBS = (

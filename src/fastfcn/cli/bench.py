@@ -7,7 +7,7 @@ from typing import Annotated
 import typer
 
 from fastfcn.cli.options import Accelerator, JsonFile, Precision, Threads, Trusted
-from fastfcn.cli.screen import out_console
+from fastfcn.cli.output import out_console
 
 
 def bench(
@@ -34,11 +34,11 @@ def bench(
 
     [dim]fastfcn bench fastfcn_r50_psp_cityscapes_80k_b8 dilated_r50_psp_cityscapes_80k_b8 --size 512x1024[/]
     """
-    from fastfcn.bench import bench as bench_recipes
-    from fastfcn.files import make_folder
-    from fastfcn.speed.measure import Settings
-    from fastfcn.speed.record import image_size
-    from fastfcn.speed.table import bench_table
+    from fastfcn.bench.bench import bench as bench_recipes
+    from fastfcn.bench.bench_table import bench_table
+    from fastfcn.bench.measure import Settings
+    from fastfcn.bench.record import image_size
+    from fastfcn.utils.files import make_folder
 
     if json_file:
         make_folder(json_file.parent)  # what is wrong with it is said before the work
@@ -72,14 +72,14 @@ def profile(
     [dim]fastfcn profile fastfcn_r50_psp_cityscapes_80k_b8 --size 256x512 --picture stages.png\n
     fastfcn profile --budget '200 ms' --size 256x512[/]
     """
-    from fastfcn.files import make_folder
-    from fastfcn.profile import profile as profile_recipe
-    from fastfcn.profile import within_budget
-    from fastfcn.speed.budget_table import budget_table
-    from fastfcn.speed.measure import Settings
-    from fastfcn.speed.record import image_size
-    from fastfcn.speed.stage_picture import check_ending, save_stage_picture
-    from fastfcn.speed.stage_table import stage_table
+    from fastfcn.bench.budget_table import budget_table
+    from fastfcn.bench.measure import Settings
+    from fastfcn.bench.record import image_size
+    from fastfcn.bench.stage_picture import check_ending, save_stage_picture
+    from fastfcn.bench.stage_profile import profile as profile_recipe
+    from fastfcn.bench.stage_profile import within_budget
+    from fastfcn.bench.stage_table import stage_table
+    from fastfcn.utils.files import make_folder
 
     names, changes = _sorted_out(arguments)
     for each in filter(None, (json_file, picture)):
@@ -104,8 +104,8 @@ def _sorted_out(arguments: list[str] | None) -> tuple[list[str], list[str]]:
 
 
 def _write(path: Path | None, record: dict) -> None:
-    from fastfcn.files import write_text
-    from fastfcn.speed.record import command
+    from fastfcn.bench.record import command
+    from fastfcn.utils.files import write_text
 
     if path:
         write_text(path, json.dumps({"command": command()} | record, indent=1) + "\n")

@@ -7,7 +7,7 @@ from typing import Annotated
 
 import typer
 
-from fastfcn.cli.screen import out_console, say
+from fastfcn.cli.output import out_console, say
 from fastfcn.errors import UserError
 
 
@@ -20,7 +20,7 @@ def convert(
 
     [dim]fastfcn convert published.pth --recipe fastfcn_r50_psp_cityscapes_80k_b8 --out psp.safetensors[/]
     """
-    from fastfcn.convert import convert as convert_checkpoint
+    from fastfcn.weights.convert import convert as convert_checkpoint
 
     for remark in convert_checkpoint(checkpoint, name, out):
         say(remark)
@@ -66,9 +66,9 @@ def check(
 
 def _examine(folder: Path, fix: Path | None, workers: int | None, json_file: Path | None, needs_dataset: bool) -> None:
     """The data doctor."""
-    from fastfcn.doctor.mending import empty_place, mend
-    from fastfcn.doctor.screen import show_changes, show_survey
-    from fastfcn.doctor.survey import survey
+    from fastfcn.checking.fixing import empty_place, mend
+    from fastfcn.checking.survey import survey
+    from fastfcn.checking.tables import show_changes, show_survey
 
     if needs_dataset:
         raise UserError("--split and --values are for data sets with a description.", "Name it: --dataset NAME")
@@ -89,11 +89,11 @@ def _compare(
     folder: Path, dataset: str, split: list[str], values: bool, workers: int | None, json_file: Path | None
 ) -> None:
     """Is the folder the data set that it should be?"""
-    from fastfcn.check import check as check_folder
+    from fastfcn.checking.known_dataset import check as check_folder
+    from fastfcn.checking.known_dataset_table import show_report
     from fastfcn.data.description import load_description
-    from fastfcn.files import write_text
-    from fastfcn.machine import Machine
-    from fastfcn.show_check import show_report
+    from fastfcn.utils.files import write_text
+    from fastfcn.utils.machine import Machine
 
     report = check_folder(load_description(dataset), folder, split, values, Machine(workers=workers).readers)
     show_report(report, out_console)

@@ -7,7 +7,7 @@ from typing import Annotated
 import typer
 
 from fastfcn.cli.options import Accelerator, Changes, Data, Devices, Precision, Trusted, Workers
-from fastfcn.cli.screen import out_console
+from fastfcn.cli.output import out_console
 from fastfcn.errors import UserError
 
 
@@ -36,11 +36,11 @@ def evaluate(
     [dim]fastfcn evaluate runs/camvid/weights.safetensors --data CamVid --tta --json scores.json\n
     fastfcn evaluate runs/camvid/weights.safetensors --data CamVid --report scores.html[/]
     """
-    from fastfcn.evaluate import evaluate as evaluate_weights
-    from fastfcn.files import make_folder, write_text
-    from fastfcn.machine import Machine
-    from fastfcn.report import evaluate_with_report
-    from fastfcn.show_scores import as_json, score_table
+    from fastfcn.evaluation.evaluate import evaluate as evaluate_weights
+    from fastfcn.evaluation.score_tables import as_json, score_table
+    from fastfcn.report.report import evaluate_with_report
+    from fastfcn.utils.files import make_folder, write_text
+    from fastfcn.utils.machine import Machine
 
     for file in filter(None, (json_file, report)):
         make_folder(file.parent)  # what is wrong with it is said before the work
@@ -88,9 +88,9 @@ def predict(
     fastfcn predict hf://USER/NAME webcam --out recorded --seconds 20\n
     fastfcn predict --server http://127.0.0.1:8000 photos --out coloured[/]
     """
-    from fastfcn.cli.predicting import run
-    from fastfcn.cli.serving import predict_through
-    from fastfcn.predict import Job, Settings, find_inputs, load
+    from fastfcn.cli.predict_progress import run
+    from fastfcn.cli.serve import predict_through
+    from fastfcn.prediction.load import Job, Settings, find_inputs, load
 
     inputs = [weights, *(inputs or [])] if server else inputs or []  # with a service there are no weights to name
     if not inputs:

@@ -8,10 +8,10 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from fastfcn.cli.options import JsonFile
-from fastfcn.cli.screen import out_console, say
+from fastfcn.cli.output import out_console, say
 
 if TYPE_CHECKING:
-    from fastfcn.export import Report
+    from fastfcn.exporting.export import Report
 
 
 def export(
@@ -40,13 +40,13 @@ def export(
     """
     import torch
 
+    from fastfcn.bench.record import command, image_size, machine_facts, rounded
     from fastfcn.errors import UserError
-    from fastfcn.export import Settings
-    from fastfcn.export import export as export_weights
-    from fastfcn.exports.proof import SIZES, ProofError
-    from fastfcn.exports.proof_table import proof_table
-    from fastfcn.files import make_folder, write_text
-    from fastfcn.speed.record import command, image_size, machine_facts, rounded
+    from fastfcn.exporting.export import Settings
+    from fastfcn.exporting.export import export as export_weights
+    from fastfcn.exporting.verification import SIZES, ProofError
+    from fastfcn.exporting.verification_table import proof_table
+    from fastfcn.utils.files import make_folder, write_text
 
     if int8 != (calibrate is not None):
         raise UserError("--int8 and --calibrate DIR belong together.", "Give both, or neither.")

@@ -6,7 +6,7 @@ from typing import Annotated
 
 import typer
 
-from fastfcn.cli.screen import out_console, say
+from fastfcn.cli.output import out_console, say
 
 
 def info(
@@ -18,9 +18,9 @@ def info(
     [dim]fastfcn info runs/camvid/weights.safetensors\n
     fastfcn info runs/camvid/weights.safetensors --json > weights.json[/]
     """
-    from fastfcn.hub.fetch import fetch, is_address
-    from fastfcn.info import info as read_info
-    from fastfcn.show_info import show_info
+    from fastfcn.weights.hub import fetch, is_address
+    from fastfcn.weights.info import info as read_info
+    from fastfcn.weights.info_table import show_info
 
     about = read_info(fetch(weights) if is_address(weights) else weights)
     if as_json:
@@ -44,8 +44,8 @@ def push(
     [dim]fastfcn push runs/camvid/weights.safetensors me/streets --dry-run streets-card\n
     fastfcn push runs/camvid/weights.safetensors me/streets --private[/]
     """
-    from fastfcn.push import push as push_weights
-    from fastfcn.push import write_files
+    from fastfcn.weights.push import push as push_weights
+    from fastfcn.weights.push import write_files
 
     if dry_run:
         for file in write_files(weights, name, dry_run, licence):

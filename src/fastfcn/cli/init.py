@@ -7,7 +7,7 @@ from typing import Annotated
 import typer
 
 from fastfcn.cli.options import Accelerator, Workers
-from fastfcn.cli.screen import out_console, plain, say
+from fastfcn.cli.output import out_console, plain, say
 
 SHOWN = 30  # classes
 
@@ -34,9 +34,9 @@ def init(
     [dim]fastfcn init photos\n
     fastfcn init photos --classes background,leaf --pretrained none[/]
     """
-    from fastfcn.draft.machine import this_machine
-    from fastfcn.init import init as draft
-    from fastfcn.machine import Machine
+    from fastfcn.init.init import init as draft
+    from fastfcn.init.machine import this_machine
+    from fastfcn.utils.machine import Machine
 
     names = [each.strip() for each in classes.split(",")] if classes else []
     readers = Machine(workers=workers).readers

@@ -3,19 +3,19 @@
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from fastfcn.cli.screen import print_error, say
+from fastfcn.cli.output import print_error, say
 from fastfcn.errors import DataError, UserError
-from fastfcn.progress import counted, framed
+from fastfcn.utils.progress import counted, framed
 
 if TYPE_CHECKING:
-    from fastfcn.predict import Job
+    from fastfcn.prediction.load import Job
     from fastfcn.prediction.predictor import Predictor
-    from fastfcn.video.segment import Outcome
+    from fastfcn.prediction.video.segment import Outcome
 
 
 def run(job: "Job", predictor: "Predictor") -> bool:
     """Work off images, then videos, then cameras, with bars and lines; whether anything went wrong."""
-    from fastfcn.prediction.pictures import save_legend
+    from fastfcn.prediction.image_files import save_legend
 
     save_legend(predictor, job.folder)
     wrong = [run_images(job, predictor)] if job.inputs.images else []

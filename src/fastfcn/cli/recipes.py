@@ -4,7 +4,7 @@ from typing import Annotated
 
 import typer
 
-from fastfcn.cli.screen import out_console
+from fastfcn.cli.output import out_console
 
 
 def recipes() -> None:
@@ -12,7 +12,7 @@ def recipes() -> None:
 
     [dim]fastfcn recipes[/]
     """
-    from fastfcn.show_recipes import show_recipes
+    from fastfcn.recipes.tables import show_recipes
 
     show_recipes(out_console)
 
@@ -29,11 +29,11 @@ def recipe(
     [dim]fastfcn recipe fastfcn_r50_psp_camvid optim.lr=0.02\n
     fastfcn recipe fastfcn_r50_psp_camvid dilated_r50_psp_camvid[/]
     """
-    from fastfcn import recipe as recipes_module
-    from fastfcn.show_recipes import show_differences, show_recipe
+    from fastfcn import recipes
+    from fastfcn.recipes.tables import show_differences, show_recipe
 
     changes = changes or []
     if len(changes) == 1 and "=" not in changes[0]:
-        show_differences(recipes_module.load(name), recipes_module.load(changes[0]), out_console)
+        show_differences(recipes.load(name), recipes.load(changes[0]), out_console)
     else:
-        show_recipe(recipes_module.load(name, changes), out_console)
+        show_recipe(recipes.load(name, changes), out_console)

@@ -6,7 +6,7 @@ from typing import Annotated
 import typer
 
 from fastfcn.cli.options import Accelerator, Precision, Workers
-from fastfcn.cli.screen import plain, say
+from fastfcn.cli.output import plain, say
 
 
 def report(
@@ -27,8 +27,8 @@ def report(
     [dim]fastfcn report runs/camvid --data CamVid\n
     fastfcn report runs/camvid --against runs/slim --out compared.html[/]
     """
-    from fastfcn.machine import Machine
-    from fastfcn.report import report as write_report
+    from fastfcn.report.report import report as write_report
+    from fastfcn.utils.machine import Machine
 
     machine = Machine(accelerator, 1, 1, workers, precision)
     target, missing = write_report(run, machine, data, against, out, split, tta)

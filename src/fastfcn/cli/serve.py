@@ -7,14 +7,14 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from fastfcn.cli.screen import error_console, plain, print_error, say
+from fastfcn.cli.output import error_console, plain, print_error, say
 from fastfcn.errors import DataError, UserError
 
 if TYPE_CHECKING:
     import numpy as np
 
     from fastfcn.client import Client
-    from fastfcn.predict import Job
+    from fastfcn.prediction.load import Job
 
 TOKEN = "FASTFCN_TOKEN"
 
@@ -45,8 +45,8 @@ def serve(
     [dim]fastfcn serve runs/camvid/weights.safetensors\n
     fastfcn serve weights.safetensors --host 0.0.0.0 --token SECRET --device cuda:0 --device cuda:1[/]
     """
-    from fastfcn.serve import serve as run_service
-    from fastfcn.server.settings import MIB, Settings
+    from fastfcn.serving.serve import serve as run_service
+    from fastfcn.serving.settings import MIB, Settings
 
     devices = tuple(device or ["auto"])
     settings = Settings(
@@ -82,8 +82,8 @@ def _announce(text: str) -> None:
 def predict_through(server: str, job: "Job") -> bool:
     """`predict` through the service at `server`; whether an image could not be used."""
     from fastfcn.client import Client
-    from fastfcn.prediction.pictures import save_legend
-    from fastfcn.progress import counted
+    from fastfcn.prediction.image_files import save_legend
+    from fastfcn.utils.progress import counted
 
     if job.inputs.videos or job.inputs.cameras:
         raise UserError("A service takes images only.", "Leave --server out for videos and webcams.")
@@ -100,8 +100,8 @@ def predict_through(server: str, job: "Job") -> bool:
 
 def _received(client: "Client", job: "Job") -> Iterator[UserError | None]:
     """Write what the service answers, image by image, as `predict` does; yields None or the image's error."""
-    from fastfcn.predict import Prediction
-    from fastfcn.prediction.pictures import save_pictures
+    from fastfcn.prediction.image_files import save_pictures
+    from fastfcn.prediction.load import Prediction
 
     images = job.inputs.images
     for path, name, answer in zip(images, job.names, client.file_labels(images), strict=True):

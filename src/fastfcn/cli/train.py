@@ -6,7 +6,7 @@ from typing import Annotated
 import typer
 
 from fastfcn.cli.options import Accelerator, Changes, Data, Devices, Precision, Workers
-from fastfcn.cli.screen import out_console, plain, say
+from fastfcn.cli.output import out_console, plain, say
 
 
 def train(
@@ -37,22 +37,26 @@ def train(
     fastfcn train fastfcn_r18_psp_camvid optim.steps=200 backbone.pretrained=none --data CamVid --out runs/try\n
     fastfcn train fastfcn_r50_psp_camvid --data CamVid --out runs/camvid --resume --log tensorboard[/]
     """
-    from fastfcn import recipe as recipes_module
-    from fastfcn.loggers import check_loggers
-    from fastfcn.machine import Machine
-    from fastfcn.train import train as train_recipe
+    from fastfcn import recipes
+    from fastfcn.report.report import report_after_training
+    from fastfcn.training.loggers import check_loggers
+    from fastfcn.training.run import Run
+    from fastfcn.training.train import train as train_recipe
+    from fastfcn.utils.machine import Machine
 
     machine = Machine(
         accelerator, devices, nodes, workers, precision, accumulate, deterministic, checkpoint_activations, compile
     )
-    wanted = recipes_module.load(name, changes or [])
+    wanted = recipes.load(name, changes or [])
     check_loggers(log or [])
-    state = train_recipe(wanted, data, out, machine, resume, log or [], report)
+    state = train_recipe(wanted, data, out, machine, resume, log or [])
     if not machine.first_process:
         return
     if state.step < wanted.optim.steps:
         say(f"Stopped after step {state.step} of {wanted.optim.steps}. Go on with: --resume")
         raise typer.Exit(130)
+    if report:
+        say(plain(report_after_training(Run(out), data, machine)))
     say(f"Best val mIoU {state.best:.2f} at step {state.best_step}. Weights: {out / 'weights.safetensors'}")
     say(f"[dim]Next: fastfcn evaluate {out / 'weights.safetensors'} --data {data}[/]")
 
@@ -81,10 +85,10 @@ def reproduce(
     [dim]fastfcn reproduce fastfcn_r50_psp_cityscapes_80k_b8 --data cityscapes\n
     fastfcn reproduce fastfcn_r50_psp_cityscapes_80k_b8 --data cityscapes --train --devices 4[/]
     """
-    from fastfcn.machine import Machine
-    from fastfcn.reproduce import reproduce as reproduce_row
-    from fastfcn.reproduce_plan import describe, make_plan
-    from fastfcn.verdict import markdown_row, verdict_table
+    from fastfcn.reproduce.plan import describe, make_plan
+    from fastfcn.reproduce.reproduce import reproduce as reproduce_row
+    from fastfcn.reproduce.verdict import markdown_row, verdict_table
+    from fastfcn.utils.machine import Machine
 
     machine = Machine(accelerator, devices, nodes, workers, precision, accumulate)
     plan = make_plan(name, data, out, checkpoint, train, tta, split, tolerance)
@@ -110,6 +114,6 @@ def demo(
 
     [dim]fastfcn demo --out streets-demo[/]
     """
-    from fastfcn.demo import demo as run_demo
+    from fastfcn.demo.demo import demo as run_demo
 
     run_demo(out, out_console)

@@ -9,7 +9,8 @@ import torch
 from torch import Tensor
 from torch.nn import functional
 
-from fastfcn.data import pillow, resize
+from fastfcn.data import pillow_resize as pillow
+from fastfcn.data import resize
 from fastfcn.data.masks import IGNORED
 from fastfcn.data.resize import Size, Window, keep_ratio_size
 

@@ -9,18 +9,20 @@ import torch
 from PIL import Image
 from rich.console import Console
 
-from fastfcn import recipe
+from fastfcn import recipes
 from fastfcn.data.dataset import Dataset
-from fastfcn.data.streets import write
+from fastfcn.demo.streets import write
 from fastfcn.errors import OutputError
-from fastfcn.evaluate import evaluate
-from fastfcn.files import make_folder, replace_file, write_text
-from fastfcn.machine import Machine
+from fastfcn.evaluation.evaluate import evaluate
+from fastfcn.evaluation.score_tables import score_table
 from fastfcn.metrics import ConfusionMatrix, Scores
-from fastfcn.predict import Predictor, load
-from fastfcn.progress import progress_bar
-from fastfcn.show_scores import score_table
-from fastfcn.train import train
+from fastfcn.prediction.load import Predictor, load
+from fastfcn.report.report import report_after_training
+from fastfcn.training.run import Run
+from fastfcn.training.train import train
+from fastfcn.utils.files import make_folder, replace_file, write_text
+from fastfcn.utils.machine import Machine
+from fastfcn.utils.progress import progress_bar
 from fastfcn.visualize import GAP, MARGIN, colorize, contact_sheet, legend
 
 TRAIN, VAL, SHOWN = 400, 60, 6  # drawings
@@ -51,11 +53,12 @@ def demo(
     """
     place = _fresh_folder(Path(folder), console)
     data, weights = place / "data", place / "weights.safetensors"
-    wanted = recipe.load("demo", changes)
+    wanted = recipes.load("demo", changes)
     machine = Machine(accelerator="cpu")
     _draw(data, train_count, val_count, wanted.data.base_size, console)
     console.print(f"Training [bold]{wanted.summary}[/], on the CPU; the scores below are on drawings held out.")
-    train(wanted, data, place, machine, report=True)
+    train(wanted, data, place, machine)
+    console.print(report_after_training(Run(place), data, machine), soft_wrap=True, markup=False)
     scores, about, split = evaluate(weights, data, machine)
     console.print(score_table(scores, about, split))
     sheet = place / "sheet.png"

@@ -15,16 +15,16 @@ from fastfcn.data.dataset import Dataset, read_batches
 from fastfcn.data.description import DataSetDescription
 from fastfcn.data.resize import keep_ratio_size, resize_image, scaled_size
 from fastfcn.data.transforms import normalise_batch
-from fastfcn.exports.predictor import ExportedPredictor, is_exported, of_pixels
-from fastfcn.hub.fetch import local_file
-from fastfcn.machine import Machine
+from fastfcn.evaluation.sliding_window import sliding_logits
+from fastfcn.fast.optimize import optimize
 from fastfcn.metrics import ConfusionMatrix, Scores
-from fastfcn.models.optimize import optimize
 from fastfcn.models.segmenter import Segmenter
 from fastfcn.ops.upsample import label_type, mean_softmax_labels, upsampled_strips
-from fastfcn.progress import counted
-from fastfcn.recipe import Recipe
-from fastfcn.sliding import sliding_scores
+from fastfcn.prediction.runtimes.predictor import ExportedPredictor, is_exported, of_pixels
+from fastfcn.recipes.recipe import Recipe
+from fastfcn.utils.machine import Machine
+from fastfcn.utils.progress import counted
+from fastfcn.weights.hub import local_file
 
 Progress = Callable[[Iterable, int, str], Iterable]
 
@@ -107,8 +107,8 @@ def predict_shares(
             sums = (_window_scores(model, recipe, batches[0], tta),)
         case "whole" if not tta:
             sizes = [(batches[0].shape[-2], batches[0].shape[-1]), size]
-            for scores in upsampled_strips(model.scores(batches[0]), sizes, model.align_corners):
-                yield scores[0].argmax(0).to(label_type(scores.shape[1])), scores[0].float().softmax(0)
+            for logits in upsampled_strips(model.logits(batches[0]), sizes, model.align_corners):
+                yield logits[0].argmax(0).to(label_type(logits.shape[1])), logits[0].float().softmax(0)
             return
         case "whole":
             views = list(_views(model, batches, size, recipe.eval.flip))
@@ -125,18 +125,18 @@ def _window_scores(model: Segmenter, recipe: Recipe, batch: Tensor, tta: bool) -
     black = torch.zeros(1, 3, 1, 1, device=batch.device)
     black = normalise_batch(black, recipe.data.mean, recipe.data.std).flatten()
     scales, flip = (tested.scales, tested.flip) if tta else ((1.0,), False)
-    return sliding_scores(model, batch, black, tested.base_size, tested.crop, tested.stride, scales, flip)
+    return sliding_logits(model, batch, black, tested.base_size, tested.crop, tested.stride, scales, flip)
 
 
 def _views(
     model: Segmenter, batches: list[Tensor], size: tuple[int, int], flip: bool
 ) -> Iterator[tuple[Tensor, list[tuple[int, int]]]]:
-    """The scores of every size, and of its mirror image with `flip`, each with the sizes they go through."""
+    """The logits of every size, and of its mirror image with `flip`, each with the sizes they go through."""
     for batch in batches:
         sizes = [(batch.shape[-2], batch.shape[-1]), size]
-        yield model.scores(batch), sizes
+        yield model.logits(batch), sizes
         if flip:
-            yield model.scores(batch.flip(-1)).flip(-1), sizes
+            yield model.logits(batch.flip(-1)).flip(-1), sizes
 
 
 @torch.inference_mode()

@@ -11,10 +11,10 @@ import torch.nn.functional as F
 from torch import Tensor
 
 Size = tuple[int, int]  # (height, width)
-Network = Callable[[Tensor], Tensor]  # images (B, 3, h, w) -> scores (B, classes, h, w)
+Network = Callable[[Tensor], Tensor]  # images (B, 3, h, w) -> logits (B, classes, h, w)
 
 
-def sliding_scores(
+def sliding_logits(
     network: Network, image: Tensor, black: Tensor, base_size: int, crop: int, stride: int,
     scales: Sequence[float], flip: bool,
 ) -> Tensor:  # fmt: skip
@@ -65,10 +65,10 @@ def _mean_over_windows(network: Network, image: Tensor, black: Tensor, crop: int
 
 
 def _window(network: Network, window: Tensor, flip: bool) -> Tensor:
-    scores = network(window).float()
+    logits = network(window).float()
     if flip:
-        scores = scores + network(window.flip(-1)).float().flip(-1)
-    return scores.exp()
+        logits = logits + network(window.flip(-1)).float().flip(-1)
+    return logits.exp()
 
 
 def _filled(part: Tensor, black: Tensor, crop: int) -> Tensor:

@@ -8,18 +8,19 @@ from torch.export import ExportedProgram
 
 from fastfcn import weights
 from fastfcn.errors import UserError
-from fastfcn.exports import int8, openvino_file
-from fastfcn.exports.contents import Contents
-from fastfcn.exports.formats import write
-from fastfcn.exports.network import trace, trace_assuming
-from fastfcn.weights import Weights
+from fastfcn.exporting import int8
+from fastfcn.exporting.network import trace, trace_assuming
+from fastfcn.prediction.runtimes import openvino as openvino_file
+from fastfcn.prediction.runtimes.contents import Contents
+from fastfcn.prediction.runtimes.formats import write
+from fastfcn.weights.file import Weights
 
 Size = tuple[int, int]
 
 
 @dataclass(frozen=True)
 class Files:
-    """`final` as it was asked for, `both` with scores in any case (they may be one), `other` to compare times with."""
+    """`final` as it was asked for, `both` with logits in any case (they may be one), `other` to compare times with."""
 
     final: Path
     both: Path
@@ -30,12 +31,12 @@ class Builder:
     """Makes the files that a proof needs."""
 
     def __init__(
-        self, held: Weights, form: str, scores: bool, calibrate: Path | None, largest: Size, say: Callable[[str], None]
+        self, held: Weights, form: str, logits: bool, calibrate: Path | None, largest: Size, say: Callable[[str], None]
     ):
         """`calibrate`: the folder of images that makes it int8; `largest`: for executorch alone; `say` is told what is
         being done."""
         self.held, self.form, self.say = held, form, say
-        self.scores, self.calibrate, self.largest = scores, calibrate, largest
+        self.logits, self.calibrate, self.largest = logits, calibrate, largest
         self.model = weights.load_model(held)
 
     def build(self, folder: Path, name: str) -> Files:
@@ -45,23 +46,23 @@ class Builder:
         both.parent.mkdir()
         if self.calibrate:
             return self._build_int8(final, both, folder / name)
-        self._write(both, scores=True)
-        if self.scores:
+        self._write(both, logits=True)
+        if self.logits:
             return Files(both, both)
-        self._write(final, scores=False)
+        self._write(final, logits=False)
         return Files(final, both)
 
-    def texts(self, scores: bool) -> dict[str, str]:
+    def texts(self, logits: bool) -> dict[str, str]:
         """What the file says of itself."""
         precision = "int8" if self.calibrate else "f32"
         largest = self.largest if self.form == "executorch" else None
         held = self.held
-        return Contents(held.recipe, held.description, scores, precision, largest, held.facts).texts()
+        return Contents(held.recipe, held.description, logits, precision, largest, held.facts).texts()
 
-    def _write(self, path: Path, scores: bool) -> None:
-        self.say(f"Writing {path.name} {'with scores' if scores else 'with class maps alone'}")
+    def _write(self, path: Path, logits: bool) -> None:
+        self.say(f"Writing {path.name} {'with logits' if logits else 'with class maps alone'}")
         try:
-            write(self.form, self._traced(scores), self.texts(scores), path)
+            write(self.form, self._traced(logits), self.texts(logits), path)
         except (UserError, OSError):
             raise
         except Exception as error:  # what exporters raise for a layer that they cannot translate
@@ -70,28 +71,28 @@ class Builder:
                 f"{self.held.recipe.name} cannot be written as {self.form}: {reason}", "Use another format."
             ) from error
 
-    def _traced(self, scores: bool) -> ExportedProgram:
+    def _traced(self, logits: bool) -> ExportedProgram:
         model, recipe = self.model, self.held.recipe
         match self.form:
             case "executorch":
-                return trace_assuming(model, recipe, scores, self.largest)
+                return trace_assuming(model, recipe, logits, self.largest)
             case "pt2":
-                return trace_assuming(model, recipe, scores)
+                return trace_assuming(model, recipe, logits)
             case _:
-                return trace(model, recipe, scores)
+                return trace(model, recipe, logits)
 
     def _build_int8(self, final: Path, both: Path, plain: Path) -> Files:
         """`plain` is the network in float32, whose time int8 is compared with."""
         assert self.calibrate
         self.say(f"Writing {plain.name} in float32")
         images = int8.calibration_images(self.calibrate)
-        model = openvino_file.convert(trace(self.model, self.held.recipe, with_scores=True))
-        openvino_file.save(model, self.texts(scores=True), plain)
+        model = openvino_file.convert(trace(self.model, self.held.recipe, with_logits=True))
+        openvino_file.save(model, self.texts(logits=True), plain)
         self.say(f"Calibrating on {len(images)} images")
         model = int8.quantized(model, images)
-        openvino_file.save(model, self.texts(scores=True), both)
-        if self.scores:
+        openvino_file.save(model, self.texts(logits=True), both)
+        if self.logits:
             return Files(both, both, plain)
         model.remove_result(model.get_results()[1])
-        openvino_file.save(model, self.texts(scores=False), final)
+        openvino_file.save(model, self.texts(logits=False), final)
         return Files(final, both, plain)

@@ -13,16 +13,16 @@ import numpy as np
 from fastfcn import weights
 from fastfcn.data.images import read_image
 from fastfcn.errors import OutputError, UserError
-from fastfcn.evaluate import load_trial, measure
-from fastfcn.exports import int8
-from fastfcn.exports.builder import Builder, Files
-from fastfcn.exports.formats import FORMATS, check_format, files_of, open_session, package_versions
-from fastfcn.exports.network import TRACED, check_torch
-from fastfcn.exports.predictor import ExportedPredictor
-from fastfcn.exports.proof import SIZES, Proof, ProofError, Size, Trial, expected, prove
-from fastfcn.files import make_folder
-from fastfcn.machine import Machine
-from fastfcn.progress import counted
+from fastfcn.evaluation.evaluate import load_trial, measure
+from fastfcn.exporting import int8
+from fastfcn.exporting.builder import Builder, Files
+from fastfcn.exporting.network import TRACED, check_torch
+from fastfcn.exporting.verification import SIZES, Proof, ProofError, Size, Trial, expected, prove
+from fastfcn.prediction.runtimes.formats import FORMATS, check_format, files_of, open_session, package_versions
+from fastfcn.prediction.runtimes.predictor import ExportedPredictor
+from fastfcn.utils.files import make_folder
+from fastfcn.utils.machine import Machine
+from fastfcn.utils.progress import counted
 
 Progress = Callable[[str], None]  # told what is being done
 
@@ -31,13 +31,13 @@ Progress = Callable[[str], None]  # told what is being done
 class Settings:
     """What is exported, and how it is tried.
 
-    `scores`: as a second output; `sizes` (height, width) of the proof; `data` and `split`: real images for mIoU before
+    `logits`: as a second output; `sizes` (height, width) of the proof; `data` and `split`: real images for mIoU before
     and after; `calibrate`: a folder of images, for int8; `max_loss`: points of mIoU that int8 may cost, unless `force`;
     `largest`: bound of an image's (height, width), for executorch alone; `photograph`: what the proof sees, else an
     image of `calibrate` or `data`, or a drawing.
     """
 
-    scores: bool = False
+    logits: bool = False
     sizes: Sequence[Size] = SIZES
     data: Path | None = None
     split: str | None = None
@@ -86,7 +86,7 @@ def export(
     check_torch()
     check_format(form, out, settings.calibrate is not None)
     _check_settings(form, settings)
-    builder = Builder(weights.read(path), form, settings.scores, settings.calibrate, settings.largest, say)
+    builder = Builder(weights.read(path), form, settings.logits, settings.calibrate, settings.largest, say)
     with _folder_for(out) as folder:
         files = builder.build(folder, out.name)
         report = _prove(builder, files, settings, Path(path), out)

@@ -11,10 +11,10 @@ from torch.fx.experimental import _config as shape_settings
 from torch.utils._sympy.value_ranges import ValueRanges
 
 from fastfcn.errors import UserError
-from fastfcn.models.fold import folded
+from fastfcn.fast.fold import folded
 from fastfcn.models.segmenter import Segmenter
 from fastfcn.ops.upsample import label_type
-from fastfcn.recipe import Recipe
+from fastfcn.recipes.recipe import Recipe
 
 TRACED = (64, 96)  # (height, width) of the image that is traced; no size of the proof is equal to it
 CHECKS = (torch.ops.aten._assert_scalar.default, torch.ops.aten._assert_tensor_metadata.default)
@@ -23,24 +23,24 @@ CHECKS = (torch.ops.aten._assert_scalar.default, torch.ops.aten._assert_tensor_m
 class ImageToClasses(nn.Module):
     """RGB uint8 images (B, H, W, 3) to class maps (B, H, W), uint8 (int64 from 257 classes on).
 
-    With `with_scores` also to scores (B, classes, H, W), float32, before softmax.
+    With `with_logits` also to logits (B, classes, H, W), float32, before softmax.
     """
 
     mean: Tensor
     std: Tensor
 
-    def __init__(self, model: Segmenter, recipe: Recipe, with_scores: bool):
+    def __init__(self, model: Segmenter, recipe: Recipe, with_logits: bool):
         super().__init__()
-        self.model, self.with_scores = exportable(model), with_scores
+        self.model, self.with_logits = exportable(model), with_logits
         self.register_buffer("mean", torch.tensor(recipe.data.mean).reshape(1, 3, 1, 1))
         self.register_buffer("std", torch.tensor(recipe.data.std).reshape(1, 3, 1, 1))
 
     def forward(self, image: Tensor) -> tuple[Tensor, ...]:
         pixels = (image.permute(0, 3, 1, 2).float() - self.mean) / self.std
-        low = self.model.scores(pixels).contiguous()  # ExecuTorch refuses argmax of maps stored channels last
-        scores = F.interpolate(low, pixels.shape[-2:], mode="bilinear", align_corners=self.model.align_corners)
-        labels = scores.argmax(1).to(label_type(scores.shape[1]))
-        return (labels, scores) if self.with_scores else (labels,)
+        low = self.model.logits(pixels).contiguous()  # ExecuTorch refuses argmax of maps stored channels last
+        logits = F.interpolate(low, pixels.shape[-2:], mode="bilinear", align_corners=self.model.align_corners)
+        labels = logits.argmax(1).to(label_type(logits.shape[1]))
+        return (labels, logits) if self.with_logits else (labels,)
 
 
 class EvenPool(nn.Module):
@@ -71,7 +71,7 @@ def _is_even_pool(pool: nn.AvgPool2d) -> bool:
     return twos and pool.padding in (0, (0, 0)) and pool.ceil_mode and not pool.count_include_pad
 
 
-def trace(model: Segmenter, recipe: Recipe, with_scores: bool) -> ExportedProgram:
+def trace(model: Segmenter, recipe: Recipe, with_logits: bool) -> ExportedProgram:
     """The program for any batch, height and width. Raises UserError where torch is too old."""
     check_torch()
     from torch.fx.experimental.dynamic_spec import ParamsSpec, ShapeVar, TensorSpec
@@ -79,7 +79,7 @@ def trace(model: Segmenter, recipe: Recipe, with_scores: bool) -> ExportedProgra
     # Of these sizes nothing is taken for granted. With `Dim` torch assumes that no map has a height of one, which 32
     # pixels have at stride 32, and with some networks that no batch is of one image.
     free = TensorSpec([ShapeVar(name, min=1) for name in ("batch", "height", "width")] + [3])
-    program = ImageToClasses(model, recipe, with_scores).eval()
+    program = ImageToClasses(model, recipe, with_logits).eval()
     with torch.no_grad():
         return torch.export.export(
             program, (_example(2),), dynamic_shapes=ParamsSpec({"image": free}), strict=False
@@ -87,7 +87,7 @@ def trace(model: Segmenter, recipe: Recipe, with_scores: bool) -> ExportedProgra
 
 
 def trace_assuming(
-    model: Segmenter, recipe: Recipe, with_scores: bool, largest: tuple[int, int] | None = None
+    model: Segmenter, recipe: Recipe, with_logits: bool, largest: tuple[int, int] | None = None
 ) -> ExportedProgram:
     """The program for AOTInductor and ExecuTorch, which cannot work with sizes of which nothing is known.
 
@@ -99,7 +99,7 @@ def trace_assuming(
     free = {index + 1: Dim(("height", "width")[index], min=33, max=bounds[index]) for index in range(2)}
     if not largest:
         free[0] = Dim("batch", min=1)
-    program = ImageToClasses(model, recipe, with_scores).eval()
+    program = ImageToClasses(model, recipe, with_logits).eval()
     settings: Any = shape_settings
     with torch.no_grad(), settings.patch(backed_size_oblivious=True):
         traced = torch.export.export(

@@ -11,12 +11,12 @@ from PIL import Image
 
 from fastfcn.data.transforms import normalise_batch
 from fastfcn.errors import UserError
-from fastfcn.exports.formats import Session
 from fastfcn.models.segmenter import Segmenter
-from fastfcn.recipe import Recipe
+from fastfcn.prediction.runtimes.formats import Session
+from fastfcn.recipes.recipe import Recipe
 
 LEAST_AGREEMENT = 0.9999  # of the pixels of each class map
-MOST_DIFFERENCE = 2e-3  # of scores, whose standard deviation is about 3 in a trained network
+MOST_DIFFERENCE = 2e-3  # of logits, whose standard deviation is about 3 in a trained network
 # Odd, tall, wide and tiny; the first goes in twice at once. None is of the size that is traced.
 SIZES = ((127, 193), (256, 96), (96, 320), (17, 23))
 MOST_RUNS, LEAST_RUNS, RUN_SECONDS = 20, 3, 2.0  # of timing, at each size
@@ -25,7 +25,7 @@ Size = tuple[int, int]
 
 
 class Trial(NamedTuple):
-    """What is on trial: `final` is the file that is asked for, `both` one of the same network with scores too, and
+    """What is on trial: `final` is the file that is asked for, `both` one of the same network with logits too, and
     `other` what its speed is compared with: RGB uint8 images (B, H, W, 3) to class maps."""
 
     final: Session
@@ -35,7 +35,7 @@ class Trial(NamedTuple):
 
 @dataclass(frozen=True)
 class SizeResult:
-    """At `size` (height, width): the share of equal pixels in the class maps 0-1, the largest difference of scores,
+    """At `size` (height, width): the share of equal pixels in the class maps 0-1, the largest difference of logits,
     milliseconds of one image in the file's runtime and elsewhere; `problem` where it could not be run at all."""
 
     size: Size
@@ -58,7 +58,7 @@ class SizeResult:
         if not self.agreement >= LEAST_AGREEMENT:
             found.append(f"{where}: class maps agree on {self.agreement:.4%} of the pixels, not {LEAST_AGREEMENT:.2%}")
         if not self.difference <= MOST_DIFFERENCE:
-            found.append(f"{where}: scores differ by up to {self.difference:.2g}, not {MOST_DIFFERENCE:.0e}")
+            found.append(f"{where}: logits differ by up to {self.difference:.2g}, not {MOST_DIFFERENCE:.0e}")
         return found
 
 
@@ -121,22 +121,22 @@ def picture(size: Size, photograph: np.ndarray | None = None, seed: int = 0) -> 
 
 @torch.inference_mode()
 def expected(model: Segmenter, recipe: Recipe, images: np.ndarray) -> np.ndarray:
-    """Scores (B, classes, H, W) of the network itself."""
+    """Logits (B, classes, H, W) of the network itself."""
     pixels = torch.from_numpy(images).permute(0, 3, 1, 2)
     return model(normalise_batch(pixels, recipe.data.mean, recipe.data.std)).numpy()
 
 
 def _compare(model: Segmenter, recipe: Recipe, trial: Trial, images: np.ndarray) -> SizeResult:
     batch, height, width = images.shape[:3]
-    scores = expected(model, recipe, images)
-    labels = scores.argmax(1)
+    logits = expected(model, recipe, images)
+    labels = logits.argmax(1)
     try:
         found, found_scores = trial.both.run(images)
         final = trial.final.run(images)[0]
         wrong = next((each for each in (found, final) if each.shape != labels.shape), None)
         if wrong is not None:
             raise ValueError(f"its class maps are of {wrong.shape}, not {labels.shape}")
-        difference = float(np.abs(found_scores - scores).max())
+        difference = float(np.abs(found_scores - logits).max())
         p50, p95 = _times(lambda: trial.final.run(images[:1]))
     except Exception as error:  # each runtime has its own kinds
         return SizeResult((height, width), batch, problem=_first_line(error))

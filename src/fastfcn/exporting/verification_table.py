@@ -2,7 +2,7 @@
 
 from rich.table import Table
 
-from fastfcn.exports.proof import Proof, SizeResult
+from fastfcn.exporting.verification import Proof, SizeResult
 
 
 def proof_table(proof: Proof) -> Table:
@@ -10,7 +10,7 @@ def proof_table(proof: Proof) -> Table:
     title = f"{proof.title} beside the network, {proof.megabytes:.1f} MB"
     table = Table(title=title, title_justify="left", caption="times: of one image, on this machine as busy as it is")
     table.add_column("size", no_wrap=True)
-    for name in ("scores differ", "equal", "p50", "p95", f"{proof.other}'s"):
+    for name in ("logits differ", "equal", "p50", "p95", f"{proof.other}'s"):
         table.add_column(name, justify="right", no_wrap=True)
     for result in proof.results:
         table.add_row(*_cells(result, proof.exact))

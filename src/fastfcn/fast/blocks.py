@@ -3,7 +3,7 @@
 import torch
 from torch import Tensor, nn
 
-from fastfcn.models.fast import LONGEST_TILE, PointwiseConvolution, PointwisePair, WinogradConvolution
+from fastfcn.fast.layers import LONGEST_TILE, PointwiseConvolution, PointwisePair, WinogradConvolution
 
 
 class FastBlock(nn.Module):

@@ -18,15 +18,15 @@ class GPUSegmenter(KernelSegmenter):
 
     recordings: "Recordings | None" = None
 
-    def scores_for_labels(self, images: Tensor) -> Tensor:
-        return self.scores(images) if self.recordings is None else self.recordings(images)
+    def logits_for_labels(self, images: Tensor) -> Tensor:
+        return self.logits(images) if self.recordings is None else self.recordings(images)
 
-    def kernel_labels(self, scores: Tensor, height: int, width: int) -> Tensor | None:
+    def kernel_labels(self, logits: Tensor, height: int, width: int) -> Tensor | None:
         if not find_spec("triton"):
             return None
         from fastfcn.kernels.labels_triton import labels
 
-        return labels(scores, height, width, self.align_corners)
+        return labels(logits, height, width, self.align_corners)
 
 
 class Recordings:

@@ -15,7 +15,7 @@ class FastEncoding(Encoding):
 
 
 class FastEncHead(EncHead):
-    """Without the scores for which classes the image holds: they are for training."""
+    """Without the logits for which classes the image holds: they are for training."""
 
     packed: Tensor
 
@@ -26,11 +26,11 @@ class FastEncHead(EncHead):
         weights = torch.ops.fastfcn.class_weights(
             codes, self.code_scale, self.code_shift, gate.weight, gate.bias, self.packed
         )
-        scores = [
+        logits = [
             torch.ops.fastfcn.pointwise(image[None], own, bias, False, 1)
             for image, own in zip(narrow, weights, strict=True)
         ]
-        return scores[0] if len(scores) == 1 else torch.cat(scores), None
+        return logits[0] if len(logits) == 1 else torch.cat(logits), None
 
 
 def make_fast(head: EncHead) -> None:

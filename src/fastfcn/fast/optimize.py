@@ -8,9 +8,11 @@ from timm.models.resnet import BasicBlock, Bottleneck
 from torch import Tensor, nn
 
 from fastfcn import kernels
-from fastfcn.kernels.arena import Arena
-from fastfcn.kernels.weights import lanes
-from fastfcn.models.fast import (
+from fastfcn.fast.blocks import FastBlock, residual_stage
+from fastfcn.fast.cuda import GPUSegmenter, Recordings, record_cuda_graph
+from fastfcn.fast.enc_head import make_fast
+from fastfcn.fast.fold import folded
+from fastfcn.fast.layers import (
     FAST_CONVOLUTIONS,
     FastContextBottleneck,
     FastJPU,
@@ -21,14 +23,12 @@ from fastfcn.models.fast import (
     WinogradConvolution,
     convolution,
 )
-from fastfcn.models.fast_blocks import FastBlock, residual_stage
-from fastfcn.models.fast_enc import make_fast
-from fastfcn.models.fold import folded
-from fastfcn.models.gpu import GPUSegmenter, Recordings, record_cuda_graph
+from fastfcn.fast.lean_training import LeanConv2d
+from fastfcn.kernels.arena import Arena
+from fastfcn.kernels.weights import lanes
 from fastfcn.models.heads import EncHead
 from fastfcn.models.jpu import JPU
 from fastfcn.models.layers import ContextBottleneck, ConvBNReLU
-from fastfcn.models.layers_lean import LeanConv2d
 from fastfcn.models.segmenter import KernelSegmenter, Segmenter
 from fastfcn.ops.pyramid import tap_matrix
 
@@ -36,19 +36,19 @@ from fastfcn.ops.pyramid import tap_matrix
 class FastSegmenter(KernelSegmenter):
     """A network whose class map comes from the kernels where it can, and its memory from their arena."""
 
-    def scores(self, images: Tensor) -> Tensor:
+    def logits(self, images: Tensor) -> Tensor:
         if torch.compiler.is_compiling():
-            return super().scores(images)
+            return super().logits(images)
         with Arena():
-            return super().scores(images)
+            return super().logits(images)
 
-    def kernel_labels(self, scores: Tensor, height: int, width: int) -> Tensor:
-        return torch.ops.fastfcn.labels(scores, height, width, self.align_corners)
+    def kernel_labels(self, logits: Tensor, height: int, width: int) -> Tensor:
+        return torch.ops.fastfcn.labels(logits, height, width, self.align_corners)
 
 
 @torch.no_grad()
 def optimize(model: Segmenter, in_place: bool = False) -> Segmenter:
-    """A network for inference that gives the scores of `model.eval()` to rounding.
+    """A network for inference that gives the logits of `model.eval()` to rounding.
 
     Batch norms are folded into convolutions, the auxiliary head is gone, and on a processor convolutions, JPU and
     class map go through the kernels of `fastfcn.kernels` (float32 only; plain PyTorch where they cannot be built). On
@@ -60,7 +60,7 @@ def optimize(model: Segmenter, in_place: bool = False) -> Segmenter:
     device = next(fast.parameters()).device.type
     if device == "cuda":
         fast.__class__ = GPUSegmenter
-        fast.recordings = Recordings(fast.scores, record_cuda_graph)  # type: ignore[assignment]
+        fast.recordings = Recordings(fast.logits, record_cuda_graph)  # type: ignore[assignment]
     if device != "cpu":
         return fast
     compiled = kernels.available()

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from fastfcn.draft.machine import TrainingMachine
+from fastfcn.init.machine import TrainingMachine
 
 Size = tuple[int, int]
 

@@ -4,6 +4,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
+from fastfcn.checking.survey import Survey
 from fastfcn.data.description import (
     MAX_CLASSES,
     DataSetDescription,
@@ -12,10 +13,9 @@ from fastfcn.data.description import (
     description_names,
     load_description,
 )
-from fastfcn.doctor.survey import Survey
-from fastfcn.draft.colors import BACKGROUND, Color, distinct_colors
-from fastfcn.draft.label_files import Listed, listed_classes
 from fastfcn.errors import DataError
+from fastfcn.init.colors import BACKGROUND, Color, distinct_colors
+from fastfcn.init.label_files import Listed, listed_classes
 
 NOT_CLASSES = {"void", "ignore", "ignored", "__ignore__", "unlabelled", "unlabeled", "dontcare", "don't care"}
 BLACK, WHITE, VOC_BORDER = (0, 0, 0), (255, 255, 255), (224, 224, 192)

@@ -3,12 +3,12 @@
 from collections.abc import Iterator, Sequence
 from typing import Any
 
+from fastfcn.checking.survey import Survey
 from fastfcn.data.description import IgnoredValue, SegmentationClass
-from fastfcn.doctor.survey import Survey
-from fastfcn.draft.classes import Classes
-from fastfcn.draft.recipe_text import comment
-from fastfcn.draft.splits import Splits
-from fastfcn.recipe_check import toml_text
+from fastfcn.init.classes import Classes
+from fastfcn.init.recipe_text import comment
+from fastfcn.init.splits import Splits
+from fastfcn.recipes.validation import toml_text
 
 HEADER = """\
 # Drafted by `fastfcn init` from what is in the folder; names and colours are yours to change.

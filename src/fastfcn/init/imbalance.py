@@ -3,7 +3,7 @@
 from collections.abc import Sequence
 from typing import Any
 
-from fastfcn.draft.choices import Choice
+from fastfcn.init.choices import Choice
 from fastfcn.losses import weights_from_counts
 
 UNEVEN = 20  # times that the commonest class has as many pixels as the rarest

@@ -6,20 +6,20 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from fastfcn import recipe
+from fastfcn import recipes
+from fastfcn.checking.problem import Problem
+from fastfcn.checking.survey import Survey, survey
 from fastfcn.data.description import DataSetDescription, parse_description
-from fastfcn.doctor.problem import Problem
-from fastfcn.doctor.survey import Survey, survey
-from fastfcn.draft.choices import Facts
-from fastfcn.draft.classes import draft_classes
-from fastfcn.draft.dataset_text import draft_dataset
-from fastfcn.draft.imbalance import draft_loss
-from fastfcn.draft.machine import TrainingMachine, this_machine
-from fastfcn.draft.recipe_text import draft_recipe
-from fastfcn.draft.splits import LISTS, Splits, draft_splits
 from fastfcn.errors import OutputError, WeightsError
-from fastfcn.files import write_text
-from fastfcn.recipe import Recipe
+from fastfcn.init.choices import Facts
+from fastfcn.init.classes import draft_classes
+from fastfcn.init.dataset_text import draft_dataset
+from fastfcn.init.imbalance import draft_loss
+from fastfcn.init.machine import TrainingMachine, this_machine
+from fastfcn.init.recipe_text import draft_recipe
+from fastfcn.init.splits import LISTS, Splits, draft_splits
+from fastfcn.recipes.recipe import Recipe
+from fastfcn.utils.files import write_text
 
 DATASET, RECIPE = "dataset.toml", "recipe.toml"
 # Errors where masks are read as most programs do; a description says what these values mean.
@@ -78,7 +78,7 @@ def init(
     facts = _facts(found, about, splits, weights, backbone, machine or this_machine())
     loss = draft_loss(about.class_names, _pixels(found, about))
     text = draft_recipe(name, DATASET, splits.train, splits.val, facts, loss)
-    drafted = recipe.parse(text, str(place / RECIPE))
+    drafted = recipes.parse(text, str(place / RECIPE))
     for path, names in lists.items():
         write_text(path, "".join(f"{each}\n" for each in names))
     write_text(place / DATASET, dataset)

@@ -5,7 +5,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import NamedTuple
 
-from fastfcn.draft.colors import Color
+from fastfcn.init.colors import Color
 
 # CVAT and Datumaro; SegNet's CamVid; its copies; LabelMe and the like.
 COLORED = ("labelmap.txt", "label_map.txt", "label_colors.txt", "class_dict.csv", "colors.txt")

@@ -3,7 +3,7 @@
 from collections.abc import Iterator
 from typing import Any
 
-from fastfcn.draft.choices import (
+from fastfcn.init.choices import (
     Choice,
     Facts,
     backbone,
@@ -17,7 +17,7 @@ from fastfcn.draft.choices import (
     test_size,
     width,
 )
-from fastfcn.recipe_check import toml_text
+from fastfcn.recipes.validation import toml_text
 
 HEADER = """\
 # Drafted by `fastfcn init` from the images and this machine; every value is yours to change.

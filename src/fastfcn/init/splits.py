@@ -8,8 +8,8 @@ from itertools import chain
 
 import numpy as np
 
+from fastfcn.checking.survey import ExampleFound, Layout, Survey
 from fastfcn.data.masks import read_mask
-from fastfcn.doctor.survey import ExampleFound, Layout, Survey
 from fastfcn.errors import DataError
 
 HELD_OUT = 0.2  # share of the images

@@ -1,6 +1,6 @@
-// Bilinear resize of scores and the class of the highest one, pixel by pixel: full-size scores never exist.
+// Bilinear resize of logits and the class of the highest one, pixel by pixel: full-size logits never exist.
 //
-// A row of scores is resized across once, class by class, for all the rows of the result that it has a share in. These
+// A row of logits is resized across once, class by class, for all the rows of the result that it has a share in. These
 // are then looked at LANES pixels at a time, all rows between the same two one after the other.
 #include <ATen/Parallel.h>
 
@@ -56,7 +56,7 @@ class Spread {
   bool near_;  // all places lie within one vector
 };
 
-// A row of scores at full width: (groups of LANES pixels, classes, LANES).
+// A row of logits at full width: (groups of LANES pixels, classes, LANES).
 class WideRow {
  public:
   WideRow(int64_t classes, int64_t columns_before, const std::vector<Source>& columns)
@@ -115,8 +115,8 @@ void write_highest(const WideRow& upper, const WideRow& lower, const Source* row
 
 }  // namespace
 
-at::Tensor labels(const at::Tensor& scores, int64_t height, int64_t width, bool align_corners) {
-  const auto x = channels_last(scores);
+at::Tensor labels(const at::Tensor& logits, int64_t height, int64_t width, bool align_corners) {
+  const auto x = channels_last(logits);
   const int64_t batch = x.size(0), classes = x.size(1), rows_before = x.size(2), columns_before = x.size(3);
   TORCH_CHECK(classes <= 256, "at most 256 classes, not ", classes);
   auto out = at::empty({batch, height, width}, x.options().dtype(at::kByte));

@@ -1,4 +1,4 @@
-"""Bilinear resize of scores and the class of the highest one in one kernel for a GPU: full-size scores never exist.
+"""Bilinear resize of logits and the class of the highest one in one kernel for a GPU: full-size logits never exist.
 
 What kernels/labels.cpp is on a processor. Triton's interpreter (`TRITON_INTERPRET=1`) runs it there too, for tests.
 """
@@ -24,7 +24,7 @@ def _source(position, before, after, align_corners: tl.constexpr):
 
 @triton.jit
 def _labels(
-    scores, out, classes, rows, columns, height, width, of_image, of_class, of_row, of_column,
+    logits, out, classes, rows, columns, height, width, of_image, of_class, of_row, of_column,
     align_corners: tl.constexpr, pixels: tl.constexpr,
 ):  # fmt: skip
     x = tl.program_id(0) * pixels + tl.arange(0, pixels)
@@ -32,8 +32,8 @@ def _labels(
     top, bottom, below = _source(y.to(tl.float32), rows, height, align_corners)
     left, right, beside = _source(x.to(tl.float32), columns, width, align_corners)
     inside = x < width
-    upper = scores + image.to(tl.int64) * of_image + top * of_row
-    lower = scores + image.to(tl.int64) * of_image + bottom * of_row
+    upper = logits + image.to(tl.int64) * of_image + top * of_row
+    lower = logits + image.to(tl.int64) * of_image + bottom * of_row
     best = tl.full((pixels,), float("-inf"), tl.float32)
     label = tl.full((pixels,), 0, tl.int32)
     for index in range(classes):
@@ -44,18 +44,18 @@ def _labels(
         d = tl.load(lower + second, inside, 0.0).to(tl.float32)
         above = a + below * (c - a)
         value = above + beside * (b + below * (d - b) - above)
-        label = tl.where(value > best, index, label)  # of equal scores the lowest class stays
+        label = tl.where(value > best, index, label)  # of equal logits the lowest class stays
         best = tl.maximum(value, best)
     tl.store(out + (image.to(tl.int64) * height + y) * width + x, label.to(tl.uint8), inside)
 
 
-def labels(scores: Tensor, height: int, width: int, align_corners: bool) -> Tensor:
-    """Class map (B, height, width), uint8, of scores (B, C, h, w) of any float type and memory format; C <= 256."""
-    batch, classes, rows, columns = scores.shape
+def labels(logits: Tensor, height: int, width: int, align_corners: bool) -> Tensor:
+    """Class map (B, height, width), uint8, of logits (B, C, h, w) of any float type and memory format; C <= 256."""
+    batch, classes, rows, columns = logits.shape
     if classes > 256:
         raise ValueError(f"at most 256 classes, not {classes}")
-    out = torch.empty((batch, height, width), dtype=torch.uint8, device=scores.device)
+    out = torch.empty((batch, height, width), dtype=torch.uint8, device=logits.device)
     grid = (triton.cdiv(width, PIXELS), height, batch)
-    strides = scores.stride()
-    _labels[grid](scores, out, classes, rows, columns, height, width, *strides, align_corners, PIXELS)  # type: ignore
+    strides = logits.stride()
+    _labels[grid](logits, out, classes, rows, columns, height, width, *strides, align_corners, PIXELS)  # type: ignore
     return out

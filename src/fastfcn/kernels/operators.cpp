@@ -38,7 +38,7 @@ TORCH_LIBRARY(fastfcn, library) {
   library.def(
       "class_weights(Tensor codes, Tensor scale, Tensor shift, Tensor gate, Tensor gate_bias, Tensor packed) -> "
       "Tensor");
-  library.def("labels(Tensor scores, int height, int width, bool align_corners) -> Tensor");
+  library.def("labels(Tensor logits, int height, int width, bool align_corners) -> Tensor");
 }
 
 TORCH_LIBRARY_IMPL(fastfcn, CPU, library) {

@@ -27,7 +27,7 @@ Tensor winograd_pool(const Tensor& features, const Tensor& taps, const Tensor& b
 Tensor stem(const Tensor& images, const Tensor& packed, const Tensor& bias, int64_t kernel, bool pool);
 Tensor max_pool(const Tensor& features);
 Tensor encode(const Tensor& features, const Tensor& packed, const Tensor& scale);
-Tensor labels(const Tensor& scores, int64_t height, int64_t width, bool align_corners);
+Tensor labels(const Tensor& logits, int64_t height, int64_t width, bool align_corners);
 Tensor bottlenecks(const Tensor& features, const at::TensorList& weights, const at::TensorList& biases, int64_t stride,
                    at::IntArrayRef dilations, int64_t longest);
 Tensor class_weights(const Tensor& codes, const Tensor& scale, const Tensor& shift, const Tensor& gate,

@@ -116,8 +116,8 @@ def _class_weights(
 
 
 @torch.library.register_fake("fastfcn::labels")
-def _labels(scores: Tensor, height: int, width: int, align_corners: bool) -> Tensor:
-    return scores.new_empty((scores.shape[0], height, width), dtype=torch.uint8)
+def _labels(logits: Tensor, height: int, width: int, align_corners: bool) -> Tensor:
+    return logits.new_empty((logits.shape[0], height, width), dtype=torch.uint8)
 
 
 # Under autocast the operators compute in float32, as their weights are.

@@ -1,6 +1,6 @@
-"""Context heads: from one map at stride 8 to class scores at the same size.
+"""Context heads: from one map at stride 8 to class logits at the same size.
 
-Each head returns `(scores, presence)`: scores (B, classes, h, w) and, from the Enc head, scores (B, classes) for
+Each head returns `(logits, presence)`: logits (B, classes, h, w) and, from the Enc head, logits (B, classes) for
 which classes the image holds; None from the others. PSP and ASPP send their pooled branches through the
 bottleneck by linearity (ops.pyramid): the weight keeps the shape it has over the concatenated maps.
 """
@@ -139,5 +139,5 @@ class EncHead(nn.Module):
             return self.classifier(self.dropout(narrow * (1 + gamma)[:, :, None, None])), self.presence(codes)
         # Nothing stands between scale and classifier: the scale goes into its weight, and the map is read once less.
         weight = self.classifier.weight[:, :, 0, 0] * (1 + gamma)[:, None]
-        scores = narrow.permute(0, 2, 3, 1).flatten(1, 2) @ weight.transpose(1, 2) + self.classifier.bias
-        return scores.unflatten(1, narrow.shape[-2:]).permute(0, 3, 1, 2), self.presence(codes)
+        logits = narrow.permute(0, 2, 3, 1).flatten(1, 2) @ weight.transpose(1, 2) + self.classifier.bias
+        return logits.unflatten(1, narrow.shape[-2:]).permute(0, 3, 1, 2), self.presence(codes)

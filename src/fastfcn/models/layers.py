@@ -54,7 +54,7 @@ def depthwise(layer: nn.Module, features: Tensor) -> Tensor:
 
 
 def classifier(inputs: int, classes: int) -> nn.Conv2d:
-    """The last 1x1 convolution, from features to scores."""
+    """The last 1x1 convolution, from features to logits."""
     return nn.Conv2d(inputs, classes, 1)
 
 

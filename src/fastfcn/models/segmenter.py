@@ -7,8 +7,8 @@ from torch import Tensor, nn
 from fastfcn.ops.upsample import upsample, upsample_labels
 
 
-class TrainScores(NamedTuple):
-    """What the losses need: scores at their own strides, and the Enc head's class presence; None where absent."""
+class TrainLogits(NamedTuple):
+    """What the losses need: logits at their own strides, and the Enc head's class presence; None where absent."""
 
     main: Tensor
     auxiliary: Tensor | None
@@ -38,42 +38,42 @@ class Segmenter(nn.Module):
         self.auxiliary_stage = auxiliary_stage
         self.align_corners = align_corners
 
-    def train_scores(self, images: Tensor) -> TrainScores:
-        """Scores at stride 8, auxiliary scores at their stage's stride, and class presence (B, classes)."""
+    def train_logits(self, images: Tensor) -> TrainLogits:
+        """Logits at stride 8, auxiliary logits at their stage's stride, and class presence (B, classes)."""
         stages = self.backbone(images)
         main, presence = self.head(self.neck(stages[1:]))
         auxiliary = None if self.auxiliary is None else self.auxiliary(stages[self.auxiliary_stage])[0]
-        return TrainScores(main, auxiliary, presence)
+        return TrainLogits(main, auxiliary, presence)
 
-    def scores(self, images: Tensor) -> Tensor:
-        """Scores (B, classes, ceil(H/8), ceil(W/8)), without the auxiliary head."""
+    def logits(self, images: Tensor) -> Tensor:
+        """Logits (B, classes, ceil(H/8), ceil(W/8)), without the auxiliary head."""
         return self.head(self.neck(self.backbone(images)[1:]))[0]
 
     def forward(self, images: Tensor) -> Tensor:
-        """Scores (B, classes, H, W) before softmax."""
-        return upsample(self.scores(images), images.shape[-2:], self.align_corners)
+        """Logits (B, classes, H, W) before softmax."""
+        return upsample(self.logits(images), images.shape[-2:], self.align_corners)
 
     def labels(self, images: Tensor, size: tuple[int, int] | None = None) -> Tensor:
-        """Class map (B, H, W); with `size` resized on to it, as scores. Full-size scores never exist."""
+        """Class map (B, H, W); with `size` resized on to it, as logits. Full-size logits never exist."""
         sizes = [tuple(images.shape[-2:])] + ([size] if size else [])
-        return upsample_labels(self.scores(images), sizes, self.align_corners)
+        return upsample_labels(self.logits(images), sizes, self.align_corners)
 
 
 class KernelSegmenter(Segmenter):
-    """A network whose class map one kernel makes of the scores, where it can: of one size, with up to 256 classes."""
+    """A network whose class map one kernel makes of the logits, where it can: of one size, with up to 256 classes."""
 
-    def kernel_labels(self, scores: Tensor, height: int, width: int) -> Tensor | None:
+    def kernel_labels(self, logits: Tensor, height: int, width: int) -> Tensor | None:
         """The class map (B, height, width); None where there is no kernel after all."""
         raise NotImplementedError
 
-    def scores_for_labels(self, images: Tensor) -> Tensor:
-        """As `scores`; what is returned may be written over by the next call."""
-        return self.scores(images)
+    def logits_for_labels(self, images: Tensor) -> Tensor:
+        """As `logits`; what is returned may be written over by the next call."""
+        return self.logits(images)
 
     def labels(self, images: Tensor, size: tuple[int, int] | None = None) -> Tensor:
         height, width = images.shape[-2:]
-        scores, found = self.scores_for_labels(images), None
-        if (size is None or tuple(size) == (height, width)) and scores.shape[1] <= 256:
-            found = self.kernel_labels(scores, height, width)
+        logits, found = self.logits_for_labels(images), None
+        if (size is None or tuple(size) == (height, width)) and logits.shape[1] <= 256:
+            found = self.kernel_labels(logits, height, width)
         sizes = [(height, width)] + ([size] if size else [])
-        return upsample_labels(scores, sizes, self.align_corners) if found is None else found
+        return upsample_labels(logits, sizes, self.align_corners) if found is None else found

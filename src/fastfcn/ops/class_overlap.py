@@ -20,28 +20,28 @@ from fastfcn.ops.cross_entropy import (
 
 
 def upsampled_class_overlap(
-    scores: Tensor, labels: Tensor, align_corners: bool, ignored: int
+    logits: Tensor, labels: Tensor, align_corners: bool, ignored: int
 ) -> tuple[Tensor, Tensor, Tensor]:
     """Per image and class, over its labelled pixels: right, claimed and true, each (B, C).
 
-    Of the softmax of `scores` (B, C, h, w) resized bilinearly to the size of `labels` (B, H, W): `claimed` is its sum,
-    `right` that over the pixels that the class has, and `true` how many those are. Memory beyond scores and gradient:
+    Of the softmax of `logits` (B, C, h, w) resized bilinearly to the size of `labels` (B, H, W): `claimed` is its sum,
+    `right` that over the pixels that the class has, and `true` how many those are. Memory beyond logits and gradient:
     one image's maps of size (h, W), and a few strips. The gradient cannot itself be differentiated.
     """
-    return _ClassOverlap.apply(scores, labels, align_corners, ignored)  # type: ignore[return-value]
+    return _ClassOverlap.apply(logits, labels, align_corners, ignored)  # type: ignore[return-value]
 
 
 class _ClassOverlap(torch.autograd.Function):
     @staticmethod
     def forward(
-        ctx: Any, scores: Tensor, labels: Tensor, align_corners: bool, ignored: int
+        ctx: Any, logits: Tensor, labels: Tensor, align_corners: bool, ignored: int
     ) -> tuple[Tensor, Tensor, Tensor]:
-        ctx.save_for_backward(scores, labels)
+        ctx.save_for_backward(logits, labels)
         ctx.settings = align_corners, ignored
-        sums = [scores.new_zeros(scores.shape[:2]) for _ in range(3)]
-        with torch.autocast(scores.device.type, enabled=False):
-            rows, columns = interpolation_matrices(scores, labels, align_corners)
-            for number, (image, label) in enumerate(zip(scores, labels, strict=True)):
+        sums = [logits.new_zeros(logits.shape[:2]) for _ in range(3)]
+        with torch.autocast(logits.device.type, enabled=False):
+            rows, columns = interpolation_matrices(logits, labels, align_corners)
+            for number, (image, label) in enumerate(zip(logits, labels, strict=True)):
                 labelled, index = where_labelled(label, ignored)
                 right, claimed, true = (each[number] for each in sums)
                 for lines, _, _, strip in mixed_strips(widened(image, columns), rows, columns, align_corners):
@@ -57,12 +57,12 @@ class _ClassOverlap(torch.autograd.Function):
     def backward(ctx: Any, *grad_outputs: Tensor) -> tuple[Tensor | None, ...]:
         if torch.is_grad_enabled():  # with create_graph=True; the gradient would pass for a constant
             raise RuntimeError("upsampled_class_overlap can be differentiated once only, not with create_graph=True")
-        scores, labels = ctx.saved_tensors
+        logits, labels = ctx.saved_tensors
         align_corners, ignored = ctx.settings
-        gradient = torch.empty_like(scores)
-        with torch.autocast(scores.device.type, enabled=False):
-            rows, columns = interpolation_matrices(scores, labels, align_corners)
-            for number, (image, label) in enumerate(zip(scores, labels, strict=True)):
+        gradient = torch.empty_like(logits)
+        with torch.autocast(logits.device.type, enabled=False):
+            rows, columns = interpolation_matrices(logits, labels, align_corners)
+            for number, (image, label) in enumerate(zip(logits, labels, strict=True)):
                 labelled, index = where_labelled(label, ignored)
                 wide = widened(image, columns)
                 pulled = torch.zeros_like(wide)
@@ -76,13 +76,13 @@ class _ClassOverlap(torch.autograd.Function):
 
 
 def _softmax_(strip: Tensor, index: Tensor, labelled: Tensor) -> None:
-    """Make scores (rows, C, W) their softmax over classes, in place; 0 where there is no label."""
+    """Make logits (rows, C, W) their softmax over classes, in place; 0 where there is no label."""
     total, _ = exponentials_(strip, index)
     strip.mul_(labelled / total)
 
 
 def _softmax_gradient(softmax: Tensor, index: Tensor, of_right: Tensor, of_claimed: Tensor) -> Tensor:
-    """The gradient by the scores, p (g - sum of p g), of a loss whose gradient g by the softmax p (rows, C, W) is
+    """The gradient by the logits, p (g - sum of p g), of a loss whose gradient g by the softmax p (rows, C, W) is
 
     `of_claimed` (C,) at each class, and `of_right` (C,) more at the class that the pixel has.
     """

@@ -1,6 +1,6 @@
-"""From low-resolution scores to the cross-entropy at the labels' size, in strips of rows, gradient included.
+"""From low-resolution logits to the cross-entropy at the labels' size, in strips of rows, gradient included.
 
-Full-size scores of a crop of 512 x 512 with 150 classes are 157 MB an image; the plain path, `F.interpolate` and
+Full-size logits of a crop of 512 x 512 with 150 classes are 157 MB an image; the plain path, `F.interpolate` and
 `F.cross_entropy`, keeps two such maps for the backward pass and makes two more there. But the gradient of the loss is
 known as soon as the softmax is, so each strip of rows is upsampled, turned into its share of the gradient, pulled back
 to the low resolution at once, and forgotten.
@@ -18,44 +18,44 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-CPU_STRIP = 2**19  # scores held at once for each thread: 2 MiB in float32, about what stays in a processor's cache
+CPU_STRIP = 2**19  # logits held at once for each thread: 2 MiB in float32, about what stays in a processor's cache
 GPU_STRIP = 2**24  # enough to keep a GPU busy
 
 
-def full_precision(scores: Tensor) -> Tensor:
-    """Scores of half the bits in float32."""
-    return scores if scores.dtype == torch.float64 else scores.float()
+def full_precision(logits: Tensor) -> Tensor:
+    """Logits of half the bits in float32."""
+    return logits if logits.dtype == torch.float64 else logits.float()
 
 
-def summed_cross_entropy(scores: Tensor, labels: Tensor, align_corners: bool, ignored: int) -> Tensor:
-    """Sum of cross-entropy over the labelled pixels, as if the scores were resized to the labels' size first."""
-    if scores.shape[-2:] == labels.shape[-2:]:
-        return F.cross_entropy(full_precision(scores), labels.long(), ignore_index=ignored, reduction="sum")
-    return upsampled_cross_entropy(full_precision(scores), labels, align_corners, ignored)
+def summed_cross_entropy(logits: Tensor, labels: Tensor, align_corners: bool, ignored: int) -> Tensor:
+    """Sum of cross-entropy over the labelled pixels, as if the logits were resized to the labels' size first."""
+    if logits.shape[-2:] == labels.shape[-2:]:
+        return F.cross_entropy(full_precision(logits), labels.long(), ignore_index=ignored, reduction="sum")
+    return upsampled_cross_entropy(full_precision(logits), labels, align_corners, ignored)
 
 
 def upsampled_cross_entropy(
-    scores: Tensor, labels: Tensor, align_corners: bool, ignored: int, weights: Tensor | None = None
+    logits: Tensor, labels: Tensor, align_corners: bool, ignored: int, weights: Tensor | None = None
 ) -> Tensor:
-    """Sum over the labelled pixels of the cross-entropy of scores resized bilinearly to the labels' size.
+    """Sum over the labelled pixels of the cross-entropy of logits resized bilinearly to the labels' size.
 
-    `scores`: (B, C, h, w) of any memory format; `labels`: (B, H, W) of any integer type, `ignored` = no label;
+    `logits`: (B, C, h, w) of any memory format; `labels`: (B, H, W) of any integer type, `ignored` = no label;
     `weights`: (B, H, W), what each pixel's loss is multiplied by; constants, of which no gradient is formed.
     Equal to `F.interpolate` and `F.cross_entropy(ignore_index=ignored, reduction="sum")` to rounding, gradient too,
-    in the type of the scores. Memory beyond the scores and their gradient: two images' maps of size (h, W), and a few
+    in the type of the logits. Memory beyond the logits and their gradient: two images' maps of size (h, W), and a few
     strips. The gradient cannot itself be differentiated: RuntimeError with `create_graph=True`.
     """
-    wanted = torch.is_grad_enabled() and scores.requires_grad
-    return _UpsampledCrossEntropy.apply(scores, labels, align_corners, ignored, wanted, weights)  # type: ignore[return-value]
+    wanted = torch.is_grad_enabled() and logits.requires_grad
+    return _UpsampledCrossEntropy.apply(logits, labels, align_corners, ignored, wanted, weights)  # type: ignore[return-value]
 
 
 @torch.no_grad()
-def upsampled_pixel_losses(scores: Tensor, labels: Tensor, align_corners: bool, ignored: int) -> Tensor:
+def upsampled_pixel_losses(logits: Tensor, labels: Tensor, align_corners: bool, ignored: int) -> Tensor:
     """The cross-entropy of every pixel, (B, H, W), 0 where there is no label; arguments as above, no gradient."""
-    losses = scores.new_zeros(labels.shape)
-    with torch.autocast(scores.device.type, enabled=False):
-        rows, columns = interpolation_matrices(scores, labels, align_corners)
-        for image, label, into in zip(scores, labels, losses, strict=True):
+    losses = logits.new_zeros(labels.shape)
+    with torch.autocast(logits.device.type, enabled=False):
+        rows, columns = interpolation_matrices(logits, labels, align_corners)
+        for image, label, into in zip(logits, labels, losses, strict=True):
             labelled, index = where_labelled(label, ignored)
             for lines, _, _, strip in mixed_strips(widened(image, columns), rows, columns, align_corners):
                 total, at_label = exponentials_(strip, index[lines])
@@ -68,14 +68,14 @@ class _UpsampledCrossEntropy(torch.autograd.Function):
 
     @staticmethod
     def forward(
-        ctx: Any, scores: Tensor, labels: Tensor, align_corners: bool, ignored: int, wanted: bool,
+        ctx: Any, logits: Tensor, labels: Tensor, align_corners: bool, ignored: int, wanted: bool,
         weights: Tensor | None,
     ) -> Tensor:  # fmt: skip
-        gradient = torch.empty_like(scores) if wanted else None
-        with torch.autocast(scores.device.type, enabled=False):  # else the products would be in half precision
-            matrices = interpolation_matrices(scores, labels, align_corners)
+        gradient = torch.empty_like(logits) if wanted else None
+        with torch.autocast(logits.device.type, enabled=False):  # else the products would be in half precision
+            matrices = interpolation_matrices(logits, labels, align_corners)
             losses = []
-            for number, (image, label) in enumerate(zip(scores, labels, strict=True)):
+            for number, (image, label) in enumerate(zip(logits, labels, strict=True)):
                 labelled, index = where_labelled(label, ignored)
                 counted = labelled if weights is None else weights[number].to(image.dtype)[:, None] * labelled
                 into = None if gradient is None else gradient[number]
@@ -124,7 +124,7 @@ def where_labelled(label: Tensor, ignored: int) -> tuple[Tensor, Tensor]:
 
 
 def exponentials_(strip: Tensor, index: Tensor) -> tuple[Tensor, Tensor]:
-    """Make the scores (rows, C, W) of a strip exp(score - highest), in place; return their sum and score at `index`.
+    """Make the logits (rows, C, W) of a strip exp(score - highest), in place; return their sum and score at `index`.
 
     The score at `index` is the one before exp, less the highest too, so that log(sum) - score is the cross-entropy.
     """
@@ -146,7 +146,7 @@ def narrowed(pulled: Tensor, columns: Tensor) -> Tensor:
 def mixed_strips(
     wide: Tensor, rows: Tensor, columns: Tensor, align_corners: bool
 ) -> Iterator[tuple[slice, slice, Tensor, Tensor]]:
-    """Strips of full-size scores (rows, C, W), to be changed at will, with their rows and the rows they come from.
+    """Strips of full-size logits (rows, C, W), to be changed at will, with their rows and the rows they come from.
 
     The third is the matrix that mixed them; its transpose takes a gradient of the strip back.
     """
@@ -181,10 +181,10 @@ def interpolation_matrix(length: int, like: Tensor, before: int, align_corners: 
     return F.interpolate(identity, size=length, mode="linear", align_corners=align_corners)[0].T
 
 
-def interpolation_matrices(scores: Tensor, labels: Tensor, align_corners: bool) -> tuple[Tensor, Tensor]:
-    """What takes rows (H, h) and columns (W, w) of scores (B, C, h, w) to the size of labels (B, H, W)."""
-    heights, widths = ((labels.shape[axis], scores.shape[axis + 1]) for axis in (1, 2))
-    return tuple(interpolation_matrix(after, scores, before, align_corners) for after, before in (heights, widths))  # type: ignore[return-value]
+def interpolation_matrices(logits: Tensor, labels: Tensor, align_corners: bool) -> tuple[Tensor, Tensor]:
+    """What takes rows (H, h) and columns (W, w) of logits (B, C, h, w) to the size of labels (B, H, W)."""
+    heights, widths = ((labels.shape[axis], logits.shape[axis + 1]) for axis in (1, 2))
+    return tuple(interpolation_matrix(after, logits, before, align_corners) for after, before in (heights, widths))  # type: ignore[return-value]
 
 
 def _strip_rows(wide: Tensor) -> int:

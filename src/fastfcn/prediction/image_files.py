@@ -7,11 +7,11 @@ from pathlib import Path
 from PIL import Image
 
 from fastfcn.errors import DataError, OutputError, UserError
-from fastfcn.files import make_folder, replace_file
-from fastfcn.pipeline import ahead
-from fastfcn.prediction.images import as_pixels
+from fastfcn.prediction.image_formats import as_pixels
 from fastfcn.prediction.prediction import Prediction
 from fastfcn.prediction.predictor import Predictor
+from fastfcn.utils.files import make_folder, replace_file
+from fastfcn.utils.prefetch import ahead
 from fastfcn.visualize import legend
 
 

@@ -5,16 +5,16 @@ from pathlib import Path
 
 from fastfcn import weights
 from fastfcn.errors import UserError
-from fastfcn.exports.predictor import ExportedPredictor
-from fastfcn.hub.fetch import is_address, local_file
+from fastfcn.prediction.image_files import keep_apart, save_pictures
 from fastfcn.prediction.inputs import Inputs, find_inputs, output_names
-from fastfcn.prediction.pictures import keep_apart, save_pictures
 from fastfcn.prediction.prediction import Prediction
 from fastfcn.prediction.predictor import Predictor
-from fastfcn.video.cameras import open_camera
-from fastfcn.video.reader import VideoReader, import_av
-from fastfcn.video.segment import Outcome, Settings, segment
-from fastfcn.video.writer import suffix_for
+from fastfcn.prediction.runtimes.predictor import ExportedPredictor
+from fastfcn.prediction.video.cameras import open_camera
+from fastfcn.prediction.video.reader import VideoReader, import_av
+from fastfcn.prediction.video.segment import Outcome, Settings, segment
+from fastfcn.prediction.video.writer import suffix_for
+from fastfcn.weights.hub import is_address, local_file
 
 __all__ = ["Inputs", "Job", "Prediction", "Predictor", "Settings", "find_inputs", "from_pretrained", "load"]
 

@@ -15,13 +15,13 @@ class Prediction:
     """What a network says of one image; a notebook shows it as overlay and legend.
 
     `labels`: class indices (H, W), uint8; `image`: the RGB image (H, W, 3), uint8; `description`: names and colours;
-    `scores`: float32 (classes, H, W) before softmax where they were asked for, else None.
+    `logits`: float32 (classes, H, W) before softmax where they were asked for, else None.
     """
 
     labels: np.ndarray
     image: np.ndarray
     description: DataSetDescription
-    scores: np.ndarray | None = None
+    logits: np.ndarray | None = None
 
     @property
     def colors(self) -> np.ndarray:

@@ -10,12 +10,12 @@ from torch import Tensor
 from fastfcn.data.description import DataSetDescription
 from fastfcn.data.transforms import normalise_batch
 from fastfcn.errors import UserError
-from fastfcn.machine import autocast_type, keep_memory
-from fastfcn.models.optimize import optimize
+from fastfcn.fast.optimize import optimize
 from fastfcn.models.segmenter import Segmenter
-from fastfcn.prediction.images import ImageLike, as_pixels, batches, is_batch
+from fastfcn.prediction.image_formats import ImageLike, as_pixels, batches, is_batch
 from fastfcn.prediction.prediction import Prediction
-from fastfcn.recipe import Recipe
+from fastfcn.recipes.recipe import Recipe
+from fastfcn.utils.machine import autocast_type, keep_memory
 
 
 class Predictor:
@@ -44,30 +44,30 @@ class Predictor:
         self.classes = description.class_names
 
     @overload
-    def __call__(self, images: Sequence[ImageLike], scores: bool = False) -> list[Prediction]: ...
+    def __call__(self, images: Sequence[ImageLike], logits: bool = False) -> list[Prediction]: ...
     @overload
-    def __call__(self, images: ImageLike, scores: bool = False) -> Prediction: ...
+    def __call__(self, images: ImageLike, logits: bool = False) -> Prediction: ...
 
-    def __call__(self, images: ImageLike | Sequence[ImageLike], scores: bool = False) -> Prediction | list[Prediction]:
+    def __call__(self, images: ImageLike | Sequence[ImageLike], logits: bool = False) -> Prediction | list[Prediction]:
         """The class map of an image at its own size, or those of several as a list.
 
         One image: a path, a PIL image, an RGB array (H, W, 3) of uint8, or an RGB tensor (3, H, W) of uint8 or of
         floats 0-1. Several: a list of these, of any sizes, an array (B, H, W, 3) or a tensor (B, 3, H, W). With
-        `scores` each prediction holds its scores too: float32 (classes, H, W), before softmax.
+        `logits` each prediction holds its logits too: float32 (classes, H, W), before softmax.
 
         Raises DataError for a file that cannot be read and for arrays of another kind.
         """
         if not is_batch(images):
-            return self._predict([as_pixels(images)], scores)[0]  # type: ignore[arg-type]
-        return self._predict([as_pixels(image) for image in images], scores)  # type: ignore[union-attr]
+            return self._predict([as_pixels(images)], logits)[0]  # type: ignore[arg-type]
+        return self._predict([as_pixels(image) for image in images], logits)  # type: ignore[union-attr]
 
-    def _predict(self, images: list[np.ndarray], with_scores: bool) -> list[Prediction]:
+    def _predict(self, images: list[np.ndarray], with_logits: bool) -> list[Prediction]:
         predictions = []
         for batch in batches(images):
             pixels = np.stack([images[index] for index in batch])
-            scores = self.scores(pixels) if with_scores else [None] * len(batch)
-            labels = [each.argmax(0).astype(np.uint8) for each in scores] if with_scores else self.labels(pixels)  # type: ignore[union-attr]
-            for index, label, score in zip(batch, labels, scores, strict=True):
+            logits = self.logits(pixels) if with_logits else [None] * len(batch)
+            labels = [each.argmax(0).astype(np.uint8) for each in logits] if with_logits else self.labels(pixels)  # type: ignore[union-attr]
+            for index, label, score in zip(batch, labels, logits, strict=True):
                 predictions.append(Prediction(label, images[index], self.description, score))
         return predictions
 
@@ -78,8 +78,8 @@ class Predictor:
             return self.network.labels(self._normalised(images)).cpu().numpy()
 
     @torch.inference_mode()
-    def scores(self, images: np.ndarray) -> np.ndarray:
-        """Scores before softmax, float32 (B, classes, H, W), of RGB uint8 images (B, H, W, 3) of one size."""
+    def logits(self, images: np.ndarray) -> np.ndarray:
+        """Logits before softmax, float32 (B, classes, H, W), of RGB uint8 images (B, H, W, 3) of one size."""
         with self._autocast():
             return self.network(self._normalised(images)).float().cpu().numpy()
 

@@ -9,7 +9,7 @@ from tomlkit.exceptions import ParseError
 from tomlkit.items import InlineTable, Item, Table, Trivia
 
 from fastfcn.errors import RecipeError
-from fastfcn.recipe_check import toml_text
+from fastfcn.recipes.validation import toml_text
 
 _KEY = re.compile(r"[A-Za-z0-9_-]+(\.[A-Za-z0-9_-]+)*")
 _WORD = re.compile(r"[\w~/.\\][\w~/.\\:@+ -]*")  # what may stand without quotes: names and paths

@@ -16,13 +16,13 @@ from pydantic import Field, PrivateAttr, ValidationError
 from tomlkit.exceptions import ParseError
 
 from fastfcn.errors import RecipeError
-from fastfcn.files import replace_file
-from fastfcn.recipe_check import did_you_mean, field_lines, flatten, rule_lines
-from fastfcn.recipe_network import Auxiliary, Backbone, Head, Neck
-from fastfcn.recipe_override import apply
-from fastfcn.recipe_schema import Data, Eval, Loss, Optim, Published
-from fastfcn.recipe_upgrades import UPGRADES
-from fastfcn.recipe_values import FromZero, Names, Section, Words, allowed
+from fastfcn.recipes.network_schema import Auxiliary, Backbone, Head, Neck
+from fastfcn.recipes.overrides import apply
+from fastfcn.recipes.schema import Data, Eval, Loss, Optim, Published
+from fastfcn.recipes.upgrades import UPGRADES
+from fastfcn.recipes.validation import did_you_mean, field_lines, flatten, rule_lines
+from fastfcn.recipes.values import FromZero, Names, Section, Words, allowed
+from fastfcn.utils.files import replace_file
 
 FORMAT = 2
 
@@ -185,7 +185,7 @@ def _file_text(path: Path) -> str:
 @cache
 def _shipped() -> dict[str, str]:
     """Name -> text of every recipe in the package."""
-    folder = files("fastfcn") / "recipes"
+    folder = files("fastfcn") / "recipes" / "shipped"
     return {
         file.name.removesuffix(".toml"): file.read_bytes().decode()
         for file in folder.iterdir()

@@ -8,7 +8,7 @@ from typing import Annotated, Literal
 
 from pydantic import Discriminator
 
-from fastfcn.recipe_values import (
+from fastfcn.recipes.values import (
     Angle,
     BelowOne,
     Color,

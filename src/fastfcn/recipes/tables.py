@@ -10,9 +10,9 @@ from rich.syntax import Syntax
 from rich.table import Table
 from rich.text import Text
 
-from fastfcn import recipe
-from fastfcn.recipe import Recipe
-from fastfcn.recipe_check import toml_text
+from fastfcn import recipes
+from fastfcn.recipes.recipe import Recipe
+from fastfcn.recipes.validation import toml_text
 
 # What two recipes never share, and addresses that no table has room for.
 _NOT_COMPARED = ("name", "aliases", "summary", "published.weights", "published.source")
@@ -93,7 +93,7 @@ def _wide(console: Console | None) -> Console:
 
 def _groups() -> Iterator[list[Recipe]]:
     """The recipes of one data set at a time, those with JPU before their dilated counterparts."""
-    shipped = [recipe.load(name) for name in recipe.names()]
+    shipped = [recipes.load(name) for name in recipes.names()]
     shipped.sort(key=lambda one: (one.data.dataset, one.neck.kind == "none", one.name))
     for _, group in groupby(shipped, key=lambda one: one.data.dataset):
         yield list(group)

@@ -2,8 +2,8 @@
 
 from dataclasses import dataclass
 
-from fastfcn.findings.collector import Findings
-from fastfcn.findings.history import History
+from fastfcn.evaluation.analysis.collector import Findings
+from fastfcn.report.history import History
 
 
 @dataclass(frozen=True)

@@ -2,11 +2,11 @@
 
 import numpy as np
 
-from fastfcn.findings.account import Account
-from fastfcn.findings.calibration import Calibrated, Reliability
-from fastfcn.findings.collector import Findings
-from fastfcn.pages.charts import svg
-from fastfcn.pages.markup import Markup, join, number, percent, tag
+from fastfcn.evaluation.analysis.calibration import Calibrated, Reliability
+from fastfcn.evaluation.analysis.collector import Findings
+from fastfcn.report.account import Account
+from fastfcn.report.charts import svg
+from fastfcn.report.markup import Markup, join, number, percent, tag
 
 SIDE, EDGE, FLOOR = 380, 46, 56  # of the square's picture, its margin, and of the histogram below
 

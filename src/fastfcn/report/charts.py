@@ -6,7 +6,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from fastfcn.pages.markup import Markup, join, tag
+from fastfcn.report.markup import Markup, join, tag
 
 WIDTH, HEIGHT = 380, 230  # units of a chart; about pixels on a telephone
 LEFT, RIGHT, TOP, BOTTOM = 46, 12, 10, 28

@@ -5,10 +5,10 @@ from typing import NamedTuple
 
 import numpy as np
 
-from fastfcn.findings.account import Account
-from fastfcn.findings.collector import Findings
-from fastfcn.findings.resampling import paired_difference
-from fastfcn.pages.markup import Markup, count, interval, number, signed, tag
+from fastfcn.evaluation.analysis.bootstrap import paired_difference
+from fastfcn.evaluation.analysis.collector import Findings
+from fastfcn.report.account import Account
+from fastfcn.report.markup import Markup, count, interval, number, signed, tag
 
 
 class Column(NamedTuple):

@@ -2,12 +2,12 @@
 
 import numpy as np
 
-from fastfcn.findings.account import Account
-from fastfcn.findings.collector import Findings
-from fastfcn.findings.mistakes import KINDS
-from fastfcn.findings.pictures import Shown
-from fastfcn.pages.classes import swatch
-from fastfcn.pages.markup import Markup, join, jpeg, number, png, tag
+from fastfcn.evaluation.analysis.collector import Findings
+from fastfcn.evaluation.analysis.images import Shown
+from fastfcn.evaluation.analysis.mistakes import KINDS
+from fastfcn.report.account import Account
+from fastfcn.report.classes import swatch
+from fastfcn.report.markup import Markup, join, jpeg, number, png, tag
 from fastfcn.visualize import palette_image
 
 KIND_COLORS = np.array([(0, 0, 0), (240, 170, 20), (226, 54, 112), (124, 92, 246)], np.uint8)

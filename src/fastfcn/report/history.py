@@ -7,11 +7,10 @@ from pathlib import Path
 
 import numpy as np
 
-from fastfcn import build
-from fastfcn import recipe as recipes
+from fastfcn import build, recipes
 from fastfcn.errors import DataError
-from fastfcn.recipe import Recipe
-from fastfcn.run import Run
+from fastfcn.recipes.recipe import Recipe
+from fastfcn.training.run import Run
 
 POINTS, STRETCH = 120, 4  # of a curve, at most; steps in each, at least, from 80 steps on
 

@@ -5,9 +5,9 @@ import json
 import numpy as np
 from PIL import Image
 
-from fastfcn.findings.collector import Findings
-from fastfcn.pages.classes import swatch
-from fastfcn.pages.markup import Markup, count, png, tag
+from fastfcn.evaluation.analysis.collector import Findings
+from fastfcn.report.classes import swatch
+from fastfcn.report.markup import Markup, count, png, tag
 
 WRITTEN, CELLS = 12, 24  # up to so many classes a cell shows its figure; up to so many it is a cell of a table
 LISTED = 12

@@ -2,12 +2,12 @@
 
 import numpy as np
 
-from fastfcn.findings.account import Account
-from fastfcn.findings.collector import Findings
-from fastfcn.findings.mistakes import KINDS
-from fastfcn.pages.charts import HEIGHT, svg, ticks
-from fastfcn.pages.classes import swatch
-from fastfcn.pages.markup import Markup, join, percent, tag
+from fastfcn.evaluation.analysis.collector import Findings
+from fastfcn.evaluation.analysis.mistakes import KINDS
+from fastfcn.report.account import Account
+from fastfcn.report.charts import HEIGHT, svg, ticks
+from fastfcn.report.classes import swatch
+from fastfcn.report.markup import Markup, join, percent, tag
 
 MEANINGS = (
     "within 0.5 % of the diagonal of a true edge: drawn beside its place",

@@ -2,15 +2,15 @@
 
 from pathlib import Path
 
-from fastfcn.findings.account import Account
-from fastfcn.pages.calibrating import calibration_section
-from fastfcn.pages.classes import class_table
-from fastfcn.pages.gallery import gallery
-from fastfcn.pages.markup import Markup, join, tag
-from fastfcn.pages.matrix import confusion_list, matrix_panel
-from fastfcn.pages.mistakes import mistakes_section
-from fastfcn.pages.setting import curves, environment_section, pixels_section, recipe_section, speed_table
-from fastfcn.pages.words import sentences, tiles
+from fastfcn.report.account import Account
+from fastfcn.report.calibration import calibration_section
+from fastfcn.report.classes import class_table
+from fastfcn.report.gallery import gallery
+from fastfcn.report.markup import Markup, join, tag
+from fastfcn.report.matrix import confusion_list, matrix_panel
+from fastfcn.report.mistakes import mistakes_section
+from fastfcn.report.setting import curves, environment_section, pixels_section, recipe_section, speed_table
+from fastfcn.report.words import sentences, tiles
 
 HERE = Path(__file__).parent
 # Nothing may be loaded from anywhere: a browser refuses what this file does not bring along.

@@ -5,23 +5,23 @@ from datetime import UTC, datetime
 from importlib.metadata import version
 from pathlib import Path
 
-import torch
 from lightning.fabric import Fabric
 from lightning.fabric.strategies.single_device import SingleDeviceStrategy
 
 from fastfcn.data.description import DataSetDescription
 from fastfcn.errors import DataError, UserError
-from fastfcn.evaluate import load_trial
-from fastfcn.files import write_text
-from fastfcn.findings.account import Account
-from fastfcn.findings.collector import Findings, find
-from fastfcn.findings.history import History, read_history, recorded_data
-from fastfcn.hub.fetch import local_file
-from fastfcn.machine import Machine
+from fastfcn.evaluation.analysis.collector import Findings, find
+from fastfcn.evaluation.evaluate import load_trial
 from fastfcn.metrics import Scores
-from fastfcn.pages.page import page
-from fastfcn.progress import counted
-from fastfcn.run import Run
+from fastfcn.prediction.predictor import find_device
+from fastfcn.report.account import Account
+from fastfcn.report.history import History, read_history, recorded_data
+from fastfcn.report.page import page
+from fastfcn.training.run import Run
+from fastfcn.utils.files import write_text
+from fastfcn.utils.machine import Machine
+from fastfcn.utils.progress import counted
+from fastfcn.weights.hub import local_file
 
 Chosen = tuple[list[int], list[int]]  # worst and best images
 
@@ -70,12 +70,13 @@ def evaluate_with_report(
     return findings.scores, findings.about, findings.split
 
 
-def report_after_training(run: Run, data: str | Path, machine: Machine, device: torch.device) -> str:
+def report_after_training(run: Run, data: str | Path, machine: Machine) -> str:
     """Write the report of a run that has just ended; returns a line that says where it is, or why there is none.
 
-    Called by the first process alone, on its own device. Whatever goes wrong is told, not raised: the run is safe.
+    Called by the first process alone. Whatever goes wrong is told, not raised: the run is safe.
     """
     try:
+        device = find_device(machine.accelerator)
         alone = Fabric(accelerator=device.type, strategy=SingleDeviceStrategy(device), precision=machine.precision)  # type: ignore[arg-type]
         target, _ = report(run.folder, machine, data, fabric=alone)
     except Exception as error:
@@ -129,7 +130,7 @@ def _check_comparable(accounts: Sequence[Account]) -> None:
 
 def _bare(weights: Path) -> History:
     """The history of a weights file that lies in no run: its recipe."""
-    from fastfcn.weights import read
+    from fastfcn.weights.file import read
 
     return History(weights.stem, weights.parent, read(weights).recipe, {}, {}, [], None, "", {})
 

@@ -2,10 +2,10 @@
 
 from statistics import median
 
-from fastfcn.findings.account import Account
-from fastfcn.findings.history import History
-from fastfcn.pages.charts import Line, line_chart
-from fastfcn.pages.markup import Markup, count, join, number, tag
+from fastfcn.report.account import Account
+from fastfcn.report.charts import Line, line_chart
+from fastfcn.report.history import History
+from fastfcn.report.markup import Markup, count, join, number, tag
 
 COLOURS = ("mine", "theirs")
 

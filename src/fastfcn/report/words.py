@@ -2,12 +2,12 @@
 
 import numpy as np
 
-from fastfcn.findings.account import Account
-from fastfcn.findings.collector import Findings
-from fastfcn.findings.resampling import paired_difference
-from fastfcn.pages.classes import clear
-from fastfcn.pages.markup import Markup, interval, number, percent, signed, tag
-from fastfcn.pages.matrix import largest_confusions
+from fastfcn.evaluation.analysis.bootstrap import paired_difference
+from fastfcn.evaluation.analysis.collector import Findings
+from fastfcn.report.account import Account
+from fastfcn.report.classes import clear
+from fastfcn.report.markup import Markup, interval, number, percent, signed, tag
+from fastfcn.report.matrix import largest_confusions
 
 EXTREME = 3  # classes that are named as weakest or strongest
 OFF = 0.05  # ECE, and how far the temperature is from 1, before the network is called too sure or too modest

@@ -7,15 +7,15 @@ from pathlib import Path
 
 from rich.markup import escape
 
-from fastfcn import build, recipe
-from fastfcn.check import check
-from fastfcn.download import cache_folder
+from fastfcn import build, recipes
+from fastfcn.checking.known_dataset import check
 from fastfcn.errors import RecipeError, UserError
-from fastfcn.machine import Machine
-from fastfcn.published import hash_in_name, spellings
-from fastfcn.recipe import Recipe
-from fastfcn.run import Run
-from fastfcn.verdict import FIGURES, TOLERANCE, TRAINED_TOLERANCE
+from fastfcn.recipes.recipe import Recipe
+from fastfcn.reproduce.verdict import FIGURES, TOLERANCE, TRAINED_TOLERANCE
+from fastfcn.training.run import Run
+from fastfcn.utils.machine import Machine
+from fastfcn.weights.download import cache_folder
+from fastfcn.weights.published import hash_in_name, spellings
 
 
 @dataclass(frozen=True)
@@ -60,10 +60,10 @@ def make_plan(
 
     Raises RecipeError where there is nothing published to compare with, and UserError for what excludes each other.
     """
-    used = recipe.load(name)
+    used = recipes.load(name)
     published = used.published
     if published is None or (published.miou is None and published.miou_tta is None):
-        known = [each for each in recipe.names() if has_scores(recipe.load(each))]
+        known = [each for each in recipes.names() if has_scores(recipes.load(each))]
         raise RecipeError(
             f"Recipe '{used.name}' has no published mIoU to compare with.", f"These have one: {', '.join(known)}."
         )

@@ -13,20 +13,20 @@ import torch
 from lightning.fabric import Fabric
 
 from fastfcn import build, weights
-from fastfcn.check import check
-from fastfcn.convert import convert
+from fastfcn.checking.known_dataset import check
 from fastfcn.data.dataset import Dataset
-from fastfcn.download import sha256_of
 from fastfcn.errors import OutputError, WeightsError
-from fastfcn.evaluate import evaluate
-from fastfcn.files import make_folder, write_text
-from fastfcn.machine import Machine
-from fastfcn.published import fetch, hash_in_name
-from fastfcn.reproduce_plan import Plan, splits_of, tolerance_of
-from fastfcn.run import Run
-from fastfcn.show_scores import as_json
-from fastfcn.train import train
-from fastfcn.verdict import markdown_row, today, verdict, versions
+from fastfcn.evaluation.evaluate import evaluate
+from fastfcn.evaluation.score_tables import as_json
+from fastfcn.reproduce.plan import Plan, splits_of, tolerance_of
+from fastfcn.reproduce.verdict import markdown_row, today, verdict, versions
+from fastfcn.training.run import Run
+from fastfcn.training.train import train
+from fastfcn.utils.files import make_folder, write_text
+from fastfcn.utils.machine import Machine
+from fastfcn.weights.convert import convert
+from fastfcn.weights.download import sha256_of
+from fastfcn.weights.published import fetch, hash_in_name
 
 Say = Callable[[str], None]
 NOT_COMPARED = ("name", "aliases", "summary", "seed")  # keys of a recipe that decide no score

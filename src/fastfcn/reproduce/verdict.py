@@ -10,7 +10,7 @@ from pathlib import Path
 
 from rich.table import Table
 
-from fastfcn.recipe import Recipe
+from fastfcn.recipes.recipe import Recipe
 
 FIGURES = {"miou": "one scale", "miou_tta": "scales and flip"}
 PACKAGES = ("fastfcn", "torch", "torchvision", "timm", "lightning", "numpy", "pillow")

@@ -6,15 +6,15 @@ from importlib.metadata import version
 from typing import TYPE_CHECKING, Any
 
 from fastfcn.errors import MissingExtraError
-from fastfcn.server import openapi, problems
-from fastfcn.server.decoding import KNOWN, MEDIA_TYPES
-from fastfcn.server.door import LEFT, Door
-from fastfcn.server.formats import MEDIA
-from fastfcn.server.limits import SenderGoneError
-from fastfcn.server.page_routes import add_page_routes
-from fastfcn.server.predict_routes import add_predict_routes
-from fastfcn.server.problems import MEDIA_TYPE, Problem
-from fastfcn.server.service import Service
+from fastfcn.serving import openapi, problems
+from fastfcn.serving.body_limits import SenderGoneError
+from fastfcn.serving.decoding import KNOWN, MEDIA_TYPES
+from fastfcn.serving.formats import MEDIA
+from fastfcn.serving.page_routes import add_page_routes
+from fastfcn.serving.predict_routes import add_predict_routes
+from fastfcn.serving.problems import MEDIA_TYPE, Problem
+from fastfcn.serving.request_limits import LEFT, Door
+from fastfcn.serving.service import Service
 
 if TYPE_CHECKING:
     from fastapi import FastAPI

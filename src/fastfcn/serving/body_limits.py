@@ -5,7 +5,7 @@ from collections.abc import AsyncIterator, Awaitable, Callable, Mapping, Mutable
 from contextlib import asynccontextmanager
 from typing import Any
 
-from fastfcn.server import problems
+from fastfcn.serving import problems
 
 Receive = Callable[[], Awaitable[MutableMapping[str, Any]]]
 CHUNKED = 64 * 2**10  # bytes taken from the budget at a time where the length is not announced

@@ -7,8 +7,8 @@ import numpy as np
 from PIL import Image, UnidentifiedImageError
 
 from fastfcn.data.images import rgb_pixels
-from fastfcn.server import problems
-from fastfcn.server.problems import Problem, reason_of
+from fastfcn.serving import problems
+from fastfcn.serving.problems import Problem, reason_of
 
 FORMATS = ("JPEG", "PNG", "WEBP", "BMP", "TIFF")  # as Pillow calls them
 KNOWN = "JPEG, PNG, WebP, BMP or TIFF"

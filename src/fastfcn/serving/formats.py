@@ -9,9 +9,9 @@ from itertools import pairwise
 import numpy as np
 from PIL import Image
 
-from fastfcn.predict import Prediction
-from fastfcn.server import problems
-from fastfcn.server.polygons import edge_count, polygons
+from fastfcn.prediction.load import Prediction
+from fastfcn.serving import problems
+from fastfcn.serving.polygons import edge_count, polygons
 
 MEDIA = {
     "runs": "application/json",

@@ -6,7 +6,7 @@ import sys
 from datetime import UTC, datetime
 from typing import Any, TextIO
 
-LOGGER = logging.getLogger("fastfcn.serve")
+LOGGER = logging.getLogger("fastfcn.serving.serve")
 OTHERS = ("uvicorn.error", "uvicorn.access", "fastapi")
 
 

@@ -2,7 +2,7 @@
 
 from collections.abc import Callable
 
-from fastfcn.server.batcher import Job
+from fastfcn.serving.batcher import Job
 
 SECONDS = (0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0, 25.0, 60.0)
 

@@ -2,8 +2,8 @@
 
 from typing import Any
 
-from fastfcn.server.decoding import MEDIA_TYPES
-from fastfcn.server.problems import MEDIA_TYPE
+from fastfcn.serving.decoding import MEDIA_TYPES
+from fastfcn.serving.problems import MEDIA_TYPE
 
 BINARY = {"type": "string", "format": "binary"}
 RUNS = {

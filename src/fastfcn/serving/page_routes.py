@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 
 from PIL import Image
 
-from fastfcn.server import problems
+from fastfcn.serving import problems
 
 if TYPE_CHECKING:
     from fastapi import FastAPI
@@ -59,7 +59,7 @@ def add_page_routes(app: "FastAPI") -> None:
 @cache
 def drawn_street(seed: int) -> bytes:
     """A drawn street as a JPEG file."""
-    from fastfcn.data.streets import draw
+    from fastfcn.demo.streets import draw
 
     stream = io.BytesIO()
     Image.fromarray(draw(seed, EXAMPLE_SIZE)[0]).save(stream, "JPEG", quality=90)

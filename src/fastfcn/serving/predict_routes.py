@@ -6,12 +6,12 @@ from time import monotonic
 from typing import TYPE_CHECKING
 
 from fastfcn.errors import MissingExtraError
-from fastfcn.server import openapi
-from fastfcn.server.formats import Answer, chosen_format, packed
-from fastfcn.server.limits import announced_length, body_of
-from fastfcn.server.problems import Problem
-from fastfcn.server.service import Outcome, Service, outcome_of, unless_gone
-from fastfcn.server.uploads import Upload, uploads
+from fastfcn.serving import openapi
+from fastfcn.serving.body_limits import announced_length, body_of
+from fastfcn.serving.formats import Answer, chosen_format, packed
+from fastfcn.serving.problems import Problem
+from fastfcn.serving.service import Outcome, Service, outcome_of, unless_gone
+from fastfcn.serving.uploads import Upload, uploads
 
 if TYPE_CHECKING:
     from fastapi import FastAPI, Request

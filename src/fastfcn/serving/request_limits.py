@@ -10,10 +10,10 @@ from typing import Any
 from urllib.parse import urlsplit
 from uuid import uuid4
 
-from fastfcn.server import problems
-from fastfcn.server.logs import note
-from fastfcn.server.problems import MEDIA_TYPE, Problem
-from fastfcn.server.service import Service
+from fastfcn.serving import problems
+from fastfcn.serving.logs import note
+from fastfcn.serving.problems import MEDIA_TYPE, Problem
+from fastfcn.serving.service import Service
 
 Scope = MutableMapping[str, Any]
 Send = Callable[[MutableMapping[str, Any]], Awaitable[None]]

@@ -10,12 +10,12 @@ from typing import TYPE_CHECKING, Any
 import torch
 
 from fastfcn.errors import MissingExtraError, UserError
-from fastfcn.predict import load
-from fastfcn.server.app import create_app
-from fastfcn.server.logs import note, start_logging
-from fastfcn.server.protocol import guarded_protocol
-from fastfcn.server.service import Service
-from fastfcn.server.settings import Settings, default_batch
+from fastfcn.prediction.load import load
+from fastfcn.serving.app import create_app
+from fastfcn.serving.logs import note, start_logging
+from fastfcn.serving.protocol import guarded_protocol
+from fastfcn.serving.service import Service
+from fastfcn.serving.settings import Settings, default_batch
 
 if TYPE_CHECKING:
     from uvicorn import Server

@@ -10,16 +10,16 @@ from typing import Any, Protocol, TypeVar
 import numpy as np
 
 from fastfcn.data.description import DataSetDescription
-from fastfcn.predict import Prediction
-from fastfcn.server import problems
-from fastfcn.server.batcher import Batcher, FullError, Job, LateError
-from fastfcn.server.decoding import decode
-from fastfcn.server.formats import Answer, as_answer
-from fastfcn.server.limits import Budget, Receive, SenderGoneError
-from fastfcn.server.metrics import Metrics
-from fastfcn.server.problems import Problem
-from fastfcn.server.settings import Settings
-from fastfcn.server.uploads import Upload
+from fastfcn.prediction.load import Prediction
+from fastfcn.serving import problems
+from fastfcn.serving.batcher import Batcher, FullError, Job, LateError
+from fastfcn.serving.body_limits import Budget, Receive, SenderGoneError
+from fastfcn.serving.decoding import decode
+from fastfcn.serving.formats import Answer, as_answer
+from fastfcn.serving.metrics import Metrics
+from fastfcn.serving.problems import Problem
+from fastfcn.serving.settings import Settings
+from fastfcn.serving.uploads import Upload
 
 Result = TypeVar("Result")
 CODERS = 2  # threads that decode and encode

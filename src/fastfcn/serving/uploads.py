@@ -4,8 +4,8 @@ from dataclasses import dataclass
 from pathlib import PurePosixPath
 from typing import Any
 
-from fastfcn.server import problems
-from fastfcn.server.decoding import MEDIA_TYPES
+from fastfcn.serving import problems
+from fastfcn.serving.decoding import MEDIA_TYPES
 
 RAW = (*MEDIA_TYPES, "image/x-ms-bmp", "image/jpg", "image/*", "application/octet-stream", "")
 OTHER_FIELDS = 16  # fields of a form beside its images

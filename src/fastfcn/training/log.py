@@ -11,9 +11,9 @@ from lightning.fabric import Fabric
 from torch import Tensor
 
 from fastfcn.errors import DivergedError
-from fastfcn.loggers import open_logger
-from fastfcn.progress import console, progress_bar
-from fastfcn.run import Run
+from fastfcn.training.loggers import open_logger
+from fastfcn.training.run import Run
+from fastfcn.utils.progress import console, progress_bar
 
 SLOW_FLUSH = 20  # steps between readings of losses from GPUs or other processes: each reading waits for them
 CHECKPOINT_SECONDS = 300.0

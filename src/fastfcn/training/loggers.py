@@ -11,8 +11,8 @@ from pathlib import Path
 from typing import Protocol
 
 from fastfcn.errors import MissingExtraError, UserError
-from fastfcn.files import write_text
-from fastfcn.recipe_check import flatten
+from fastfcn.recipes.validation import flatten
+from fastfcn.utils.files import write_text
 
 PACKAGES = {"tensorboard": "tensorboard", "mlflow": "mlflow", "wandb": "wandb"}  # also the names of the extras
 PROJECT = "fastfcn"

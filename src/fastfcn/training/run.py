@@ -13,12 +13,12 @@ import tomlkit
 import torch
 from torch import nn
 
-from fastfcn import recipe
+from fastfcn import recipes
 from fastfcn.errors import OutputError, RecipeError, WeightsError
-from fastfcn.files import make_folder, write_text
-from fastfcn.recipe import Recipe
-from fastfcn.state import load_state
-from fastfcn.weights import read_tensors, write_tensors
+from fastfcn.recipes.recipe import Recipe
+from fastfcn.utils.files import make_folder, write_text
+from fastfcn.weights.file import read_tensors, write_tensors
+from fastfcn.weights.state_dict import load_state
 
 CHECKPOINT_FORMAT = "fastfcn-checkpoint-1"
 
@@ -58,7 +58,7 @@ class Run:
         """Check that the folder holds a run of this very recipe; raises OutputError or RecipeError."""
         if not self.recipe.exists():
             raise OutputError(f"{self.folder} holds no run to resume.", "Leave --resume out to start one.")
-        changed = recipe.load(self.recipe).differences(used)
+        changed = recipes.load(self.recipe).differences(used)
         if changed:
             lines = "\n".join(f"  {key}: {before} in the run, {now} asked for" for key, before, now in changed)
             raise RecipeError(

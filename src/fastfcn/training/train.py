@@ -13,20 +13,21 @@ from torch.optim.swa_utils import AveragedModel
 from torch.utils.data import DataLoader
 
 from fastfcn import build, weights
-from fastfcn.average import averaged
 from fastfcn.data.dataset import Dataset, read_batches
 from fastfcn.data.sampler import BatchSampler
-from fastfcn.evaluate import measure
-from fastfcn.files import write_text
-from fastfcn.findings.speed import process_memory
+from fastfcn.evaluation.evaluate import measure
+from fastfcn.evaluation.score_tables import as_json, summary
 from fastfcn.losses import IGNORED, segmentation_loss
-from fastfcn.machine import Machine
-from fastfcn.progress import console, progress_bar
-from fastfcn.recipe import Recipe
-from fastfcn.report import report_after_training
-from fastfcn.run import Run
-from fastfcn.show_scores import as_json, summary
-from fastfcn.train_log import StopRequest, TrainLog
+from fastfcn.recipes.recipe import Recipe
+from fastfcn.training.ema import averaged
+from fastfcn.training.log import StopRequest, TrainLog
+from fastfcn.training.prepare import prepare
+from fastfcn.training.run import Run
+from fastfcn.utils.files import write_text
+from fastfcn.utils.machine import Machine
+from fastfcn.utils.memory import process_memory
+from fastfcn.utils.progress import progress_bar
+from fastfcn.weights.pretrained import load_initial_weights
 
 
 @dataclass
@@ -45,12 +46,11 @@ def train(
     machine: Machine,
     resume: bool = False,
     logs: Sequence[str] = (),
-    report: bool = False,
 ) -> State:
     """Train `recipe` on the data under `data` into the folder `out`; `resume` goes on where it was stopped.
 
-    `logs` names those of `loggers.PACKAGES` that get the figures, too. With `report` the run ends with a page on its
-    best weights. A resumed run ends with the same losses and weights, bit for bit, as one that was never stopped.
+    `logs` names those of `loggers.PACKAGES` that get the figures, too. A resumed run ends with the same losses and
+    weights, bit for bit, as one that was never stopped.
     Raises UserError (its kinds) for data, weights and folders that cannot be used, before the first step.
     """
     about = build.description(recipe)
@@ -87,8 +87,6 @@ def train(
                 break
     if fabric.is_global_zero and state.step == optim.steps:
         run.note(peak_memory_mib=process_memory(fabric.device)[0])
-        if report:
-            console.print(report_after_training(run, data, machine, fabric.device), soft_wrap=True, markup=False)
     return state
 
 
@@ -120,7 +118,7 @@ def train_step(
             batch = batch.contiguous(memory_format=torch.channels_last)
             # On one device Fabric gives marked methods as they are, without its precision.
             with fabric.autocast():
-                main, auxiliary, presence = model.train_scores(batch)  # type: ignore[operator]
+                main, auxiliary, presence = model.train_logits(batch)  # type: ignore[operator]
             losses = segmentation_loss(main, auxiliary, presence, labels, terms, pixels, images)
             fabric.backward(losses["loss"])
         total = {name: total.get(name, 0.0) + value.detach() for name, value in losses.items()}
@@ -145,12 +143,12 @@ def _prepare(
     resume = resume and run.checkpoint.exists()
     if not resume:
         with fabric.rank_zero_first(local=True):  # one process of a machine downloads, the others find the file
-            build.load_pretrained(recipe, network)
+            load_initial_weights(recipe, network)
     if fabric.world_size > 1 and fabric.device.type == "cuda":
         nn.SyncBatchNorm.convert_sync_batchnorm(network)  # in place, all but a network that is one norm
-    machine.prepare(network, fabric.device)
+    prepare(network, machine, fabric.device)
     model, optimizer = fabric.setup(network, build.optimizer(recipe, network))
-    model.mark_forward_method("train_scores")
+    model.mark_forward_method("train_logits")
     average = averaged(network, recipe.optim.ema) if recipe.optim.ema else None
     state = State(**run.load_checkpoint(network, optimizer, average)) if resume else State()
     return model.train(), optimizer, average, state

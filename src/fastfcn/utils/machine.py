@@ -8,9 +8,6 @@ import torch
 from lightning.fabric import Fabric
 
 from fastfcn.errors import UserError
-from fastfcn.models.layers_lean import train_lean
-from fastfcn.models.segmenter import Segmenter
-from fastfcn.recompute import recompute_activations
 
 M_TRIM_THRESHOLD, M_MMAP_THRESHOLD, M_MMAP_MAX = -1, -3, -4  # of glibc's mallopt(3)
 LARGE = 16 * 2**20  # bytes
@@ -81,23 +78,6 @@ class Machine:
         processors = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
         return min(8, max(1, processors // self.devices)) if self.workers is None else self.workers
 
-    def prepare(self, network: Segmenter, device: torch.device) -> None:
-        """Lay out the weights as is fastest, and make of the network what the settings ask for, in place.
-
-        On a processor this thread's large tensors come from the kernels' arena from then on.
-
-        Raises UserError where `device` has no compiler and one is asked for.
-        """
-        network.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
-        if self.checkpoint_activations and self.compile:
-            raise UserError("--checkpoint-activations and --compile do not go together.", "Leave one of them out.")
-        if device.type == "cpu" and not self.compile and train_lean(network):
-            torch.ops.fastfcn.use_arena(True)
-        if self.checkpoint_activations:
-            recompute_activations(network)
-        if self.compile:
-            compile_parts(network, device)
-
     def check_batch(self, batch: int) -> None:
         """Raise UserError unless a total `batch` can be shared evenly."""
         if batch % (self.processes * self.accumulate):
@@ -140,23 +120,3 @@ def keep_memory(large: bool = False) -> None:
     else:
         mallopt(M_MMAP_THRESHOLD, LARGE)
     mallopt(M_TRIM_THRESHOLD, -1)
-
-
-def compile_parts(network: Segmenter, device: torch.device, backend: str = "inductor") -> None:
-    """Have backbone, neck and heads compiled at their first call; raises UserError where there is no compiler.
-
-    Dropout stays the same. Copies of the network, such as those that are evaluated, are not compiled.
-    """
-    import torch._inductor.config
-
-    torch._inductor.config.fallback_random = True
-    try:
-        torch.compile(torch.sin, backend=backend)(torch.ones(8, device=device))
-    except Exception as error:  # of many kinds, by device and by what is missing
-        raise UserError(
-            f"Cannot compile for {device.type}: {(str(error) or type(error).__name__).splitlines()[0]}",
-            "Install a C++ compiler such as g++ (for a GPU, Triton as well), or leave --compile out.",
-        ) from error
-    for part in (network.backbone, network.neck, network.head, network.auxiliary):
-        if part is not None:
-            part.compile(backend=backend)

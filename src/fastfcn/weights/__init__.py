@@ -1,1 +1,5 @@
-"""Weights files on the Hugging Face Hub: fetching, describing, uploading."""
+"""Weights: the file format, published checkpoints, pretrained backbones, and the Hugging Face Hub."""
+
+from fastfcn.weights.file import Weights, load_model, made, read, read_tensors, save, write_tensors
+
+__all__ = ["Weights", "load_model", "made", "read", "read_tensors", "save", "write_tensors"]

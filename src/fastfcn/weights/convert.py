@@ -2,12 +2,12 @@
 
 from pathlib import Path
 
-from fastfcn import build, recipe, weights
-from fastfcn.checkpoint import read_checkpoint, state_dict
+from fastfcn import build, recipes, weights
 from fastfcn.errors import WeightsError
-from fastfcn.official import from_official, is_official
-from fastfcn.openmmlab import from_openmmlab
-from fastfcn.state import load_state
+from fastfcn.weights.checkpoint import read_checkpoint, state_dict
+from fastfcn.weights.official import from_official, is_official
+from fastfcn.weights.openmmlab import from_openmmlab
+from fastfcn.weights.state_dict import load_state
 
 
 def convert(checkpoint: str | Path, recipe_name: str, out: str | Path) -> list[str]:
@@ -18,7 +18,7 @@ def convert(checkpoint: str | Path, recipe_name: str, out: str | Path) -> list[s
     Raises WeightsError with all missing, extra and misshapen keys where they do not fit, and where the checkpoint
     names other classes than the recipe's data set has. Nothing in the checkpoint is executed.
     """
-    used = recipe.load(recipe_name)
+    used = recipes.load(recipe_name)
     about = build.description(used)
     content = read_checkpoint(checkpoint)
     model = build.network(used, len(about.classes))

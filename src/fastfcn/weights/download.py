@@ -10,8 +10,8 @@ from pathlib import Path
 from rich.progress import BarColumn, DownloadColumn, Progress, TextColumn, TimeRemainingColumn
 
 from fastfcn.errors import WeightsError
-from fastfcn.files import make_folder
-from fastfcn.progress import console
+from fastfcn.utils.files import make_folder
+from fastfcn.utils.progress import console
 
 CHUNK = 1 << 20
 

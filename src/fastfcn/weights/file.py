@@ -10,13 +10,13 @@ import safetensors
 from safetensors.torch import save_file
 from torch import Tensor, nn
 
-from fastfcn import build, recipe
+from fastfcn import build, recipes
 from fastfcn.data.description import DataSetDescription
 from fastfcn.errors import WeightsError
-from fastfcn.files import replace_file
 from fastfcn.models.segmenter import Segmenter
-from fastfcn.recipe import Recipe
-from fastfcn.state import load_state
+from fastfcn.recipes.recipe import Recipe
+from fastfcn.utils.files import replace_file
+from fastfcn.weights.state_dict import load_state
 
 FORMAT = "fastfcn-weights-1"
 
@@ -74,7 +74,7 @@ def read(path: str | Path) -> Weights:
     try:
         about = DataSetDescription.model_validate_json(header["dataset"])
         return Weights(
-            recipe.parse(header["recipe"], f"the recipe in {path}"),
+            recipes.parse(header["recipe"], f"the recipe in {path}"),
             about,
             tensors,
             json.loads(header["facts"]),

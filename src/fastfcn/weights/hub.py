@@ -4,7 +4,7 @@ import re
 from pathlib import Path
 
 from fastfcn.errors import WeightsError
-from fastfcn.hub.errors import FILE, WHERE, explained
+from fastfcn.weights.hub_errors import FILE, WHERE, explained
 
 SCHEME = "hf://"
 FORM = re.compile(r"(?P<name>[\w.-]+/[\w.-]+)(@(?P<revision>[^@\s]+))?")

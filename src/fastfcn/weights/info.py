@@ -5,8 +5,8 @@ from pathlib import Path
 from torch import Tensor
 
 from fastfcn import weights
-from fastfcn.recipe import Recipe
-from fastfcn.weights import Weights
+from fastfcn.recipes.recipe import Recipe
+from fastfcn.weights.file import Weights
 
 STATISTICS = ("running_mean", "running_var", "num_batches_tracked")  # of batch norms: kept, not learnt
 AUXILIARY = "auxiliary."  # the head that helps in training and is gone in predictions

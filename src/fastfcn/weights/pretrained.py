@@ -13,12 +13,14 @@ import torch
 from huggingface_hub import constants
 from torch import Tensor, nn
 
-from fastfcn.checkpoint import read_checkpoint, state_dict
-from fastfcn.download import download
 from fastfcn.errors import WeightsError
-from fastfcn.files import replace_file
-from fastfcn.openmmlab import rename
-from fastfcn.state import key_problems, load_state
+from fastfcn.models.segmenter import Segmenter
+from fastfcn.recipes import Recipe
+from fastfcn.utils.files import replace_file
+from fastfcn.weights.checkpoint import read_checkpoint, state_dict
+from fastfcn.weights.download import download
+from fastfcn.weights.openmmlab import rename
+from fastfcn.weights.state_dict import key_problems, load_state
 
 OPENMMLAB_V1C = "https://download.openmmlab.com/pretrain/third_party/resnet50_v1c-2cccc1ad.pth"
 # What FastFCN's own code begins from (its encoding/models/model_store.py): ResNets with a stem of 64, 64 and 128
@@ -29,6 +31,17 @@ OFFICIAL_SHA1 = {
     "resnet101s": ("resnet101", "2a57e44de9c853fa015b172309a1ee7e2d0e4e2a"),
 }
 WAYS = 'set backbone.pretrained to the path of a file (.safetensors, .pth, .npz), or to "none" for random weights'
+
+
+def load_initial_weights(recipe: Recipe, model: Segmenter) -> None:
+    """Load the recipe's initial weights: `start` into the whole network, else `backbone.pretrained` into its backbone.
+
+    Raises WeightsError if they are missing or do not fit; never falls back to random weights.
+    """
+    if recipe.start != "none":
+        load_start(model, recipe.start)
+    else:
+        load_pretrained(model.backbone, recipe.backbone.name, recipe.backbone.pretrained)
 
 
 def load_pretrained(backbone: nn.Module, name: str, source: str) -> None:

@@ -4,8 +4,8 @@ import re
 import urllib.error
 from pathlib import Path
 
-from fastfcn.download import download
 from fastfcn.errors import WeightsError
+from fastfcn.weights.download import download
 
 ABSENT = (403, 404, 410)  # what a server says of an address that it does not have
 

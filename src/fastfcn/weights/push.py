@@ -8,11 +8,11 @@ from tempfile import TemporaryDirectory
 
 from fastfcn import weights
 from fastfcn.errors import UserError, WeightsError
-from fastfcn.files import make_folder, replace_file, write_text
-from fastfcn.hub.card import model_card
-from fastfcn.hub.errors import FILE, LOGIN, explained
-from fastfcn.info import info
-from fastfcn.show_info import score_line
+from fastfcn.utils.files import make_folder, replace_file, write_text
+from fastfcn.weights.hub_errors import FILE, LOGIN, explained
+from fastfcn.weights.info import info
+from fastfcn.weights.info_table import score_line
+from fastfcn.weights.model_card import model_card
 
 NAME = re.compile(r"[\w.-]+/[\w.-]+")
 

@@ -5,7 +5,7 @@ import math
 import numpy as np
 import pytest
 
-from fastfcn.findings.resampling import Resampling, paired_difference
+from fastfcn.evaluation.analysis.bootstrap import Resampling, paired_difference
 
 CLASSES, IMAGES = 4, 30
 

@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 
-from fastfcn.findings.boundary import BoundaryCounts, distance, inside
+from fastfcn.evaluation.analysis.boundary import BoundaryCounts, distance, inside
 
 CLASSES = 3
 

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 import torch
 
-from fastfcn.findings.calibration import BINS, Calibration
+from fastfcn.evaluation.analysis.calibration import BINS, Calibration
 
 CLASSES, SIZE = 5, (20, 30)
 
@@ -95,7 +95,7 @@ def test_ece_at_the_temperature_is_that_of_warmed_scores():
     found = calibration.calibrated()
     assert found
     best = calibration.losses.argmin()
-    from fastfcn.findings.calibration import TEMPERATURES
+    from fastfcn.evaluation.analysis.calibration import TEMPERATURES
 
     expected = ece_by_hand((rows / TEMPERATURES[best]).softmax(1).numpy(), true.numpy())
     assert found.reliability.ece == pytest.approx(expected, rel=1e-6)

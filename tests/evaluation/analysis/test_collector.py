@@ -6,8 +6,8 @@ import numpy as np
 import pytest
 import torch
 
-from fastfcn.findings.collector import Collector
-from fastfcn.findings.extremes import Extremes
+from fastfcn.evaluation.analysis.collector import Collector
+from fastfcn.evaluation.analysis.extremes import Extremes
 
 CLASSES, IMAGES, SIZE = 4, 7, (30, 40)
 

@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 
-from fastfcn.findings.mistakes import BOUNDARY, CONFUSION, MISSED, RIGHT, count_by_class, mistakes, regions
+from fastfcn.evaluation.analysis.mistakes import BOUNDARY, CONFUSION, MISSED, RIGHT, count_by_class, mistakes, regions
 
 
 def flooded(label: np.ndarray) -> np.ndarray:

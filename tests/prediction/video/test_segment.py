@@ -11,13 +11,13 @@ from PIL import Image
 
 from fastfcn.errors import DataError
 from fastfcn.prediction.predictor import Predictor
-from fastfcn.video import cameras
-from fastfcn.video.paint import Painter
-from fastfcn.video.reader import Frame, VideoReader
-from fastfcn.video.segment import Outcome, Settings, segment
+from fastfcn.prediction.video import cameras
+from fastfcn.prediction.video.paint import Painter
+from fastfcn.prediction.video.reader import Frame, VideoReader
+from fastfcn.prediction.video.segment import Outcome, Settings, segment
 from fastfcn.visualize import overlay
-from tests import command
-from tests.drawn_video import cut, drawing, packets, pictures, times, turn, write_video
+from tests.helpers import command
+from tests.helpers.drawn_video import cut, drawing, packets, pictures, times, turn, write_video
 
 
 class Striped:

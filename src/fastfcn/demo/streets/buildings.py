@@ -3,8 +3,8 @@
 from dataclasses import dataclass
 from itertools import pairwise
 
-from fastfcn.data.streets.canvas import BUILDING, Canvas, Flat, Point
-from fastfcn.data.streets.light import SHINING, Color, scaled
+from fastfcn.demo.streets.canvas import BUILDING, Canvas, Flat, Point
+from fastfcn.demo.streets.light import SHINING, Color, scaled
 
 GLASS, FRAME, LAMPLIGHT, DOOR = (74, 90, 106), (214, 208, 198), (255, 206, 128), (96, 74, 58)
 AWNINGS = ((176, 58, 52), (52, 110, 88), (60, 92, 140), (214, 160, 70), (226, 220, 206), (120, 66, 90))

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 import numpy as np
 from PIL import Image, ImageDraw, ImageFilter
 
-from fastfcn.data.streets.light import Color, Light
+from fastfcn.demo.streets.light import Color, Light
 
 Flat = tuple[float, float]
 Point = tuple[float, float, float]  # metres right of the road's middle, above the ground, ahead of the camera

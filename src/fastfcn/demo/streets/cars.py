@@ -2,8 +2,8 @@
 
 from dataclasses import dataclass
 
-from fastfcn.data.streets.canvas import CAR, Canvas, Flat, Point
-from fastfcn.data.streets.light import SHINING, Color, scaled
+from fastfcn.demo.streets.canvas import CAR, Canvas, Flat, Point
+from fastfcn.demo.streets.light import SHINING, Color, scaled
 
 Outline = tuple[Flat, ...]  # (metres ahead of the car's middle, metres above the ground)
 

@@ -1,8 +1,8 @@
 """The ground of a drawn street: road, pavements, verges, lawns, a crossing street, and paint."""
 
-from fastfcn.data.streets.canvas import GRASS, NEAR, PAVEMENT, ROAD, Canvas
-from fastfcn.data.streets.light import Color, scaled
-from fastfcn.data.streets.scene import CROSSING, FAR, LANE, VERGE, Street
+from fastfcn.demo.streets.canvas import GRASS, NEAR, PAVEMENT, ROAD, Canvas
+from fastfcn.demo.streets.light import Color, scaled
+from fastfcn.demo.streets.scene import CROSSING, FAR, LANE, VERGE, Street
 
 ASPHALT, STONE, CURB, LAWN, PAINT = (
     (98, 99, 104),

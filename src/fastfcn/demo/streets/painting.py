@@ -3,11 +3,11 @@
 import numpy as np
 from PIL import Image, ImageFilter
 
-from fastfcn.data.streets.canvas import Canvas
-from fastfcn.data.streets.ground import draw_ground
-from fastfcn.data.streets.light import choose_light
-from fastfcn.data.streets.scene import Planner
-from fastfcn.data.streets.sky import draw_sky, draw_skyline, smooth_noise
+from fastfcn.demo.streets.canvas import Canvas
+from fastfcn.demo.streets.ground import draw_ground
+from fastfcn.demo.streets.light import choose_light
+from fastfcn.demo.streets.scene import Planner
+from fastfcn.demo.streets.sky import draw_sky, draw_skyline, smooth_noise
 
 # How rough each class is: sky, building, road, pavement, grass, tree, car, person, sign.
 GRAIN = np.array([0.0, 0.012, 0.03, 0.025, 0.08, 0.09, 0.006, 0.015, 0.008], np.float32)

@@ -2,8 +2,8 @@
 
 from dataclasses import dataclass
 
-from fastfcn.data.streets.canvas import PERSON, Canvas, Flat
-from fastfcn.data.streets.light import Color, scaled
+from fastfcn.demo.streets.canvas import PERSON, Canvas, Flat
+from fastfcn.demo.streets.light import Color, scaled
 
 SHOES = (40, 36, 36)
 COAT = (

@@ -3,8 +3,8 @@
 import math
 from dataclasses import dataclass
 
-from fastfcn.data.streets.canvas import TREE, Canvas
-from fastfcn.data.streets.light import Color, scaled
+from fastfcn.demo.streets.canvas import TREE, Canvas
+from fastfcn.demo.streets.light import Color, scaled
 
 BARK = (92, 72, 56)
 

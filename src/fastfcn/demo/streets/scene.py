@@ -5,13 +5,13 @@ from typing import Protocol
 
 import numpy as np
 
-from fastfcn.data.streets.buildings import Building
-from fastfcn.data.streets.canvas import Camera, Canvas
-from fastfcn.data.streets.cars import HATCHBACK, SEDAN, VAN, Car
-from fastfcn.data.streets.light import Color, scaled
-from fastfcn.data.streets.people import Person
-from fastfcn.data.streets.plants import Fir, Hedge, Tree
-from fastfcn.data.streets.signs import FACES, Sign, TrafficLight
+from fastfcn.demo.streets.buildings import Building
+from fastfcn.demo.streets.canvas import Camera, Canvas
+from fastfcn.demo.streets.cars import HATCHBACK, SEDAN, VAN, Car
+from fastfcn.demo.streets.light import Color, scaled
+from fastfcn.demo.streets.people import Person
+from fastfcn.demo.streets.plants import Fir, Hedge, Tree
+from fastfcn.demo.streets.signs import FACES, Sign, TrafficLight
 
 LANE, PARKING, VERGE, CROSSING = 3.1, 2.2, 1.6, 8.0  # widths in metres; the verge is of grass, before lawns
 FAR = 90.0  # metres to the last house

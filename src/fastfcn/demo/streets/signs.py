@@ -3,8 +3,8 @@
 import math
 from dataclasses import dataclass
 
-from fastfcn.data.streets.canvas import SIGN, Canvas, Flat
-from fastfcn.data.streets.light import SHINING, scaled
+from fastfcn.demo.streets.canvas import SIGN, Canvas, Flat
+from fastfcn.demo.streets.light import SHINING, scaled
 
 WHITE, RED, BLUE, YELLOW, DARK = (240, 240, 238), (200, 34, 40), (30, 84, 168), (246, 200, 40), (40, 42, 46)
 POST, CASE = (135, 138, 142), (34, 38, 40)

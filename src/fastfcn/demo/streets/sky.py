@@ -3,8 +3,8 @@
 import numpy as np
 from PIL import Image
 
-from fastfcn.data.streets.canvas import BUILDING, SKY, TREE, Canvas
-from fastfcn.data.streets.scene import FAR
+from fastfcn.demo.streets.canvas import BUILDING, SKY, TREE, Canvas
+from fastfcn.demo.streets.scene import FAR
 
 
 def draw_sky(canvas: Canvas) -> None:

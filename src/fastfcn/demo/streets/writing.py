@@ -7,8 +7,8 @@ import numpy as np
 from PIL import Image
 
 from fastfcn.data.description import load_description
-from fastfcn.data.streets.painting import draw
-from fastfcn.files import make_folder, replace_file
+from fastfcn.demo.streets.painting import draw
+from fastfcn.utils.files import make_folder, replace_file
 
 Progress = Callable[[int, int], None]
 

@@ -9,14 +9,14 @@ from lightning.fabric import Fabric
 from torch import Tensor
 
 from fastfcn.data.description import DataSetDescription
-from fastfcn.evaluate import Progress, Trial, measure
-from fastfcn.findings.boundary import BoundaryCounts
-from fastfcn.findings.calibration import Calibrated, Calibration, Reliability
-from fastfcn.findings.extremes import Extremes
-from fastfcn.findings.mistakes import count_by_class, mistakes
-from fastfcn.findings.pictures import Shown, show
-from fastfcn.findings.resampling import Intervals, Resampling
-from fastfcn.findings.speed import Speed, measure_speed
+from fastfcn.evaluation.analysis.bootstrap import Intervals, Resampling
+from fastfcn.evaluation.analysis.boundary import BoundaryCounts
+from fastfcn.evaluation.analysis.calibration import Calibrated, Calibration, Reliability
+from fastfcn.evaluation.analysis.extremes import Extremes
+from fastfcn.evaluation.analysis.images import Shown, show
+from fastfcn.evaluation.analysis.mistakes import count_by_class, mistakes
+from fastfcn.evaluation.analysis.speed import Speed, measure_speed
+from fastfcn.evaluation.evaluate import Progress, Trial, measure
 from fastfcn.metrics import IGNORED, ConfusionMatrix, Scores
 
 

@@ -6,8 +6,8 @@ import numpy as np
 import torch
 from PIL import Image
 
-from fastfcn.evaluate import TestImages, Trial, predict_labels
-from fastfcn.findings.mistakes import mistakes
+from fastfcn.evaluation.analysis.mistakes import mistakes
+from fastfcn.evaluation.evaluate import TestImages, Trial, predict_labels
 from fastfcn.metrics import ConfusionMatrix, Scores
 
 LONGEST = 480  # pixels of the longer side

@@ -2,7 +2,7 @@
 
 import numpy as np
 
-from fastfcn.findings.boundary import distance, inside
+from fastfcn.evaluation.analysis.boundary import distance, inside
 from fastfcn.metrics import IGNORED
 
 RIGHT, BOUNDARY, CONFUSION, MISSED = range(4)

@@ -1,13 +1,13 @@
 """How long a prediction takes, and how much memory the process that made the report needed."""
 
-import sys
 from dataclasses import dataclass
 from statistics import median
 from time import perf_counter
 
 import torch
 
-from fastfcn.evaluate import TestImages, Trial, predict_labels
+from fastfcn.evaluation.evaluate import TestImages, Trial, predict_labels
+from fastfcn.utils.memory import process_memory
 
 RUNS, SECONDS = 20, 2.0  # at most
 
@@ -45,16 +45,3 @@ def measure_speed(trial: Trial) -> Speed:
     name = torch.cuda.get_device_name(device) if device.type == "cuda" else device.type
     size = (images[0].shape[-2], images[0].shape[-1])
     return Speed(median(times[1:]), len(times) - 1, size, name, torch.get_num_threads(), *process_memory(device))
-
-
-def process_memory(device: torch.device) -> tuple[float | None, str]:
-    """MiB that this process needed at most so far, and what that is of; None where the system does not tell."""
-    if device.type == "cuda":
-        return torch.cuda.max_memory_allocated(device) / 2**20, "most memory held by tensors at once on the GPU"
-    try:
-        import resource
-    except ImportError:  # Windows
-        return None, "not measured: this system does not tell"
-    unit = 1 if sys.platform == "darwin" else 1024
-    most = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * unit / 2**20
-    return most, "most memory of the whole process, PyTorch and the scoring itself included"

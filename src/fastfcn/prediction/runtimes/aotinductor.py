@@ -14,7 +14,7 @@ import torch
 from torch.export import ExportedProgram
 
 from fastfcn.errors import UserError, WeightsError
-from fastfcn.exports.onnx_file import quiet
+from fastfcn.prediction.runtimes.onnx import quiet
 
 MEMBER = "extra/fastfcn.json"  # the archive format keeps extra/ for users
 

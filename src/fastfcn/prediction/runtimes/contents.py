@@ -5,23 +5,23 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from fastfcn import recipe as recipes
+from fastfcn import recipes
 from fastfcn.data.description import DataSetDescription
 from fastfcn.errors import WeightsError
-from fastfcn.recipe import Recipe
-from fastfcn.weights import made
+from fastfcn.recipes.recipe import Recipe
+from fastfcn.weights.file import made
 
 FORMAT = "fastfcn-export-1"
 
 
 @dataclass(frozen=True)
 class Contents:
-    """`scores`: whether they are a second output; `precision`: "f32" or "int8"; `largest`: bound of an image's
+    """`logits`: whether they are a second output; `precision`: "f32" or "int8"; `largest`: bound of an image's
     (height, width), None where there is none; `facts` and `made` as in a weights file."""
 
     recipe: Recipe
     description: DataSetDescription
-    scores: bool = False
+    logits: bool = False
     precision: str = "f32"
     largest: tuple[int, int] | None = None
     facts: dict = field(default_factory=dict)
@@ -36,7 +36,7 @@ class Contents:
             "dataset": self.description.model_dump_json(),
             "classes": json.dumps(self.description.class_names),
             "colors": json.dumps([list(color) for color in self.description.colors]),
-            "outputs": json.dumps(["labels", "scores"] if self.scores else ["labels"]),
+            "outputs": json.dumps(["labels", "logits"] if self.logits else ["labels"]),
             "precision": self.precision,
             "largest": json.dumps(self.largest),
             "facts": json.dumps(self.facts),
@@ -53,7 +53,7 @@ def read_contents(texts: Mapping[str, str], path: str | Path) -> Contents:
         return Contents(
             recipes.parse(texts["recipe"], f"the recipe in {path}"),
             DataSetDescription.model_validate_json(texts["dataset"]),
-            "scores" in json.loads(texts["outputs"]),
+            "logits" in json.loads(texts["outputs"]),
             texts["precision"],
             (largest[0], largest[1]) if largest else None,
             json.loads(texts["facts"]),

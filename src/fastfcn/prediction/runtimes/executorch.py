@@ -11,7 +11,7 @@ import torch
 from torch.export import ExportedProgram
 
 from fastfcn.errors import WeightsError
-from fastfcn.exports.onnx_file import quiet
+from fastfcn.prediction.runtimes.onnx import quiet
 
 TEXTS = "fastfcn"  # the method of the program that gives its texts
 

@@ -9,7 +9,10 @@ import numpy as np
 from torch.export import ExportedProgram
 
 from fastfcn.errors import MissingExtraError, UserError, WeightsError
-from fastfcn.exports import executorch_file, onnx_file, openvino_file, pt2_file
+from fastfcn.prediction.runtimes import aotinductor as pt2_file
+from fastfcn.prediction.runtimes import executorch as executorch_file
+from fastfcn.prediction.runtimes import onnx as onnx_file
+from fastfcn.prediction.runtimes import openvino as openvino_file
 
 
 class Format(NamedTuple):
@@ -37,7 +40,7 @@ class Session(Protocol):
     texts: dict[str, str]
 
     def run(self, images: np.ndarray) -> list[np.ndarray]:
-        """Labels, and scores if it has them, of RGB uint8 images (B, H, W, 3)."""
+        """Labels, and logits if it has them, of RGB uint8 images (B, H, W, 3)."""
         ...
 
 

@@ -21,7 +21,7 @@ def write(program: ExportedProgram, texts: dict[str, str], path: Path) -> None:
     """Write `program` with `texts` as its metadata_props; weights and all in one file."""
     import torch
 
-    names = ["labels", "scores"][: len(program.graph_signature.user_outputs)]
+    names = ["labels", "logits"][: len(program.graph_signature.user_outputs)]
     with quiet():
         exported: Any = torch.onnx.export(
             program, (), input_names=["image"], output_names=names, dynamo=True, verbose=False, external_data=False

@@ -9,11 +9,11 @@ import numpy as np
 from torch.export import ExportedProgram
 
 from fastfcn.errors import WeightsError
-from fastfcn.exports import onnx_file
+from fastfcn.prediction.runtimes import onnx as onnx_file
 
 SECTION = "fastfcn"  # of rt_info
 CONTENTS = "contents"  # all texts once more, in one: what is read back here
-# OpenVINO rounds to bfloat16 on processors that have it unless it is told not to: scores then differ by hundredths.
+# OpenVINO rounds to bfloat16 on processors that have it unless it is told not to: logits then differ by hundredths.
 SETTINGS = {"INFERENCE_PRECISION_HINT": "f32"}
 
 

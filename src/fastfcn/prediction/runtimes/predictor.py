@@ -7,18 +7,18 @@ import torch
 from torch import Tensor, nn
 
 from fastfcn.errors import DataError, UserError
-from fastfcn.exports.contents import read_contents
-from fastfcn.exports.formats import SUFFIXES, open_session
 from fastfcn.ops.upsample import upsample_labels
 from fastfcn.prediction.predictor import Predictor
-from fastfcn.recipe import Recipe
+from fastfcn.prediction.runtimes.contents import read_contents
+from fastfcn.prediction.runtimes.formats import SUFFIXES, open_session
+from fastfcn.recipes.recipe import Recipe
 
 
 class ExportedPredictor(Predictor):
     """`Predictor` of an exported file; made by `fastfcn.load`.
 
-    `contents` is what the file says of itself, `network` what `evaluate` measures, `device` where it runs. `scores`,
-    and predictions with scores, need a file that has them.
+    `contents` is what the file says of itself, `network` what `evaluate` measures, `device` where it runs. `logits`,
+    and predictions with logits, need a file that has them.
     """
 
     def __init__(self, path: str | Path, device: str = "auto", trusted: bool = False):
@@ -34,10 +34,10 @@ class ExportedPredictor(Predictor):
         """Class maps (B, H, W) of RGB uint8 images (B, H, W, 3) of one size. Raises DataError for the size."""
         return self._run(images)[0]
 
-    def scores(self, images: np.ndarray) -> np.ndarray:
-        """Scores before softmax, float32 (B, classes, H, W). Raises UserError where the file has none."""
-        if not self.contents.scores:
-            raise UserError(f"{self.path} gives class maps only, no scores.", "Export it again with --scores.")
+    def logits(self, images: np.ndarray) -> np.ndarray:
+        """Logits before softmax, float32 (B, classes, H, W). Raises UserError where the file has none."""
+        if not self.contents.logits:
+            raise UserError(f"{self.path} gives class maps only, no logits.", "Export it again with --logits.")
         return self._run(images)[1]
 
     def _run(self, images: np.ndarray) -> list[np.ndarray]:
@@ -54,7 +54,7 @@ class ExportedPredictor(Predictor):
 class ExportedNetwork(nn.Module):
     """What evaluation asks of a network, of images whose values are still 0-255 (`of_pixels`).
 
-    Scores are at the size of the image, and there only if the file has them.
+    Logits are at the size of the image, and there only if the file has them.
     """
 
     align_corners = False
@@ -65,17 +65,17 @@ class ExportedNetwork(nn.Module):
         self.place = nn.Parameter(torch.empty(0), requires_grad=False)  # whose device is where images are wanted
 
     def forward(self, images: Tensor) -> Tensor:
-        return torch.from_numpy(self.predictor.scores(_pixels(images))).to(images.device)
+        return torch.from_numpy(self.predictor.logits(_pixels(images))).to(images.device)
 
-    def scores(self, images: Tensor) -> Tensor:
-        """Scores (B, classes, H, W) of images (B, 3, H, W) of values 0-255."""
+    def logits(self, images: Tensor) -> Tensor:
+        """Logits (B, classes, H, W) of images (B, 3, H, W) of values 0-255."""
         return self(images)
 
     def labels(self, images: Tensor, size: tuple[int, int] | None = None) -> Tensor:
-        """Class map (B, H, W); with another `size` resized on to it, as scores."""
+        """Class map (B, H, W); with another `size` resized on to it, as logits."""
         if size is None or tuple(size) == tuple(images.shape[-2:]):
             return torch.from_numpy(self.predictor.labels(_pixels(images))).to(images.device)
-        return upsample_labels(self.scores(images), [size])
+        return upsample_labels(self.logits(images), [size])
 
 
 def _pixels(images: Tensor) -> np.ndarray:

@@ -3,7 +3,7 @@
 import sys
 
 from fastfcn.errors import DataError
-from fastfcn.video.reader import VideoReader
+from fastfcn.prediction.video.reader import VideoReader
 
 
 def open_camera(name: str) -> VideoReader:

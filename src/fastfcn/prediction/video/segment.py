@@ -9,13 +9,13 @@ from typing import Any
 
 import numpy as np
 
-from fastfcn.files import make_folder, replace_file
-from fastfcn.pipeline import ahead
 from fastfcn.prediction.prediction import label_image
 from fastfcn.prediction.predictor import Predictor
-from fastfcn.video.paint import Painter
-from fastfcn.video.reader import Frame, VideoReader
-from fastfcn.video.writer import VideoWriter
+from fastfcn.prediction.video.paint import Painter
+from fastfcn.prediction.video.reader import Frame, VideoReader
+from fastfcn.prediction.video.writer import VideoWriter
+from fastfcn.utils.files import make_folder, replace_file
+from fastfcn.utils.prefetch import ahead
 
 WAITING = 4  # frames between two stages; of a camera one, so that what is seen is now
 

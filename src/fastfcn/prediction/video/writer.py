@@ -7,8 +7,8 @@ from typing import Any, Self
 import numpy as np
 
 from fastfcn.errors import OutputError
-from fastfcn.files import replace_file
-from fastfcn.video.reader import Frame, VideoReader, import_av
+from fastfcn.prediction.video.reader import Frame, VideoReader, import_av
+from fastfcn.utils.files import replace_file
 
 ENCODERS = ("libx264", "libopenh264", "mpeg4")  # the first that is there
 QUALITY = {"libx264": {"crf": "20", "preset": "veryfast"}, "libopenh264": {}, "mpeg4": {"qscale": "3"}}
