@@ -1,23 +1,31 @@
-"""The command line: one subcommand per verb; errors of the user's come without a traceback."""
+"""The command line: one file per command. A UserError is printed without a traceback."""
 
 import sys
+from importlib import metadata
+from typing import Annotated
 
 import typer
 
-from fastfcn.cli.bench import bench, profile
-from fastfcn.cli.check import check, convert
-from fastfcn.cli.evaluate import evaluate, predict
+from fastfcn.cli.bench import bench
+from fastfcn.cli.check import check
+from fastfcn.cli.convert import convert
+from fastfcn.cli.demo import demo
+from fastfcn.cli.evaluate import evaluate
 from fastfcn.cli.export import export
-from fastfcn.cli.info import info, push
+from fastfcn.cli.info import info
 from fastfcn.cli.init import init
 from fastfcn.cli.output import print_error
+from fastfcn.cli.predict import predict
+from fastfcn.cli.profile import profile
+from fastfcn.cli.push import push
 from fastfcn.cli.recipes import recipe, recipes
 from fastfcn.cli.report import report
+from fastfcn.cli.reproduce import reproduce
 from fastfcn.cli.serve import serve
-from fastfcn.cli.train import demo, reproduce, train
+from fastfcn.cli.train import train
 from fastfcn.errors import UserError
 
-VERBS = (
+COMMANDS = (
     recipes,
     recipe,
     init,
@@ -37,6 +45,14 @@ VERBS = (
     demo,
 )  # as --help lists them
 
+
+def print_version(requested: bool) -> None:
+    """Print the version and exit: the callback of `--version`."""
+    if requested:
+        typer.echo(f"fastfcn {metadata.version('fastfcn')}")
+        raise typer.Exit
+
+
 app = typer.Typer(
     help="Semantic segmentation with Joint Pyramid Upsampling: train, evaluate and predict on your own images.",
     no_args_is_help=True,
@@ -44,8 +60,17 @@ app = typer.Typer(
     rich_markup_mode="rich",
     context_settings={"help_option_names": ["-h", "--help"]},
 )
-for verb in VERBS:
-    app.command()(verb)
+for function in COMMANDS:
+    app.command()(function)
+
+
+@app.callback()
+def options(
+    version: Annotated[
+        bool, typer.Option("--version", callback=print_version, is_eager=True, help="Print the version and exit.")
+    ] = False,
+) -> None:
+    pass
 
 
 def main() -> None:

@@ -1,4 +1,4 @@
-"""Verbs that look at what others made: checkpoints and data sets."""
+"""`fastfcn check`: find problems in a dataset, or compare a folder with a known dataset."""
 
 import json
 import os
@@ -7,24 +7,8 @@ from typing import Annotated
 
 import typer
 
-from fastfcn.cli.output import out_console, say
+from fastfcn.cli.output import out_console
 from fastfcn.errors import UserError
-
-
-def convert(
-    checkpoint: Annotated[Path, typer.Argument(help="A .pth file of OpenMMLab's (mmsegmentation 0.x or 1.x).")],
-    name: Annotated[str, typer.Option("--recipe", help="The recipe, or OpenMMLab config name, it was trained with.")],
-    out: Annotated[Path, typer.Option(help="Weights file to write.")],
-) -> None:
-    """Make a weights file of a published checkpoint. Nothing in the checkpoint is run.
-
-    [dim]fastfcn convert published.pth --recipe fastfcn_r50_psp_cityscapes_80k_b8 --out psp.safetensors[/]
-    """
-    from fastfcn.weights.convert import convert as convert_checkpoint
-
-    for remark in convert_checkpoint(checkpoint, name, out):
-        say(remark)
-    say(f"Wrote {out}.")
 
 
 def check(

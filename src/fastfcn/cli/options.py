@@ -14,3 +14,11 @@ Threads = Annotated[int | None, typer.Option(min=1, help="Of the processor; else
 Precision = Annotated[str, typer.Option(help="32-true, bf16-mixed or 16-mixed.")]
 Trusted = Annotated[bool, typer.Option("--trusted", help="A .pt2 file may run the code that it holds.")]
 Accelerator = Annotated[str, typer.Option(help="auto, cpu, cuda or mps.")]
+
+TOKEN = "FASTFCN_TOKEN"  # environment variable with the bearer token of a service
+
+
+def split_changes(arguments: list[str] | None) -> tuple[list[str], list[str]]:
+    """Split the arguments of `bench` and `profile` into names and KEY=VALUE changes."""
+    names = [argument for argument in arguments or [] if "=" not in argument]
+    return names, [argument for argument in arguments or [] if "=" in argument]

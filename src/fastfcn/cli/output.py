@@ -1,5 +1,8 @@
 """What the command line prints: lines, and errors without a traceback."""
 
+import json
+from pathlib import Path
+
 from rich.console import Console
 
 from fastfcn.errors import UserError
@@ -21,3 +24,12 @@ def print_error(error: UserError) -> None:
 
 def plain(text: str) -> str:
     return text.replace("[", r"\[")
+
+
+def write_record(path: Path | None, record: dict) -> None:
+    """Write the record of a measurement as JSON, with the command that made it."""
+    from fastfcn.bench.record import command
+    from fastfcn.utils.files import write_text
+
+    if path:
+        write_text(path, json.dumps({"command": command()} | record, indent=1) + "\n")

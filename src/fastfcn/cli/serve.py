@@ -1,22 +1,13 @@
-"""The verb that serves, and `predict` through a service."""
+"""`fastfcn serve`: an HTTP service with a web page."""
 
-import os
-from collections.abc import Iterator
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import Annotated
 
 import typer
 
-from fastfcn.cli.output import error_console, plain, print_error, say
-from fastfcn.errors import DataError, UserError
-
-if TYPE_CHECKING:
-    import numpy as np
-
-    from fastfcn.client import Client
-    from fastfcn.prediction.load import Job
-
-TOKEN = "FASTFCN_TOKEN"
+from fastfcn.cli.options import TOKEN
+from fastfcn.cli.output import error_console, plain, print_error
+from fastfcn.errors import UserError
 
 
 def serve(
@@ -77,40 +68,3 @@ def service_name(weights: str) -> str:
 def _announce(text: str) -> None:
     """On the error stream: the other one carries the log."""
     error_console.print(f"[bold]{plain(text)}[/]  [dim](Ctrl-C stops)[/]", highlight=False, soft_wrap=True)
-
-
-def predict_through(server: str, job: "Job") -> bool:
-    """`predict` through the service at `server`; whether an image could not be used."""
-    from fastfcn.client import Client
-    from fastfcn.prediction.image_files import save_legend
-    from fastfcn.utils.progress import counted
-
-    if job.inputs.videos or job.inputs.cameras:
-        raise UserError("A service takes images only.", "Leave --server out for videos and webcams.")
-    images = job.inputs.images
-    client = Client(server, os.environ.get(TOKEN))
-    save_legend(client, job.folder)  # type: ignore[arg-type] # needs the classes and their colours alone
-    results = list(counted(_received(client, job), len(images), "Predicting"))
-    errors = [error for error in results if error]
-    for error in errors:
-        print_error(error)
-    say(f"{len(images) - len(errors)} of {len(images)} images coloured in; pictures are in {job.folder}.")
-    return bool(errors)
-
-
-def _received(client: "Client", job: "Job") -> Iterator[UserError | None]:
-    """Write what the service answers, image by image, as `predict` does; yields None or the image's error."""
-    from fastfcn.prediction.image_files import save_pictures
-    from fastfcn.prediction.load import Prediction
-
-    images = job.inputs.images
-    for path, name, answer in zip(images, job.names, client.file_labels(images), strict=True):
-        if isinstance(answer, DataError):
-            yield answer
-            continue
-
-        def given(pixels: "np.ndarray", labels: "np.ndarray" = answer) -> Prediction:
-            return Prediction(labels, pixels, client.description)
-
-        settings = job.settings
-        yield from save_pictures(given, [path], [name], job.folder, job.labels, settings.overlay, settings.opacity)  # type: ignore[arg-type]
