@@ -1,0 +1,68 @@
+"""Reading text files that users write: any byte order mark, UTF-8 or UTF-16, Windows or Unix line ends."""
+
+import codecs
+import csv
+from pathlib import Path
+
+from fastfcn.errors import DataError
+
+MAX_BYTES = 64 * 2**20  # lists of millions of names are smaller; a larger file is something else
+MARKS = {  # longer marks first: that of UTF-32-LE begins like that of UTF-16-LE
+    codecs.BOM_UTF32_LE: "utf-32",
+    codecs.BOM_UTF32_BE: "utf-32",
+    codecs.BOM_UTF8: "utf-8-sig",
+    codecs.BOM_UTF16_LE: "utf-16",
+    codecs.BOM_UTF16_BE: "utf-16",
+}
+
+
+def read_text(path: str | Path) -> str:
+    r"""The text of a file, line ends as "\n". Raises DataError that names the file.
+
+    UTF-8, with or without a byte order mark; UTF-16 and UTF-32 with one (Windows PowerShell and Excel write these).
+    Text in an older encoding, such as Latin-1, is refused: letters would be guessed.
+    """
+    path = Path(path)
+    if path.exists() and not path.is_file():
+        raise DataError(f"{path} is not a regular file.", "Name a text file.")
+    try:
+        with path.open("rb") as file:
+            data = file.read(MAX_BYTES + 1)
+    except OSError as error:
+        raise DataError(f"Cannot read {path}: {(error.strerror or str(error)).lower()}.") from error
+    if len(data) > MAX_BYTES:
+        raise DataError(f"{path} is larger than {MAX_BYTES // 2**20} MiB, too large for a text file.")
+    return decode(data, path)
+
+
+def decode(data: bytes, name: str | Path) -> str:
+    """As `read_text`, from bytes; `name` is what errors call them."""
+    encoding = next((encoding for mark, encoding in MARKS.items() if data.startswith(mark)), None)
+    if encoding is None and b"\0" in data[:256]:
+        raise DataError(f"{name} is not a text file, or UTF-16 without a byte order mark.", "Save it as UTF-8.")
+    try:
+        text = data.decode(encoding or "utf-8")
+    except UnicodeDecodeError as error:
+        line = data[: error.start].count(b"\n") + 1
+        raise DataError(f"{name} is not UTF-8 text: line {line} has an invalid byte.", "Save it as UTF-8.") from error
+    return text.replace("\r\n", "\n").replace("\r", "\n")
+
+
+def read_lines(path: str | Path) -> list[str]:
+    """Lines without surrounding white space, empty ones left out. Raises DataError."""
+    return [line.strip() for line in read_text(path).split("\n") if line.strip()]
+
+
+def read_rows(path: str | Path) -> list[list[str]]:
+    """Rows of a CSV file, quotes resolved, cells stripped, empty rows left out. Raises DataError.
+
+    The delimiter is a comma, or a semicolon or tab where the first line has more of those.
+    """
+    text = read_text(path)
+    first = text.partition("\n")[0]
+    delimiter = max(",;\t", key=first.count)
+    try:
+        rows = list(csv.reader(text.split("\n"), delimiter=delimiter, skipinitialspace=True, strict=True))
+    except csv.Error as error:
+        raise DataError(f"{path} is not a valid CSV file: {error}.", "Check its quotation marks.") from error
+    return [cells for row in rows if any(cells := [cell.strip() for cell in row])]

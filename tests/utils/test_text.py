@@ -1,0 +1,54 @@
+"""Text files as the world writes them."""
+
+from pathlib import Path
+
+import pytest
+
+from fastfcn.errors import DataError
+from fastfcn.utils.text import read_lines, read_rows, read_text
+
+ENCODINGS = ["utf-8", "utf-8-sig", "utf-16", "utf-32"]
+
+
+@pytest.mark.parametrize("encoding", ENCODINGS)
+@pytest.mark.parametrize("end", ["\n", "\r\n", "\r"])
+def test_encodings_and_line_ends(tmp_path: Path, encoding: str, end: str):
+    path = tmp_path / "classes.txt"
+    path.write_bytes(end.join(["background", "  Straße ", "", "汽车"]).encode(encoding))
+    assert read_lines(path) == ["background", "Straße", "汽车"]
+
+
+@pytest.mark.parametrize("encoding", ["utf-16-le", "utf-16-be"])
+def test_utf_16_without_a_mark_is_refused(tmp_path: Path, encoding: str):
+    (tmp_path / "a.txt").write_bytes("one\ntwo".encode(encoding))
+    with pytest.raises(DataError, match=r"a\.txt is not a text file, or UTF-16"):
+        read_text(tmp_path / "a.txt")
+
+
+def test_other_encodings_are_refused_with_the_line(tmp_path: Path):
+    (tmp_path / "a.txt").write_bytes("one\nStraße".encode("latin-1"))
+    with pytest.raises(DataError, match=r"a\.txt is not UTF-8 text: line 2"):
+        read_text(tmp_path / "a.txt")
+
+
+def test_missing_files_and_folders_are_named(tmp_path: Path):
+    with pytest.raises(DataError, match=r"Cannot read .*none\.txt: no such file"):
+        read_text(tmp_path / "none.txt")
+    with pytest.raises(DataError, match="not a regular file"):
+        read_text(tmp_path)
+
+
+@pytest.mark.parametrize("delimiter", [",", ";", "\t"])
+def test_rows_with_quotes(tmp_path: Path, delimiter: str):
+    rows = [["name", "r", "g", "b"], ["Car, parked", "64", "0", "128"], ['Sign "Stop"', "1", "2", "3"]]
+    text = "\r\n".join(
+        delimiter.join('"' + cell.replace('"', '""') + '"' if not cell.isalnum() else cell for cell in row)
+        for row in rows
+    )
+    (tmp_path / "a.csv").write_bytes(("﻿" + text + "\r\n\r\n").encode())
+    assert read_rows(tmp_path / "a.csv") == rows
+
+
+def test_spaces_around_cells_are_dropped(tmp_path: Path):
+    (tmp_path / "a.csv").write_text('Pixel Value, Class\n0, background\n1, "leaf, dry"\n')
+    assert read_rows(tmp_path / "a.csv") == [["Pixel Value", "Class"], ["0", "background"], ["1", "leaf, dry"]]
