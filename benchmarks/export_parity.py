@@ -26,10 +26,11 @@ from fastfcn.bench.record import command, image_size, machine_facts, rounded
 from fastfcn.data.images import read_image
 from fastfcn.data.transforms import normalise_batch
 from fastfcn.exporting.export import Settings, export
-from fastfcn.exporting.verification import LEAST_AGREEMENT, MOST_DIFFERENCE, ProofError, Size, picture
+from fastfcn.exporting.verification import LEAST_AGREEMENT, MOST_DIFFERENCE, ProofError, picture
 from fastfcn.models.segmenter import Segmenter
 from fastfcn.recipes.recipe import Recipe
 from fastfcn.utils.files import write_text
+from fastfcn.utils.types import Size
 
 RESULT = Path(__file__).parent / "results" / "export_parity.json"
 FILES = {"onnx": "model.onnx", "openvino": "model.xml", "pt2": "model.pt2", "executorch": "model.pte"}

@@ -9,9 +9,10 @@ from lightning.fabric import Fabric
 from torch import Tensor
 
 from fastfcn import build
-from fastfcn.losses import IGNORED, LossTerms, presence_loss, segmentation_loss
+from fastfcn.losses import LossTerms, presence_loss, segmentation_loss
 from fastfcn.ops.cross_entropy import summed_cross_entropy
 from fastfcn.training.train import train_step
+from fastfcn.utils.types import IGNORE_INDEX
 from tests.helpers.tiny import tiny_model, tiny_recipe
 
 CLASSES = 5
@@ -25,7 +26,7 @@ def random(*shape: int, seed: int = 0) -> Tensor:
 def labels_of(*shape: int, ignored: float = 0.3, seed: int = 1) -> Tensor:
     generator = torch.Generator().manual_seed(seed)
     labels = torch.randint(0, CLASSES, shape, generator=generator)
-    labels[torch.rand(shape, generator=generator) < ignored] = IGNORED
+    labels[torch.rand(shape, generator=generator) < ignored] = IGNORE_INDEX
     return labels.to(torch.uint8)
 
 
@@ -38,8 +39,8 @@ def resized(logits: Tensor, size: torch.Size, align_corners: bool = False) -> Te
 def test_cross_entropy_is_summed(size: tuple[int, int], align_corners: bool):
     logits, labels = random(3, CLASSES, 4, 7).requires_grad_(), labels_of(3, *size)
     full = resized(logits, labels.shape[1:], align_corners)
-    expected = F.cross_entropy(full, labels.long(), ignore_index=IGNORED, reduction="sum")
-    found = summed_cross_entropy(logits, labels, align_corners, IGNORED)
+    expected = F.cross_entropy(full, labels.long(), ignore_index=IGNORE_INDEX, reduction="sum")
+    found = summed_cross_entropy(logits, labels, align_corners, IGNORE_INDEX)
     torch.testing.assert_close(found, expected)
     ours, plain = torch.autograd.grad(found, logits)[0], torch.autograd.grad(expected, logits)[0]
     torch.testing.assert_close(ours, plain)
@@ -47,15 +48,15 @@ def test_cross_entropy_is_summed(size: tuple[int, int], align_corners: bool):
 
 def test_cross_entropy_by_hand():
     logits = torch.tensor([[2.0, 0.0], [0.0, 1.0]]).reshape(1, 2, 1, 2)  # two classes, two pixels
-    labels = torch.tensor([[[0, IGNORED]]], dtype=torch.uint8)
-    loss = summed_cross_entropy(logits, labels, False, IGNORED)
+    labels = torch.tensor([[[0, IGNORE_INDEX]]], dtype=torch.uint8)
+    loss = summed_cross_entropy(logits, labels, False, IGNORE_INDEX)
     assert loss.item() == pytest.approx(0.126928, abs=1e-6)  # -log(e2 / (e2 + 1))
 
 
 def test_an_image_without_labels_costs_nothing():
     logits = random(2, CLASSES, 4, 4).requires_grad_()
-    labels = torch.full((2, 9, 9), IGNORED, dtype=torch.uint8)
-    loss = summed_cross_entropy(logits, labels, False, IGNORED)
+    labels = torch.full((2, 9, 9), IGNORE_INDEX, dtype=torch.uint8)
+    loss = summed_cross_entropy(logits, labels, False, IGNORE_INDEX)
     loss.backward()
     assert loss.item() == 0
     assert not logits.grad.any()
@@ -63,15 +64,15 @@ def test_an_image_without_labels_costs_nothing():
 
 def test_scores_of_half_the_bits_are_summed_in_float32():
     logits, labels = random(1, CLASSES, 8, 8).bfloat16(), labels_of(1, 200, 200)
-    loss = summed_cross_entropy(logits, labels, False, IGNORED)
+    loss = summed_cross_entropy(logits, labels, False, IGNORE_INDEX)
     assert loss.dtype == torch.float32
-    torch.testing.assert_close(loss, summed_cross_entropy(logits.float(), labels, False, IGNORED))
+    torch.testing.assert_close(loss, summed_cross_entropy(logits.float(), labels, False, IGNORE_INDEX))
 
 
 def test_presence_loss_is_its_formula():
     presence, labels = random(3, CLASSES), labels_of(3, 6, 6)
-    labels[0][labels[0] == 2] = IGNORED
-    labels[1] = IGNORED  # an image that holds no class
+    labels[0][labels[0] == 2] = IGNORE_INDEX
+    labels[1] = IGNORE_INDEX  # an image that holds no class
     labels[2] = 4
     total = 0.0
     for logits, label in zip(presence, labels, strict=True):
@@ -86,8 +87,10 @@ def test_terms_are_weighted_and_summed():
     labels = labels_of(2, 40, 48)
     losses = segmentation_loss(main, auxiliary, presence, labels, TERMS, torch.tensor(100.0), 2)
     assert list(losses) == ["main", "auxiliary", "presence", "loss"]
-    torch.testing.assert_close(losses["main"], summed_cross_entropy(main, labels, False, IGNORED) / 100)
-    torch.testing.assert_close(losses["auxiliary"], 0.4 * summed_cross_entropy(auxiliary, labels, False, IGNORED) / 100)
+    torch.testing.assert_close(losses["main"], summed_cross_entropy(main, labels, False, IGNORE_INDEX) / 100)
+    torch.testing.assert_close(
+        losses["auxiliary"], 0.4 * summed_cross_entropy(auxiliary, labels, False, IGNORE_INDEX) / 100
+    )
     torch.testing.assert_close(losses["presence"], 0.2 * presence_loss(presence, labels) / 2)
     torch.testing.assert_close(losses["loss"], losses["main"] + losses["auxiliary"] + losses["presence"])
 
@@ -106,8 +109,8 @@ def test_parts_that_are_absent_are_left_out():
 def test_a_batch_in_parts_gives_the_same_losses():
     main, auxiliary, presence = random(4, CLASSES, 5, 6), random(4, CLASSES, 3, 3, seed=2), random(4, CLASSES)
     labels = labels_of(4, 20, 30)
-    labels[0, :15] = IGNORED  # so that the parts have labelled pixels in different numbers
-    pixels = (labels != IGNORED).sum()
+    labels[0, :15] = IGNORE_INDEX  # so that the parts have labelled pixels in different numbers
+    pixels = (labels != IGNORE_INDEX).sum()
     whole = segmentation_loss(main, auxiliary, presence, labels, TERMS, pixels, 4)
     for cuts in ([1, 3], [2, 2], [1, 1, 1, 1]):
         parts = [each.split(cuts) for each in (main, auxiliary, presence, labels)]
@@ -129,13 +132,13 @@ def test_a_step_averages_as_the_recipe_says(mean_over: str):
     losses = train_step(model, optimizer, iter(batches), used, 0, fabric, parts=2)
 
     every = torch.cat([labels for _, labels in batches])
-    pixels = every.numel() if mean_over == "all" else int((every != IGNORED).sum())
+    pixels = every.numel() if mean_over == "all" else int((every != IGNORE_INDEX).sum())
     expected = {"main": 0.0, "auxiliary": 0.0}
     for images, labels in batches:
         logits = before.train_logits(images)
         for name, weight in (("main", 1.0), ("auxiliary", 0.4)):
             full = resized(getattr(logits, name), labels.shape[1:])
-            total = F.cross_entropy(full, labels.long(), ignore_index=IGNORED, reduction="sum")
+            total = F.cross_entropy(full, labels.long(), ignore_index=IGNORE_INDEX, reduction="sum")
             expected[name] += weight * total / pixels
     for name, value in expected.items():
         torch.testing.assert_close(losses[name], value.detach())

@@ -13,7 +13,6 @@ from torch import Tensor
 from fastfcn import build
 from fastfcn.errors import RecipeError
 from fastfcn.losses import (
-    IGNORED,
     CrossEntropy,
     DiceLoss,
     HardPixels,
@@ -32,6 +31,7 @@ from fastfcn.losses import (
 from fastfcn.ops import cross_entropy
 from fastfcn.ops.cross_entropy import summed_cross_entropy
 from fastfcn.training.train import train_step
+from fastfcn.utils.types import IGNORE_INDEX
 from tests.helpers.plain_losses import full_size, plain_dice, plain_hard, plain_lovasz, plain_weighted
 from tests.helpers.tiny import tiny_model, tiny_recipe
 
@@ -49,8 +49,8 @@ def labels_of(batch: int, classes: int, size: tuple[int, int]) -> Tensor:
     generator = torch.Generator().manual_seed(classes)
     labels = torch.randint(0, min(classes, 9), (batch, *size), generator=generator, dtype=torch.uint8)
     labels *= max(classes // 9, 1)
-    labels[torch.rand(labels.shape, generator=generator) < 0.3] = IGNORED
-    labels[-1] = IGNORED
+    labels[torch.rand(labels.shape, generator=generator) < 0.3] = IGNORE_INDEX
+    labels[-1] = IGNORE_INDEX
     return labels
 
 
@@ -90,7 +90,7 @@ def test_losses_and_gradients_are_those_of_the_formulas(
 
 
 def test_a_batch_without_labels_costs_nothing():
-    labels = torch.full((2, 9, 9), IGNORED, dtype=torch.uint8)
+    labels = torch.full((2, 9, 9), IGNORE_INDEX, dtype=torch.uint8)
     for name, ours, _ in pairs_of_losses(5):
         logits = scores_of(2, 5, (3, 3))
         loss = ours(logits, labels, False)
@@ -130,8 +130,8 @@ KINDS: tuple[PixelLoss, ...] = (
 def test_a_batch_in_parts_gives_the_same_losses(kind: PixelLoss):
     terms = LossTerms("labelled", 0.4, 0.0, False, kind)
     main, auxiliary, labels = scores_of(4, 5, (4, 6)), scores_of(4, 5, (2, 3), 1), labels_of(4, 5, (16, 20))
-    labels[0, :10] = IGNORED  # so that the parts have labelled pixels in different numbers
-    pixels = (labels != IGNORED).sum()
+    labels[0, :10] = IGNORE_INDEX  # so that the parts have labelled pixels in different numbers
+    pixels = (labels != IGNORE_INDEX).sum()
     whole = segmentation_loss(main, auxiliary, None, labels, terms, pixels, 4)
     assert list(whole) == ["main", "auxiliary", "loss"]
     torch.testing.assert_close(whole["auxiliary"], 0.4 * head_loss(auxiliary, labels, terms, pixels, 4))
@@ -146,7 +146,7 @@ def test_cross_entropy_beside_dice_and_lovasz_is_over_pixels():
     logits, labels = scores_of(2, 5, (4, 6)), labels_of(2, 5, (16, 20))
     for kind, alone in ((DiceLoss(0.7, 0.5), dice_loss), (LovaszLoss(0.7, 0.5), lovasz_loss)):
         found = head_loss(logits, labels, LossTerms("all", 0.0, 0.0, False, kind), torch.tensor(640.0), 2)
-        other = summed_cross_entropy(logits, labels, False, IGNORED)
+        other = summed_cross_entropy(logits, labels, False, IGNORE_INDEX)
         expected = 0.7 * alone(logits, labels, False) / 2 + 0.5 * other / 640
         torch.testing.assert_close(found, expected)
 
@@ -185,7 +185,7 @@ def test_a_step_with_each_kind_of_recipe_in_two_parts_equals_the_whole(section: 
     parts = iter(zip(images.split(2), labels.split(2), strict=True))
     found = train_step(model, optimizer, parts, used, 0, fabric, parts=2)
     logits = before.train_logits(images)
-    loss, pixels = used.loss.model_dump(), int((labels != IGNORED).sum())
+    loss, pixels = used.loss.model_dump(), int((labels != IGNORE_INDEX).sum())
     for name, share, each in (("main", 1.0, logits.main), ("auxiliary", 0.4, logits.auxiliary)):
         match loss["kind"]:
             case "weighted_cross_entropy":
@@ -195,7 +195,7 @@ def test_a_step_with_each_kind_of_recipe_in_two_parts_equals_the_whole(section: 
             case kind:
                 plain = plain_dice if kind == "dice" else lovasz_loss  # which is compared with its formula above
                 full = full_size(each, labels, False)
-                other = F.cross_entropy(full, labels.long(), ignore_index=IGNORED, reduction="sum") / pixels
+                other = F.cross_entropy(full, labels.long(), ignore_index=IGNORE_INDEX, reduction="sum") / pixels
                 expected = plain(each, labels, False) / 4 + other
         torch.testing.assert_close(found[name].float(), share * expected.detach().float(), rtol=1e-4, atol=1e-5)
 

@@ -32,7 +32,7 @@ def areas(classes: int, pairs: list[Pair]) -> dict[str, np.ndarray]:
     """IoUMetric in plain words: per class, how many labelled pixels are both, either, predicted, labelled."""
     total = {name: np.zeros(classes, np.int64) for name in ("intersection", "union", "predicted", "labelled")}
     for prediction, label in pairs:
-        kept = label != drawn_maps.IGNORED
+        kept = label != drawn_maps.IGNORE_INDEX
         for index in range(classes):
             said, true = (prediction == index) & kept, (label == index) & kept
             total["intersection"][index] += (said & true).sum()

@@ -15,8 +15,8 @@ import torch
 from mmseg.evaluation import IoUMetric
 
 from fastfcn.metrics import ConfusionMatrix, Scores
+from fastfcn.utils.types import IGNORE_INDEX
 
-IGNORED = 255
 # Classes, number of maps, (height, width), share of ignored pixels, classes that never occur in the labels,
 # and whether they are absent from the predictions too.
 CASES = (
@@ -40,14 +40,14 @@ def maps(case: tuple, generator: np.random.Generator) -> list[tuple[torch.Tensor
         label = generator.choice(present, size)
         guess = generator.choice(present if absent_in_both else np.arange(classes), size)
         prediction = np.where(generator.random(size) < 0.5, label, guess)
-        label = np.where(generator.random(size) < ignored, IGNORED, label)
+        label = np.where(generator.random(size) < ignored, IGNORE_INDEX, label)
         pairs.append((torch.from_numpy(prediction), torch.from_numpy(label)))
     return pairs
 
 
 def theirs(classes: int, pairs: list) -> dict:
     """IoUMetric's areas, per-class shares and rounded means."""
-    metric = IoUMetric(ignore_index=IGNORED)
+    metric = IoUMetric(ignore_index=IGNORE_INDEX)
     metric.dataset_meta = {"classes": tuple(map(str, range(classes)))}
     for prediction, label in pairs:
         metric.process({}, [{"pred_sem_seg": {"data": prediction}, "gt_sem_seg": {"data": label}}])

@@ -17,6 +17,7 @@ from fastfcn.evaluation.sliding_window import sliding_logits
 from fastfcn.models.segmenter import Segmenter
 from fastfcn.training.train import train_step
 from fastfcn.utils.machine import Machine
+from fastfcn.utils.types import IGNORE_INDEX
 from fastfcn.weights.official import from_official
 
 # (height, width), base size, crop, stride, all scales and mirror images: a quarter of the recipes', and the recipes'.
@@ -25,7 +26,6 @@ WINDOWED = [(size, *SMALL, tta) for size in ((97, 130), (130, 97), (61, 61)) for
 WINDOWED.append(((375, 500), 520, 480, 320, False))
 STEPS = 3
 RATE = 0.00001
-IGNORED = 255
 
 
 @torch.no_grad()
@@ -79,7 +79,7 @@ def training_row(encoding: Any, architecture: Architecture, photographs: Photogr
     for step in range(STEPS):
         images = photographs.for_statistics()[..., :96, step * 32 : step * 32 + 128].double()
         labels = drawn_labels(images, theirs.nclass, generator)
-        expected = training.step(step, images, torch.where(labels == IGNORED, -1, labels))
+        expected = training.step(step, images, torch.where(labels == IGNORE_INDEX, -1, labels))
         found = train_step(model, optimizer, iter([(images, labels)]), used, step, fabric)
         losses.append({"theirs": expected, "ours": float(found["loss"])})
     worst = max(abs(each["ours"] / each["theirs"] - 1) for each in losses)
@@ -91,7 +91,7 @@ def drawn_labels(images: Tensor, classes: int, generator: np.random.Generator) -
     """Blocks of 16 x 16 pixels, about a third of them ignored: (B, H, W)."""
     rows, columns = images.shape[-2] // 16, images.shape[-1] // 16
     blocks = generator.integers(0, classes, (len(images), rows, columns))
-    blocks[generator.random(blocks.shape) < 0.3] = IGNORED
+    blocks[generator.random(blocks.shape) < 0.3] = IGNORE_INDEX
     return torch.from_numpy(blocks).repeat_interleave(16, 1).repeat_interleave(16, 2)
 
 

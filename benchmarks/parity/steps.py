@@ -22,6 +22,7 @@ from fastfcn.data.transforms import normalise
 from fastfcn.training.prepare import prepare
 from fastfcn.training.train import train_step
 from fastfcn.utils.machine import Machine
+from fastfcn.utils.types import IGNORE_INDEX
 from fastfcn.weights.openmmlab import rename
 
 STEPS = 10
@@ -30,7 +31,6 @@ IMAGES = 8  # so that the branch pooled to 1x1 gives batch norm eight values of 
 # (height, width), in turn. The long ones have 40 positions at stride 8: a dilation of 36 reaches across.
 CROPS = ((64, 128), (128, 64), (64, 320), (128, 64), (320, 64))
 SHORT_SIDE = 320  # of the photographs that are cropped
-IGNORED = 255
 PARTS = ("backbone", "neck", "head", "auxiliary")
 THEIR_LOSSES = {"main": "decode.loss_ce", "auxiliary": "aux.loss_ce", "presence": "decode.loss_se", "loss": "loss"}
 
@@ -52,7 +52,7 @@ def batches(folder: Path, classes: int, count: int = STEPS) -> Iterator[Batch]:
         images = np.stack([crop(paths[index], size, generator) for index in chosen])
         labels = np.stack([drawn_label(classes, size, generator) for _ in chosen])
         if step == 1:
-            labels[0] = IGNORED
+            labels[0] = IGNORE_INDEX
         yield images, labels
 
 
@@ -69,7 +69,7 @@ def crop(path: Path, size: tuple[int, int], generator: np.random.Generator) -> n
 def drawn_label(classes: int, size: tuple[int, int], generator: np.random.Generator) -> np.ndarray:
     """Blocks of 16 x 16 pixels, of which between none and half are ignored."""
     blocks = generator.integers(0, classes, (size[0] // 16, size[1] // 16), dtype=np.uint8)
-    blocks[generator.random(blocks.shape) < generator.uniform(0, 0.5)] = IGNORED
+    blocks[generator.random(blocks.shape) < generator.uniform(0, 0.5)] = IGNORE_INDEX
     return np.kron(blocks, np.ones((16, 16), dtype=np.uint8))
 
 

@@ -83,7 +83,7 @@ def metric_case(
         "absent": list(absent),
         "absent_in_both": absent_in_both,
     }
-    metric = IoUMetric(ignore_index=drawn_maps.IGNORED)
+    metric = IoUMetric(ignore_index=drawn_maps.IGNORE_INDEX)
     metric.dataset_meta = {"classes": tuple(map(str, range(classes)))}
     for seed in range(maps):
         prediction, label = (torch.from_numpy(each).long() for each in drawn_maps.draw(seed, **drawn))

@@ -3,7 +3,8 @@
 from collections.abc import Iterator
 from dataclasses import dataclass, replace
 
-Size = tuple[int, int]  # (height, width)
+from fastfcn.utils.types import Size
+
 DILATED = ('neck={kind="none"}', "backbone.strides=[1,2,1,1]", "backbone.dilations=[1,1,2,4]")
 QUICK_SIZE = (64, 128)
 FAMILY_SIZES = ((512, 512), (512, 1024), (1024, 2048))  # as the paper measured, and half and whole pictures of streets

@@ -19,8 +19,7 @@ from fastfcn.ops.cross_entropy import (
     upsampled_cross_entropy,
     upsampled_pixel_losses,
 )
-
-IGNORED = 255
+from fastfcn.utils.types import IGNORE_INDEX
 
 
 @dataclass(frozen=True)
@@ -107,7 +106,7 @@ def head_loss(logits: Tensor, labels: Tensor, terms: LossTerms, pixels: Tensor, 
     corners = terms.align_corners
     match terms.pixels:
         case CrossEntropy():
-            return summed_cross_entropy(logits, labels, corners, IGNORED) / pixels
+            return summed_cross_entropy(logits, labels, corners, IGNORE_INDEX) / pixels
         case WeightedCrossEntropy(weights):
             return weighted_pixel_loss(logits, labels, corners, weights) / pixels
         case HardPixels(threshold, at_least):
@@ -116,15 +115,15 @@ def head_loss(logits: Tensor, labels: Tensor, terms: LossTerms, pixels: Tensor, 
             loss = weight * dice_loss(logits, labels, corners) / images
         case LovaszLoss(weight, other):
             loss = weight * lovasz_loss(logits, labels, corners) / images
-    return loss + other * summed_cross_entropy(logits, labels, corners, IGNORED) / pixels if other else loss
+    return loss + other * summed_cross_entropy(logits, labels, corners, IGNORE_INDEX) / pixels if other else loss
 
 
 def weighted_pixel_loss(logits: Tensor, labels: Tensor, align_corners: bool, weights: Sequence[float]) -> Tensor:
     """Sum of cross-entropy over the labelled pixels, that of each times the weight of its class."""
     logits = full_precision(logits)
-    table = logits.new_zeros(IGNORED + 1)
+    table = logits.new_zeros(IGNORE_INDEX + 1)
     table[: len(weights)] = torch.tensor(weights, dtype=logits.dtype)
-    return upsampled_cross_entropy(logits, labels, align_corners, IGNORED, table[labels.long()])
+    return upsampled_cross_entropy(logits, labels, align_corners, IGNORE_INDEX, table[labels.long()])
 
 
 def hard_pixel_loss(
@@ -135,15 +134,15 @@ def hard_pixel_loss(
     Cross-entropy is formed twice: once to find the hard pixels, once of them; both in strips.
     """
     logits = full_precision(logits)
-    losses = upsampled_pixel_losses(logits.detach(), labels, align_corners, IGNORED).flatten(1)
-    labelled = (labels != IGNORED).flatten(1)
+    losses = upsampled_pixel_losses(logits.detach(), labels, align_corners, IGNORE_INDEX).flatten(1)
+    labelled = (labels != IGNORE_INDEX).flatten(1)
     ranked = losses.masked_fill(~labelled, -1.0).sort(1, descending=True).values
     # A gather, not an index: nothing has to be fetched from a GPU.
     last = (labelled.sum(1, keepdim=True) * at_least).ceil().long().clamp(min=1) - 1
     limit = torch.minimum(ranked.gather(1, last), -torch.tensor(threshold, dtype=losses.dtype).log().to(losses.device))
     hard = labelled & (losses >= limit)
     weights = hard / hard.sum(1, keepdim=True).clamp(min=1)
-    return upsampled_cross_entropy(logits, labels, align_corners, IGNORED, weights.view(labels.shape))
+    return upsampled_cross_entropy(logits, labels, align_corners, IGNORE_INDEX, weights.view(labels.shape))
 
 
 def dice_loss(logits: Tensor, labels: Tensor, align_corners: bool) -> Tensor:
@@ -152,7 +151,7 @@ def dice_loss(logits: Tensor, labels: Tensor, align_corners: bool) -> Tensor:
     Dice of a class is 2 * right / (claimed + true), over the image's labelled pixels (see `upsampled_class_overlap`).
     The logits of all classes never exist at full size.
     """
-    right, claimed, true = upsampled_class_overlap(full_precision(logits), labels, align_corners, IGNORED)
+    right, claimed, true = upsampled_class_overlap(full_precision(logits), labels, align_corners, IGNORE_INDEX)
     present = true > 0
     losses = 1 - 2 * right / (claimed + true).clamp(min=1e-12)
     return ((losses * present).sum(1) / present.sum(1).clamp(min=1)).sum()
@@ -172,7 +171,7 @@ def lovasz_loss(logits: Tensor, labels: Tensor, align_corners: bool) -> Tensor:
 
 def _image_lovasz(logits: Tensor, label: Tensor, align_corners: bool) -> Tensor:
     full = F.interpolate(logits[None], size=label.shape, mode="bilinear", align_corners=align_corners)[0]
-    labelled = label != IGNORED
+    labelled = label != IGNORE_INDEX
     share = full.softmax(0)
     losses = []
     for index in label[labelled].unique().tolist():
@@ -195,7 +194,7 @@ def presence_loss(presence: Tensor, labels: Tensor) -> Tensor:
     presence = presence.float()
     images, classes = presence.shape
     # A column for each value of a label: counting would make a GPU wait for how many there are.
-    held = presence.new_zeros(images, max(classes, IGNORED + 1))
+    held = presence.new_zeros(images, max(classes, IGNORE_INDEX + 1))
     held = held.scatter_(1, labels.flatten(1).long(), 1.0)[:, :classes]
     return F.binary_cross_entropy_with_logits(presence, held, reduction="sum") / classes
 

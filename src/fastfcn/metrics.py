@@ -4,7 +4,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-IGNORED = 255
+from fastfcn.utils.types import IGNORE_INDEX
 
 
 class ConfusionMatrix:
@@ -18,7 +18,7 @@ class ConfusionMatrix:
         if prediction.shape != label.shape:
             raise ValueError(f"prediction {tuple(prediction.shape)} and label {tuple(label.shape)} differ in shape")
         classes = self.counts.shape[0]
-        labelled = label != IGNORED
+        labelled = label != IGNORE_INDEX
         pairs = label[labelled].long() * classes + prediction[labelled].long()
         self.counts += torch.bincount(pairs, minlength=classes * classes).reshape(classes, classes)
 

@@ -238,4 +238,4 @@ def test_directions_for_every_data_set_of_the_catalogue(tmp_path: Path, name: st
 def test_an_unknown_data_set_is_the_users_mistake(tmp_path: Path):
     done = fastfcn("check", tmp_path, "--dataset", "cityscape")
     assert done.code == 2
-    assert "Did you mean 'cityscapes'" in done.err
+    assert 'did you mean "cityscapes"' in done.err

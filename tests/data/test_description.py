@@ -119,8 +119,8 @@ def test_all_mistakes_come_at_once():
     found = mistakes(text)
     assert "fields.toml" in found
     assert "title: this key is missing" in found
-    assert "titel: unknown key. Did you mean 'title'?" in found
-    assert "ignored.0.id: unknown key. Did you mean 'ids'?" in found
+    assert 'titel: unknown key; did you mean "title"?' in found
+    assert 'ignored.0.id: unknown key; did you mean "ids"?' in found
     assert "classes.0.color.2" in found
     assert "300" in found
     assert "'index' or 'color', but found 'indices'" in found
@@ -142,7 +142,7 @@ def test_all_mistakes_come_at_once():
         ("lists = []", "lists = []\ncounts = { test = [9] }", "counts: there is no split 'test'"),
         ("lists = []", "lists = []\ncounts = { val = [0] }", "counts.val.0"),
         ("lists = []", "lists = []\ncounts = { val = [] }", "counts.val"),
-        ("lists = []", 'lists = []\nlicense = "free"', "license: unknown key. Did you mean 'licence'?"),
+        ("lists = []", 'lists = []\nlicense = "free"', 'license: unknown key; did you mean "licence"?'),
     ],
 )
 def test_each_mistake_is_explained(old, new, expected):
@@ -160,7 +160,7 @@ def test_color_masks_need_distinct_colors():
 
 def test_broken_toml_and_unknown_names(tmp_path):
     assert "not valid TOML" in mistakes("format = ")
-    with pytest.raises(DataError, match="Did you mean 'cityscapes'"):
+    with pytest.raises(DataError, match='did you mean "cityscapes"'):
         load_description("citiscapes")
     with pytest.raises(DataError, match=r"Cannot read .*absent\.toml"):
         load_description(tmp_path / "absent.toml")

@@ -6,8 +6,9 @@ import pytest
 from PIL import Image
 
 from fastfcn.data.description import parse_description
-from fastfcn.data.masks import IGNORED, UNNAMED, class_table, describe_value, read_mask
+from fastfcn.data.masks import UNNAMED, class_table, describe_value, read_mask
 from fastfcn.errors import DataError
+from fastfcn.utils.types import IGNORE_INDEX
 
 VALUES = np.array([[0, 1, 2], [3, 2, 1]], dtype=np.uint8)
 COLORS = np.array([[0, 0, 0], [128, 64, 128], [255, 0, 7], [1, 2, 3]], dtype=np.uint8)
@@ -108,7 +109,7 @@ def test_table_of_numbers():
     )
     table = class_table(parse_description(text, "x"))
     assert table.shape == (65536,)
-    named = {5: 0, 0: 1, 300: 1, 9: IGNORED, 1000: IGNORED}
+    named = {5: 0, 0: 1, 300: 1, 9: IGNORE_INDEX, 1000: IGNORE_INDEX}
     assert {int(value): int(table[value]) for value in np.flatnonzero(table != UNNAMED)} == named
 
 
@@ -120,4 +121,4 @@ def test_table_of_colors():
     )
     table = class_table(parse_description(text, "x"))
     assert table.shape == (1 << 24,)
-    assert [int(table[value]) for value in (0, 1, 2, 0xFFFFFF)] == [IGNORED, 0, UNNAMED, 1]
+    assert [int(table[value]) for value in (0, 1, 2, 0xFFFFFF)] == [IGNORE_INDEX, 0, UNNAMED, 1]

@@ -7,7 +7,7 @@ from collections.abc import Sequence
 
 import numpy as np
 
-IGNORED = 255
+from fastfcn.utils.types import IGNORE_INDEX
 
 
 def draw(
@@ -29,5 +29,5 @@ def draw(
     guessed = present if absent_in_both else np.arange(classes, dtype=np.uint8)
     label = present[bits[0] % len(present)]
     prediction = np.where(bits[1] % 2 == 0, label, guessed[bits[2] % len(guessed)])
-    label = np.where(bits[3] % 100 < ignored_percent, np.uint8(IGNORED), label)
+    label = np.where(bits[3] % 100 < ignored_percent, np.uint8(IGNORE_INDEX), label)
     return prediction.reshape(size), label.reshape(size)

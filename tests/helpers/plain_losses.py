@@ -4,7 +4,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from fastfcn.losses import IGNORED
+from fastfcn.utils.types import IGNORE_INDEX
 
 
 def full_size(logits: Tensor, labels: Tensor, align_corners: bool) -> Tensor:
@@ -14,14 +14,14 @@ def full_size(logits: Tensor, labels: Tensor, align_corners: bool) -> Tensor:
 def plain_weighted(logits: Tensor, labels: Tensor, align_corners: bool, weights: tuple[float, ...]) -> Tensor:
     full = full_size(logits, labels, align_corners)
     table = torch.tensor(weights, dtype=logits.dtype)
-    return F.cross_entropy(full, labels.long(), table, ignore_index=IGNORED, reduction="sum")
+    return F.cross_entropy(full, labels.long(), table, ignore_index=IGNORE_INDEX, reduction="sum")
 
 
 def plain_hard(logits: Tensor, labels: Tensor, align_corners: bool, threshold: float, at_least: float) -> Tensor:
     """Image by image and pixel by pixel: the improbable ones, or the worst so many."""
     total = logits.sum() * 0
     for full, label in zip(full_size(logits, labels, align_corners), labels, strict=True):
-        pixels = [(y, x) for y, x in torch.nonzero(label != IGNORED).tolist()]
+        pixels = [(y, x) for y, x in torch.nonzero(label != IGNORE_INDEX).tolist()]
         losses = sorted((-full[:, y, x].log_softmax(0)[int(label[y, x])] for y, x in pixels), key=lambda e: -e.item())
         hard = [each for each in losses if torch.exp(-each) < threshold]
         least = -int(-len(losses) * at_least // 1)  # rounded up
@@ -33,8 +33,8 @@ def plain_hard(logits: Tensor, labels: Tensor, align_corners: bool, threshold: f
 def plain_dice(logits: Tensor, labels: Tensor, align_corners: bool) -> Tensor:
     total = logits.sum() * 0
     for full, label in zip(full_size(logits, labels, align_corners), labels, strict=True):
-        share, labelled, of_image = full.softmax(0), label != IGNORED, []
-        for index in set(label.flatten().tolist()) - {IGNORED}:
+        share, labelled, of_image = full.softmax(0), label != IGNORE_INDEX, []
+        for index in set(label.flatten().tolist()) - {IGNORE_INDEX}:
             true = (label == index).double()
             overlap = (share[index] * true).sum()
             of_image.append(1 - 2 * overlap / (share[index][labelled].sum() + true.sum()))
@@ -46,7 +46,7 @@ def plain_lovasz(logits: Tensor, labels: Tensor, align_corners: bool) -> Tensor:
     """The Lovász extension by its definition: errors in falling order, each times what it adds to 1 - IoU."""
     total = logits.sum() * 0
     for full, label in zip(full_size(logits, labels, align_corners), labels, strict=True):
-        labelled, of_image = label != IGNORED, []
+        labelled, of_image = label != IGNORE_INDEX, []
         share, label = full.softmax(0)[:, labelled], label[labelled]
         for index in set(label.tolist()):
             true = label == index

@@ -8,9 +8,9 @@ from torch.utils._python_dispatch import TorchDispatchMode
 
 from fastfcn.ops import cross_entropy as module
 from fastfcn.ops.cross_entropy import interpolation_matrix, strips, upsampled_cross_entropy
+from fastfcn.utils.types import IGNORE_INDEX
 
 Size = tuple[int, int]
-IGNORED = 255
 # (shape of the logits, size of the labels): whole and odd ratios, up, down, equal, one axis only, single pixels.
 SHAPES: list[tuple[tuple[int, int, int, int], Size]] = [
     ((2, 5, 4, 8), (32, 64)),
@@ -32,19 +32,19 @@ def random(*shape: int, seed: int = 0) -> Tensor:
 def drawn_labels(batch: int, classes: int, size: Size, ignored: float = 0.3) -> Tensor:
     generator = torch.Generator().manual_seed(classes)
     labels = torch.randint(classes, (batch, *size), generator=generator, dtype=torch.uint8)
-    labels[torch.rand(labels.shape, generator=generator) < ignored] = IGNORED
+    labels[torch.rand(labels.shape, generator=generator) < ignored] = IGNORE_INDEX
     return labels
 
 
 def plain(logits: Tensor, labels: Tensor, align_corners: bool) -> Tensor:
     """The reference: logits at full size, and PyTorch's loss."""
     full = F.interpolate(logits, size=labels.shape[1:], mode="bilinear", align_corners=align_corners)
-    return F.cross_entropy(full, labels.long(), ignore_index=IGNORED, reduction="sum")
+    return F.cross_entropy(full, labels.long(), ignore_index=IGNORE_INDEX, reduction="sum")
 
 
 def both(logits: Tensor, labels: Tensor, align_corners: bool) -> tuple[tuple[Tensor, Tensor], tuple[Tensor, Tensor]]:
     """Loss and gradient, ours and the reference's."""
-    found = upsampled_cross_entropy(logits, labels, align_corners, IGNORED)
+    found = upsampled_cross_entropy(logits, labels, align_corners, IGNORE_INDEX)
     expected = plain(logits, labels, align_corners)
     return tuple((loss, torch.autograd.grad(loss, logits)[0]) for loss in (found, expected))  # type: ignore[return-value]
 
@@ -78,7 +78,9 @@ def test_float32_is_as_exact_as_the_plain_path():
 @pytest.mark.parametrize("align_corners", [False, True])
 def test_gradient_is_that_of_the_loss(align_corners: bool):
     logits, labels = random(2, 4, 3, 5).requires_grad_(), drawn_labels(2, 4, (11, 13))
-    assert torch.autograd.gradcheck(lambda each: upsampled_cross_entropy(each, labels, align_corners, IGNORED), logits)
+    assert torch.autograd.gradcheck(
+        lambda each: upsampled_cross_entropy(each, labels, align_corners, IGNORE_INDEX), logits
+    )
 
 
 @pytest.mark.parametrize("store", ["channels_last", "every other", "transposed"])
@@ -102,20 +104,20 @@ def test_any_memory_format(store: str):
 @pytest.mark.parametrize("kind", [torch.uint8, torch.int16, torch.int32, torch.int64])
 def test_labels_of_any_integer_type(kind: torch.dtype):
     logits, labels = random(2, 5, 4, 4).requires_grad_(), drawn_labels(2, 5, (17, 19))
-    found = upsampled_cross_entropy(logits, labels.to(kind), False, IGNORED)
+    found = upsampled_cross_entropy(logits, labels.to(kind), False, IGNORE_INDEX)
     torch.testing.assert_close(found, plain(logits, labels, False))
 
 
 def test_labels_stay_as_they_are():
     labels = drawn_labels(1, 5, (9, 9)).long()
     before = labels.clone()
-    upsampled_cross_entropy(random(1, 5, 3, 3).requires_grad_(), labels, False, IGNORED)
+    upsampled_cross_entropy(random(1, 5, 3, 3).requires_grad_(), labels, False, IGNORE_INDEX)
     assert torch.equal(labels, before)
 
 
 def test_without_labels_there_is_neither_loss_nor_gradient():
     logits = (1e3 * random(2, 5, 4, 4)).requires_grad_()
-    loss = upsampled_cross_entropy(logits, torch.full((2, 9, 9), IGNORED), False, IGNORED)
+    loss = upsampled_cross_entropy(logits, torch.full((2, 9, 9), IGNORE_INDEX), False, IGNORE_INDEX)
     loss.backward()
     assert loss.item() == 0
     assert logits.grad is not None
@@ -131,12 +133,12 @@ def test_scores_far_apart_neither_overflow_nor_vanish():
 
 def test_a_label_that_is_no_class_is_refused():
     with pytest.raises((RuntimeError, IndexError), match="out of bounds"):
-        upsampled_cross_entropy(random(1, 5, 3, 3), torch.full((1, 9, 9), 5, dtype=torch.uint8), False, IGNORED)
+        upsampled_cross_entropy(random(1, 5, 3, 3), torch.full((1, 9, 9), 5, dtype=torch.uint8), False, IGNORE_INDEX)
 
 
 def test_what_comes_in_is_scaled_and_may_come_twice():
     logits, labels = random(2, 5, 4, 6).requires_grad_(), drawn_labels(2, 5, (16, 24))
-    loss = upsampled_cross_entropy(logits, labels, False, IGNORED)
+    loss = upsampled_cross_entropy(logits, labels, False, IGNORE_INDEX)
     (expected,) = torch.autograd.grad(plain(logits, labels, False), logits)
     for factor in (0.25, -3.0):
         (found,) = torch.autograd.grad(factor * loss, logits, retain_graph=True)
@@ -145,7 +147,7 @@ def test_what_comes_in_is_scaled_and_may_come_twice():
 
 def test_the_gradient_of_the_gradient_is_refused():
     logits, labels = random(1, 5, 4, 4).requires_grad_(), drawn_labels(1, 5, (16, 16))
-    loss = upsampled_cross_entropy(logits, labels, False, IGNORED)
+    loss = upsampled_cross_entropy(logits, labels, False, IGNORE_INDEX)
     with pytest.raises(RuntimeError, match="once only"):
         torch.autograd.grad(loss, logits, create_graph=True)
 
@@ -153,7 +155,7 @@ def test_the_gradient_of_the_gradient_is_refused():
 def test_inside_autocast_it_stays_exact():
     logits, labels = random(1, 5, 4, 4).float(), drawn_labels(1, 5, (16, 16))
     with torch.autocast("cpu", torch.bfloat16):
-        found = upsampled_cross_entropy(logits, labels, False, IGNORED)
+        found = upsampled_cross_entropy(logits, labels, False, IGNORE_INDEX)
     torch.testing.assert_close(found, plain(logits, labels, False), rtol=1e-6, atol=0)
 
 
@@ -174,7 +176,7 @@ def test_full_size_scores_never_exist(monkeypatch: pytest.MonkeyPatch):
     monkeypatch.setattr(module, "CPU_STRIP", 8 * 150 * 64)  # eight rows
     logits, labels = random(2, 150, 8, 8).requires_grad_(), drawn_labels(2, 150, (64, 64))
     with Largest() as ours:
-        upsampled_cross_entropy(logits, labels, False, IGNORED).backward()
+        upsampled_cross_entropy(logits, labels, False, IGNORE_INDEX).backward()
     with Largest() as theirs:
         plain(logits, labels, False).backward()
     assert theirs.elements == 2 * 150 * 64 * 64
@@ -184,9 +186,9 @@ def test_full_size_scores_never_exist(monkeypatch: pytest.MonkeyPatch):
 def test_no_gradient_is_formed_where_none_is_wanted():
     labels = drawn_labels(1, 5, (16, 16))
     with torch.no_grad():
-        loss = upsampled_cross_entropy(random(1, 5, 4, 4).requires_grad_(), labels, False, IGNORED)
+        loss = upsampled_cross_entropy(random(1, 5, 4, 4).requires_grad_(), labels, False, IGNORE_INDEX)
     assert not loss.requires_grad
-    assert not upsampled_cross_entropy(random(1, 5, 4, 4), labels, False, IGNORED).requires_grad
+    assert not upsampled_cross_entropy(random(1, 5, 4, 4), labels, False, IGNORE_INDEX).requires_grad
 
 
 @pytest.mark.parametrize("align_corners", [False, True])

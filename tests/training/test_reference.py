@@ -20,9 +20,9 @@ from fastfcn import build
 from fastfcn.models.segmenter import Segmenter
 from fastfcn.recipes.recipe import Recipe
 from fastfcn.training.train import train_step
+from fastfcn.utils.types import IGNORE_INDEX
 from tests.helpers.tiny import tiny_model, tiny_recipe
 
-IGNORED = 255
 STEPS, SCHEDULE = 3, 6
 RULES = (
     'loss={kind="cross_entropy", mean_over="all", auxiliary=0.4, presence=0.0}',
@@ -74,9 +74,9 @@ def batch(step: int, classes: int) -> tuple[Tensor, Tensor]:
     generator = torch.Generator().manual_seed(step)
     images = torch.randn(4, 3, 64, 96, generator=generator, dtype=torch.float64)
     blocks = torch.randint(0, classes, (4, 8, 12), generator=generator)
-    blocks[torch.rand(4, 8, 12, generator=generator) < 0.3] = IGNORED
+    blocks[torch.rand(4, 8, 12, generator=generator) < 0.3] = IGNORE_INDEX
     if step == 1:
-        blocks[0] = IGNORED
+        blocks[0] = IGNORE_INDEX
     return images, blocks.repeat_interleave(8, 1).repeat_interleave(8, 2).to(torch.uint8)
 
 
@@ -107,7 +107,7 @@ def steps_of_train_step(used: Recipe, model: Segmenter) -> list[Step]:
 def pixel_rule(scores: Tensor, labels: Tensor) -> Tensor:
     """-sum over labelled pixels of log softmax at the label / all pixels."""
     full = F.interpolate(scores, labels.shape[1:], mode="bilinear", align_corners=False)
-    counted = labels != IGNORED
+    counted = labels != IGNORE_INDEX
     index = labels.long().where(counted, torch.zeros(()).long())[:, None]
     return -(full.log_softmax(1).gather(1, index)[:, 0] * counted).sum() / labels.numel()
 

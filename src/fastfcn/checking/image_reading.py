@@ -10,8 +10,8 @@ from PIL import ExifTags, Image
 
 from fastfcn.checking.flags import Sign
 from fastfcn.data.images import BROKEN, TURNED
+from fastfcn.utils.types import Size
 
-Size = tuple[int, int]
 CELLS = 5  # a fingerprint is the brightness of CELLS x CELLS parts
 TEXTURE = 6.0  # standard deviation of a picture's parts below which it is too flat to be told from others
 

@@ -14,7 +14,8 @@ from fastfcn.checking.survey import Survey
 from fastfcn.checking.value_problems import Numbers, lonely_ids
 from fastfcn.checking.values import color_at
 from fastfcn.data.images import opened
-from fastfcn.data.masks import IGNORED, read_mask
+from fastfcn.data.masks import read_mask
+from fastfcn.utils.types import IGNORE_INDEX
 
 RENUMBERED = {"binary_255", "stretched_ids", "ids_from_one", "id_gaps", "lonely_ids"}
 DOUBTFUL = Sign.MASK_LOSSY | Sign.MASK_BLURRED
@@ -75,10 +76,10 @@ def _renumbering(survey: Survey, kinds: set[str]) -> np.ndarray:
     table = np.arange(256, dtype=np.uint8)
     lonely = lonely_ids(Numbers(survey.found, survey.tally, survey.values, frozenset()))
     used = [each.value for each in survey.values if isinstance(each.value, int)]
-    classes = [value for value in used if value != IGNORED or kinds & {"binary_255", "stretched_ids"}]
+    classes = [value for value in used if value != IGNORE_INDEX or kinds & {"binary_255", "stretched_ids"}]
     kept = [value for value in classes if value not in lonely]
     table[kept] = np.arange(len(kept))
-    table[lonely] = IGNORED
+    table[lonely] = IGNORE_INDEX
     return table
 
 
@@ -116,12 +117,12 @@ def _of_numbers(path: Path, pair: int, signs: Sign, plan: MaskPlan, changes: lis
         changes.append(f"{np.count_nonzero(before != values)} stray pixels took a real value")
     table = plan.numbers
     if pair in plan.shifted:
-        table = np.where(np.arange(256) == IGNORED, IGNORED, np.arange(-1, 255)).astype(np.uint8)
+        table = np.where(np.arange(256) == IGNORE_INDEX, IGNORE_INDEX, np.arange(-1, 255)).astype(np.uint8)
     if pair in plan.binary:
-        if set(plan.real[:, 0].tolist()) - {0, 1, IGNORED}:
+        if set(plan.real[:, 0].tolist()) - {0, 1, IGNORE_INDEX}:
             raise UnmendableError("0 and 255 among masks of other classes: which class 255 stands for cannot be known")
         table = table.copy()
-        table[IGNORED] = 1
+        table[IGNORE_INDEX] = 1
     mended = table[values]
     if renamed := [value for value in np.unique(values).tolist() if table[value] != value]:
         changes.append("numbers changed: " + ", ".join(f"{value} to {table[value]}" for value in renamed[:8]))

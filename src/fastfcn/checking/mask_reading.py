@@ -8,9 +8,10 @@ import numpy as np
 from PIL import Image
 
 from fastfcn.checking.flags import Sign
-from fastfcn.checking.image_reading import Size, broken, reason
+from fastfcn.checking.image_reading import broken, reason
 from fastfcn.data.images import BROKEN
 from fastfcn.data.masks import STRETCHED
+from fastfcn.utils.types import Size
 
 MAX_COLORS = 1024  # a mask of more is a picture, or blurred
 MAX_NUMBERS = 100  # a mask of more, nowhere flat, is a picture

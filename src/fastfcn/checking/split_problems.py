@@ -15,7 +15,8 @@ from fastfcn.checking.paths import Paths
 from fastfcn.checking.problem import Problem
 from fastfcn.checking.statistics import Tally
 from fastfcn.checking.value_problems import Numbers, strange_numbers
-from fastfcn.checking.values import IGNORED, ValueCount
+from fastfcn.checking.values import ValueCount
+from fastfcn.utils.types import IGNORE_INDEX
 
 RARE = 0.002  # share of all pixels below which a class is rare
 FEW = 5  # images, of which shares say nothing
@@ -117,7 +118,7 @@ def class_problems(
     """Classes that a split lacks, rare ones, and masks of background alone; not of values that are `problems`."""
     mistakes = {*strange_numbers(numbers, problems), *slips(values)}
     classes = [each for each in values if each.value not in mistakes]
-    classes = [each for each in classes if each.value != IGNORED or len(numbers.ids) == 1]
+    classes = [each for each in classes if each.value != IGNORE_INDEX or len(numbers.ids) == 1]
     trained = [split for number, split in enumerate(found.layout.splits) if number in set(found.splits)]
     lines = []
     for split in trained if len(trained) > 1 else ():

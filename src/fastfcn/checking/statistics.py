@@ -6,8 +6,9 @@ from typing import NamedTuple
 import numpy as np
 
 from fastfcn.checking.flags import NO_IMAGE, NO_MASK, Sign
-from fastfcn.checking.image_reading import CELLS, ImageSeen, Size
+from fastfcn.checking.image_reading import CELLS, ImageSeen
 from fastfcn.checking.mask_reading import Color, MaskSeen
+from fastfcn.utils.types import Size
 
 SLOTS = 256  # numbers, or colours, that are told apart
 MORE = SLOTS - 1  # the slot of all further colours

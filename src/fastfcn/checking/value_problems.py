@@ -11,7 +11,8 @@ from fastfcn.checking.flags import NO_MASK, Sign
 from fastfcn.checking.layouts import Found
 from fastfcn.checking.problem import Problem
 from fastfcn.checking.statistics import Tally
-from fastfcn.checking.values import IGNORED, ValueCount
+from fastfcn.checking.values import ValueCount
+from fastfcn.utils.types import IGNORE_INDEX
 
 INIT = "`fastfcn init DIR` "
 MANY = 0.8  # share of masks that hold a number which is usually there
@@ -39,7 +40,7 @@ class Numbers:
     @cached_property
     def ids(self) -> list[int]:
         """The numbers without 255."""
-        return [each.value for each in self.values if isinstance(each.value, int) and each.value != IGNORED]
+        return [each.value for each in self.values if isinstance(each.value, int) and each.value != IGNORE_INDEX]
 
     @property
     def explained(self) -> bool:
@@ -71,7 +72,7 @@ def number_problems(numbers: Numbers) -> list[Problem]:
 
 def _only_ignored(numbers: Numbers) -> Iterator[Problem]:
     """Masks of 255 alone, where 255 is not a class."""
-    pairs = numbers.used & numbers.tally.has(Sign.ONE_VALUE) & numbers.tally.holds(IGNORED)
+    pairs = numbers.used & numbers.tally.has(Sign.ONE_VALUE) & numbers.tally.holds(IGNORE_INDEX)
     if pairs.any() and len(numbers.ids) > 1:
         message = f"Masks that hold nothing but 255, which is ignored by custom: {np.count_nonzero(pairs)}."
         yield numbers.problem("mask_all_ignored", WARNING, pairs, message, "Draw these masks, or remove the pairs.")
@@ -86,7 +87,7 @@ def _too_few(numbers: Numbers) -> Iterator[Problem]:
 
 def _binary(numbers: Numbers) -> Iterator[Problem]:
     """Masks of 255 and one other number: two classes, of which the custom ignores one."""
-    pairs = numbers.holding(IGNORED)
+    pairs = numbers.holding(IGNORE_INDEX)
     if len(numbers.ids) == 1 and pairs.any():
         message = f"The masks hold {numbers.ids[0]} and 255: 255 is ignored by custom, so that one class alone is left."
         advice = INIT + "makes 255 a class. " + FIXED + "writes 0 and 1."
@@ -95,10 +96,10 @@ def _binary(numbers: Numbers) -> Iterator[Problem]:
 
 def _some_binary(numbers: Numbers) -> Iterator[Problem]:
     """Some masks of 0 and 255 among masks of other numbers, none of which ever ignores a pixel."""
-    pairs = numbers.holding(IGNORED) & ~numbers.tally.has(Sign.ONE_VALUE)
+    pairs = numbers.holding(IGNORE_INDEX) & ~numbers.tally.has(Sign.ONE_VALUE)
     if len(numbers.ids) < 2 or not pairs.any():
         return
-    others = np.unpackbits(numbers.tally.present[pairs], axis=1)[:, 1:IGNORED]
+    others = np.unpackbits(numbers.tally.present[pairs], axis=1)[:, 1:IGNORE_INDEX]
     if others.any() or np.count_nonzero(pairs) * 2 > np.count_nonzero(numbers.used):
         return
     message = f"Masks of 0 and 255 among masks of other numbers: {np.count_nonzero(pairs)}. Nowhere else is 255 used."
@@ -108,13 +109,13 @@ def _some_binary(numbers: Numbers) -> Iterator[Problem]:
 
 def _stretched(numbers: Numbers) -> Iterator[Problem]:
     """Numbers spread over 0 to 255 so that a person can see them: 0, 85, 170, 255."""
-    values = [*numbers.ids, IGNORED]
+    values = [*numbers.ids, IGNORE_INDEX]
     steps = np.diff(values)
-    if len(values) < 3 or not numbers.holding(IGNORED).any() or steps.min() < 8 or steps.max() - steps.min() > 1:
+    if len(values) < 3 or not numbers.holding(IGNORE_INDEX).any() or steps.min() < 8 or steps.max() - steps.min() > 1:
         return
     message = f"The numbers are spread evenly up to 255 ({', '.join(map(str, values))}): 255 seems to be a class."
     advice = INIT + "makes each a class. " + FIXED + "writes 0, 1, 2 and so on."
-    yield numbers.problem("stretched_ids", ERROR, numbers.holding(IGNORED), message, advice)
+    yield numbers.problem("stretched_ids", ERROR, numbers.holding(IGNORE_INDEX), message, advice)
 
 
 def _off_by_one(numbers: Numbers) -> Iterator[Problem]:
@@ -126,7 +127,7 @@ def _off_by_one(numbers: Numbers) -> Iterator[Problem]:
     pairs, rest = highest & ~numbers.tally.holds(0), numbers.used & ~highest
     if not pairs.any() or (highest & ~pairs).any() or 2 * np.count_nonzero(pairs) > len(used):
         return
-    held = [np.count_nonzero(rest & numbers.tally.holds(number)) for number in range(IGNORED)]
+    held = [np.count_nonzero(rest & numbers.tally.holds(number)) for number in range(IGNORE_INDEX)]
     usual = np.clip(np.array(held) / max(1, np.count_nonzero(rest)), 0.02, 0.98)
     if usual[0] < MANY or not all(
         _likelier(numbers.tally.present[pair], usual) > SURE for pair in np.flatnonzero(pairs)
@@ -141,7 +142,7 @@ def _off_by_one(numbers: Numbers) -> Iterator[Problem]:
 def _likelier(present: np.ndarray, usual: np.ndarray) -> float:
     """By how much the numbers of a mask, `present` bit by bit, are likelier to be one too high than to be right, where
     `usual` is the share of masks that hold each; the logarithm of the ratio."""
-    seen = np.unpackbits(present).astype(bool)[:IGNORED]
+    seen = np.unpackbits(present).astype(bool)[:IGNORE_INDEX]
     back = np.append(seen[1:], False)
     yes, no = np.log(usual), np.log(1 - usual)
     return float(np.where(back, yes, no).sum() - np.where(seen, yes, no).sum())

@@ -9,7 +9,6 @@ from fastfcn.checking.flags import NO_MASK, Sign
 from fastfcn.checking.mask_reading import Color
 from fastfcn.checking.statistics import MORE, SLOTS, Tally, ValueTable
 
-IGNORED = 255  # by custom the number of pixels that are neither trained on nor counted
 NUMBERS, GRAYS, COLORS = Sign(0), Sign.MASK_GRAY_COLORS, Sign.MASK_COLORED
 
 

@@ -13,10 +13,11 @@ from torch import Tensor
 from fastfcn.data.description import DataSetDescription
 from fastfcn.data.images import image_size, read_image
 from fastfcn.data.layout import ExampleFiles, find_examples
-from fastfcn.data.masks import IGNORED, UNNAMED, class_table, describe_value, read_mask
+from fastfcn.data.masks import UNNAMED, class_table, describe_value, read_mask
 from fastfcn.data.sampler import SampleKey
 from fastfcn.data.transforms import TrainTransform
 from fastfcn.errors import DataError
+from fastfcn.utils.types import IGNORE_INDEX
 
 SHOWN = 20  # problems that an error lists before it only counts
 
@@ -127,7 +128,7 @@ class Dataset(torch.utils.data.Dataset):
                     progress(done, len(self))
         finally:
             pool.shutdown(cancel_futures=True)
-        counts = PixelCounts(totals[: len(self.description.classes)], int(totals[IGNORED]))
+        counts = PixelCounts(totals[: len(self.description.classes)], int(totals[IGNORE_INDEX]))
         return counts, problems or [LabelProblem(None, each) for each in _lopsided(self.description, counts)]
 
     def _check(self, files: ExampleFiles) -> tuple[np.ndarray, list[LabelProblem]]:

@@ -1,7 +1,5 @@
 """What a data set is: where its files lie, its classes, and the meaning of every value of its masks."""
 
-import difflib
-import re
 import string
 import tomllib
 from pathlib import Path
@@ -10,6 +8,7 @@ from typing import Annotated, Any, Literal
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
 
 from fastfcn.errors import DataError
+from fastfcn.utils.spelling import did_you_mean
 
 CATALOG = Path(__file__).parent / "catalog"
 MAX_CLASSES = 254  # a label is one byte: 255 is an ignored pixel, 254 marks a value without a meaning
@@ -106,7 +105,7 @@ def load_description(name_or_path: str | Path) -> DataSetDescription:
     if not is_path and given not in description_names():
         known = ", ".join(description_names())
         raise DataError(
-            f"There is no data set named {given!r}.{_did_you_mean(given, description_names())}",
+            f"There is no data set named {given!r}{did_you_mean(given, description_names())}",
             f"Known data sets: {known}. For a data set of your own give the path of its .toml file.",
         )
     path = Path(given) if is_path else CATALOG / f"{given}.toml"
@@ -176,7 +175,7 @@ def _validation_lines(error: ValidationError) -> list[str]:
         if problem["type"] == "value_error":
             lines += str(problem["ctx"]["error"]).splitlines() if "ctx" in problem else [problem["msg"]]
         elif problem["type"] == "extra_forbidden":
-            lines.append(f"{key}: unknown key.{_did_you_mean(str(problem['loc'][-1]), _keys_beside(problem['loc']))}")
+            lines.append(f"{key}: unknown key{did_you_mean(str(problem['loc'][-1]), _keys_beside(problem['loc']))}")
         elif problem["type"] == "missing":
             lines.append(f"{key}: this key is missing")
         else:
@@ -192,8 +191,3 @@ def _keys_beside(location: tuple[int | str, ...]) -> list[str]:
             return list(IgnoredValue.model_fields)
         case _:
             return list(DataSetDescription.model_fields)
-
-
-def _did_you_mean(word: str, known: list[str]) -> str:
-    close = difflib.get_close_matches(re.sub(r"[\s-]", "_", word.lower()), known, n=1, cutoff=0.6)
-    return f" Did you mean {close[0]!r}?" if close else ""

@@ -11,8 +11,8 @@ from PIL import Image
 
 from fastfcn.data.description import DataSetDescription
 from fastfcn.data.images import opened
+from fastfcn.utils.types import IGNORE_INDEX
 
-IGNORED = 255  # in labels: a pixel that is neither trained on nor counted
 UNNAMED = 254  # in tables: a value that the description does not name
 STRETCHED = {"L;2": 85, "L;4": 17}  # Pillow stretches the numbers of 2 and 4 bit grey files to 0-255 by these
 
@@ -27,13 +27,13 @@ def read_mask(path: Path, labels_kind: str) -> np.ndarray:
 
 
 def class_table(description: DataSetDescription) -> np.ndarray:
-    """The class index of every mask value, or IGNORED, or UNNAMED; uint8 (65536,), for colours (2^24,)."""
+    """The class index of every mask value, or IGNORE_INDEX, or UNNAMED; uint8 (65536,), for colours (2^24,)."""
     colored = description.labels_kind == "color"
     table = np.full(1 << 24 if colored else 1 << 16, UNNAMED, np.uint8)
     for entries, first in ((description.classes, 0), (description.ignored, None)):
         for index, entry in enumerate(entries):
             values = [_color_value(entry.color)] if colored and entry.color else list(entry.ids)
-            table[values] = IGNORED if first is None else index
+            table[values] = IGNORE_INDEX if first is None else index
     return table
 
 

@@ -5,7 +5,8 @@ from collections.abc import Sequence
 import numpy as np
 from PIL import Image, ImageFilter
 
-from fastfcn.data.resize import WHOLE, Size, Window
+from fastfcn.data.resize import WHOLE, Window
+from fastfcn.utils.types import Size
 
 BILINEAR, NEAREST = Image.Resampling.BILINEAR, Image.Resampling.NEAREST
 

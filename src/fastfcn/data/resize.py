@@ -6,7 +6,8 @@ same whole numbers are computed here, so scores depend neither on OpenCV nor, as
 
 import numpy as np
 
-Size = tuple[int, int]  # (height, width)
+from fastfcn.utils.types import Size
+
 Window = tuple[slice, slice]  # rows and columns
 
 WHOLE = (slice(None), slice(None))

@@ -11,8 +11,8 @@ from torch.nn import functional
 
 from fastfcn.data import pillow_resize as pillow
 from fastfcn.data import resize
-from fastfcn.data.masks import IGNORED
-from fastfcn.data.resize import Size, Window, keep_ratio_size
+from fastfcn.data.resize import Window, keep_ratio_size
+from fastfcn.utils.types import IGNORE_INDEX, Size
 
 CROP_TRIES = 10
 BRIGHTNESS = 32.0  # added, in grey levels
@@ -97,7 +97,9 @@ class TrainTransform:
             image, label = image[:, ::-1], label[:, ::-1]
         image = distorted(image, self.distort, generator)
         missing = self.crop[0] - label.shape[0], self.crop[1] - label.shape[1]
-        classes = functional.pad(torch.from_numpy(np.ascontiguousarray(label)), _right_below(missing), value=IGNORED)
+        classes = functional.pad(
+            torch.from_numpy(np.ascontiguousarray(label)), _right_below(missing), value=IGNORE_INDEX
+        )
         if self.padding == "black":
             image = np.pad(image, ((0, missing[0]), (0, missing[1]), (0, 0)))
             missing = (0, 0)
@@ -118,7 +120,7 @@ class TrainTransform:
         degrees = generator.uniform(-self.rotate, self.rotate)
         fill = (0, 0, 0) if self.padding == "black" else [round(value) for value in self.mean]
         image = pillow.rotate_image(resizing.resize_image(image, size), degrees, fill)
-        label = pillow.rotate_label(label, degrees, IGNORED)
+        label = pillow.rotate_label(label, degrees, IGNORE_INDEX)
         window = self._window(label, generator)
         return image[window], label[window]
 
@@ -152,7 +154,7 @@ def short_side_size(size: Size, length: int) -> Size:
 
 def largest_class_share(label: np.ndarray) -> float:
     """The part of the labelled pixels that the most frequent class holds; 1.0 where nothing is labelled."""
-    counts = np.bincount(label.ravel(), minlength=IGNORED + 1)[:IGNORED]
+    counts = np.bincount(label.ravel(), minlength=IGNORE_INDEX + 1)[:IGNORE_INDEX]
     return float(counts.max() / counts.sum()) if counts.any() else 1.0
 
 

@@ -10,7 +10,8 @@ from itertools import product
 import torch.nn.functional as F
 from torch import Tensor
 
-Size = tuple[int, int]  # (height, width)
+from fastfcn.utils.types import Size
+
 Network = Callable[[Tensor], Tensor]  # images (B, 3, h, w) -> logits (B, classes, h, w)
 
 

@@ -13,9 +13,8 @@ from fastfcn.exporting.network import trace, trace_assuming
 from fastfcn.prediction.runtimes import openvino as openvino_file
 from fastfcn.prediction.runtimes.contents import Contents
 from fastfcn.prediction.runtimes.formats import write
+from fastfcn.utils.types import Size
 from fastfcn.weights.file import Weights
-
-Size = tuple[int, int]
 
 
 @dataclass(frozen=True)

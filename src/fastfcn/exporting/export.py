@@ -17,12 +17,13 @@ from fastfcn.evaluation.evaluate import load_trial, measure
 from fastfcn.exporting import int8
 from fastfcn.exporting.builder import Builder, Files
 from fastfcn.exporting.network import TRACED, check_torch
-from fastfcn.exporting.verification import SIZES, Proof, ProofError, Size, Trial, expected, prove
+from fastfcn.exporting.verification import SIZES, Proof, ProofError, Trial, expected, prove
 from fastfcn.prediction.runtimes.formats import FORMATS, check_format, files_of, open_session, package_versions
 from fastfcn.prediction.runtimes.predictor import ExportedPredictor
 from fastfcn.utils.files import make_folder
 from fastfcn.utils.machine import Machine
 from fastfcn.utils.progress import counted
+from fastfcn.utils.types import Size
 
 Progress = Callable[[str], None]  # told what is being done
 

@@ -14,14 +14,13 @@ from fastfcn.errors import UserError
 from fastfcn.models.segmenter import Segmenter
 from fastfcn.prediction.runtimes.formats import Session
 from fastfcn.recipes.recipe import Recipe
+from fastfcn.utils.types import Size
 
 LEAST_AGREEMENT = 0.9999  # of the pixels of each class map
 MOST_DIFFERENCE = 2e-3  # of logits, whose standard deviation is about 3 in a trained network
 # Odd, tall, wide and tiny; the first goes in twice at once. None is of the size that is traced.
 SIZES = ((127, 193), (256, 96), (96, 320), (17, 23))
 MOST_RUNS, LEAST_RUNS, RUN_SECONDS = 20, 3, 2.0  # of timing, at each size
-
-Size = tuple[int, int]
 
 
 class Trial(NamedTuple):

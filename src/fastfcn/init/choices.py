@@ -7,8 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from fastfcn.init.machine import TrainingMachine
-
-Size = tuple[int, int]
+from fastfcn.utils.types import Size
 
 
 @dataclass(frozen=True)

@@ -7,11 +7,10 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-Size = Sequence[int]  # (height, width)
 STRIP_ELEMENTS = 4_000_000  # logits held at once: 16 MB in float32, about what stays in a processor's cache
 
 
-def upsample(logits: Tensor, size: Size, align_corners: bool = False) -> Tensor:
+def upsample(logits: Tensor, size: Sequence[int], align_corners: bool = False) -> Tensor:
     """Bilinear resize of (B, C, h, w) logits to `size`; a copy is saved where the size is right already."""
     # Sizes that are still free have no answer; resizing to the same size changes nothing.
     if not torch.compiler.is_exporting() and logits.shape[-2:] == tuple(size):
@@ -19,7 +18,7 @@ def upsample(logits: Tensor, size: Size, align_corners: bool = False) -> Tensor:
     return F.interpolate(logits, size=size, mode="bilinear", align_corners=align_corners)
 
 
-def upsample_labels(logits: Tensor, sizes: Sequence[Size], align_corners: bool = False) -> Tensor:
+def upsample_labels(logits: Tensor, sizes: Sequence[Sequence[int]], align_corners: bool = False) -> Tensor:
     """Class map of logits resized through each of `sizes` in turn.
 
     `logits`: (B, C, h, w). Several sizes compose: mmsegmentation resizes to the network's input and from there to
@@ -36,7 +35,7 @@ def label_type(classes: int) -> torch.dtype:
     return torch.uint8 if classes <= 256 else torch.int64
 
 
-def mean_softmax_labels(views: Sequence[tuple[Tensor, Sequence[Size]]], align_corners: bool = False) -> Tensor:
+def mean_softmax_labels(views: Sequence[tuple[Tensor, Sequence[Sequence[int]]]], align_corners: bool = False) -> Tensor:
     """Class map of the mean over views of softmax(resized logits): multi-scale and flip testing.
 
     `views`: logits (B, C, h, w) of any size, each with the sizes it is resized through; the last size is the same
@@ -47,7 +46,7 @@ def mean_softmax_labels(views: Sequence[tuple[Tensor, Sequence[Size]]], align_co
     return torch.cat(strips, dim=1).to(label_type(views[0][0].shape[1]))
 
 
-def upsampled_strips(logits: Tensor, sizes: Sequence[Size], align_corners: bool = False) -> Iterator[Tensor]:
+def upsampled_strips(logits: Tensor, sizes: Sequence[Sequence[int]], align_corners: bool = False) -> Iterator[Tensor]:
     """Yield the resized logits (B, C, rows, W) strip by strip, from the top row to the last.
 
     Equal to resizing the whole to rounding; memory does not grow with the height of the image. The strips depend
@@ -61,7 +60,7 @@ def upsampled_strips(logits: Tensor, sizes: Sequence[Size], align_corners: bool 
         yield _rows(logits, steps, top, min(top + rows, height), align_corners)
 
 
-def _rows(logits: Tensor, sizes: Sequence[Size], top: int, bottom: int, align_corners: bool) -> Tensor:
+def _rows(logits: Tensor, sizes: Sequence[Sequence[int]], top: int, bottom: int, align_corners: bool) -> Tensor:
     """Rows top..bottom of the logits resized through `sizes`."""
     if not sizes:
         return logits[:, :, top:bottom]

@@ -16,13 +16,27 @@ from pydantic import Field, PrivateAttr, ValidationError
 from tomlkit.exceptions import ParseError
 
 from fastfcn.errors import RecipeError
-from fastfcn.recipes.network_schema import Auxiliary, Backbone, Head, Neck
 from fastfcn.recipes.overrides import apply
-from fastfcn.recipes.schema import Data, Eval, Loss, Optim, Published
+from fastfcn.recipes.schema import (
+    Auxiliary,
+    Backbone,
+    Data,
+    Eval,
+    FromZero,
+    Head,
+    Loss,
+    Names,
+    Neck,
+    Optim,
+    Published,
+    Section,
+    Words,
+    allowed,
+)
 from fastfcn.recipes.upgrades import UPGRADES
-from fastfcn.recipes.validation import did_you_mean, field_lines, flatten, rule_lines
-from fastfcn.recipes.values import FromZero, Names, Section, Words, allowed
+from fastfcn.recipes.validation import field_lines, flatten, rule_lines
 from fastfcn.utils.files import replace_file
+from fastfcn.utils.spelling import did_you_mean
 
 FORMAT = 2
 

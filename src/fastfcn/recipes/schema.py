@@ -1,33 +1,78 @@
-"""What may stand in a recipe: one frozen model per section. Those of the network's parts are in recipe_network.
+"""The schema of a recipe: types of its values, then one frozen model per section.
 
-Nothing here has a default: a recipe says everything. Only [published] may be absent, and most of its keys.
-A section that comes in several kinds is a union told apart by its key `kind`.
+There are no defaults: every key must be written. Only [published] may be absent, and most of its keys.
+A section of several kinds is a union, discriminated by its key `kind`.
 """
 
 from typing import Annotated, Literal
 
-from pydantic import Discriminator
+from pydantic import AfterValidator, BaseModel, ConfigDict, Discriminator, Field, WrapValidator
+from pydantic_core import PydanticCustomError, ValidationError
 
-from fastfcn.recipes.values import (
-    Angle,
-    BelowOne,
-    Color,
-    Count,
-    FromZero,
-    NotNegative,
-    Percent,
-    Positive,
-    Positives,
-    Probability,
-    Range,
-    Section,
-    Share,
-    Size,
-    Spread,
-    Switch,
-    TestSize,
-    Words,
-)
+
+class Section(BaseModel):
+    """A section of a recipe: frozen, every key known, no value of another type (3 may stand for 3.0)."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid", strict=True)
+
+
+def allowed(words: str) -> WrapValidator:
+    """Make every failure of a kind of value say, in words, what would have been allowed."""
+
+    def check(value, validate):
+        try:
+            return validate(value)
+        except (ValidationError, ValueError):
+            raise PydanticCustomError("allowed", "{allowed}", {"allowed": words}) from None
+
+    return WrapValidator(check)
+
+
+def _odd(value: int) -> int:
+    if value % 2 == 0:
+        raise ValueError("even")
+    return value
+
+
+def _ordered(pair: tuple[float, float]) -> tuple[float, float]:
+    if pair[0] > pair[1]:
+        raise ValueError("low > high")
+    return pair
+
+
+_Finite = Annotated[float, Field(allow_inf_nan=False)]
+_Positive = Annotated[float, Field(gt=0, allow_inf_nan=False)]
+_Counted = Annotated[int, Field(ge=1)]
+
+Switch = Annotated[bool, allowed("true or false")]
+Words = Annotated[str, Field(min_length=1), allowed("a text in quotes")]
+Names = Annotated[tuple[Annotated[str, Field(min_length=1)], ...], allowed("a list of texts in quotes")]
+Count = Annotated[_Counted, allowed("a whole number of at least 1")]
+Counts = Annotated[tuple[_Counted, ...], Field(min_length=1), allowed("a list of whole numbers of at least 1")]
+FromZero = Annotated[int, Field(ge=0, lt=2**32), allowed("a whole number from 0 to 4294967295")]
+Kernel = Annotated[_Counted, AfterValidator(_odd), allowed("an odd whole number of at least 1")]
+Stage = Annotated[int, Field(ge=0, le=3), allowed("a stage from 0 to 3 (strides 4, 8, 16, 32)")]
+Positive = Annotated[_Positive, allowed("a number above 0")]
+Positives = Annotated[tuple[_Positive, ...], Field(min_length=1), allowed("a list of numbers above 0")]
+NotNegative = Annotated[float, Field(ge=0, allow_inf_nan=False), allowed("a number of at least 0")]
+Probability = Annotated[float, Field(ge=0, le=1), allowed("a probability from 0 to 1")]
+Angle = Annotated[float, Field(ge=0, le=180), allowed("degrees from 0 to 180")]
+BelowOne = Annotated[float, Field(ge=0, lt=1), allowed("a number from 0 to below 1")]
+Share = Annotated[float, Field(gt=0, le=1), allowed("a share above 0 and up to 1 (1.0 accepts every crop)")]
+Percent = Annotated[float, Field(ge=0, le=100), allowed("a percentage from 0 to 100")]
+Size = Annotated[tuple[_Counted, _Counted], allowed("[height, width], whole numbers of at least 1")]
+Range = Annotated[tuple[_Positive, _Positive], AfterValidator(_ordered), allowed("[low, high], above 0")]
+Color = Annotated[tuple[_Finite, _Finite, _Finite], allowed("[red, green, blue], three numbers")]
+Spread = Annotated[tuple[_Positive, _Positive, _Positive], allowed("[red, green, blue], three numbers above 0")]
+_Stride = Annotated[int, Field(ge=1, le=2)]
+Strides = Annotated[tuple[_Stride, _Stride, _Stride, _Stride], allowed("four whole numbers, each 1 or 2")]
+Dilations = Annotated[
+    tuple[_Counted, _Counted, _Counted, _Counted], allowed("four whole numbers of at least 1, one per stage")
+]
+TestSize = Annotated[
+    tuple[_Counted, _Counted] | Literal["none"],
+    allowed('[height, width], whole numbers of at least 1, or "none" (the image\'s own size)'),
+]
 
 
 class Data(Section):
@@ -49,6 +94,117 @@ class Data(Section):
     flip: Probability
     distort: Probability  # of each of the four photometric changes
     blur: Probability  # of a Gaussian blur with a radius of up to one pixel
+
+
+class ResNet(Section):
+    """A timm ResNet whose strides and dilations are chosen per stage."""
+
+    kind: Literal["resnet"]
+    name: Words
+    pretrained: Words  # "openmmlab", "imagenet", "none" or a path
+    strides: Strides
+    dilations: Dilations
+    stride_in: Literal["conv1", "conv2"]  # which of a first block's convolutions holds the stride
+
+
+class Pyramid(Section):
+    """Any timm network with `features_only`, as it is."""
+
+    kind: Literal["pyramid"]
+    name: Words
+    pretrained: Words
+
+
+class Absent(Section):
+    """A part that is left out."""
+
+    kind: Literal["none"]
+
+
+class Jpu(Section):
+    """Joint Pyramid Upsampling (arXiv:1903.11816, section 3.3)."""
+
+    kind: Literal["jpu"]
+    width: Count
+    dilations: Counts
+    align_corners: Switch
+
+
+class JpuX(Section):
+    """Two joint upsampling stages, one after the other, in FastFCN's code (wuhuikai/FastFCN, `JPU_X`)."""
+
+    kind: Literal["jpu_x"]
+    width: Count
+    dilations: Counts  # of the first stage; the second has twice these
+    groups: Count  # of the group norms
+    align_corners: Switch
+
+
+class Psp(Section):
+    """Pyramid pooling (arXiv:1612.01105)."""
+
+    kind: Literal["psp"]
+    width: Count
+    pools: Counts
+    kernel: Kernel
+    dropout: BelowOne
+    align_corners: Switch
+
+
+class Aspp(Section):
+    """Atrous spatial pyramid pooling (arXiv:1706.05587)."""
+
+    kind: Literal["aspp"]
+    width: Count
+    dilations: Counts
+    kernel: Kernel
+    dropout: BelowOne
+    align_corners: Switch
+
+
+class DeepLabV3(Section):
+    """Atrous spatial pyramid pooling, projected, then one more convolution (wuhuikai/FastFCN, `DeepLabV3Head`)."""
+
+    kind: Literal["deeplabv3"]
+    width: Count
+    dilations: Counts
+    project_dropout: BelowOne
+    kernel: Kernel
+    dropout: BelowOne
+    align_corners: Switch
+
+
+class Enc(Section):
+    """Context encoding (arXiv:1803.08904)."""
+
+    kind: Literal["enc"]
+    width: Count
+    codes: Count
+    kernel: Kernel
+    dropout: BelowOne
+    align_corners: Switch
+
+
+class Fcn(Section):
+    """Plain convolutions."""
+
+    kind: Literal["fcn"]
+    width: Count
+    depth: Count
+    kernel: Kernel
+    dropout: BelowOne
+    align_corners: Switch
+
+
+class AuxiliaryFcn(Section):
+    """Plain convolutions on one backbone stage, in training only."""
+
+    kind: Literal["fcn"]
+    stage: Stage
+    width: Count
+    depth: Count
+    kernel: Kernel
+    dropout: BelowOne
 
 
 class CrossEntropy(Section):
@@ -155,5 +311,9 @@ class Published(Section):
     source: Words
 
 
+Backbone = Annotated[ResNet | Pyramid, Discriminator("kind")]
+Neck = Annotated[Jpu | JpuX | Absent, Discriminator("kind")]
+Head = Annotated[Psp | Aspp | DeepLabV3 | Enc | Fcn, Discriminator("kind")]
+Auxiliary = Annotated[AuxiliaryFcn | Absent, Discriminator("kind")]
 Loss = Annotated[CrossEntropy | WeightedCrossEntropy | HardPixels | Dice | Lovasz, Discriminator("kind")]
 Eval = Annotated[WholeImage | SlidingWindow, Discriminator("kind")]

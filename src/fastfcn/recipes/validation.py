@@ -2,12 +2,13 @@
 
 import re
 from collections.abc import Callable, Mapping
-from difflib import get_close_matches
 from typing import Any, NamedTuple, get_args
 
 import tomlkit
 from pydantic import BaseModel, ValidationError
 from pydantic_core import ErrorDetails
+
+from fastfcn.utils.spelling import did_you_mean
 
 
 class Rule(NamedTuple):
@@ -68,12 +69,6 @@ def flatten(values: Mapping[str, Any]) -> dict[str, Any]:
         elif value is not None:
             flat[key] = value
     return flat
-
-
-def did_you_mean(word: str, known: list[str]) -> str:
-    """`; did you mean "known word"?`, or nothing where no known word is close."""
-    close = get_close_matches(word, known, n=1)
-    return f'; did you mean "{close[0]}"?' if close else ""
 
 
 def field_lines(error: ValidationError, schema: type[BaseModel]) -> dict[str, str]:
@@ -148,8 +143,8 @@ def _found(found: Any, allowed: str) -> str:
 def _unknown_key(key: str, model: type[BaseModel], schema: type[BaseModel]) -> str:
     word, known = key.split(".")[-1], list(model.model_fields)
     line = f"unknown key; allowed: {', '.join(known)}"
-    if get_close_matches(word, known, n=1):
-        return line + did_you_mean(word, known)
+    if close := did_you_mean(word, known):
+        return line + close
     elsewhere = [
         f"{section}.{word}"
         for section, field in schema.model_fields.items()

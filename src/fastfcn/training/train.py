@@ -17,7 +17,7 @@ from fastfcn.data.dataset import Dataset, read_batches
 from fastfcn.data.sampler import BatchSampler
 from fastfcn.evaluation.evaluate import measure
 from fastfcn.evaluation.score_tables import as_json, summary
-from fastfcn.losses import IGNORED, segmentation_loss
+from fastfcn.losses import segmentation_loss
 from fastfcn.recipes.recipe import Recipe
 from fastfcn.training.ema import averaged
 from fastfcn.training.log import StopRequest, TrainLog
@@ -27,6 +27,7 @@ from fastfcn.utils.files import write_text
 from fastfcn.utils.machine import Machine
 from fastfcn.utils.memory import process_memory
 from fastfcn.utils.progress import progress_bar
+from fastfcn.utils.types import IGNORE_INDEX
 from fastfcn.weights.pretrained import load_initial_weights
 
 
@@ -105,7 +106,7 @@ def train_step(
     # After the batches are there: a loader that starts draws from the same generator.
     torch.manual_seed(_seed(recipe.seed, step, fabric.global_rank))
     every = terms.mean_over == "all"
-    sizes = [torch.tensor(labels.numel()) if every else (labels != IGNORED).sum() for _, labels in own]
+    sizes = [torch.tensor(labels.numel()) if every else (labels != IGNORE_INDEX).sum() for _, labels in own]
     # Gradients are averaged over the processes, so each divides by the mean of their counts. A GPU need not be waited
     # for: the counts stay there.
     counted = torch.stack(sizes).sum().clamp(min=1).to(fabric.device, torch.float32)

@@ -8,7 +8,7 @@ from collections.abc import Callable
 
 import numpy as np
 
-from fastfcn.metrics import IGNORED
+from fastfcn.utils.types import IGNORE_INDEX
 
 SHARE = 0.02  # of the diagonal: how far from its edge a pixel still belongs to a class's boundary
 
@@ -53,7 +53,7 @@ class BoundaryCounts:
     def update(self, prediction: np.ndarray, label: np.ndarray) -> None:
         """Add class maps (H, W), uint8; where the label is 255, nothing is true and nothing predicted."""
         classes = self.counts.shape[1]
-        prediction = np.where(label == IGNORED, IGNORED, prediction).astype(np.uint8)
+        prediction = np.where(label == IGNORE_INDEX, IGNORE_INDEX, prediction).astype(np.uint8)
         reach = distance(label.shape)
         true, found = ~inside(label, reach), ~inside(prediction, reach)
         both = true & found & (label == prediction)

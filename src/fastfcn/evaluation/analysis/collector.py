@@ -17,7 +17,8 @@ from fastfcn.evaluation.analysis.images import Shown, show
 from fastfcn.evaluation.analysis.mistakes import count_by_class, mistakes
 from fastfcn.evaluation.analysis.speed import Speed, measure_speed
 from fastfcn.evaluation.evaluate import Progress, Trial, measure
-from fastfcn.metrics import IGNORED, ConfusionMatrix, Scores
+from fastfcn.metrics import ConfusionMatrix, Scores
+from fastfcn.utils.types import IGNORE_INDEX
 
 
 class Collector:
@@ -31,7 +32,7 @@ class Collector:
         self.mistakes = np.zeros((classes, 3), np.int64)  # by true class: boundary, confusion, missed
 
     def strip(self, index: int, top: int, labels: Tensor, shares: Tensor, label: Tensor) -> None:
-        confidence, labelled = shares.amax(0).cpu(), label != IGNORED
+        confidence, labelled = shares.amax(0).cpu(), label != IGNORE_INDEX
         right = labels.cpu() == label
         self.calibration.update(confidence[labelled].double().numpy(), right[labelled].numpy())
         self.calibration.sample(index, top, shares, label)

@@ -3,7 +3,7 @@
 import numpy as np
 
 from fastfcn.evaluation.analysis.boundary import distance, inside
-from fastfcn.metrics import IGNORED
+from fastfcn.utils.types import IGNORE_INDEX
 
 RIGHT, BOUNDARY, CONFUSION, MISSED = range(4)
 KINDS = ("boundary", "confusion", "missed")
@@ -17,7 +17,7 @@ def mistakes(prediction: np.ndarray, label: np.ndarray) -> np.ndarray:
     MISSED: of the true region (connected pixels of one class) less than a tenth was found. BOUNDARY: of the others,
     those with a true edge within 0.5 % of the image's diagonal. CONFUSION: the rest.
     """
-    wrong = (prediction != label) & (label != IGNORED)
+    wrong = (prediction != label) & (label != IGNORE_INDEX)
     region = regions(label)
     found = np.bincount(region[prediction == label], minlength=region.max() + 1)
     missed = (found < FOUND * np.bincount(region.ravel()))[region]
