@@ -1,4 +1,4 @@
-"""The demo in small: everything it promises to write, on two steps; at full length it is part of .ci/run."""
+"""A small demo of two steps writes everything it promises; .ci/run runs it at full length."""
 
 import io
 import json
@@ -21,12 +21,12 @@ CHANGES = [*NARROW, "optim.steps=2", "eval.every=2"]
 @pytest.fixture(scope="module")
 def ran(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, str, float]:
     """Folder, output and mIoU of a demo of two steps."""
-    folder, said = tmp_path_factory.mktemp("demo") / "out", io.StringIO()
-    miou = demo(folder, Console(file=said, width=200), CHANGES, train_count=6, val_count=3)
-    return folder, said.getvalue(), miou
+    folder, output = tmp_path_factory.mktemp("demo") / "out", io.StringIO()
+    miou = demo(folder, Console(file=output, width=200), CHANGES, train_count=6, val_count=3)
+    return folder, output.getvalue(), miou
 
 
-def test_the_demo_leaves_drawings_weights_log_and_sheet(ran):
+def test_the_demo_writes_dataset_weights_log_and_sheet(ran):
     folder, _, _ = ran
     assert len(list((folder / "data" / "images" / "train").glob("*.png"))) == 6
     assert len(list((folder / "data" / "labels" / "val").glob("*.png"))) == 3
@@ -40,11 +40,11 @@ def test_the_demo_leaves_drawings_weights_log_and_sheet(ran):
 
 
 def test_the_demos_score_is_that_of_evaluate_and_the_last_score_it_prints(ran):
-    folder, said, miou = ran
+    folder, output, miou = ran
     scores, _, split = evaluate(folder / "weights.safetensors", folder / "data", Machine(accelerator="cpu"))
     assert split == "val"
     assert miou == pytest.approx(scores.miou / 100)
-    last = [line for line in said.splitlines() if "mIoU" in line][-1]
+    last = [line for line in output.splitlines() if "mIoU" in line][-1]
     assert last == f"mIoU {miou:.2f}"
 
 
@@ -53,18 +53,18 @@ def test_every_command_that_the_demo_names_exists(ran):
 
     known = {command.callback.__name__ for command in app.registered_commands if command.callback}
     words = [line.split() for line in ran[1].splitlines() if line.startswith("    fastfcn ")]
-    assert {each[1] for each in words} >= {"predict", "train"}
-    assert {each[1] for each in words} <= known
-    assert all(recipes.load(each[2]) for each in words if each[1] == "train")
+    assert {line[1] for line in words} >= {"predict", "train"}
+    assert {line[1] for line in words} <= known
+    assert all(recipes.load(line[2]) for line in words if line[1] == "train")
 
 
-def test_a_second_demo_starts_afresh_and_leaves_other_files_alone(ran):
+def test_a_second_demo_replaces_the_first_and_keeps_other_files(ran):
     folder, _, miou = ran
     (folder / "notes.md").write_text("mine")
     (folder / "data" / "images" / "train" / "9999.png").write_bytes(b"left over")
-    said = io.StringIO()
-    again = demo(folder, Console(file=said, width=200), CHANGES, train_count=6, val_count=3)
-    assert "Starting afresh" in said.getvalue()
+    output = io.StringIO()
+    again = demo(folder, Console(file=output, width=200), CHANGES, train_count=6, val_count=3)
+    assert "Removing the files of an earlier demo" in output.getvalue()
     assert again == miou
     assert (folder / "notes.md").read_text() == "mine"
     assert not (folder / "data" / "images" / "train" / "9999.png").exists()

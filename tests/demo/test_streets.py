@@ -1,4 +1,4 @@
-"""The drawn street scenes: repeatable, exact, varied, and readable as the data set `streets`."""
+"""The drawn street scenes are reproducible, exact, varied, and readable as the dataset `streets`."""
 
 import hashlib
 
@@ -8,9 +8,9 @@ from PIL import Image
 
 from fastfcn.data.dataset import Dataset
 from fastfcn.data.description import load_description
-from fastfcn.demo.streets import canvas as kinds
-from fastfcn.demo.streets import draw, write
-from fastfcn.demo.streets.writing import scene_seed
+from fastfcn.demo.streets import canvas as class_indices
+from fastfcn.demo.streets import draw, write_dataset
+from fastfcn.demo.streets.dataset import scene_seed
 from fastfcn.errors import OutputError
 
 
@@ -39,20 +39,20 @@ def test_labels_are_class_indices_without_blended_values(scenes):
     assert values.tolist() == list(range(len(load_description("streets").classes)))
 
 
-def test_class_numbers_of_the_drawing_are_those_of_the_catalogue():
-    for index, each in enumerate(load_description("streets").classes):
-        assert getattr(kinds, each.name.upper()) == index
-        assert each.ids == (index,)
+def test_class_indices_of_the_drawing_are_those_of_the_catalog():
+    for index, entry in enumerate(load_description("streets").classes):
+        assert getattr(class_indices, entry.name.upper()) == index
+        assert entry.ids == (index,)
 
 
-def test_every_class_is_frequent_enough_to_be_learnt(scenes):
-    for index, each in enumerate(load_description("streets").classes):
-        holding = sum((label == index).sum() > 60 for _, label in scenes)
-        assert holding >= 6, f"{each.name} is in {holding} of {len(scenes)} scenes"
+def test_every_class_is_frequent_enough_to_learn(scenes):
+    for index, entry in enumerate(load_description("streets").classes):
+        scene_count = sum((label == index).sum() > 60 for _, label in scenes)
+        assert scene_count >= 6, f"{entry.name} is in {scene_count} of {len(scenes)} scenes"
 
 
 def test_the_label_lies_on_the_image(scenes):
-    """Colours jump where classes meet, and less so if the label is moved by two pixels."""
+    """Colors change at class boundaries, and less so if the label is shifted by two pixels."""
 
     def contrast(image: np.ndarray, label: np.ndarray) -> float:
         jumps = np.abs(np.diff(image.astype(float), axis=1)).sum(-1)
@@ -66,8 +66,8 @@ def test_the_label_lies_on_the_image(scenes):
 
 def test_sky_is_above_road(scenes):
     rows = np.arange(128)[:, None] * np.ones(192)
-    sky = np.mean([rows[label == kinds.SKY].mean() for _, label in scenes])
-    road = np.mean([rows[label == kinds.ROAD].mean() for _, label in scenes])
+    sky = np.mean([rows[label == class_indices.SKY].mean() for _, label in scenes])
+    road = np.mean([rows[label == class_indices.ROAD].mean() for _, label in scenes])
     assert sky + 40 < road
 
 
@@ -76,27 +76,27 @@ def test_scenes_differ_in_light(scenes):
     assert max(brightness) - min(brightness) > 50
 
 
-def test_the_written_data_set_is_read_by_the_catalogue(tmp_path):
-    seen = []
-    write(
+def test_the_written_dataset_can_be_read(tmp_path):
+    calls = []
+    write_dataset(
         tmp_path,
         train=3,
         val=2,
         seed=7,
         size=(64, 96),
-        progress=lambda done, total: seen.append((done, total)),
+        progress=lambda done, total: calls.append((done, total)),
     )
-    about = load_description("streets")
-    assert [len(Dataset(about, tmp_path, split)) for split in ("train", "val")] == [3, 2]
-    example = Dataset(about, tmp_path, "val")[1]
+    description = load_description("streets")
+    assert [len(Dataset(description, tmp_path, split)) for split in ("train", "val")] == [3, 2]
+    example = Dataset(description, tmp_path, "val")[1]
     image, label = draw(scene_seed(7, "val", 1), (64, 96))
     assert np.array_equal(example.image, image)
     assert np.array_equal(example.label, label)
-    assert seen == [(1, 5), (2, 5), (3, 5), (4, 5), (5, 5)]
+    assert calls == [(1, 5), (2, 5), (3, 5), (4, 5), (5, 5)]
 
 
-def test_masks_are_palette_images_in_the_colours_of_the_catalogue(tmp_path):
-    write(tmp_path, train=1, val=0, size=(64, 96))
+def test_masks_are_palette_images_in_the_colors_of_the_catalog(tmp_path):
+    write_dataset(tmp_path, train=1, val=0, size=(64, 96))
     mask = Image.open(tmp_path / "labels" / "train" / "0000.png")
     assert mask.mode == "P"
     colors = np.array(load_description("streets").colors, np.uint8)
@@ -106,7 +106,7 @@ def test_masks_are_palette_images_in_the_colours_of_the_catalogue(tmp_path):
 def test_writing_twice_gives_the_same_files(tmp_path):
     digests = []
     for folder in ("one", "two"):
-        write(tmp_path / folder, train=2, val=1, size=(64, 96))
+        write_dataset(tmp_path / folder, train=2, val=1, size=(64, 96))
         files = sorted((tmp_path / folder).rglob("*.png"))
         digests.append([hashlib.sha256(file.read_bytes()).hexdigest() for file in files])
     assert digests[0] == digests[1]
@@ -121,4 +121,4 @@ def test_no_scene_is_in_both_splits_or_twice():
 def test_a_folder_that_is_a_file_is_the_users_error(tmp_path):
     (tmp_path / "file").write_text("")
     with pytest.raises(OutputError):
-        write(tmp_path / "file", train=1, val=1)
+        write_dataset(tmp_path / "file", train=1, val=1)

@@ -8,7 +8,7 @@ from PIL import Image
 from torch import nn
 
 from fastfcn import build, recipes, weights
-from fastfcn.demo.streets import write
+from fastfcn.demo.streets import write_dataset
 from fastfcn.models.segmenter import Segmenter
 from fastfcn.recipes.recipe import Recipe
 
@@ -63,7 +63,7 @@ def tiny_weights(path: Path, *changes: str) -> Path:
 
 def write_streets(folder: Path, train: int = 6, val: int = 3) -> Path:
     """Drawn streets of 64 x 96 pixels in the layout of the data set `streets`, the same pixels every time."""
-    return write(folder, train, val, size=SIZE)
+    return write_dataset(folder, train, val, size=SIZE)
 
 
 def picture(height: int = 64, width: int = 96, seed: int = 0) -> np.ndarray:

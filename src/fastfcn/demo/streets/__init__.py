@@ -1,6 +1,5 @@
-"""Drawn street scenes with exact labels: the built-in data set of the demo and the tests."""
+"""Procedurally drawn street scenes with exact labels: the built-in dataset of the demo and the tests."""
 
-from fastfcn.demo.streets.painting import draw
-from fastfcn.demo.streets.writing import write
+from fastfcn.demo.streets.dataset import draw, write_dataset
 
-__all__ = ["draw", "write"]
+__all__ = ["draw", "write_dataset"]

@@ -1,10 +1,9 @@
-"""Houses of the drawn streets: a wall along the street, a wall towards the camera, and a roof."""
+"""Buildings: a wall along the street, a wall facing the camera, and a roof."""
 
 from dataclasses import dataclass
 from itertools import pairwise
 
-from fastfcn.demo.streets.canvas import BUILDING, Canvas, Flat, Point
-from fastfcn.demo.streets.light import SHINING, Color, scaled
+from fastfcn.demo.streets.canvas import BUILDING, EMISSIVE, Canvas, Color, Vector2, Vector3, scaled
 
 GLASS, FRAME, LAMPLIGHT, DOOR = (74, 90, 106), (214, 208, 198), (255, 206, 128), (96, 74, 58)
 AWNINGS = ((176, 58, 52), (52, 110, 88), (60, 92, 140), (214, 160, 70), (226, 220, 206), (120, 66, 90))
@@ -12,39 +11,39 @@ AWNINGS = ((176, 58, 52), (52, 110, 88), (60, 92, 140), (214, 160, 70), (226, 22
 
 @dataclass(frozen=True)
 class Wall:
-    """An upright rectangle over the line from `start` to `stop` = (x, z), lit by a share `lit` of the sun."""
+    """A vertical rectangle above the line from `start` to `stop` = (x, z); `lit` is its fraction of sunlight (0-1)."""
 
-    start: Flat
-    stop: Flat
+    start: Vector2
+    stop: Vector2
     lit: float
 
     @property
     def length(self) -> float:
         return abs(self.stop[0] - self.start[0]) + abs(self.stop[1] - self.start[1])  # along x or along z
 
-    def at(self, share: float, height: float) -> Point:
+    def at(self, share: float, height: float) -> Vector3:
         (x, z), (far_x, far_z) = self.start, self.stop
         return x + share * (far_x - x), height, z + share * (far_z - z)
 
-    def fill(self, canvas: Canvas, across: Flat, up: Flat, color: Color) -> None:
-        """Fill the part between two shares of the length and two heights in metres."""
+    def fill(self, canvas: Canvas, across: Vector2, up: Vector2, color: Color) -> None:
+        """Fill a rectangle on the wall: `across` in fractions of its length, `up` in meters."""
         self.shine(canvas, across, up, color, self.lit)
 
-    def shine(self, canvas: Canvas, across: Flat, up: Flat, color: Color, lit: float) -> None:
-        """Fill a part that gets another share of the sun than the wall."""
+    def shine(self, canvas: Canvas, across: Vector2, up: Vector2, color: Color, lit: float) -> None:
+        """Fill a rectangle like `fill`, with its own fraction of sunlight."""
         (first, last), (low, high) = across, up
         corners = [self.at(first, low), self.at(last, low), self.at(last, high), self.at(first, high)]
         canvas.polygon(corners, color, BUILDING, lit)
 
-    def columns(self, canvas: Canvas, across: Flat) -> Flat:
-        """Return the picture's columns at two shares of the length, the left one first."""
+    def columns(self, canvas: Canvas, across: Vector2) -> Vector2:
+        """Return the image columns of two positions along the wall (fractions of its length), left one first."""
         first, last = (canvas.camera.project(self.at(share, 0.0))[0] for share in across)
         return min(first, last), max(first, last)
 
-    def pane(self, canvas: Canvas, across: Flat, up: Flat) -> None:
-        """Draw a window pane: dark with some sky in it, or lit from inside."""
+    def pane(self, canvas: Canvas, across: Vector2, up: Vector2) -> None:
+        """Draw a window pane: dark with a reflection of the sky, or lit from inside."""
         if canvas.generator.random() < canvas.light.lamps:
-            self.shine(canvas, across, up, scaled(LAMPLIGHT, canvas.uniform(0.75, 1.0)), SHINING)
+            self.shine(canvas, across, up, scaled(LAMPLIGHT, canvas.uniform(0.75, 1.0)), EMISSIVE)
             return
         mirrored, shade = canvas.uniform(0.1, 0.5), canvas.uniform(0.75, 1.1)
         sky = canvas.light.zenith
@@ -54,7 +53,7 @@ class Wall:
 
 @dataclass(frozen=True)
 class Building:
-    """A house on one `side` (-1 left, 1 right) of the street, whose wall stands at `x` from `z` to `end`."""
+    """A building on one `side` (-1 left, 1 right) of the street; its street wall is at `x`, from `z` to `end`."""
 
     side: int
     x: float
@@ -63,15 +62,15 @@ class Building:
     height: float
     color: Color
     roof: Color
-    gable: float  # metres from the wall's top to the ridge; 0 for a flat roof
-    ribbons: bool  # windows in bands, as offices have them
+    gable: float  # meters from the wall's top to the ridge; 0 for a flat roof
+    ribbons: bool  # windows in horizontal bands, as in office buildings
     shops: bool
 
     @property
     def back(self) -> float:
         return self.x + 9 * self.side
 
-    def cast(self, canvas: Canvas) -> None:
+    def cast_shadow(self, canvas: Canvas) -> None:
         canvas.wall_shadow((self.x, self.z), (self.x, self.end), self.height)
         canvas.wall_shadow((self.x, self.z), (self.back, self.z), self.height)
 
