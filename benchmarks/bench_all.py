@@ -13,8 +13,8 @@ from pathlib import Path
 from rich.console import Console
 
 from fastfcn.bench.bench import bench
-from fastfcn.bench.bench_table import bench_table
 from fastfcn.bench.measure import Settings
+from fastfcn.cli.tables.bench import bench_table
 from fastfcn.utils.files import write_text
 
 RESULTS = Path(__file__).parent / "results"

@@ -22,7 +22,7 @@ import torch
 from torch import Tensor, nn
 
 from fastfcn import build, recipes, weights
-from fastfcn.bench.record import command, image_size, machine_facts, rounded
+from fastfcn.bench.record import image_size, machine_facts, rounded
 from fastfcn.data.images import read_image
 from fastfcn.data.transforms import normalise_batch
 from fastfcn.exporting.export import Settings, export
@@ -30,6 +30,7 @@ from fastfcn.exporting.verification import LEAST_AGREEMENT, MOST_DIFFERENCE, Pro
 from fastfcn.models.segmenter import Segmenter
 from fastfcn.recipes.recipe import Recipe
 from fastfcn.utils.files import write_text
+from fastfcn.utils.provenance import command
 from fastfcn.utils.types import Size
 
 RESULT = Path(__file__).parent / "results" / "export_parity.json"

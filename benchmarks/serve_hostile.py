@@ -22,8 +22,9 @@ from pathlib import Path
 import numpy as np
 import torch
 
-from fastfcn.bench.record import command, machine_facts
+from fastfcn.bench.record import machine_facts
 from fastfcn.utils.files import write_text
+from fastfcn.utils.provenance import command
 from serving.hostile import Attack, attacks, picture
 from serving.process import ServiceProcess, growth, random_weights, watched
 from serving.wire import HOST, Connection, send_raw

@@ -26,9 +26,10 @@ from PIL import Image
 
 import fastfcn
 from fastfcn.bench.fresh_process import in_fresh_process
-from fastfcn.bench.record import command, image_size, machine_facts
+from fastfcn.bench.record import image_size, machine_facts
 from fastfcn.demo.streets import draw
 from fastfcn.utils.files import write_text
+from fastfcn.utils.provenance import command
 from serving.process import ServiceProcess, growth, random_weights, watched
 from serving.wire import Connection, UnansweredError
 

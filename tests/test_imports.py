@@ -182,7 +182,7 @@ def test_nothing_is_unpickled():
                 assert keywords == dict([needed[called]]), f"{module}, line {node.lineno}"
 
 
-@pytest.mark.parametrize("module", ["fastfcn", "fastfcn.cli", "fastfcn.recipes.tables"])
+@pytest.mark.parametrize("module", ["fastfcn", "fastfcn.cli", "fastfcn.cli.tables.recipes"])
 def test_what_is_quick_does_not_wait_for_torch(module: str):
     code = f"import sys, {module}; print(sorted({{'torch', 'timm', 'numpy'}} & set(sys.modules)))"
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)

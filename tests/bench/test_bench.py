@@ -8,8 +8,8 @@ from rich.console import Console
 
 from benchmarks import bench_all
 from fastfcn.bench import bench as benches
-from fastfcn.bench.bench_table import bench_table
 from fastfcn.bench.measure import Settings
+from fastfcn.cli.tables.bench import bench_table
 from fastfcn.errors import RecipeError
 from tests.cli.test_errors import assert_refused
 from tests.helpers.command import fastfcn
@@ -90,8 +90,8 @@ def test_a_disturbed_measurement_is_taken_again(monkeypatch):
         (["demo", "optim.batch=no"], ["optim.batch"]),
         (["no.safetensors"], ["There is no file no.safetensors"]),
         (["theirs.pth"], ["theirs.pth"]),
-        (["demo", "--size", "512"], ["'512' is not a size", "512x1024"]),
-        (["demo", "--size", "0x64"], ["'0x64' is not a size"]),
+        (["demo", "--size", "512"], ["Invalid image size '512'", "512x1024"]),
+        (["demo", "--size", "0x64"], ["Invalid image size '0x64'"]),
         (["demo", "--precision", "fp8"], ["fp8", "bf16-mixed"]),
         (["demo", "--accelerator", "tpu"], ["tpu", "cuda"]),
         (["demo", "--no-train", "--no-infer"], ["nothing to measure"]),

@@ -9,10 +9,10 @@ from rich.console import Console
 from fastfcn import build, recipes
 from fastfcn.bench import candidates as choice
 from fastfcn.bench import fitting as fitter
-from fastfcn.bench.budget_table import budget_table
 from fastfcn.bench.candidates import Arithmetic, Candidate, candidates, milliseconds, sizes_for
 from fastfcn.bench.flops import count_flops
 from fastfcn.bench.measure import Settings
+from fastfcn.cli.tables.profile import budget_table
 from fastfcn.errors import UserError
 from tests.helpers.tiny import NARROW, tiny_recipe
 
@@ -195,18 +195,18 @@ def test_the_table_tells_measured_from_estimated():
     assert ["a", "96", "64x96", "1.2", "12.5", "measured"] in lines
     assert ["b", "dilated", "64x96", "1.2", "~", "18", "estimated", "70.50"] in lines
     assert not any(line[:1] == ["c"] for line in lines)
-    assert "2 of 3 keep within 20 ms" in text
+    assert "2 of 3 candidates meet 20 ms" in text
     assert "Abacus" in text
 
 
 def test_where_nothing_fits_the_quickest_are_told():
     rows = [row(str(number), 100.0 - number, "estimated", False) for number in range(5)]
     text = shown([*rows, row("x", None, "measured", False)], 20.0)
-    assert "Nothing keeps within 20 ms" in text
+    assert "No candidate meets 20 ms" in text
     assert [line.split()[0] for line in text.splitlines() if "64x96" in line] == ["4", "3", "2"]
 
 
 def test_a_long_list_is_cut():
     text = shown([row("a", 1.0, "measured", True)] * 25, 20.0)
     assert text.count("64x96") == 20
-    assert "5 more are in the file of --json" in " ".join(text.split())
+    assert "5 more are in the --json file" in " ".join(text.split())

@@ -5,7 +5,8 @@ import math
 import pytest
 
 from fastfcn import recipes
-from fastfcn.reproduce.verdict import COLUMNS, compare, markdown_header, markdown_row, verdict, verdict_table
+from fastfcn.cli.tables.reproduce import verdict_table
+from fastfcn.reproduce.verdict import COLUMNS, compare, markdown_header, markdown_row, verdict
 from fastfcn.weights.published import hash_in_name, spellings
 
 

@@ -46,7 +46,7 @@ def test_on_the_screen(weights_file: Path):
     [
         ({"miou": 68.123, "split": "val", "step": 1200}, "mIoU 68.12 on val after 1200 steps"),
         ({}, "fastfcn evaluate"),
-        ({"converted_from": "psp.pth"}, "none noted; converted from psp.pth"),
+        ({"converted_from": "psp.pth"}, "not recorded; converted from psp.pth"),
     ],
 )
 def test_scores_in_words(tmp_path: Path, facts: dict, said: str):
@@ -62,7 +62,7 @@ def test_published_scores_are_those_of_published_weights(tmp_path: Path):
     weights.save(tmp_path / "theirs.safetensors", tiny_model(), used, about, {"converted_from": "psp.pth"})
     assert info(tmp_path / "own.safetensors")["published"] is None
     assert info(tmp_path / "theirs.safetensors")["published"]["miou"] == 41.4
-    assert "mIoU 41.40 as published" in command.fastfcn("info", tmp_path / "theirs.safetensors").out
+    assert "mIoU 41.40 (published)" in command.fastfcn("info", tmp_path / "theirs.safetensors").out
 
 
 def test_a_file_of_before(weights_file: Path, tmp_path: Path):
@@ -74,7 +74,7 @@ def test_a_file_of_before(weights_file: Path, tmp_path: Path):
     assert info(tmp_path / "old.safetensors")["made"] == {}
     done = command.fastfcn("info", tmp_path / "old.safetensors")
     assert done.code == 0
-    assert "not known" in done.out
+    assert "not recorded" in done.out
 
 
 def test_what_is_no_weights_file(tmp_path: Path):

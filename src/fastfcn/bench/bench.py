@@ -1,7 +1,6 @@
 """`fastfcn bench`: speed and memory of recipes or weights files, one after another."""
 
 from collections.abc import Sequence
-from datetime import UTC, datetime
 from pathlib import Path
 from time import perf_counter
 
@@ -21,6 +20,7 @@ from fastfcn.bench.record import rounded
 from fastfcn.errors import UserError
 from fastfcn.prediction.runtimes.predictor import ExportedPredictor, is_exported
 from fastfcn.utils.progress import progress_bar
+from fastfcn.utils.provenance import today
 
 PARTS = ("inference", "training")
 NOTES = {
@@ -97,5 +97,5 @@ def _record(results: list[dict], seconds: float) -> dict:
         for part in PARTS:
             measured = result.get(part, {})
             common |= {key: measured.pop(key) for key in ("machine", "versions") if key in measured}
-    record = {"date": datetime.now(UTC).strftime("%Y-%m-%d"), "seconds": round(seconds)}
+    record = {"date": today(), "seconds": round(seconds)}
     return record | common | {"notes": NOTES, "results": [rounded(result) for result in results]}

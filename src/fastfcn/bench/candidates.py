@@ -55,7 +55,7 @@ class Arithmetic:
         return self._backbones[backbone_key(one)]
 
     def of(self, candidate: Candidate) -> dict[str, float]:
-        """Operations in "backbone", "neck" and "head", and how many "scores" its class map is chosen from."""
+        """Operations in "backbone", "neck" and "head", and the number of "logits" (classes x height x width)."""
         one, (height, width) = candidate.recipe, candidate.size
         start = backbone_key(one), candidate.size
         with torch.device("meta"), torch.no_grad():
@@ -66,8 +66,8 @@ class Arithmetic:
             inputs = joined.shape[1]
             key = one.head, candidate.classes, joined.shape
             in_head, _ = self._count(key, lambda: build.head(one, inputs, candidate.classes), joined)
-        scores = candidate.classes * height * width
-        return {"backbone": in_backbone, "neck": in_neck, "head": in_head, "scores": scores}
+        logits = candidate.classes * height * width
+        return {"backbone": in_backbone, "neck": in_neck, "head": in_head, "logits": logits}
 
     def _count(self, key: tuple, made: Callable[[], nn.Module], features: Any) -> tuple[int, Any]:
         if key not in self._counted:

@@ -10,7 +10,7 @@ DILATED = ("backbone.strides=[1, 2, 1, 1]", "backbone.dilations=[1, 1, 2, 4]", '
 COMPARED = ("backbone", "neck", "head")
 
 
-def dilated_twin(one: Recipe) -> Recipe | None:
+def dilated_baseline(one: Recipe) -> Recipe | None:
     """The recipe of the same backbone and head without JPU, whose backbone stays at stride 8 by dilation instead.
 
     A shipped recipe where one says just that, as those of OpenMMLab's originals do. None for a recipe without JPU and
@@ -18,14 +18,14 @@ def dilated_twin(one: Recipe) -> Recipe | None:
     """
     if one.neck.kind == "none" or one.backbone.kind != "resnet":
         return None
-    twin = one.override([*DILATED, f'name="{one.name}_dilated"'])
+    baseline = one.override([*DILATED, f'name="{one.name}_dilated"'])
     try:
         with torch.device("meta"):
-            build.backbone(twin)
+            build.backbone(baseline)
     except RecipeError:
         return None
     shipped = (recipes.load(name) for name in recipes.names())
-    return next((each for each in shipped if _same_network(each, twin)), twin)
+    return next((recipe for recipe in shipped if _same_network(recipe, baseline)), baseline)
 
 
 def _same_network(one: Recipe, other: Recipe) -> bool:

@@ -20,8 +20,8 @@ REFERENCE = 30e9  # operations, about, of the network whose stages are measured 
 DOUBT = 1.25  # estimates up to so many budgets are checked by measuring
 LEAST_RUNS, LEAST_SECONDS = 3, 0.2  # of a measurement
 BUILDING = 2.0  # seconds, about, that it takes to make a network
-PART_OF = {IMAGE: "scores", NECK: "neck", HEAD: "head", CLASS_MAP: "scores"}  # else of the backbone
-PARTS: tuple[str, ...] = ("backbone", "neck", "head", "scores")
+PART_OF = {IMAGE: "logits", NECK: "neck", HEAD: "head", CLASS_MAP: "logits"}  # else of the backbone
+PARTS: tuple[str, ...] = ("backbone", "neck", "head", "logits")
 
 
 class Estimate:

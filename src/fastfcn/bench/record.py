@@ -1,22 +1,19 @@
-"""What is written beside figures, and how: machine, versions, command; sizes as they are typed."""
+"""Records of measurements: machine, versions, rounding; and image sizes on the command line."""
 
 import os
 import platform
-import shlex
-import sys
-from importlib.metadata import version
 from pathlib import Path
 
 import torch
 
 from fastfcn.errors import UserError
+from fastfcn.utils.provenance import versions
 
-BUSY = 0.85  # a network alone on a machine keeps more of its threads at work than this
 PACKAGES = ("fastfcn", "torch", "torchvision", "timm", "lightning", "numpy")
 
 
 def machine_facts(device: torch.device) -> dict:
-    """The machine and the versions, under "machine" and "versions"."""
+    """The keys "machine" (device, CPU, GPU, threads, system) and "versions" (Python and packages) of a record."""
     gpu = torch.cuda.get_device_name(device) if device.type == "cuda" else None
     machine = {
         "device": device.type,
@@ -26,41 +23,27 @@ def machine_facts(device: torch.device) -> dict:
         "threads": torch.get_num_threads(),
         "system": platform.system(),
     }
-    versions = {"python": platform.python_version()} | {name: version(name) for name in PACKAGES}
-    return {"machine": machine, "versions": versions | ({"cuda": torch.version.cuda} if gpu else {})}
+    return {"machine": machine, "versions": versions(PACKAGES) | ({"cuda": torch.version.cuda} if gpu else {})}
 
 
 def machine_name(record: dict) -> str:
-    """What a record was measured on, in few words; empty where nothing was."""
+    """The device a record was measured on; empty if nothing was measured."""
     machine = record.get("machine")
     if not machine:
         return ""
     return machine["gpu"] or f"{machine['processor']}, {machine['threads']} thread(s)"
 
 
-def busy_warning(cores_busy: float, record: dict) -> str:
-    """What to say where other work took processors that the measurement wanted; else nothing."""
-    machine = record.get("machine")
-    if not machine or machine["device"] != "cpu" or cores_busy >= BUSY * machine["threads"]:
-        return ""
-    return f"[red]Only {cores_busy:.1f} of {machine['threads']} processors were to be had: the machine was busy.[/]"
-
-
 def image_size(text: str) -> tuple[int, int]:
-    """(height, width) of a text such as 512x1024; raises UserError."""
+    """Parse a size such as 512x1024 into (height, width). Raises UserError."""
     height, _, width = text.lower().partition("x")
     if not (height.isdecimal() and width.isdecimal() and int(height) and int(width)):
-        raise UserError(f"{text!r} is not a size.", "Give height and width in pixels, such as 512x1024.")
+        raise UserError(f"Invalid image size {text!r}.", "Give height and width in pixels, for example 512x1024.")
     return int(height), int(width)
 
 
-def command() -> str:
-    """The command line of this process, with the program's bare name."""
-    return shlex.join([Path(sys.argv[0]).name, *sys.argv[1:]])
-
-
 def rounded(value: object) -> object:
-    """Floats in nested lists and dictionaries to five figures, which is more than the clock is good for."""
+    """Round all floats in nested lists and dictionaries to five significant digits; timings are less precise."""
     match value:
         case float():
             return float(f"{value:.5g}")
@@ -73,9 +56,9 @@ def rounded(value: object) -> object:
 
 
 def _processor() -> str:
-    """The processor's name as Linux gives it, or what Python knows, and its widest instructions, as far as torch knows.
+    """The CPU's name and the widest instruction set that PyTorch uses on it.
 
-    Virtual machines often hide the model, and two generations are called the same.
+    Virtual machines often hide the model, so that different generations have the same name.
     """
     cpuinfo = Path("/proc/cpuinfo")
     lines = cpuinfo.read_text().splitlines() if cpuinfo.is_file() else []

@@ -33,9 +33,9 @@ def bench(
     [dim]fastfcn bench fastfcn_r50_psp_cityscapes_80k_b8 dilated_r50_psp_cityscapes_80k_b8 --size 512x1024[/]
     """
     from fastfcn.bench.bench import bench as bench_recipes
-    from fastfcn.bench.bench_table import bench_table
     from fastfcn.bench.measure import Settings
     from fastfcn.bench.record import image_size
+    from fastfcn.cli.tables.bench import bench_table
     from fastfcn.utils.files import make_folder
 
     if json_file:

@@ -1,7 +1,6 @@
 """The verb that writes a network for other runtimes."""
 
 import json
-from datetime import UTC, datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -40,13 +39,14 @@ def export(
     """
     import torch
 
-    from fastfcn.bench.record import command, image_size, machine_facts, rounded
+    from fastfcn.bench.record import image_size, machine_facts, rounded
     from fastfcn.errors import UserError
     from fastfcn.exporting.export import Settings
     from fastfcn.exporting.export import export as export_weights
     from fastfcn.exporting.verification import SIZES, ProofError
     from fastfcn.exporting.verification_table import proof_table
     from fastfcn.utils.files import make_folder, write_text
+    from fastfcn.utils.provenance import command, today
 
     if int8 != (calibrate is not None):
         raise UserError("--int8 and --calibrate DIR belong together.", "Give both, or neither.")
@@ -62,7 +62,7 @@ def export(
     out_console.print(proof_table(report.proof))
     _say_report(report)
     if json_file:
-        about = {"date": datetime.now(UTC).strftime("%Y-%m-%d"), "command": command()}
+        about = {"date": today(), "command": command()}
         record = about | machine_facts(torch.device("cpu")) | report.as_json()
         write_text(json_file, json.dumps(rounded(record), indent=1) + "\n")
 

@@ -17,9 +17,9 @@ def info(
     [dim]fastfcn info runs/camvid/weights.safetensors\n
     fastfcn info runs/camvid/weights.safetensors --json > weights.json[/]
     """
+    from fastfcn.cli.tables.info import show_info
     from fastfcn.weights.hub import fetch, is_address
     from fastfcn.weights.info import info as read_info
-    from fastfcn.weights.info_table import show_info
 
     about = read_info(fetch(weights) if is_address(weights) else weights)
     if as_json:

@@ -28,8 +28,8 @@ def plain(text: str) -> str:
 
 def write_record(path: Path | None, record: dict) -> None:
     """Write the record of a measurement as JSON, with the command that made it."""
-    from fastfcn.bench.record import command
     from fastfcn.utils.files import write_text
+    from fastfcn.utils.provenance import command
 
     if path:
         write_text(path, json.dumps({"command": command()} | record, indent=1) + "\n")

@@ -31,20 +31,19 @@ def profile(
     [dim]fastfcn profile fastfcn_r50_psp_cityscapes_80k_b8 --size 256x512 --picture stages.png\n
     fastfcn profile --budget '200 ms' --size 256x512[/]
     """
-    from fastfcn.bench.budget_table import budget_table
     from fastfcn.bench.measure import Settings
+    from fastfcn.bench.profile import profile as profile_recipe
+    from fastfcn.bench.profile import within_budget
     from fastfcn.bench.record import image_size
-    from fastfcn.bench.stage_picture import check_ending, save_stage_picture
-    from fastfcn.bench.stage_profile import profile as profile_recipe
-    from fastfcn.bench.stage_profile import within_budget
-    from fastfcn.bench.stage_table import stage_table
+    from fastfcn.bench.stage_chart import check_suffix, save_stage_chart
+    from fastfcn.cli.tables.profile import budget_table, stage_table
     from fastfcn.utils.files import make_folder
 
     names, changes = split_changes(arguments)
     for each in filter(None, (json_file, picture)):
         make_folder(each.parent)  # what is wrong with it is said before the work
     if picture:
-        check_ending(picture)
+        check_suffix(picture)
     settings = Settings(image_size(size) if size else None, runs, None, precision, accelerator, threads)
     if budget:
         record = within_budget(budget, names, changes, settings, seconds)
@@ -52,5 +51,5 @@ def profile(
     else:
         record = profile_recipe(names, changes, settings)
         out_console.print(stage_table(record))
-        save_stage_picture(record, picture)
+        save_stage_chart(record, picture)
     write_record(json_file, record)

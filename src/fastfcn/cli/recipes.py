@@ -12,7 +12,7 @@ def recipes() -> None:
 
     [dim]fastfcn recipes[/]
     """
-    from fastfcn.recipes.tables import show_recipes
+    from fastfcn.cli.tables.recipes import show_recipes
 
     show_recipes(out_console)
 
@@ -30,7 +30,7 @@ def recipe(
     fastfcn recipe fastfcn_r50_psp_camvid dilated_r50_psp_camvid[/]
     """
     from fastfcn import recipes
-    from fastfcn.recipes.tables import show_differences, show_recipe
+    from fastfcn.cli.tables.recipes import show_differences, show_recipe
 
     changes = changes or []
     if len(changes) == 1 and "=" not in changes[0]:

@@ -33,9 +33,10 @@ def reproduce(
     [dim]fastfcn reproduce fastfcn_r50_psp_cityscapes_80k_b8 --data cityscapes\n
     fastfcn reproduce fastfcn_r50_psp_cityscapes_80k_b8 --data cityscapes --train --devices 4[/]
     """
+    from fastfcn.cli.tables.reproduce import verdict_table
     from fastfcn.reproduce.plan import describe, make_plan
     from fastfcn.reproduce.reproduce import reproduce as reproduce_row
-    from fastfcn.reproduce.verdict import markdown_row, verdict_table
+    from fastfcn.reproduce.verdict import markdown_row
     from fastfcn.utils.machine import Machine
 
     machine = Machine(accelerator, devices, nodes, workers, precision, accumulate)

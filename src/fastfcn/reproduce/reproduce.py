@@ -19,11 +19,12 @@ from fastfcn.errors import OutputError, WeightsError
 from fastfcn.evaluation.evaluate import evaluate
 from fastfcn.evaluation.score_tables import as_json
 from fastfcn.reproduce.plan import Plan, splits_of, tolerance_of
-from fastfcn.reproduce.verdict import markdown_row, today, verdict, versions
+from fastfcn.reproduce.verdict import PACKAGES, markdown_row, verdict
 from fastfcn.training.run import Run
 from fastfcn.training.train import train
 from fastfcn.utils.files import make_folder, write_text
 from fastfcn.utils.machine import Machine
+from fastfcn.utils.provenance import today, versions
 from fastfcn.weights.convert import convert
 from fastfcn.weights.download import sha256_of
 from fastfcn.weights.published import fetch, hash_in_name
@@ -67,7 +68,7 @@ def _prepare(plan: Plan, say: Say) -> dict:
         return _own_weights(plan, say)
     note = plan.out / "weights.json"
     before = _read_json(note)
-    made_by = {"recipe": plan.recipe.name, "text": _hash(plan.recipe.text), "versions": versions()["fastfcn"]}
+    made_by = {"recipe": plan.recipe.name, "text": _hash(plan.recipe.text), "versions": versions(PACKAGES)["fastfcn"]}
     if before and before.get("made_by", {}).get("recipe") != plan.recipe.name:
         raise OutputError(
             f"{plan.out} holds another recipe's results: {before.get('made_by', {}).get('recipe')}.",
@@ -138,7 +139,7 @@ def _key(plan: Plan, dataset: Dataset, machine: Machine) -> dict:
         "data": data,
         "split": plan.split,
         "precision": machine.precision,
-    } | versions()
+    } | versions(PACKAGES)
 
 
 def _conclude(plan: Plan, measured: dict[str, dict], source: dict, dataset: Dataset) -> dict:

@@ -1,16 +1,9 @@
 """Does a measured score hold the published one? The comparison as JSON, as a table, and as a row of Markdown."""
 
 import math
-import platform
-import shlex
-import sys
-from datetime import UTC, datetime
-from importlib.metadata import version
-from pathlib import Path
-
-from rich.table import Table
 
 from fastfcn.recipes.recipe import Recipe
+from fastfcn.utils.provenance import command, today, versions
 
 FIGURES = {"miou": "one scale", "miou_tta": "scales and flip"}
 PACKAGES = ("fastfcn", "torch", "torchvision", "timm", "lightning", "numpy", "pillow")
@@ -59,34 +52,10 @@ def verdict(recipe: Recipe, measured: dict[str, dict], tolerance: float, weights
         "source": published.get("source"),
         "weights": weights,
         "data": data,
-        "command": shlex.join([Path(sys.argv[0]).name, *sys.argv[1:]]),
+        "command": command(),
         "date": today(),
-        "versions": versions(),
+        "versions": versions(PACKAGES),
     }
-
-
-def versions() -> dict[str, str]:
-    """Of Python and of the packages that a score depends on."""
-    return {"python": platform.python_version()} | {name: version(name) for name in PACKAGES}
-
-
-def today() -> str:
-    """The date, in UTC."""
-    return datetime.now(UTC).strftime("%Y-%m-%d")
-
-
-def verdict_table(said: dict) -> Table:
-    """A line for each figure: published, measured, difference, verdict."""
-    title = f"{said['recipe']} on {said['data']['dataset']} {said['data']['split']}, {said['data']['images']} images"
-    table = Table(title=title, title_justify="left", caption=f"tolerance {said['tolerance']:g}")
-    for name in ("mIoU", "published", "measured", "difference", "verdict"):
-        table.add_column(name, justify="left" if name in ("mIoU", "verdict") else "right")
-    for name, each in said["figures"].items():
-        color = {"holds": "bold green", "differs": "bold red"}.get(each["verdict"], "dim")
-        difference = "" if each["difference"] is None else f"{each['difference']:+.2f}"
-        words = f"[{color}]{each['verdict'] or 'not published'}[/]"
-        table.add_row(FIGURES[name], _percent(each["published"]), _percent(each["measured"]), difference, words)
-    return table
 
 
 def markdown_row(said: dict) -> str:
@@ -94,7 +63,7 @@ def markdown_row(said: dict) -> str:
     cells = [f"`{said['recipe']}`", f"{said['data']['dataset']} {said['data']['split']}"]
     for name in FIGURES:
         each = said["figures"].get(name, {})
-        cells += [_percent(each.get("published")), _percent(each.get("measured"))]
+        cells += [percent(each.get("published")), percent(each.get("measured"))]
     devices = ", ".join(dict.fromkeys(each["device"] for each in said["figures"].values()))
     cells += [f"{said['tolerance']:g}", said["verdict"], devices, said["date"]]
     return f"| {' | '.join(cells)} |"
@@ -105,5 +74,5 @@ def markdown_header() -> str:
     return f"| {' | '.join(COLUMNS)} |\n|{'---|' * len(COLUMNS)}"
 
 
-def _percent(value: float | None) -> str:
+def percent(value: float | None) -> str:
     return "" if value is None else f"{value:.2f}"

@@ -1,6 +1,7 @@
-"""`fastfcn info`: what a weights file is, read from the file alone."""
+"""`fastfcn info`: what a weights file contains, read from the file alone."""
 
 from pathlib import Path
+from typing import Any
 
 from torch import Tensor
 
@@ -8,55 +9,74 @@ from fastfcn import weights
 from fastfcn.recipes.recipe import Recipe
 from fastfcn.weights.file import Weights
 
-STATISTICS = ("running_mean", "running_var", "num_batches_tracked")  # of batch norms: kept, not learnt
-AUXILIARY = "auxiliary."  # the head that helps in training and is gone in predictions
+STATISTICS = ("running_mean", "running_var", "num_batches_tracked")  # buffers of batch norms, not parameters
+AUXILIARY = "auxiliary."  # the auxiliary head is used in training only
 
 
-def info(path: str | Path) -> dict:
-    """What `fastfcn info --json` prints. Raises WeightsError.
+def info(path: str | Path) -> dict[str, Any]:
+    """Describe a weights file; this is what `fastfcn info --json` prints. Raises WeightsError.
 
-    `file`, `bytes`, `recipe`, `summary`, `network` (kinds of backbone, neck and head), `parameters` (of the network
-    that predicts) and `training_parameters` (more, with an auxiliary head), `dataset`, `classes` (name, color, ids),
-    `score` (noted when the weights were saved: miou in percent, split, step; or converted_from), `published` (what the
-    recipe's source says of such weights), `made` (time and versions; empty in files older than that).
+    Keys: `file`, `bytes`, `recipe`, `summary`, `network` (backbone, neck, head, mean, std), `parameters` (of the
+    network used for predictions), `training_parameters` (with the auxiliary head), `dataset`, `classes` (name, color,
+    ids), `score` (saved with the weights: miou in percent, split, step; or converted_from), `published` (published
+    scores, for converted weights only), `made` (time and versions; empty for files of older versions).
     """
-    held = weights.read(path)
-    used = held.recipe
+    file = weights.read(path)
+    recipe = file.recipe
     return {
         "file": str(path),
         "bytes": Path(path).stat().st_size,
-        "recipe": used.name,
-        "summary": used.summary,
-        "network": network(used),
-        "parameters": _parameters(held.tensors, (AUXILIARY,)),
-        "training_parameters": _parameters(held.tensors),
-        "dataset": {"name": held.description.name, "title": held.description.title},
-        "classes": [each.model_dump(mode="json") for each in held.description.classes],
-        "score": held.facts,
-        "published": _published(held),
-        "made": held.made,
+        "recipe": recipe.name,
+        "summary": recipe.summary,
+        "network": network(recipe),
+        "parameters": _parameters(file.tensors, (AUXILIARY,)),
+        "training_parameters": _parameters(file.tensors),
+        "dataset": {"name": file.description.name, "title": file.description.title},
+        "classes": [entry.model_dump(mode="json") for entry in file.description.classes],
+        "score": file.facts,
+        "published": _published(file),
+        "made": file.made,
     }
 
 
-def network(used: Recipe) -> dict:
-    """Backbone, neck and head by name, and what an image is normalised with."""
+def network(recipe: Recipe) -> dict[str, Any]:
+    """Names of backbone, neck and head, and the mean and standard deviation that images are normalized with."""
     return {
-        "backbone": used.backbone.name,
-        "neck": used.neck.kind,
-        "head": used.head.kind,
-        "mean": list(used.data.mean),
-        "std": list(used.data.std),
+        "backbone": recipe.backbone.name,
+        "neck": recipe.neck.kind,
+        "head": recipe.head.kind,
+        "mean": list(recipe.data.mean),
+        "std": list(recipe.data.std),
     }
+
+
+def score_line(info: dict[str, Any]) -> str:
+    """The score of a weights file in one line: measured during training, published, or unknown."""
+    score, published = info["score"], info["published"] or {}
+    if "miou" in score:
+        split = f" on {score['split']}" if "split" in score else ""
+        step = f" after {score['step']} steps" if "step" in score else ""
+        return f"mIoU {score['miou']:.2f}{split}{step}"
+    if "miou" in published:
+        return f"mIoU {published['miou']:.2f} (published); converted from {score['converted_from']}"
+    if "converted_from" in score:
+        return f"not recorded; converted from {score['converted_from']}"
+    return "not recorded; measure it: fastfcn evaluate WEIGHTS --data FOLDER"
+
+
+def millions(count: int) -> str:
+    """A number of parameters, shortened from a million on."""
+    return f"{count / 1e6:.1f} million" if count >= 1e6 else f"{count:,}"
 
 
 def _parameters(tensors: dict[str, Tensor], without: tuple[str, ...] = ()) -> int:
-    learnt = (name for name in tensors if not name.endswith(STATISTICS) and not name.startswith(without))
-    return sum(tensors[name].numel() for name in learnt)
+    names = (name for name in tensors if not name.endswith(STATISTICS) and not name.startswith(without))
+    return sum(tensors[name].numel() for name in names)
 
 
-def _published(held: Weights) -> dict | None:
-    """Published scores say something of published weights only."""
-    published = held.recipe.published
-    if published is None or "converted_from" not in held.facts:
+def _published(file: Weights) -> dict[str, Any] | None:
+    """The published scores, if the file was converted from a published checkpoint."""
+    published = file.recipe.published
+    if published is None or "converted_from" not in file.facts:
         return None
     return published.model_dump(mode="json", exclude_none=True)

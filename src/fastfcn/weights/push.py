@@ -10,8 +10,7 @@ from fastfcn import weights
 from fastfcn.errors import UserError, WeightsError
 from fastfcn.utils.files import make_folder, replace_file, write_text
 from fastfcn.weights.hub_errors import FILE, LOGIN, explained
-from fastfcn.weights.info import info
-from fastfcn.weights.info_table import score_line
+from fastfcn.weights.info import info, score_line
 from fastfcn.weights.model_card import model_card
 
 NAME = re.compile(r"[\w.-]+/[\w.-]+")

@@ -8,9 +8,10 @@ import pytest
 from PIL import Image
 from rich.console import Console
 
-from fastfcn.bench import stage_profile as profiles
-from fastfcn.bench.stage_picture import LEFT, RIGHT, WIDTH, stage_colors, stage_picture
-from fastfcn.bench.stage_table import stage_order, stage_table
+from fastfcn.bench import profile as profiles
+from fastfcn.bench.profile import stage_order
+from fastfcn.bench.stage_chart import LEFT, RIGHT, WIDTH, stage_chart, stage_colors
+from fastfcn.cli.tables.profile import stage_table
 from tests.cli.test_errors import assert_refused
 from tests.helpers.command import fastfcn
 from tests.helpers.tiny import tiny_recipe
@@ -51,7 +52,7 @@ def test_stages_stand_side_by_side():
     assert ["all", "10.50", "14.0", "200", "28.0", "9.00", "12.0", "400", "24.0"] in shown
     assert ["JPU:", "fast"] in shown
     assert ["dilated:", "slow"] in shown
-    assert "199, 398 ms in all" in " ".join(word for line in shown for word in line)
+    assert "199, 398 ms in total" in " ".join(word for line in shown for word in line)
 
 
 def test_a_busy_machine_is_told():
@@ -59,7 +60,7 @@ def test_a_busy_machine_is_told():
         " ".join(word for line in lines(record() | {"cores_busy": cores}) for word in line) for cores in (2.9, 1.5)
     )
     assert "Only" not in quiet
-    assert "Only 1.5 of 3 processors" in busy
+    assert "Only 1.5 of 3 CPU cores" in busy
 
 
 def test_growth_of_memory_is_shown_where_it_was_measured():
@@ -75,7 +76,7 @@ def test_growth_of_memory_is_shown_where_it_was_measured():
 
 def test_bars_are_as_long_as_their_figures():
     whole = record()
-    pixels = np.asarray(stage_picture(whole))
+    pixels = np.asarray(stage_chart(whole))
     colors = stage_colors(stage_order(whole))
     assert len(set(colors.values())) == 7
     unit = (WIDTH - LEFT - RIGHT) / 400  # the longer bar's milliseconds
@@ -127,7 +128,7 @@ def test_budget_command(tmp_path):
     assert all(one["fits"] and one["recipes"] == ["tiny"] for one in rows)
     assert {tuple(one["size"]) for one in rows} == {(32, 48), (16, 24), (8, 12)}
     assert set(rows[0]) - {"neck", "size", "fits"} <= whole["notes"].keys()
-    assert "15 of 15 keep within 1e+05 ms" in done.out
+    assert "15 of 15 candidates meet 1e+05 ms" in done.out
 
 
 @pytest.mark.parametrize(
@@ -137,7 +138,7 @@ def test_budget_command(tmp_path):
         (["demo", "fastfcn_r50_psp_camvid"], ["Name one recipe"]),
         (["fastfcn_r50_psp_citiscapes"], ["There is no recipe"]),
         (["demo", "neck.width=no"], ["neck.width"]),
-        (["demo", "--size", "512"], ["'512' is not a size"]),
+        (["demo", "--size", "512"], ["Invalid image size '512'"]),
         (["demo", "--precision", "fp8"], ["fp8"]),
         (["demo", "--device", "tpu"], ["tpu"]),
         (["demo", "--picture", "stages"], ["stages", "FILE.png"]),
@@ -156,4 +157,4 @@ def test_a_killed_process_wanted_too_much_memory(monkeypatch):
         raise MemoryError("the system killed the process")
 
     monkeypatch.setattr(profiles, "in_fresh_process", killed)
-    assert_refused(fastfcn("profile", "demo"), "too little memory", "--size")
+    assert_refused(fastfcn("profile", "demo"), "Out of memory", "--size")

@@ -5,8 +5,8 @@ from pathlib import Path
 
 from PIL import Image, ImageDraw, ImageFont
 
+from fastfcn.bench.profile import network_kinds, stage_order, stage_title
 from fastfcn.bench.record import machine_name
-from fastfcn.bench.stage_table import kinds, stage_order, stage_title
 from fastfcn.bench.stages import CLASS_MAP, HEAD, IMAGE, NECK, STEM
 from fastfcn.errors import OutputError
 from fastfcn.utils.files import replace_file
@@ -33,7 +33,7 @@ PANELS: tuple[Panel, ...] = (
 )
 
 
-def stage_picture(record: dict) -> Image.Image:
+def stage_chart(record: dict) -> Image.Image:
     """Time, arithmetic and memory of a record of `fastfcn profile`, each a bar for each network on one scale."""
     colors = stage_colors(stage_order(record))
     names = [stage_title(stage, record["networks"][0]) for stage in colors]
@@ -50,14 +50,14 @@ def stage_picture(record: dict) -> Image.Image:
     return picture
 
 
-def save_stage_picture(record: dict, path: Path | None) -> None:
+def save_stage_chart(record: dict, path: Path | None) -> None:
     """Draw a record into `path`, if there is one, in the format that its ending says; raises OutputError."""
     if path:
         with replace_file(path) as temporary:
-            stage_picture(record).save(temporary)
+            stage_chart(record).save(temporary)
 
 
-def check_ending(path: Path) -> None:
+def check_suffix(path: Path) -> None:
     """Raise OutputError where no picture can be written to a file of that ending."""
     Image.init()  # else the table of endings is empty
     if path.suffix.lower() not in Image.registered_extensions():
@@ -80,7 +80,7 @@ def _headline(pen: ImageDraw.ImageDraw, record: dict) -> None:
     height, width = record["size"]
     title = f"Stage by stage: {height}x{width}, {record['precision']}"
     pen.text((MARGIN, MARGIN), title, INK, ImageFont.load_default(22))
-    names = [f"{kind}: {one['name']}" for kind, one in zip(kinds(record), record["networks"], strict=True)]
+    names = [f"{kind}: {one['name']}" for kind, one in zip(network_kinds(record), record["networks"], strict=True)]
     names[0] += f"   on {machine_name(record)}"
     for index, name in enumerate(names):
         pen.text((MARGIN, MARGIN + 34 + 22 * index), name, QUIET, ImageFont.load_default(15))
@@ -93,7 +93,7 @@ def _draw_panel(pen: ImageDraw.ImageDraw, record: dict, panel: Panel, colors: di
     totals = [sum(map(figure, network["stages"])) for network in record["networks"]]
     scale = (WIDTH - LEFT - RIGHT) / (max(totals) or 1.0)
     small = ImageFont.load_default(15)
-    for index, (network, kind, total) in enumerate(zip(record["networks"], kinds(record), totals, strict=True)):
+    for index, (network, kind, total) in enumerate(zip(record["networks"], network_kinds(record), totals, strict=True)):
         y = top + PANEL_HEAD + index * (BAR + GAP)
         pen.text((LEFT - GAP, y + BAR / 2), kind, INK, small, "rm")
         end = _draw_bar(pen, network["stages"], figure, colors, (y, scale))

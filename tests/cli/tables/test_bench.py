@@ -8,8 +8,8 @@ from rich.console import Console
 
 from fastfcn.bench import bench as benches
 from fastfcn.bench import flops, measure, timing
-from fastfcn.bench.bench_table import bench_table
 from fastfcn.bench.measure import Settings, Subject, measure_inference
+from fastfcn.cli.tables.bench import bench_table
 from tests.helpers.tiny import tiny_recipe
 
 TINY = Settings(runs=3, accelerator="cpu")

@@ -8,7 +8,7 @@ import pytest
 from rich.console import Console
 
 from fastfcn import recipes
-from fastfcn.recipes.tables import recipe_table, show_differences, show_recipe, show_recipes
+from fastfcn.cli.tables.recipes import recipe_table, show_differences, show_recipe, show_recipes
 
 PSP = "fastfcn_r50_psp_cityscapes_80k_b8"
 
@@ -91,4 +91,7 @@ def test_differences_stand_side_by_side():
 
 
 def test_equal_recipes_are_said_to_be_equal():
-    assert printed(show_differences, recipes.load(PSP), recipes.load(PSP)).strip() == f"{PSP} and {PSP} say the same."
+    assert (
+        printed(show_differences, recipes.load(PSP), recipes.load(PSP)).strip()
+        == f"{PSP} and {PSP} have the same settings."
+    )
