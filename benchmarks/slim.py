@@ -24,7 +24,6 @@ from fastfcn.bench.bench import bench
 from fastfcn.bench.measure import Settings
 from fastfcn.bench.record import image_size
 from fastfcn.evaluation.evaluate import evaluate
-from fastfcn.evaluation.score_tables import as_json
 from fastfcn.recipes.recipe import Recipe
 from fastfcn.training.run import Run
 from fastfcn.training.train import train
@@ -74,9 +73,9 @@ def trained(used: Recipe, asked: argparse.Namespace) -> Run:
     """The finished run of a recipe, begun or gone on with here."""
     run = Run(asked.runs / used.name)
     machine = Machine(asked.accelerator, workers=asked.workers, precision=asked.precision)
-    state = train(used, asked.data, run.folder, machine, resume=run.recipe.exists())
-    if state.step < used.optim.steps:
-        raise SystemExit(f"{used.name}: stopped after step {state.step} of {used.optim.steps}; run the command again.")
+    result = train(used, asked.data, run.folder, machine, resume=run.recipe.exists())
+    if not result.finished:
+        raise SystemExit(f"{used.name}: stopped after step {result.step} of {result.steps}; run the command again.")
     return run
 
 
@@ -85,8 +84,7 @@ def scored(run: Run, asked: argparse.Namespace) -> dict:
     kept = run.folder / "scores.json"
     if not kept.exists():
         machine = Machine(asked.accelerator, workers=asked.workers)
-        scores, about, _ = evaluate(run.last, asked.data, machine)
-        write_text(kept, json.dumps(as_json(scores, about), indent=1) + "\n")
+        write_text(kept, json.dumps(evaluate(run.last, asked.data, machine).as_json(), indent=1) + "\n")
     return json.loads(kept.read_text(encoding="utf-8"))
 
 

@@ -18,6 +18,7 @@ LAYERS = (
     ("__init__", "__main__"),
     ("cli",),
     ("demo",),
+    ("cli.tables",),
     ("bench", "exporting", "report", "reproduce", "serving", "client"),
     ("training",),
     ("evaluation",),

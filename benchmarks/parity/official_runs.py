@@ -12,8 +12,8 @@ from torch import Tensor, nn
 from torchvision import transforms
 
 from fastfcn import build
-from fastfcn.evaluation.evaluate import predict_labels
-from fastfcn.evaluation.sliding_window import sliding_logits
+from fastfcn.evaluation.inference import predict_labels
+from fastfcn.evaluation.sliding_window import sliding_window_votes
 from fastfcn.models.segmenter import Segmenter
 from fastfcn.training.train import train_step
 from fastfcn.utils.machine import Machine
@@ -39,7 +39,7 @@ def window_rows(encoding: Any, photographs: Photographs) -> Iterator[dict]:
         image, black = (as_they_read(each) for each in (picture, np.zeros((1, 1, 3), np.uint8)))
         scales, flip = (used.eval.scales, True) if tta else ((1.0,), False)
         expected = official_code.window_scores(encoding, theirs, image, base_size, crop, scales, flip)
-        scores = sliding_logits(ours, image, black.flatten(), base_size, crop, stride, scales, flip)
+        scores = sliding_window_votes(ours, image, black.flatten(), base_size, crop, stride, scales, flip)
         labels = predict_labels(ours, used, [torch.from_numpy(picture.transpose(2, 0, 1).copy())], size, tta)
         yield {
             "size": list(size),

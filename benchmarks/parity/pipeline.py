@@ -34,7 +34,7 @@ from fastfcn import build, recipes
 from fastfcn.data.description import DataSetDescription
 from fastfcn.data.images import read_image
 from fastfcn.data.resize import resize_image, scaled_size
-from fastfcn.evaluation import evaluate
+from fastfcn.evaluation import evaluate, inference
 from fastfcn.metrics import Scores
 
 LEAST_AGREEMENT = 0.999
@@ -111,7 +111,7 @@ def compare(architecture: Architecture, photographs: list[Path], known: Photogra
         row = {"photograph": path.name, "views": 12 if tta else 1, "agreement": scores.pixel_accuracy / 100}
         row["classes_seen"] = int((scores.pixels > 0).sum())
         if architecture.name == ALSO_WITH_TORCH and not tta:
-            with patch.object(evaluate, "resize_image", torch_resize):
+            with patch.object(inference, "resize_image", torch_resize):
                 row["agreement_by_torch"] = our_scores(ours, architecture, place, tta).pixel_accuracy / 100
         rows.append(row)
         print(architecture.name, row, flush=True)
@@ -131,7 +131,7 @@ def image_row(path: Path) -> dict:
     resized = {"ours": [], "torch": []}
     for classes in TESTED:
         used = recipes.load(next(each.recipe for each in ARCHITECTURES if each.classes == classes))
-        for each in evaluate.test_sizes(used, size, tta=False) + evaluate.test_sizes(used, size, tta=True):
+        for each in inference.test_sizes(used, size, tta=False) + inference.test_sizes(used, size, tta=True):
             wanted = cv2.resize(theirs, each[::-1], interpolation=cv2.INTER_LINEAR).astype(int)
             resized["ours"].append(np.abs(resize_image(ours, each) - wanted))
             resized["torch"].append(np.abs(torch_resize(ours, each) - wanted))

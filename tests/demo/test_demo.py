@@ -41,9 +41,9 @@ def test_the_demo_writes_dataset_weights_log_and_sheet(ran):
 
 def test_the_demos_score_is_that_of_evaluate_and_the_last_score_it_prints(ran):
     folder, output, miou = ran
-    scores, _, split = evaluate(folder / "weights.safetensors", folder / "data", Machine(accelerator="cpu"))
-    assert split == "val"
-    assert miou == pytest.approx(scores.miou / 100)
+    result = evaluate(folder / "weights.safetensors", folder / "data", Machine(accelerator="cpu"))
+    assert result.split == "val"
+    assert miou == pytest.approx(result.miou / 100)
     last = [line for line in output.splitlines() if "mIoU" in line][-1]
     assert last == f"mIoU {miou:.2f}"
 

@@ -12,7 +12,8 @@ from torch import Tensor
 from fastfcn import build
 from fastfcn.data.dataset import Dataset
 from fastfcn.evaluation import evaluate
-from fastfcn.evaluation.evaluate import measure, predict_shares
+from fastfcn.evaluation.evaluate import measure
+from fastfcn.evaluation.inference import TestImages, predict_probabilities
 from fastfcn.fast.optimize import optimize
 from fastfcn.models.segmenter import Segmenter
 from fastfcn.ops import upsample
@@ -74,9 +75,9 @@ def test_what_is_seen_is_what_is_scored(dataset, monkeypatch, changes: Sequence[
 
 def test_shares_are_the_softmax_of_full_size_scores(dataset):
     used, model = tiny_recipe(), tiny_model()
-    (images, _), size = evaluate.TestImages(dataset, used, False)[0], (64, 96)
+    (images, _), size = TestImages(dataset, used, False)[0], (64, 96)
     with torch.inference_mode():
-        shares = torch.cat([each for _, each in predict_shares(model, used, images, size, False)], dim=1)
+        shares = torch.cat([each for _, each in predict_probabilities(model, used, images, size, False)], dim=1)
         mean, std = (torch.tensor(each)[:, None, None] for each in (used.data.mean, used.data.std))
         expected = model((images[0] - mean)[None] / std)[0].softmax(0)
     torch.testing.assert_close(shares, expected, rtol=1e-4, atol=1e-5)
@@ -93,17 +94,19 @@ def test_without_an_observer_the_network_makes_the_class_map_itself(dataset, mon
         return plain(self, images, size)
 
     monkeypatch.setattr(type(model), "labels", labels)
-    monkeypatch.setattr(evaluate, "predict_shares", None)
+    monkeypatch.setattr(evaluate, "predict_probabilities", None)
     measure(model, tiny_recipe(), dataset, Fabric(accelerator="cpu", devices=1))
     assert called == [(64, 96)] * 3
 
 
-def test_a_trial_is_read_from_a_weights_file(weights_file: Path, dataset):
+def test_the_setup_is_read_from_a_weights_file(weights_file: Path, dataset):
     from fastfcn.utils.machine import Machine
 
-    trial = evaluate.load_trial(weights_file, dataset.root, Machine("cpu", workers=0), changes=["eval.flip=false"])
-    assert not trial.recipe.eval.flip
-    assert (trial.dataset.split, len(trial.dataset)) == ("val", 3)
-    scores, about, split = evaluate.evaluate(weights_file, dataset.root, Machine("cpu", workers=0))
-    assert (about, split) == (trial.dataset.description, "val")
-    np.testing.assert_array_equal(scores.counts, measure(trial.model, trial.recipe, trial.dataset, trial.fabric).counts)
+    setup = evaluate.load_setup(weights_file, dataset.root, Machine("cpu", workers=0), overrides=["eval.flip=false"])
+    assert not setup.recipe.eval.flip
+    assert (setup.dataset.split, len(setup.dataset)) == ("val", 3)
+    result = evaluate.evaluate(weights_file, dataset.root, Machine("cpu", workers=0))
+    assert (result.description, result.split) == (setup.dataset.description, "val")
+    np.testing.assert_array_equal(
+        result.scores.counts, measure(setup.model, setup.recipe, setup.dataset, setup.fabric).counts
+    )

@@ -13,8 +13,8 @@ from torch.nn import functional
 
 from fastfcn import build
 from fastfcn.data.resize import resize_image
-from fastfcn.evaluation import evaluate
-from fastfcn.evaluation.score_tables import as_json
+from fastfcn.evaluation import evaluate, inference
+from fastfcn.evaluation.scores import as_json
 from fastfcn.metrics import Scores
 from fastfcn.models.segmenter import Segmenter
 from fastfcn.recipes.recipe import Recipe
@@ -67,10 +67,10 @@ def plain_labels(model: Segmenter, used: Recipe, image: np.ndarray, tta: bool) -
 
 
 def our_labels(model: Segmenter, used: Recipe, image: np.ndarray, tta: bool) -> Tensor:
-    sizes = evaluate.test_sizes(used, SIZE, tta)
+    sizes = inference.test_sizes(used, SIZE, tta)
     images = [torch.from_numpy(resize_image(image, size).transpose(2, 0, 1).copy()) for size in sizes]
     with torch.no_grad():
-        return evaluate.predict_labels(model, used, images, SIZE, tta)
+        return inference.predict_labels(model, used, images, SIZE, tta)
 
 
 def equal(one: Tensor, other: Tensor) -> float:
@@ -78,8 +78,8 @@ def equal(one: Tensor, other: Tensor) -> float:
 
 
 def test_sizes_seen(used):
-    assert evaluate.test_sizes(used, SIZE, tta=False) == [SEEN]
-    assert evaluate.test_sizes(used, SIZE, tta=True) == list(SCALES.values())
+    assert inference.test_sizes(used, SIZE, tta=False) == [SEEN]
+    assert inference.test_sizes(used, SIZE, tta=True) == list(SCALES.values())
 
 
 @pytest.mark.parametrize("tta", [False, True], ids=["one view", "all views"])

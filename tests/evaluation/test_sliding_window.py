@@ -8,9 +8,9 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from fastfcn.data.transforms import normalise
-from fastfcn.evaluation.evaluate import TestImages, predict_labels
-from fastfcn.evaluation.evaluate import test_sizes as sizes_for_testing
-from fastfcn.evaluation.sliding_window import long_side_size, sliding_logits, window_starts
+from fastfcn.evaluation.inference import TestImages, predict_labels
+from fastfcn.evaluation.inference import test_sizes as sizes_for_testing
+from fastfcn.evaluation.sliding_window import long_side_size, sliding_window_votes, window_starts
 from fastfcn.recipes.recipe import Recipe
 from tests.helpers.tiny import picture, tiny_model, tiny_recipe
 
@@ -74,7 +74,7 @@ def starts(length: int) -> list[int]:
 @pytest.mark.parametrize("flip", [False, True])
 @pytest.mark.parametrize("size", SIZES)
 def test_equals_the_plain_form(size: tuple[int, int], flip: bool):
-    found = sliding_logits(network, image_of(size), BLACK, BASE, CROP, STRIDE, SCALES, flip)
+    found = sliding_window_votes(network, image_of(size), BLACK, BASE, CROP, STRIDE, SCALES, flip)
     expected = plain_scores(network, image_of(size), SCALES, flip)
     assert found.shape == (1, 4, *size)
     torch.testing.assert_close(found, expected, rtol=1e-5, atol=1e-5)
@@ -103,7 +103,7 @@ def test_large_scores_of_half_precision_are_taken_to_the_power_in_float32():
     def halves(window: Tensor) -> Tensor:
         return torch.stack([window[:, 0] * 0 + 12, window[:, 0] * 0 + 13], 1).half()
 
-    found = sliding_logits(halves, image_of((40, 70)), BLACK, BASE, CROP, STRIDE, (1.0,), False)
+    found = sliding_window_votes(halves, image_of((40, 70)), BLACK, BASE, CROP, STRIDE, (1.0,), False)
     torch.testing.assert_close(found[0, :, 3, 5], torch.tensor([12.0, 13.0]).exp())
 
 
@@ -123,7 +123,7 @@ def test_evaluation_goes_by_the_kind_in_the_recipe(used: Recipe, tta: bool):
     mean, std = torch.tensor(used.data.mean), torch.tensor(used.data.std)
     scales, flip = (used.eval.scales, True) if tta else ((1.0,), False)
     normalised = normalise(pixels, used.data.mean, used.data.std)[None]
-    expected = sliding_logits(model, normalised, -mean / std, BASE, CROP, STRIDE, scales, flip)
+    expected = sliding_window_votes(model, normalised, -mean / std, BASE, CROP, STRIDE, scales, flip)
     assert found.dtype == torch.uint8
     assert torch.equal(found.long(), expected[0].argmax(0))
     assert len(found.unique()) > 1

@@ -75,7 +75,7 @@ def test_it_predicts_what_the_weights_predict(exported: ExportedPredictor, predi
 def test_it_is_evaluated_as_the_weights_are(report: Report, weights_file: Path, streets: Path):  # noqa: F811
     for tta, changes in ((False, ()), (False, ("eval.resize=[48, 80]",)), (True, ())):
         both = [
-            evaluate(path, streets, Machine("cpu", workers=0), tta=tta, changes=changes)[0].counts
+            evaluate(path, streets, Machine("cpu", workers=0), tta=tta, overrides=changes).scores.counts
             for path in (report.path, weights_file)
         ]
         assert np.abs(both[0] - both[1]).sum() <= 2e-3 * both[1].sum()
@@ -84,7 +84,7 @@ def test_it_is_evaluated_as_the_weights_are(report: Report, weights_file: Path, 
 def test_windows_are_left_to_the_weights_file(exported: ExportedPredictor, streets: Path):
     sliding = 'eval={kind="sliding", every=4, base_size=96, crop=64, stride=32, scales=[1.0], flip=false}'
     with pytest.raises(UserError, match="windows"):
-        export_module.load_trial(exported.path, streets, Machine("cpu"), changes=[sliding])
+        export_module.load_setup(exported.path, streets, Machine("cpu"), overrides=[sliding])
 
 
 def planted(path: Path, out: Path) -> None:

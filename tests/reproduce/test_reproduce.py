@@ -15,8 +15,7 @@ from fastfcn import build, recipes
 from fastfcn.evaluation.evaluate import evaluate
 from fastfcn.reproduce import reproduce
 from fastfcn.reproduce.plan import describe, has_scores, make_plan
-from fastfcn.training.run import Run
-from fastfcn.training.train import State
+from fastfcn.training.run import Run, TrainingResult
 from fastfcn.utils.machine import Machine
 from fastfcn.weights.convert import convert
 from tests.helpers.command import Finished, fastfcn
@@ -49,7 +48,7 @@ class Row:
         tiny_recipe().save(folder / "plain.toml")
         convert(plain, str(folder / "plain.toml"), folder / "plain.safetensors")
         self.scores = {
-            figure: evaluate(folder / "plain.safetensors", self.data, Machine("cpu", workers=0), tta=tta)[0].miou
+            figure: evaluate(folder / "plain.safetensors", self.data, Machine("cpu", workers=0), tta=tta).miou
             for figure, tta in (("miou", False), ("miou_tta", True))
         }
 
@@ -304,11 +303,11 @@ def test_a_stopped_training_goes_on_with_the_same_command(row: Row, tmp_path: Pa
     written = recipe_file(tmp_path, row, None, *SHORT)
     resumed = []
 
-    def stopped(_recipe: object, _data: object, out: Path, _machine: object, resume: bool) -> State:
+    def stopped(_recipe: object, _data: object, out: Path, _machine: object, resume: bool) -> TrainingResult:
         resumed.append(resume)
         out.mkdir(parents=True, exist_ok=True)
         Run(out).append([{"step": 1, "loss": 1.0}])
-        return State(step=1)
+        return TrainingResult(out, step=1, steps=2, miou=None, best_step=0)
 
     monkeypatch.setattr(reproduce, "train", stopped)
     for _ in range(2):
@@ -330,7 +329,7 @@ def test_two_processes_train_and_score_together(row: Row, tmp_path: Path):
     assert done.stdout.count("| `tiny` |") == 1
     last = Run(tmp_path / "out/run").last
     for figure, tta in (("miou", False), ("miou_tta", True)):
-        scores = evaluate(last, row.data, Machine("cpu", workers=0), tta=tta)[0]
+        scores = evaluate(last, row.data, Machine("cpu", workers=0), tta=tta)
         assert verdict["figures"][figure]["measured"] == pytest.approx(scores.miou, abs=1e-4)
 
 

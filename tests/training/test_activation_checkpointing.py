@@ -135,5 +135,5 @@ def test_without_a_compiler_a_run_says_so():
 
 
 def test_both_at_once_are_refused():
-    with pytest.raises(UserError, match="do not go together"):
+    with pytest.raises(UserError, match="cannot be combined"):
         prepare(tiny_model(), Machine("cpu", checkpoint_activations=True, compile=True), torch.device("cpu"))

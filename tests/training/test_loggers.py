@@ -78,7 +78,7 @@ def test_weights_and_biases(run: Path):
 
 
 def test_an_unknown_logger_or_one_that_is_not_installed(run: Path, monkeypatch: pytest.MonkeyPatch):
-    with pytest.raises(UserError, match="no logger 'tensorbord'") as error:
+    with pytest.raises(UserError, match="Unknown logger 'tensorbord'") as error:
         open_logger("tensorbord", run, run / "recipe.toml")
     assert "tensorboard, mlflow, wandb" in error.value.hint
     monkeypatch.setattr(loggers, "find_spec", lambda name: None)

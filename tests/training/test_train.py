@@ -178,7 +178,7 @@ def test_heads_get_their_factor_and_all_parameters_decay():
 
 def test_a_folder_with_a_run_is_not_overwritten(data, uninterrupted):
     before = (uninterrupted / "log.jsonl").read_bytes()
-    with pytest.raises(OutputError, match="already holds a run"):
+    with pytest.raises(OutputError, match="already contains a run"):
         train(tiny_recipe(*CHANGES), data, uninterrupted, Machine("cpu", workers=0))
     assert (uninterrupted / "log.jsonl").read_bytes() == before
 

@@ -79,7 +79,7 @@ def _compare(
     from fastfcn.utils.files import write_text
     from fastfcn.utils.machine import Machine
 
-    report = check_folder(load_description(dataset), folder, split, values, Machine(workers=workers).readers)
+    report = check_folder(load_description(dataset), folder, split, values, Machine(workers=workers).dataloader_workers)
     show_report(report, out_console)
     if json_file:
         write_text(json_file, json.dumps(report.as_json(), indent=1) + "\n")

@@ -35,8 +35,8 @@ def evaluate(
     [dim]fastfcn evaluate runs/camvid/weights.safetensors --data CamVid --tta --json scores.json\n
     fastfcn evaluate runs/camvid/weights.safetensors --data CamVid --report scores.html[/]
     """
+    from fastfcn.cli.tables.scores import score_table
     from fastfcn.evaluation.evaluate import evaluate as evaluate_weights
-    from fastfcn.evaluation.score_tables import as_json, score_table
     from fastfcn.report.report import evaluate_with_report
     from fastfcn.utils.files import make_folder, write_text
     from fastfcn.utils.machine import Machine
@@ -45,11 +45,11 @@ def evaluate(
         make_folder(file.parent)  # what is wrong with it is said before the work
     machine = Machine(accelerator, devices, 1, workers, precision)
     if report:
-        scores, about, split = evaluate_with_report(weights, data, machine, report, split, tta, changes or [], trusted)
+        result = evaluate_with_report(weights, data, machine, report, split, tta, changes or [], trusted)
     else:
-        scores, about, split = evaluate_weights(weights, data, machine, split, tta, changes or [], trusted)
+        result = evaluate_weights(weights, data, machine, split, tta, changes or [], trusted)
     if not machine.first_process:
         return
-    out_console.print(score_table(scores, about, split))
+    out_console.print(score_table(result))
     if json_file:
-        write_text(json_file, json.dumps(as_json(scores, about), indent=2) + "\n")
+        write_text(json_file, json.dumps(result.as_json(), indent=2) + "\n")

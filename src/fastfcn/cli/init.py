@@ -39,7 +39,7 @@ def init(
     from fastfcn.utils.machine import Machine
 
     names = [each.strip() for each in classes.split(",")] if classes else []
-    readers = Machine(workers=workers).readers
+    readers = Machine(workers=workers).dataloader_workers
     machine = this_machine(accelerator)
     drafted = draft(folder, out, names, pretrained, backbone, seed, force, readers, machine)
     about, used = drafted.description, drafted.recipe

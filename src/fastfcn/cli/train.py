@@ -49,13 +49,13 @@ def train(
     )
     wanted = recipes.load(name, changes or [])
     check_loggers(log or [])
-    state = train_recipe(wanted, data, out, machine, resume, log or [])
+    result = train_recipe(wanted, data, out, machine, resume, log or [])
     if not machine.first_process:
         return
-    if state.step < wanted.optim.steps:
-        say(f"Stopped after step {state.step} of {wanted.optim.steps}. Go on with: --resume")
+    if not result.finished:
+        say(f"Stopped after step {result.step} of {result.steps}. Continue with --resume.")
         raise typer.Exit(130)
     if report:
         say(plain(report_after_training(Run(out), data, machine)))
-    say(f"Best val mIoU {state.best:.2f} at step {state.best_step}. Weights: {out / 'weights.safetensors'}")
-    say(f"[dim]Next: fastfcn evaluate {out / 'weights.safetensors'} --data {data}[/]")
+    say(f"Best val mIoU {result.miou:.2f} at step {result.best_step}. Weights: {result.weights}")
+    say(f"[dim]Next: fastfcn evaluate {result.weights} --data {data}[/]")

@@ -10,11 +10,11 @@ from PIL import Image
 from rich.console import Console
 
 from fastfcn import recipes
+from fastfcn.cli.tables.scores import score_table
 from fastfcn.data.dataset import Dataset
 from fastfcn.demo.streets import write_dataset
 from fastfcn.errors import OutputError
 from fastfcn.evaluation.evaluate import evaluate
-from fastfcn.evaluation.score_tables import score_table
 from fastfcn.metrics import ConfusionMatrix, Scores
 from fastfcn.prediction.load import Predictor, load
 from fastfcn.report.report import report_after_training
@@ -60,16 +60,16 @@ def demo(
     console.print(f"Training [bold]{recipe.summary}[/] on the CPU; scores are on the validation images.")
     train(recipe, data, out, machine)
     console.print(report_after_training(Run(out), data, machine), soft_wrap=True, markup=False)
-    scores, dataset, split = evaluate(weights, data, machine)
-    console.print(score_table(scores, dataset, split))
+    result = evaluate(weights, data, machine)
+    console.print(score_table(result))
     sheet = out / "sheet.png"
     with replace_file(sheet) as temporary:
-        _sheet(load(weights, "cpu"), Dataset(dataset, data, split), scores).save(temporary)
+        _sheet(load(weights, "cpu"), Dataset(result.description, data, result.split), result.scores).save(temporary)
     console.print(f"Images, ground truth and predictions: [bold]{sheet}[/]")
     console.print(f"Report (open in a browser): [bold]{out / 'report.html'}[/]")
-    console.print(f"[bold green]mIoU {scores.miou / 100:.2f}[/]", highlight=False)
+    console.print(f"[bold green]mIoU {result.miou / 100:.2f}[/]", highlight=False)
     _print_next_steps(out, console)
-    return scores.miou / 100
+    return result.miou / 100
 
 
 def _prepare_folder(out: Path, console: Console) -> Path:

@@ -13,7 +13,7 @@ import numpy as np
 from fastfcn import weights
 from fastfcn.data.images import read_image
 from fastfcn.errors import OutputError, UserError
-from fastfcn.evaluation.evaluate import load_trial, measure
+from fastfcn.evaluation.evaluate import load_setup, measure
 from fastfcn.exporting import int8
 from fastfcn.exporting.builder import Builder, Files
 from fastfcn.exporting.network import TRACED, check_torch
@@ -158,8 +158,8 @@ def _photograph(settings: Settings, path: Path) -> np.ndarray | None:
     if settings.calibrate:
         return read_image(int8.calibration_images(settings.calibrate)[0])
     if settings.data:
-        trial = load_trial(path, settings.data, Machine("cpu"), settings.split)
-        return trial.dataset[0].image
+        setup = load_setup(path, settings.data, Machine("cpu"), settings.split)
+        return setup.dataset[0].image
     return None
 
 
@@ -171,8 +171,8 @@ def _with_miou(report: Report, path: Path, settings: Settings, exported: Exporte
     changes = [whole] if exported.recipe.eval.kind == "sliding" else []
     found = []
     for file in (path, exported.path):
-        trial = load_trial(file, settings.data, Machine("cpu"), settings.split, changes, trusted=True)
-        found.append(float(measure(trial.model, trial.recipe, trial.dataset, trial.fabric, progress=counted).miou))
+        setup = load_setup(file, settings.data, Machine("cpu"), settings.split, changes, trusted=True)
+        found.append(float(measure(setup.model, setup.recipe, setup.dataset, setup.fabric, progress=counted).miou))
     return replace(report, miou_before=found[0], miou_after=found[1])
 
 

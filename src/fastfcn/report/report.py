@@ -8,11 +8,10 @@ from pathlib import Path
 from lightning.fabric import Fabric
 from lightning.fabric.strategies.single_device import SingleDeviceStrategy
 
-from fastfcn.data.description import DataSetDescription
 from fastfcn.errors import DataError, UserError
 from fastfcn.evaluation.analysis.collector import Findings, find
-from fastfcn.evaluation.evaluate import load_trial
-from fastfcn.metrics import Scores
+from fastfcn.evaluation.evaluate import load_setup
+from fastfcn.evaluation.scores import EvaluationResult
 from fastfcn.prediction.predictor import find_device
 from fastfcn.report.account import Account
 from fastfcn.report.history import History, read_history, recorded_data
@@ -57,7 +56,7 @@ def report(
 def evaluate_with_report(
     weights: str | Path, data: str | Path, machine: Machine, out: str | Path, split: str | None = None,
     tta: bool = False, changes: Sequence[str] = (), trusted: bool = False,
-) -> tuple[Scores, DataSetDescription, str]:  # fmt: skip
+) -> EvaluationResult:  # fmt: skip
     """As `evaluate.evaluate`, and write a report to `out`, with the log of the run that the weights lie in, if any."""
     fabric = machine.launch()
     findings = _find(weights, data, machine, split, tta, fabric, None, changes, trusted)
@@ -67,7 +66,7 @@ def evaluate_with_report(
         in_run = path.name in (run.best.name, run.last.name) and run.recipe.exists()
         history = read_history(run.folder) if in_run else _bare(path)
         write_text(out, page([Account(history, findings)], _made()))
-    return findings.scores, findings.about, findings.split
+    return EvaluationResult(findings.scores, findings.about, findings.split)
 
 
 def report_after_training(run: Run, data: str | Path, machine: Machine) -> str:
@@ -89,8 +88,8 @@ def _find(
     weights: str | Path, data: str | Path, machine: Machine, split: str | None, tta: bool, fabric: Fabric,
     shown: Chosen | None, changes: Sequence[str] = (), trusted: bool = False,
 ) -> Findings:  # fmt: skip
-    trial = load_trial(weights, data, machine, split, changes, fabric, trusted)
-    return find(trial, tta, machine.readers, counted if fabric.is_global_zero else None, shown)
+    setup = load_setup(weights, data, machine, split, changes, fabric, trusted)
+    return find(setup, tta, machine.dataloader_workers, counted if fabric.is_global_zero else None, shown)
 
 
 def _place(history: History, data: str | Path | None) -> tuple[str | Path | None, tuple[str, ...]]:

@@ -17,7 +17,6 @@ from fastfcn.checking.known_dataset import check
 from fastfcn.data.dataset import Dataset
 from fastfcn.errors import OutputError, WeightsError
 from fastfcn.evaluation.evaluate import evaluate
-from fastfcn.evaluation.score_tables import as_json
 from fastfcn.reproduce.plan import Plan, splits_of, tolerance_of
 from fastfcn.reproduce.verdict import PACKAGES, markdown_row, verdict
 from fastfcn.training.run import Run
@@ -45,8 +44,8 @@ def reproduce(plan: Plan, machine: Machine, say: Say) -> dict | None:
         make_folder(plan.out)
         source = {} if plan.train else _prepare(plan, say)
     if plan.train:
-        state = train(plan.recipe, plan.data, plan.run.folder, machine, resume=_started(plan.run))
-        if state.step < plan.recipe.optim.steps:
+        result = train(plan.recipe, plan.data, plan.run.folder, machine, resume=_started(plan.run))
+        if not result.finished:
             return None
     fabric = machine.launch()  # the other processes wait here until the weights are there
     if fabric.is_global_zero and plan.train:
@@ -121,10 +120,10 @@ def _measure(plan: Plan, figure: str, key: dict, fabric: Fabric, machine: Machin
     if fabric.broadcast(before.get("of") == key):
         return before
     started = time.monotonic()
-    scores, about, _ = evaluate(plan.weights, plan.data, machine, plan.split, tta=figure == "miou_tta")
+    result = evaluate(plan.weights, plan.data, machine, plan.split, tta=figure == "miou_tta")
     device = torch.cuda.get_device_name(fabric.device) if fabric.device.type == "cuda" else fabric.device.type
     facts = {"device": device, "processes": fabric.world_size, "date": today()}
-    kept = {"of": key, **facts, "seconds": round(time.monotonic() - started, 1), "scores": as_json(scores, about)}
+    kept = {"of": key, **facts, "seconds": round(time.monotonic() - started, 1), "scores": result.as_json()}
     if fabric.is_global_zero:
         write_text(path, json.dumps(kept, indent=1) + "\n")
     return kept

@@ -1,4 +1,4 @@
-"""A moving average of a network's weights, which often scores better than the last step's weights."""
+"""Exponential moving average (EMA) of the weights, which often scores better than the weights of the last step."""
 
 from collections.abc import Sequence
 
@@ -8,16 +8,16 @@ from torch.optim.swa_utils import AveragedModel
 
 
 def averaged(network: nn.Module, decay: float) -> AveragedModel:
-    """A copy of `network` whose `update_parameters(network)` moves it towards what `network` is then.
+    """A copy of `network`; `update_parameters(network)` moves its weights towards the current ones.
 
-    After t updates the share of the old value that stays is min(decay, (1 + t) / (10 + t)), as TensorFlow's
-    ExponentialMovingAverage has it with `num_updates`: random first weights are soon forgotten. Running statistics
-    are averaged too; counters are those of `network`.
+    At update t the decay is min(`decay`, (1 + t) / (10 + t)), as in TensorFlow's ExponentialMovingAverage with
+    `num_updates`, so that the random initial weights are soon forgotten. `decay`: 0-1. Running statistics of batch
+    norms are averaged too; integer buffers are copied.
     """
 
     def move(old: Sequence[Tensor], new: Sequence[Tensor], updates: Tensor | int) -> None:
         share = 1 - min(decay, (1 + int(updates)) / (10 + int(updates)))
-        for mine, theirs in zip(old, new, strict=True):
-            mine.lerp_(theirs, share) if mine.is_floating_point() else mine.copy_(theirs)
+        for average, current in zip(old, new, strict=True):
+            average.lerp_(current, share) if average.is_floating_point() else average.copy_(current)
 
     return AveragedModel(network, multi_avg_fn=torch.no_grad()(move), use_buffers=True)

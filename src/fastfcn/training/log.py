@@ -1,10 +1,12 @@
-"""What a training run shows and notes while it goes: progress bar, log.jsonl, loggers; and when it must stop."""
+"""Progress bar, log.jsonl and loggers of a training run; and stopping it with Ctrl-C or SIGTERM."""
 
 import math
 import signal
+import threading
 import time
 from collections.abc import Sequence
 from types import FrameType
+from typing import Any
 
 import torch
 from lightning.fabric import Fabric
@@ -15,21 +17,24 @@ from fastfcn.training.loggers import open_logger
 from fastfcn.training.run import Run
 from fastfcn.utils.progress import console, progress_bar
 
-SLOW_FLUSH = 20  # steps between readings of losses from GPUs or other processes: each reading waits for them
-CHECKPOINT_SECONDS = 300.0
-PLAIN_SECONDS = 30.0  # between lines where there is no terminal to draw a bar on
+FLUSH_STEPS = 20  # steps between reading losses from a GPU or other processes: each reading synchronizes
+CHECKPOINT_SECONDS = 300.0  # between checkpoints
+PLAIN_LOG_SECONDS = 30.0  # between printed lines if there is no terminal for a progress bar
 
 
 class TrainLog:
-    """Collects losses on the device and writes them out every few steps; a context manager around the loop."""
+    """Collects losses on the device and writes them every few steps; a context manager around the training loop.
+
+    `done` of `steps` steps are completed at the start; `batch`: images per step; `logs`: names of loggers.
+    """
 
     def __init__(self, run: Run, fabric: Fabric, done: int, steps: int, batch: int, logs: Sequence[str] = ()):
         self.run, self.fabric, self.batch = run, fabric, batch
-        self.every = 1 if fabric.world_size == 1 and fabric.device.type == "cpu" else SLOW_FLUSH
+        self.every = 1 if fabric.world_size == 1 and fabric.device.type == "cpu" else FLUSH_STEPS
         self.pending: list[tuple[int, float, dict[str, Tensor]]] = []
-        self.flushed_at = self.saved_at = self.said_at = time.monotonic()
-        own = logs if fabric.is_global_zero else ()
-        self.loggers = [open_logger(name, run.folder, run.recipe) for name in dict.fromkeys(own)]
+        self.flushed_at = self.saved_at = self.printed_at = time.monotonic()
+        names = dict.fromkeys(logs) if fabric.is_global_zero else ()  # without duplicates
+        self.loggers = [open_logger(name, run.folder, run.recipe) for name in names]
         self.bar = progress_bar(
             "loss [bold]{task.fields[loss]}[/]", "lr {task.fields[lr]}", "{task.fields[speed]} images/s"
         )
@@ -42,18 +47,18 @@ class TrainLog:
 
     def __exit__(self, *error: object) -> None:
         self.bar.stop()
-        for each in self.loggers:
-            each.close(failed=error[0] is not None)
+        for logger in self.loggers:
+            logger.close(failed=error[0] is not None)
 
     def add(self, step: int, rate: float, losses: dict[str, Tensor]) -> bool:
-        """Note the losses of the `step`-th step; true when all that was noted has been written."""
+        """Add the losses of step `step` (from 1); returns whether everything so far has been written."""
         self.pending.append((step, rate, {name: value.detach() for name, value in losses.items()}))
         if len(self.pending) >= self.every:
             self.flush()
         return not self.pending
 
     def flush(self) -> None:
-        """Average what is pending over the processes and write it."""
+        """Average the pending losses over the processes and write them."""
         if not self.pending:
             return
         values = torch.stack([torch.stack(list(losses.values())) for _, _, losses in self.pending])
@@ -77,27 +82,27 @@ class TrainLog:
     def _write(self, lines: list[dict]) -> None:
         self.run.append(lines)
         last = lines[-1]
-        shown = {"loss": f"{last['loss']:.3f}", "lr": f"{last['learning_rate']:.2g}"}
-        shown["speed"] = f"{last['images_per_second']:.1f}"
-        self.bar.update(self.task, completed=last["step"], **shown)  # type: ignore[arg-type] # fields of the bar
-        if not console.is_terminal and time.monotonic() - self.said_at > PLAIN_SECONDS:
-            self.said_at = time.monotonic()
+        fields = {"loss": f"{last['loss']:.3f}", "lr": f"{last['learning_rate']:.2g}"}
+        fields["speed"] = f"{last['images_per_second']:.1f}"
+        self.bar.update(self.task, completed=last["step"], **fields)  # type: ignore[arg-type] # fields of the bar
+        if not console.is_terminal and time.monotonic() - self.printed_at > PLAIN_LOG_SECONDS:
+            self.printed_at = time.monotonic()
             console.print(" ".join(f"{key} {value:.4g}" for key, value in last.items()), soft_wrap=True)
-        for each in self.loggers:
+        for logger in self.loggers:
             for line in lines:
-                each.log({key: value for key, value in line.items() if key != "step"}, line["step"])
+                logger.log({key: value for key, value in line.items() if key != "step"}, line["step"])
 
     def validation(self, step: int, scores: dict, note: str) -> None:
-        """Write validation scores and print `note` above the bar; only the first process does."""
+        """Write validation scores and print `note` above the bar; to be called by the first process only."""
         self.run.append([{"step": step, "validation": scores}])
         self.bar.console.print(note)
-        named = ("miou", "mean_accuracy", "pixel_accuracy")
-        for each in self.loggers:
-            each.log({f"validation/{name}": scores[name] for name in named if scores[name] is not None}, step)
+        metrics = ("miou", "mean_accuracy", "pixel_accuracy")
+        for logger in self.loggers:
+            logger.log({f"validation/{name}": scores[name] for name in metrics if scores[name] is not None}, step)
         self.flushed_at = time.monotonic()
 
     def checkpoint_due(self) -> bool:
-        """Whether the last checkpoint is old enough for the next; counts from this moment if so."""
+        """Whether CHECKPOINT_SECONDS have passed since the last checkpoint; if so, the timer restarts."""
         due = time.monotonic() - self.saved_at > CHECKPOINT_SECONDS
         if due:
             self.saved_at = time.monotonic()
@@ -105,36 +110,41 @@ class TrainLog:
 
 
 def _check_finite(lines: list[dict]) -> None:
-    """Stop before a checkpoint or weights are overwritten by what cannot recover."""
+    """Raise DivergedError, before the checkpoint and weights are overwritten by a diverged network."""
     for line in lines:
         if not math.isfinite(line["loss"]):
             raise DivergedError(
-                f"The loss of step {line['step']} is {line['loss']}: the run has diverged. Its checkpoint is kept.",
+                f"The loss of step {line['step']} is {line['loss']}: training has diverged. The checkpoint is kept.",
                 "Lower optim.lr, raise optim.warmup_steps, or train with --precision 32-true.",
             )
 
 
 class StopRequest:
-    """Turns Ctrl-C and SIGTERM into a wish to stop after the step; a second Ctrl-C stops at once."""
+    """Ctrl-C and SIGTERM request a stop after the current step; a second Ctrl-C raises KeyboardInterrupt.
+
+    Only the main thread can handle signals: in another thread nothing changes.
+    """
 
     def __init__(self) -> None:
-        self.wished = False
+        self.received = False
+        self.previous: dict[signal.Signals, Any] = {}  # handlers
 
     def __enter__(self) -> "StopRequest":
-        self.before = {each: signal.signal(each, self._note) for each in (signal.SIGINT, signal.SIGTERM)}
+        if threading.current_thread() is threading.main_thread():
+            self.previous = {name: signal.signal(name, self._handle) for name in (signal.SIGINT, signal.SIGTERM)}
         return self
 
     def __exit__(self, *_error: object) -> None:
-        for each, handler in self.before.items():
-            signal.signal(each, handler)
+        for name, handler in self.previous.items():
+            signal.signal(name, handler)
 
-    def _note(self, number: int, _frame: FrameType | None) -> None:
-        if self.wished and number == signal.SIGINT:
+    def _handle(self, number: int, _frame: FrameType | None) -> None:
+        if self.received and number == signal.SIGINT:
             raise KeyboardInterrupt
-        self.wished = True
+        self.received = True
         console.print("Stopping after this step; the run can be resumed.")
 
-    def agreed(self, fabric: Fabric) -> bool:
-        """Whether any process wishes to stop; all of them must ask at the same step."""
-        wished = torch.tensor(float(self.wished), device=fabric.device)
-        return bool(torch.as_tensor(fabric.all_reduce(wished, reduce_op="sum")) > 0)
+    def requested(self, fabric: Fabric) -> bool:
+        """Whether any process received a signal; all processes must call this at the same step."""
+        received = torch.tensor(float(self.received), device=fabric.device)
+        return bool(torch.as_tensor(fabric.all_reduce(received, reduce_op="sum")) > 0)

@@ -1,4 +1,4 @@
-"""TensorBoard, MLflow and Weights & Biases: each gets the figures of a run while it goes."""
+"""TensorBoard, MLflow and Weights & Biases as loggers of a training run."""
 
 import json
 import os
@@ -19,7 +19,7 @@ PROJECT = "fastfcn"
 
 
 class Logger(Protocol):
-    """Takes figures by name, and is told at the end whether the run failed."""
+    """Receives values by name during the run, and at the end whether it failed."""
 
     def log(self, values: Mapping[str, float], step: int) -> None: ...
     def close(self, failed: bool) -> None: ...
@@ -29,15 +29,15 @@ def check_loggers(names: Sequence[str]) -> None:
     """Raise UserError for an unknown name and MissingExtraError for one whose package is not installed."""
     for name in names:
         if name not in PACKAGES:
-            raise UserError(f"There is no logger {name!r}.", f"Choose of {', '.join(PACKAGES)}.")
+            raise UserError(f"Unknown logger {name!r}.", f"Choose one of {', '.join(PACKAGES)}.")
         if find_spec(PACKAGES[name]) is None:
             raise MissingExtraError(PACKAGES[name], name, f"--log {name}")
 
 
 def open_logger(name: str, folder: Path, recipe: Path) -> Logger:
-    """The logger of that name for the run in `folder`; a resumed run goes on in the same place.
+    """Open the logger `name` for the run in `folder`; a resumed run continues its earlier record.
 
-    `recipe`: the run's recipe, whose values are noted with it. Raises what `check_loggers` raises.
+    `recipe`: path of the run's recipe, whose values are logged as parameters. Raises as `check_loggers` does.
     """
     check_loggers([name])
     match name:
@@ -50,7 +50,7 @@ def open_logger(name: str, folder: Path, recipe: Path) -> Logger:
 
 
 class TensorBoard:
-    """Files in `folder`/tensorboard: tensorboard --logdir FOLDER."""
+    """Writes to `folder`/tensorboard; view it with: tensorboard --logdir FOLDER."""
 
     def __init__(self, folder: Path):
         from lightning.fabric.loggers.tensorboard import TensorBoardLogger
@@ -65,28 +65,28 @@ class TensorBoard:
 
 
 class MLflow:
-    """The server in MLFLOW_TRACKING_URI, else files in `folder`/mlruns; experiment MLFLOW_EXPERIMENT_NAME."""
+    """Logs to the server MLFLOW_TRACKING_URI (default: files in `folder`/mlruns), experiment MLFLOW_EXPERIMENT_NAME."""
 
     def __init__(self, folder: Path, settings: dict[str, str]):
-        # MLflow 3 asks for this word before it writes files, the one place that needs neither server nor database.
+        # MLflow 3 requires this variable for its file store, the only store without a server or database.
         os.environ.setdefault("MLFLOW_ALLOW_FILE_STORE", "true")
         from mlflow.entities import Metric, Param
         from mlflow.tracking import MlflowClient
 
         self.metric = Metric
-        place = os.environ.get("MLFLOW_TRACKING_URI") or (folder.resolve() / "mlruns").as_uri()
-        self.client = MlflowClient(tracking_uri=place)
-        known = _known(folder, "mlflow")
-        if known:
-            self.run = known
+        uri = os.environ.get("MLFLOW_TRACKING_URI") or (folder.resolve() / "mlruns").as_uri()
+        self.client = MlflowClient(tracking_uri=uri)
+        earlier = _saved_id(folder, "mlflow")
+        if earlier:
+            self.run = earlier
             self.client.update_run(self.run, status="RUNNING")
             return
-        experiment = os.environ.get("MLFLOW_EXPERIMENT_NAME", PROJECT)
-        found = self.client.get_experiment_by_name(experiment)
-        number = found.experiment_id if found else self.client.create_experiment(experiment)
-        self.run = self.client.create_run(number, run_name=folder.name).info.run_id
+        name = os.environ.get("MLFLOW_EXPERIMENT_NAME", PROJECT)
+        experiment = self.client.get_experiment_by_name(name)
+        experiment_id = experiment.experiment_id if experiment else self.client.create_experiment(name)
+        self.run = self.client.create_run(experiment_id, run_name=folder.name).info.run_id
         self.client.log_batch(self.run, params=[Param(key, value) for key, value in settings.items()])
-        _remember(folder, "mlflow", self.run)
+        _save_id(folder, "mlflow", self.run)
 
     def log(self, values: Mapping[str, float], step: int) -> None:
         now = int(time.time() * 1000)
@@ -98,21 +98,21 @@ class MLflow:
 
 
 class WeightsAndBiases:
-    """The project WANDB_PROJECT, else `fastfcn`; WANDB_MODE=offline writes into `folder`/wandb alone."""
+    """Logs to the project WANDB_PROJECT (default: fastfcn); with WANDB_MODE=offline only to `folder`/wandb."""
 
     def __init__(self, folder: Path, settings: dict[str, str]):
         import wandb
 
-        name = _known(folder, "wandb") or uuid.uuid4().hex[:8]
+        run_id = _saved_id(folder, "wandb") or uuid.uuid4().hex[:8]
         try:
             self.run = wandb.init(
-                project=os.environ.get("WANDB_PROJECT", PROJECT), name=folder.name, id=name, resume="allow",
+                project=os.environ.get("WANDB_PROJECT", PROJECT), name=folder.name, id=run_id, resume="allow",
                 dir=folder.resolve(), config=settings, settings=wandb.Settings(console="off", silent=True),
             )  # fmt: skip
         except wandb.Error as error:
-            hint = "Log in: `wandb login`; or log here alone: WANDB_MODE=offline."
-            raise UserError(f"Weights & Biases cannot be used: {error}", hint) from error
-        _remember(folder, "wandb", name)
+            hint = "Log in with `wandb login`, or log to local files only: WANDB_MODE=offline."
+            raise UserError(f"Weights & Biases failed to start: {error}", hint) from error
+        _save_id(folder, "wandb", run_id)
 
     def log(self, values: Mapping[str, float], step: int) -> None:
         self.run.log(dict(values), step=step)
@@ -122,18 +122,20 @@ class WeightsAndBiases:
 
 
 def _settings(recipe: Path) -> dict[str, str]:
-    """The recipe's values by their full names, as the loggers show them beside the curves."""
+    """The values of the recipe by dotted key, as parameters for the loggers."""
     values = flatten(tomllib.loads(recipe.read_text(encoding="utf-8")))
     return {key: str(value) for key, value in values.items() if not key.startswith("published.") and str(value)}
 
 
-def _known(folder: Path, name: str) -> str | None:
-    """By what name the logger knows this run, from an earlier start."""
+def _saved_ids(folder: Path) -> dict[str, str]:
+    """Logger name -> its id of this run, saved when the run started."""
     file = folder / "loggers.json"
-    return json.loads(file.read_text(encoding="utf-8")).get(name) if file.exists() else None
+    return json.loads(file.read_text(encoding="utf-8")) if file.exists() else {}
 
 
-def _remember(folder: Path, name: str, run: str) -> None:
-    file = folder / "loggers.json"
-    known = json.loads(file.read_text(encoding="utf-8")) if file.exists() else {}
-    write_text(file, json.dumps(known | {name: run}, indent=1) + "\n")
+def _saved_id(folder: Path, name: str) -> str | None:
+    return _saved_ids(folder).get(name)
+
+
+def _save_id(folder: Path, name: str, run_id: str) -> None:
+    write_text(folder / "loggers.json", json.dumps(_saved_ids(folder) | {name: run_id}, indent=1) + "\n")

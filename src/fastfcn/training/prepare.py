@@ -1,4 +1,4 @@
-"""Preparing a network for training on a device: memory layout, lean layers, activation checkpointing, compilation."""
+"""Prepare a network for training: memory layout, CPU training kernels, activation checkpointing, compilation."""
 
 import torch
 
@@ -10,15 +10,14 @@ from fastfcn.utils.machine import Machine
 
 
 def prepare(network: Segmenter, machine: Machine, device: torch.device) -> None:
-    """Apply the settings of `machine` to `network`, in place, and use the fastest weight layout.
+    """Apply the settings of `machine` to `network`, in place, and convert its weights to channels_last.
 
-    On a CPU, large tensors of this thread come from the kernels' arena from then on.
-
-    Raises UserError if the network cannot be compiled for `device`.
+    On a CPU, large tensors of this thread are allocated from the kernels' memory arena from now on.
+    Raises UserError if the network cannot be compiled for `device`, or for contradictory settings.
     """
     network.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
     if machine.checkpoint_activations and machine.compile:
-        raise UserError("--checkpoint-activations and --compile do not go together.", "Leave one of them out.")
+        raise UserError("--checkpoint-activations and --compile cannot be combined.", "Use only one of them.")
     if device.type == "cpu" and not machine.compile and train_lean(network):
         torch.ops.fastfcn.use_arena(True)
     if machine.checkpoint_activations:
@@ -28,19 +27,19 @@ def prepare(network: Segmenter, machine: Machine, device: torch.device) -> None:
 
 
 def compile_parts(network: Segmenter, device: torch.device, backend: str = "inductor") -> None:
-    """Have backbone, neck and heads compiled at their first call; raises UserError where there is no compiler.
+    """Compile backbone, neck and heads at their first call; raises UserError if no compiler works for `device`.
 
-    Dropout stays the same. Copies of the network, such as those that are evaluated, are not compiled.
+    Dropout masks stay the same as without compilation. Copies of the network, as used in validation, are not compiled.
     """
     import torch._inductor.config
 
     torch._inductor.config.fallback_random = True
     try:
         torch.compile(torch.sin, backend=backend)(torch.ones(8, device=device))
-    except Exception as error:  # of many kinds, by device and by what is missing
+    except Exception as error:  # the type depends on the device and on what is missing
         raise UserError(
             f"Cannot compile for {device.type}: {(str(error) or type(error).__name__).splitlines()[0]}",
-            "Install a C++ compiler such as g++ (for a GPU, Triton as well), or leave --compile out.",
+            "Install a C++ compiler such as g++ (for a GPU also Triton), or train without --compile.",
         ) from error
     for part in (network.backbone, network.neck, network.head, network.auxiliary):
         if part is not None:

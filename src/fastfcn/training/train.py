@@ -1,4 +1,4 @@
-"""`fastfcn train`: from a recipe and a data folder to a run's folder."""
+"""The training loop: from a recipe and a dataset to a run folder with weights."""
 
 import json
 from collections.abc import Iterator, Sequence
@@ -16,13 +16,13 @@ from fastfcn import build, weights
 from fastfcn.data.dataset import Dataset, read_batches
 from fastfcn.data.sampler import BatchSampler
 from fastfcn.evaluation.evaluate import measure
-from fastfcn.evaluation.score_tables import as_json, summary
+from fastfcn.evaluation.scores import as_json, summary
 from fastfcn.losses import segmentation_loss
 from fastfcn.recipes.recipe import Recipe
 from fastfcn.training.ema import averaged
 from fastfcn.training.log import StopRequest, TrainLog
 from fastfcn.training.prepare import prepare
-from fastfcn.training.run import Run
+from fastfcn.training.run import Run, TrainingResult
 from fastfcn.utils.files import write_text
 from fastfcn.utils.machine import Machine
 from fastfcn.utils.memory import process_memory
@@ -32,8 +32,8 @@ from fastfcn.weights.pretrained import load_initial_weights
 
 
 @dataclass
-class State:
-    """Where a run stands: steps done, and the best validation mIoU so far with the step it was seen at."""
+class TrainState:
+    """Progress of a run, saved in its checkpoints: steps done, best validation mIoU so far, and its step."""
 
     step: int = 0
     best: float = -1.0
@@ -47,27 +47,28 @@ def train(
     machine: Machine,
     resume: bool = False,
     logs: Sequence[str] = (),
-) -> State:
-    """Train `recipe` on the data under `data` into the folder `out`; `resume` goes on where it was stopped.
+) -> TrainingResult:
+    """Train `recipe` on the dataset in the folder `data`; write the run to the folder `out`.
 
-    `logs` names those of `loggers.PACKAGES` that get the figures, too. A resumed run ends with the same losses and
-    weights, bit for bit, as one that was never stopped.
-    Raises UserError (its kinds) for data, weights and folders that cannot be used, before the first step.
+    `resume`: continue the stopped run in `out`; it ends with the same losses and weights, bit for bit, as a run that
+    was never stopped. `logs`: loggers to use besides the run folder, a selection of `loggers.PACKAGES`.
+    Raises UserError (or a subclass) before the first step for data, weights and folders that cannot be used, and
+    DivergedError when the loss is no longer finite.
     """
-    about = build.description(recipe)
-    examples = build.dataset(recipe, about, data, recipe.data.train_split, train=True)
-    held_out = build.dataset(recipe, about, data, recipe.data.val_split, train=False)
+    description = build.description(recipe)
+    train_set = build.dataset(recipe, description, data, recipe.data.train_split, train=True)
+    val_set = build.dataset(recipe, description, data, recipe.data.val_split, train=False)
     run = Run(out)
     if machine.first_process:
         machine.check_batch(recipe.optim.batch)
         run.resume(recipe) if resume else run.start(recipe)
-        _check_labels(run, examples, held_out, machine.readers)
+        _count_labels(run, train_set, val_set, machine.dataloader_workers)
     fabric = machine.launch()
-    model, optimizer, average, state = _prepare(recipe, len(about.classes), run, fabric, machine, resume)
+    model, optimizer, average, state = _setup(recipe, len(description.classes), run, fabric, machine, resume)
     if fabric.is_global_zero:
         run.cut_log(state.step)
         run.write_environment(fabric.device, fabric.world_size, data)
-    batches = _batches(recipe, examples, state.step, fabric, machine)
+    batches = _batches(recipe, train_set, state.step, fabric, machine)
     optim = recipe.optim
     log = TrainLog(run, fabric, state.step, optim.steps, optim.batch, logs)
     with log, StopRequest() as stop:
@@ -76,19 +77,19 @@ def train(
             if average:
                 average.update_parameters(model.module)  # type: ignore[arg-type]
             state.step += 1
-            written = log.add(state.step, optimizer.param_groups[0]["lr"], losses)
+            flushed = log.add(state.step, optimizer.param_groups[0]["lr"], losses)
             validate = state.step % recipe.eval.every == 0 or state.step == optim.steps
             if validate:
                 log.flush()
-                _validate(average or model, recipe, held_out, run, fabric, machine, state, log)
-            stopping = (written or validate) and stop.agreed(fabric)
-            if fabric.is_global_zero and (validate or stopping or (written and log.checkpoint_due())):
+                _validate(average or model, recipe, val_set, run, fabric, machine, state, log)
+            stopping = (flushed or validate) and stop.requested(fabric)
+            if fabric.is_global_zero and (validate or stopping or (flushed and log.checkpoint_due())):
                 run.save_checkpoint(model, optimizer, average, asdict(state))
             if stopping:
                 break
     if fabric.is_global_zero and state.step == optim.steps:
         run.note(peak_memory_mib=process_memory(fabric.device)[0])
-    return state
+    return TrainingResult(run.folder, state.step, optim.steps, state.best if state.best_step else None, state.best_step)
 
 
 def train_step(
@@ -135,74 +136,75 @@ def _seed(*parts: int) -> int:
     return int(np.random.SeedSequence(parts).generate_state(1)[0])
 
 
-def _prepare(
+def _setup(
     recipe: Recipe, classes: int, run: Run, fabric: Fabric, machine: Machine, resume: bool
-) -> tuple[nn.Module, torch.optim.Optimizer, AveragedModel | None, State]:
-    """Network, optimizer, averaged weights and state, from the checkpoint where there is one to resume from."""
+) -> tuple[nn.Module, torch.optim.Optimizer, AveragedModel | None, TrainState]:
+    """Network, optimizer, averaged weights and state: new, or from the checkpoint of the run if `resume`."""
     torch.manual_seed(recipe.seed)
     network = build.network(recipe, classes)
     resume = resume and run.checkpoint.exists()
     if not resume:
-        with fabric.rank_zero_first(local=True):  # one process of a machine downloads, the others find the file
+        with fabric.rank_zero_first(local=True):  # one process per machine downloads, the others read the cached file
             load_initial_weights(recipe, network)
     if fabric.world_size > 1 and fabric.device.type == "cuda":
-        nn.SyncBatchNorm.convert_sync_batchnorm(network)  # in place, all but a network that is one norm
+        nn.SyncBatchNorm.convert_sync_batchnorm(network)  # in place: the network itself is not a batch norm
     prepare(network, machine, fabric.device)
     model, optimizer = fabric.setup(network, build.optimizer(recipe, network))
     model.mark_forward_method("train_logits")
     average = averaged(network, recipe.optim.ema) if recipe.optim.ema else None
-    state = State(**run.load_checkpoint(network, optimizer, average)) if resume else State()
+    state = TrainState(**run.load_checkpoint(network, optimizer, average)) if resume else TrainState()
     return model.train(), optimizer, average, state
 
 
 def _batches(
-    recipe: Recipe, examples: Dataset, start: int, fabric: Fabric, machine: Machine
+    recipe: Recipe, train_set: Dataset, start: int, fabric: Fabric, machine: Machine
 ) -> Iterator[tuple[Tensor, Tensor]]:
-    """This process's (images, labels) from step `start` to the last, each step in `accumulate` parts."""
+    """This process's (images, labels) from step `start` to the last, `machine.accumulate` of them per step."""
     optim = recipe.optim
     sampler = BatchSampler(
-        len(examples), optim.batch, recipe.seed, start, optim.steps, fabric.global_rank, fabric.world_size,
+        len(train_set), optim.batch, recipe.seed, start, optim.steps, fabric.global_rank, fabric.world_size,
         machine.accumulate,
     )  # fmt: skip
     loader = DataLoader(
-        examples, batch_sampler=sampler, num_workers=machine.readers, pin_memory=fabric.device.type == "cuda"
-    )  # type: ignore[arg-type]
+        train_set, batch_sampler=sampler, num_workers=machine.dataloader_workers,
+        pin_memory=fabric.device.type == "cuda",
+    )  # type: ignore[arg-type] # fmt: skip
     return read_batches(fabric.setup_dataloaders(loader, use_distributed_sampler=False))
 
 
-def _check_labels(run: Run, examples: Dataset, held_out: Dataset, workers: int) -> None:
-    """Read every mask once per run, before the first step, and note how many pixels each class has."""
+def _count_labels(run: Run, train_set: Dataset, val_set: Dataset, workers: int) -> None:
+    """Read and check every mask once per run, before the first step; save the number of pixels of each class."""
     if run.labels.exists():
         return
-    shares = {}
+    pixels = {}
     with progress_bar() as bar:
-        for name, dataset in (("train", examples), ("val", held_out)):
+        for name, dataset in (("train", train_set), ("val", val_set)):
             task = bar.add_task(f"Checking {name} masks", total=len(dataset))
             counts = dataset.check_labels(workers, lambda done, _, task=task: bar.update(task, completed=done))
-            names = (each.name for each in dataset.description.classes)
-            shares[name] = dict(zip(names, counts.classes.tolist(), strict=True)) | {"ignored": counts.ignored}
+            pixels[name] = dict(zip(dataset.description.class_names, counts.classes.tolist(), strict=True))
+            pixels[name]["ignored"] = counts.ignored
             bar.update(task, visible=False)
-    write_text(run.labels, json.dumps(shares, indent=1))
+    write_text(run.labels, json.dumps(pixels, indent=1))
 
 
 def _validate(
-    model: nn.Module, recipe: Recipe, held_out: Dataset, run: Run, fabric: Fabric, machine: Machine, state: State,
+    model: nn.Module, recipe: Recipe, val_set: Dataset, run: Run, fabric: Fabric, machine: Machine, state: TrainState,
     log: TrainLog,
 ) -> None:  # fmt: skip
-    """Measure what `model` wraps, log, and keep the last weights and the best."""
+    """Evaluate the network inside `model`, log the scores, and save the last weights and the best."""
     network = model.module
     if fabric.world_size > 1:
-        # Without synchronised batch norm each process has running statistics of its own; those of the first are kept.
+        # Without synchronized batch norm the running statistics of the processes differ; those of the first are used.
         for buffer in network.buffers():  # type: ignore[union-attr]
             torch.distributed.broadcast(buffer, 0)
-    scores = measure(network, recipe, held_out, fabric, workers=machine.readers)  # type: ignore[arg-type]
+    scores = measure(network, recipe, val_set, fabric, workers=machine.dataloader_workers)  # type: ignore[arg-type]
     if not scores.miou <= state.best:
         state.best, state.best_step = scores.miou, state.step
     if not fabric.is_global_zero:
         return
-    about = held_out.description
+    description = val_set.description
     facts = {"step": state.step, "miou": scores.miou, "split": recipe.data.val_split}
-    weights.save(run.last, network, recipe, about, facts)  # type: ignore[arg-type]
+    weights.save(run.last, network, recipe, description, facts)  # type: ignore[arg-type]
     if state.best_step == state.step:
-        weights.save(run.best, network, recipe, about, facts)  # type: ignore[arg-type]
-    log.validation(state.step, as_json(scores, about), f"step {state.step}: {summary(scores)}")
+        weights.save(run.best, network, recipe, description, facts)  # type: ignore[arg-type]
+    log.validation(state.step, as_json(scores, description), f"step {state.step}: {summary(scores)}")

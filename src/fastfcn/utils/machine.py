@@ -73,8 +73,8 @@ class Machine:
         return all(os.environ.get(name, "0") == "0" for name in ("RANK", "LOCAL_RANK", "NODE_RANK"))
 
     @property
-    def readers(self) -> int:
-        """Processes that read images for each device."""
+    def dataloader_workers(self) -> int:
+        """Number of dataloader workers (processes that read images) per device."""
         processors = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
         return min(8, max(1, processors // self.devices)) if self.workers is None else self.workers
 

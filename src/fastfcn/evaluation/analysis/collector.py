@@ -16,7 +16,7 @@ from fastfcn.evaluation.analysis.extremes import Extremes
 from fastfcn.evaluation.analysis.images import Shown, show
 from fastfcn.evaluation.analysis.mistakes import count_by_class, mistakes
 from fastfcn.evaluation.analysis.speed import Speed, measure_speed
-from fastfcn.evaluation.evaluate import Progress, Trial, measure
+from fastfcn.evaluation.evaluate import EvaluationSetup, Progress, measure
 from fastfcn.metrics import ConfusionMatrix, Scores
 from fastfcn.utils.types import IGNORE_INDEX
 
@@ -31,11 +31,11 @@ class Collector:
         self.extremes = Extremes()
         self.mistakes = np.zeros((classes, 3), np.int64)  # by true class: boundary, confusion, missed
 
-    def strip(self, index: int, top: int, labels: Tensor, shares: Tensor, label: Tensor) -> None:
-        confidence, labelled = shares.amax(0).cpu(), label != IGNORE_INDEX
+    def strip(self, index: int, top: int, labels: Tensor, probabilities: Tensor, label: Tensor) -> None:
+        confidence, labelled = probabilities.amax(0).cpu(), label != IGNORE_INDEX
         right = labels.cpu() == label
         self.calibration.update(confidence[labelled].double().numpy(), right[labelled].numpy())
-        self.calibration.sample(index, top, shares, label)
+        self.calibration.sample(index, top, probabilities, label)
 
     def image(self, index: int, labels: Tensor, label: Tensor) -> None:
         matrix = ConfusionMatrix(self.mistakes.shape[0])
@@ -114,25 +114,25 @@ class Findings:
 
 
 def find(
-    trial: Trial, tta: bool = False, workers: int = 0, progress: Progress | None = None,
+    setup: EvaluationSetup, tta: bool = False, workers: int = 0, progress: Progress | None = None,
     shown: tuple[list[int], list[int]] | None = None,
 ) -> Findings:  # fmt: skip
-    """Score `trial` and collect what a report tells. `shown`: worst and best images, where others chose them.
+    """Score `setup` and collect what a report tells. `shown`: worst and best images, where others chose them.
 
     With several processes all of them must call it; each gets the figures.
     """
-    about = trial.dataset.description
-    collector = Collector(len(trial.dataset), len(about.classes))
-    scores = measure(trial.model, trial.recipe, trial.dataset, trial.fabric, tta, workers, progress, collector)
+    about = setup.dataset.description
+    collector = Collector(len(setup.dataset), len(about.classes))
+    scores = measure(setup.model, setup.recipe, setup.dataset, setup.fabric, tta, workers, progress, collector)
     worst, best = shown or collector.extremes.indices()
     return Findings(
         about=about,
-        split=trial.dataset.split,
-        images=len(trial.dataset),
+        split=setup.dataset.split,
+        images=len(setup.dataset),
         views="several scales and flips" if tta else "one scale",
         scores=scores,
         **collector.figures(),
-        worst=[show(trial, index, tta) for index in worst],
-        best=[show(trial, index, tta) for index in best],
-        speed=measure_speed(trial),
+        worst=[show(setup, index, tta) for index in worst],
+        best=[show(setup, index, tta) for index in best],
+        speed=measure_speed(setup),
     )

@@ -7,7 +7,8 @@ import torch
 from PIL import Image
 
 from fastfcn.evaluation.analysis.mistakes import mistakes
-from fastfcn.evaluation.evaluate import TestImages, Trial, predict_labels
+from fastfcn.evaluation.evaluate import EvaluationSetup
+from fastfcn.evaluation.inference import TestImages, predict_labels
 from fastfcn.metrics import ConfusionMatrix, Scores
 
 LONGEST = 480  # pixels of the longer side
@@ -31,14 +32,14 @@ class Shown:
 
 
 @torch.inference_mode()
-def show(trial: Trial, index: int, tta: bool = False) -> Shown:
+def show(setup: EvaluationSetup, index: int, tta: bool = False) -> Shown:
     """Predict image `index` of the split and make it small."""
-    example = trial.dataset[index]
-    images, label = TestImages(trial.dataset, trial.recipe, tta)[index]
+    example = setup.dataset[index]
+    images, label = TestImages(setup.dataset, setup.recipe, tta)[index]
     size = (label.shape[0], label.shape[1])
-    with trial.fabric.autocast():
-        labels = predict_labels(trial.model, trial.recipe, images, size, tta).cpu()
-    matrix = ConfusionMatrix(len(trial.dataset.description.classes))
+    with setup.fabric.autocast():
+        labels = predict_labels(setup.model, setup.recipe, images, size, tta).cpu()
+    matrix = ConfusionMatrix(len(setup.dataset.description.classes))
     matrix.update(labels, label)
     own = Scores(matrix.counts.numpy())
     kinds = mistakes(labels.numpy(), example.label)

@@ -6,7 +6,8 @@ from time import perf_counter
 
 import torch
 
-from fastfcn.evaluation.evaluate import TestImages, Trial, predict_labels
+from fastfcn.evaluation.evaluate import EvaluationSetup
+from fastfcn.evaluation.inference import TestImages, predict_labels
 from fastfcn.utils.memory import process_memory
 
 RUNS, SECONDS = 20, 2.0  # at most
@@ -30,16 +31,16 @@ class Speed:
 
 
 @torch.inference_mode()
-def measure_speed(trial: Trial) -> Speed:
+def measure_speed(setup: EvaluationSetup) -> Speed:
     """Time predictions of the first image of the split, one scale, one at a time."""
-    images, label = TestImages(trial.dataset, trial.recipe, tta=False)[0]
-    device = trial.fabric.device
+    images, label = TestImages(setup.dataset, setup.recipe, tta=False)[0]
+    device = setup.fabric.device
     times: list[float] = []
     began = perf_counter()
     while len(times) < 2 or (len(times) <= RUNS and perf_counter() - began < SECONDS):
         start = perf_counter()
-        with trial.fabric.autocast():
-            labels = predict_labels(trial.model, trial.recipe, images, (label.shape[0], label.shape[1]), False)
+        with setup.fabric.autocast():
+            labels = predict_labels(setup.model, setup.recipe, images, (label.shape[0], label.shape[1]), False)
         labels.cpu()  # waits for the device
         times.append(1000 * (perf_counter() - start))
     name = torch.cuda.get_device_name(device) if device.type == "cuda" else device.type
