@@ -13,7 +13,7 @@ import torch
 
 from fastfcn import build, recipes, weights
 from fastfcn.errors import DivergedError, OutputError, RecipeError, UserError
-from fastfcn.models.segmenter import Segmenter, TrainScores
+from fastfcn.models.segmenter import Segmenter, TrainLogits
 from fastfcn.training.run import Run
 from fastfcn.training.train import train
 from fastfcn.utils.machine import Machine
@@ -209,7 +209,7 @@ def test_the_precision_asked_for_reaches_the_network(data, tmp_path, monkeypatch
     seen = set()
     plain = Segmenter.train_logits
 
-    def noted(self: Segmenter, images: torch.Tensor) -> TrainScores:
+    def noted(self: Segmenter, images: torch.Tensor) -> TrainLogits:
         scores = plain(self, images)
         seen.add(scores.main.dtype)
         return scores
