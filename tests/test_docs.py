@@ -1,170 +1,238 @@
-"""Every command and every line of Python in the documents runs, in the order in which a reader meets them."""
+"""Commands and Python code of the documentation run, in the order in which a reader meets them.
 
+Every shell and Python fence is read. A command runs as it is written or with small sizes (`in_small`), unless a table
+below names it, with the reason. `pytest tests/test_docs.py -s` prints how many commands are in which group.
+"""
+
+import json
 import os
 import re
 import shlex
+import shutil
 import subprocess
 import sys
+from collections import Counter
 from pathlib import Path
 
-import numpy as np
 import pytest
-import timm
-import torch
-from PIL import Image
 
 import readme_table
 import service_tables
 from documents import with_tables
-from fastfcn import build, recipes
-from fastfcn.data.description import load_description
 from tests.helpers.command import fastfcn
-from tests.helpers.drawn_video import write_video
-from tests.helpers.openmmlab_files import openmmlab_state, save_0x
+from tests.helpers.documents import ADDRESS, DOCUMENTS, OTHER, PYTHON, SHELL, Service, fences, write_reader_folder
+from tests.helpers.fake_hub import TOKEN, fake_hub
 from tests.helpers.paths import ROOT
-from tests.helpers.tiny import tiny_weights
 
-DOCUMENTS = [ROOT / "README.md", *sorted((ROOT / "docs").glob("*.md")), ROOT / "CONTRIBUTING.md"]
+sys.path.insert(0, str(ROOT / "docs"))
 
-# Carried out elsewhere: by .ci/run, by tests/test_demo.py (the demo at full length takes two minutes), or by whoever
-# sets up a checkout.
-ELSEWHERE = {
-    "pip install . && fastfcn demo",
-    "pip install '.[test]' && pytest",
-    "pip install -e '.[dev]'",
-    "pre-commit install",
-    "pytest",
+import figures
+
+SETS_UP = "sets up an environment or a checkout; .ci/run and the workflows do it"
+LONG = "measures or compares for minutes, some with other software; tests/benchmarks runs its code"
+NO_DOCKER = "needs Docker"
+FOUR_GPUS = "needs four GPUs; tests/training runs two processes on the CPU"
+WEIGHTS = "would download published weights and evaluate a whole dataset; tests/reproduce does it with small files"
+TRAINS = "would train for 80,000 steps; tests/reproduce does it with few"
+TOO_FEW = "two images where the published dataset has hundreds"
+
+NOT_RUN = {
+    "pip install . && fastfcn demo": "two minutes; tests/demo runs the demo with few steps",
+    "pip install '.[test]' && pytest": SETS_UP,
+    "pip install -e '.[dev]'": SETS_UP,
+    "pip install torch torchvision --index-url https://download.pytorch.org/whl/cpu": SETS_UP,
+    "pip install 'fastfcn[serve]'": SETS_UP,
+    "pre-commit install": SETS_UP,
+    "pytest": "would run this test again",
+    "ruff check .": SETS_UP,
+    "ruff format --check .": SETS_UP,
+    "pyright": SETS_UP,
+    "sphinx-build -W --keep-going -b html docs docs/_build": "tests/test_site.py builds the site",
+    "docker build -t fastfcn .": NO_DOCKER,
+    'docker run --rm -p 8000:8000 -e FASTFCN_TOKEN=SECRET -v "$PWD/weights:/weights:ro" fastfcn '
+    "/weights/weights.safetensors": NO_DOCKER,
+    "docker build -t fastfcn:cuda --build-arg TORCH_INDEX=https://download.pytorch.org/whl/cu130 .": NO_DOCKER,
+    'docker run --rm --gpus all -p 8000:8000 -e FASTFCN_TOKEN=SECRET -v "$PWD/weights:/weights:ro" fastfcn:cuda '
+    "/weights/weights.safetensors --device cuda": NO_DOCKER,
 }
-# In small: two steps on small crops, from random weights unless the command names some.
+NOT_RUN_PREFIXES = {
+    "python benchmarks/": LONG,
+    "peers/bin/": LONG,
+    "python -m venv peers": LONG,
+    "python3 -m venv": LONG,
+}
+# Run with --help instead: the options exist.
+ONLY_HELP = {
+    "fastfcn train fastfcn_r50_psp_cityscapes_80k_b8 --data cityscapes --out runs/psp --devices 4 "
+    "--precision bf16-mixed": FOUR_GPUS,
+    "fastfcn train fastfcn_r50_psp_cityscapes_80k_b8 --data cityscapes --out runs/psp --devices 4 "
+    "--precision bf16-mixed --resume": FOUR_GPUS,
+    "fastfcn predict weights.safetensors webcam --out recorded --seconds 20": "needs a camera",
+}
+# Run with --dry-run instead: the plan is made and printed.
+ONLY_DRY_RUN = {
+    "fastfcn reproduce fastfcn_r50_psp_cityscapes_80k_b8 --data cityscapes": WEIGHTS,
+    "fastfcn reproduce fastfcn_r50_psp_cityscapes_80k_b8 --data cityscapes --devices 4": WEIGHTS,
+    "fastfcn reproduce dilated_r50_psp_cityscapes_80k_b8 --data cityscapes": WEIGHTS,
+    "fastfcn reproduce fastfcn_r50_psp_ade20k_80k_b16 --data ADEChallengeData2016": WEIGHTS,
+    "fastfcn reproduce fastfcn_r50_enc_ade20k_160k_b16 --data ADEChallengeData2016": WEIGHTS,
+    "fastfcn reproduce fastfcn_r50-d32_jpu_psp_4xb2-80k_cityscapes-512x1024 --data cityscapes": WEIGHTS,
+    "fastfcn reproduce fastfcn_r50_psp_cityscapes_80k_b8 --data cityscapes --train --accumulate 4": TRAINS,
+    "fastfcn reproduce fastfcn_r50_psp_cityscapes_80k_b8 --data cityscapes --train --devices 4": TRAINS,
+    "torchrun --nnodes 2 --nproc-per-node 4 --rdzv-backend c10d --rdzv-endpoint HOST:29500 -m fastfcn reproduce "
+    "fastfcn_r50_psp_cityscapes_80k_b8 --data cityscapes --train --devices 4 --nodes 2": TRAINS,
+}
+# These run, and end with exit code 1.
+REPORTS_ERRORS = {
+    "fastfcn check cityscapes --dataset cityscapes": TOO_FEW,
+    "fastfcn check ADEChallengeData2016 --dataset ade20k": "the folder does not exist, as in the text",
+    "fastfcn check cityscapes --dataset cityscapes --split val --values --json check.json": TOO_FEW,
+}
+LISTED = (NOT_RUN, ONLY_HELP, ONLY_DRY_RUN, REPORTS_ERRORS)
+
+# Options that make a command small: two steps on small crops, from random weights unless the command names some.
 SIZES = "data.base_size=[48,64] data.crop=[32,32]"
 TRAIN = f"optim.steps=2 optim.batch=2 eval.every=2 {SIZES} --no-report --workers 0 --accelerator cpu"
-BENCH = "--size 64x64 --runs 1 --no-train --accelerator cpu --threads 1"
-PROFILE = "--size 64x64 --runs 1 --accelerator cpu --threads 1 --seconds 0"
-EVALUATE = "eval.resize=none eval.scales=[0.5,1.0] --workers 0 --accelerator cpu"
-NEEDS_DEVICES = "--devices 4"
-# In the test's own process, as they change nothing in it: a fresh one takes seconds to begin.
-HERE = ("fastfcn recipe", "fastfcn predict", "fastfcn info", "fastfcn push", "fastfcn reproduce")
+SMALL = {
+    "bench": "--size 64x64 --runs 1 --no-train --accelerator cpu --threads 1",
+    "evaluate": "eval.resize=none eval.scales=[0.5,1.0] --workers 0 --accelerator cpu",
+    "export": "--sizes 33x47",
+    "init": "--accelerator cpu --force",
+    "profile": "--size 64x64 --runs 1 --accelerator cpu --threads 1 --seconds 0",
+    "report": "--workers 0 --accelerator cpu",
+}
+# In the process of the test, because a new one takes seconds to import torch.
+IN_PROCESS = ("check", "info", "init", "predict", "recipe", "recipes", "reproduce")
 
-RUN: set[str] = set()  # what one document has shown to run need not be run for the next
-
-
-def blocks(document: Path, language: str) -> list[str]:
-    """The fenced blocks of a language in a document."""
-    return re.findall(rf"^```{language}\n(.*?)^```", document.read_text(encoding="utf-8"), re.M | re.S)
-
-
-def commands(document: Path) -> list[str]:
-    """The command lines of a document that are to be run here."""
-    lines = [line for block in blocks(document, "bash") for line in block.replace("\\\n", " ").splitlines()]
-    return [line.strip() for line in lines if line.strip() and line.strip() not in ELSEWHERE]
+done: set[str] = set()  # commands that ran in an earlier document
 
 
 def in_small(command: str) -> str:
-    """The command as it is run here."""
-    command = re.sub(r"^torchrun .* -m fastfcn", "fastfcn", command)  # the machines it names are not here
-    if command.startswith("fastfcn reproduce"):
-        return command if "--dry-run" in command else command + " --dry-run"
-    if command.startswith("fastfcn check"):
-        return command + " --help"  # the pairs here are too few for a published data set
-    if command.startswith("fastfcn export"):  # one of them; tests/test_export.py and tests/exports have the others
-        return f"{command} --scores --sizes 33x47" if "--format onnx" in command else f"{command} --help"
-    if command.startswith("fastfcn init"):
-        return command + " --accelerator cpu --force"  # several documents draft the same folder
-    if NEEDS_DEVICES in command or command.startswith("fastfcn serve"):  # it would go on; tests/server has it
-        return command + " --help"
-    if command.startswith("fastfcn train"):
-        pretrained = "" if "backbone.pretrained=" in command else " backbone.pretrained=none"
-        return f"{command} {TRAIN}{pretrained}"
-    if command.startswith("fastfcn bench"):
-        return f"{command} {BENCH}"
-    if command.startswith("fastfcn profile"):
-        one = command.replace("profile --budget", "profile demo --budget")  # not every recipe there is
-        return f"{one} {PROFILE}"
-    if command.startswith("fastfcn report"):
-        return command.replace("--against runs/slim", "--against runs/camvid") + " --workers 0 --accelerator cpu"
-    if command.startswith("fastfcn evaluate"):
-        return f"{command} {EVALUATE}"
-    if "hf://" in command or " webcam" in command:
+    """The command as it runs here."""
+    if command in ONLY_HELP:
         return f"{command} --help"
-    if command.startswith("fastfcn push") and "--dry-run" not in command:
-        return f"{command} --dry-run card"
-    return command
+    if command in ONLY_DRY_RUN:
+        return re.sub(r"^torchrun .* -m fastfcn", "fastfcn", command) + " --dry-run"
+    name = command.split()[1]
+    if name == "train":
+        weights = "" if "backbone.pretrained=" in command else " backbone.pretrained=none"
+        return f"{command} {TRAIN}{weights}"
+    if name == "profile":
+        command = command.replace("profile --budget", "profile demo --budget")  # one recipe instead of all
+    if name == "report":
+        command = command.replace("--against runs/slim", "--against runs/camvid")  # of another document
+    return f"{command} {SMALL[name]}" if name in SMALL else command
+
+
+def group(command: str) -> str:
+    """How a command is treated."""
+    if command in NOT_RUN or command.startswith(tuple(NOT_RUN_PREFIXES)):
+        return "not run"
+    if command in ONLY_HELP:
+        return "--help"
+    if command in ONLY_DRY_RUN:
+        return "--dry-run"
+    if command.startswith(("curl ", "fastfcn serve ")) or in_small(command) == command:
+        return "as written"
+    return "with small sizes"
 
 
 @pytest.fixture(scope="module")
-def place(tmp_path_factory) -> Path:
-    """A folder with everything that the documents take for granted, in small."""
-    folder = tmp_path_factory.mktemp("reader")
-    for split in ("train", "val"):
-        pairs(folder, f"CamVid/{split}/{{}}.png", f"CamVid/{split}annot/{{}}.png", values=(0, 3, 8, 11))
-        pairs(folder, f"photos/images/{split}/{{}}.jpg", f"photos/masks/{split}/{{}}.png", values=(0, 1, 255))
-    city, end = "cityscapes/{}/val/ulm/", "_000000_000001_"
-    pairs(folder, city.format("leftImg8bit") + "ulm{}" + end + "leftImg8bit.png",
-          city.format("gtFine") + "ulm{}" + end + "gtFine_labelIds.png", values=(7, 8, 26))  # fmt: skip
-    pairs(folder, "more/{}.jpg", "more-masks/{}.png", values=(0,))
-    (folder / "more/0.jpg").rename(folder / "street.jpg")
-    tiny_weights(folder / "weights.safetensors")
-    tiny_weights(folder / "runs/streets/weights.safetensors")
-    write_video(folder / "drive.mp4", 6)
-    (folder / "photos.toml").write_text(blocks(ROOT / "docs/own-images.md", "toml")[0])
-    torch.save(timm.create_model("resnet18").state_dict(), folder / "resnet18.pth")
-    model = build.create(recipes.load("fastfcn_r50_psp_cityscapes_80k_b8"))
-    names = [each.name for each in load_description("cityscapes").classes]
-    save_0x(folder / "fastfcn_r50-d32_jpu_psp.pth", openmmlab_state(model), names)
-    return folder
+def folder(tmp_path_factory) -> Path:
+    return write_reader_folder(tmp_path_factory.mktemp("reader"))
 
 
-def pairs(folder: Path, images: str, labels: str, values: tuple[int, ...]) -> None:
-    """Two images with masks in stripes of `values`."""
-    for name in ("0", "1"):
-        image, label = folder / images.format(name), folder / labels.format(name)
-        image.parent.mkdir(parents=True, exist_ok=True)
-        label.parent.mkdir(parents=True, exist_ok=True)
-        stripes = np.repeat(np.array(values, np.uint8), 64 // len(values) + 1)[:64]
-        Image.fromarray(np.random.default_rng(int(name)).integers(0, 256, (48, 64, 3), np.uint8)).save(image)
-        Image.fromarray(np.tile(stripes, (48, 1))).save(label)
-
-
-@pytest.mark.parametrize("document", DOCUMENTS, ids=lambda path: path.name)
-def test_commands_run(document, place, monkeypatch):
+@pytest.fixture(scope="module")
+def environment(tmp_path_factory):
+    """Programs of this environment, one thread, and a Hugging Face Hub on this machine."""
     scripts = str(Path(sys.executable).parent)
-    environment = {**os.environ, "PATH": scripts + os.pathsep + os.environ["PATH"], "OMP_NUM_THREADS": "1"}
-    for command in commands(document):
-        if command in RUN:
-            continue
-        RUN.add(command)
-        assert command.startswith(("fastfcn ", "python ", "torchrun ")), f"{document.name}: who runs {command!r}?"
-        for run in sorted(re.findall(r"--out (runs/\S+)", command)):
-            if (place / run).exists() and "--resume" not in command:
-                subprocess.run(["rm", "-r", str(place / run)], check=True)
-        small = in_small(command)
-        if (small.startswith(HERE) and ">" not in small) or re.fullmatch("fastfcn .* --help", small):
-            monkeypatch.chdir(place)
-            done = fastfcn(*shlex.split(small)[1:])
-            assert done.code == 0, f"{document.name}: {command}\n{done.out[-2000:]}\n{done.err[-3000:]}"
-            continue
-        done = subprocess.run(small, shell=True, cwd=place, env=environment, capture_output=True, text=True)
-        assert done.returncode == 0, f"{document.name}: {command}\n{done.stdout[-2000:]}\n{done.stderr[-3000:]}"
+    with fake_hub() as hub:
+        yield {
+            **os.environ,
+            "PATH": scripts + os.pathsep + os.environ["PATH"],
+            "OMP_NUM_THREADS": "1",
+            "HF_ENDPOINT": hub.address,
+            "HF_TOKEN": TOKEN,
+            "HF_HOME": str(tmp_path_factory.mktemp("hub")),
+            "HF_HUB_DISABLE_XET": "1",
+        }
 
 
-@pytest.mark.parametrize("document", DOCUMENTS, ids=lambda path: path.name)
-def test_python_runs(document, place, monkeypatch):
-    monkeypatch.chdir(place)
-    for block in blocks(document, "python"):
-        exec(compile(block, str(document), "exec"), {})
+@pytest.fixture
+def service():
+    running = Service()
+    yield running
+    running.stop()
 
 
-def test_commands_elsewhere_are_those_of_the_documents():
-    lines = {
-        line.strip() for document in DOCUMENTS for block in blocks(document, "bash") for line in block.splitlines()
-    }
-    assert lines >= ELSEWHERE
+@pytest.mark.parametrize("document", DOCUMENTS, ids=lambda path: path.relative_to(ROOT).as_posix())
+def test_document_runs(document, folder, environment, service, monkeypatch):
+    monkeypatch.chdir(folder)
+    for fence in fences(document):
+        if fence.language in PYTHON:
+            text = fence.text.replace(ADDRESS, service.address)
+            exec(compile(text, str(document), "exec"), {"__name__": "__main__"})
+        elif fence.language in SHELL:
+            for command in fence.commands:
+                run(command, f"{document.name}: {command}", folder, environment, service)
+        else:
+            assert fence.language in OTHER, f"{document.name}: a fence of the language {fence.language!r}"
+
+
+def run(command: str, where: str, folder: Path, environment: dict[str, str], service: Service) -> None:
+    """Run a command of a document; fail if its exit code is not the expected one."""
+    if command in done or group(command) == "not run":
+        return
+    done.add(command)
+    assert command.startswith(("fastfcn ", "curl ", "torchrun ")), f"{where}: who runs this?"
+    small = command if command.startswith("curl ") else in_small(command)
+    small = small.replace(ADDRESS, service.address)
+    words = shlex.split(small)
+    if words[:2] == ["fastfcn", "serve"]:
+        service.start(words[2:], folder, environment)
+        return
+    for output in re.findall(r"--out (runs/\S+)", command):
+        if "--resume" not in command:
+            shutil.rmtree(folder / output, ignore_errors=True)
+    if words[0] == "curl":
+        small = small.replace("curl ", "curl --fail --silent --show-error --max-time 60 ", 1)
+    if "--help" in words or (words[1] in IN_PROCESS and not re.search("hf://|>|--server", small)):
+        finished = fastfcn(*words[1:])
+        code, output = finished.code, finished.out[-2000:] + finished.err[-3000:]
+    else:
+        process = subprocess.run(small, shell=True, cwd=folder, env=environment, capture_output=True, text=True)
+        code, output = process.returncode, process.stdout[-2000:] + process.stderr[-3000:]
+    assert code == int(command in REPORTS_ERRORS), f"{where}\n{output}"
+
+
+def commands() -> list[str]:
+    """All commands of all documents."""
+    everything = (fence for document in DOCUMENTS for fence in fences(document) if fence.language in SHELL)
+    return list(dict.fromkeys(command for fence in everything for command in fence.commands))
+
+
+def test_what_is_not_run_is_listed_with_a_reason():
+    counts = Counter(map(group, commands()))
+    print(f"\n{sum(counts.values())} commands: {dict(counts)}")
+    listed = set().union(*LISTED)
+    assert sorted(listed - set(commands())) == [], "listed, but in no document"
+    assert len(listed) == sum(map(len, LISTED)), "listed twice"
+    assert all(len(reason) > 10 for table in (*LISTED, NOT_RUN_PREFIXES) for reason in table.values())
+    assert counts["--help"] == len(ONLY_HELP)
+    assert counts["--dry-run"] == len(ONLY_DRY_RUN)
+    assert counts["as written"] + counts["with small sizes"] >= 60
+
+
+def test_the_two_commands_to_set_up_are_in_the_readme_and_the_local_check():
+    readme = [command for fence in fences(ROOT / "README.md") if fence.language in SHELL for command in fence.commands]
+    assert "pip install . && fastfcn demo" in readme
+    assert "pip install '.[test]' && pytest" in readme
     assert "pip install --quiet --no-cache-dir '.[test]' && pytest" in (ROOT / ".ci/run").read_text()
 
 
 def test_links_lead_somewhere():
     for document in DOCUMENTS:
-        for target in re.findall(r"\]\(([^)#]+)\)", document.read_text(encoding="utf-8")):
+        for target in re.findall(r"\]\(([^)#\s]+)(?:#[^)]*)?\)", document.read_text(encoding="utf-8")):
             assert target.startswith("https://") or (document.parent / target).exists(), f"{document.name}: {target}"
 
 
@@ -175,7 +243,17 @@ def test_tables_are_made_from_files(script):
         assert with_tables(text, script.SCRIPT, table) == text, f"run: {script.SCRIPT}"
 
 
-def test_documents_split_like_a_shell():
-    for document in DOCUMENTS:
-        for command in commands(document):
-            assert shlex.split(command)
+@pytest.mark.parametrize("name", figures.FIGURES)
+def test_figures_are_drawn_from_files(name):
+    assert (ROOT / "docs" / name).read_text(encoding="utf-8") == figures.FIGURES[name](), "run: python docs/figures.py"
+
+
+def test_the_speed_in_the_readme_was_measured():
+    record = json.loads((ROOT / "benchmarks/results/speed_cpu.json").read_text())
+    rates = {(row["contest"], row["variant"]): row["images_per_second"] for row in record["rows"]}
+    contests = [f"{head}_19_512x1024" for head in figures.HEADS]
+    ratios = [rates[contest, "fastfcn"] / rates[contest, "mmsegmentation"] for contest in contests]
+    equal = [row["agreement"] for row in record["rows"] if row["contest"] in contests and row["variant"] == "fastfcn"]
+    readme = " ".join((ROOT / "README.md").read_text(encoding="utf-8").split())
+    assert f"fastfcn is {min(ratios):.1f} to {max(ratios):.1f} times as fast as mmsegmentation" in readme
+    assert min(equal) > 0.9999

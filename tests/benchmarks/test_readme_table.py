@@ -1,4 +1,4 @@
-"""The README's tables: whose figures stand where, and that what was not measured stays empty."""
+"""The tables of README and model zoo: which value is where, and that unknown values stay empty."""
 
 import json
 
@@ -37,8 +37,8 @@ def cells(table: str, name: str) -> dict[str, str]:
     return dict(zip(lines[0].split("|"), (cell.strip() for cell in row.split("|")), strict=True))
 
 
-def test_without_measurements_there_are_the_published_figures():
-    table = readme_table.readme_tables()
+def test_without_measurements_the_published_scores_remain():
+    table = readme_table.model_zoo_tables()
     assert "ours" not in table
     row = cells(table, JPU)
     assert (row[" mIoU "], row[" ms+flip "], row[" memory GB "], row[" images/s "]) == (
@@ -51,7 +51,7 @@ def test_without_measurements_there_are_the_published_figures():
 
 def test_reduced_figures_are_marked_and_others_stay_empty(folder):
     write(folder, "bench_cpu.json", result(JPU, 1.5), result(DILATED, 1.0), reduced="smaller")
-    tables = readme_table.readme_tables().split("\n\n")
+    tables = readme_table.model_zoo_tables().split("\n\n")
     title = " ours images/s (2-core AMD EPYC, 512x1024) "
     assert cells(tables[0], JPU)[title] == "1.50"
     assert cells(tables[0], DILATED)[title] == "1.00"
@@ -67,7 +67,7 @@ def test_reduced_figures_are_marked_and_others_stay_empty(folder):
 def test_a_gpu_has_a_column_for_each_precision_and_memory_of_its_own(folder):
     results = [result(name, 60.0, precision) for precision in ("bf16-mixed", "32-true") for name in (JPU, DILATED)]
     write(folder, "bench_cuda.json", *results, gpu="H100")
-    tables = readme_table.readme_tables().split("\n\n")
+    tables = readme_table.model_zoo_tables().split("\n\n")
     row = cells(tables[0], JPU)
     assert (row[" ours images/s (H100, bf16) "], row[" ours memory GB (H100, bf16) "]) == ("60.00", "2.00")
     assert (row[" ours images/s (H100) "], row[" ours memory GB (H100) "]) == ("60.00", "2.00")
@@ -76,7 +76,14 @@ def test_a_gpu_has_a_column_for_each_precision_and_memory_of_its_own(folder):
 
 def test_too_little_memory_leaves_cells_empty(folder):
     write(folder, "bench_cuda.json", result(JPU, 60.0, out_of_memory="20 GiB"), result(DILATED, 50.0), gpu="V100")
-    tables = readme_table.readme_tables().split("\n\n")
+    tables = readme_table.model_zoo_tables().split("\n\n")
     assert cells(tables[0], JPU)[" ours memory GB (V100) "] == ""
     assert tables[2].splitlines()[2].endswith("|  |  |")
     assert tables[2].splitlines()[4].endswith("|  |  |")
+
+
+def test_the_readme_shows_six_published_networks():
+    table = readme_table.readme_table()
+    assert len(table.splitlines()) == 8
+    row = cells(table, JPU)
+    assert (row[" mIoU "], row[" multi-scale + flip "]) == ("79.26", "80.86")

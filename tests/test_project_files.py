@@ -1,0 +1,123 @@
+"""Files around the package: they parse, agree with each other, and name only what exists."""
+
+import re
+import shlex
+import tomllib
+from fnmatch import fnmatch
+
+import pytest
+import yaml
+
+import fastfcn
+from tests.helpers.command import fastfcn as command
+from tests.helpers.paths import ROOT
+
+PROJECT = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))
+WORKFLOWS = {path.stem: path for path in sorted((ROOT / ".github/workflows").glob("*.yml"))}
+CPU_TORCH = "pip install torch torchvision --index-url https://download.pytorch.org/whl/cpu"
+# Commands of workflows that a contributor never runs.
+ONLY_IN_WORKFLOWS = {
+    "pip install -e '.[docs]'",
+    "pip install build hatch twine",
+    'test "v$(hatch version)" = "$GITHUB_REF_NAME"',
+    "python -m build",
+    "twine check --strict dist/*",
+}
+
+
+def read_yaml(path) -> dict:
+    return yaml.safe_load(path.read_text(encoding="utf-8"))
+
+
+def steps(workflow: str) -> list[dict]:
+    return [step for job in read_yaml(WORKFLOWS[workflow])["jobs"].values() for step in job["steps"]]
+
+
+def instructions() -> list[tuple[str, str]]:
+    """Instruction and arguments of each line of the Dockerfile."""
+    text = (ROOT / "Dockerfile").read_text(encoding="utf-8").replace("\\\n", " ")
+    lines = [line for line in text.splitlines() if line and not line.startswith("#")]
+    return [(line.split()[0], line.split(maxsplit=1)[1]) for line in lines]
+
+
+def test_the_version_has_one_source():
+    assert PROJECT["project"]["dynamic"] == ["version"]
+    assert "version" not in PROJECT["project"]
+    source = (ROOT / PROJECT["tool"]["hatch"]["version"]["path"]).read_text(encoding="utf-8")
+    assert re.findall(r'^__version__ = "(.+)"$', source, re.M) == [fastfcn.__version__]
+
+
+def test_the_citation_is_the_paper():
+    citation = read_yaml(ROOT / "CITATION.cff")
+    paper = citation["preferred-citation"]
+    assert citation["cff-version"] == "1.2.0"
+    assert citation["license"] == PROJECT["project"]["license"]
+    assert [author["family-names"] for author in paper["authors"]] == ["Wu", "Zhang", "Huang", "Liang", "Yu"]
+    assert paper["url"] == PROJECT["project"]["urls"]["Paper"]
+
+
+@pytest.mark.parametrize("path", sorted((ROOT / ".github/ISSUE_TEMPLATE").glob("*.yml")), ids=lambda path: path.stem)
+def test_issue_templates_parse(path):
+    form = read_yaml(path)
+    if path.stem != "config":
+        assert {"name", "description", "body"} <= form.keys()
+        assert all(field["attributes"]["label"] for field in form["body"])
+
+
+def test_workflows_run_on_every_platform_and_python():
+    matrix = read_yaml(WORKFLOWS["ci"])["jobs"]["test"]["strategy"]["matrix"]
+    assert matrix["os"] == ["ubuntu-latest", "macos-latest", "windows-latest"]
+    prefix = "Programming Language :: Python :: 3."
+    supported = [name for name in PROJECT["project"]["classifiers"] if name.startswith(prefix)]
+    assert [f"Programming Language :: Python :: {version}" for version in matrix["python-version"]] == supported
+
+
+def test_workflows_run_the_commands_of_the_contributing_guide():
+    guide = (ROOT / "CONTRIBUTING.md").read_text(encoding="utf-8")
+    documented = {line for block in re.findall(r"```bash\n(.*?)```", guide, re.S) for line in block.splitlines()}
+    run = {step["run"] for name in WORKFLOWS for step in steps(name) if "run" in step}
+    assert CPU_TORCH in guide
+    assert run <= documented | ONLY_IN_WORKFLOWS | {CPU_TORCH}
+    assert documented - run == {"pre-commit install"}
+
+
+def test_releases_are_published_without_a_stored_token():
+    release = read_yaml(WORKFLOWS["release"])
+    assert release["jobs"]["publish"]["permissions"] == {"id-token": "write"}
+    assert "secrets." not in WORKFLOWS["release"].read_text(encoding="utf-8")
+
+
+def test_the_local_check_builds_the_documentation_and_runs_the_tests():
+    script = (ROOT / ".ci/run").read_text(encoding="utf-8")
+    assert "pip install --quiet --no-cache-dir '.[test]' && pytest" in script
+    assert re.search(r"^sphinx-build -W --keep-going .*-b html docs ", script, re.M)
+
+
+def test_extras_named_in_documents_exist():
+    extras = PROJECT["project"]["optional-dependencies"].keys()
+    for document in [ROOT / "README.md", *(ROOT / "docs").rglob("*.md")]:
+        for names in re.findall(r"(?:fastfcn|'\.)\[([a-z,]+)\]", document.read_text(encoding="utf-8")):
+            assert set(names.split(",")) <= extras, document.name
+
+
+def test_the_image_serves_as_an_unprivileged_user():
+    kinds = [kind for kind, _ in instructions()]
+    values = dict(instructions())
+    assert kinds.index("USER") < kinds.index("ENTRYPOINT")
+    assert values["USER"] == "fastfcn"
+    assert "http://127.0.0.1:8000/health" in values["HEALTHCHECK"]
+    assert values["ENTRYPOINT"] == '["fastfcn", "serve", "--host", "0.0.0.0"]'
+    options = command("serve", "--help").out
+    assert "--host" in options
+    assert "8000" in options
+
+
+def test_the_image_gets_the_files_it_copies():
+    kept = [
+        line[1:] for line in (ROOT / ".dockerignore").read_text(encoding="utf-8").splitlines() if line.startswith("!")
+    ]
+    for kind, value in instructions():
+        if kind == "COPY":
+            for source in shlex.split(value)[:-1]:
+                assert (ROOT / source).exists()
+                assert any(fnmatch(source, pattern) for pattern in kept), source
