@@ -16,7 +16,7 @@ from fastfcn.kernels import build
 def test_every_source_is_in_one_unit(tmp_path, monkeypatch, processors: int | None):
     monkeypatch.setattr(os, "cpu_count", lambda: processors)
     units = build._units(tmp_path)
-    sources = sorted(str(path) for path in build.FOLDER.glob("*.cpp"))
+    sources = sorted(str(path) for path in build.SOURCES.rglob("*.cpp"))
     assert len(units) == min(processors or 1, len(sources))
     assert sorted(name for unit in units for name in re.findall('#include "(.*)"', Path(unit).read_text())) == sources
 
@@ -26,7 +26,7 @@ def test_all_sources_go_into_one_unit(tmp_path, monkeypatch):
     """No two of them give one name to different things."""
     monkeypatch.setattr(os, "cpu_count", lambda: 1)
     compiler = shlex.split(os.environ.get("CXX", "c++"))
-    folders = [f"-I{folder}" for folder in cpp_extension.include_paths()]
+    folders = [f"-I{folder}" for folder in [build.SOURCES, *cpp_extension.include_paths()]]
     command = [*compiler, "-std=c++20", "-fsyntax-only", *build.FLAGS, *folders, *build._units(tmp_path)]
     done = subprocess.run(command, capture_output=True, text=True)
     assert done.returncode == 0, done.stderr[-3000:]

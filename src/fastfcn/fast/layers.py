@@ -94,7 +94,7 @@ class WinogradConvolution(nn.Module):
     """A 3x3 convolution of stride 1, or of stride 2 and dilation 1 or an even one, in Winograd's form.
 
     With `pooled`, what is returned is the map after max pooling 3x3 at stride 2, and with `lines` the map in lines of
-    the cache (kernels/lines.h); there is no residual then.
+    the cache (kernels/csrc/common/channel_blocks.h); there is no residual then.
     """
 
     taps: Tensor
@@ -187,7 +187,7 @@ class FastContextBottleneck(nn.Module):
 
 
 class FastJPU(nn.Module):
-    """JPU with its resized maps and depthwise results in cache only (kernels/jpu.cpp).
+    """JPU with its resized maps and depthwise results in cache only (kernels/csrc/jpu/jpu.cpp).
 
     With `following`, a head's first 1x1 convolution with its ReLU, JPU's own results stay there too, and those of that
     convolution are returned.

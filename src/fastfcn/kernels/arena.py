@@ -1,4 +1,4 @@
-"""The memory of a network's run: one range of addresses for all of its large tensors (arena.cpp)."""
+"""The memory of a network's run: one range of addresses for all of its large tensors (csrc/common/arena.cpp)."""
 
 import torch
 

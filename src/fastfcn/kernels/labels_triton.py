@@ -1,6 +1,6 @@
 """Bilinear resize of logits and the class of the highest one in one kernel for a GPU: full-size logits never exist.
 
-What kernels/labels.cpp is on a processor. Triton's interpreter (`TRITON_INTERPRET=1`) runs it there too, for tests.
+What csrc/head/upsample_labels.cpp is on a processor. Triton's interpreter (`TRITON_INTERPRET=1`) runs it there too, for tests.
 """
 
 import torch

@@ -4,7 +4,7 @@ import torch
 from torch import Tensor
 
 LINE = 16
-"""Float32 that a line of the cache holds: a map in lines has the shape (B, C / LINE, H, W, LINE) (lines.h)."""
+"""Float32 that a line of the cache holds: a map in lines has the shape (B, C / LINE, H, W, LINE) (csrc/common/channel_blocks.h)."""
 
 
 def lanes() -> int:

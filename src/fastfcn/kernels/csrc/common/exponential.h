@@ -1,0 +1,25 @@
+// The exponential function of a vector.
+#pragma once
+
+#include "gemm/micro_kernel.h"
+
+namespace fastfcn {
+
+// exp(x) for x <= 0, within 2 units in the last place; below -87 as at -87, where a float32 ends.
+//
+// exp(x) = 2^n exp(r) with |r| <= ln(2) / 2; ln(2) in two parts, so that n ln(2) is exact, and the polynomial of exp(r)
+// are those of Moshier's Cephes library (expf).
+inline Vector exponential(Vector x) {
+  typedef int32_t Whole __attribute__((vector_size(LANES * 4)));
+  constexpr float LOG2_E = 1.44269504f, ROUND = 12582912;  // to a whole number, which is what the sum's last digits hold
+  constexpr float POLYNOMIAL[] = {1.9875691500e-4f, 1.3981999507e-3f, 8.3334519073e-3f,
+                                  4.1665795894e-2f, 1.6666665459e-1f, 5.0000001201e-1f};
+  x = x > -87.f ? x : Vector{} - 87.f;
+  const Vector n = (x * LOG2_E + ROUND) - ROUND, r = x - n * 0.693359375f + n * 2.12194440e-4f;
+  Vector value{};
+  for (const float factor : POLYNOMIAL) value = value * r + factor;
+  const Whole power = (__builtin_convertvector(n, Whole) + 127) << 23;
+  return (value * r * r + r + 1) * (Vector)power;
+}
+
+}  // namespace fastfcn

@@ -1,0 +1,57 @@
+// The Enc head's way from codes to its classifier, whose weights it scales: batch norm and ReLU of the codes, their
+// mean, and of that the gate's sigmoid (Zhang et al., Context Encoding for Semantic Segmentation).
+#include <ATen/Parallel.h>
+
+#include <cmath>
+
+#include "operators.h"
+#include "gemm/micro_kernel.h"
+#include "common/reductions.h"
+
+namespace fastfcn {
+namespace {
+
+constexpr int64_t LEAST_CHANNELS = 64;  // channels of a thread, at least
+
+// The mean over `count` codes of `channels` numbers each, after `scale`, `shift` and ReLU.
+Scratch mean_code(const float* codes, int64_t count, int64_t channels, const float* scale,
+                             const float* shift) {
+  Scratch mean(channels);
+  for (int64_t code = 0; code < count; ++code, codes += channels)
+    for (int64_t channel = 0; channel < channels; ++channel)
+      mean[channel] += std::max(0.f, codes[channel] * scale[code] + shift[code]) / count;
+  return mean;
+}
+
+}  // namespace
+
+// `codes`: (B, K, C); `scale` and `shift`: (K), the batch norm; `gate`: (C, C) and `gate_bias`: (C); `packed`: the
+// classifier (panels, C, PANEL). Returns each image's own classifier, as packed: (B, panels, C, PANEL).
+at::Tensor class_weights(const at::Tensor& codes, const at::Tensor& scale, const at::Tensor& shift,
+                         const at::Tensor& gate, const at::Tensor& gate_bias, const at::Tensor& packed) {
+  const int64_t batch = codes.size(0), count = codes.size(1), channels = codes.size(2), panels = packed.size(0);
+  TORCH_CHECK(scale.size(0) == count && shift.size(0) == count && gate.size(0) == channels &&
+                  gate.size(1) == channels && gate_bias.size(0) == channels && packed.size(1) == channels,
+              "weights for ", count, " codes of ", channels, " channels are needed");
+  const auto given = codes.contiguous();
+  auto out = at::empty({batch, panels, channels, PANEL}, packed.options());
+  for (int64_t image = 0; image < batch; ++image) {
+    const auto mean = mean_code(given.const_data_ptr<float>() + image * count * channels, count, channels,
+                                scale.const_data_ptr<float>(), shift.const_data_ptr<float>());
+    at::parallel_for(0, channels, LEAST_CHANNELS, [&](int64_t begin, int64_t end) {
+      for (int64_t channel = begin; channel < end; ++channel) {
+        const float sum = product(gate.const_data_ptr<float>() + channel * channels, mean.data(), channels);
+        const float gamma = 1 / (1 + std::exp(-sum - gate_bias.const_data_ptr<float>()[channel]));
+        for (int64_t panel = 0; panel < panels; ++panel) {
+          const int64_t row = (panel * channels + channel) * PANEL;
+          float* to = out.mutable_data_ptr<float>() + image * panels * channels * PANEL + row;
+          for (int64_t column = 0; column < PANEL; ++column)
+            to[column] = packed.const_data_ptr<float>()[row + column] * (1 + gamma);
+        }
+      }
+    });
+  }
+  return out;
+}
+
+}  // namespace fastfcn
