@@ -5,10 +5,10 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from fastfcn.kernels import weights as forms
+from fastfcn.kernels import packing
 from tests.helpers import needed
 from tests.helpers.drawn_tensors import Draw
-from tests.kernels.plain import TOLERANCE, convolved, in_lines, threads
+from tests.kernels.reference import TOLERANCE, reference_convolution, threads, to_channel_blocks
 
 pytestmark = needed.KERNELS
 
@@ -20,12 +20,12 @@ def test_pointwise(seed: int):
     stride, relu = 1 + seed % 3, bool(seed % 2)
     features = draw.features(draw.number(1, 3), inputs, draw.number(1, 21), draw.number(1, 33))
     weight, bias = draw.tensor(outputs, inputs, 1, 1) / inputs**0.5, draw.tensor(outputs)
-    expected = convolved(features, weight, bias, None, relu, stride=stride)
-    settings = (features, forms.pack_pointwise(weight), bias, relu, stride)
+    expected = reference_convolution(features, weight, bias, None, relu, stride=stride)
+    settings = (features, packing.pack_pointwise(weight), bias, relu, stride)
     torch.testing.assert_close(torch.ops.fastfcn.pointwise(*settings), expected, **TOLERANCE)
     residual = draw.features(*expected.shape)
-    expected = convolved(features, weight, bias, residual, relu, stride=stride)
-    torch.ops.fastfcn.pointwise_onto(residual, *settings)
+    expected = reference_convolution(features, weight, bias, residual, relu, stride=stride)
+    torch.ops.fastfcn.pointwise_add_(residual, *settings)
     torch.testing.assert_close(residual, expected, **TOLERANCE)
 
 
@@ -36,23 +36,23 @@ def test_pointwise_pair(seed: int):
     shortcut = draw.features(draw.number(1, 3), others, draw.number(1, 21), draw.number(1, 33))
     weight, other = draw.tensor(outputs, inputs, 1, 1) / inputs**0.5, draw.tensor(outputs, others, 1, 1) / others**0.5
     bias = draw.tensor(outputs)
-    residual = convolved(shortcut, other, torch.zeros(outputs), None, False, stride=stride)
+    residual = reference_convolution(shortcut, other, torch.zeros(outputs), None, False, stride=stride)
     features = draw.features(shortcut.shape[0], inputs, *residual.shape[-2:])
     found = torch.ops.fastfcn.pointwise_pair(
-        features, forms.pack_pointwise(weight), bias, True, shortcut, forms.pack_pointwise(other), stride
+        features, packing.pack_pointwise(weight), bias, True, shortcut, packing.pack_pointwise(other), stride
     )
-    torch.testing.assert_close(found, convolved(features, weight, bias, residual, True), **TOLERANCE)
+    torch.testing.assert_close(found, reference_convolution(features, weight, bias, residual, True), **TOLERANCE)
 
 
 def test_pointwise_of_many_channels_and_pixels():
     """Longer than a part of k, rows that share places of the cache, and more pixels than a block."""
     draw = Draw(0)
     features, weight, bias = draw.features(2, 2048, 11, 13), draw.tensor(96, 2048, 1, 1) / 45, draw.tensor(96)
-    settings = (features, forms.pack_pointwise(weight), bias, False, 1)
-    expected = convolved(features, weight, bias, None, False)
+    settings = (features, packing.pack_pointwise(weight), bias, False, 1)
+    expected = reference_convolution(features, weight, bias, None, False)
     torch.testing.assert_close(torch.ops.fastfcn.pointwise(*settings), expected, **TOLERANCE)
     residual = torch.ones_like(expected)
-    torch.ops.fastfcn.pointwise_onto(residual, *settings)
+    torch.ops.fastfcn.pointwise_add_(residual, *settings)
     torch.testing.assert_close(residual, expected + 1, **TOLERANCE)
 
 
@@ -74,13 +74,13 @@ def winograd_is_right(
     stride, dilation, _ = window
     options = {"padding": dilation, "dilation": dilation, "stride": stride}
     settings = (features, torch.ops.fastfcn.pack_taps(weight, False), bias, relu, *window)
-    expected = convolved(features, weight, bias, None, relu, **options)
+    expected = reference_convolution(features, weight, bias, None, relu, **options)
     found = torch.ops.fastfcn.winograd(*settings)
     torch.testing.assert_close(found, expected, **TOLERANCE)
-    assert torch.equal(torch.ops.fastfcn.winograd(*settings, True), in_lines(found))
+    assert torch.equal(torch.ops.fastfcn.winograd(*settings, True), to_channel_blocks(found))
     residual = draw.features(*expected.shape)
-    expected = convolved(features, weight, bias, residual, relu, **options)
-    torch.ops.fastfcn.winograd_onto(residual, *settings)
+    expected = reference_convolution(features, weight, bias, residual, relu, **options)
+    torch.ops.fastfcn.winograd_add_(residual, *settings)
     torch.testing.assert_close(residual, expected, **TOLERANCE)
 
 
@@ -159,15 +159,17 @@ def test_bottlenecks(seed: int):
         shortcut = expected
         if block == 0:
             across = draw.tensor(width, inputs, 1, 1) / inputs**0.5
-            shortcut = convolved(features, across, torch.zeros(width), None, False, stride=stride)
-        inner = convolved(expected, reduce, own[0], None, True)
-        inner = convolved(inner, middle, own[1], None, True, stride=every, dilation=dilation, padding=dilation)
-        expected = convolved(inner, last, own[2], shortcut, True)
+            shortcut = reference_convolution(features, across, torch.zeros(width), None, False, stride=stride)
+        inner = reference_convolution(expected, reduce, own[0], None, True)
+        inner = reference_convolution(
+            inner, middle, own[1], None, True, stride=every, dilation=dilation, padding=dilation
+        )
+        expected = reference_convolution(inner, last, own[2], shortcut, True)
         taps = torch.ops.fastfcn.pack_taps(middle, False)
-        weights += [forms.pack_pointwise(reduce), taps, forms.pack_pointwise(last)]
+        weights += [packing.pack_pointwise(reduce), taps, packing.pack_pointwise(last)]
         biases += own
     before = features.clone()
-    weights.append(forms.pack_pointwise(across))
-    found = torch.ops.fastfcn.bottlenecks(features, weights, biases, stride, dilations, 6)
+    weights.append(packing.pack_pointwise(across))
+    found = torch.ops.fastfcn.bottleneck_stage(features, weights, biases, stride, dilations, 6)
     torch.testing.assert_close(found, expected, **TOLERANCE)
     assert torch.equal(features, before), "another part of the network may need them"

@@ -4,27 +4,27 @@ import pytest
 import torch
 import torch.nn.functional as F
 
-from fastfcn.kernels import weights as forms
+from fastfcn.kernels import packing
 from fastfcn.ops.encoding import encode
 from fastfcn.ops.upsample import upsample_labels
 from tests.helpers import needed
 from tests.helpers.drawn_tensors import Draw
-from tests.kernels.plain import TOLERANCE
+from tests.kernels.reference import TOLERANCE
 
 pytestmark = needed.KERNELS
 
 
 @pytest.mark.parametrize("seed", range(8))
-def test_class_weights(seed: int):
+def test_gated_classifier(seed: int):
     draw = Draw(seed)
     images, count, channels, classes = draw.number(1, 3), draw.number(1, 40), draw.number(1, 300), draw.number(1, 160)
     codes, scale, shift = draw.tensor(images, count, channels), draw.tensor(count), draw.tensor(count)
     gate, bias = draw.tensor(channels, channels) / channels**0.5, draw.tensor(channels)
     classifier = draw.tensor(classes, channels)
-    found = torch.ops.fastfcn.class_weights(codes, scale, shift, gate, bias, forms.pack(classifier.T))
+    found = torch.ops.fastfcn.gated_classifier(codes, scale, shift, gate, bias, packing.pack_matrix(classifier.T))
     mean = (codes.double() * scale.double()[:, None] + shift.double()[:, None]).relu().mean(1)
     gamma = F.linear(mean, gate.double(), bias.double()).sigmoid()
-    expected = torch.stack([forms.pack((classifier * (1 + each)).T.float()) for each in gamma])
+    expected = torch.stack([packing.pack_matrix((classifier * (1 + each)).T.float()) for each in gamma])
     torch.testing.assert_close(found, expected, **TOLERANCE)
 
 
@@ -35,7 +35,7 @@ def test_encode(seed: int):
     features = draw.features(draw.number(1, 3), channels, draw.number(1, 21), draw.number(1, 33))
     codewords = draw.tensor(codes, channels)
     scale = draw.tensor(codes) * 10 ** draw.number(-3, 2)  # from nearly even shares to one codeword that has all
-    found = torch.ops.fastfcn.encode(features, forms.pack(codewords.T), scale)
+    found = torch.ops.fastfcn.encode(features, packing.pack_matrix(codewords.T), scale)
     pixels = features.double().flatten(2).transpose(1, 2)
     differences = pixels[:, :, None] - codewords.double()
     assignment = (scale.double() * differences.square().sum(3)).softmax(2)
@@ -53,7 +53,7 @@ def test_labels(classes: int, align_corners: bool):
         logits = draw.features(draw.number(1, 3), classes, draw.number(1, 9), draw.number(1, 12))
         size = (draw.number(1, 50), draw.number(1, 70))
         full = F.interpolate(logits.double(), size, mode="bilinear", align_corners=align_corners)
-        found = torch.ops.fastfcn.labels(logits, *size, align_corners)
+        found = torch.ops.fastfcn.upsample_labels(logits, *size, align_corners)
         assert found.dtype == torch.uint8
         chosen = full.gather(1, found.long()[:, None])[:, 0]
         assert (full.amax(1) - chosen).max() < 1e-5, "a class whose score is not the highest"
@@ -64,7 +64,7 @@ def test_labels(classes: int, align_corners: bool):
 @pytest.mark.parametrize("align_corners", [False, True])
 def test_labels_of_a_map_made_smaller(align_corners: bool):
     logits = Draw(5).features(1, 7, 40, 100)
-    found = torch.ops.fastfcn.labels(logits, 21, 37, align_corners)
+    found = torch.ops.fastfcn.upsample_labels(logits, 21, 37, align_corners)
     assert (found == upsample_labels(logits, [(21, 37)], align_corners)).float().mean() > 0.999
 
 
@@ -72,8 +72,8 @@ def test_labels_of_equal_scores_are_the_lowest_class():
     draw = Draw(3)
     two = draw.tensor(1, 1, 6, 7)
     logits = torch.cat([two - 1, two, two - 2, two, two], dim=1)
-    found = torch.ops.fastfcn.labels(logits, 48, 56, False)
+    found = torch.ops.fastfcn.upsample_labels(logits, 48, 56, False)
     assert torch.equal(found, torch.ones_like(found))
     assert torch.equal(
-        torch.ops.fastfcn.labels(torch.zeros(1, 40, 3, 3), 9, 9, False), torch.zeros_like(found)[:, :9, :9]
+        torch.ops.fastfcn.upsample_labels(torch.zeros(1, 40, 3, 3), 9, 9, False), torch.zeros_like(found)[:, :9, :9]
     )

@@ -5,10 +5,10 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from fastfcn.kernels import weights as forms
+from fastfcn.kernels import packing
 from tests.helpers import needed
 from tests.helpers.drawn_tensors import Draw
-from tests.kernels.plain import TOLERANCE, convolved, in_lines
+from tests.kernels.reference import TOLERANCE, reference_convolution, to_channel_blocks
 
 pytestmark = needed.KERNELS
 
@@ -30,20 +30,20 @@ def test_jpu(seed: int, align_corners: bool):
 def check_jpu(maps, depthwise, pointwise, bias, dilations, align_corners) -> None:
     """JPU alone, of maps in lines of the cache, and with a 1x1 convolution and its ReLU behind it."""
     settings = (
-        torch.stack([forms.slices(each) for each in depthwise]),
-        torch.stack([forms.pack_pointwise(each) for each in pointwise]), bias, dilations, align_corners,
+        torch.stack([packing.pack_depthwise(each) for each in depthwise]),
+        torch.stack([packing.pack_pointwise(each) for each in pointwise]), bias, dilations, align_corners,
     )  # fmt: skip
     expected = plain_jpu(maps, depthwise, pointwise, bias, dilations, align_corners)
     found = torch.ops.fastfcn.jpu(maps, *settings)
     torch.testing.assert_close(found, expected, **TOLERANCE)
-    if maps[0].shape[1] % forms.LINE == 0:
-        assert torch.equal(torch.ops.fastfcn.jpu([in_lines(each) for each in maps], *settings), found)
-        assert torch.equal(torch.ops.fastfcn.jpu([in_lines(maps[0]), *maps[1:]], *settings), found)
+    if maps[0].shape[1] % packing.CHANNEL_BLOCK == 0:
+        assert torch.equal(torch.ops.fastfcn.jpu([to_channel_blocks(each) for each in maps], *settings), found)
+        assert torch.equal(torch.ops.fastfcn.jpu([to_channel_blocks(maps[0]), *maps[1:]], *settings), found)
     draw, inputs = Draw(expected.shape[1]), expected.shape[1]
     outputs = 16 * draw.number(1, 5)
     weight, bias = draw.tensor(outputs, inputs, 1, 1) / inputs**0.5, draw.tensor(outputs)
-    found = torch.ops.fastfcn.jpu(maps, *settings, forms.pack_pointwise(weight), bias)
-    torch.testing.assert_close(found, convolved(expected, weight, bias, None, True), **TOLERANCE)
+    found = torch.ops.fastfcn.jpu(maps, *settings, packing.pack_pointwise(weight), bias)
+    torch.testing.assert_close(found, reference_convolution(expected, weight, bias, None, True), **TOLERANCE)
 
 
 def plain_jpu(maps, depthwise, pointwise, bias, dilations, align_corners) -> Tensor:
@@ -90,7 +90,7 @@ def test_jpu_of_maps_of_whole_factors(size: tuple[int, int], factors: tuple[int,
     ],
 )
 def test_jpu_of_maps_resized_much(sizes: tuple[tuple[int, int], ...], dilations: tuple[int, ...], align_corners: bool):
-    """Such maps are convolved before they are resized."""
+    """Such maps are reference_convolution before they are resized."""
     draw = Draw(len(sizes))
     width, outputs, levels = 32, 48, len(sizes)
     maps = [draw.features(2, width, *size) for size in sizes]

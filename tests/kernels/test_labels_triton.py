@@ -32,7 +32,7 @@ def test_labels(interpreted: ModuleType, classes: int, align_corners: bool):
     for batch, rows, columns, size in ((2, 5, 7, (11, 13)), (1, 1, 4, (3, 300)), (1, 6, 1, (2, 5))):
         logits = torch.randn(batch, classes, rows, columns)
         layouts = logits, logits.contiguous(memory_format=torch.channels_last)
-        found, other = (interpreted.labels(each, *size, align_corners) for each in layouts)
+        found, other = (interpreted.upsample_labels(each, *size, align_corners) for each in layouts)
         assert torch.equal(found, other)
         assert found.dtype == torch.uint8
         full = F.interpolate(logits.double(), size, mode="bilinear", align_corners=align_corners)
@@ -45,15 +45,17 @@ def test_half_precision_and_parts_of_maps(interpreted: ModuleType):
     logits = torch.randn(1, 5, 9, 12, generator=torch.Generator().manual_seed(0))
     for half in (torch.bfloat16, torch.float16):
         part = logits.to(half)[:, 1:, 2:, ::2]
-        assert torch.equal(interpreted.labels(part, 20, 30, False), interpreted.labels(part.float(), 20, 30, False))
+        assert torch.equal(
+            interpreted.upsample_labels(part, 20, 30, False), interpreted.upsample_labels(part.float(), 20, 30, False)
+        )
 
 
 def test_of_equal_scores_the_lowest_class(interpreted: ModuleType):
     two = torch.randn(1, 1, 4, 5, generator=torch.Generator().manual_seed(1))
-    found = interpreted.labels(torch.cat([two - 1, two, two, two - 2], dim=1), 8, 9, False)
+    found = interpreted.upsample_labels(torch.cat([two - 1, two, two, two - 2], dim=1), 8, 9, False)
     assert torch.equal(found, torch.ones_like(found))
 
 
 def test_too_many_classes(interpreted: ModuleType):
     with pytest.raises(ValueError, match="at most 256 classes, not 257"):
-        interpreted.labels(torch.zeros(1, 257, 2, 2), 4, 4, False)
+        interpreted.upsample_labels(torch.zeros(1, 257, 2, 2), 4, 4, False)

@@ -3,10 +3,10 @@
 import pytest
 import torch
 
-from fastfcn.kernels import weights as forms
+from fastfcn.kernels import packing
 from tests.helpers import needed
 from tests.helpers.drawn_tensors import Draw
-from tests.kernels.plain import in_lines
+from tests.kernels.reference import to_channel_blocks
 
 pytestmark = needed.KERNELS
 
@@ -22,7 +22,7 @@ def test_wrong_maps_are_refused():
         with pytest.raises(RuntimeError, match="float32 map"):
             torch.ops.fastfcn.winograd(wrong, taps, bias, False, 1, 1, 6)
     with pytest.raises(RuntimeError, match="a residual of"):
-        torch.ops.fastfcn.winograd_onto(torch.ones(1, 16, 4, 5), torch.ones(1, 16, 4, 4), taps, bias, False, 1, 1, 6)
+        torch.ops.fastfcn.winograd_add_(torch.ones(1, 16, 4, 5), torch.ones(1, 16, 4, 4), taps, bias, False, 1, 1, 6)
     with pytest.raises(RuntimeError, match="multiples"):
         torch.ops.fastfcn.winograd(torch.ones(1, 9, 4, 4), taps, bias, False, 1, 1, 6)
     with pytest.raises(RuntimeError, match="lines of 16 channels cannot hold 24"):
@@ -35,13 +35,13 @@ def test_wrong_maps_are_refused():
     with pytest.raises(RuntimeError, match="float32 map on the CPU"):
         torch.ops.fastfcn.jpu([torch.ones(1, 1, 4, 4, 16).double()], *settings)
     with pytest.raises(RuntimeError, match="three convolutions"):
-        torch.ops.fastfcn.bottlenecks(torch.ones(1, 16, 4, 4), [taps], [bias], 1, [1], 6)
+        torch.ops.fastfcn.bottleneck_stage(torch.ones(1, 16, 4, 4), [taps], [bias], 1, [1], 6)
     with pytest.raises(RuntimeError, match="images of 3 channels"):
         torch.ops.fastfcn.stem(torch.ones(1, 4, 4, 4), taps, bias, 7, True)
     with pytest.raises(RuntimeError, match="7x7 taps"):
         torch.ops.fastfcn.stem(torch.ones(1, 3, 4, 4), taps, bias, 7, True)
     with pytest.raises(RuntimeError, match="weights for 2 codes of 16 channels"):
-        torch.ops.fastfcn.class_weights(torch.ones(1, 2, 16), bias, bias, bias, bias, taps)
+        torch.ops.fastfcn.gated_classifier(torch.ones(1, 2, 16), bias, bias, bias, bias, taps)
     with pytest.raises(RuntimeError, match="at least one map"):
         torch.ops.fastfcn.jpu([], *settings)
     for scales, inputs in ((3, 15), (100, 16)):
@@ -58,29 +58,29 @@ def test_operators_are_known_to_torch_compile_and_export():
     draw = Draw(5)
     maps = [draw.tensor(2, 16, 8, 10), draw.tensor(2, 16, 4, 5)]
     weight, bias = draw.tensor(32, 16, 3, 3), draw.tensor(32)
-    taps = torch.stack([forms.slices(draw.tensor(32, 1, 3, 3))])
-    packed = torch.stack([forms.pack_pointwise(draw.tensor(32, 32, 1, 1))])
+    taps = torch.stack([packing.pack_depthwise(draw.tensor(32, 1, 3, 3))])
+    packed = torch.stack([packing.pack_pointwise(draw.tensor(32, 32, 1, 1))])
     calls = {
-        "pointwise": (maps[0], forms.pack_pointwise(weight[:, :, :1, :1]), bias, True, 2),
-        "pointwise_onto": (
+        "pointwise": (maps[0], packing.pack_pointwise(weight[:, :, :1, :1]), bias, True, 2),
+        "pointwise_add_": (
             draw.tensor(2, 32, 4, 5),
             maps[0],
-            forms.pack_pointwise(weight[:, :, :1, :1]),
+            packing.pack_pointwise(weight[:, :, :1, :1]),
             bias,
             True,
             2,
         ),
         "pointwise_pair": (
             draw.tensor(2, 16, 4, 5),
-            forms.pack_pointwise(weight[:, :, :1, :1]),
+            packing.pack_pointwise(weight[:, :, :1, :1]),
             bias,
             True,
             maps[0],
-            forms.pack_pointwise(weight[:, :, 1:2, :1]),
+            packing.pack_pointwise(weight[:, :, 1:2, :1]),
             2,
         ),
         "winograd": (maps[0], torch.ops.fastfcn.pack_taps(weight, False), bias, True, 2, 1, 4),
-        "winograd_onto": (
+        "winograd_add_": (
             draw.tensor(2, 32, 8, 10),
             maps[0],
             torch.ops.fastfcn.pack_taps(weight, False),
@@ -90,9 +90,25 @@ def test_operators_are_known_to_torch_compile_and_export():
             1,
             4,
         ),
-        "winograd into lines": (maps[0], torch.ops.fastfcn.pack_taps(weight, False), bias, True, 1, 1, 6, True),
+        "winograd into channel blocks": (
+            maps[0],
+            torch.ops.fastfcn.pack_taps(weight, False),
+            bias,
+            True,
+            1,
+            1,
+            6,
+            True,
+        ),
         "jpu": (maps, taps, packed, bias[None], [2], False),
-        "jpu of maps in lines": ([in_lines(each) for each in maps], taps, packed, bias[None], [2], False),
+        "jpu of channel-blocked maps": (
+            [to_channel_blocks(each) for each in maps],
+            taps,
+            packed,
+            bias[None],
+            [2],
+            False,
+        ),
         "jpu and a convolution behind it": (
             maps,
             taps,
@@ -100,16 +116,16 @@ def test_operators_are_known_to_torch_compile_and_export():
             bias[None],
             [2],
             False,
-            forms.pack_pointwise(draw.tensor(48, 32, 1, 1)),
+            packing.pack_pointwise(draw.tensor(48, 32, 1, 1)),
             draw.tensor(48),
         ),
-        "bottlenecks": (
+        "bottleneck_stage": (
             maps[0],
             [
-                forms.pack_pointwise(draw.tensor(32, 16, 1, 1)),
+                packing.pack_pointwise(draw.tensor(32, 16, 1, 1)),
                 torch.ops.fastfcn.pack_taps(draw.tensor(32, 32, 3, 3), False),
-                forms.pack_pointwise(draw.tensor(48, 32, 1, 1)),
-                forms.pack_pointwise(draw.tensor(48, 16, 1, 1)),
+                packing.pack_pointwise(draw.tensor(48, 32, 1, 1)),
+                packing.pack_pointwise(draw.tensor(48, 16, 1, 1)),
             ],
             [bias, bias, draw.tensor(48)],
             2,
@@ -117,18 +133,18 @@ def test_operators_are_known_to_torch_compile_and_export():
             4,
         ),
         "winograd_pool": (maps[0], torch.ops.fastfcn.pack_taps(weight, False), bias, 6),
-        "stem": (draw.tensor(2, 3, 9, 14), forms.pack(draw.tensor(27, 32)), bias, 3, True),
-        "class_weights": (
+        "stem": (draw.tensor(2, 3, 9, 14), packing.pack_matrix(draw.tensor(27, 32)), bias, 3, True),
+        "gated_classifier": (
             draw.tensor(2, 5, 16),
             draw.tensor(5),
             draw.tensor(5),
             draw.tensor(16, 16),
             draw.tensor(16),
-            forms.pack(draw.tensor(16, 40)),
+            packing.pack_matrix(draw.tensor(16, 40)),
         ),
         "max_pool": (maps[0],),
-        "encode": (maps[0], forms.pack(draw.tensor(16, 20)), draw.tensor(20)),
-        "labels": (maps[0], 64, 80, False),
+        "encode": (maps[0], packing.pack_matrix(draw.tensor(16, 20)), draw.tensor(20)),
+        "upsample_labels": (maps[0], 64, 80, False),
     }
     for name, arguments in calls.items():
         torch.library.opcheck(getattr(torch.ops.fastfcn, name.split()[0]).default, arguments)

@@ -4,10 +4,10 @@ import pytest
 import torch
 import torch.nn.functional as F
 
-from fastfcn.kernels import weights as forms
+from fastfcn.kernels import packing
 from tests.helpers import needed
 from tests.helpers.drawn_tensors import Draw
-from tests.kernels.plain import TOLERANCE, convolved, threads
+from tests.kernels.reference import TOLERANCE, reference_convolution, threads
 
 pytestmark = needed.KERNELS
 
@@ -23,7 +23,7 @@ def check_winograd_pool(draw: Draw, inputs: int, outputs: int, size: tuple[int, 
     features = draw.features(draw.number(1, 3), inputs, *size)
     weight, bias = draw.tensor(outputs, inputs, 3, 3) / (3 * inputs**0.5), draw.tensor(outputs)
     found = torch.ops.fastfcn.winograd_pool(features, torch.ops.fastfcn.pack_taps(weight, False), bias, longest)
-    wide = convolved(features, weight, bias, None, True, padding=1)
+    wide = reference_convolution(features, weight, bias, None, True, padding=1)
     torch.testing.assert_close(found, F.max_pool2d(wide, 3, 2, 1), **TOLERANCE)
 
 
@@ -50,8 +50,8 @@ def test_stem(seed: int):
     kernel, outputs = [7, 3, 5, 1][seed % 4], 2 * torch.ops.fastfcn.lanes() * draw.number(1, 3)
     images = draw.features(draw.number(1, 3), 3, draw.number(1, 70), draw.number(1, 110))
     weight, bias = draw.tensor(outputs, 3, kernel, kernel) / kernel, draw.tensor(outputs)
-    packed = forms.pack(weight.permute(2, 3, 1, 0).flatten(0, 2))
-    wide = convolved(images, weight, bias, None, True, stride=2, padding=kernel // 2)
+    packed = packing.pack_stem(weight)
+    wide = reference_convolution(images, weight, bias, None, True, stride=2, padding=kernel // 2)
     for pool, expected in ((True, F.max_pool2d(wide, 3, 2, 1)), (False, wide)):
         torch.testing.assert_close(torch.ops.fastfcn.stem(images, packed, bias, kernel, pool), expected, **TOLERANCE)
 
@@ -60,7 +60,7 @@ def test_stem_of_a_large_map():
     """Its results are written past the caches."""
     draw = Draw(0)
     images, weight, bias = draw.features(1, 3, 330, 810), draw.tensor(64, 3, 3, 3), draw.tensor(64)
-    packed = forms.pack(weight.permute(2, 3, 1, 0).flatten(0, 2))
-    wide = convolved(images, weight, bias, None, True, stride=2, padding=1)
+    packed = packing.pack_stem(weight)
+    wide = reference_convolution(images, weight, bias, None, True, stride=2, padding=1)
     assert wide.numel() > 4 << 20
     torch.testing.assert_close(torch.ops.fastfcn.stem(images, packed, bias, 3, False), wide, **TOLERANCE)

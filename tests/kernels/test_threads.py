@@ -6,16 +6,16 @@ import pytest
 import torch
 from torch import Tensor
 
-from fastfcn.kernels import weights as forms
+from fastfcn.kernels import packing
 from tests.helpers import needed
 from tests.helpers.drawn_tensors import Draw
-from tests.kernels.plain import threads
+from tests.kernels.reference import threads
 
 pytestmark = needed.KERNELS
 
 
 def pointwise(draw: Draw) -> Tensor:
-    features, packed = draw.features(1, 96, 61, 67), forms.pack_pointwise(draw.tensor(80, 96, 1, 1))
+    features, packed = draw.features(1, 96, 61, 67), packing.pack_pointwise(draw.tensor(80, 96, 1, 1))
     return torch.ops.fastfcn.pointwise(features, packed, draw.tensor(80), True, 1)
 
 
@@ -48,8 +48,8 @@ def winograd_weight_gradient(draw: Draw) -> Tensor:
 
 def jpu(draw: Draw) -> Tensor:
     maps = [draw.features(1, 32, 60 >> level, 72 >> level) for level in range(3)]
-    taps = torch.stack([forms.slices(draw.tensor(96, 1, 3, 3)) for _ in range(4)])
-    packed = torch.stack([forms.pack_pointwise(draw.tensor(48, 96, 1, 1)) for _ in range(4)])
+    taps = torch.stack([packing.pack_depthwise(draw.tensor(96, 1, 3, 3)) for _ in range(4)])
+    packed = torch.stack([packing.pack_pointwise(draw.tensor(48, 96, 1, 1)) for _ in range(4)])
     return torch.ops.fastfcn.jpu(maps, taps, packed, draw.tensor(4, 48), (1, 2, 4, 8), True)
 
 

@@ -5,7 +5,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from fastfcn.kernels import weights as forms
+from fastfcn.kernels import packing
 from tests.helpers import needed
 from tests.helpers.drawn_tensors import Draw
 
@@ -28,7 +28,7 @@ def weights_in(draw: Draw, *shape: int) -> Tensor:
 def packed_taps(weight: Tensor) -> Tensor:
     """(O, I, 3, 3) -> (panels, I, 9, panel)."""
     inputs = weight.shape[1]
-    packed = forms.pack(weight.permute(1, 2, 3, 0).reshape(inputs * 9, -1))
+    packed = packing.pack_matrix(weight.permute(1, 2, 3, 0).reshape(inputs * 9, -1))
     return packed.reshape(packed.shape[0], inputs, 9, -1)
 
 

@@ -43,7 +43,7 @@ class FastStage(nn.Module):
     def forward(self, features: Tensor) -> Tensor:
         tensors = list(self._buffers.values())  # at once: one after the other they take longer than the call
         weights, biases = tensors[: self.count], tensors[self.count :]
-        return torch.ops.fastfcn.bottlenecks(features, weights, biases, self.stride, self.dilations, LONGEST_TILE)
+        return torch.ops.fastfcn.bottleneck_stage(features, weights, biases, self.stride, self.dilations, LONGEST_TILE)
 
 
 def residual_stage(blocks: list[FastBlock]) -> nn.Module:

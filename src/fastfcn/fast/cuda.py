@@ -24,9 +24,9 @@ class GPUSegmenter(KernelSegmenter):
     def kernel_labels(self, logits: Tensor, height: int, width: int) -> Tensor | None:
         if not find_spec("triton"):
             return None
-        from fastfcn.kernels.labels_triton import labels
+        from fastfcn.kernels.labels_triton import upsample_labels
 
-        return labels(logits, height, width, self.align_corners)
+        return upsample_labels(logits, height, width, self.align_corners)
 
 
 class Recordings:

@@ -3,7 +3,7 @@
 import torch
 from torch import Tensor
 
-from fastfcn.kernels import weights as forms
+from fastfcn.kernels import packing
 from fastfcn.models.heads import EncHead, Encoding, HeadOutput
 
 
@@ -23,7 +23,7 @@ class FastEncHead(EncHead):
         narrow = self.bottleneck(features)
         codes = self.encoding(self.project(narrow))
         gate, bias = self.gate, self.classifier.bias
-        weights = torch.ops.fastfcn.class_weights(
+        weights = torch.ops.fastfcn.gated_classifier(
             codes, self.code_scale, self.code_shift, gate.weight, gate.bias, self.packed
         )
         logits = [
@@ -39,7 +39,7 @@ def make_fast(head: EncHead) -> None:
     scale = norm.weight / (norm.running_var + norm.eps).sqrt()  # type: ignore[operator]
     head.register_buffer("code_scale", scale)
     head.register_buffer("code_shift", norm.bias - norm.running_mean * scale)  # type: ignore[operator]
-    head.register_buffer("packed", forms.pack_pointwise(head.classifier.weight))
-    head.encoding.register_buffer("packed", forms.pack_pointwise(head.encoding.codewords[:, :, None, None]))
+    head.register_buffer("packed", packing.pack_pointwise(head.classifier.weight))
+    head.encoding.register_buffer("packed", packing.pack_pointwise(head.encoding.codewords[:, :, None, None]))
     head.encoding.__class__ = FastEncoding
     head.__class__ = FastEncHead

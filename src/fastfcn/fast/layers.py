@@ -10,7 +10,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from fastfcn.kernels import weights as forms
+from fastfcn.kernels import packing
 from fastfcn.ops.pyramid import convolve_bins
 from fastfcn.ops.winograd import winograd_pays
 
@@ -67,7 +67,7 @@ class PointwiseConvolution(nn.Module):
     def __init__(self, conv: nn.Conv2d, relu: bool):
         super().__init__()
         self.stride, self.relu = conv.stride[0], relu
-        self.register_buffer("packed", forms.pack_pointwise(conv.weight.detach()))
+        self.register_buffer("packed", packing.pack_pointwise(conv.weight.detach()))
         self.register_buffer("bias", _bias(conv))
 
     def forward(self, features: Tensor, residual: Tensor | None = None) -> Tensor:
@@ -93,14 +93,14 @@ class PointwisePair(nn.Module):
 class WinogradConvolution(nn.Module):
     """A 3x3 convolution of stride 1, or of stride 2 and dilation 1 or an even one, in Winograd's form.
 
-    With `pooled`, what is returned is the map after max pooling 3x3 at stride 2, and with `lines` the map in lines of
-    the cache (kernels/csrc/common/channel_blocks.h); there is no residual then.
+    With `pooled`, max pooling 3x3 at stride 2 is applied to the result; with `channel_blocked`, the result is stored in
+    blocks of 16 channels (NCHWc, kernels/csrc/common/channel_blocks.h). Neither supports a residual.
     """
 
     taps: Tensor
     bias: Tensor
     pooled = False
-    lines = False
+    channel_blocked = False
 
     def __init__(self, conv: nn.Conv2d, relu: bool):
         super().__init__()
@@ -116,7 +116,7 @@ class WinogradConvolution(nn.Module):
         if self.pooled:
             return torch.ops.fastfcn.winograd_pool(features, self.taps, self.bias, LONGEST_TILE)
         settings = (self.taps, self.bias, self.relu, self.stride, self.dilation, LONGEST_TILE)
-        if self.lines:
+        if self.channel_blocked:
             return torch.ops.fastfcn.winograd(features, *settings, True)
         return _summed("winograd", residual, features, *settings)
 
@@ -127,7 +127,7 @@ class FastStem(nn.Module):
     def __init__(self, conv: OneDNNConvolution, pool: bool):
         super().__init__()
         self.kernel, self.pool = conv.weight.shape[-1], pool
-        self.register_buffer("packed", forms.pack(conv.weight.permute(2, 3, 1, 0).flatten(0, 2)))
+        self.register_buffer("packed", packing.pack_stem(conv.weight))
         self.register_buffer("bias", conv.bias)
 
     def forward(self, images: Tensor) -> Tensor:
@@ -160,7 +160,7 @@ def _summed(operator: str, residual: Tensor | None, *settings: Any) -> Tensor:
     if residual is None:
         return getattr(torch.ops.fastfcn, operator)(*settings)
     residual = residual.float()  # from an operator under autocast
-    getattr(torch.ops.fastfcn, f"{operator}_onto")(residual, *settings)
+    getattr(torch.ops.fastfcn, f"{operator}_add_")(residual, *settings)
     return residual
 
 
@@ -204,15 +204,17 @@ class FastJPU(nn.Module):
         self.lateral = nn.ModuleList(lateral)
         # Those read as they are resized: a doubled map is convolved before that, unless corners are aligned.
         for each in lateral[: 2 if align_corners else 1]:
-            if isinstance(each, WinogradConvolution) and each.bias.numel() % forms.LINE == 0:
-                each.lines = True
+            if isinstance(each, WinogradConvolution) and each.bias.numel() % packing.CHANNEL_BLOCK == 0:
+                each.channel_blocked = True
         self.following = following
         self.align_corners = align_corners
         self.dilations = [depthwise.dilation[0] for depthwise, _ in separable]
         # No activation stands between: the depthwise bias goes through the 1x1 into its own.
         biases = [_bias(pointwise) + pointwise.weight[:, :, 0, 0] @ _bias(depth) for depth, pointwise in separable]
-        self.register_buffer("taps", torch.stack([forms.slices(depthwise.weight) for depthwise, _ in separable]))
-        self.register_buffer("packed", torch.stack([forms.pack_pointwise(each.weight) for _, each in separable]))
+        self.register_buffer(
+            "taps", torch.stack([packing.pack_depthwise(depthwise.weight) for depthwise, _ in separable])
+        )
+        self.register_buffer("packed", torch.stack([packing.pack_pointwise(each.weight) for _, each in separable]))
         self.register_buffer("bias", torch.stack(biases))
 
     def forward(self, stages: list[Tensor]) -> Tensor:

@@ -25,7 +25,7 @@ from fastfcn.fast.layers import (
 )
 from fastfcn.fast.lean_training import LeanConv2d
 from fastfcn.kernels.arena import Arena
-from fastfcn.kernels.weights import lanes
+from fastfcn.kernels.packing import lanes
 from fastfcn.models.heads import EncHead
 from fastfcn.models.jpu import JPU
 from fastfcn.models.layers import ContextBottleneck, ConvBNReLU
@@ -43,7 +43,7 @@ class FastSegmenter(KernelSegmenter):
             return super().logits(images)
 
     def kernel_labels(self, logits: Tensor, height: int, width: int) -> Tensor:
-        return torch.ops.fastfcn.labels(logits, height, width, self.align_corners)
+        return torch.ops.fastfcn.upsample_labels(logits, height, width, self.align_corners)
 
 
 @torch.no_grad()

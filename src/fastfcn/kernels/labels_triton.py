@@ -1,6 +1,7 @@
 """Bilinear resize of logits and the class of the highest one in one kernel for a GPU: full-size logits never exist.
 
-What csrc/head/upsample_labels.cpp is on a processor. Triton's interpreter (`TRITON_INTERPRET=1`) runs it there too, for tests.
+Does on a GPU what csrc/head/upsample_labels.cpp does on a CPU. Triton's interpreter (`TRITON_INTERPRET=1`) runs it
+on a CPU, for tests.
 """
 
 import torch
@@ -23,7 +24,7 @@ def _source(position, before, after, align_corners: tl.constexpr):
 
 
 @triton.jit
-def _labels(
+def _upsample_labels(
     logits, out, classes, rows, columns, height, width, of_image, of_class, of_row, of_column,
     align_corners: tl.constexpr, pixels: tl.constexpr,
 ):  # fmt: skip
@@ -49,7 +50,7 @@ def _labels(
     tl.store(out + (image.to(tl.int64) * height + y) * width + x, label.to(tl.uint8), inside)
 
 
-def labels(logits: Tensor, height: int, width: int, align_corners: bool) -> Tensor:
+def upsample_labels(logits: Tensor, height: int, width: int, align_corners: bool) -> Tensor:
     """Class map (B, height, width), uint8, of logits (B, C, h, w) of any float type and memory format; C <= 256."""
     batch, classes, rows, columns = logits.shape
     if classes > 256:
@@ -57,5 +58,5 @@ def labels(logits: Tensor, height: int, width: int, align_corners: bool) -> Tens
     out = torch.empty((batch, height, width), dtype=torch.uint8, device=logits.device)
     grid = (triton.cdiv(width, PIXELS), height, batch)
     strides = logits.stride()
-    _labels[grid](logits, out, classes, rows, columns, height, width, *strides, align_corners, PIXELS)  # type: ignore
+    _upsample_labels[grid](logits, out, classes, rows, columns, height, width, *strides, align_corners, PIXELS)  # type: ignore
     return out

@@ -19,6 +19,8 @@
 #include <unistd.h>
 #endif
 
+#include "common/register.h"
+
 namespace fastfcn {
 namespace {
 
@@ -121,5 +123,7 @@ bool use_arena(bool on) {
   std::call_once(installed, install);
   return std::exchange(wanted, on);
 }
+
+FASTFCN_FUNCTION(use_arena)
 
 }  // namespace fastfcn

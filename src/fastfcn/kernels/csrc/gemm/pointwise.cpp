@@ -2,6 +2,8 @@
 //
 // What is added is never a map of its own: a residual is written over, as the sums begin with it, and a second 1x1
 // convolution, the shortcut of a residual block, adds to the same sums.
+#include "common/convolutions.h"
+#include "common/register.h"
 #include "gemm/parallel.h"
 #include "common/tensors.h"
 
@@ -56,7 +58,7 @@ at::Tensor pointwise(const at::Tensor& features, const at::Tensor& packed, const
   return out;
 }
 
-void pointwise_onto(const at::Tensor& residual, const at::Tensor& features, const at::Tensor& packed,
+void pointwise_add_(const at::Tensor& residual, const at::Tensor& features, const at::Tensor& packed,
                     const at::Tensor& bias, bool relu, int64_t stride) {
   const auto x = channels_last(features);
   const auto out = residual_map(residual, convolved_shape(x, bias, stride));
@@ -74,5 +76,13 @@ at::Tensor pointwise_pair(const at::Tensor& features, const at::Tensor& packed, 
   convolve({{other, shortcut_packed, stride}, {x, packed, 1}}, bias, relu, out, false);
   return out;
 }
+
+// The width of the vectors that this build uses; packing.py packs weights for it.
+int64_t lanes() { return LANES; }
+
+FASTFCN_OPERATOR(pointwise)
+FASTFCN_OPERATOR(pointwise_add_)
+FASTFCN_OPERATOR(pointwise_pair)
+FASTFCN_FUNCTION(lanes)
 
 }  // namespace fastfcn

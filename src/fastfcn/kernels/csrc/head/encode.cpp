@@ -6,6 +6,7 @@
 #include <ATen/Parallel.h>
 
 
+#include "common/register.h"
 #include "common/exponential.h"
 #include "gemm/matmul.h"
 #include "common/reductions.h"
@@ -117,5 +118,7 @@ at::Tensor encode(const at::Tensor& features, const at::Tensor& packed, const at
   }
   return out;
 }
+
+FASTFCN_OPERATOR(encode)
 
 }  // namespace fastfcn

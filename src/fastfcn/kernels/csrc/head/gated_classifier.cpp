@@ -4,7 +4,7 @@
 
 #include <cmath>
 
-#include "operators.h"
+#include "common/register.h"
 #include "gemm/micro_kernel.h"
 #include "common/reductions.h"
 
@@ -27,7 +27,7 @@ Scratch mean_code(const float* codes, int64_t count, int64_t channels, const flo
 
 // `codes`: (B, K, C); `scale` and `shift`: (K), the batch norm; `gate`: (C, C) and `gate_bias`: (C); `packed`: the
 // classifier (panels, C, PANEL). Returns each image's own classifier, as packed: (B, panels, C, PANEL).
-at::Tensor class_weights(const at::Tensor& codes, const at::Tensor& scale, const at::Tensor& shift,
+at::Tensor gated_classifier(const at::Tensor& codes, const at::Tensor& scale, const at::Tensor& shift,
                          const at::Tensor& gate, const at::Tensor& gate_bias, const at::Tensor& packed) {
   const int64_t batch = codes.size(0), count = codes.size(1), channels = codes.size(2), panels = packed.size(0);
   TORCH_CHECK(scale.size(0) == count && shift.size(0) == count && gate.size(0) == channels &&
@@ -53,5 +53,7 @@ at::Tensor class_weights(const at::Tensor& codes, const at::Tensor& scale, const
   }
   return out;
 }
+
+FASTFCN_OPERATOR(gated_classifier)
 
 }  // namespace fastfcn

@@ -4,6 +4,7 @@
 // are then looked at LANES pixels at a time, all rows between the same two one after the other.
 #include <ATen/Parallel.h>
 
+#include "common/register.h"
 #include "common/bilinear.h"
 #include "gemm/micro_kernel.h"
 #include "common/tensors.h"
@@ -115,7 +116,7 @@ void write_highest(const WideRow& upper, const WideRow& lower, const Source* row
 
 }  // namespace
 
-at::Tensor labels(const at::Tensor& logits, int64_t height, int64_t width, bool align_corners) {
+at::Tensor upsample_labels(const at::Tensor& logits, int64_t height, int64_t width, bool align_corners) {
   const auto x = channels_last(logits);
   const int64_t batch = x.size(0), classes = x.size(1), rows_before = x.size(2), columns_before = x.size(3);
   TORCH_CHECK(classes <= 256, "at most 256 classes, not ", classes);
@@ -146,5 +147,7 @@ at::Tensor labels(const at::Tensor& logits, int64_t height, int64_t width, bool 
   });
   return out;
 }
+
+FASTFCN_OPERATOR(upsample_labels)
 
 }  // namespace fastfcn

@@ -7,6 +7,7 @@
 // convolved where these bend, and the results interpolated (interpolated.h).
 #include <optional>
 
+#include "common/register.h"
 #include "jpu/depthwise_block.h"
 #include "jpu/breakpoint_convolution.h"
 #include "common/channel_blocks.h"
@@ -170,5 +171,7 @@ at::Tensor jpu(const at::TensorList& maps, const at::Tensor& taps, const at::Ten
   }
   return out;
 }
+
+FASTFCN_OPERATOR(jpu)
 
 }  // namespace fastfcn

@@ -1,6 +1,8 @@
 // Max pooling of a stem: 3x3 at stride 2, without the places of the largest values, which torch writes too.
 #include <ATen/Parallel.h>
 
+#include "common/convolutions.h"
+#include "common/register.h"
 #include "gemm/micro_kernel.h"
 #include "common/tensors.h"
 
@@ -52,5 +54,7 @@ at::Tensor max_pool(const at::Tensor& features) {
   });
   return out;
 }
+
+FASTFCN_OPERATOR(max_pool)
 
 }  // namespace fastfcn

@@ -4,6 +4,7 @@
 // The convolution is one matrix product for some pixels of a row: what a row of taps reads of the image lies side by
 // side, and the next pixel's two pixels on, so that nothing is gathered. With pooling, the map in between is four times
 // as large as the result: of its rows only those that the next row of results needs exist, in cache.
+#include "common/register.h"
 #include "stem/pool_rows.h"
 #include "gemm/parallel.h"
 #include "common/nontemporal.h"
@@ -159,5 +160,7 @@ at::Tensor stem(const at::Tensor& images, const at::Tensor& packed, const at::Te
   const Stem stem{x.size(2), x.size(3), kernel, outputs, packed.const_data_ptr<float>(), bias.const_data_ptr<float>()};
   return pool ? pooled(stem, x) : convolved(stem, x);
 }
+
+FASTFCN_OPERATOR(stem)
 
 }  // namespace fastfcn

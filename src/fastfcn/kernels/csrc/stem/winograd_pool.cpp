@@ -7,7 +7,8 @@
 #include <mutex>
 
 #include "stem/pool_rows.h"
-#include "operators.h"
+#include "common/convolutions.h"
+#include "common/register.h"
 #include "common/tensors.h"
 #include "winograd/few_channels.h"
 
@@ -136,7 +137,7 @@ at::Tensor winograd_pool(const at::Tensor& features, const at::Tensor& taps, con
   check_winograd(inputs, outputs, longest);
   const Axis& form = axis(side, 1, false);
   if (form.places * form.places * inputs * outputs > FEW_TRANSFORMED)
-    return max_pool(winograd(x, taps, bias, true, 1, 1, longest));
+    return max_pool(winograd(x, taps, bias, true, 1, 1, longest, false));
   const Map map{x.size(2), x.size(3), outputs};
   const Tiles tiles(map, x.size(0), side);
   const FewChannels few(x, taps, Kind(&form, &form, {1, 1, side}, tiles.all.size(), inputs));
@@ -144,5 +145,7 @@ at::Tensor winograd_pool(const at::Tensor& features, const at::Tensor& taps, con
   in_strips(few, tiles, map, {bias.const_data_ptr<float>(), nullptr, 0, true}, out);
   return out;
 }
+
+FASTFCN_OPERATOR(winograd_pool)
 
 }  // namespace fastfcn

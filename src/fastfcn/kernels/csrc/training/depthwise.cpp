@@ -3,6 +3,7 @@
 // Channels are worked off GROUP at a time, so that the rows that a dilation reaches stay in the second cache.
 #include <tuple>
 
+#include "common/register.h"
 #include "gemm/parallel.h"
 #include "common/tensors.h"
 
@@ -136,5 +137,9 @@ std::tuple<at::Tensor, at::Tensor> channel_moments(const at::Tensor& features) {
   });
   return {mean, variance};
 }
+
+FASTFCN_OPERATOR(depthwise)
+FASTFCN_OPERATOR(depthwise_weight_gradient)
+FASTFCN_OPERATOR(channel_moments)
 
 }  // namespace fastfcn

@@ -3,6 +3,7 @@
 // Winograd's convolution is back((taps w) * (into x)), each a linear transform of a tile (winograd.h). By its transposes
 // the gradient of w is the sum over all tiles of taps'((into x) * (back' g)): for each place of a tile one matrix product
 // of transformed inputs and transformed gradients, over the tiles, and then one transform for each weight.
+#include "common/register.h"
 #include "gemm/parallel.h"
 #include "common/tensors.h"
 #include "winograd/tile_transforms.h"
@@ -123,5 +124,7 @@ at::Tensor winograd_weight_gradient(const at::Tensor& features, const at::Tensor
             [&](const Kind& kind, const std::vector<Tile>& tiles) { task.run(kind, tiles, onto); });
   return out;
 }
+
+FASTFCN_OPERATOR(winograd_weight_gradient)
 
 }  // namespace fastfcn

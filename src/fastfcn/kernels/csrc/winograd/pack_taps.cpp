@@ -2,6 +2,7 @@
 #include <ATen/ATen.h>
 #include <ATen/Parallel.h>
 
+#include "common/register.h"
 #include "gemm/micro_kernel.h"
 
 namespace fastfcn {
@@ -45,5 +46,7 @@ at::Tensor pack_taps(const at::Tensor& weight, bool transposed) {
   });
   return packed;
 }
+
+FASTFCN_OPERATOR(pack_taps)
 
 }  // namespace fastfcn

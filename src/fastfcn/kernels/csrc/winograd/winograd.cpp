@@ -8,6 +8,8 @@
 // one or two pixels long, the taps that would see only zeros take no products. The weights are kept as they are and
 // transformed in cache where they are multiplied: transformed they would take up to seven times their memory, and
 // longer to read; those of few channels are transformed once (winograd_few.h).
+#include "common/convolutions.h"
+#include "common/register.h"
 #include "common/tensors.h"
 #include "winograd/few_channels.h"
 
@@ -177,7 +179,7 @@ at::Tensor winograd(const at::Tensor& features, const at::Tensor& taps, const at
 }
 
 // The residual is written over, each result in the place of its own.
-void winograd_onto(const at::Tensor& residual, const at::Tensor& features, const at::Tensor& taps,
+void winograd_add_(const at::Tensor& residual, const at::Tensor& features, const at::Tensor& taps,
                    const at::Tensor& bias, bool relu, int64_t stride, int64_t dilation, int64_t longest) {
   Window window{stride, dilation, longest};
   const auto x = rows_met(features, window);
@@ -185,5 +187,8 @@ void winograd_onto(const at::Tensor& residual, const at::Tensor& features, const
   convolve(x, taps, {bias.const_data_ptr<float>(), out.const_data_ptr<float>(), bias.size(0), relu}, window, out);
   if (!out.is_same(residual)) residual.copy_(out);
 }
+
+FASTFCN_OPERATOR(winograd)
+FASTFCN_OPERATOR(winograd_add_)
 
 }  // namespace fastfcn

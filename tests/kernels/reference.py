@@ -1,4 +1,4 @@
-"""What tests of several operators share: plain convolutions in float64, maps in lines, what is taken for equal."""
+"""Shared by tests of several operators: reference convolutions in float64, layouts, tolerances and thread counts."""
 
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -7,12 +7,12 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from fastfcn.kernels import weights as forms
+from fastfcn.kernels import packing
 
-TOLERANCE = {"rtol": 0, "atol": 2e-4}  # of results of unit variance, in float32
+TOLERANCE = {"rtol": 0, "atol": 2e-4}  # for results of unit variance, in float32
 
 
-def convolved(
+def reference_convolution(
     features: Tensor, weight: Tensor, bias: Tensor, residual: Tensor | None, relu: bool, **settings
 ) -> Tensor:
     result = F.conv2d(features.double(), weight.double(), bias.double(), **settings)
@@ -20,14 +20,14 @@ def convolved(
     return (result.relu() if relu else result).float()
 
 
-def in_lines(features: Tensor) -> Tensor:
+def to_channel_blocks(features: Tensor) -> Tensor:
     """(B, C, H, W) -> (B, C / 16, H, W, 16), C a multiple of 16."""
-    return features.unflatten(1, (-1, forms.LINE)).permute(0, 1, 3, 4, 2).contiguous()
+    return features.unflatten(1, (-1, packing.CHANNEL_BLOCK)).permute(0, 1, 3, 4, 2).contiguous()
 
 
 @contextmanager
 def threads(count: int) -> Iterator[None]:
-    """So many for the operators."""
+    """Run operators with `count` threads."""
     before = torch.get_num_threads()
     torch.set_num_threads(count)
     try:
