@@ -1,8 +1,9 @@
-"""`fastfcn report`: from a run to a page, with data and without; and the pages that train and evaluate write."""
+"""`fastfcn report`: HTML from a run, with and without data; and the reports that `train` and `evaluate` write."""
 
 import json
 import re
 import shutil
+from dataclasses import replace
 from html import unescape
 from pathlib import Path
 
@@ -10,12 +11,15 @@ import pytest
 
 from fastfcn.errors import DataError
 from fastfcn.report import report as report_module
+from fastfcn.report.html import render
 from fastfcn.report.report import report
+from fastfcn.report.run_report import RunReport
 from fastfcn.training.run import Run
 from fastfcn.training.train import train
 from fastfcn.utils.machine import Machine
 from tests.helpers.command import fastfcn
 from tests.helpers.paths import ROOT
+from tests.helpers.run_reports import HOSTILE, analysis, run_report
 from tests.helpers.tiny import tiny_recipe, tiny_weights, write_streets
 
 CPU = Machine("cpu", workers=0)
@@ -28,7 +32,7 @@ def data(tmp_path_factory) -> Path:
 
 @pytest.fixture(scope="module")
 def run(data, tmp_path_factory) -> Path:
-    """Two steps, with the report at their end."""
+    """A run of two steps with its report."""
     folder = tmp_path_factory.mktemp("runs") / "two steps"
     train(tiny_recipe("optim.steps=2", "eval.every=1"), data, folder, CPU)
     report_module.report_after_training(Run(folder), data, CPU)
@@ -37,7 +41,7 @@ def run(data, tmp_path_factory) -> Path:
 
 @pytest.fixture(scope="module")
 def other(run, data, tmp_path_factory) -> Path:
-    """The same run, with random weights in the place of its own."""
+    """The same run with random weights."""
     folder = tmp_path_factory.mktemp("runs") / "other"
     shutil.copytree(run, folder)
     tiny_weights(folder / "weights.safetensors", "optim.lr=0.5")
@@ -62,14 +66,14 @@ def test_training_ends_with_a_report(run, data):
     page = text(run / "report.html")
     assert titles(page) == ALL
     assert str(data.resolve()) in text(run / "environment.toml")
-    assert "Training, most memory" in page
-    # Three images, each as image, truth, prediction and errors.
+    assert "Training, peak memory" in page
+    # Three images, each with image, ground truth, prediction and errors.
     assert page.count('src="data:image/jpeg') == 6
     assert page.count('src="data:image/png') == 6
     assert len(page) < 2_000_000
 
 
-def test_nothing_in_it_points_elsewhere(run):
+def test_the_page_refers_to_nothing_else(run):
     page = unescape(re.sub(r'src="data:[^"]*"', "", text(run / "report.html")))
     assert "default-src 'none'" in page
     assert not re.search(r'(?:src|href)="(?!#|data:,)', page)
@@ -88,30 +92,30 @@ def test_the_scores_are_those_of_evaluate(run, data, tmp_path):
     assert f"<dd>{scores['miou']:.1f}</dd>" in page
 
 
-def test_weights_outside_of_a_run_have_a_report_too(weights_file, data, tmp_path):
+def test_weights_outside_a_run_have_a_report(weights_file, data, tmp_path):
     done = fastfcn("evaluate", weights_file, "--data", data, "--report", tmp_path / "page.html", "--accelerator", "cpu",
                    "--workers", 0)  # fmt: skip
     assert done.code == 0
     page = text(tmp_path / "page.html")
-    assert "The run holds no log of its training." in page
+    assert "The run has no training log." in page
     assert "Recipe tiny" in page
 
 
-def test_a_run_finds_its_data_again(run, tmp_path):
+def test_the_recorded_data_folder_is_used(run, tmp_path):
     done = fastfcn("report", run, "--out", tmp_path / "page.html", "--accelerator", "cpu", "--workers", 0)
     assert (done.code, titles(text(tmp_path / "page.html"))) == (0, ALL)
     assert "page.html" in done.out
 
 
-def test_two_runs_stand_side_by_side(run, other, tmp_path):
+def test_two_runs_side_by_side(run, other, tmp_path):
     target, missing = report(run, CPU, against=other, out=tmp_path / "both.html")
     page = text(target)
     assert missing == []
     assert titles(page) == ALL
     assert page.count('src="data:image/jpeg') == 9  # image, and errors of both
-    assert "two steps</span> <small>against</small> <span" in page
+    assert "two steps</span> <small>vs.</small> <span" in page
     assert "Both runs have the same recipe." in page
-    assert page.count('<polyline class="line theirs"') + page.count('class="line theirs"') > 1
+    assert page.count('class="line second"') > 1
 
 
 def without(run: Path, folder: Path, *names: str) -> Path:
@@ -121,7 +125,7 @@ def without(run: Path, folder: Path, *names: str) -> Path:
     return folder
 
 
-def test_without_data_it_tells_what_was_recorded(run, tmp_path):
+def test_without_data_the_report_shows_what_was_recorded(run, tmp_path):
     folder = without(run, tmp_path / "alone", "environment.toml")
     done = fastfcn("report", folder)
     page = text(folder / "report.html")
@@ -133,7 +137,7 @@ def test_without_data_it_tells_what_was_recorded(run, tmp_path):
     assert f"<dd>{best:.1f}</dd>" in page
 
 
-def test_data_that_have_moved_are_said_to_have(run, tmp_path):
+def test_a_missing_data_folder_is_named(run, tmp_path):
     folder = without(run, tmp_path / "moved", "environment.toml")
     (folder / "environment.toml").write_text('data = "/no/such/folder"\ndevice = "cpu"\n')
     _, missing = report(folder, CPU)
@@ -145,13 +149,13 @@ def test_without_weights_and_without_log(run, tmp_path):
     _, missing = report(folder, CPU)
     assert ["weights.safetensors" in line for line in missing] == [True]
     assert titles(text(folder / "report.html")) == ["Training", "Speed and memory", "Recipe", "Environment"]
-    assert "The run holds no log of its training." in text(folder / "report.html")
+    assert "The run has no training log." in text(folder / "report.html")
 
 
-def test_what_is_no_run_is_refused(tmp_path):
+def test_a_folder_that_is_not_a_run_is_refused(tmp_path):
     done = fastfcn("report", tmp_path)
     assert done.code == 2
-    assert "is no run" in done.err
+    assert "is not a run" in done.err
 
 
 def test_a_damaged_file_is_named(run, tmp_path):
@@ -161,31 +165,25 @@ def test_a_damaged_file_is_named(run, tmp_path):
         report(folder, CPU)
 
 
-def test_data_named_wrongly_are_refused(run, tmp_path):
+def test_wrong_data_are_refused(run, tmp_path):
     done = fastfcn("report", run, "--data", tmp_path, "--accelerator", "cpu")
     assert done.code == 2
     assert str(tmp_path) in done.err
 
 
-def test_runs_of_other_classes_are_not_compared(run, weights_file, data, tmp_path):
+def test_runs_with_different_classes_are_not_compared(run, weights_file, data, tmp_path):
     mine = tmp_path / "mine"
     shutil.copytree(run, mine)
-    accounts = [report_module.Account(report_module.read_history(mine), _found(classes)) for classes in (2, 3)]
+    runs = [report_module.RunReport(report_module.read_history(mine), analysis(classes)) for classes in (2, 3)]
     with pytest.raises(report_module.UserError, match="different classes"):
-        report_module._check_comparable(accounts)
-
-
-def _found(classes: int):
-    from tests.helpers.accounts import findings
-
-    return findings(classes)
+        report_module._check_comparable(runs)
 
 
 def test_a_report_that_fails_does_not_lose_the_run(data, tmp_path, monkeypatch, capsys):
     def broken(*_: object) -> str:
         raise RuntimeError("no more memory")
 
-    monkeypatch.setattr(report_module, "page", broken)
+    monkeypatch.setattr(report_module, "render", broken)
     state = train(tiny_recipe("optim.steps=1", "eval.every=1"), data, tmp_path / "run", CPU)
     assert state.step == 1
     assert (tmp_path / "run" / "weights.safetensors").exists()
@@ -196,7 +194,7 @@ def test_a_report_that_fails_does_not_lose_the_run(data, tmp_path, monkeypatch, 
 
 
 def test_the_recorded_run_of_the_benchmarks(tmp_path):
-    """A run whose weights are not kept: curves and recorded scores."""
+    """A run without weights: curves and recorded scores."""
     folder = ROOT / "benchmarks" / "results" / "camvid_r50_psp"
     target, missing = report(folder, CPU, out=tmp_path / "camvid.html")
     page = text(target)
@@ -204,3 +202,39 @@ def test_the_recorded_run_of_the_benchmarks(tmp_path):
     assert titles(page) == RECORDED
     assert "<dd>70.6</dd>" in page
     assert "pedestrian" in page
+
+
+def test_hostile_names_are_escaped_everywhere(tmp_path):
+    """Names with quotes and markup, in text, attributes, SVG and JSON: no element and no attribute comes from them."""
+    name = """"><img src=x onerror="alert(1)"></script><b>'&"""
+    runs = []
+    for classes, seed in ((30, 0), (30, 1)):
+        run = run_report(tmp_path, classes, name, seed)
+        labels = run.analysis.description.classes
+        renamed = tuple(label.model_copy(update={"name": f"{name} {i}"}) for i, label in enumerate(labels))
+        changed = replace(run.analysis, description=run.analysis.description.model_copy(update={"classes": renamed}))
+        examples = [replace(example, name=name) for example in changed.worst]
+        history = replace(
+            run.history, environment={name: name}, curves=run.history.curves | {name: run.history.curves["loss"]}
+        )
+        runs.append(RunReport(history, replace(changed, worst=examples), (name,)))
+    for shown in (runs, runs[:1]):
+        page = render(shown, name)
+        assert "<img src=x" not in page
+        assert "<b>'" not in page
+        assert not re.search(r'onerror="', page)
+        assert page.count("</script>") == page.count("<script")
+        assert unescape(page).count(name) > 60
+
+
+def test_a_hostile_name_is_text(tmp_path):
+    page = render([run_report(tmp_path, 2, "two")], "Created by a test.")
+    assert "<script>alert" not in page
+    assert HOSTILE in unescape(page)
+
+
+def test_only_one_run_can_be_compared_with(run, other, tmp_path):
+    done = fastfcn("report", run, "--against", other, "--against", run, "--out", tmp_path / "page.html")
+    assert done.code == 2
+    assert "--against" in done.err
+    assert not (tmp_path / "page.html").exists()

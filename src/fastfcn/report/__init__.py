@@ -1,1 +1,1 @@
-"""A report as one HTML file that needs nothing else: no network, no other file."""
+"""HTML report of one run or of two runs side by side: a single file that loads nothing else."""

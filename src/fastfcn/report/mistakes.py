@@ -1,92 +1,204 @@
-"""Wrong pixels by what went wrong, in all and class by class; and how images spread."""
+"""Data of the sections on mistakes: confusion matrix, largest confusions, error types, and example images."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import NamedTuple
 
 import numpy as np
+from PIL import Image
 
-from fastfcn.evaluation.analysis.collector import Findings
-from fastfcn.evaluation.analysis.mistakes import KINDS
-from fastfcn.report.account import Account
-from fastfcn.report.charts import HEIGHT, svg, ticks
-from fastfcn.report.classes import swatch
-from fastfcn.report.markup import Markup, join, percent, tag
+from fastfcn.data.description import SegmentationClass
+from fastfcn.evaluation.analysis.analyze import Analysis
+from fastfcn.evaluation.analysis.error_types import ERROR_TYPES
+from fastfcn.evaluation.analysis.examples import ExampleImage
+from fastfcn.report.charts import SERIES, histogram_chart
+from fastfcn.report.filters import jpeg_uri, png_uri
+from fastfcn.report.run_report import RunReport
+from fastfcn.visualize import palette_image
 
-MEANINGS = (
-    "within 0.5 % of the diagonal of a true edge: drawn beside its place",
-    "away from edges: one class taken for another",
-    "in a connected region of which less than a tenth was found",
-)
-LISTED = 14
-
-
-def mistakes_section(accounts: list[Account]) -> Markup:
-    """One bar of all wrong pixels for each run, the classes that lose most, and how images spread."""
-    found = [each for each in accounts if each.findings]
-    several = len(found) > 1
-    bars = [_whole(each.findings, each.name if several else "") for each in found if each.findings]
-    keys = [
-        tag("li", tag("i", class_=f"key {kind}"), tag("b", kind), " ", tag("small", meaning))
-        for kind, meaning in zip(KINDS, MEANINGS, strict=True)
-    ]
-    panels = [_by_class(each.findings, each.name if several else "") for each in found if each.findings]
-    panels.append(_spread([(kind, each) for kind, each in zip(("mine", "theirs"), found, strict=False)]))
-    top = tag("div", *bars, tag("ul", *keys, class_="keys"), class_="panel")
-    return join(top, tag("div", *panels, class_="grid" if several else "grid wide"))
+MOST_WITH_NUMBERS, MOST_AS_TABLE = 12, 24  # classes up to which cells show numbers, and the matrix is a table
+LISTED_CONFUSIONS, LISTED_CLASSES, LEGEND_CLASSES = 12, 14, 8
+ERROR_COLORS = np.array([(0, 0, 0), (240, 170, 20), (226, 54, 112), (124, 92, 246)], np.uint8)  # by error type
 
 
-def _whole(findings: Findings, name: str) -> Markup:
-    kinds, labelled = findings.mistakes.sum(0), max(int(findings.scores.counts.sum()), 1)
-    wrong = int(kinds.sum())
-    head = f"{100 * wrong / labelled:.2f} % of the labelled pixels are wrong"
-    parts = []
-    for kind, share in zip(KINDS, (kinds / max(wrong, 1)).tolist(), strict=True):
-        told = f"{kind}: {percent(share, 1)} of the errors"
-        shown = percent(share) if share > 0.07 else ""
-        parts.append(tag("span", shown, class_=f"part {kind}", style=f"flex-grow:{share:.4f}", title=told))
-    return join(tag("h3", f"{name}: {head}" if name else head), tag("div", *parts, class_="stack"))
+class MatrixCell(NamedTuple):
+    """The share of a true class's pixels predicted as some class, in percent; `tint` (0-100) is its color strength."""
+
+    share: float
+    tint: float
 
 
-def _by_class(findings: Findings, name: str) -> Markup:
-    totals = findings.mistakes.sum(1)
-    order = [index for index in np.argsort(-totals, kind="stable")[:LISTED].tolist() if totals[index]]
-    rows = []
-    for index in order:
-        pixels = max(int(findings.scores.pixels[index]), 1)
-        parts = [
-            tag("span", class_=f"part {kind}", style=f"width:{100 * each / pixels:.2f}%",
-                title=f"{kind}: {percent(each / pixels, 1)} of the class's pixels")
-            for kind, each in zip(KINDS, findings.mistakes[index].tolist(), strict=True)
-        ]  # fmt: skip
-        about = findings.about.classes[index]
-        share = percent(totals[index] / pixels)
-        rows.append(tag("li", swatch(about.name, about.color), tag("span", *parts, class_="thin"), tag("b", share)))
-    title = f"{name}: classes that lose most" if name else "Classes that lose most"
-    note = tag("small", "Wrong pixels as a share of the class, most wrong pixels first")
-    return tag("div", tag("h3", title), note, tag("ul", *rows, class_="bars"), class_="panel")
+@dataclass(frozen=True)
+class MatrixView:
+    """A confusion matrix: `rows` of cells for few classes, else an image and the shares that its tooltip reads."""
+
+    classes: tuple[SegmentationClass, ...]
+    rows: list[list[MatrixCell]]
+    with_numbers: bool
+    image: str
+    tooltip: dict
 
 
-def _spread(found: list[tuple[str, Account]]) -> Markup:
-    """How many images have which mIoU of their own."""
-    histograms = [(kind, each.findings.spread) for kind, each in found if each.findings]
-    most = max(int(each.max()) for _, each in histograms) or 1
-    left, bottom, top = 34, HEIGHT - 28, 12
-    parts = []
-    for value in (each for each in ticks(0, most, 3) if each == int(each)):
-        y = round(bottom - value / most * (bottom - top), 1)
-        parts.append(tag("line", x1=left, x2=372, y1=y, y2=y, class_="grid"))
-        parts.append(tag("text", f"{value:.0f}", x=left - 6, y=y + 4, text_anchor="end"))
-    bins = len(histograms[0][1])
-    width = (372 - left) / bins
-    part = width / len(histograms)
-    for order, (kind, histogram) in enumerate(histograms):
-        for index, each in enumerate(histogram.tolist()):
-            height = each / most * (bottom - top)
-            if each:
-                parts.append(tag("rect", x=round(left + index * width + order * part + 0.8, 1),
-                                 y=round(bottom - height, 1), width=round(part - 1.2, 1), height=round(height, 1),
-                                 class_=f"bar {kind}"))  # fmt: skip
-    for value in (0, 25, 50, 75, 100):
-        x = left + value / 100 * (372 - left)
-        parts.append(
-            tag("text", str(value), x=round(x, 1), y=HEIGHT - 8, text_anchor="end" if value == 100 else "middle")
+def confusion_matrix(analysis: Analysis) -> MatrixView:
+    """Rows are true classes, columns are predicted ones."""
+    counts, classes = analysis.scores.counts, analysis.description.classes
+    with np.errstate(invalid="ignore"):
+        shares = np.nan_to_num(100.0 * counts / counts.sum(1, keepdims=True))
+    if len(classes) <= MOST_AS_TABLE:
+        rows = [[MatrixCell(share, _tint(share)) for share in row] for row in shares.tolist()]
+        return MatrixView(classes, rows, len(classes) <= MOST_WITH_NUMBERS, "", {})
+    visible = [{int(j): round(float(row[j]), 1) for j in np.flatnonzero(row >= 0.05)} for row in shares]
+    tooltip = {"names": analysis.description.class_names, "rows": visible}
+    return MatrixView(classes, [], False, png_uri(_matrix_image(shares)), tooltip)
+
+
+def _tint(share: float) -> float:
+    """Color strength of a share (0-100); small shares remain visible."""
+    return 0.0 if share < 0.05 else 6 + 94 * (share / 100) ** 0.6
+
+
+def _matrix_image(shares: np.ndarray) -> Image.Image:
+    """One pixel per cell; the diagonal has its own color."""
+    pixels = np.zeros((*shares.shape, 4), np.uint8)
+    diagonal = np.arange(len(shares))
+    pixels[..., :3] = (214, 69, 65)
+    pixels[diagonal, diagonal, :3] = (58, 111, 217)
+    pixels[..., 3] = np.where(shares < 0.05, 0, 10 + 245 * (shares / 100) ** 0.5)
+    return Image.fromarray(pixels)
+
+
+class Confusion(NamedTuple):
+    """Pixels of class `truth` predicted as `predicted`; as a share of the class's and of all wrong pixels (0-1)."""
+
+    truth: SegmentationClass
+    predicted: SegmentationClass
+    pixels: int
+    class_share: float
+    error_share: float
+
+
+def largest_confusions(analysis: Analysis) -> list[Confusion]:
+    """At most twelve confusions, most pixels first."""
+    counts = analysis.scores.counts.copy()
+    np.fill_diagonal(counts, 0)
+    wrong, pixels, classes = max(int(counts.sum()), 1), analysis.scores.pixels, analysis.description.classes
+    order = np.argsort(-counts, axis=None, kind="stable")[:LISTED_CONFUSIONS]
+    pairs = [divmod(int(position), len(counts)) for position in order]
+    return [
+        Confusion(
+            classes[i], classes[j], int(counts[i, j]), float(counts[i, j] / pixels[i]), float(counts[i, j]) / wrong
         )
-    note = tag("small", "How many images have which mIoU of their own, over the classes in them")
-    return tag("div", tag("h3", "How images spread"), note, svg("Images by mIoU", *parts), class_="panel")
+        for i, j in pairs
+        if counts[i, j]
+    ]
+
+
+@dataclass(frozen=True)
+class ClassErrors:
+    """Wrong pixels of a class by error type, and in total, as fractions of the class's labeled pixels."""
+
+    label: SegmentationClass
+    by_type: Sequence[tuple[str, float]]
+    total: float
+
+
+@dataclass(frozen=True)
+class ErrorSummary:
+    """`wrong`: fraction of all labeled pixels; `by_type`: fractions of the wrong pixels; `classes`: the worst ones."""
+
+    wrong: float
+    by_type: Sequence[tuple[str, float]]
+    classes: list[ClassErrors]
+
+
+def error_summary(analysis: Analysis) -> ErrorSummary:
+    """Error types in total, and for the classes with the most wrong pixels."""
+    counts, labeled = analysis.error_counts, max(int(analysis.scores.counts.sum()), 1)
+    wrong = int(counts.sum())
+    totals = counts.sum(1)
+    order = [index for index in np.argsort(-totals, kind="stable")[:LISTED_CLASSES].tolist() if totals[index]]
+    classes = []
+    for index in order:
+        shares = (counts[index] / max(int(analysis.scores.pixels[index]), 1)).tolist()
+        by_type = list(zip(ERROR_TYPES, shares, strict=True))
+        classes.append(ClassErrors(analysis.description.classes[index], by_type, sum(shares)))
+    total_shares = (counts.sum(0) / max(wrong, 1)).tolist()
+    return ErrorSummary(wrong / labeled, list(zip(ERROR_TYPES, total_shares, strict=True)), classes)
+
+
+def miou_histogram(analyses: list[Analysis]) -> str:
+    """A chart of the number of images by their own mIoU."""
+    histograms = [(series, analysis.miou_histogram) for series, analysis in zip(SERIES, analyses, strict=False)]
+    return histogram_chart("Images by mIoU", histograms)
+
+
+@dataclass(frozen=True)
+class ExampleView:
+    """An example image with its `views` (title, data URI); `other_miou` is that of the second run, if any."""
+
+    example: ExampleImage
+    other_miou: float | None
+    views: list[tuple[str, str]]
+    legend: list[SegmentationClass]
+    more_classes: int
+
+    @property
+    def size(self) -> tuple[int, int]:
+        """(height, width)."""
+        height, width = self.example.label.shape
+        return height, width
+
+
+def example_groups(runs: list[RunReport]) -> dict[str, list[ExampleView]]:
+    """The worst and the best images of the first run, with the second run's prediction of the same images."""
+    first = runs[0].analysis
+    second = runs[1].analysis if len(runs) > 1 else None
+    if first is None:
+        return {}
+    others = {example.index: example for example in (*second.worst, *second.best)} if second else {}
+    names = [run.name for run in runs]
+    groups = {"Worst": first.worst, "Best": first.best}
+    return {
+        title: [_example_view(first, example, others.get(example.index), names) for example in examples]
+        for title, examples in groups.items()
+        if examples
+    }
+
+
+def _example_view(
+    analysis: Analysis, example: ExampleImage, other: ExampleImage | None, names: list[str]
+) -> ExampleView:
+    colors = dict.fromkeys(range(256), (0, 0, 0)) | dict(enumerate(analysis.description.colors))  # ignored: black
+
+    def colored(labels: np.ndarray) -> str:
+        return png_uri(palette_image(labels, colors))
+
+    image, truth = ("Image", jpeg_uri(example.image)), ("Ground truth", colored(example.label))
+    if other is None:
+        views = [image, truth, ("Prediction", colored(example.prediction)), ("Errors", jpeg_uri(_error_image(example)))]
+    else:  # one row of three for each run
+        rows = [
+            [(name, colored(shown.prediction)), (f"Errors, {name}", jpeg_uri(_error_image(shown)))]
+            for name, shown in zip(names, (example, other), strict=True)
+        ]
+        views = [image, *rows[0], truth, *rows[1]]
+    legend, more = _legend(analysis, example)
+    return ExampleView(example, other.miou if other else None, views, legend, more)
+
+
+def _error_image(example: ExampleImage) -> np.ndarray:
+    """The image in light gray with wrong pixels in the color of their error type: RGB uint8 (h, w, 3)."""
+    gray = example.image.astype(np.float32).mean(2, keepdims=True) * 0.4 + 140
+    pixels = gray.repeat(3, 2)
+    wrong = example.errors > 0
+    pixels[wrong] = ERROR_COLORS[example.errors[wrong]]
+    return np.rint(pixels).astype(np.uint8)
+
+
+def _legend(analysis: Analysis, example: ExampleImage) -> tuple[list[SegmentationClass], int]:
+    """The classes with the most pixels in label and prediction, and how many more there are."""
+    classes = analysis.description.classes
+    both = np.concatenate([example.label.ravel(), example.prediction.ravel()])
+    counts = np.bincount(both, minlength=256)[: len(classes)]
+    order = [index for index in np.argsort(-counts, kind="stable").tolist() if counts[index]]
+    return [classes[index] for index in order[:LEGEND_CLASSES]], max(0, len(order) - LEGEND_CLASSES)

@@ -1,4 +1,4 @@
-"""`fastfcn report`: what there is to know of a run, or of two side by side, as one HTML file."""
+"""`fastfcn report`: write the HTML report of a run, or of two runs side by side."""
 
 from collections.abc import Sequence
 from datetime import UTC, datetime
@@ -9,130 +9,129 @@ from lightning.fabric import Fabric
 from lightning.fabric.strategies.single_device import SingleDeviceStrategy
 
 from fastfcn.errors import DataError, UserError
-from fastfcn.evaluation.analysis.collector import Findings, find
+from fastfcn.evaluation.analysis.analyze import Analysis, analyze
 from fastfcn.evaluation.evaluate import load_setup
 from fastfcn.evaluation.scores import EvaluationResult
 from fastfcn.prediction.predictor import find_device
-from fastfcn.report.account import Account
-from fastfcn.report.history import History, read_history, recorded_data
-from fastfcn.report.page import page
+from fastfcn.report.html import render
+from fastfcn.report.run_report import History, RunReport, read_history
 from fastfcn.training.run import Run
 from fastfcn.utils.files import write_text
 from fastfcn.utils.machine import Machine
 from fastfcn.utils.progress import counted
 from fastfcn.weights.hub import local_file
 
-Chosen = tuple[list[int], list[int]]  # worst and best images
+Examples = tuple[list[int], list[int]]  # indices of the worst and the best images
 
 
 def report(
     run: str | Path, machine: Machine, data: str | Path | None = None, against: str | Path | None = None,
     out: str | Path | None = None, split: str | None = None, tta: bool = False, fabric: Fabric | None = None,
 ) -> tuple[Path, list[str]]:  # fmt: skip
-    """Write the report of the folder `run`, by default to `run`/report.html; returns the file and what it lacks.
+    """Write the report of the folder `run`; returns the file, and notes on what is missing in it.
 
-    The data are taken from `data`, else from where the run's training had them. Where there are none, or no weights,
-    the report tells what the run recorded. `against`: a second run on the same data. `fabric`: where there is one
-    already. Raises UserError (its kinds) for a folder that is no run and for `data` that cannot be used.
+    `data`: dataset folder, by default the one that the run recorded. Without data or weights, the report shows only
+    what the run recorded. `against`: a second run to compare with, on the same data. `out`: the HTML file, by default
+    `run`/report.html. `split`: by default the recipe's val split. `tta`: average several scales and flips. `fabric`:
+    an existing Fabric to use. Raises UserError for a folder that is not a run, and for data that cannot be used.
     """
-    folders = [Path(run), *([Path(against)] if against else [])]
-    accounts: list[Account] = []
-    shown: Chosen | None = None
-    for folder in folders:
+    runs: list[RunReport] = []
+    examples: Examples | None = None
+    for folder in (Path(run), *([Path(against)] if against else [])):
         history = read_history(folder)
-        place, missing = _place(history, data)
-        findings = None
-        if not missing:
+        source, missing = _find_data(history, data)
+        analysis = None
+        if source is not None:
             fabric = fabric or machine.launch()
-            findings = _find(Run(folder).best, place or "", machine, split, tta, fabric, shown)
-            shown = ([each.index for each in findings.worst], [each.index for each in findings.best])
-        accounts.append(Account(history, findings, missing))
-    _check_comparable(accounts)
+            analysis = _analyze(Run(folder).best, source, machine, split, tta, fabric, examples)
+            examples = ([image.index for image in analysis.worst], [image.index for image in analysis.best])
+        runs.append(RunReport(history, analysis, missing))
+    _check_comparable(runs)
     target = Path(out) if out else Run(run).report
-    write_text(target, page(accounts, _made()))
-    return target, [line for each in accounts for line in each.missing]
+    write_text(target, render(runs, _created()))
+    return target, [line for shown in runs for line in shown.missing]
 
 
 def evaluate_with_report(
     weights: str | Path, data: str | Path, machine: Machine, out: str | Path, split: str | None = None,
-    tta: bool = False, changes: Sequence[str] = (), trusted: bool = False,
+    tta: bool = False, overrides: Sequence[str] = (), trusted: bool = False,
 ) -> EvaluationResult:  # fmt: skip
-    """As `evaluate.evaluate`, and write a report to `out`, with the log of the run that the weights lie in, if any."""
+    """Like `evaluate.evaluate`, and write a report to `out`. It includes the log of the weights' run, if any."""
     fabric = machine.launch()
-    findings = _find(weights, data, machine, split, tta, fabric, None, changes, trusted)
+    analysis = _analyze(weights, data, machine, split, tta, fabric, None, overrides, trusted)
     if fabric.is_global_zero:
         path = local_file(weights)
         run = Run(path.parent)
         in_run = path.name in (run.best.name, run.last.name) and run.recipe.exists()
-        history = read_history(run.folder) if in_run else _bare(path)
-        write_text(out, page([Account(history, findings)], _made()))
-    return EvaluationResult(findings.scores, findings.about, findings.split)
+        history = read_history(run.folder) if in_run else _history_of_weights(path)
+        write_text(out, render([RunReport(history, analysis)], _created()))
+    return EvaluationResult(analysis.scores, analysis.description, analysis.split)
 
 
 def report_after_training(run: Run, data: str | Path, machine: Machine) -> str:
-    """Write the report of a run that has just ended; returns a line that says where it is, or why there is none.
+    """Write the report of a finished run; returns a line with its path, or with the reason why it failed.
 
-    Called by the first process alone. Whatever goes wrong is told, not raised: the run is safe.
+    Call it in the first process only. Errors are returned, not raised: the run itself is complete.
     """
     try:
         device = find_device(machine.accelerator)
-        alone = Fabric(accelerator=device.type, strategy=SingleDeviceStrategy(device), precision=machine.precision)  # type: ignore[arg-type]
-        target, _ = report(run.folder, machine, data, fabric=alone)
+        fabric = Fabric(accelerator=device.type, strategy=SingleDeviceStrategy(device), precision=machine.precision)  # type: ignore[arg-type]
+        target, _ = report(run.folder, machine, data, fabric=fabric)
     except Exception as error:
         reason = error.message if isinstance(error, UserError) else f"{type(error).__name__}: {error}"
-        return f"No report was written ({reason}) Try: fastfcn report {run.folder} --data {data}"
+        return f"The report failed ({reason}) Retry with: fastfcn report {run.folder} --data {data}"
     return f"Report: {target}"
 
 
-def _find(
+def _analyze(
     weights: str | Path, data: str | Path, machine: Machine, split: str | None, tta: bool, fabric: Fabric,
-    shown: Chosen | None, changes: Sequence[str] = (), trusted: bool = False,
-) -> Findings:  # fmt: skip
-    setup = load_setup(weights, data, machine, split, changes, fabric, trusted)
-    return find(setup, tta, machine.dataloader_workers, counted if fabric.is_global_zero else None, shown)
+    examples: Examples | None, overrides: Sequence[str] = (), trusted: bool = False,
+) -> Analysis:  # fmt: skip
+    setup = load_setup(weights, data, machine, split, overrides, fabric, trusted)
+    return analyze(setup, tta, machine.dataloader_workers, counted if fabric.is_global_zero else None, examples)
 
 
-def _place(history: History, data: str | Path | None) -> tuple[str | Path | None, tuple[str, ...]]:
-    """Where the data are, and sentences on what is missing to evaluate the run."""
+def _find_data(history: History, data: str | Path | None) -> tuple[str | Path | None, tuple[str, ...]]:
+    """The data folder to analyze the run on, or None and a note on what is missing."""
     folder = history.folder
-    if not Run(folder).best.exists():
-        lacking = f"There is no {folder / 'weights.safetensors'}, so nothing could be evaluated: "
-        return None, (lacking + "what follows is what the run recorded.",)
-    place = data or recorded_data(history)
-    if place is None:
-        noted = history.environment.get("data")
-        gone = f"The data are no longer at {noted}" if noted else "The run does not say where its data are"
-        told = f"{gone}, so only what it recorded is shown. For the rest: fastfcn report {folder} --data FOLDER"
-        return None, (told,)
-    return place, ()
+    weights = Run(folder).best
+    if not weights.exists():
+        return None, (f"{weights} does not exist, so this report shows only what the run recorded.",)
+    source = data or history.data_folder()
+    if source is None:
+        recorded = history.environment.get("data")
+        reason = (
+            f"The data folder {recorded} no longer exists" if recorded else "The run did not record its data folder"
+        )
+        hint = f"For the full report: fastfcn report {folder} --data FOLDER"
+        return None, (f"{reason}, so this report shows only what the run recorded. {hint}",)
+    return source, ()
 
 
-def _check_comparable(accounts: Sequence[Account]) -> None:
-    found = [each for each in accounts if each.findings]
-    if len(found) < 2:
+def _check_comparable(runs: Sequence[RunReport]) -> None:
+    """Raise UserError unless all analyzed runs have the same classes, split and number of images."""
+    analyzed = [(run.name, run.analysis) for run in runs if run.analysis]
+    if len(analyzed) < 2:
         return
-    mine, theirs = (each.findings for each in found)
-    assert mine is not None
-    assert theirs is not None
-    if mine.about.class_names != theirs.about.class_names:
+    (name, first), (other_name, second) = analyzed
+    if first.description.class_names != second.description.class_names:
         raise UserError(
-            f"{found[0].name} and {found[1].name} tell different classes apart, so they cannot stand side by side.",
-            "Report them one by one.",
+            f"{name} and {other_name} have different classes and cannot be compared.", "Write one report for each."
         )
-    if (mine.split, mine.images) != (theirs.split, theirs.images):
+    if (first.split, first.images) != (second.split, second.images):
         raise DataError(
-            f"{found[0].name} was scored on {mine.images} images of {mine.split}, {found[1].name} on {theirs.images} "
-            f"of {theirs.split}.",
-            "Name one data set and split for both: --data FOLDER --split NAME.",
+            f"{name} was evaluated on {first.images} images of {first.split}, {other_name} on {second.images} "
+            f"images of {second.split}.",
+            "Evaluate both on the same data: --data FOLDER --split NAME.",
         )
 
 
-def _bare(weights: Path) -> History:
-    """The history of a weights file that lies in no run: its recipe."""
+def _history_of_weights(path: Path) -> History:
+    """The history of a weights file outside a run: only its recipe."""
     from fastfcn.weights.file import read
 
-    return History(weights.stem, weights.parent, read(weights).recipe, {}, {}, [], None, "", {})
+    return History(path.stem, path.parent, read(path).recipe, {}, {}, [], None, "", {})
 
 
-def _made() -> str:
-    return f"Made by fastfcn {version('fastfcn')}, {datetime.now(UTC):%Y-%m-%d %H:%M} UTC."
+def _created() -> str:
+    return f"Created by fastfcn {version('fastfcn')}, {datetime.now(UTC):%Y-%m-%d %H:%M} UTC."

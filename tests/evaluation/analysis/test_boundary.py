@@ -1,9 +1,9 @@
-"""Boundary IoU against masks that are eroded pixel by pixel, class by class."""
+"""Boundary IoU against masks eroded pixel by pixel, class by class."""
 
 import numpy as np
 import pytest
 
-from fastfcn.evaluation.analysis.boundary import BoundaryCounts, distance, inside
+from fastfcn.evaluation.analysis.boundary import BoundaryCounts, boundary_pixels, interior
 
 CLASSES = 3
 
@@ -14,36 +14,36 @@ def blocks(seed: int, size: tuple[int, int] = (37, 52), classes: int = CLASSES) 
     return small[rows][:, columns]
 
 
-def boundary_by_hand(mask: np.ndarray, reach: int) -> np.ndarray:
-    """The mask without what `reach` erosions by a 3 x 3 square leave; outside the image there is nothing (the paper's
+def boundary_by_hand(mask: np.ndarray, radius: int) -> np.ndarray:
+    """The mask without what `radius` erosions by a 3 x 3 square leave; outside the image there is nothing (the paper's
     reference code pads with zeros)."""
-    left = mask.copy()
-    for _ in range(reach):
-        before, left = left, left.copy()
+    eroded = mask.copy()
+    for _ in range(radius):
+        before, eroded = eroded, eroded.copy()
         for y in range(mask.shape[0]):
             for x in range(mask.shape[1]):
-                around = before[max(y - 1, 0) : y + 2, max(x - 1, 0) : x + 2]
-                left[y, x] = around.size == 9 and around.all()
-    return mask & ~left
+                window = before[max(y - 1, 0) : y + 2, max(x - 1, 0) : x + 2]
+                eroded[y, x] = window.size == 9 and window.all()
+    return mask & ~eroded
 
 
-def test_the_distance_is_two_percent_of_the_diagonal():
-    assert distance((1024, 2048)) == 46
-    assert distance((360, 480)) == 12
-    assert distance((8, 8)) == 1
+def test_the_boundary_width_is_two_percent_of_the_diagonal():
+    assert boundary_pixels((1024, 2048)) == 46
+    assert boundary_pixels((360, 480)) == 12
+    assert boundary_pixels((8, 8)) == 1
 
 
-@pytest.mark.parametrize("reach", [1, 2, 3])
-def test_inside_is_erosion_of_all_classes_at_once(reach):
+@pytest.mark.parametrize("radius", [1, 2, 3])
+def test_interior_is_the_erosion_of_all_classes_at_once(radius):
     label = blocks(0)
-    kept = inside(label, reach)
-    for each in range(CLASSES):
-        mask = label == each
-        np.testing.assert_array_equal(mask & ~kept, boundary_by_hand(mask, reach))
+    inner = interior(label, radius)
+    for index in range(CLASSES):
+        mask = label == index
+        np.testing.assert_array_equal(mask & ~inner, boundary_by_hand(mask, radius))
 
 
 def test_an_image_smaller_than_the_square_is_all_boundary():
-    assert not inside(np.zeros((3, 9), np.uint8), 2).any()
+    assert not interior(np.zeros((3, 9), np.uint8), 2).any()
 
 
 def test_boundary_iou_by_hand_over_two_images():
@@ -54,18 +54,18 @@ def test_boundary_iou_by_hand_over_two_images():
         prediction[20:30, 20:40] = 1
         label[:6] = 255
         counts.update(prediction, label)
-        reach = distance(label.shape)
-        assert reach == 1
-        for each in range(CLASSES):
-            true = boundary_by_hand(label == each, reach)
-            found = boundary_by_hand((prediction == each) & (label != 255), reach)
-            both[each] += (true & found).sum()
-            union[each] += (true | found).sum()
+        radius = boundary_pixels(label.shape)
+        assert radius == 1
+        for index in range(CLASSES):
+            true = boundary_by_hand(label == index, radius)
+            predicted = boundary_by_hand((prediction == index) & (label != 255), radius)
+            both[index] += (true & predicted).sum()
+            union[index] += (true | predicted).sum()
     np.testing.assert_allclose(counts.iou(), 100 * both / union)
     assert (counts.iou() < 90).all()
 
 
-def test_a_right_prediction_has_100_and_an_absent_class_none():
+def test_a_correct_prediction_scores_100_and_an_absent_class_nan():
     counts = BoundaryCounts(CLASSES)
     label = np.minimum(blocks(3), 1)
     counts.update(label, label)

@@ -1,1 +1,1 @@
-"""What a report tells of a run: figures collected while it is evaluated, and what the run itself recorded."""
+"""Detailed analysis of a network on a dataset split, collected in one evaluation pass; shown by `fastfcn report`."""

@@ -1,4 +1,4 @@
-"""How far a score would move if other images had been drawn: the bootstrap over images, streamed."""
+"""Bootstrap confidence intervals of IoU over the images of a split, computed in one streaming pass."""
 
 import warnings
 from dataclasses import dataclass
@@ -10,10 +10,10 @@ REPLICATES, LEVEL = 1000, 0.95
 
 @dataclass(frozen=True)
 class Intervals:
-    """Percentile intervals in percent (0-100), nan where there is none.
+    """Percentile intervals in percent (0-100), nan where undefined.
 
-    `low`, `high`: IoU of each class; `miou`: (low, high); `replicates`: IoU of each resampling, (replicates, classes),
-    so that two runs on the same images can be compared resampling by resampling.
+    `low`, `high`: bounds of each class's IoU; `miou`: (low, high); `replicates`: IoU of each bootstrap replicate,
+    (replicates, classes), kept so that two networks can be compared replicate by replicate.
     """
 
     low: np.ndarray
@@ -22,75 +22,76 @@ class Intervals:
     replicates: np.ndarray
 
 
-class Resampling:
+class Bootstrap:
     """Bootstrap over images (Efron 1979): each replicate draws as many images as there are, with replacement.
 
-    How often a replicate draws image i is Binomial(left, 1 / (images - i)) given the earlier ones, which together is
-    the multinomial draw. So one image is held at a time, and memory depends on replicates and classes alone. The draws
-    depend on `seed` and the number of images only: two networks measured on the same images share them.
+    The number of times a replicate draws image i is Binomial(remaining draws, 1 / (images - i)) given the earlier
+    images, which together is the multinomial draw. Images can therefore be processed one at a time, and memory depends
+    on replicates and classes only. The draws depend only on `seed` and the number of images, so two networks evaluated
+    on the same images share them.
     """
 
     def __init__(self, images: int, classes: int, replicates: int = REPLICATES, seed: int = 0):
         self.images = images
-        self.sums = np.zeros((3, replicates, classes), np.int64)  # intersections, unions, labelled pixels
-        self.holding = np.zeros(classes, np.int64)  # images in whose labels a class is
-        self._chance = np.random.default_rng([seed, images])
-        self._left = np.full(replicates, images, np.int64)
+        self.sums = np.zeros((3, replicates, classes), np.int64)  # intersections, unions, labeled pixels
+        self.image_counts = np.zeros(classes, np.int64)  # images whose labels contain the class
+        self._rng = np.random.default_rng([seed, images])
+        self._remaining = np.full(replicates, images, np.int64)
         self._next = 0
 
     def update(self, index: int, counts: np.ndarray) -> None:
-        """Add the confusion matrix (true class, predicted class) of image `index`; indices must rise."""
-        times = self._draws(index)
-        right = counts.diagonal()
-        self.sums[0] += np.outer(times, right)
-        self.sums[1] += np.outer(times, counts.sum(0) + counts.sum(1) - right)
+        """Add the confusion matrix (true class, predicted class) of image `index`; indices must increase."""
+        times = self._draw(index)
+        correct = counts.diagonal()
+        self.sums[0] += np.outer(times, correct)
+        self.sums[1] += np.outer(times, counts.sum(0) + counts.sum(1) - correct)
         self.sums[2] += np.outer(times, counts.sum(1))
-        self.holding += counts.sum(1) > 0
+        self.image_counts += counts.sum(1) > 0
 
-    def _draws(self, index: int) -> np.ndarray:
-        """How often each replicate draws image `index`; other processes' images in between are passed over."""
-        assert index >= self._next, "images come in rising order"
+    def _draw(self, index: int) -> np.ndarray:
+        """How often each replicate draws image `index`. Images of other processes in between are skipped."""
+        assert index >= self._next, "images must come in increasing order"
         while True:
-            times = self._chance.binomial(self._left, 1 / (self.images - self._next))
-            self._left -= times
+            times = self._rng.binomial(self._remaining, 1 / (self.images - self._next))
+            self._remaining -= times
             self._next += 1
             if self._next > index:
                 return times
 
     def intervals(self, level: float = LEVEL) -> Intervals:
-        """Intervals that hold `level` of the replicates; none for a class that fewer than two images hold.
+        """Intervals that contain `level` (0-1) of the replicates; nan for classes found in fewer than two images.
 
-        A replicate without any true pixel of a class says nothing of that class, and is left out for it.
+        A replicate without any labeled pixel of a class is left out for that class.
         """
         with np.errstate(invalid="ignore"), warnings.catch_warnings():
-            warnings.simplefilter("ignore", RuntimeWarning)  # of classes that no replicate holds
+            warnings.simplefilter("ignore", RuntimeWarning)  # all-nan columns: classes that no replicate contains
             replicates = 100.0 * self.sums[0] / self.sums[1]
-            replicates[(self.sums[2] == 0) & (self.holding > 0)] = np.nan
+            replicates[(self.sums[2] == 0) & (self.image_counts > 0)] = np.nan
             low, high = percentiles(replicates, level)
-            mean = np.nanmean(replicates, 1)
-            whole = percentiles(mean, level)
-        few = self.holding < 2
-        low[few], high[few] = np.nan, np.nan
-        miou = (float(whole[0]), float(whole[1])) if self.images > 1 else (float("nan"), float("nan"))
+            miou_bounds = percentiles(np.nanmean(replicates, 1), level)
+        rare = self.image_counts < 2
+        low[rare], high[rare] = np.nan, np.nan
+        miou = (float(miou_bounds[0]), float(miou_bounds[1])) if self.images > 1 else (float("nan"), float("nan"))
         return Intervals(low, high, miou, replicates)
 
 
 def percentiles(replicates: np.ndarray, level: float = LEVEL) -> np.ndarray:
-    """The two bounds between which `level` of the replicates (the first axis) lie; nan is left out."""
-    rest = 50 * (1 - level)
-    return np.nanpercentile(replicates, [rest, 100 - rest], axis=0)
+    """The two bounds that contain `level` of the replicates (first axis), ignoring nan."""
+    tail = 50 * (1 - level)
+    return np.nanpercentile(replicates, [tail, 100 - tail], axis=0)
 
 
-def paired_difference(mine: Intervals, theirs: Intervals) -> tuple[np.ndarray, np.ndarray, tuple[float, float]]:
-    """Bounds of the difference in IoU of each class, and of mIoU, of two networks on the same images.
+def paired_difference(first: Intervals, second: Intervals) -> tuple[np.ndarray, np.ndarray, tuple[float, float]]:
+    """Bounds of `first` minus `second`: low and high by class (IoU), and (low, high) of mIoU, in points.
 
-    Replicates are paired, so what images have in common (some are hard for both) drops out.
+    Both networks must have been evaluated on the same images. Replicates are paired, so variation that both networks
+    share (images that are hard for both) cancels.
     """
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", RuntimeWarning)
-        low, high = percentiles(mine.replicates - theirs.replicates)
-        means = np.nanmean(mine.replicates, 1) - np.nanmean(theirs.replicates, 1)
-        whole = percentiles(means)
-    none = np.isnan(mine.low) | np.isnan(theirs.low)
-    low[none], high[none] = np.nan, np.nan
-    return low, high, (float(whole[0]), float(whole[1]))
+        low, high = percentiles(first.replicates - second.replicates)
+        means = np.nanmean(first.replicates, 1) - np.nanmean(second.replicates, 1)
+        miou = percentiles(means)
+    undefined = np.isnan(first.low) | np.isnan(second.low)
+    low[undefined], high[undefined] = np.nan, np.nan
+    return low, high, (float(miou[0]), float(miou[1]))

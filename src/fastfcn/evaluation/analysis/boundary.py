@@ -1,4 +1,4 @@
-"""How well the edges are drawn: Boundary IoU.
+"""Boundary IoU, a metric for the quality of object edges.
 
 Cheng, Girshick, Dollár, Berg, Kirillov: Boundary IoU, 2021 (equation 3; d = 2 % of the image's diagonal).
 """
@@ -10,38 +10,40 @@ import numpy as np
 
 from fastfcn.utils.types import IGNORE_INDEX
 
-SHARE = 0.02  # of the diagonal: how far from its edge a pixel still belongs to a class's boundary
+BOUNDARY_WIDTH = 0.02  # as a fraction of the image's diagonal
 
 
-def distance(size: tuple[int, int], share: float = SHARE) -> int:
-    """`share` of the diagonal of (height, width) in whole pixels, at least 1."""
-    return max(1, round(share * math.hypot(*size)))
+def boundary_pixels(size: tuple[int, int], fraction: float = BOUNDARY_WIDTH) -> int:
+    """Width of the boundary in pixels, at least 1: `fraction` of the diagonal of (height, width)."""
+    return max(1, round(fraction * math.hypot(*size)))
 
 
-def inside(label: np.ndarray, reach: int) -> np.ndarray:
-    """Where (bool, (H, W)) the square of `reach` pixels to each side lies in the image and holds one class.
+def interior(label: np.ndarray, radius: int) -> np.ndarray:
+    """Mask (bool, (H, W)) of pixels whose square neighborhood lies in the image and contains a single class.
 
-    That is the erosion of every class's mask at once, with nothing outside the image: a pixel stays in the mask of its
-    class if all of its square has that class, whichever it is.
+    `radius`: pixels to each side of the center. This is the erosion of every class's mask at once, with nothing outside
+    the image: a pixel stays in its class's mask if its whole neighborhood has that class, whichever it is.
     """
     height, width = label.shape
-    length = 2 * reach + 1
+    length = 2 * radius + 1
     result = np.zeros(label.shape, bool)
     if min(height, width) < length:
         return result
-    least, most = (_windows(_windows(label, length, each).T, length, each).T for each in (np.minimum, np.maximum))
-    result[reach : height - reach, reach : width - reach] = least == most
+    low, high = (
+        _running(_running(label, length, extreme).T, length, extreme).T for extreme in (np.minimum, np.maximum)
+    )
+    result[radius : height - radius, radius : width - radius] = low == high
     return result
 
 
-def _windows(values: np.ndarray, length: int, choose: Callable[..., np.ndarray]) -> np.ndarray:
-    """The least or greatest of every `length` rows in a row; windows double, so it takes log2(length) passes."""
+def _running(values: np.ndarray, length: int, extreme: Callable[..., np.ndarray]) -> np.ndarray:
+    """Running minimum or maximum over `length` rows. The window doubles each pass: log2(length) passes."""
     width = 1
     while 2 * width <= length:
-        values = choose(values[:-width], values[width:])
+        values = extreme(values[:-width], values[width:])
         width *= 2
     rest = length - width
-    return choose(values[:-rest], values[rest:]) if rest else values
+    return extreme(values[:-rest], values[rest:]) if rest else values
 
 
 class BoundaryCounts:
@@ -51,17 +53,17 @@ class BoundaryCounts:
         self.counts = np.zeros((3, classes), np.int64)
 
     def update(self, prediction: np.ndarray, label: np.ndarray) -> None:
-        """Add class maps (H, W), uint8; where the label is 255, nothing is true and nothing predicted."""
+        """Add one image: class indices (H, W), uint8. Pixels labeled 255 count neither as true nor as predicted."""
         classes = self.counts.shape[1]
         prediction = np.where(label == IGNORE_INDEX, IGNORE_INDEX, prediction).astype(np.uint8)
-        reach = distance(label.shape)
-        true, found = ~inside(label, reach), ~inside(prediction, reach)
-        both = true & found & (label == prediction)
-        for row, (labels, mask) in enumerate(((label, both), (label, true), (prediction, found))):
+        radius = boundary_pixels(label.shape)
+        true, predicted = ~interior(label, radius), ~interior(prediction, radius)
+        both = true & predicted & (label == prediction)
+        for row, (labels, mask) in enumerate(((label, both), (label, true), (prediction, predicted))):
             self.counts[row] += np.bincount(labels[mask], minlength=256)[:classes]
 
     def iou(self) -> np.ndarray:
-        """Boundary IoU of each class in percent, nan where neither labels nor predictions hold it."""
-        both, true, found = self.counts
+        """Boundary IoU of each class in percent, nan where neither labels nor predictions contain it."""
+        both, true, predicted = self.counts
         with np.errstate(invalid="ignore"):
-            return 100.0 * both / (true + found - both)
+            return 100.0 * both / (true + predicted - both)

@@ -1,4 +1,4 @@
-"""How long a prediction takes, and how much memory the process that made the report needed."""
+"""Prediction latency on the analyzed split, and memory of the process."""
 
 from dataclasses import dataclass
 from statistics import median
@@ -10,15 +10,15 @@ from fastfcn.evaluation.evaluate import EvaluationSetup
 from fastfcn.evaluation.inference import TestImages, predict_labels
 from fastfcn.utils.memory import process_memory
 
-RUNS, SECONDS = 20, 2.0  # at most
+RUNS, SECONDS = 20, 2.0  # upper limits of a measurement
 
 
 @dataclass(frozen=True)
 class Speed:
-    """Median `milliseconds` of `runs` predictions, from an image in memory to its class map, after one to warm up.
+    """Median latency in `milliseconds` of `runs` predictions, from an image in memory to its labels, after a warm-up.
 
-    `size`: (height, width) that the network saw; `memory_mib`: None where the system does not tell, else what
-    `memory` says.
+    `size`: (height, width) of the network's input; `memory_mib`: None if the system does not report it; `memory`: what
+    was measured.
     """
 
     milliseconds: float
@@ -32,12 +32,12 @@ class Speed:
 
 @torch.inference_mode()
 def measure_speed(setup: EvaluationSetup) -> Speed:
-    """Time predictions of the first image of the split, one scale, one at a time."""
+    """Time single-scale predictions of the split's first image, one at a time."""
     images, label = TestImages(setup.dataset, setup.recipe, tta=False)[0]
     device = setup.fabric.device
     times: list[float] = []
-    began = perf_counter()
-    while len(times) < 2 or (len(times) <= RUNS and perf_counter() - began < SECONDS):
+    started = perf_counter()
+    while len(times) < 2 or (len(times) <= RUNS and perf_counter() - started < SECONDS):
         start = perf_counter()
         with setup.fabric.autocast():
             labels = predict_labels(setup.model, setup.recipe, images, (label.shape[0], label.shape[1]), False)

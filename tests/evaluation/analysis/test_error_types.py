@@ -1,12 +1,20 @@
-"""Kinds of mistakes and connected regions against a flood fill."""
+"""Error types, and connected regions against a flood fill."""
 
 import numpy as np
 import pytest
 
-from fastfcn.evaluation.analysis.mistakes import BOUNDARY, CONFUSION, MISSED, RIGHT, count_by_class, mistakes, regions
+from fastfcn.evaluation.analysis.error_types import (
+    BOUNDARY,
+    CONFUSION,
+    CORRECT,
+    MISSED,
+    connected_regions,
+    count_by_class,
+    error_types,
+)
 
 
-def flooded(label: np.ndarray) -> np.ndarray:
+def flood_fill(label: np.ndarray) -> np.ndarray:
     """Regions by flood fill, numbered in the order of their first pixel."""
     result, number = np.full(label.shape, -1), 0
     for start in np.ndindex(label.shape):
@@ -25,7 +33,7 @@ def flooded(label: np.ndarray) -> np.ndarray:
 
 
 def snake() -> np.ndarray:
-    """One region wound through the whole image, which takes many joins."""
+    """One region winding through the whole image, which needs many joins."""
     label = np.zeros((21, 16), np.uint8)
     label[1::2] = 1
     label[1::4, -1] = label[3::4, 0] = 0
@@ -43,13 +51,13 @@ def snake() -> np.ndarray:
     ],
     ids=["two", "five", "snake", "upright", "row"],
 )
-def test_regions_are_those_of_a_flood_fill(label):
-    found, expected = regions(label), flooded(label)
-    pairs = set(zip(found.ravel().tolist(), expected.ravel().tolist(), strict=True))
-    assert len(pairs) == expected.max() + 1 == len(np.unique(found))
+def test_regions_match_a_flood_fill(label):
+    actual, expected = connected_regions(label), flood_fill(label)
+    pairs = set(zip(actual.ravel().tolist(), expected.ravel().tolist(), strict=True))
+    assert len(pairs) == expected.max() + 1 == len(np.unique(actual))
 
 
-def test_kinds_by_hand():
+def test_types_by_hand():
     label = np.zeros((40, 60), np.uint8)
     label[:, 30:] = 1
     label[5:9, 5:9] = 2  # found in one pixel of sixteen
@@ -59,20 +67,20 @@ def test_kinds_by_hand():
     prediction[5:9, 6:9] = prediction[6:9, 5] = 0
     prediction[:, 30] = 0  # an edge one pixel off
     prediction[15:20, 45:50] = 2  # in the middle of class 1
-    kinds = mistakes(prediction, label)
-    expected = np.full(label.shape, RIGHT, np.uint8)
+    types = error_types(prediction, label)
+    expected = np.full(label.shape, CORRECT, np.uint8)
     expected[:35, 30] = BOUNDARY
     expected[15:20, 45:50] = CONFUSION
     expected[5:9, 5:9] = MISSED
-    expected[5, 5] = RIGHT
-    np.testing.assert_array_equal(kinds, expected)
-    np.testing.assert_array_equal(count_by_class(kinds, label, 3), [[0, 0, 0], [35, 25, 0], [0, 0, 15]])
+    expected[5, 5] = CORRECT
+    np.testing.assert_array_equal(types, expected)
+    np.testing.assert_array_equal(count_by_class(types, label, 3), [[0, 0, 0], [35, 25, 0], [0, 0, 15]])
 
 
-def test_every_wrong_pixel_has_one_kind():
-    chance = np.random.default_rng(2)
-    label, prediction = chance.integers(0, 4, (2, 30, 30), np.uint8)
+def test_every_wrong_pixel_has_one_type():
+    rng = np.random.default_rng(2)
+    label, prediction = rng.integers(0, 4, (2, 30, 30), np.uint8)
     label[:5] = 255
-    kinds = mistakes(prediction, label)
-    np.testing.assert_array_equal(kinds > 0, (prediction != label) & (label != 255))
-    assert count_by_class(kinds, label, 4).sum() == (kinds > 0).sum()
+    types = error_types(prediction, label)
+    np.testing.assert_array_equal(types > 0, (prediction != label) & (label != 255))
+    assert count_by_class(types, label, 4).sum() == (types > 0).sum()
