@@ -33,7 +33,7 @@ LAYERS = (
 # Of the parts, these compute with `ops`; data and pictures have no need to.
 USERS_OF_OPS = ("models", "losses", "metrics")
 # Imported, and installed with a dependency; triton where there may be an NVIDIA GPU, and imported nowhere else.
-COMES_WITH = {"huggingface_hub": "timm", "pydantic_core": "pydantic", "triton": "torch"}
+COMES_WITH = {"huggingface_hub": "timm", "markupsafe": "jinja2", "pydantic_core": "pydantic", "triton": "torch"}
 IMPORTED_AS = {"pillow": "PIL"}
 
 MODULES = {".".join(path.relative_to(SOURCE).with_suffix("").parts): path for path in sorted(SOURCE.rglob("*.py"))}
