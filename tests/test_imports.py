@@ -16,7 +16,7 @@ SOURCE = ROOT / "src" / "fastfcn"
 # each other. A place is a folder of the package, a file in it, or (with a dot) part of a folder.
 LAYERS = (
     ("__init__", "__main__"),
-    ("cli",),
+    ("api", "cli"),
     ("demo",),
     ("cli.tables",),
     ("bench", "exporting", "report", "reproduce", "serving", "client"),
