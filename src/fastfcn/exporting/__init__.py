@@ -1,1 +1,1 @@
-"""Networks as files of other runtimes: ONNX, OpenVINO, AOTInductor and ExecuTorch."""
+"""Exporting networks to other runtimes: ONNX, OpenVINO, AOTInductor and ExecuTorch."""

@@ -1,4 +1,4 @@
-"""The files that a proof needs: the one that was asked for, and those that it is compared with."""
+"""Writing the files of an export: the one to deliver, and those needed to verify it."""
 
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -9,89 +9,96 @@ from torch.export import ExportedProgram
 from fastfcn import weights
 from fastfcn.errors import UserError
 from fastfcn.exporting import int8
-from fastfcn.exporting.network import trace, trace_assuming
-from fastfcn.prediction.runtimes import openvino as openvino_file
-from fastfcn.prediction.runtimes.contents import Contents
-from fastfcn.prediction.runtimes.formats import write
+from fastfcn.exporting.network import trace, trace_backed
+from fastfcn.prediction.runtimes import openvino
+from fastfcn.prediction.runtimes.base import Runtime
+from fastfcn.prediction.runtimes.metadata import ExportMetadata
 from fastfcn.utils.types import Size
 from fastfcn.weights.file import Weights
 
 
 @dataclass(frozen=True)
-class Files:
-    """`final` as it was asked for, `both` with logits in any case (they may be one), `other` to compare times with."""
+class BuiltFiles:
+    """`final`: the file to deliver; `with_logits`: the same with logits as a second output (may be the same file);
+    `float32`: the network before quantization, for int8."""
 
     final: Path
-    both: Path
-    other: Path | None = None
+    with_logits: Path
+    float32: Path | None = None
 
 
 class Builder:
-    """Makes the files that a proof needs."""
+    """Writes the files of one export."""
 
     def __init__(
-        self, held: Weights, form: str, logits: bool, calibrate: Path | None, largest: Size, say: Callable[[str], None]
+        self,
+        source: Weights,
+        runtime: Runtime,
+        logits: bool,
+        calibrate: Path | None,
+        largest: Size,
+        report_step: Callable[[str], None],
     ):
-        """`calibrate`: the folder of images that makes it int8; `largest`: for executorch alone; `say` is told what is
-        being done."""
-        self.held, self.form, self.say = held, form, say
+        """`calibrate`: folder of calibration images, for int8; `largest`: for formats with a largest image size;
+        `report_step` is called with a line for each step."""
+        self.source, self.runtime, self.report_step = source, runtime, report_step
         self.logits, self.calibrate, self.largest = logits, calibrate, largest
-        self.model = weights.load_model(held)
+        self.model = weights.load_model(source)
 
-    def build(self, folder: Path, name: str) -> Files:
-        """Files called `name` in folders of their own."""
-        final, both = folder / "final" / name, folder / "both" / name
+    def build(self, folder: Path, name: str) -> BuiltFiles:
+        """Write files called `name` to subfolders of `folder`."""
+        final, with_logits = folder / "final" / name, folder / "with_logits" / name
         final.parent.mkdir()
-        both.parent.mkdir()
+        with_logits.parent.mkdir()
         if self.calibrate:
-            return self._build_int8(final, both, folder / name)
-        self._write(both, logits=True)
+            return self._build_int8(final, with_logits, folder / name)
+        self._write(with_logits, logits=True)
         if self.logits:
-            return Files(both, both)
+            return BuiltFiles(with_logits, with_logits)
         self._write(final, logits=False)
-        return Files(final, both)
+        return BuiltFiles(final, with_logits)
 
-    def texts(self, logits: bool) -> dict[str, str]:
-        """What the file says of itself."""
+    def metadata(self, logits: bool) -> dict[str, str]:
+        """The metadata to store in a file."""
         precision = "int8" if self.calibrate else "f32"
-        largest = self.largest if self.form == "executorch" else None
-        held = self.held
-        return Contents(held.recipe, held.description, logits, precision, largest, held.facts).texts()
+        largest = self.largest if self.runtime.tracing == "bounded" else None
+        source = self.source
+        return ExportMetadata(
+            source.recipe, source.description, logits, precision, largest, source.facts
+        ).as_strings()
 
     def _write(self, path: Path, logits: bool) -> None:
-        self.say(f"Writing {path.name} {'with logits' if logits else 'with class maps alone'}")
+        self.report_step(f"Writing {path.name} with {'labels and logits' if logits else 'labels only'}")
         try:
-            write(self.form, self._traced(logits), self.texts(logits), path)
+            self.runtime.write(self._traced(logits), self.metadata(logits), path)
         except (UserError, OSError):
             raise
-        except Exception as error:  # what exporters raise for a layer that they cannot translate
+        except Exception as error:  # exporters raise various exceptions for unsupported layers
             reason = next((line for line in str(error).splitlines() if "Error" in line), str(error).partition("\n")[0])
             raise UserError(
-                f"{self.held.recipe.name} cannot be written as {self.form}: {reason}", "Use another format."
+                f"{self.source.recipe.name} cannot be exported to {self.runtime.name}: {reason}", "Use another format."
             ) from error
 
     def _traced(self, logits: bool) -> ExportedProgram:
-        model, recipe = self.model, self.held.recipe
-        match self.form:
-            case "executorch":
-                return trace_assuming(model, recipe, logits, self.largest)
-            case "pt2":
-                return trace_assuming(model, recipe, logits)
-            case _:
-                return trace(model, recipe, logits)
+        match self.runtime.tracing:
+            case "unbacked":
+                return trace(self.model, self.source.recipe, logits)
+            case "backed":
+                return trace_backed(self.model, self.source.recipe, logits)
+            case "bounded":
+                return trace_backed(self.model, self.source.recipe, logits, self.largest)
 
-    def _build_int8(self, final: Path, both: Path, plain: Path) -> Files:
-        """`plain` is the network in float32, whose time int8 is compared with."""
+    def _build_int8(self, final: Path, with_logits: Path, float32: Path) -> BuiltFiles:
         assert self.calibrate
-        self.say(f"Writing {plain.name} in float32")
+        self.report_step(f"Writing {float32.name} in float32")
         images = int8.calibration_images(self.calibrate)
-        model = openvino_file.convert(trace(self.model, self.held.recipe, with_logits=True))
-        openvino_file.save(model, self.texts(logits=True), plain)
-        self.say(f"Calibrating on {len(images)} images")
-        model = int8.quantized(model, images)
-        openvino_file.save(model, self.texts(logits=True), both)
+        model = openvino.convert(trace(self.model, self.source.recipe, with_logits=True))
+        openvino.save(model, self.metadata(logits=True), float32)
+        self.report_step(f"Calibrating on {len(images)} images")
+        model = int8.quantize(model, images)
+        openvino.save(model, self.metadata(logits=True), with_logits)
         if self.logits:
-            return Files(both, both, plain)
+            return BuiltFiles(with_logits, with_logits, float32)
         model.remove_result(model.get_results()[1])
-        openvino_file.save(model, self.texts(logits=False), final)
-        return Files(final, both, plain)
+        openvino.save(model, self.metadata(logits=False), final)
+        return BuiltFiles(final, with_logits, float32)

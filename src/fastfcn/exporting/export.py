@@ -1,41 +1,54 @@
-"""`fastfcn export`: a network as a file of another runtime, which has its name only after it was proven."""
+"""`fastfcn export`: write a network for another runtime, verify the file, and deliver it only if it is correct."""
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
 from tempfile import TemporaryDirectory
-from typing import Any
 
 import numpy as np
 
-from fastfcn import weights
 from fastfcn.data.images import read_image
 from fastfcn.errors import OutputError, UserError
 from fastfcn.evaluation.evaluate import load_setup, measure
 from fastfcn.exporting import int8
-from fastfcn.exporting.builder import Builder, Files
+from fastfcn.exporting.builder import BuiltFiles, Builder
 from fastfcn.exporting.network import TRACED, check_torch
-from fastfcn.exporting.verification import SIZES, Proof, ProofError, Trial, expected, prove
-from fastfcn.prediction.runtimes.formats import FORMATS, check_format, files_of, open_session, package_versions
-from fastfcn.prediction.runtimes.predictor import ExportedPredictor
+from fastfcn.exporting.verification import (
+    SIZES,
+    Candidate,
+    Verification,
+    VerificationError,
+    network_logits,
+    verify,
+)
+from fastfcn.prediction.exported import ExportedPredictor
+from fastfcn.prediction.load import open_weights
+from fastfcn.prediction.runtimes.base import Runtime, check_packages
+from fastfcn.prediction.runtimes.registry import RUNTIMES, find_runtime, open_session
 from fastfcn.utils.files import make_folder
 from fastfcn.utils.machine import Machine
 from fastfcn.utils.progress import counted
 from fastfcn.utils.types import Size
 
-Progress = Callable[[str], None]  # told what is being done
+ReportStep = Callable[[str], None]  # called with a line for each step
 
 
 @dataclass(frozen=True)
-class Settings:
-    """What is exported, and how it is tried.
+class ExportSettings:
+    """What to export and how to verify it.
 
-    `logits`: as a second output; `sizes` (height, width) of the proof; `data` and `split`: real images for mIoU before
-    and after; `calibrate`: a folder of images, for int8; `max_loss`: points of mIoU that int8 may cost, unless `force`;
-    `largest`: bound of an image's (height, width), for executorch alone; `photograph`: what the proof sees, else an
-    image of `calibrate` or `data`, or a drawing.
+    Attributes:
+        logits: add logits as a second output.
+        sizes: (height, width) of the images used for verification.
+        data: folder of a dataset, to measure mIoU before and after export.
+        split: split of `data`; None: the recipe's validation split.
+        calibrate: folder of calibration images; makes the file int8.
+        max_loss: mIoU, in points, that int8 may lose.
+        force: write an int8 file whatever it loses, or without measuring it.
+        largest: largest (height, width) of an image, for formats that plan memory ahead (executorch).
+        image: image file used for verification; None: an image of `calibrate` or `data`, or a synthetic one.
     """
 
     logits: bool = False
@@ -46,17 +59,25 @@ class Settings:
     max_loss: float = 1.0
     force: bool = False
     largest: Size = (512, 512)
-    photograph: Path | None = None
+    image: Path | None = None
 
 
 @dataclass(frozen=True)
-class Report:
-    """`proof` of what was written, of a network of `recipe`, by runtime and compilers of `versions`; mIoU in percent of
-    the network and of the file, None where it was not measured."""
+class ExportResult:
+    """A written file.
+
+    Attributes:
+        path: the file.
+        recipe: name of the recipe of the network.
+        verification: its comparison with PyTorch.
+        precision: "f32" or "int8".
+        versions: versions of the runtime and the compilers, by package.
+        miou_before, miou_after: mIoU in percent of the network and of the file; None if not measured.
+    """
 
     path: Path
     recipe: str
-    proof: Proof
+    verification: Verification
     precision: str
     versions: dict[str, str]
     miou_before: float | None = None
@@ -64,97 +85,133 @@ class Report:
 
     @property
     def loss(self) -> float | None:
-        """Points of mIoU that the file lost."""
-        both = self.miou_before is not None and self.miou_after is not None
-        return self.miou_before - self.miou_after if both else None  # type: ignore[operator]
+        """mIoU lost by export, in points; None if not measured."""
+        if self.miou_before is None or self.miou_after is None:
+            return None
+        return self.miou_before - self.miou_after
 
     def as_json(self) -> dict:
-        """For a file of results."""
-        figures = {"miou_before": self.miou_before, "miou_after": self.miou_after, "miou_loss": self.loss}
-        about = {"file": str(self.path), "recipe": self.recipe, "precision": self.precision, "with": self.versions}
-        return about | self.proof.as_json() | figures
+        """All values as JSON values."""
+        scores = {"miou_before": self.miou_before, "miou_after": self.miou_after, "miou_loss": self.loss}
+        source = {"file": str(self.path), "recipe": self.recipe, "precision": self.precision, "with": self.versions}
+        return source | self.verification.as_json() | scores
 
 
 def export(
-    path: str | Path, form: str, out: str | Path, settings: Settings | None = None, say: Progress = lambda text: None
-) -> Report:
-    """Write the weights file `path` in the format `form` (formats.FORMATS) to `out`.
+    path: str | Path, format: str, out: str | Path, settings: ExportSettings | None = None,
+    report_step: ReportStep = lambda text: None,
+) -> ExportResult:  # fmt: skip
+    """Export a network to another runtime.
 
-    Raises ProofError, with what was seen, for a file that is not the network, and leaves none; UserError (its kinds)
-    for what cannot be exported, MissingExtraError without the runtime.
+    Args:
+        path: a weights file, or `hf://USER/NAME`.
+        format: name of an export format: onnx, openvino, pt2 or executorch.
+        out: file to write; its suffix must be that of the format.
+        settings: see `ExportSettings`.
+        report_step: called with a line for each step.
+
+    Raises VerificationError, and writes nothing, if outputs differ from PyTorch's; UserError (and its subclasses) if
+    the network or the settings cannot be exported; MissingExtraError without the format's packages.
     """
-    settings, out = settings or Settings(), Path(out)
+    settings, out = settings or ExportSettings(), Path(out)
+    runtime = find_runtime(format)
     check_torch()
-    check_format(form, out, settings.calibrate is not None)
-    _check_settings(form, settings)
-    builder = Builder(weights.read(path), form, settings.logits, settings.calibrate, settings.largest, say)
-    with _folder_for(out) as folder:
+    _check_settings(runtime, out, settings)
+    source = open_weights(path, "export")
+    builder = Builder(source, runtime, settings.logits, settings.calibrate, settings.largest, report_step)
+    with _temporary_folder(out) as folder:
         files = builder.build(folder, out.name)
-        report = _prove(builder, files, settings, Path(path), out)
-        for source, target in zip(files_of(files.final), files_of(out), strict=True):
-            source.replace(target)
-    return report
+        result = _verify(builder, files, settings, path, out)
+        for written, target in zip(runtime.files(files.final), runtime.files(out), strict=True):
+            written.replace(target)
+    return result
 
 
-def _check_settings(form: str, settings: Settings) -> None:
-    if not settings.sizes:
-        raise UserError("A proof needs sizes.", "Leave out --sizes.")
-    for height, width in settings.sizes:
-        if (height, width) == TRACED:
-            raise UserError(f"{height}x{width} is the size that is traced; it proves nothing.", "Name another.")
-        if form == "executorch" and (height > settings.largest[0] or width > settings.largest[1]):
-            raise UserError(f"{height}x{width} is beyond --largest {settings.largest[0]}x{settings.largest[1]}.")
+def _check_settings(runtime: Runtime, out: Path, settings: ExportSettings) -> None:
+    if settings.calibrate and not runtime.int8:
+        names = " or ".join(entry.name for entry in RUNTIMES.values() if entry.int8)
+        raise UserError(f"{runtime.title} does not support int8.", f"Use --format {names}.")
+    if out.suffix != runtime.suffix:
+        raise UserError(f"{out} must end in {runtime.suffix}, the suffix of {runtime.title} files.")
+    runtime.check_writing()
+    if settings.calibrate:
+        check_packages(runtime, int8.PACKAGES, "Writing int8")
+    _check_sizes(runtime, settings)
     if settings.calibrate and not (settings.data or settings.force):
         raise UserError(
-            "What int8 costs in mIoU is known only on labelled images.", "Name them with --data DIR, or add --force."
+            "The mIoU lost by int8 can only be measured on labeled images.", "Add --data DIR, or --force to skip it."
         )
 
 
+def _check_sizes(runtime: Runtime, settings: ExportSettings) -> None:
+    if not settings.sizes:
+        raise UserError("Verification needs at least one size.", "Leave out --sizes to use the default ones.")
+    for height, width in settings.sizes:
+        if (height, width) == TRACED:
+            raise UserError(
+                f"{height}x{width} cannot be verified: it is the size that is traced.", "Choose another size."
+            )
+        if runtime.tracing == "bounded" and (height > settings.largest[0] or width > settings.largest[1]):
+            raise UserError(
+                f"The size {height}x{width} exceeds --largest {settings.largest[0]}x{settings.largest[1]}.",
+                "Choose a smaller size, or a larger --largest.",
+            )
+
+
 @contextmanager
-def _folder_for(out: Path) -> Any:
-    """A folder beside `out` for what is not proven yet; it goes in the end."""
+def _temporary_folder(out: Path) -> Iterator[Path]:
+    """A folder next to `out` for files that are not verified yet; it is removed at the end."""
     make_folder(out.parent)
     try:
         with TemporaryDirectory(prefix=f".{out.stem}.", dir=out.parent) as folder:
             yield Path(folder)
     except OSError as error:
-        raise OutputError(f"Cannot write {out}: {error.strerror or error}.", "Choose another place.") from error
+        raise OutputError(f"Cannot write {out}: {error.strerror or error}.", "Choose another --out.") from error
 
 
-def _prove(builder: Builder, files: Files, settings: Settings, path: Path, out: Path) -> Report:
-    """Raises ProofError where the file is not good enough."""
-    recipe = builder.held.recipe
-    both = ExportedPredictor(files.both, "cpu", trusted=True)
-    final = both.session if files.final == files.both else open_session(files.final, "cpu", trusted=True)
-    title, other = FORMATS[builder.form].title, "network"
-    run_other = partial(expected, builder.model, recipe)
-    if files.other:
-        title, other = f"{title}, int8", "float32"
-        run_other = open_session(files.other).run
-    trial = Trial(final, both.session, run_other)
-    results = prove(builder.model, recipe, trial, settings.sizes, _photograph(settings, path))
-    found = tuple(counted(results, len(settings.sizes), "Proving"))
-    megabytes = sum(each.stat().st_size for each in files_of(files.final)) / 1e6
-    proof = Proof(title, other, megabytes, found, not files.other)
-    report = Report(out, builder.held.recipe.name, proof, both.contents.precision, package_versions(builder.form))
-    failures = report.proof.failures()
+def _verify(
+    builder: Builder, files: BuiltFiles, settings: ExportSettings, path: str | Path, out: Path
+) -> ExportResult:
+    """Raises VerificationError if the file is not good enough."""
+    with_logits = ExportedPredictor(files.with_logits, "cpu", trusted=True)
+    verification = _compare_outputs(builder, files, with_logits, settings, path)
+    recipe, runtime = builder.source.recipe, builder.runtime
+    result = ExportResult(out, recipe.name, verification, with_logits.metadata.precision, runtime.versions())
+    failures = verification.failures()
     if failures:
-        raise ProofError(
-            f"{out} was not written: it is not the network.\n" + "\n".join(f"  {failure}" for failure in failures),
-            "Use another format, and tell the authors of fastfcn which recipe it was.",
-            report.proof,
+        raise VerificationError(
+            "Export failed: outputs differ from PyTorch.\n" + "\n".join(f"  {failure}" for failure in failures),
+            f"{out} was not written. Use another format, and please report the recipe ({recipe.name}) as a bug.",
+            verification,
         )
     if settings.data:
-        report = _with_miou(report, path, settings, both)
-    if files.other:
-        _check_loss(report, settings)
-    return report
+        result = _with_miou(result, path, settings, with_logits)
+    if files.float32:
+        _check_loss(result, settings)
+    return result
 
 
-def _photograph(settings: Settings, path: Path) -> np.ndarray | None:
-    """An image of the user's to prove on, where there is one."""
-    if settings.photograph:
-        return read_image(settings.photograph)
+def _compare_outputs(
+    builder: Builder, files: BuiltFiles, with_logits: ExportedPredictor, settings: ExportSettings, path: str | Path
+) -> Verification:
+    runtime, recipe = builder.runtime, builder.source.recipe
+    is_same = files.final == files.with_logits
+    final = with_logits.session if is_same else open_session(files.final, "cpu", trusted=True)
+    if files.float32:
+        title, other, baseline = f"{runtime.title} int8", "float32", open_session(files.float32).run
+    else:
+        title, other, baseline = runtime.title, "PyTorch", partial(network_logits, builder.model, recipe)
+    candidate = Candidate(final, with_logits.session, baseline)
+    results = verify(builder.model, recipe, candidate, settings.sizes, _verification_image(settings, path))
+    results = tuple(counted(results, len(settings.sizes), "Verifying"))
+    megabytes = sum(file.stat().st_size for file in runtime.files(files.final)) / 1e6
+    return Verification(title, other, megabytes, results, exact=not files.float32)
+
+
+def _verification_image(settings: ExportSettings, path: str | Path) -> np.ndarray | None:
+    """One of the user's images, if there are any."""
+    if settings.image:
+        return read_image(settings.image)
     if settings.calibrate:
         return read_image(int8.calibration_images(settings.calibrate)[0])
     if settings.data:
@@ -163,26 +220,28 @@ def _photograph(settings: Settings, path: Path) -> np.ndarray | None:
     return None
 
 
-def _with_miou(report: Report, path: Path, settings: Settings, exported: ExportedPredictor) -> Report:
-    """Both on the same images in the same way; recipes with sliding windows on whole images."""
+def _with_miou(
+    result: ExportResult, path: str | Path, settings: ExportSettings, exported: ExportedPredictor
+) -> ExportResult:
+    """Measure mIoU of network and file; recipes with sliding windows are evaluated on whole images instead."""
     assert settings.data
     every = exported.recipe.eval.every
     whole = f'eval={{kind="whole", every={every}, resize="none", scales=[1.0], flip=false}}'
     changes = [whole] if exported.recipe.eval.kind == "sliding" else []
-    found = []
+    mious = []
     for file in (path, exported.path):
         setup = load_setup(file, settings.data, Machine("cpu"), settings.split, changes, trusted=True)
-        found.append(float(measure(setup.model, setup.recipe, setup.dataset, setup.fabric, progress=counted).miou))
-    return replace(report, miou_before=found[0], miou_after=found[1])
+        mious.append(float(measure(setup.model, setup.recipe, setup.dataset, setup.fabric, progress=counted).miou))
+    return replace(result, miou_before=mious[0], miou_after=mious[1])
 
 
-def _check_loss(report: Report, settings: Settings) -> None:
-    if settings.force or (report.loss is not None and report.loss <= settings.max_loss):
+def _check_loss(result: ExportResult, settings: ExportSettings) -> None:
+    if settings.force or (result.loss is not None and result.loss <= settings.max_loss):
         return
-    assert report.loss is not None  # _check_settings has seen to it
-    raise ProofError(
-        f"{report.path} was not written: int8 costs {report.loss:.2f} points of mIoU ({report.miou_before:.2f} before, "
-        f"{report.miou_after:.2f} after), more than {settings.max_loss:g}.",
-        "Calibrate on more images like yours, allow more with --max-loss, or add --force.",
-        report.proof,
+    assert result.loss is not None  # _check_settings requires `data` or `force`
+    raise VerificationError(
+        f"Export failed: int8 loses {result.loss:.2f} points of mIoU ({result.miou_before:.2f} before, "
+        f"{result.miou_after:.2f} after), more than {settings.max_loss:g}.",
+        f"{result.path} was not written. Calibrate on more images like yours, raise --max-loss, or add --force.",
+        result.verification,
     )

@@ -1,7 +1,4 @@
-"""Eight-bit integers for OpenVINO on processors, by NNCF: convolutions are rounded, matrix products are not.
-
-What each layer's values range over is read from images that the user names.
-"""
+"""int8 quantization for OpenVINO on CPUs, by NNCF: convolutions are quantized, matrix products are not."""
 
 import logging
 from collections.abc import Iterator
@@ -14,43 +11,47 @@ from fastfcn.data.images import read_image
 from fastfcn.errors import DataError
 from fastfcn.prediction.inputs import find_inputs
 
-MOST_IMAGES = 300  # more say little that is new
+PACKAGES = ("nncf",)
+MAX_IMAGES = 300  # more calibration images hardly change the ranges
 
 
 def calibration_images(folder: Path) -> list[Path]:
-    """Up to MOST_IMAGES images under `folder`, evenly spread. Raises DataError."""
-    found = find_inputs([str(folder)]).images
-    if not found:
-        raise DataError(f"{folder} has no images.", "Name a folder of images like those the network will see.")
-    step = max(1, -(-len(found) // MOST_IMAGES))
-    return found[::step]
+    """Up to MAX_IMAGES images in `folder`, evenly spaced. Raises DataError."""
+    images = find_inputs([str(folder)]).images
+    if not images:
+        raise DataError(f"{folder} contains no images.", "Give a folder of images like those the network will see.")
+    step = max(1, -(-len(images) // MAX_IMAGES))
+    return images[::step]
 
 
-def quantized(model: Any, images: list[Path]) -> Any:
-    """`model` (an `openvino.Model` of uint8 images) with convolutions in int8. Raises DataError for an image."""
+def quantize(model: Any, images: list[Path]) -> Any:
+    """Quantize the convolutions of an `openvino.Model`, whose input is uint8 images, to int8.
+
+    The ranges of activations are measured on `images`. Raises DataError for an image that cannot be read.
+    """
     import nncf
 
     logging.getLogger("nncf").setLevel(logging.ERROR)
-    # The pooling matrices and codewords of the heads are small, and their products are sums over whole maps.
+    # The heads' matrix products (pooling, codewords) are small and sum over whole feature maps.
     ignored = nncf.IgnoredScope(types=["MatMul"], validate=False)
     return nncf.quantize(
         model,
-        nncf.Dataset(_Batches(images)),
+        nncf.Dataset(_Images(images)),
         preset=nncf.QuantizationPreset.MIXED,
         subset_size=len(images),
         ignored_scope=ignored,
     )
 
 
-class _Batches:
-    """The images one by one, as often as they are asked for."""
+class _Images:
+    """Image files as batches of one, read again in every iteration."""
 
-    def __init__(self, images: list[Path]):
-        self.images = images
+    def __init__(self, paths: list[Path]):
+        self.paths = paths
 
     def __len__(self) -> int:
-        return len(self.images)
+        return len(self.paths)
 
     def __iter__(self) -> Iterator[np.ndarray]:
-        for path in self.images:
+        for path in self.paths:
             yield read_image(path)[None]

@@ -1,4 +1,4 @@
-"""The network as it is exported: uint8 image in, class map out, from plain operators alone."""
+"""The network in the form that is exported: uint8 images to labels, built from standard operators only."""
 
 from importlib.util import find_spec
 from typing import Any
@@ -16,12 +16,12 @@ from fastfcn.models.segmenter import Segmenter
 from fastfcn.ops.upsample import label_type
 from fastfcn.recipes.recipe import Recipe
 
-TRACED = (64, 96)  # (height, width) of the image that is traced; no size of the proof is equal to it
+TRACED = (64, 96)  # (height, width) of the traced image; files are verified at other sizes
 CHECKS = (torch.ops.aten._assert_scalar.default, torch.ops.aten._assert_tensor_metadata.default)
 
 
 class ImageToClasses(nn.Module):
-    """RGB uint8 images (B, H, W, 3) to class maps (B, H, W), uint8 (int64 from 257 classes on).
+    """RGB uint8 images (B, H, W, 3) to labels (B, H, W), uint8 (int64 for more than 256 classes).
 
     With `with_logits` also to logits (B, classes, H, W), float32, before softmax.
     """
@@ -37,17 +37,18 @@ class ImageToClasses(nn.Module):
 
     def forward(self, image: Tensor) -> tuple[Tensor, ...]:
         pixels = (image.permute(0, 3, 1, 2).float() - self.mean) / self.std
-        low = self.model.logits(pixels).contiguous()  # ExecuTorch refuses argmax of maps stored channels last
+        low = self.model.logits(pixels).contiguous()  # ExecuTorch cannot compute argmax of channels-last maps
         logits = F.interpolate(low, pixels.shape[-2:], mode="bilinear", align_corners=self.model.align_corners)
         labels = logits.argmax(1).to(label_type(logits.shape[1]))
         return (labels, logits) if self.with_logits else (labels,)
 
 
 class EvenPool(nn.Module):
-    """`nn.AvgPool2d(2, 2, ceil_mode=True, count_include_pad=False)`, which AOTInductor and OpenVINO get wrong.
+    """Replacement for `nn.AvgPool2d(2, 2, ceil_mode=True, count_include_pad=False)`.
 
-    Seen with torch 2.15: compiled for free sizes it gives garbage (1e19) at odd ones; OpenVINO 2026.4 refuses a map of
-    one pixel. The mean of what lies in a window at the edge is that of the window with the edge repeated.
+    AOTInductor (torch 2.15), compiled for dynamic sizes, computes garbage (1e19) with the original at odd sizes;
+    OpenVINO 2026.4 rejects maps of one pixel. Averaging over the pixels of an incomplete window at the edge is the
+    same as averaging over a full window after repeating the edge.
     """
 
     def forward(self, maps: Tensor) -> Tensor:
@@ -55,7 +56,7 @@ class EvenPool(nn.Module):
 
 
 def exportable(model: Segmenter) -> Segmenter:
-    """A copy of the plain network, batch norms folded, without the auxiliary head; equal to rounding."""
+    """A copy of the network without the auxiliary head and with batch norms folded; equal up to rounding."""
     copy = folded(model)
     copy.auxiliary = None
     for parent in list(copy.modules()):
@@ -72,38 +73,39 @@ def _is_even_pool(pool: nn.AvgPool2d) -> bool:
 
 
 def trace(model: Segmenter, recipe: Recipe, with_logits: bool) -> ExportedProgram:
-    """The program for any batch, height and width. Raises UserError where torch is too old."""
+    """Trace the program for any batch size, height and width. Raises UserError if torch is too old."""
     check_torch()
     from torch.fx.experimental.dynamic_spec import ParamsSpec, ShapeVar, TensorSpec
 
-    # Of these sizes nothing is taken for granted. With `Dim` torch assumes that no map has a height of one, which 32
-    # pixels have at stride 32, and with some networks that no batch is of one image.
-    free = TensorSpec([ShapeVar(name, min=1) for name in ("batch", "height", "width")] + [3])
+    # Unbacked sizes: torch assumes nothing about them. With `Dim` it assumes that no feature map has a height of one,
+    # which 32 pixels have at stride 32, and for some networks that there is more than one image.
+    dynamic = TensorSpec([ShapeVar(name, min=1) for name in ("batch", "height", "width")] + [3])
     program = ImageToClasses(model, recipe, with_logits).eval()
     with torch.no_grad():
         return torch.export.export(
-            program, (_example(2),), dynamic_shapes=ParamsSpec({"image": free}), strict=False
+            program, (_example(2),), dynamic_shapes=ParamsSpec({"image": dynamic}), strict=False
         )  # fmt: skip
 
 
-def trace_assuming(
+def trace_backed(
     model: Segmenter, recipe: Recipe, with_logits: bool, largest: tuple[int, int] | None = None
 ) -> ExportedProgram:
-    """The program for AOTInductor and ExecuTorch, which cannot work with sizes of which nothing is known.
+    """Trace the program for AOTInductor and ExecuTorch, which do not support unbacked sizes.
 
-    torch assumes here that no map has a height of one (hence 33 pixels) and that there are several images. The checks
-    of that are dropped: nothing in these networks depends on it, and the proof looks at smaller and at single images.
-    With `largest` (height, width) the program is for one image at a time, up to that size.
+    torch then assumes that no feature map has a height of one (hence at least 33 pixels) and that there are several
+    images, and adds checks for it. These are removed: nothing in the networks depends on them, and files are verified
+    with smaller and with single images. With `largest` (height, width) the program takes one image at a time, up to
+    that size.
     """
     bounds: tuple[int | None, ...] = largest or (None, None)
-    free = {index + 1: Dim(("height", "width")[index], min=33, max=bounds[index]) for index in range(2)}
+    dynamic = {index + 1: Dim(("height", "width")[index], min=33, max=bounds[index]) for index in range(2)}
     if not largest:
-        free[0] = Dim("batch", min=1)
+        dynamic[0] = Dim("batch", min=1)
     program = ImageToClasses(model, recipe, with_logits).eval()
     settings: Any = shape_settings
     with torch.no_grad(), settings.patch(backed_size_oblivious=True):
         traced = torch.export.export(
-            program, (_example(1 if largest else 2),), dynamic_shapes={"image": free}, strict=False,
+            program, (_example(1 if largest else 2),), dynamic_shapes={"image": dynamic}, strict=False,
             prefer_deferred_runtime_asserts_over_guards=True,
         )  # fmt: skip
     return _without_checks(traced)
@@ -125,9 +127,9 @@ def _example(batch: int) -> Tensor:
 
 
 def check_torch() -> None:
-    """Raises UserError where torch cannot trace networks for free sizes."""
+    """Raise UserError if the installed torch cannot trace networks for dynamic sizes."""
     if find_spec("torch.fx.experimental.dynamic_spec") is None:
         raise UserError(
-            f"torch {torch.__version__} cannot export networks for images of any size.",
-            "Install torch 2.15 or newer; the files themselves run without it.",
+            f"Exporting needs torch 2.15 or newer; torch {torch.__version__} is installed.",
+            "Upgrade torch. Running exported files does not need it.",
         )

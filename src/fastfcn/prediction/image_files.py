@@ -1,32 +1,35 @@
-"""Image files to class maps and overlays; reading, network and writing each in a thread of its own."""
+"""Predictions of image files, written as label images and overlays; reading, network and writing run in parallel."""
 
-from collections.abc import Generator, Iterator
+from collections.abc import Callable, Generator, Iterator
 from contextlib import closing
 from pathlib import Path
 
+import numpy as np
 from PIL import Image
 
-from fastfcn.errors import DataError, OutputError, UserError
+from fastfcn.data.description import DataSetDescription
+from fastfcn.errors import DataError, UserError
 from fastfcn.prediction.image_formats import as_pixels
 from fastfcn.prediction.prediction import Prediction
-from fastfcn.prediction.predictor import Predictor
 from fastfcn.utils.files import make_folder, replace_file
 from fastfcn.utils.prefetch import ahead
 from fastfcn.visualize import legend
 
+PredictImage = Callable[[np.ndarray], Prediction]  # from RGB uint8 (H, W, 3); a `Predictor` is one
 
-def save_pictures(
-    predictor: Predictor, images: list[Path], names: list[str], folder: Path,
+
+def predict_files(
+    predict: PredictImage, images: list[Path], names: list[str], folder: Path,
     labels: bool = True, overlay: bool = True, opacity: float = 0.5,
 ) -> Iterator[UserError | None]:  # fmt: skip
-    """Write NAME.png (ids) and NAME_overlay.jpg of each image into `folder`.
+    """Write NAME.png (class ids) and NAME_overlay.jpg for each image into `folder`.
 
-    Yields None for each image that worked and the error for each that did not; the rest goes on. Raises OutputError
-    where `folder` cannot be written.
+    Yields None for each image that was written and the error for each that could not be read; the other images are
+    processed anyway. Raises OutputError if `folder` cannot be written.
     """
     make_folder(folder)
-    with closing(ahead(_predicted(predictor, ahead(_read(images))))) as predicted:
-        for name, prediction in zip(names, predicted, strict=True):
+    with closing(ahead(_predicted(predict, ahead(_read(images))))) as predictions:
+        for name, prediction in zip(names, predictions, strict=True):
             if not isinstance(prediction, Prediction):
                 yield prediction
                 continue
@@ -39,29 +42,23 @@ def save_pictures(
             yield None
 
 
-def save_legend(predictor: Predictor, folder: Path) -> None:
-    """Write legend.png: the classes with their colours."""
+def save_legend(description: DataSetDescription, folder: Path) -> None:
+    """Write legend.png: the classes with their colors."""
     with replace_file(make_folder(folder) / "legend.png") as temporary:
-        legend(predictor.classes, predictor.description.colors).save(temporary)
+        legend(description.class_names, description.colors).save(temporary)
 
 
-def keep_apart(inputs: list[Path], written: list[Path]) -> None:
-    """Raise OutputError where one of the inputs is a file that would be written."""
-    places = {each.resolve() for each in written}
-    for each in inputs:
-        if each.resolve() in places:
-            raise OutputError(f"{each} would be overwritten by a picture of that name.", "Choose another --out.")
-
-
-def _read(images: list[Path]) -> Iterator:
-    for image in images:
+def _read(images: list[Path]) -> Iterator[np.ndarray | UserError]:
+    for path in images:
         try:
-            yield as_pixels(image)
+            yield as_pixels(path)
         except DataError as error:
             yield error
 
 
-def _predicted(predictor: Predictor, images: Generator) -> Iterator:
+def _predicted(
+    predict: PredictImage, images: Generator[np.ndarray | UserError]
+) -> Iterator[Prediction | UserError]:
     with closing(images):
         for image in images:
-            yield image if isinstance(image, UserError) else predictor(image)
+            yield image if isinstance(image, UserError) else predict(image)

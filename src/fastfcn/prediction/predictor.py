@@ -1,5 +1,6 @@
-"""The network of a weights file, ready for images in any form."""
+"""Predictors: networks that take images in any form. `Predictor` is the interface, `TorchPredictor` runs PyTorch."""
 
+from abc import ABC, abstractmethod
 from collections.abc import Sequence
 from typing import overload
 
@@ -18,12 +19,72 @@ from fastfcn.recipes.recipe import Recipe
 from fastfcn.utils.machine import autocast_type, keep_memory
 
 
-class Predictor:
-    """A network with what it needs to read an image; made by `fastfcn.load`.
+class Predictor(ABC):
+    """A network that predicts the classes of images; made by `fastfcn.load`.
 
-    `recipe`, `classes` (names), `description` (names, colours, ids), `device`, and `network`: the given one, which is
-    used up, in the form that is fastest there (models.optimize). On a processor the memory of a prediction is kept
-    for the next. `precision`: "32-true", "bf16-mixed" or "16-mixed"; lower ones are for GPUs.
+    Attributes:
+        recipe: the recipe that the network was trained with.
+        description: names, colors and ids of the classes.
+        device: where the network runs.
+    """
+
+    def __init__(self, recipe: Recipe, description: DataSetDescription, device: torch.device):
+        self.recipe = recipe
+        self.description = description
+        self.device = device
+
+    @property
+    def classes(self) -> tuple[str, ...]:
+        """Names of the classes, by class index."""
+        return self.description.class_names
+
+    @abstractmethod
+    def labels(self, images: np.ndarray) -> np.ndarray:
+        """Class indices (B, H, W) of RGB uint8 images (B, H, W, 3) of one size."""
+
+    @abstractmethod
+    def logits(self, images: np.ndarray) -> np.ndarray:
+        """Logits before softmax, float32 (B, classes, H, W), of RGB uint8 images (B, H, W, 3) of one size."""
+
+    @overload
+    def __call__(self, images: Sequence[ImageLike], logits: bool = False) -> list[Prediction]: ...
+    @overload
+    def __call__(self, images: ImageLike, logits: bool = False) -> Prediction: ...
+
+    def __call__(self, images: ImageLike | Sequence[ImageLike], logits: bool = False) -> Prediction | list[Prediction]:
+        """Segment one image, or several, at their own size.
+
+        Args:
+            images: one image, as a path, a PIL image, an RGB uint8 array (H, W, 3), or an RGB tensor (3, H, W) of
+                uint8 or of floats from 0 to 1; or several, as a list of these in any sizes, an array (B, H, W, 3), or
+                a tensor (B, 3, H, W).
+            logits: also return the logits in each prediction: float32 (classes, H, W), before softmax.
+
+        Raises DataError for a file that cannot be read and for arrays in another form.
+        """
+        if not is_batch(images):
+            return self._predict([as_pixels(images)], logits)[0]  # type: ignore[arg-type]
+        return self._predict([as_pixels(image) for image in images], logits)  # type: ignore[union-attr]
+
+    def _predict(self, images: list[np.ndarray], with_logits: bool) -> list[Prediction]:
+        predictions = []
+        for batch in batches(images):
+            pixels = np.stack([images[index] for index in batch])
+            if with_logits:
+                logits = list(self.logits(pixels))
+                labels = [image_logits.argmax(0).astype(np.uint8) for image_logits in logits]
+            else:
+                logits, labels = [None] * len(batch), list(self.labels(pixels))
+            for index, image_labels, image_logits in zip(batch, labels, logits, strict=True):
+                predictions.append(Prediction(image_labels, images[index], self.description, image_logits))
+        return predictions
+
+
+class TorchPredictor(Predictor):
+    """A predictor that runs a network in PyTorch.
+
+    `network` is the optimized form of the given model (see `fastfcn.fast.optimize`), which is converted in place. On a
+    CPU, memory that a prediction frees is kept for the next one.
     """
 
     def __init__(
@@ -34,69 +95,37 @@ class Predictor:
         device: str = "auto",
         precision: str = "32-true",
     ):
-        self.device = find_device(device)
-        self._half = autocast_type(precision)
+        """`precision`: "32-true", "bf16-mixed" or "16-mixed"; the mixed ones are for GPUs."""
+        super().__init__(recipe, description, find_device(device))
+        self._autocast_type = autocast_type(precision)
         self.network = optimize(model.to(self.device), in_place=True)
         if self.device.type == "cpu":
             keep_memory(large=True)
-        self.recipe = recipe
-        self.description = description
-        self.classes = description.class_names
-
-    @overload
-    def __call__(self, images: Sequence[ImageLike], logits: bool = False) -> list[Prediction]: ...
-    @overload
-    def __call__(self, images: ImageLike, logits: bool = False) -> Prediction: ...
-
-    def __call__(self, images: ImageLike | Sequence[ImageLike], logits: bool = False) -> Prediction | list[Prediction]:
-        """The class map of an image at its own size, or those of several as a list.
-
-        One image: a path, a PIL image, an RGB array (H, W, 3) of uint8, or an RGB tensor (3, H, W) of uint8 or of
-        floats 0-1. Several: a list of these, of any sizes, an array (B, H, W, 3) or a tensor (B, 3, H, W). With
-        `logits` each prediction holds its logits too: float32 (classes, H, W), before softmax.
-
-        Raises DataError for a file that cannot be read and for arrays of another kind.
-        """
-        if not is_batch(images):
-            return self._predict([as_pixels(images)], logits)[0]  # type: ignore[arg-type]
-        return self._predict([as_pixels(image) for image in images], logits)  # type: ignore[union-attr]
-
-    def _predict(self, images: list[np.ndarray], with_logits: bool) -> list[Prediction]:
-        predictions = []
-        for batch in batches(images):
-            pixels = np.stack([images[index] for index in batch])
-            logits = self.logits(pixels) if with_logits else [None] * len(batch)
-            labels = [each.argmax(0).astype(np.uint8) for each in logits] if with_logits else self.labels(pixels)  # type: ignore[union-attr]
-            for index, label, score in zip(batch, labels, logits, strict=True):
-                predictions.append(Prediction(label, images[index], self.description, score))
-        return predictions
 
     @torch.inference_mode()
     def labels(self, images: np.ndarray) -> np.ndarray:
-        """Class maps (B, H, W) of RGB uint8 images (B, H, W, 3) of one size."""
         with self._autocast():
-            return self.network.labels(self._normalised(images)).cpu().numpy()
+            return self.network.labels(self._normalized(images)).cpu().numpy()
 
     @torch.inference_mode()
     def logits(self, images: np.ndarray) -> np.ndarray:
-        """Logits before softmax, float32 (B, classes, H, W), of RGB uint8 images (B, H, W, 3) of one size."""
         with self._autocast():
-            return self.network(self._normalised(images)).float().cpu().numpy()
+            return self.network(self._normalized(images)).float().cpu().numpy()
 
     def _autocast(self) -> torch.autocast:
-        return torch.autocast(self.device.type, self._half, enabled=self._half is not None)
+        return torch.autocast(self.device.type, self._autocast_type, enabled=self._autocast_type is not None)
 
-    def _normalised(self, images: np.ndarray) -> Tensor:
+    def _normalized(self, images: np.ndarray) -> Tensor:
         pixels = torch.from_numpy(images).to(self.device).permute(0, 3, 1, 2)
         return normalise_batch(pixels, self.recipe.data.mean, self.recipe.data.std)
 
 
 def find_device(name: str) -> torch.device:
-    """The device of that name; "auto" is a GPU where there is one. Raises UserError for one that is not there."""
+    """The device of that name; "auto" is a GPU if there is one, else the CPU. Raises UserError if it is missing."""
     if name == "auto":
         name = "cuda" if torch.cuda.is_available() else "mps" if torch.backends.mps.is_available() else "cpu"
     try:
-        return torch.empty(0, device=name).device  # asks the device itself, where torch.device reads the name alone
+        return torch.empty(0, device=name).device  # checks the device itself; torch.device only parses the name
     except (RuntimeError, AssertionError) as error:
         reason = str(error).splitlines()[0]
-        raise UserError(f"Cannot use the device {name!r}: {reason}", "Choose another, or auto.") from error
+        raise UserError(f"Cannot use the device {name!r}: {reason}", "Use another device, or auto.") from error

@@ -1,6 +1,6 @@
-"""AOTInductor packages, .pt2: compiled to native code by PyTorch, run by PyTorch.
+"""AOTInductor packages (.pt2): compiled to native code by PyTorch, run by PyTorch on the CPU.
 
-Loading one runs the code in it. Its texts can be read without that: they are a member of the zip archive.
+Loading a package runs the code in it. Its metadata can be read without that: it is a member of the zip archive.
 """
 
 import json
@@ -14,42 +14,42 @@ import torch
 from torch.export import ExportedProgram
 
 from fastfcn.errors import UserError, WeightsError
-from fastfcn.prediction.runtimes.onnx import quiet
+from fastfcn.prediction.runtimes.base import Runtime, quiet_exporters
 
-MEMBER = "extra/fastfcn.json"  # the archive format keeps extra/ for users
+MEMBER = "extra/fastfcn.json"  # the archive format reserves extra/ for users
 
 
 def check_compiler() -> None:
-    """Raises UserError where there is no C++ compiler."""
-    wanted = os.environ.get("CXX", "g++")
-    if not any(shutil.which(name) for name in (wanted, "clang++", "cl")):
-        raise UserError("A .pt2 file is compiled, and there is no C++ compiler here.", "Install g++ or set CXX.")
+    """Raise UserError if there is no C++ compiler."""
+    compiler = os.environ.get("CXX", "g++")
+    if not any(shutil.which(name) for name in (compiler, "clang++", "cl")):
+        raise UserError("Writing a .pt2 file needs a C++ compiler, and none was found.", "Install g++, or set CXX.")
 
 
-def write(program: ExportedProgram, texts: dict[str, str], path: Path) -> None:
-    """Compile `program` and pack it together with `texts`."""
-    with quiet():
+def write(program: ExportedProgram, metadata: dict[str, str], path: Path) -> None:
+    """Compile `program` and package it with `metadata`."""
+    with quiet_exporters():
         torch._inductor.aoti_compile_and_package(program, package_path=str(path))  # type: ignore[attr-defined]
     with zipfile.ZipFile(path, "a") as archive:
         folder = archive.namelist()[0].split("/")[0]
-        archive.writestr(f"{folder}/{MEMBER}", json.dumps(texts))
+        archive.writestr(f"{folder}/{MEMBER}", json.dumps(metadata))
 
 
-def read_texts(path: Path) -> dict[str, str]:
-    """The texts of a package; nothing in it is run. Raises WeightsError."""
+def read_metadata(path: Path) -> dict[str, str]:
+    """The metadata of a package, read without running its code. Raises WeightsError."""
     try:
         with zipfile.ZipFile(path) as archive:
             member = next((name for name in archive.namelist() if name.endswith(MEMBER)), None)
             return json.loads(archive.read(member)) if member else {}
     except (zipfile.BadZipFile, ValueError, OSError) as error:
-        raise WeightsError(f"{path} is not a .pt2 package, or is damaged: {error}", "Export it again.") from error
+        raise WeightsError(f"{path} is not a valid .pt2 package: {error}", "Export it again.") from error
 
 
-class Pt2Session:
-    """A package in PyTorch, on the processor it was compiled for. Runs the native code in the file."""
+class AOTInductorSession:
+    """A .pt2 package in PyTorch, on the CPU that it was compiled for. Runs the native code in the file."""
 
-    def __init__(self, path: Path):
-        self.texts = read_texts(path)
+    def __init__(self, path: Path, device: str = "cpu"):
+        self.metadata = read_metadata(path)
         try:
             self.program = torch._inductor.aoti_load_package(str(path))  # type: ignore[attr-defined]
         except RuntimeError as error:
@@ -58,5 +58,17 @@ class Pt2Session:
 
     @torch.inference_mode()
     def run(self, images: np.ndarray) -> list[np.ndarray]:
-        """What the program makes of RGB uint8 images (B, H, W, 3)."""
-        return [each.numpy() for each in self.program(torch.from_numpy(images))]
+        """Outputs for RGB uint8 images (B, H, W, 3); see `Session.run`."""
+        return [output.numpy() for output in self.program(torch.from_numpy(images))]
+
+
+RUNTIME = Runtime(
+    name="pt2",
+    title="AOTInductor",
+    suffix=".pt2",
+    write=write,
+    open=AOTInductorSession,
+    executes_code=True,
+    tracing="backed",
+    check_tools=check_compiler,
+)

@@ -1,6 +1,6 @@
-"""ExecuTorch programs, .pte: lowered to XNNPACK for phones and small devices, run by ExecuTorch's own runtime.
+"""ExecuTorch programs (.pte): lowered to XNNPACK for phones and small devices, run by ExecuTorch's own runtime.
 
-Its memory is planned ahead, for one image of the largest size that was named.
+Memory is planned when the program is written, for one image of the largest size given then.
 """
 
 import json
@@ -11,49 +11,59 @@ import torch
 from torch.export import ExportedProgram
 
 from fastfcn.errors import WeightsError
-from fastfcn.prediction.runtimes.onnx import quiet
+from fastfcn.prediction.runtimes.base import Runtime, quiet_exporters
 
-TEXTS = "fastfcn"  # the method of the program that gives its texts
+METADATA = "fastfcn"  # name of the program's method that returns its metadata
 
 
-def write(program: ExportedProgram, texts: dict[str, str], path: Path) -> None:
-    """Lower `program`, traced for sizes up to a bound, and write it with `texts`."""
-    with quiet():
+def write(program: ExportedProgram, metadata: dict[str, str], path: Path) -> None:
+    """Lower `program`, traced for sizes up to a bound, and write it with `metadata`."""
+    with quiet_exporters():
         from executorch.backends.xnnpack.partition.xnnpack_partitioner import XnnpackPartitioner
         from executorch.exir import EdgeCompileConfig, to_edge_transform_and_lower
 
         lowered = to_edge_transform_and_lower(
             program,
             partitioner=[XnnpackPartitioner()],
-            constant_methods={TEXTS: json.dumps(texts)},
-            # Its verifier knows no `not` of sizes, which stands in checks of sizes.
+            constant_methods={METADATA: json.dumps(metadata)},
+            # The verifier does not support `not` on sizes, which the size checks contain.
             compile_config=EdgeCompileConfig(_check_ir_validity=False),
         ).to_executorch()
     path.write_bytes(lowered.buffer)
 
 
 class ExecuTorchSession:
-    """A .pte file in ExecuTorch's runtime, image by image."""
+    """A .pte file in ExecuTorch's runtime; a batch is processed image by image."""
 
-    def __init__(self, path: Path):
-        from executorch.runtime import Runtime
+    def __init__(self, path: Path, device: str = "cpu"):
+        from executorch.runtime import Runtime as ProgramLoader
 
         try:
-            self.program = Runtime.get().load_program(path)
+            self.program = ProgramLoader.get().load_program(path)
             self.method = self.program.load_method("forward")
             assert self.method is not None
         except (RuntimeError, AssertionError) as error:
-            raise WeightsError(
-                f"{path} is not an ExecuTorch program, or is damaged: {error}", "Export it again."
-            ) from error
-        said = self.program.load_method(TEXTS) if TEXTS in self.program.method_names else None
-        self.texts = json.loads(said.execute([])[0]) if said else {}
+            raise WeightsError(f"{path} is not a valid ExecuTorch program: {error}", "Export it again.") from error
+        metadata = self.program.load_method(METADATA) if METADATA in self.program.method_names else None
+        self.metadata = json.loads(metadata.execute([])[0]) if metadata else {}
 
     def run(self, images: np.ndarray) -> list[np.ndarray]:
-        """What the program makes of RGB uint8 images (B, H, W, 3)."""
-        made = [[each.numpy().copy() for each in self._one(image)] for image in torch.from_numpy(images)]
-        return [np.concatenate(parts) for parts in zip(*made, strict=True)]
+        """Outputs for RGB uint8 images (B, H, W, 3); see `Session.run`."""
+        outputs = [[output.numpy().copy() for output in self._run_one(image)] for image in torch.from_numpy(images)]
+        return [np.concatenate(parts) for parts in zip(*outputs, strict=True)]
 
-    def _one(self, image: torch.Tensor) -> list[torch.Tensor]:
+    def _run_one(self, image: torch.Tensor) -> list[torch.Tensor]:
         assert self.method is not None
         return list(self.method.execute([image[None].contiguous()]))
+
+
+RUNTIME = Runtime(
+    name="executorch",
+    title="ExecuTorch",
+    suffix=".pte",
+    write=write,
+    open=ExecuTorchSession,
+    extra="executorch",
+    running_packages=("executorch",),
+    tracing="bounded",
+)

@@ -1,10 +1,6 @@
-"""ONNX files: written by torch.onnx, run by ONNX Runtime."""
+"""ONNX files (.onnx): written by torch.onnx, run by ONNX Runtime."""
 
-import logging
 import re
-import warnings
-from collections.abc import Iterator
-from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -12,51 +8,35 @@ import numpy as np
 from torch.export import ExportedProgram
 
 from fastfcn.errors import UserError, WeightsError
+from fastfcn.prediction.runtimes.base import Runtime, quiet_exporters
 
 DIMENSIONS = ("batch", "height", "width")
-TALKATIVE = ("onnxscript", "onnx_ir", "torch.onnx", "torch.utils")
 
 
-def write(program: ExportedProgram, texts: dict[str, str], path: Path) -> None:
-    """Write `program` with `texts` as its metadata_props; weights and all in one file."""
+def write(program: ExportedProgram, metadata: dict[str, str], path: Path) -> None:
+    """Write `program` to one file, weights included, with `metadata` as its metadata_props."""
     import torch
 
     names = ["labels", "logits"][: len(program.graph_signature.user_outputs)]
-    with quiet():
+    with quiet_exporters():
         exported: Any = torch.onnx.export(
             program, (), input_names=["image"], output_names=names, dynamo=True, verbose=False, external_data=False
         )
     model = exported.model_proto
     _name_dimensions(model.graph)
-    for name, text in texts.items():
+    for name, text in metadata.items():
         model.metadata_props.add(key=name, value=text)
     path.write_bytes(model.SerializeToString())
 
 
 def _name_dimensions(graph: Any) -> None:
-    """Batch, height and width by these names instead of s40, s62 and s73, wherever a shape is written."""
-    given = [each.dim_param for each in graph.input[0].type.tensor_type.shape.dim[:3]]
-    names = dict(zip(given, DIMENSIONS, strict=True))
+    """Replace torch's symbols for the free dimensions (s40, s62, s73) by batch, height and width in all shapes."""
+    symbols = [dimension.dim_param for dimension in graph.input[0].type.tensor_type.shape.dim[:3]]
+    names = dict(zip(symbols, DIMENSIONS, strict=True))
     for value in (*graph.input, *graph.output, *graph.value_info):
         for dimension in value.type.tensor_type.shape.dim:
             if dimension.dim_param:
                 dimension.dim_param = re.sub(r"\w+", lambda word: names.get(word[0], word[0]), dimension.dim_param)
-
-
-@contextmanager
-def quiet() -> Iterator[None]:
-    """Without the remarks of exporters, which are for their authors."""
-    loggers = [logging.getLogger(name) for name in TALKATIVE]
-    levels = [logger.level for logger in loggers]
-    for logger in loggers:
-        logger.setLevel(logging.ERROR)
-    try:
-        with warnings.catch_warnings():
-            warnings.simplefilter("ignore")
-            yield
-    finally:
-        for logger, level in zip(loggers, levels, strict=True):
-            logger.setLevel(level)
 
 
 class OnnxSession:
@@ -69,18 +49,31 @@ class OnnxSession:
         if device.startswith("cuda"):
             if "CUDAExecutionProvider" not in onnxruntime.get_available_providers():
                 raise UserError(
-                    f"This ONNX Runtime has no CUDA: {path} cannot run on {device}.",
-                    "Use --device cpu, or install onnxruntime-gpu.",
+                    f"Cannot run {path} on {device}: the installed ONNX Runtime has no CUDA support.",
+                    "Install onnxruntime-gpu, or use --device cpu.",
                 )
             providers.insert(0, "CUDAExecutionProvider")
-        settings = onnxruntime.SessionOptions()
-        settings.log_severity_level = 3  # errors
+        options = onnxruntime.SessionOptions()
+        options.log_severity_level = 3  # errors only
         try:
-            self.session = onnxruntime.InferenceSession(path, settings, providers=providers)
-        except Exception as error:  # its own kinds have no common one
-            raise WeightsError(f"{path} is not an ONNX file, or is damaged: {error}", "Export it again.") from error
-        self.texts = dict(self.session.get_modelmeta().custom_metadata_map)
+            self.session = onnxruntime.InferenceSession(path, options, providers=providers)
+        except Exception as error:  # ONNX Runtime's exceptions have no common base class
+            raise WeightsError(f"{path} is not a valid ONNX file: {error}", "Export it again.") from error
+        self.metadata = dict(self.session.get_modelmeta().custom_metadata_map)
 
     def run(self, images: np.ndarray) -> list[np.ndarray]:
-        """What the program makes of RGB uint8 images (B, H, W, 3)."""
+        """Outputs for RGB uint8 images (B, H, W, 3); see `Session.run`."""
         return self.session.run(None, {"image": images})  # type: ignore[return-value]
+
+
+RUNTIME = Runtime(
+    name="onnx",
+    title="ONNX Runtime",
+    suffix=".onnx",
+    write=write,
+    open=OnnxSession,
+    extra="onnx",
+    writing_packages=("onnx", "onnxscript"),
+    running_packages=("onnxruntime",),
+    devices=("cpu", "cuda"),
+)

@@ -1,4 +1,4 @@
-"""OpenVINO's pair of files, NAME.xml and NAME.bin: converted from ONNX, run by OpenVINO on the processor."""
+"""OpenVINO files (NAME.xml with NAME.bin): converted from ONNX, run by OpenVINO on the CPU."""
 
 import json
 from pathlib import Path
@@ -9,58 +9,74 @@ import numpy as np
 from torch.export import ExportedProgram
 
 from fastfcn.errors import WeightsError
-from fastfcn.prediction.runtimes import onnx as onnx_file
+from fastfcn.prediction.runtimes import onnx
+from fastfcn.prediction.runtimes.base import Runtime, quiet_exporters
 
-SECTION = "fastfcn"  # of rt_info
-CONTENTS = "contents"  # all texts once more, in one: what is read back here
-# OpenVINO rounds to bfloat16 on processors that have it unless it is told not to: logits then differ by hundredths.
+SECTION = "fastfcn"  # section of the file's rt_info
+CONTENTS = "contents"  # key of all metadata in one JSON string, which is what we read back
+# By default OpenVINO computes in bfloat16 on CPUs that support it; logits would then differ by hundredths.
 SETTINGS = {"INFERENCE_PRECISION_HINT": "f32"}
 
 
-def write(program: ExportedProgram, texts: dict[str, str], path: Path) -> None:
-    """Write `program` with `texts` in its rt_info; weights in float32."""
-    save(convert(program), texts, path)
+def write(program: ExportedProgram, metadata: dict[str, str], path: Path) -> None:
+    """Write `program` with float32 weights and with `metadata` in its rt_info."""
+    save(convert(program), metadata, path)
 
 
 def convert(program: ExportedProgram) -> Any:
-    """The program as an `openvino.Model`."""
+    """Convert a program to an `openvino.Model`."""
     import openvino
 
-    with TemporaryDirectory() as folder, onnx_file.quiet():
-        through = Path(folder) / "model.onnx"
-        onnx_file.write(program, {}, through)
-        return openvino.convert_model(through)
+    with TemporaryDirectory() as folder, quiet_exporters():
+        onnx_path = Path(folder) / "model.onnx"
+        onnx.write(program, {}, onnx_path)
+        return openvino.convert_model(onnx_path)
 
 
-def save(model: Any, texts: dict[str, str], path: Path) -> None:
-    """Write an `openvino.Model`; the weights lie beside `path`, under the same name with .bin."""
+def save(model: Any, metadata: dict[str, str], path: Path) -> None:
+    """Write an `openvino.Model` to `path`, and its weights to the .bin file of the same name."""
     import openvino
 
-    for name, text in texts.items():
+    for name, text in metadata.items():
         model.set_rt_info(text, [SECTION, name])
-    model.set_rt_info(json.dumps(texts), [SECTION, CONTENTS])
+    model.set_rt_info(json.dumps(metadata), [SECTION, CONTENTS])
     openvino.save_model(model, path, compress_to_fp16=False)
 
 
 class OpenVinoSession:
-    """A .xml file in OpenVINO on the processor, computed in float32 (int8 where the file says so)."""
+    """An .xml file in OpenVINO on the CPU, computed in float32 (in int8 where the file is quantized)."""
 
-    def __init__(self, path: Path):
+    def __init__(self, path: Path, device: str = "cpu"):
         import openvino
 
         core = openvino.Core()
         try:
             model = core.read_model(path)
-            self.compiled = core.compile_model(model, "CPU", SETTINGS)
+            self.compiled = core.compile_model(model, device.upper(), SETTINGS)
         except RuntimeError as error:
             reason = str(error).strip().splitlines()[-1]
+            weights = path.with_suffix(".bin")
+            problem = "not a valid OpenVINO file" if weights.is_file() else f"missing its weights {weights.name}"
             raise WeightsError(
-                f"{path} is not an OpenVINO file, or {path.with_suffix('.bin').name} does not lie beside it: {reason}",
-                "Keep both files together, or export again.",
+                f"{path} is {problem}: {reason}", "Keep both files in one folder, or export again."
             ) from error
-        self.texts = json.loads(model.get_rt_info([SECTION, CONTENTS]).value) if model.has_rt_info(SECTION) else {}
+        self.metadata = json.loads(model.get_rt_info([SECTION, CONTENTS]).value) if model.has_rt_info(SECTION) else {}
 
     def run(self, images: np.ndarray) -> list[np.ndarray]:
-        """What the program makes of RGB uint8 images (B, H, W, 3)."""
-        found = self.compiled(images)
-        return [found[index].copy() for index in range(len(self.compiled.outputs))]
+        """Outputs for RGB uint8 images (B, H, W, 3); see `Session.run`."""
+        outputs = self.compiled(images)
+        return [outputs[index].copy() for index in range(len(self.compiled.outputs))]
+
+
+RUNTIME = Runtime(
+    name="openvino",
+    title="OpenVINO",
+    suffix=".xml",
+    companions=(".bin",),
+    write=write,
+    open=OpenVinoSession,
+    extra="openvino",
+    writing_packages=("onnx", "onnxscript"),
+    running_packages=("openvino",),
+    int8=True,
+)

@@ -1,1 +1,1 @@
-"""Videos in and out: frames with their times, sound as it is, cameras (PyAV, extra `video`)."""
+"""Video and camera input, and video output that keeps frame times and audio (PyAV, extra `video`)."""

@@ -1,7 +1,7 @@
-"""Videos and cameras with their classes laid over: reading, network and writing each in a thread of its own."""
+"""Segmentation of videos and cameras: reading, network and writing run in parallel, in one thread each."""
 
 import time
-from collections.abc import Callable, Generator, Iterator
+from collections.abc import Callable, Generator, Iterator, Sequence
 from contextlib import ExitStack, closing
 from dataclasses import dataclass
 from pathlib import Path
@@ -11,23 +11,26 @@ import numpy as np
 
 from fastfcn.prediction.prediction import label_image
 from fastfcn.prediction.predictor import Predictor
-from fastfcn.prediction.video.paint import Painter
 from fastfcn.prediction.video.reader import Frame, VideoReader
 from fastfcn.prediction.video.writer import VideoWriter
 from fastfcn.utils.files import make_folder, replace_file
 from fastfcn.utils.prefetch import ahead
+from fastfcn.visualize import Color, borders, colorize
 
-WAITING = 4  # frames between two stages; of a camera one, so that what is seen is now
+QUEUE_LENGTH = 4  # frames between two threads; 1 for a camera, so that the newest frame is processed
 
 
 @dataclass(frozen=True)
-class Settings:
-    """What is made of a video: `overlay` (NAME_overlay.mp4), `labels` (NAME_labels/000000.png), or both.
+class OutputSettings:
+    """What `predict` writes.
 
-    Of images the class maps are written unless `labels` is False, of videos only where it is True.
-
-    `opacity` (0-1) of the classes; the network sees every `every`-th frame, those between take its class map;
-    `seconds`: the end, else that of the video.
+    Attributes:
+        overlay: write NAME_overlay.jpg for an image, NAME_overlay.mp4 for a video.
+        labels: write label images: NAME.png for an image, NAME_labels/000000.png, ... for a video. None: for images
+            only.
+        opacity: of the class colors in overlays, 0 to 1.
+        every: run the network on every N-th frame of a video; the other frames reuse the last labels.
+        seconds: duration to process; None: the whole video.
     """
 
     overlay: bool = True
@@ -38,8 +41,8 @@ class Settings:
 
 
 @dataclass(frozen=True)
-class Outcome:
-    """How it went: what was written, frames, seconds it took, and what was wrong with the video, if anything."""
+class VideoResult:
+    """Written files and folders, number of frames, processing time in seconds, and what was wrong with the video."""
 
     written: tuple[Path, ...]
     frames: int
@@ -48,68 +51,69 @@ class Outcome:
 
     @property
     def speed(self) -> float:
-        """Frames per second from file to file."""
+        """Frames per second, from reading to writing."""
         return self.frames / max(self.seconds, 1e-9)
 
 
 def segment(
-    predictor: Predictor, reader: VideoReader, out: Path, settings: Settings, live: bool = False,
+    predictor: Predictor, reader: VideoReader, out: Path, settings: OutputSettings, live: bool = False,
     progress: Callable[[int, float], None] = lambda frames, speed: None,
-) -> Outcome:  # fmt: skip
-    """Predict the frames of `reader` and write `out` (a video's path) and, beside it, class maps.
+) -> VideoResult:  # fmt: skip
+    """Segment the frames of `reader` and write the video `out` and, next to it, label images.
 
-    `progress` is told frames and frames per second from end to end. With `live` frames that come too fast are left
-    out, and Ctrl-C ends the recording, which is kept. Raises DataError and OutputError.
+    `progress` is called with the number of frames and the frames per second. With `live`, frames that arrive too fast
+    are dropped, and Ctrl-C ends the recording and keeps it. Raises DataError and OutputError.
     """
-    began, frames = time.monotonic(), 0
-    painter = Painter(predictor.description.colors, settings.opacity)
+    start, frames = time.monotonic(), 0
+    draw_overlay = OverlayPainter(predictor.description.colors, settings.opacity)
     folder = out.with_name(out.stem.removesuffix("_overlay") + "_labels")
-    with ExitStack() as open_files:
-        predicted = open_files.enter_context(closing(_predicted(predictor, reader, settings, live)))
-        writer = open_files.enter_context(VideoWriter(out, reader)) if settings.overlay else None
+    with ExitStack() as stack:
+        predicted = stack.enter_context(closing(_predicted(predictor, reader, settings, live)))
+        writer = stack.enter_context(VideoWriter(out, reader)) if settings.overlay else None
         if settings.labels:
             make_folder(folder)
         try:
             for item, labels in predicted:
                 if labels is None:
                     if writer:
-                        writer.sound(item)
+                        writer.write_audio(item)
                     continue
                 if writer:
-                    writer.picture(Frame(painter(item.pixels, labels), item.pts))
+                    writer.write_frame(Frame(draw_overlay(item.pixels, labels), item.pts))
                 if settings.labels:
                     with replace_file(folder / f"{frames:06}.png") as temporary:
                         label_image(labels, predictor.description).save(temporary)
                 frames += 1
-                progress(frames, frames / (time.monotonic() - began))
+                progress(frames, frames / (time.monotonic() - start))
         except KeyboardInterrupt:
             if not (live and frames):
                 raise
     written = ([out] if writer else []) + ([folder] if settings.labels else [])
     problem = reader.problem() if settings.seconds is None and not live else None
-    return Outcome(tuple(written), frames, time.monotonic() - began, problem)
+    return VideoResult(tuple(written), frames, time.monotonic() - start, problem)
 
 
 def _predicted(
-    predictor: Predictor, reader: VideoReader, settings: Settings, live: bool
+    predictor: Predictor, reader: VideoReader, settings: OutputSettings, live: bool
 ) -> Generator[tuple[Any, np.ndarray | None]]:
-    """Frames with their class maps, and packets of sound with None, in the order of the file."""
-    read = ahead(_until(reader, settings.seconds), 1 if live else WAITING, newest=live)
-    return ahead(_with_labels(predictor, read, settings.every), 1 if live else WAITING)
+    """Frames with their labels, and audio packets with None, in the order of the file."""
+    length = 1 if live else QUEUE_LENGTH
+    items = ahead(_until(reader, settings.seconds), length, newest=live)
+    return ahead(_with_labels(predictor, items, settings.every), length)
 
 
 def _until(reader: VideoReader, seconds: float | None) -> Iterator[Any]:
     end = None if seconds is None else seconds / reader.time_base
     for item in reader:
-        time_ = item.pts if isinstance(item, Frame) else None
-        if end is not None and time_ is not None and time_ >= end:
+        if end is not None and isinstance(item, Frame) and item.pts >= end:
             return
         yield item
 
 
 def _with_labels(predictor: Predictor, items: Generator[Any], every: int) -> Iterator[tuple[Any, np.ndarray | None]]:
     labels, count = None, 0
-    with closing(items):  # at once: an error keeps this frame alive, and with it the thread that reads
+    # Close the generator at once: the traceback of an error keeps this frame alive, and with it the reading thread.
+    with closing(items):
         for item in items:
             if not isinstance(item, Frame):
                 yield item, None
@@ -118,3 +122,23 @@ def _with_labels(predictor: Predictor, items: Generator[Any], every: int) -> Ite
                 labels = predictor.labels(item.pixels[None])[0]
             count += 1
             yield item, labels
+
+
+class OverlayPainter:
+    """A fast integer version of `visualize.overlay`, from which it differs by at most 2 levels of 255."""
+
+    def __init__(self, colors: Sequence[Color], opacity: float):
+        """`opacity`: of the class colors, 0 to 1."""
+        border_opacity = round(255 * 0.55 * min(1.0, 2 * opacity))
+        levels = np.arange(256)
+        self.dimmed = np.rint(levels * (1 - opacity)).astype(np.uint8)
+        self.class_colors = np.floor(colorize(levels, colors) * opacity).astype(np.uint8)
+        self.brightened = np.rint(levels + (255 - levels) * border_opacity / 255).astype(np.uint8)
+
+    def __call__(self, pixels: np.ndarray, labels: np.ndarray) -> np.ndarray:
+        """RGB uint8 (H, W, 3) of a frame (H, W, 3) and its labels (H, W)."""
+        mixed = self.dimmed[pixels]
+        mixed += self.class_colors[labels]
+        border = borders(labels, thickness=max(1, round(max(labels.shape) / 900)))
+        mixed[border] = self.brightened[mixed[border]]
+        return mixed

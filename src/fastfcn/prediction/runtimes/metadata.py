@@ -1,0 +1,74 @@
+"""Metadata of an exported file: strings by name, the same in every format."""
+
+import json
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from fastfcn import recipes
+from fastfcn.data.description import DataSetDescription
+from fastfcn.errors import WeightsError
+from fastfcn.recipes.recipe import Recipe
+from fastfcn.weights.file import made
+
+FORMAT = "fastfcn-export-1"
+LOGITS = ("logits", "scores")  # names of the second output; version 0.1 wrote "scores"
+
+
+@dataclass(frozen=True)
+class ExportMetadata:
+    """What an exported file stores besides the network.
+
+    Attributes:
+        recipe, description: the recipe and the dataset description of the weights file.
+        logits: whether logits are a second output.
+        precision: "f32" or "int8".
+        largest: largest (height, width) of an image; None if there is no limit.
+        facts, made: as in a weights file.
+    """
+
+    recipe: Recipe
+    description: DataSetDescription
+    logits: bool = False
+    precision: str = "f32"
+    largest: tuple[int, int] | None = None
+    facts: dict = field(default_factory=dict)
+    made: dict[str, str] = field(default_factory=made)
+
+    def as_strings(self) -> dict[str, str]:
+        """The strings to store. `classes` and `colors` repeat parts of `dataset`, for other programs to read."""
+        return {
+            "format": FORMAT,
+            "version": self.made["fastfcn"],
+            "recipe": self.recipe.text,
+            "dataset": self.description.model_dump_json(),
+            "classes": json.dumps(self.description.class_names),
+            "colors": json.dumps([list(color) for color in self.description.colors]),
+            "outputs": json.dumps(["labels", "logits"] if self.logits else ["labels"]),
+            "precision": self.precision,
+            "largest": json.dumps(self.largest),
+            "facts": json.dumps(self.facts),
+            "made": json.dumps(self.made),
+        }
+
+
+def parse_metadata(strings: Mapping[str, str], path: str | Path) -> ExportMetadata:
+    """The metadata stored in `path`. Raises WeightsError if `fastfcn export` did not write the file."""
+    try:
+        if strings["format"] != FORMAT:
+            raise WeightsError(f"{path} has the format {strings['format']!r}, not {FORMAT!r}.", "Export it again.")
+        largest = json.loads(strings["largest"])
+        return ExportMetadata(
+            recipes.parse(strings["recipe"], f"the recipe in {path}"),
+            DataSetDescription.model_validate_json(strings["dataset"]),
+            any(name in LOGITS for name in json.loads(strings["outputs"])),
+            strings["precision"],
+            (largest[0], largest[1]) if largest else None,
+            json.loads(strings["facts"]),
+            json.loads(strings["made"]),
+        )
+    except (KeyError, ValueError) as error:
+        raise WeightsError(
+            f"{path} was not written by `fastfcn export`: it does not contain a recipe and classes.",
+            "Export a weights file: fastfcn export weights.safetensors --format onnx --out model.onnx",
+        ) from error
