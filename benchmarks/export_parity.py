@@ -25,8 +25,8 @@ from fastfcn import build, recipes, weights
 from fastfcn.bench.record import image_size, machine_facts, rounded
 from fastfcn.data.images import read_image
 from fastfcn.data.transforms import normalise_batch
-from fastfcn.exporting.export import Settings, export
-from fastfcn.exporting.verification import LEAST_AGREEMENT, MOST_DIFFERENCE, ProofError, picture
+from fastfcn.exporting.export import ExportSettings, export
+from fastfcn.exporting.verification import MAX_DIFFERENCE, MIN_AGREEMENT, VerificationError, sample_image
 from fastfcn.models.segmenter import Segmenter
 from fastfcn.recipes.recipe import Recipe
 from fastfcn.utils.files import write_text
@@ -59,7 +59,7 @@ def normalised(used: Recipe, pictures: np.ndarray) -> Tensor:
 @torch.no_grad()
 def give_meaning(model: Segmenter, used: Recipe, paths: list[Path]) -> None:
     """Weights whose class maps mean something, though untrained, in place."""
-    halves = [half for path in paths[:2] for half in np.split(picture((256, 384), read_image(path)), 2)]
+    halves = [half for path in paths[:2] for half in np.split(sample_image((256, 384), read_image(path)), 2)]
     quarters = np.stack([part for half in halves for part in np.split(half, 2, axis=1)])
     for name, module in model.named_modules():
         if isinstance(module, nn.BatchNorm1d | nn.BatchNorm2d):
@@ -74,7 +74,7 @@ def give_meaning(model: Segmenter, used: Recipe, paths: list[Path]) -> None:
     last: nn.Conv2d = model.head.classifier  # type: ignore[assignment]
     nn.init.normal_(last.weight, 0.0, 0.05)
     nn.init.zeros_(last.bias)  # type: ignore[arg-type]
-    logits = model.logits(normalised(used, picture(MEANING_SIZE, read_image(paths[2]))[None]))
+    logits = model.logits(normalised(used, sample_image(MEANING_SIZE, read_image(paths[2]))[None]))
     mean = logits.mean((0, 2, 3))
     scale = SCORES_STD / (logits - mean[:, None, None]).std()
     last.weight *= scale
@@ -91,17 +91,17 @@ def write_weights(name: str, paths: list[Path], out: Path) -> None:
 
 
 def compare(name: str, form: str, sizes: tuple[Size, ...], paths: list[Path], folder: Path) -> dict:
-    """What is recorded of one file: the proof, and what it broke."""
+    """What is recorded of one file: the verification, and what it broke."""
     told = re.sub(r"(--images )\S*/", r"\1", command())  # a folder's name, not where it lies
     source = folder / f"{name}.safetensors"
     if not source.exists():
         write_weights(name, paths, source)
-    settings = Settings(logits=True, sizes=sizes, largest=LARGEST, photograph=paths[2])
+    settings = ExportSettings(logits=True, sizes=sizes, largest=LARGEST, image=paths[2])
     try:
         found = export(source, form, folder / FILES[form], settings, print).as_json()
         broken: list[str] = []
-    except ProofError as error:
-        found, broken = error.proof.as_json(), error.proof.failures()
+    except VerificationError as error:
+        found, broken = error.verification.as_json(), error.verification.failures()
     found.pop("file", None)
     date = datetime.now(UTC).strftime("%Y-%m-%d")
     return rounded({"date": date, "command": told, "broken": broken} | found)  # type: ignore[return-value]
@@ -117,7 +117,7 @@ def main(given: list[str] | None = None) -> int:
     # Any recipe and format, not only those of CASES.
     cases = [(each.partition("/")[0], each.partition("/")[2]) for each in asked.only] if asked.only else CASES
     record = json.loads(asked.out.read_text()) if asked.out.exists() else {"results": {}}
-    tolerances = {"least_agreement": LEAST_AGREEMENT, "most_difference": MOST_DIFFERENCE, "scores_std": SCORES_STD}
+    tolerances = {"least_agreement": MIN_AGREEMENT, "most_difference": MAX_DIFFERENCE, "scores_std": SCORES_STD}
     with tempfile.TemporaryDirectory() as folder:
         for name, form in cases:
             print(f"{name} as {form}", flush=True)

@@ -7,7 +7,7 @@ import pytest
 import torch
 
 import fastfcn
-from fastfcn.prediction.load import Predictor
+from fastfcn.prediction.predictor import Predictor
 from tests.helpers.tiny import tiny_weights
 
 torch.set_num_threads(1)

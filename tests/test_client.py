@@ -14,7 +14,7 @@ from PIL import Image
 from fastfcn import client as client_module
 from fastfcn.client import Client
 from fastfcn.errors import DataError, UserError
-from fastfcn.prediction.load import Predictor
+from fastfcn.prediction.predictor import Predictor
 from tests.helpers.command import fastfcn
 from tests.helpers.tiny import picture, save_picture
 from tests.serving.conftest import service  # noqa: F401 (a fixture)

@@ -20,10 +20,26 @@ EXPECTED = json.loads((PAST / "expected.json").read_text())
 DIGITS = "0123456789abcdefghij"
 
 
+def as_digits(labels: np.ndarray) -> list[str]:
+    """Every fourth row and column of the labels, one string per row."""
+    return ["".join(DIGITS[value] for value in row) for row in labels[::4, ::4].tolist()]
+
+
 @pytest.mark.parametrize("name", ["enc", "official"])
 def test_weights_files_give_equal_labels(name: str):
     labels = fastfcn.load(PAST / f"{name}.safetensors", "cpu")(picture()).labels
-    assert ["".join(DIGITS[value] for value in row) for row in labels[::4, ::4].tolist()] == EXPECTED[name]
+    assert as_digits(labels) == EXPECTED[name]
+
+
+def test_an_exported_file_gives_equal_labels_and_logits():
+    """Its metadata calls the second output "scores"."""
+    pytest.importorskip("onnxruntime")
+    predictor = fastfcn.load(PAST / "enc.onnx", "cpu")
+    prediction = predictor(picture(), logits=True)
+    assert as_digits(prediction.labels) == EXPECTED["enc"]
+    expected = fastfcn.load(PAST / "enc.safetensors", "cpu")(picture(), logits=True)
+    assert prediction.logits is not None
+    np.testing.assert_allclose(prediction.logits, expected.logits, atol=2e-3)
 
 
 @pytest.mark.parametrize("name", ["enc", "official"])

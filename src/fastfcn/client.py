@@ -24,7 +24,7 @@ from PIL import Image
 from fastfcn.data.description import DataSetDescription
 from fastfcn.data.images import read_image
 from fastfcn.errors import DataError, UserError
-from fastfcn.prediction.load import Prediction
+from fastfcn.prediction.prediction import Prediction
 
 AGAIN = (429, 502, 503, 504)  # statuses after which another try may succeed
 LONGEST_PAUSE = 30.0  # seconds

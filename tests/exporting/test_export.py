@@ -1,6 +1,7 @@
 """`fastfcn export` from end to end with ONNX, what refuses a file, and an exported file in place of weights."""
 
 import json
+from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
 
@@ -12,12 +13,13 @@ from fastfcn.errors import MissingExtraError, UserError, WeightsError
 from fastfcn.evaluation.evaluate import evaluate
 from fastfcn.exporting import builder
 from fastfcn.exporting import export as export_module
-from fastfcn.exporting.export import Report, Settings, export
-from fastfcn.exporting.network import trace_assuming
-from fastfcn.exporting.verification import ProofError, SizeResult
-from fastfcn.prediction.load import Predictor
-from fastfcn.prediction.runtimes import formats
-from fastfcn.prediction.runtimes.predictor import ExportedPredictor
+from fastfcn.exporting.export import ExportResult, ExportSettings, export
+from fastfcn.exporting.network import trace_backed
+from fastfcn.exporting.verification import SizeResult, VerificationError
+from fastfcn.prediction.exported import ExportedPredictor
+from fastfcn.prediction.predictor import Predictor
+from fastfcn.prediction.runtimes import base
+from fastfcn.prediction.runtimes.registry import RUNTIMES
 from fastfcn.utils.machine import Machine
 from tests.exporting.conftest import report  # noqa: F401 # a fixture
 from tests.exporting.small import SmallNetwork
@@ -33,26 +35,26 @@ def streets(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 @pytest.fixture(scope="module")
-def exported(report: Report) -> ExportedPredictor:  # noqa: F811
+def exported(report: ExportResult) -> ExportedPredictor:  # noqa: F811
     loaded = fastfcn.load(report.path, "cpu")
     assert isinstance(loaded, ExportedPredictor)
     return loaded
 
 
-def test_a_right_file_is_proven_and_says_what_it_is(report: Report, exported: ExportedPredictor):  # noqa: F811
-    assert report.proof.failures() == []
-    assert [result.batch for result in report.proof.results] == [2, 1]
-    assert all(0 <= result.difference < 2e-3 for result in report.proof.results)
+def test_a_right_file_is_proven_and_says_what_it_is(report: ExportResult, exported: ExportedPredictor):  # noqa: F811
+    assert report.verification.failures() == []
+    assert [result.batch for result in report.verification.results] == [2, 1]
+    assert all(0 <= result.difference < 2e-3 for result in report.verification.results)
     assert report.as_json()["worst_agreement"] >= 0.9999
     assert [path.name for path in report.path.parent.iterdir()] == ["model.onnx"]
     assert exported.recipe.text == tiny_recipe().text
-    texts = exported.session.texts
-    assert json.loads(texts["classes"]) == list(exported.classes)
-    assert json.loads(texts["colors"])[0] == list(exported.description.colors[0])
-    assert texts["version"] == fastfcn.__version__
+    metadata = exported.session.metadata
+    assert json.loads(metadata["classes"]) == list(exported.classes)
+    assert json.loads(metadata["colors"])[0] == list(exported.description.colors[0])
+    assert metadata["version"] == fastfcn.__version__
 
 
-def test_the_file_has_standard_operators_and_free_sizes(report: Report):  # noqa: F811
+def test_the_file_has_standard_operators_and_free_sizes(report: ExportResult):  # noqa: F811
     onnx = pytest.importorskip("onnx")
     graph = onnx.load(report.path).graph
     assert {node.domain for node in graph.node} == {""}
@@ -72,7 +74,24 @@ def test_it_predicts_what_the_weights_predict(exported: ExportedPredictor, predi
     assert np.abs(exported(tiny, logits=True).logits - predictor(tiny, logits=True).logits).max() < 2e-3
 
 
-def test_it_is_evaluated_as_the_weights_are(report: Report, weights_file: Path, streets: Path):  # noqa: F811
+def test_another_precision_is_refused(report: ExportResult, streets: Path, tmp_path: Path):  # noqa: F811
+    """An exported file has its own: asking for another one must not be ignored."""
+    assert fastfcn.load(report.path, "cpu", precision="32-true").labels(picture()[None]).shape == (1, 64, 96)
+    with pytest.raises(UserError, match=r"model\.onnx was exported in f32 and cannot run in bf16-mixed"):
+        fastfcn.load(report.path, "cpu", precision="bf16-mixed")
+    with pytest.raises(UserError, match="cannot run in bf16-mixed"):
+        evaluate(report.path, streets, Machine("cpu", workers=0, precision="bf16-mixed"))
+    image = save_picture(tmp_path / "a.png")
+    for arguments in (
+        ("predict", report.path, image, "--out", tmp_path / "out", "--device", "cpu"),
+        ("bench", report.path, "--no-train", "--accelerator", "cpu"),
+    ):
+        done = command(*arguments, "--precision", "bf16-mixed")
+        assert done.code == 2
+        assert "cannot run in bf16-mixed" in done.err
+
+
+def test_it_is_evaluated_as_the_weights_are(report: ExportResult, weights_file: Path, streets: Path):  # noqa: F811
     for tta, changes in ((False, ()), (False, ("eval.resize=[48, 80]",)), (True, ())):
         both = [
             evaluate(path, streets, Machine("cpu", workers=0), tta=tta, overrides=changes).scores.counts
@@ -83,8 +102,13 @@ def test_it_is_evaluated_as_the_weights_are(report: Report, weights_file: Path, 
 
 def test_windows_are_left_to_the_weights_file(exported: ExportedPredictor, streets: Path):
     sliding = 'eval={kind="sliding", every=4, base_size=96, crop=64, stride=32, scales=[1.0], flip=false}'
-    with pytest.raises(UserError, match="windows"):
+    with pytest.raises(UserError, match="sliding windows"):
         export_module.load_setup(exported.path, streets, Machine("cpu"), overrides=[sliding])
+
+
+def use_writer(monkeypatch: pytest.MonkeyPatch, write: Callable) -> None:
+    """Let `write` write ONNX files."""
+    monkeypatch.setitem(RUNTIMES, "onnx", replace(RUNTIMES["onnx"], write=write))
 
 
 def planted(path: Path, out: Path) -> None:
@@ -99,14 +123,14 @@ def planted(path: Path, out: Path) -> None:
     onnx.save(model, out)
 
 
-def test_one_changed_weight_is_refused(report: Report, weights_file: Path, tmp_path: Path, monkeypatch):  # noqa: F811
+def test_one_changed_weight_is_refused(report: ExportResult, weights_file: Path, tmp_path: Path, monkeypatch):  # noqa: F811
     monkeypatch.setattr(builder, "trace", lambda *_: None)
-    monkeypatch.setattr(builder, "write", lambda form, program, texts, path: planted(report.path, path))
+    use_writer(monkeypatch, lambda program, metadata, path: planted(report.path, path))
     old = tmp_path / "model.onnx"
     old.write_bytes(b"older")
-    with pytest.raises(ProofError, match="at 61x83, batch 2: logits differ by up to") as refused:
-        export(weights_file, "onnx", old, Settings(logits=True, sizes=SIZES))
-    assert not refused.value.proof.results[0].problem
+    with pytest.raises(VerificationError, match="at 61x83, batch 2: logits differ by up to") as refused:
+        export(weights_file, "onnx", old, ExportSettings(logits=True, sizes=SIZES))
+    assert not refused.value.verification.results[0].problem
     assert [path.name for path in tmp_path.iterdir()] == ["model.onnx"]
     assert old.read_bytes() == b"older"
 
@@ -116,11 +140,11 @@ def test_stock_adaptive_pooling_is_refused(weights_file: Path, tmp_path: Path, m
     file is wrong, which only running it at other sizes shows: at 61x83 it is right by chance."""
     pytest.importorskip("onnxruntime")
     monkeypatch.setattr(builder.weights, "load_model", lambda held: SmallNetwork(stock=True))
-    settings = Settings(logits=True, sizes=SIZES)
-    with pytest.raises(UserError, match="cannot be written as onnx"):
+    settings = ExportSettings(logits=True, sizes=SIZES)
+    with pytest.raises(UserError, match="cannot be exported to onnx"):
         export(weights_file, "onnx", tmp_path / "model.onnx", settings)
-    monkeypatch.setattr(builder, "trace", trace_assuming)
-    with pytest.raises(ProofError, match="at 17x40, batch 1: class maps agree on"):
+    monkeypatch.setattr(builder, "trace", trace_backed)
+    with pytest.raises(VerificationError, match="at 17x40, batch 1: labels agree on"):
         export(weights_file, "onnx", tmp_path / "model.onnx", settings)
     assert list(tmp_path.iterdir()) == []
 
@@ -128,36 +152,36 @@ def test_stock_adaptive_pooling_is_refused(weights_file: Path, tmp_path: Path, m
 def test_class_maps_alone(weights_file: Path, tmp_path: Path, monkeypatch):
     pytest.importorskip("onnxruntime")
     monkeypatch.setattr(builder.weights, "load_model", lambda held: SmallNetwork())
-    made = export(weights_file, "onnx", tmp_path / "model.onnx", Settings(sizes=SIZES))
-    assert made.proof.failures() == []
+    made = export(weights_file, "onnx", tmp_path / "model.onnx", ExportSettings(sizes=SIZES))
+    assert made.verification.failures() == []
     loaded = fastfcn.load(made.path)
     assert loaded(picture(33, 40)).labels.shape == (33, 40)
     with pytest.raises(UserError, match="--logits"):
         loaded(picture(33, 40), logits=True)
 
 
-def test_mean_iou_before_and_after(report: Report, weights_file: Path, streets: Path):  # noqa: F811
+def test_mean_iou_before_and_after(report: ExportResult, weights_file: Path, streets: Path):  # noqa: F811
     exported = ExportedPredictor(report.path)
-    both = export_module._with_miou(report, weights_file, Settings(data=streets), exported)
+    both = export_module._with_miou(report, weights_file, ExportSettings(data=streets), exported)
     assert both.miou_before == pytest.approx(both.miou_after, abs=0.05)
     assert both.miou_before is not None
     assert both.miou_before > 0
 
 
-def test_int8_that_costs_too_much_is_refused(report: Report):  # noqa: F811
+def test_int8_that_costs_too_much_is_refused(report: ExportResult):  # noqa: F811
     lossy = replace(report, miou_before=70.0, miou_after=68.5)
-    with pytest.raises(ProofError, match=r"costs 1\.50 points of mIoU"):
-        export_module._check_loss(lossy, Settings(max_loss=1.0))
-    export_module._check_loss(lossy, Settings(max_loss=2.0))
-    export_module._check_loss(lossy, Settings(max_loss=1.0, force=True))
+    with pytest.raises(VerificationError, match=r"loses 1\.50 points of mIoU"):
+        export_module._check_loss(lossy, ExportSettings(max_loss=1.0))
+    export_module._check_loss(lossy, ExportSettings(max_loss=2.0))
+    export_module._check_loss(lossy, ExportSettings(max_loss=1.0, force=True))
 
 
 @pytest.mark.parametrize(
     ("result", "said"),
     [
-        (SizeResult((9, 8), 1, 0.9998, 1e-4), "class maps agree on 99.9800%"),
+        (SizeResult((9, 8), 1, 0.9998, 1e-4), "labels agree on 99.9800%"),
         (SizeResult((9, 8), 1, 1.0, 3e-3), "logits differ by up to 0.003"),
-        (SizeResult((9, 8), 1, float("nan"), float("nan")), "class maps agree"),
+        (SizeResult((9, 8), 1, float("nan"), float("nan")), "labels agree"),
         (SizeResult((9, 8), 1, problem="no such kernel"), "no such kernel"),
     ],
 )
@@ -170,12 +194,12 @@ def test_what_is_out_of_tolerance_is_said(result: SizeResult, said: str):
 @pytest.mark.parametrize(
     ("form", "name", "settings", "said"),
     [
-        ("tensorrt", "model.onnx", Settings(), "no format 'tensorrt'"),
-        ("onnx", "model.xml", Settings(), "does not end in .onnx"),
-        ("onnx", "model.onnx", Settings(sizes=()), "needs sizes"),
-        ("onnx", "model.onnx", Settings(sizes=((64, 96),)), "is traced"),
-        ("onnx", "model.onnx", Settings(calibrate=Path("photos")), "OpenVINO only"),
-        ("openvino", "model.xml", Settings(calibrate=Path("photos")), "labelled images"),
+        ("tensorrt", "model.onnx", ExportSettings(), "Unknown export format 'tensorrt'"),
+        ("onnx", "model.xml", ExportSettings(), "must end in .onnx"),
+        ("onnx", "model.onnx", ExportSettings(sizes=()), "needs at least one size"),
+        ("onnx", "model.onnx", ExportSettings(sizes=((64, 96),)), "is traced"),
+        ("onnx", "model.onnx", ExportSettings(calibrate=Path("photos")), "does not support int8"),
+        ("openvino", "model.xml", ExportSettings(calibrate=Path("photos")), "labeled images"),
     ],
 )
 def test_what_cannot_be_exported_is_said_first(form, name, settings, said, weights_file: Path, tmp_path: Path):
@@ -184,8 +208,8 @@ def test_what_cannot_be_exported_is_said_first(form, name, settings, said, weigh
         export(weights_file, form, tmp_path / name, settings)
 
 
-def test_a_missing_runtime_names_its_extra(weights_file: Path, report: Report, monkeypatch):  # noqa: F811
-    monkeypatch.setattr(formats, "find_spec", lambda name: None)
+def test_a_missing_runtime_names_its_extra(weights_file: Path, report: ExportResult, monkeypatch):  # noqa: F811
+    monkeypatch.setattr(base, "find_spec", lambda name: None)
     with pytest.raises(MissingExtraError, match=r"fastfcn\[openvino\]"):
         export(weights_file, "openvino", "model.xml")
     with pytest.raises(MissingExtraError, match=r"fastfcn\[onnx\]"):
@@ -199,15 +223,15 @@ def test_files_of_others_are_named(tmp_path: Path):
     graph = onnx.helper.make_graph([onnx.helper.make_node("Identity", ["image"], ["same"])], "g", [value], [same])
     opset = onnx.helper.make_opsetid("", 20)
     onnx.save(onnx.helper.make_model(graph, opset_imports=[opset], ir_version=10), tmp_path / "other.onnx")
-    with pytest.raises(WeightsError, match="`fastfcn export` did not write it"):
+    with pytest.raises(WeightsError, match="was not written by `fastfcn export`"):
         fastfcn.load(tmp_path / "other.onnx")
     with pytest.raises(WeightsError, match="There is no file"):
         fastfcn.load(tmp_path / "none.onnx")
-    with pytest.raises(UserError, match="not on mps"):
+    with pytest.raises(UserError, match=r"cannot run .* on mps"):
         fastfcn.load(tmp_path / "other.onnx", "mps")
 
 
-def test_the_command_line_uses_an_exported_file(report: Report, tmp_path: Path):  # noqa: F811
+def test_the_command_line_uses_an_exported_file(report: ExportResult, tmp_path: Path):  # noqa: F811
     photo = save_picture(tmp_path / "photo.png")
     done = command("predict", report.path, photo, "--out", tmp_path / "coloured")
     assert done.code == 0, done.err
@@ -218,17 +242,16 @@ def test_the_command_line_uses_an_exported_file(report: Report, tmp_path: Path):
     assert command("export", "w", "--format", "onnx", "--out", "m.onnx", "--int8").code == 2
 
 
-def test_the_command_line_shows_the_proof(weights_file: Path, report: Report, tmp_path: Path, monkeypatch):  # noqa: F811
+def test_the_command_line_shows_the_proof(weights_file: Path, report: ExportResult, tmp_path: Path, monkeypatch):  # noqa: F811
     """A table, the file of figures, and where it fails, the table before the error."""
     form = ("export", weights_file, "--format", "onnx", "--logits", "--sizes", "61x83")
     monkeypatch.setattr(builder, "trace", lambda *_: None)
-    copy = lambda form, program, texts, path: path.write_bytes(report.path.read_bytes())  # noqa: E731
-    monkeypatch.setattr(builder, "write", copy)
+    use_writer(monkeypatch, lambda program, metadata, path: path.write_bytes(report.path.read_bytes()))
     done = command(*form, "--out", tmp_path / "right.onnx", "--json", tmp_path / "proof.json")
     assert done.code == 0, done.err
     assert "61x83 x 2" in done.out
     assert json.loads((tmp_path / "proof.json").read_text())["worst_difference"] < 2e-3
-    monkeypatch.setattr(builder, "write", lambda form, program, texts, path: planted(report.path, path))
+    use_writer(monkeypatch, lambda program, metadata, path: planted(report.path, path))
     done = command(*form, "--out", tmp_path / "wrong.onnx")
     assert done.code == 2
     assert "61x83 x 2" in done.out

@@ -6,7 +6,7 @@ import torch
 from torch import nn
 
 from fastfcn.exporting.network import EvenPool, ImageToClasses, exportable, trace
-from fastfcn.exporting.verification import expected, picture
+from fastfcn.exporting.verification import network_logits, sample_image
 from tests.exporting.small import SmallNetwork
 from tests.helpers.tiny import tiny_model, tiny_recipe
 
@@ -20,8 +20,8 @@ HEADS = {
 @pytest.mark.parametrize("head", HEADS)
 def test_the_graph_gives_scores_and_class_maps_of_the_network(head: str):
     model, recipe = tiny_model(*HEADS[head]), tiny_recipe(*HEADS[head])
-    images = np.stack([picture((61, 83), seed=seed) for seed in range(2)])
-    wanted = expected(model, recipe, images)
+    images = np.stack([sample_image((61, 83), seed=seed) for seed in range(2)])
+    wanted = network_logits(model, recipe, images)
     with torch.no_grad():
         labels, logits = ImageToClasses(model, recipe, True).eval()(torch.from_numpy(images))
     assert labels.dtype == torch.uint8
@@ -36,10 +36,10 @@ def test_a_program_is_traced_for_any_size():
     operators = {str(node.target) for node in program.graph.nodes if node.op == "call_function"}
     assert not [each for each in operators if "adaptive" in each or each.startswith("fastfcn")]
     for batch, height, width in ((1, 1, 1), (1, 5, 16), (3, 33, 200), (1, 129, 47)):
-        images = np.stack([picture((height, width), seed=seed) for seed in range(batch)])
+        images = np.stack([sample_image((height, width), seed=seed) for seed in range(batch)])
         with torch.no_grad():
             _, logits = program.module()(torch.from_numpy(images))
-        assert np.abs(logits.numpy() - expected(model, recipe, images)).max() < 1e-4
+        assert np.abs(logits.numpy() - network_logits(model, recipe, images)).max() < 1e-4
 
 
 @pytest.mark.parametrize("size", [(1, 1), (1, 4), (5, 8), (7, 3), (6, 6)])

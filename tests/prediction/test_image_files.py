@@ -8,8 +8,10 @@ from PIL import Image
 
 from fastfcn.errors import DataError, OutputError
 from fastfcn.prediction.image_files import save_legend
-from fastfcn.prediction.inputs import output_names
-from fastfcn.prediction.load import Inputs, Job, Predictor, Settings, find_inputs
+from fastfcn.prediction.inputs import Inputs, find_inputs, output_names
+from fastfcn.prediction.job import PredictionJob
+from fastfcn.prediction.predictor import Predictor
+from fastfcn.prediction.video.segment import OutputSettings
 from tests.helpers import command
 from tests.helpers.tiny import picture, save_picture
 
@@ -24,9 +26,9 @@ def find_images(given: list[str]) -> list[Path]:
 
 def predict(predictor: Predictor, images: list[Path], out: Path, **settings: object) -> list:
     """What `fastfcn predict` does with images."""
-    job = Job(Inputs(images, [], []), out, Settings(**settings))  # type: ignore[arg-type]
-    save_legend(predictor, job.folder)
-    return list(job.pictures(predictor))
+    job = PredictionJob(Inputs(images, [], []), out, OutputSettings(**settings))  # type: ignore[arg-type]
+    save_legend(predictor.description, job.folder)
+    return list(job.predict_images(predictor))
 
 
 def test_files_folders_and_patterns(tmp_path: Path):

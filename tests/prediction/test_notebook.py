@@ -8,8 +8,8 @@ from html.parser import HTMLParser
 import numpy as np
 from PIL import Image
 
-from fastfcn.prediction.load import Predictor
 from fastfcn.prediction.prediction import Prediction
+from fastfcn.prediction.predictor import Predictor
 from tests.helpers.tiny import picture
 
 

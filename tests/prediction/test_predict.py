@@ -11,7 +11,7 @@ from torch import nn
 import fastfcn
 from fastfcn import build, weights
 from fastfcn.errors import DataError, UserError, WeightsError
-from fastfcn.prediction.load import Predictor
+from fastfcn.prediction.predictor import Predictor, TorchPredictor
 from tests.helpers.tiny import picture, save_picture, tiny_model, tiny_recipe
 
 
@@ -126,7 +126,7 @@ def test_the_fast_form_is_the_network_on_any_backbone(name: str):
         nn.init.normal_(norm.bias, std=0.1)
         nn.init.normal_(norm.running_mean, std=0.1)
     image = torch.randn(1, 3, 64, 96)
-    plain, fast = model.logits(image), Predictor(model, used, build.description(used), "cpu").network.logits(image)
+    plain, fast = model.logits(image), TorchPredictor(model, used, build.description(used), "cpu").network.logits(image)
     torch.testing.assert_close(fast / plain.std(), plain / plain.std(), rtol=0, atol=1e-4)
 
 
@@ -185,7 +185,7 @@ def test_label_ids_are_those_of_the_data_set():
     """Cityscapes calls road 7, not 0; the numbers are stored, the colours shown."""
     used = tiny_recipe("data.dataset=cityscapes")
     about = build.description(used)
-    predictor = Predictor(build.create(used), used, about, "cpu")
+    predictor = TorchPredictor(build.create(used), used, about, "cpu")
     prediction = predictor(picture())
     prediction.labels[:] = np.arange(64 * 96).reshape(64, 96) % 19
     image = prediction.label_image()
@@ -203,7 +203,7 @@ def test_ids_above_a_byte_are_stored_in_two():
     about = build.description(used)
     entries = [entry.model_copy(update={"ids": (1000 + index,)}) for index, entry in enumerate(about.classes)]
     about = about.model_copy(update={"classes": tuple(entries)})
-    prediction = Predictor(tiny_model(), used, about, "cpu")(picture())
+    prediction = TorchPredictor(tiny_model(), used, about, "cpu")(picture())
     assert np.array_equal(np.array(prediction.label_image()), 1000 + prediction.labels.astype(int))
 
 

@@ -4,7 +4,7 @@ from collections.abc import Iterator
 
 import pytest
 
-from fastfcn.prediction.load import Predictor
+from fastfcn.prediction.predictor import Predictor
 from fastfcn.serving.settings import Settings
 from tests.serving.running import Running, running
 

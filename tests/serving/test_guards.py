@@ -7,7 +7,7 @@ from concurrent.futures import ThreadPoolExecutor
 import pytest
 
 from fastfcn.errors import UserError
-from fastfcn.prediction.load import Predictor
+from fastfcn.prediction.predictor import Predictor
 from fastfcn.serving.serve import listen
 from fastfcn.serving.settings import Settings
 from tests.helpers.tiny import picture

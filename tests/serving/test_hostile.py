@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from fastfcn.prediction.load import Predictor
+from fastfcn.prediction.predictor import Predictor
 from fastfcn.serving.settings import Settings
 from tests.helpers.tiny import picture
 from tests.serving.running import Running, png, running

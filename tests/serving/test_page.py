@@ -13,7 +13,7 @@ import pytest
 from PIL import Image
 
 from fastfcn.demo.streets import draw
-from fastfcn.prediction.load import Predictor
+from fastfcn.prediction.predictor import Predictor
 from fastfcn.serving.settings import Settings
 from tests.serving.running import Held, Running, png, running
 

@@ -11,7 +11,8 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from fastfcn.prediction.load import Prediction, Predictor
+from fastfcn.prediction.prediction import Prediction
+from fastfcn.prediction.predictor import Predictor
 from fastfcn.serving.formats import labels_of
 from fastfcn.serving.logs import JsonLines
 from tests.helpers.tiny import picture

@@ -12,7 +12,7 @@ from huggingface_hub import ModelCard, constants
 import fastfcn
 from fastfcn import weights
 from fastfcn.errors import UserError, WeightsError
-from fastfcn.prediction.load import Predictor
+from fastfcn.prediction.predictor import Predictor
 from tests.helpers import command
 from tests.helpers.fake_hub import TOKEN, FakeHub, fake_hub
 from tests.helpers.tiny import picture, save_picture

@@ -1,12 +1,11 @@
 """`fastfcn bench`: speed and memory of recipes or weights files, one after another."""
 
 from collections.abc import Sequence
-from pathlib import Path
 from time import perf_counter
 
 from rich.progress import Progress
 
-from fastfcn import recipes, weights
+from fastfcn import recipes
 from fastfcn.bench.fresh_process import in_fresh_process
 from fastfcn.bench.measure import (
     Settings,
@@ -18,13 +17,14 @@ from fastfcn.bench.measure import (
 )
 from fastfcn.bench.record import rounded
 from fastfcn.errors import UserError
-from fastfcn.prediction.runtimes.predictor import ExportedPredictor, is_exported
+from fastfcn.prediction.load import is_model_file, open_model, open_weights
 from fastfcn.utils.progress import progress_bar
 from fastfcn.utils.provenance import today
+from fastfcn.weights.hub import local_file
 
 PARTS = ("inference", "training")
 NOTES = {
-    "inference": "uint8 image in, class map out, through fastfcn.prediction.load.Predictor, one image at a time",
+    "inference": "uint8 image in, class map out, through fastfcn.load, one image at a time",
     "training": "fastfcn.training.train.train_step on one synthetic batch; reading and augmenting images is not in it",
     "recipe_device_batch": "a fourth of the batch where figures are published, trained on 4 GPUs; else the whole batch",
     "images_per_second": "from the mean of the runs; every run is synchronised with the device",
@@ -52,9 +52,7 @@ def bench(
     if not names or not parts:
         raise UserError("There is nothing to measure.", "Name a recipe; leave out --no-infer or --no-train.")
     # What is wrong with the last is said before the first is measured.
-    subjects = [_subject(name, changes, settings.trusted) for name in names]
-    if "training" in parts and any(is_exported(name) for name in names):
-        raise UserError("An exported file cannot be trained.", "Add --no-train.")
+    subjects = [_subject(name, changes, settings, "training" in parts) for name in names]
     began, results = perf_counter(), []
     with progress_bar() as bar:
         whole = bar.add_task("All", total=len(subjects) * len(parts), visible=len(subjects) * len(parts) > 1)
@@ -68,12 +66,15 @@ def bench(
     return _record(results, perf_counter() - began)
 
 
-def _subject(name: str, changes: Sequence[str], trusted: bool) -> Subject:
-    if is_exported(name):
-        return Subject(name, ExportedPredictor(name, trusted=trusted).recipe.override(changes), Path(name))
-    if not name.endswith((".safetensors", ".pth", ".pt")):  # of the last two the weights reader says what to do
+def _subject(name: str, changes: Sequence[str], settings: Settings, trains: bool) -> Subject:
+    if not is_model_file(name):
         return Subject(name, recipes.load(name, changes))
-    return Subject(name, weights.read(name).recipe.override(changes), Path(name))
+    path = local_file(name)
+    if trains:
+        model = open_weights(path, "train", "Add --no-train to measure inference only.")
+    else:
+        model = open_model(path, settings.accelerator, settings.precision, settings.trusted)
+    return Subject(name, model.recipe.override(changes), path)
 
 
 def _measure(part: str, subject: Subject, settings: Settings, bar: Progress) -> dict:

@@ -18,8 +18,9 @@ from fastfcn.data.description import DataSetDescription
 from fastfcn.data.resize import keep_ratio_size
 from fastfcn.errors import UserError
 from fastfcn.models.segmenter import Segmenter
-from fastfcn.prediction.load import Predictor
-from fastfcn.prediction.runtimes.predictor import ExportedPredictor, is_exported
+from fastfcn.prediction.exported import ExportedPredictor
+from fastfcn.prediction.load import open_model
+from fastfcn.prediction.predictor import Predictor, TorchPredictor
 from fastfcn.recipes.recipe import Recipe
 from fastfcn.training.ema import averaged
 from fastfcn.training.prepare import prepare
@@ -143,10 +144,12 @@ def _use_threads(settings: Settings) -> None:
 
 
 def _predictor(subject: Subject, settings: Settings) -> Predictor:
-    if subject.weights and is_exported(subject.weights):
-        return ExportedPredictor(subject.weights, settings.accelerator, settings.trusted)
+    if subject.weights:
+        model = open_model(subject.weights, settings.accelerator, settings.precision, settings.trusted)
+        if isinstance(model, ExportedPredictor):
+            return model
     network, about = _network(subject)
-    return Predictor(network, subject.recipe, about, settings.accelerator, settings.precision)
+    return TorchPredictor(network, subject.recipe, about, settings.accelerator, settings.precision)
 
 
 def _network(subject: Subject) -> tuple[Segmenter, DataSetDescription]:

@@ -15,7 +15,7 @@ from fastfcn.bench.memory import MIB
 from fastfcn.bench.record import machine_facts
 from fastfcn.errors import UserError
 from fastfcn.fast.cuda import GPUSegmenter
-from fastfcn.prediction.load import Predictor
+from fastfcn.prediction.predictor import TorchPredictor
 from fastfcn.recipes.recipe import Recipe
 
 MOST_RUNS = 100
@@ -27,7 +27,7 @@ class Passes:
     def __init__(self, recipe: Recipe, size: tuple[int, int], settings: Settings):
         torch.manual_seed(recipe.seed)
         about = build.description(recipe)
-        self._predictor = Predictor(build.create(recipe), recipe, about, settings.accelerator, settings.precision)
+        self._predictor = TorchPredictor(build.create(recipe), recipe, about, settings.accelerator, settings.precision)
         self._image = np.random.default_rng(0).integers(0, 256, (*size, 3), np.uint8)
         self.device = self._predictor.device
         self.network = self._predictor.network

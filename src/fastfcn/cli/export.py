@@ -1,4 +1,4 @@
-"""The verb that writes a network for other runtimes."""
+"""`fastfcn export`: write a network for another runtime."""
 
 import json
 from pathlib import Path
@@ -10,29 +10,43 @@ from fastfcn.cli.options import JsonFile
 from fastfcn.cli.output import out_console, say
 
 if TYPE_CHECKING:
-    from fastfcn.exporting.export import Report
+    from fastfcn.exporting.export import ExportResult
 
 
 def export(
-    weights: Annotated[Path, typer.Argument(help="A weights file.")],
-    form: Annotated[str, typer.Option("--format", help="onnx, openvino, pt2 or executorch.")],
-    out: Annotated[Path, typer.Option(metavar="FILE", help="Ends in .onnx, .xml, .pt2 or .pte.")],
-    scores: Annotated[bool, typer.Option("--scores", help="Scores as a second output.")] = False,
+    weights: Annotated[str, typer.Argument(help="Weights file, or hf://USER/NAME.")],
+    format: Annotated[str, typer.Option("--format", help="onnx, openvino, pt2 or executorch.")],
+    out: Annotated[Path, typer.Option(metavar="FILE", help="File to write: .onnx, .xml, .pt2 or .pte.")],
+    logits: Annotated[bool, typer.Option("--logits", help="Add logits as a second output.")] = False,
+    scores: Annotated[bool, typer.Option("--scores", hidden=True, help="Former name of --logits.")] = False,
     sizes: Annotated[
-        list[str] | None, typer.Option("--sizes", metavar="HxW", help="Of the proof; may be given again.")
+        list[str] | None,
+        typer.Option(
+            "--sizes", metavar="HxW", help="Verify at this image size; repeat for more (default: four sizes)."
+        ),
     ] = None,
-    data: Annotated[Path | None, typer.Option(help="Folder of the data set: mIoU before and after.")] = None,
-    split: Annotated[str | None, typer.Option(help="Of --data; by default the recipe's val split.")] = None,
-    int8: Annotated[bool, typer.Option("--int8", help="Eight-bit integers (openvino); needs --calibrate.")] = False,
-    calibrate: Annotated[Path | None, typer.Option(metavar="DIR", help="Images to read value ranges from.")] = None,
-    max_loss: Annotated[float, typer.Option(min=0, help="Points of mIoU that int8 may cost.")] = 1.0,
-    force: Annotated[bool, typer.Option("--force", help="Write int8 whatever it costs, or unmeasured.")] = False,
-    largest: Annotated[str, typer.Option(metavar="HxW", help="Largest image that executorch plans for.")] = "512x512",
+    data: Annotated[
+        Path | None, typer.Option(metavar="DIR", help="Dataset folder: also compare mIoU before and after export.")
+    ] = None,
+    split: Annotated[
+        str | None, typer.Option(help="Split of --data to evaluate (default: the recipe's validation split).")
+    ] = None,
+    int8: Annotated[bool, typer.Option("--int8", help="Quantize to int8 (openvino only); needs --calibrate.")] = False,
+    calibrate: Annotated[
+        Path | None, typer.Option(metavar="DIR", help="Folder of images to calibrate int8 on.")
+    ] = None,
+    max_loss: Annotated[float, typer.Option(min=0, help="mIoU that int8 may lose, in points.")] = 1.0,
+    force: Annotated[
+        bool, typer.Option("--force", help="Write int8 even if it loses more, or without --data.")
+    ] = False,
+    largest: Annotated[
+        str, typer.Option(metavar="HxW", help="Largest image of an executorch file, which plans memory for it.")
+    ] = "512x512",
     json_file: JsonFile = None,
 ) -> None:
-    """Write a network for another runtime, prove that it is the same network, or leave no file.
+    """Export a network to another runtime and verify it: nothing is written if outputs differ from PyTorch's.
 
-    uint8 RGB images (batch, height, width, 3) go in, class maps come out, at any size. --sizes names others to prove.
+    Inputs are uint8 RGB images (batch, height, width, 3) of any size; outputs are labels (batch, height, width).
 
     [dim]fastfcn export weights.safetensors --format onnx --out model.onnx\n
     fastfcn export weights.safetensors --format openvino --int8 --calibrate photos --data CamVid --out model.xml[/]
@@ -40,34 +54,36 @@ def export(
     import torch
 
     from fastfcn.bench.record import image_size, machine_facts, rounded
+    from fastfcn.cli.tables.export import verification_table
     from fastfcn.errors import UserError
-    from fastfcn.exporting.export import Settings
+    from fastfcn.exporting.export import ExportSettings
     from fastfcn.exporting.export import export as export_weights
-    from fastfcn.exporting.verification import SIZES, ProofError
-    from fastfcn.exporting.verification_table import proof_table
+    from fastfcn.exporting.verification import SIZES, VerificationError
     from fastfcn.utils.files import make_folder, write_text
     from fastfcn.utils.provenance import command, today
 
     if int8 != (calibrate is not None):
-        raise UserError("--int8 and --calibrate DIR belong together.", "Give both, or neither.")
+        raise UserError("--int8 and --calibrate DIR must be used together.", "Add the missing one.")
     if json_file:
-        make_folder(json_file.parent)  # what is wrong with it is said before the work
-    wanted = tuple(image_size(size) for size in sizes) if sizes else SIZES
-    settings = Settings(scores, wanted, data, split, calibrate, max_loss, force, image_size(largest))
+        make_folder(json_file.parent)  # fail before the export if the folder cannot be made
+    tested_sizes = tuple(image_size(size) for size in sizes) if sizes else SIZES
+    settings = ExportSettings(
+        logits or scores, tested_sizes, data, split, calibrate, max_loss, force, image_size(largest)
+    )
     try:
-        report = export_weights(weights, form, out, settings, say)
-    except ProofError as error:
-        out_console.print(proof_table(error.proof))
+        result = export_weights(weights, format, out, settings, say)
+    except VerificationError as error:
+        out_console.print(verification_table(error.verification))
         raise
-    out_console.print(proof_table(report.proof))
-    _say_report(report)
+    out_console.print(verification_table(result.verification))
+    _report(result)
     if json_file:
-        about = {"date": today(), "command": command()}
-        record = about | machine_facts(torch.device("cpu")) | report.as_json()
+        context = {"date": today(), "command": command()}
+        record = context | machine_facts(torch.device("cpu")) | result.as_json()
         write_text(json_file, json.dumps(rounded(record), indent=1) + "\n")
 
 
-def _say_report(report: "Report") -> None:
-    if report.miou_before is not None:
-        say(f"mIoU {report.miou_before:.2f} before, {report.miou_after:.2f} after")
-    say(f"Wrote {report.path}.")
+def _report(result: "ExportResult") -> None:
+    if result.miou_before is not None:
+        say(f"mIoU {result.miou_before:.2f} before export, {result.miou_after:.2f} after")
+    say(f"Wrote {result.path}.")

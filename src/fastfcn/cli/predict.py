@@ -1,4 +1,4 @@
-"""`fastfcn predict`: segment images and videos, here or through a running service."""
+"""`fastfcn predict`: segment images and videos, on this machine or through a running service."""
 
 import os
 from collections.abc import Iterator
@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from fastfcn.cli.options import TOKEN, Precision, Trusted
+from fastfcn.cli.options import TOKEN, Trusted
 from fastfcn.cli.output import print_error, say
 from fastfcn.errors import DataError, UserError
 from fastfcn.utils.progress import counted, framed
@@ -16,136 +16,141 @@ if TYPE_CHECKING:
     import numpy as np
 
     from fastfcn.client import Client
-    from fastfcn.prediction.load import Job
+    from fastfcn.prediction.job import PredictionJob
     from fastfcn.prediction.predictor import Predictor
-    from fastfcn.prediction.video.segment import Outcome
+    from fastfcn.prediction.video.segment import VideoResult
 
 
 def predict(
-    weights: Annotated[str, typer.Argument(help="A weights file, an exported one, or hf://USER/NAME.")],
-    out: Annotated[Path, typer.Option(help="Folder for what is written.")],
+    weights: Annotated[str, typer.Argument(metavar="WEIGHTS", help="Weights file, exported file, or hf://USER/NAME.")],
+    out: Annotated[Path, typer.Option(metavar="DIR", help="Folder to write to.")],
     inputs: Annotated[
         list[str] | None,
-        typer.Argument(metavar="INPUT...", help="Images, videos, folders, patterns ('a/*.jpg'), webcam."),
+        typer.Argument(metavar="INPUT...", help="Images, videos, folders, patterns ('a/*.jpg'), or webcam."),
     ] = None,
     labels: Annotated[
-        bool | None, typer.Option("--labels/--no-labels", help="Write class maps (ids); else only of images.")
+        bool | None,
+        typer.Option("--labels/--no-labels", help="Write label images with class ids (default: for images only)."),
     ] = None,
-    overlay: Annotated[bool, typer.Option(help="Write the pictures with the classes laid over.")] = True,
-    opacity: Annotated[float, typer.Option(min=0, max=1, help="Of the classes laid over.")] = 0.5,
-    every: Annotated[int, typer.Option(min=1, help="In a video, let the network see each N-th frame.")] = 1,
-    seconds: Annotated[float | None, typer.Option(min=0.1, help="Stop a video or webcam after so long.")] = None,
-    device: Annotated[str, typer.Option(help="auto, cpu, cuda, cuda:1, mps.")] = "auto",
-    precision: Precision = "32-true",
-    server: Annotated[str | None, typer.Option(metavar="URL", help="A running service, in place of WEIGHTS.")] = None,
+    overlay: Annotated[bool, typer.Option(help="Write images and videos with the classes drawn over them.")] = True,
+    opacity: Annotated[float, typer.Option(min=0, max=1, help="Opacity of the class colors.")] = 0.5,
+    every: Annotated[int, typer.Option(min=1, help="Run the network on every N-th video frame only.")] = 1,
+    seconds: Annotated[
+        float | None,
+        typer.Option(min=0.1, help="Stop a video or webcam after this many seconds (default: at its end)."),
+    ] = None,
+    device: Annotated[str, typer.Option(help="auto (a GPU if there is one), cpu, cuda, cuda:1 or mps.")] = "auto",
+    precision: Annotated[
+        str, typer.Option(help="32-true, bf16-mixed or 16-mixed; exported files accept 32-true only.")
+    ] = "32-true",
+    server: Annotated[
+        str | None, typer.Option(metavar="URL", help="Use a running service; WEIGHTS is left out then.")
+    ] = None,
     trusted: Trusted = False,
 ) -> None:
-    """Colour in pictures and videos. What cannot be read is reported and skipped; the exit code is 1 then.
+    """Segment images and videos.
 
-    Of an image: NAME.png (ids) and NAME_overlay.jpg.
+    For an image, write NAME.png (class ids) and NAME_overlay.jpg. For a video, write NAME_overlay.mp4 with the original
+    audio and frame rate, and with --labels a folder NAME_labels. A webcam is recorded until Ctrl-C.
 
-    Of a video: NAME_overlay.mp4, sound and frame rate kept; with --labels a folder NAME_labels.
+    Files that cannot be read are reported and skipped; the exit code is 1 then.
 
-    Videos need: pip install 'fastfcn\\[video]'. A webcam records until Ctrl-C.
+    Videos need: pip install 'fastfcn\\[video]'
 
-    [dim]fastfcn predict runs/camvid/weights.safetensors photos 'more/*.jpg' --out coloured\n
-    fastfcn predict runs/camvid/weights.safetensors drive.mp4 --out coloured --every 3 --opacity 0.4\n
+    [dim]fastfcn predict runs/camvid/weights.safetensors photos 'more/*.jpg' --out segmented\n
+    fastfcn predict runs/camvid/weights.safetensors drive.mp4 --out segmented --every 3 --opacity 0.4\n
     fastfcn predict hf://USER/NAME webcam --out recorded --seconds 20\n
-    fastfcn predict --server http://127.0.0.1:8000 photos --out coloured[/]
+    fastfcn predict --server http://127.0.0.1:8000 photos --out segmented[/]
     """
-    from fastfcn.prediction.load import Job, Settings, find_inputs, load
+    from fastfcn.prediction.inputs import find_inputs
+    from fastfcn.prediction.job import PredictionJob
+    from fastfcn.prediction.load import load
+    from fastfcn.prediction.video.segment import OutputSettings
 
-    inputs = [weights, *(inputs or [])] if server else inputs or []  # with a service there are no weights to name
+    inputs = [weights, *(inputs or [])] if server else inputs or []  # with --server the first argument is an input
     if not inputs:
-        raise UserError("There is nothing to predict.", "Name images, folders or patterns after the weights file.")
-    job = Job(find_inputs(inputs), out, Settings(overlay, labels, opacity, every, seconds))
-    wrong = predict_through(server, job) if server else run(job, load(weights, device, trusted, precision))
-    if wrong:
+        raise UserError("No inputs were given.", "Add images, folders or patterns after the weights file.")
+    job = PredictionJob(find_inputs(inputs), out, OutputSettings(overlay, labels, opacity, every, seconds))
+    complete = predict_remotely(job, server) if server else run(job, load(weights, device, trusted, precision))
+    if not complete:
         raise typer.Exit(1)
 
 
-def run(job: "Job", predictor: "Predictor") -> bool:
-    """Work off images, then videos, then cameras, with bars and lines; whether anything went wrong."""
+def run(job: "PredictionJob", predictor: "Predictor") -> bool:
+    """Process images, videos and cameras with progress bars; returns whether all of them could be read."""
     from fastfcn.prediction.image_files import save_legend
 
-    save_legend(predictor, job.folder)
-    wrong = [run_images(job, predictor)] if job.inputs.images else []
-    wrong += [run_video(job, predictor, index) for index in range(len(job.inputs.videos))]
+    save_legend(predictor.description, job.folder)
+    complete = [run_images(job, job.predict_images(predictor))] if job.inputs.images else []
+    complete += [run_video(job, predictor, index) for index in range(len(job.inputs.videos))]
     for name in job.inputs.cameras:
-        say(f"Recording {name}. Ctrl-C ends it.")
+        say(f"Recording {name}. Press Ctrl-C to stop.")
         with framed(name) as progress:
-            outcome = job.camera(predictor, name, progress)
-        _say_outcome(name, outcome)
-    return any(wrong)
+            result = job.record_camera(predictor, name, progress)
+        _report(name, result)
+    return all(complete)
 
 
-def run_images(job: "Job", predictor: "Predictor") -> bool:
-    """Whether an image could not be read."""
-    images = job.inputs.images
-    results = list(counted(job.pictures(predictor), len(images), "Predicting"))
-    errors = [error for error in results if error]
+def run_images(job: "PredictionJob", results: Iterator[UserError | None]) -> bool:
+    """Process images with a progress bar and print their errors; returns whether there were none."""
+    total = len(job.inputs.images)
+    errors = [error for error in counted(results, total, "Predicting") if error]
     for error in errors:
         print_error(error)
-    say(f"{len(images) - len(errors)} of {len(images)} images coloured in; pictures are in {job.folder}.")
-    return bool(errors)
+    say(f"Segmented {total - len(errors)} of {total} images; results are in {job.folder}.")
+    return not errors
 
 
-def run_video(job: "Job", predictor: "Predictor", index: int) -> bool:
-    """Whether the video could not be read, or not to its end."""
+def run_video(job: "PredictionJob", predictor: "Predictor", index: int) -> bool:
+    """Process a video with a progress bar; returns whether it could be read to its end."""
     source = job.inputs.videos[index]
     try:
         with framed(source.name) as progress:
-            outcome = job.video(predictor, index, progress)
+            result = job.predict_video(predictor, index, progress)
     except DataError as error:
         print_error(error)
-        return True
-    _say_outcome(str(source), outcome)
-    if outcome.problem:
-        hint = "What could be read was coloured in and is kept."
-        print_error(UserError(f"{source} is not whole: {outcome.problem}.", hint))
-    return outcome.problem is not None
+        return False
+    _report(str(source), result)
+    if result.problem:
+        hint = "The part that could be read was processed and written."
+        print_error(UserError(f"{source} is incomplete or corrupt: {result.problem}.", hint))
+    return result.problem is None
 
 
-def _say_outcome(source: str | Path, outcome: "Outcome") -> None:
-    written = " and ".join(map(str, outcome.written))
+def _report(source: str | Path, result: "VideoResult") -> None:
+    written = " and ".join(map(str, result.written))
     say(
-        f"{source}: {outcome.frames} frames in {outcome.seconds:.1f} s, "
-        f"{outcome.speed:.1f} frames/s from end to end; written: {written}"
+        f"{source}: {result.frames} frames in {result.seconds:.1f} s ({result.speed:.1f} frames/s, "
+        f"reading and writing included); wrote {written}"
     )
 
 
-def predict_through(server: str, job: "Job") -> bool:
-    """`predict` through the service at `server`; whether an image could not be used."""
+def predict_remotely(job: "PredictionJob", server: str) -> bool:
+    """Process images through the service at `server`; returns whether all of them could be read."""
     from fastfcn.client import Client
     from fastfcn.prediction.image_files import save_legend
-    from fastfcn.utils.progress import counted
 
     if job.inputs.videos or job.inputs.cameras:
-        raise UserError("A service takes images only.", "Leave --server out for videos and webcams.")
-    images = job.inputs.images
+        raise UserError("A service takes images only.", "Leave out --server for videos and webcams.")
     client = Client(server, os.environ.get(TOKEN))
-    save_legend(client, job.folder)  # type: ignore[arg-type] # needs the classes and their colours alone
-    results = list(counted(_received(client, job), len(images), "Predicting"))
-    errors = [error for error in results if error]
-    for error in errors:
-        print_error(error)
-    say(f"{len(images) - len(errors)} of {len(images)} images coloured in; pictures are in {job.folder}.")
-    return bool(errors)
+    save_legend(client.description, job.folder)
+    return run_images(job, _received(client, job))
 
 
-def _received(client: "Client", job: "Job") -> Iterator[UserError | None]:
-    """Write what the service answers, image by image, as `predict` does; yields None or the image's error."""
-    from fastfcn.prediction.image_files import save_pictures
-    from fastfcn.prediction.load import Prediction
+def _received(client: "Client", job: "PredictionJob") -> Iterator[UserError | None]:
+    """Write the service's answers, image by image, as `predict_files` does; yields None or the image's error."""
+    from fastfcn.prediction.image_files import predict_files
+    from fastfcn.prediction.prediction import Prediction
 
-    images = job.inputs.images
+    images, settings = job.inputs.images, job.settings
     for path, name, answer in zip(images, job.names, client.file_labels(images), strict=True):
         if isinstance(answer, DataError):
             yield answer
             continue
 
-        def given(pixels: "np.ndarray", labels: "np.ndarray" = answer) -> Prediction:
+        def predict_image(pixels: "np.ndarray", labels: "np.ndarray" = answer) -> Prediction:
             return Prediction(labels, pixels, client.description)
 
-        settings = job.settings
-        yield from save_pictures(given, [path], [name], job.folder, job.labels, settings.overlay, settings.opacity)  # type: ignore[arg-type]
+        yield from predict_files(
+            predict_image, [path], [name], job.folder, job.image_labels, settings.overlay, settings.opacity
+        )

@@ -16,7 +16,8 @@ from fastfcn.demo.streets import write_dataset
 from fastfcn.errors import OutputError
 from fastfcn.evaluation.evaluate import evaluate
 from fastfcn.metrics import ConfusionMatrix, Scores
-from fastfcn.prediction.load import Predictor, load
+from fastfcn.prediction.load import load
+from fastfcn.prediction.predictor import Predictor
 from fastfcn.report.report import report_after_training
 from fastfcn.training.run import Run
 from fastfcn.training.train import train

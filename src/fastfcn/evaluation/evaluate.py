@@ -17,7 +17,8 @@ from fastfcn.evaluation.scores import EvaluationResult
 from fastfcn.fast.optimize import optimize
 from fastfcn.metrics import ConfusionMatrix, Scores
 from fastfcn.models.segmenter import Segmenter
-from fastfcn.prediction.runtimes.predictor import ExportedPredictor, is_exported, of_pixels
+from fastfcn.prediction.exported import ExportedNetwork, ExportedPredictor, unnormalized
+from fastfcn.prediction.load import open_model
 from fastfcn.recipes.recipe import Recipe
 from fastfcn.utils.machine import Machine
 from fastfcn.utils.progress import counted
@@ -62,12 +63,12 @@ def load_setup(
     Raises WeightsError, DataError or RecipeError for files and overrides that cannot be used.
     """
     path = local_file(path)
-    loaded = ExportedPredictor(path, trusted=trusted) if is_exported(path) else weights.read(path)
+    loaded = open_model(path, precision=machine.precision, trusted=trusted)
     recipe = loaded.recipe.override(overrides)
     dataset = build.dataset(recipe, loaded.description, data, split or recipe.data.val_split, train=False)
     fabric = fabric or machine.launch()
     if isinstance(loaded, ExportedPredictor):
-        return EvaluationSetup(fabric.to_device(loaded.network), of_pixels(recipe, path), dataset, fabric)  # type: ignore
+        return EvaluationSetup(fabric.to_device(ExportedNetwork(loaded)), unnormalized(recipe, path), dataset, fabric)  # type: ignore
     network = weights.load_model(loaded).to(memory_format=torch.channels_last)  # type: ignore[call-overload]
     model: Segmenter = fabric.to_device(network)  # type: ignore[assignment]
     if machine.precision == "32-true":  # the CPU kernels compute in float32 only

@@ -63,9 +63,7 @@ class Builder:
         precision = "int8" if self.calibrate else "f32"
         largest = self.largest if self.runtime.tracing == "bounded" else None
         source = self.source
-        return ExportMetadata(
-            source.recipe, source.description, logits, precision, largest, source.facts
-        ).as_strings()
+        return ExportMetadata(source.recipe, source.description, logits, precision, largest, source.facts).as_strings()
 
     def _write(self, path: Path, logits: bool) -> None:
         self.report_step(f"Writing {path.name} with {'labels and logits' if logits else 'labels only'}")

@@ -13,7 +13,7 @@ from fastfcn.data.images import read_image
 from fastfcn.errors import OutputError, UserError
 from fastfcn.evaluation.evaluate import load_setup, measure
 from fastfcn.exporting import int8
-from fastfcn.exporting.builder import BuiltFiles, Builder
+from fastfcn.exporting.builder import Builder, BuiltFiles
 from fastfcn.exporting.network import TRACED, check_torch
 from fastfcn.exporting.verification import (
     SIZES,
@@ -169,9 +169,7 @@ def _temporary_folder(out: Path) -> Iterator[Path]:
         raise OutputError(f"Cannot write {out}: {error.strerror or error}.", "Choose another --out.") from error
 
 
-def _verify(
-    builder: Builder, files: BuiltFiles, settings: ExportSettings, path: str | Path, out: Path
-) -> ExportResult:
+def _verify(builder: Builder, files: BuiltFiles, settings: ExportSettings, path: str | Path, out: Path) -> ExportResult:
     """Raises VerificationError if the file is not good enough."""
     with_logits = ExportedPredictor(files.with_logits, "cpu", trusted=True)
     verification = _compare_outputs(builder, files, with_logits, settings, path)

@@ -69,7 +69,9 @@ class SizeResult:
             return []
         messages = []
         if not self.agreement >= MIN_AGREEMENT:  # also true for NaN
-            messages.append(f"{place}: labels agree on {self.agreement:.4%} of the pixels (minimum {MIN_AGREEMENT:.2%})")
+            messages.append(
+                f"{place}: labels agree on {self.agreement:.4%} of the pixels (minimum {MIN_AGREEMENT:.2%})"
+            )
         if not self.difference <= MAX_DIFFERENCE:
             messages.append(f"{place}: logits differ by up to {self.difference:.2g} (maximum {MAX_DIFFERENCE:.0e})")
         return messages

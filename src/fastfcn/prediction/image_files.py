@@ -56,9 +56,7 @@ def _read(images: list[Path]) -> Iterator[np.ndarray | UserError]:
             yield error
 
 
-def _predicted(
-    predict: PredictImage, images: Generator[np.ndarray | UserError]
-) -> Iterator[Prediction | UserError]:
+def _predicted(predict: PredictImage, images: Generator[np.ndarray | UserError]) -> Iterator[Prediction | UserError]:
     with closing(images):
         for image in images:
             yield image if isinstance(image, UserError) else predict(image)

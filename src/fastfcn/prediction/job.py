@@ -44,9 +44,7 @@ class PredictionJob:
         if video_input:
             import_av()
         written = [self.folder / f"{name}{ending}" for name in self.names for ending in (".png", "_overlay.jpg")]
-        _check_no_overwrite(
-            [*inputs.images, *inputs.videos], [*written, *self.videos, self.folder / "legend.png"]
-        )
+        _check_no_overwrite([*inputs.images, *inputs.videos], [*written, *self.videos, self.folder / "legend.png"])
 
     def predict_images(self, predict: PredictImage) -> Iterator[UserError | None]:
         """Process the images; yields None for each that was written, and the error for each that was not."""
@@ -65,9 +63,7 @@ class PredictionJob:
         with VideoReader(self.inputs.videos[index]) as reader:
             return segment(predictor, reader, self.videos[index], self.settings, progress=progress(reader.frames))
 
-    def record_camera(
-        self, predictor: Predictor, name: str, progress: Callable[[int | None], Progress]
-    ) -> VideoResult:
+    def record_camera(self, predictor: Predictor, name: str, progress: Callable[[int | None], Progress]) -> VideoResult:
         """Record a camera until Ctrl-C, or for `settings.seconds`."""
         out = self.folder / f"{name.replace(':', '_')}_overlay.mp4"
         with open_camera(name) as reader:

@@ -13,9 +13,7 @@ from fastfcn.weights.hub import is_address, local_file
 WEIGHTS_SUFFIXES = (".safetensors", ".pth", ".pt", ".tar")  # all but the first get an error that says how to convert
 
 
-def load(
-    path: str | Path, device: str = "auto", trusted: bool = False, precision: str = FULL_PRECISION
-) -> Predictor:
+def load(path: str | Path, device: str = "auto", trusted: bool = False, precision: str = FULL_PRECISION) -> Predictor:
     """Load a model for prediction.
 
     Args:
@@ -53,15 +51,17 @@ def open_model(
     return weights.read(file)
 
 
-def open_weights(path: str | Path, purpose: str) -> Weights:
-    """Read a weights file for a `purpose` that exported files cannot serve, such as "export". Raises WeightsError."""
+def open_weights(
+    path: str | Path, action: str, hint: str = "Use the weights file (.safetensors) that it was exported from."
+) -> Weights:
+    """Read a weights file for an `action` that exported files do not support, such as "export".
+
+    Raises WeightsError, and UserError with `hint` for an exported file.
+    """
     file = local_file(path)
     runtime = runtime_of(file)
     if runtime:
-        raise UserError(
-            f"Cannot {purpose} {path}: it is an exported file ({runtime.title}).",
-            "Use the weights file (.safetensors) that it was exported from.",
-        )
+        raise UserError(f"Cannot {action} {path}: it is an exported file ({runtime.title}).", hint)
     return weights.read(file)
 
 

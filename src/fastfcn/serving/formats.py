@@ -9,7 +9,7 @@ from itertools import pairwise
 import numpy as np
 from PIL import Image
 
-from fastfcn.prediction.load import Prediction
+from fastfcn.prediction.prediction import Prediction
 from fastfcn.serving import problems
 from fastfcn.serving.polygons import edge_count, polygons
 

@@ -10,7 +10,7 @@ from typing import Any, Protocol, TypeVar
 import numpy as np
 
 from fastfcn.data.description import DataSetDescription
-from fastfcn.prediction.load import Prediction
+from fastfcn.prediction.prediction import Prediction
 from fastfcn.serving import problems
 from fastfcn.serving.batcher import Batcher, FullError, Job, LateError
 from fastfcn.serving.body_limits import Budget, Receive, SenderGoneError

@@ -71,9 +71,9 @@ def test_damage_in_the_middle(tmp_path: Path):
     content[middle : middle + 700] = np.random.default_rng(0).bytes(700)
     path.write_bytes(content)
     frames, _, reader = read(path)
-    assert reader.damaged > 0
-    assert 80 < len(frames) <= 100 - reader.damaged
-    assert f"{reader.damaged} damaged pictures are left out" in reader.problem()
+    assert reader.corrupt_frames > 0
+    assert 80 < len(frames) <= 100 - reader.corrupt_frames
+    assert f"{reader.corrupt_frames} corrupt frames were skipped" in reader.problem()
 
 
 @pytest.mark.parametrize("kind", ["text", "empty", "missing", "sound", "index"])
@@ -85,7 +85,7 @@ def test_what_holds_no_pictures(tmp_path: Path, kind: str):
         case "empty":
             path.write_bytes(b"")
         case "sound":
-            said = "holds no video"
+            said = "contains no video"
             sound_alone(path)
         case "index":
             cut(write_video(tmp_path / "b.mp4", 60, index_first=False), path)

@@ -11,10 +11,9 @@ from PIL import Image
 
 from fastfcn.errors import DataError
 from fastfcn.prediction.predictor import Predictor
-from fastfcn.prediction.video import cameras
-from fastfcn.prediction.video.paint import Painter
-from fastfcn.prediction.video.reader import Frame, VideoReader
-from fastfcn.prediction.video.segment import Outcome, Settings, segment
+from fastfcn.prediction.video import reader as reader_module
+from fastfcn.prediction.video.reader import Frame, VideoReader, camera_address, open_camera
+from fastfcn.prediction.video.segment import OutputSettings, OverlayPainter, VideoResult, segment
 from fastfcn.visualize import overlay
 from tests.helpers import command
 from tests.helpers.drawn_video import cut, drawing, packets, pictures, times, turn, write_video
@@ -46,9 +45,9 @@ def no_thread_is_left() -> Iterator[None]:
     assert [each.name for each in threading.enumerate() if each.name == "ahead"] == []
 
 
-def run(predictor: object, source: Path, out: Path, **settings: object) -> Outcome:
+def run(predictor: object, source: Path, out: Path, **settings: object) -> VideoResult:
     with VideoReader(source) as reader:
-        return segment(predictor, reader, out, Settings(**settings))  # type: ignore[arg-type]
+        return segment(predictor, reader, out, OutputSettings(**settings))  # type: ignore[arg-type]
 
 
 def names(folder: Path) -> list[str]:
@@ -60,7 +59,7 @@ def test_a_video_is_segmented_with_sound_and_frame_rate_kept(video: Path, weight
     done = command.fastfcn("predict", weights_file, video, "--out", tmp_path / "out", "--device", "cpu")
     assert done.code == 0, done
     assert "200 frames" in done.out
-    assert "frames/s from end to end" in done.out
+    assert "frames/s, reading and writing included" in done.out
     written = tmp_path / "out" / "drive_overlay.mp4"
     assert names(tmp_path / "out") == ["drive_overlay.mp4", "legend.png"]
     assert times(written) == times(video) == [index / 25 for index in range(200)]
@@ -137,7 +136,7 @@ def test_a_truncated_video_yields_its_readable_part(weights_file: Path, tmp_path
     broken, out = cut(whole, tmp_path / f"cut{suffix}"), tmp_path / "out"
     done = command.fastfcn("predict", weights_file, broken, whole, "--out", out, "--device", "cpu", "--every", 9)
     assert done.code == 1
-    assert f"{broken} is not whole: it ends after 1." in done.err
+    assert f"{broken} is incomplete or corrupt: it ends after 1." in done.err
     assert "Traceback" not in done.err
     part = times(out / f"cut_overlay{suffix}")
     assert 20 < len(part) < 50
@@ -176,7 +175,7 @@ def test_painting_is_that_of_overlays(predictor: Predictor):
     labels[:5, :5] = 255
     colors = predictor.description.colors
     for opacity in (0.0, 0.3, 0.5, 1.0):
-        painted = Painter(colors, opacity)(pixels, labels).astype(int)
+        painted = OverlayPainter(colors, opacity)(pixels, labels).astype(int)
         assert np.abs(painted - overlay(pixels, labels, colors, opacity)).max() <= 2
 
 
@@ -187,7 +186,9 @@ def test_painting_is_that_of_overlays(predictor: Predictor):
 def camera(monkeypatch: pytest.MonkeyPatch) -> None:
     pytest.importorskip("av", reason="videos need the extra 'video'")
     drawn = ("testsrc=size=64x48:rate=30", "lavfi", {})
-    monkeypatch.setattr(cameras, "address", lambda which: drawn if which == "1" else (f"/dev/none{which}", "v4l2", {}))
+    monkeypatch.setattr(
+        reader_module, "camera_address", lambda which: drawn if which == "1" else (f"/dev/none{which}", "v4l2", {})
+    )
 
 
 def test_a_camera_is_recorded(camera: None, weights_file: Path, tmp_path: Path):
@@ -202,8 +203,8 @@ def test_a_camera_is_recorded(camera: None, weights_file: Path, tmp_path: Path):
 
 def test_ctrl_c_ends_a_recording_and_keeps_it(camera: None, predictor: Predictor, tmp_path: Path):
     stopped = Striped(predictor.description, 12, KeyboardInterrupt())
-    with cameras.open_camera("webcam:1") as reader:
-        outcome = segment(stopped, reader, tmp_path / "a.mp4", Settings(), live=True)  # type: ignore[arg-type]
+    with open_camera("webcam:1") as reader:
+        outcome = segment(stopped, reader, tmp_path / "a.mp4", OutputSettings(), live=True)  # type: ignore[arg-type]
     assert outcome.frames == len(times(tmp_path / "a.mp4")) == 12
     assert outcome.problem is None
 
@@ -211,7 +212,7 @@ def test_ctrl_c_ends_a_recording_and_keeps_it(camera: None, predictor: Predictor
 def test_a_camera_that_is_not_there(camera: None, weights_file: Path, tmp_path: Path):
     done = command.fastfcn("predict", weights_file, "webcam", "--out", tmp_path / "out", "--device", "cpu")
     assert done.code == 2
-    assert "There is no camera webcam" in done.err
+    assert "Cannot open the camera webcam" in done.err
     assert "webcam:1" in done.err
 
 
@@ -220,8 +221,8 @@ def test_a_camera_that_is_not_there(camera: None, weights_file: Path, tmp_path: 
     [("linux", ("/dev/video2", "v4l2", {})), ("darwin", ("2:none", "avfoundation", {"framerate": "30"}))],
 )
 def test_addresses_of_cameras(monkeypatch: pytest.MonkeyPatch, system: str, expected: tuple):
-    monkeypatch.setattr(cameras.sys, "platform", system)
-    assert cameras.address("2") == expected
+    monkeypatch.setattr(reader_module.sys, "platform", system)
+    assert camera_address("2") == expected
 
 
 def test_frames_are_upright_copies(video: Path):

@@ -12,7 +12,9 @@ from fastfcn.utils.spelling import did_you_mean
 
 def _discover() -> dict[str, Runtime]:
     """The `RUNTIME` entry of every module in this folder that defines one, by name."""
-    names = [module.name for module in pkgutil.iter_modules(runtimes.__path__) if f"{_PACKAGE}.{module.name}" != __name__]
+    names = [
+        module.name for module in pkgutil.iter_modules(runtimes.__path__) if f"{_PACKAGE}.{module.name}" != __name__
+    ]
     modules = [import_module(f"{_PACKAGE}.{name}") for name in names]
     entries = [module.RUNTIME for module in modules if hasattr(module, "RUNTIME")]
     return {entry.name: entry for entry in entries}
