@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from fastfcn.checking.survey import Survey
     from fastfcn.evaluation.scores import EvaluationResult
-    from fastfcn.exporting.export import Report
+    from fastfcn.exporting.export import ExportResult
     from fastfcn.recipes.recipe import Recipe
     from fastfcn.training.run import TrainingResult
 
@@ -149,15 +149,15 @@ def export(
     force: bool = False,
     largest: Size = (512, 512),
     progress: Callable[[str], None] | None = None,
-) -> "Report":
+) -> "ExportResult":
     """Export a network to another runtime and verify that the outputs are those of PyTorch; else no file is written.
 
-        report = fastfcn.export("runs/a/weights.safetensors", format="onnx", out="model.onnx")
+        result = fastfcn.export("runs/a/weights.safetensors", format="onnx", out="model.onnx")
 
     The file takes uint8 RGB images (batch, height, width, 3) of any size and returns segmentation maps.
 
     Args:
-        weights: A weights file.
+        weights: A weights file, or "hf://USER/NAME" on the Hugging Face Hub.
         format: "onnx", "openvino", "pt2" or "executorch".
         out: File to write; the suffix is .onnx, .xml, .pt2 or .pte.
         logits: Also return the logits, as a second output.
@@ -174,11 +174,12 @@ def export(
         UserError: The network cannot be exported, or the outputs differ from PyTorch.
         MissingExtraError: The runtime is not installed.
     """
-    from fastfcn.exporting.export import Settings, export
+    from fastfcn.exporting.export import ExportSettings, export
     from fastfcn.exporting.verification import SIZES
 
     folder, images = (None if path is None else Path(path) for path in (data, calibrate))
-    settings = Settings(logits, SIZES if sizes is None else sizes, folder, split, images, max_loss, force, largest)
+    tested = SIZES if sizes is None else sizes
+    settings = ExportSettings(logits, tested, folder, split, images, max_loss, force, largest)
     return export(weights, format, out, settings, progress or (lambda line: None))
 
 
