@@ -13,7 +13,7 @@ sys.path.insert(0, str(ROOT / "src"))
 import fastfcn  # noqa: E402
 
 project = "fastfcn"
-author = "The fastfcn developers"
+author = copyright = "The fastfcn developers"
 version = release = fastfcn.__version__
 extensions = ["myst_parser", "sphinx.ext.autodoc", "sphinx_copybutton"]
 exclude_patterns = ["_build", "**/.ipynb_checkpoints"]

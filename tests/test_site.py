@@ -43,5 +43,5 @@ def test_notebooks_are_pages(site):
 
 def test_links_inside_the_site_lead_somewhere(site):
     for page in site.glob("**/*.html"):
-        for target in re.findall(r'(?:href|src)="([^"#?:]+)', page.read_text(encoding="utf-8")):
+        for target in re.findall(r'(?:href|src)="([^"#?:]+)["#?]', page.read_text(encoding="utf-8")):
             assert (page.parent / target).exists(), f"{page.name}: {target}"
