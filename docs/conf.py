@@ -15,7 +15,7 @@ import fastfcn  # noqa: E402
 project = "fastfcn"
 author = copyright = "The fastfcn developers"
 version = release = fastfcn.__version__
-extensions = ["myst_parser", "sphinx.ext.autodoc", "sphinx_copybutton"]
+extensions = ["myst_parser", "sphinx.ext.autodoc", "sphinx.ext.napoleon", "sphinx_copybutton"]
 exclude_patterns = ["_build", "**/.ipynb_checkpoints"]
 source_suffix = {".md": "markdown", ".ipynb": "markdown"}
 default_role = "literal"  # docstrings write names between single backticks

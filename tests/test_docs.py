@@ -19,6 +19,7 @@ import pytest
 import readme_table
 import service_tables
 from documents import with_tables
+from fastfcn import api
 from tests.helpers.command import fastfcn
 from tests.helpers.documents import ADDRESS, DOCUMENTS, OTHER, PYTHON, SHELL, Service, fences, write_reader_folder
 from tests.helpers.fake_hub import TOKEN, fake_hub
@@ -156,6 +157,22 @@ def environment(tmp_path_factory):
             "HF_HOME": str(tmp_path_factory.mktemp("hub")),
             "HF_HUB_DISABLE_XET": "1",
         }
+
+
+@pytest.fixture(autouse=True)
+def small_python_api(monkeypatch):
+    """`fastfcn.train` and `fastfcn.evaluate` with the same small sizes as the commands."""
+    overrides = [word for word in f"{TRAIN} backbone.pretrained=none".split() if "=" in word]
+    machine = {"accelerator": "cpu", "workers": 0}
+
+    def train(*args, **options):
+        return api.train(*args, **options, **machine, overrides=overrides)
+
+    def evaluate(*args, **options):
+        return api.evaluate(*args, **options, **machine, overrides=["eval.resize=none"])
+
+    monkeypatch.setattr("fastfcn.train", train, raising=False)
+    monkeypatch.setattr("fastfcn.evaluate", evaluate, raising=False)
 
 
 @pytest.fixture
