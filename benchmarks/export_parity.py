@@ -69,7 +69,7 @@ def give_meaning(model: Segmenter, used: Recipe, paths: list[Path]) -> None:
             nn.init.normal_(module.bias, 0.0, 0.2)
             module.momentum = 1.0
     model.train()
-    model.train_logits(normalised(used, quarters))
+    model.forward_train(normalised(used, quarters))
     model.eval()
     last: nn.Conv2d = model.head.classifier  # type: ignore[assignment]
     nn.init.normal_(last.weight, 0.0, 0.05)

@@ -2,7 +2,7 @@
 
     python benchmarks/slim.py --data CamVid
     python benchmarks/slim.py fastfcn_r50_jpu_m_camvid dilated_r50_enc_camvid --data CamVid \\
-        --change backbone.pretrained=resnet50_imagenet_pruned_int8.npz --change backbone.stride_in=conv1
+        --change backbone.pretrained=resnet50_imagenet_pruned_int8.npz --change backbone.style=caffe
     python benchmarks/slim.py --table
 
 Every recipe named is trained for --steps steps on the same crops, in turn; the weights of the last step are scored on

@@ -9,14 +9,16 @@ from lightning.fabric import Fabric
 from torch import Tensor
 
 from fastfcn import build
-from fastfcn.losses import LossTerms, presence_loss, segmentation_loss
+from fastfcn.losses import ExtraLoss, LossTerms, se_loss, segmentation_loss
 from fastfcn.ops.cross_entropy import summed_cross_entropy
 from fastfcn.training.train import train_step
 from fastfcn.utils.types import IGNORE_INDEX
 from tests.helpers.tiny import tiny_model, tiny_recipe
 
 CLASSES = 5
-TERMS = LossTerms(mean_over="all", auxiliary=0.4, presence=0.2, align_corners=False)
+TERMS = LossTerms(
+    mean_over="all", align_corners=False, extras={"auxiliary": ExtraLoss("pixel", 0.4), "se": ExtraLoss("se", 0.2)}
+)
 
 
 def random(*shape: int, seed: int = 0) -> Tensor:
@@ -69,57 +71,60 @@ def test_scores_of_half_the_bits_are_summed_in_float32():
     torch.testing.assert_close(loss, summed_cross_entropy(logits.float(), labels, False, IGNORE_INDEX))
 
 
-def test_presence_loss_is_its_formula():
-    presence, labels = random(3, CLASSES), labels_of(3, 6, 6)
+def test_se_loss_is_its_formula():
+    se_logits, labels = random(3, CLASSES), labels_of(3, 6, 6)
     labels[0][labels[0] == 2] = IGNORE_INDEX
     labels[1] = IGNORE_INDEX  # an image that holds no class
     labels[2] = 4
     total = 0.0
-    for logits, label in zip(presence, labels, strict=True):
+    for logits, label in zip(se_logits, labels, strict=True):
         for index in range(CLASSES):
             share = logits[index].sigmoid()
             total -= (share if (label == index).any() else 1 - share).log() / CLASSES
-    torch.testing.assert_close(presence_loss(presence, labels), total)
+    torch.testing.assert_close(se_loss(se_logits, labels), total)
 
 
 def test_terms_are_weighted_and_summed():
-    main, auxiliary, presence = random(2, CLASSES, 5, 6), random(2, CLASSES, 3, 3, seed=2), random(2, CLASSES)
-    labels = labels_of(2, 40, 48)
-    losses = segmentation_loss(main, auxiliary, presence, labels, TERMS, torch.tensor(100.0), 2)
-    assert list(losses) == ["main", "auxiliary", "presence", "loss"]
+    main, auxiliary, se_logits = random(2, CLASSES, 5, 6), random(2, CLASSES, 3, 3, seed=2), random(2, CLASSES)
+    labels, extras = labels_of(2, 40, 48), {"auxiliary": auxiliary, "se": se_logits}
+    losses = segmentation_loss(main, extras, labels, TERMS, torch.tensor(100.0), 2)
+    assert list(losses) == ["main", "auxiliary", "se", "loss"]
     torch.testing.assert_close(losses["main"], summed_cross_entropy(main, labels, False, IGNORE_INDEX) / 100)
     torch.testing.assert_close(
         losses["auxiliary"], 0.4 * summed_cross_entropy(auxiliary, labels, False, IGNORE_INDEX) / 100
     )
-    torch.testing.assert_close(losses["presence"], 0.2 * presence_loss(presence, labels) / 2)
-    torch.testing.assert_close(losses["loss"], losses["main"] + losses["auxiliary"] + losses["presence"])
+    torch.testing.assert_close(losses["se"], 0.2 * se_loss(se_logits, labels) / 2)
+    torch.testing.assert_close(losses["loss"], losses["main"] + losses["auxiliary"] + losses["se"])
 
 
 def test_parts_that_are_absent_are_left_out():
     main, labels = random(2, CLASSES, 5, 6), labels_of(2, 40, 48)
-    losses = segmentation_loss(main, None, None, labels, TERMS, torch.tensor(10.0), 2)
+    losses = segmentation_loss(main, {}, labels, TERMS, torch.tensor(10.0), 2)
     assert list(losses) == ["main", "loss"]
-    silent = LossTerms("all", 0.4, 0.0, False)
-    assert list(segmentation_loss(main, None, random(2, CLASSES), labels, silent, torch.tensor(1.0), 2)) == [
-        "main",
-        "loss",
-    ]
+    silent = LossTerms("all", False, extras={"se": ExtraLoss("se", 0.0)})
+    extras = {"se": random(2, CLASSES)}
+    assert list(segmentation_loss(main, extras, labels, silent, torch.tensor(1.0), 2)) == ["main", "loss"]
+    with pytest.raises(KeyError, match="boundary"):
+        segmentation_loss(main, {"boundary": main}, labels, TERMS, torch.tensor(1.0), 2)
 
 
 def test_a_batch_in_parts_gives_the_same_losses():
-    main, auxiliary, presence = random(4, CLASSES, 5, 6), random(4, CLASSES, 3, 3, seed=2), random(4, CLASSES)
+    main, auxiliary, se_logits = random(4, CLASSES, 5, 6), random(4, CLASSES, 3, 3, seed=2), random(4, CLASSES)
     labels = labels_of(4, 20, 30)
     labels[0, :15] = IGNORE_INDEX  # so that the parts have labelled pixels in different numbers
     pixels = (labels != IGNORE_INDEX).sum()
-    whole = segmentation_loss(main, auxiliary, presence, labels, TERMS, pixels, 4)
+    whole = segmentation_loss(main, {"auxiliary": auxiliary, "se": se_logits}, labels, TERMS, pixels, 4)
     for cuts in ([1, 3], [2, 2], [1, 1, 1, 1]):
-        parts = [each.split(cuts) for each in (main, auxiliary, presence, labels)]
-        losses = [segmentation_loss(*part, TERMS, pixels, 4) for part in zip(*parts, strict=True)]
+        parts = [each.split(cuts) for each in (main, auxiliary, se_logits, labels)]
+        losses = [
+            segmentation_loss(one, {"auxiliary": two, "se": three}, label, TERMS, pixels, 4)
+            for one, two, three, label in zip(*parts, strict=True)
+        ]
         for name, value in whole.items():
             torch.testing.assert_close(sum(each[name] for each in losses), value)
 
 
-@pytest.mark.parametrize("mean_over", ["all", "labelled"])
+@pytest.mark.parametrize("mean_over", ["all", "labeled"])
 def test_a_step_averages_as_the_recipe_says(mean_over: str):
     """Two parts with ignored pixels in different numbers: the mean is over both, not of their means."""
     used = tiny_recipe(f"loss.mean_over={mean_over}", "head.dropout=0.0", "auxiliary.dropout=0.0")
@@ -127,7 +132,7 @@ def test_a_step_averages_as_the_recipe_says(mean_over: str):
     network = tiny_model("head.dropout=0.0", "auxiliary.dropout=0.0").train()
     before = copy.deepcopy(network)
     model, optimizer = fabric.setup(network, build.optimizer(used, network))
-    model.mark_forward_method("train_logits")
+    model.mark_forward_method("forward_train")
     batches = [(random(2, 3, 64, 96, seed=i), labels_of(2, 64, 96, ignored=0.1 + 0.8 * i)) for i in range(2)]
     losses = train_step(model, optimizer, iter(batches), used, 0, fabric, parts=2)
 
@@ -135,9 +140,9 @@ def test_a_step_averages_as_the_recipe_says(mean_over: str):
     pixels = every.numel() if mean_over == "all" else int((every != IGNORE_INDEX).sum())
     expected = {"main": 0.0, "auxiliary": 0.0}
     for images, labels in batches:
-        logits = before.train_logits(images)
-        for name, weight in (("main", 1.0), ("auxiliary", 0.4)):
-            full = resized(getattr(logits, name), labels.shape[1:])
+        logits, extras = before.forward_train(images)
+        for name, weight, output in (("main", 1.0, logits), ("auxiliary", 0.4, extras["auxiliary"])):
+            full = resized(output, labels.shape[1:])
             total = F.cross_entropy(full, labels.long(), ignore_index=IGNORE_INDEX, reduction="sum")
             expected[name] += weight * total / pixels
     for name, value in expected.items():

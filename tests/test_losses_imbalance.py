@@ -15,6 +15,7 @@ from fastfcn.errors import RecipeError
 from fastfcn.losses import (
     CrossEntropy,
     DiceLoss,
+    ExtraLoss,
     HardPixels,
     LossTerms,
     LovaszLoss,
@@ -22,8 +23,8 @@ from fastfcn.losses import (
     WeightedCrossEntropy,
     dice_loss,
     hard_pixel_loss,
-    head_loss,
     lovasz_loss,
+    pixel_loss,
     segmentation_loss,
     weighted_pixel_loss,
     weights_from_counts,
@@ -65,7 +66,7 @@ def pairs_of_losses(classes: int) -> list[tuple[str, Loss, Loss]]:
         *(
             (f"hard {number}", partial(hard_pixel_loss, **settings), partial(plain_hard, **settings))
             for number, settings in enumerate(
-                ({"threshold": 0.3, "at_least": 0.01}, {"threshold": 0.01, "at_least": 0.4})
+                ({"threshold": 0.3, "min_kept": 0.01}, {"threshold": 0.01, "min_kept": 0.4})
             )
         ),
         ("dice", dice_loss, plain_dice),
@@ -128,16 +129,16 @@ KINDS: tuple[PixelLoss, ...] = (
 
 @pytest.mark.parametrize("kind", KINDS, ids=repr)
 def test_a_batch_in_parts_gives_the_same_losses(kind: PixelLoss):
-    terms = LossTerms("labelled", 0.4, 0.0, False, kind)
+    terms = LossTerms("labeled", False, kind, {"auxiliary": ExtraLoss("pixel", 0.4)})
     main, auxiliary, labels = scores_of(4, 5, (4, 6)), scores_of(4, 5, (2, 3), 1), labels_of(4, 5, (16, 20))
     labels[0, :10] = IGNORE_INDEX  # so that the parts have labelled pixels in different numbers
     pixels = (labels != IGNORE_INDEX).sum()
-    whole = segmentation_loss(main, auxiliary, None, labels, terms, pixels, 4)
+    whole = segmentation_loss(main, {"auxiliary": auxiliary}, labels, terms, pixels, 4)
     assert list(whole) == ["main", "auxiliary", "loss"]
-    torch.testing.assert_close(whole["auxiliary"], 0.4 * head_loss(auxiliary, labels, terms, pixels, 4))
+    torch.testing.assert_close(whole["auxiliary"], 0.4 * pixel_loss(auxiliary, labels, terms, pixels, 4))
     for cuts in ([1, 3], [2, 2]):
         parts = zip(*(each.split(cuts) for each in (main, auxiliary, labels)), strict=True)
-        losses = [segmentation_loss(one, two, None, label, terms, pixels, 4) for one, two, label in parts]
+        losses = [segmentation_loss(one, {"auxiliary": two}, label, terms, pixels, 4) for one, two, label in parts]
         for name, value in whole.items():
             torch.testing.assert_close(sum(each[name] for each in losses), value)
 
@@ -145,7 +146,7 @@ def test_a_batch_in_parts_gives_the_same_losses(kind: PixelLoss):
 def test_cross_entropy_beside_dice_and_lovasz_is_over_pixels():
     logits, labels = scores_of(2, 5, (4, 6)), labels_of(2, 5, (16, 20))
     for kind, alone in ((DiceLoss(0.7, 0.5), dice_loss), (LovaszLoss(0.7, 0.5), lovasz_loss)):
-        found = head_loss(logits, labels, LossTerms("all", 0.0, 0.0, False, kind), torch.tensor(640.0), 2)
+        found = pixel_loss(logits, labels, LossTerms("all", False, kind), torch.tensor(640.0), 2)
         other = summed_cross_entropy(logits, labels, False, IGNORE_INDEX)
         expected = 0.7 * alone(logits, labels, False) / 2 + 0.5 * other / 640
         torch.testing.assert_close(found, expected)
@@ -166,10 +167,10 @@ def test_weights_make_up_for_counts():
 @pytest.mark.parametrize(
     "section",
     [
-        'loss={kind="weighted_cross_entropy", weights=[1,2,3,1,2,3,1,2,3], mean_over="all", auxiliary=0.4, presence=0}',
-        'loss={kind="ohem", threshold=0.7, at_least=0.1, auxiliary=0.4, presence=0.0}',
-        'loss={kind="dice", dice=1.0, cross_entropy=1.0, mean_over="labelled", auxiliary=0.4, presence=0.0}',
-        'loss={kind="lovasz", lovasz=1.0, cross_entropy=1.0, mean_over="labelled", auxiliary=0.4, presence=0.0}',
+        'loss={kind="weighted_cross_entropy", weights=[1,2,3,1,2,3,1,2,3], mean_over="all"}',
+        'loss={kind="ohem", threshold=0.7, min_kept=0.1}',
+        'loss={kind="dice", dice=1.0, cross_entropy=1.0, mean_over="labeled"}',
+        'loss={kind="lovasz", lovasz=1.0, cross_entropy=1.0, mean_over="labeled"}',
     ],
 )
 def test_a_step_with_each_kind_of_recipe_in_two_parts_equals_the_whole(section: str):
@@ -181,12 +182,12 @@ def test_a_step_with_each_kind_of_recipe_in_two_parts_equals_the_whole(section: 
     network = tiny_model("head.dropout=0.0", "auxiliary.dropout=0.0").eval()  # batch norms would see the parts
     before = copy.deepcopy(network)
     model, optimizer = fabric.setup(network, build.optimizer(used, network))
-    model.mark_forward_method("train_logits")
+    model.mark_forward_method("forward_train")
     parts = iter(zip(images.split(2), labels.split(2), strict=True))
     found = train_step(model, optimizer, parts, used, 0, fabric, parts=2)
-    logits = before.train_logits(images)
+    logits, extras = before.forward_train(images)
     loss, pixels = used.loss.model_dump(), int((labels != IGNORE_INDEX).sum())
-    for name, share, each in (("main", 1.0, logits.main), ("auxiliary", 0.4, logits.auxiliary)):
+    for name, share, each in (("main", 1.0, logits), ("auxiliary", 0.4, extras["auxiliary"])):
         match loss["kind"]:
             case "weighted_cross_entropy":
                 expected = plain_weighted(each, labels, False, (1, 2, 3) * 3) / labels.numel()
@@ -201,8 +202,6 @@ def test_a_step_with_each_kind_of_recipe_in_two_parts_equals_the_whole(section: 
 
 
 def test_weights_must_be_as_many_as_classes():
-    used = tiny_recipe(
-        'loss={kind="weighted_cross_entropy", weights=[1.0, 2.0], mean_over="all", auxiliary=0.4, presence=0.0}'
-    )
+    used = tiny_recipe('loss={kind="weighted_cross_entropy", weights=[1.0, 2.0], mean_over="all"}')
     with pytest.raises(RecipeError, match=r"loss.weights has 2 numbers, but the data set 9 classes"):
         build.network(used, 9)

@@ -40,12 +40,12 @@ def largest_difference(logits: Tensor, sample: dict) -> float:
 
 @torch.no_grad()
 def differences(model: Segmenter, stored: dict) -> dict[str, float]:
-    """Largest difference of the full-size, the auxiliary and the presence logits, over the stored images."""
+    """Largest difference of the full-size, the auxiliary and the SE logits, over the stored images."""
     worst: dict[str, float] = {}
     for entry in stored["images"]:
         image = torch.from_numpy(named_weights.image(*entry["size"]))
-        side = model.train_logits(image)
-        found = {"main": model(image), "auxiliary": side.auxiliary, "presence": side.presence}
+        _, extras = model.forward_train(image)
+        found = {"main": model(image), "auxiliary": extras["auxiliary"], "presence": extras.get("se")}
         for part in ("main", "auxiliary", "presence"):
             assert (found[part] is not None) == (part in entry)
             if part in entry:

@@ -43,11 +43,10 @@ def differences(model: Segmenter, stored: dict) -> dict[str, float]:
     worst: dict[str, float] = {}
     for entry in stored["images"]:
         image = torch.from_numpy(named_weights.image(*entry["size"]))
-        side = model.train_logits(image)
-        assert side.auxiliary is not None
-        auxiliary = upsample(side.auxiliary, entry["size"], model.align_corners)
-        found = {"main": model(image), "auxiliary": auxiliary, "presence": side.presence}
-        assert (side.presence is not None) == ("presence" in entry)
+        _, extras = model.forward_train(image)
+        auxiliary = upsample(extras["auxiliary"], entry["size"], model.align_corners)
+        found = {"main": model(image), "auxiliary": auxiliary, "presence": extras.get("se")}
+        assert ("se" in extras) == ("presence" in entry)
         for part in found.keys() & entry.keys():
             worst[part] = max(worst.get(part, 0.0), largest_difference(found[part], entry[part]))
     return worst

@@ -70,7 +70,7 @@ def comparison(ours: Tensor, theirs: Tensor) -> dict:
 
 
 def theirs_of(model: nn.Module, photographs: Photographs) -> tuple[dict, Tensor, Tensor | None]:
-    """Full-size scores by size, and the auxiliary and presence scores at the odd size."""
+    """Full-size scores by size, and the auxiliary and SE logits at the odd size."""
     full = {size: openmmlab.logits(model, normalised(photographs.picture(2, size))) for size in SIZES}
     return full, *openmmlab.side_scores(model, normalised(photographs.picture(2, ODD)))
 
@@ -83,14 +83,14 @@ def from_state(architecture: Architecture, state: dict[str, Tensor]) -> nn.Modul
 
 def state_rows(model: nn.Module, photographs: Photographs, theirs: tuple) -> Iterator[dict]:
     """One row a size, and one for what only training uses."""
-    full, auxiliary, presence = theirs
+    full, auxiliary, se_logits = theirs
     for size in SIZES:
         ours = model(normalised(photographs.picture(2, size)))
         yield {"route": "state dict", "size": list(size)} | comparison(ours, full[size])
-    side = model.train_logits(normalised(photographs.picture(2, ODD)))
-    yield {"route": "auxiliary head", "size": list(ODD)} | comparison(side.auxiliary, auxiliary)
-    if presence is not None:
-        yield {"route": "class presence", "size": list(ODD)} | comparison(side.presence, presence)
+    _, extras = model.forward_train(normalised(photographs.picture(2, ODD)))
+    yield {"route": "auxiliary head", "size": list(ODD)} | comparison(extras["auxiliary"], auxiliary)
+    if se_logits is not None:
+        yield {"route": "class presence", "size": list(ODD)} | comparison(extras["se"], se_logits)
 
 
 def converted_row(

@@ -54,12 +54,11 @@ def score_rows(ours: Segmenter, theirs: nn.Module, photographs: Photographs) -> 
         image = normalised(photographs.picture(2, size))
         expected = theirs(image)
         yield {"route": "scores", "size": list(size)} | comparison(ours(image), expected[0])
-    side = ours.train_logits(normalised(photographs.picture(2, ODD)))
-    assert side.auxiliary is not None
-    full = upsample(side.auxiliary, ODD, ours.align_corners)
+    _, extras = ours.forward_train(normalised(photographs.picture(2, ODD)))
+    full = upsample(extras["auxiliary"], ODD, ours.align_corners)
     yield {"route": "auxiliary head", "size": list(ODD)} | comparison(full, expected[-1])
-    if side.presence is not None:
-        yield {"route": "class presence", "size": list(ODD)} | comparison(side.presence, expected[1])
+    if "se" in extras:
+        yield {"route": "class presence", "size": list(ODD)} | comparison(extras["se"], expected[1])
 
 
 def checkpoint_row(used: Recipe, ours: Segmenter, theirs: nn.Module, folder: Path) -> dict:

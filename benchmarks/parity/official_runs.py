@@ -70,10 +70,10 @@ def training_row(encoding: Any, architecture: Architecture, photographs: Photogr
     theirs = with_meaning(encoding, architecture, photographs).double()
     ours = from_theirs(used, theirs).double()
     before = {name: value.detach().clone() for name, value in ours.named_parameters()}
-    training = official_code.Training(encoding, theirs, used.optim.lr, STEPS, used.loss.auxiliary)
+    training = official_code.Training(encoding, theirs, used.optim.lr, STEPS, used.auxiliary.loss_weight)
     fabric = Machine("cpu").launch()
     model, optimizer = fabric.setup(ours, build.optimizer(used, ours))
-    model.mark_forward_method("train_logits")
+    model.mark_forward_method("forward_train")
     model.train()
     generator, losses = np.random.default_rng(0), []
     for step in range(STEPS):

@@ -32,7 +32,7 @@ IMAGES = 8  # so that the branch pooled to 1x1 gives batch norm eight values of 
 CROPS = ((64, 128), (128, 64), (64, 320), (128, 64), (320, 64))
 SHORT_SIDE = 320  # of the photographs that are cropped
 PARTS = ("backbone", "neck", "head", "auxiliary")
-THEIR_LOSSES = {"main": "decode.loss_ce", "auxiliary": "aux.loss_ce", "presence": "decode.loss_se", "loss": "loss"}
+THEIR_LOSSES = {"main": "decode.loss_ce", "auxiliary": "aux.loss_ce", "se": "decode.loss_se", "loss": "loss"}
 
 Batch = tuple[np.ndarray, np.ndarray]  # RGB uint8 (B, H, W, 3); labels uint8 (B, H, W), 255 = ignored
 
@@ -160,7 +160,7 @@ class Ours(Side):
         self.fabric = machine.launch()
         prepare(network, machine, self.fabric.device)
         self.wrapped, self.optimizer = self.fabric.setup(network, optimizer)
-        self.wrapped.mark_forward_method("train_logits")
+        self.wrapped.mark_forward_method("forward_train")
         self.wrapped.train()
         self.precision = precision
         self.done = 0

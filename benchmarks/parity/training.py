@@ -54,9 +54,9 @@ CHAOS = 3
 FIRST = {"losses": 1e-3, "gradient norms": 1e-2, "rates": 1e-9}
 # Rules of other trainers, and slips; none may pass for mmsegmentation's.
 MISTAKES = (
-    'loss.mean_over="labelled"',
-    "loss.auxiliary=0.2",
-    "loss.presence=0.1",
+    'loss.mean_over="labeled"',
+    "auxiliary.loss_weight=0.2",
+    "head.se_loss_weight=0.1",
     "optim.momentum=0.8",
     "optim.weight_decay=0.0001",
     "optim.head_lr_factor=10.0",

@@ -44,7 +44,7 @@ def load_training(variant: Variant, contest: Contest, place: Place, image: np.nd
     network = weights.load_model(read)
     prepare(network, machine, fabric.device)
     model, optimizer = fabric.setup(network, build.optimizer(used, network))
-    model.mark_forward_method("train_logits")
+    model.mark_forward_method("forward_train")
     model.train()
     images, labels = drawn_batch(image, contest.batch, len(read.description.classes))
     normal = torch.stack([normalise(each, used.data.mean, used.data.std) for each in images])

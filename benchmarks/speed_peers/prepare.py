@@ -79,7 +79,7 @@ def give_statistics(model: Segmenter, images: Tensor) -> None:
         if isinstance(module, (nn.BatchNorm1d, nn.BatchNorm2d)):
             module.momentum = 1.0
     model.train()
-    model.train_logits(images)
+    model.forward_train(images)
     model.eval()
 
 

@@ -14,6 +14,7 @@ from fastfcn.errors import RecipeError
 from fastfcn.losses import (
     CrossEntropy,
     DiceLoss,
+    ExtraLoss,
     HardPixels,
     LossTerms,
     LovaszLoss,
@@ -22,8 +23,8 @@ from fastfcn.losses import (
 )
 from fastfcn.models.backbone import backbone as any_backbone
 from fastfcn.models.backbone import resnet_backbone
-from fastfcn.models.heads import ASPPHead, DeepLabV3Head, EncHead, FCNHead, PSPHead
-from fastfcn.models.jpu import JPU, LastStage
+from fastfcn.models.heads import HEADS, FCNHead, Head
+from fastfcn.models.jpu import JPU, NoNeck
 from fastfcn.models.jpu_x import JPUX
 from fastfcn.models.layers import openmmlab_weights
 from fastfcn.models.segmenter import Segmenter
@@ -47,9 +48,9 @@ def train_transform(recipe: Recipe) -> TrainTransform:
         base_size=data.base_size,
         scale_range=data.scale_range,
         crop=data.crop,
-        max_class_share=data.max_class_share,
+        cat_max_ratio=data.cat_max_ratio,
         flip=data.flip,
-        distort=data.distort,
+        photometric_distortion=data.photometric_distortion,
         mean=data.mean,
         std=data.std,
         scale_by=data.scale_by,
@@ -76,20 +77,21 @@ def network(recipe: Recipe, classes: int) -> Segmenter:
             f"{recipe.name}: loss.weights has {len(recipe.loss.weights)} numbers, but the data set {classes} classes.",
             "Give one weight for each class, in their order.",
         )
+    if needs_stages(recipe) and recipe.neck.kind != "none":
+        raise RecipeError(
+            f'{recipe.name}: head.kind = "{recipe.head.kind}" reads all stages of the backbone and no neck, '
+            f'but neck.kind = "{recipe.neck.kind}".',
+            'Write neck={kind="none"}',
+        )
     stages = backbone(recipe)
     channels = stages.feature_info.channels()
-    joined = neck(recipe, channels[1:])
-    context, auxiliary = head(recipe, joined.out_channels, classes), auxiliary_head(recipe, channels, classes)
-    if recipe.init == "openmmlab":
-        openmmlab_weights(nn.ModuleList([joined, context] + ([auxiliary] if auxiliary else [])))
-    return Segmenter(
-        stages,
-        joined,
-        context,
-        auxiliary,
-        auxiliary_stage=recipe.auxiliary.stage if recipe.auxiliary.kind == "fcn" else 0,
-        align_corners=recipe.head.align_corners,
-    )
+    upsampling = neck(recipe, channels[1:])
+    decoder = head(recipe, channels if needs_stages(recipe) else upsampling.out_channels, classes)
+    auxiliary = auxiliary_head(recipe, channels, classes)
+    if recipe.weight_init == "openmmlab":
+        openmmlab_weights(nn.ModuleList([upsampling, decoder] + ([auxiliary] if auxiliary else [])))
+    stage = recipe.auxiliary.stage if recipe.auxiliary.kind == "fcn" else 0
+    return Segmenter(stages, upsampling, decoder, auxiliary, stage)
 
 
 def backbone(recipe: Recipe) -> Any:
@@ -98,7 +100,7 @@ def backbone(recipe: Recipe) -> Any:
     try:
         match wanted.kind:
             case "resnet":
-                return resnet_backbone(wanted.name, wanted.strides, wanted.dilations, wanted.stride_in)
+                return resnet_backbone(wanted.name, wanted.strides, wanted.dilations, wanted.style)
             case "pyramid":
                 return any_backbone(wanted.name)
     except (RuntimeError, ValueError, AttributeError, KeyError) as error:
@@ -108,7 +110,7 @@ def backbone(recipe: Recipe) -> Any:
         ) from error
 
 
-def neck(recipe: Recipe, channels: Sequence[int]) -> JPU | JPUX | LastStage:
+def neck(recipe: Recipe, channels: Sequence[int]) -> JPU | JPUX | NoNeck:
     """The neck of the recipe over maps of `channels`, finest first."""
     part = recipe.neck
     match part.kind:
@@ -117,26 +119,19 @@ def neck(recipe: Recipe, channels: Sequence[int]) -> JPU | JPUX | LastStage:
         case "jpu_x":
             return JPUX(channels, part.width, part.dilations, part.groups, part.align_corners)
         case "none":
-            return LastStage(channels)
+            return NoNeck(channels)
 
 
-def head(recipe: Recipe, inputs: int, classes: int) -> nn.Module:
-    """The context head of the recipe."""
-    part = recipe.head
-    match part.kind:
-        case "psp":
-            return PSPHead(inputs, classes, part.width, part.pools, part.kernel, part.dropout, part.align_corners)
-        case "aspp":
-            return ASPPHead(inputs, classes, part.width, part.dilations, part.kernel, part.dropout, part.align_corners)
-        case "deeplabv3":
-            return DeepLabV3Head(
-                inputs, classes, part.width, part.dilations, part.project_dropout, part.kernel, part.dropout,
-                part.align_corners,
-            )  # fmt: skip
-        case "enc":
-            return EncHead(inputs, classes, part.width, part.codes, part.kernel, part.dropout)
-        case "fcn":
-            return FCNHead(inputs, classes, part.width, part.depth, part.kernel, part.dropout)
+def needs_stages(recipe: Recipe) -> bool:
+    """Whether the head of the recipe reads all four stages of the backbone, instead of the neck's map."""
+    return HEADS[recipe.head.kind].needs_stages
+
+
+def head(recipe: Recipe, channels: int | Sequence[int], classes: int) -> Head:
+    """The head of the recipe. `channels`: of the map that it reads, or of the four maps if it `needs_stages`."""
+    kind: Any = HEADS[recipe.head.kind]
+    weights = {f"{name}_loss_weight" for name in kind.extra_losses}
+    return kind(channels, classes, **recipe.head.model_dump(exclude={"kind", *weights}))
 
 
 def auxiliary_head(recipe: Recipe, channels: Sequence[int], classes: int) -> FCNHead | None:
@@ -150,11 +145,17 @@ def auxiliary_head(recipe: Recipe, channels: Sequence[int], classes: int) -> FCN
 
 
 def loss_terms(recipe: Recipe) -> LossTerms:
-    """Weights and normalisation of the losses."""
+    """The losses of the recipe: the pixel loss, and kind and weight of the loss of each extra output."""
     loss = recipe.loss
-    # The mean over hard pixels is taken image by image: what other pixels are counted does not matter.
-    mean_over = "labelled" if loss.kind == "ohem" else loss.mean_over
-    return LossTerms(mean_over, loss.auxiliary, loss.presence, recipe.head.align_corners, pixel_loss(recipe))
+    # Hard example mining averages within each image, so the number of pixels is not used.
+    mean_over = "labeled" if loss.kind == "ohem" else loss.mean_over
+    extras = {
+        name: ExtraLoss(kind, getattr(recipe.head, f"{name}_loss_weight"))
+        for name, kind in HEADS[recipe.head.kind].extra_losses.items()
+    }
+    if recipe.auxiliary.kind != "none":
+        extras["auxiliary"] = ExtraLoss("pixel", recipe.auxiliary.loss_weight)
+    return LossTerms(mean_over, recipe.head.align_corners, pixel_loss(recipe), extras)
 
 
 def pixel_loss(recipe: Recipe) -> PixelLoss:
@@ -166,7 +167,7 @@ def pixel_loss(recipe: Recipe) -> PixelLoss:
         case "weighted_cross_entropy":
             return WeightedCrossEntropy(loss.weights)
         case "ohem":
-            return HardPixels(loss.threshold, loss.at_least)
+            return HardPixels(loss.threshold, loss.min_kept)
         case "dice":
             return DiceLoss(loss.dice, loss.cross_entropy)
         case "lovasz":

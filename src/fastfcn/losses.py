@@ -4,8 +4,9 @@ For data with rare classes there are, beside plain cross-entropy: weights for cl
 Lovász. The last three belong to an image: their mean is over images, so no part of a batch needs to know of another.
 """
 
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Literal
 
 import torch
 import torch.nn.functional as F
@@ -41,12 +42,12 @@ class WeightedCrossEntropy:
 class HardPixels:
     """Cross-entropy of each image's hard pixels alone (online hard example mining, arXiv:1604.03540).
 
-    Hard are those whose own class gets a probability below `threshold`, and in any case the share `at_least` of the
+    Hard are those whose own class gets a probability below `threshold`, and in any case the share `min_kept` of the
     image's labelled pixels that is hardest. The loss is their mean.
     """
 
     threshold: float
-    at_least: float
+    min_kept: float
 
 
 @dataclass(frozen=True)
@@ -69,48 +70,61 @@ PixelLoss = CrossEntropy | WeightedCrossEntropy | HardPixels | DiceLoss | Lovasz
 
 
 @dataclass(frozen=True)
+class ExtraLoss:
+    """Loss of an extra output: "pixel" for logits (B, classes, h, w), "se" for logits (B, classes); and its weight."""
+
+    kind: Literal["pixel", "se"]
+    weight: float
+
+
+@dataclass(frozen=True)
 class LossTerms:
-    """Weights of the auxiliary and presence (SE) losses, and what the pixel losses are and are averaged over.
+    """The losses of a network.
 
     `mean_over`: "all" divides cross-entropy by all pixels, ignored ones included, as mmsegmentation does by default
-    (`avg_non_ignore=False`); "labelled" by those with a class. `pixels`: the loss of both heads.
+    (`avg_non_ignore=False`); "labeled" by those with a class. `pixels`: the loss of the main logits, and of extra
+    outputs of kind "pixel". `extras`: the loss of each extra output by name.
     """
 
-    mean_over: str
-    auxiliary: float
-    presence: float
+    mean_over: Literal["all", "labeled"]
     align_corners: bool
     pixels: PixelLoss = CrossEntropy()
+    extras: Mapping[str, ExtraLoss] = field(default_factory=dict)
 
 
 def segmentation_loss(
-    main: Tensor, auxiliary: Tensor | None, presence: Tensor | None, labels: Tensor, terms: LossTerms,
-    pixels: Tensor, images: int,
-) -> dict[str, Tensor]:  # fmt: skip
-    """The weighted losses of part of a batch by name, with their sum under "loss".
+    logits: Tensor, extras: Mapping[str, Tensor], labels: Tensor, terms: LossTerms, pixels: Tensor, images: int
+) -> dict[str, Tensor]:
+    """The weighted losses of part of a batch: "main", those of `extras` by name, and their sum "loss".
 
-    `main`, `auxiliary`: (B, classes, h, w) at any stride; `presence`: (B, classes); `labels`: (B, H, W), 255 =
-    ignored; `pixels`, `images`: what the sums are divided by, over the whole batch of this device.
+    `logits`: (B, classes, h, w) at any stride; `extras`: as `ExtraLoss` says, those of weight 0 are left out;
+    `labels`: (B, H, W), 255 = ignored; `pixels`, `images`: numbers to divide by, for this device's whole batch.
     """
-    losses = {"main": head_loss(main, labels, terms, pixels, images)}
-    if auxiliary is not None:
-        losses["auxiliary"] = terms.auxiliary * head_loss(auxiliary, labels, terms, pixels, images)
-    if presence is not None and terms.presence:
-        losses["presence"] = terms.presence * presence_loss(presence, labels) / images
+    losses = {"main": pixel_loss(logits, labels, terms, pixels, images)}
+    for name, output in extras.items():
+        extra = terms.extras[name]
+        if not extra.weight:
+            continue
+        match extra.kind:
+            case "pixel":
+                loss = pixel_loss(output, labels, terms, pixels, images)
+            case "se":
+                loss = se_loss(output, labels) / images
+        losses[name] = extra.weight * loss
     losses["loss"] = torch.stack(list(losses.values())).sum()
     return losses
 
 
-def head_loss(logits: Tensor, labels: Tensor, terms: LossTerms, pixels: Tensor, images: int) -> Tensor:
-    """The loss of one head's logits; arguments as for `segmentation_loss`."""
+def pixel_loss(logits: Tensor, labels: Tensor, terms: LossTerms, pixels: Tensor, images: int) -> Tensor:
+    """The pixel loss of logits (B, classes, h, w); arguments as for `segmentation_loss`."""
     corners = terms.align_corners
     match terms.pixels:
         case CrossEntropy():
             return summed_cross_entropy(logits, labels, corners, IGNORE_INDEX) / pixels
         case WeightedCrossEntropy(weights):
             return weighted_pixel_loss(logits, labels, corners, weights) / pixels
-        case HardPixels(threshold, at_least):
-            return hard_pixel_loss(logits, labels, corners, threshold, at_least) / images
+        case HardPixels(threshold, min_kept):
+            return hard_pixel_loss(logits, labels, corners, threshold, min_kept) / images
         case DiceLoss(weight, other):
             loss = weight * dice_loss(logits, labels, corners) / images
         case LovaszLoss(weight, other):
@@ -127,7 +141,7 @@ def weighted_pixel_loss(logits: Tensor, labels: Tensor, align_corners: bool, wei
 
 
 def hard_pixel_loss(
-    logits: Tensor, labels: Tensor, align_corners: bool, threshold: float, at_least: float
+    logits: Tensor, labels: Tensor, align_corners: bool, threshold: float, min_kept: float
 ) -> Tensor:  # fmt: skip
     """Sum over images of the mean cross-entropy of their hard pixels (see HardPixels); 0 for one without labels.
 
@@ -138,7 +152,7 @@ def hard_pixel_loss(
     labelled = (labels != IGNORE_INDEX).flatten(1)
     ranked = losses.masked_fill(~labelled, -1.0).sort(1, descending=True).values
     # A gather, not an index: nothing has to be fetched from a GPU.
-    last = (labelled.sum(1, keepdim=True) * at_least).ceil().long().clamp(min=1) - 1
+    last = (labelled.sum(1, keepdim=True) * min_kept).ceil().long().clamp(min=1) - 1
     limit = torch.minimum(ranked.gather(1, last), -torch.tensor(threshold, dtype=losses.dtype).log().to(losses.device))
     hard = labelled & (losses >= limit)
     weights = hard / hard.sum(1, keepdim=True).clamp(min=1)
@@ -189,14 +203,17 @@ def _lovasz_slopes(true: Tensor) -> Tensor:
     return torch.cat([jaccard[:1], jaccard[1:] - jaccard[:-1]])
 
 
-def presence_loss(presence: Tensor, labels: Tensor) -> Tensor:
-    """Sum over images of the mean binary cross-entropy of which classes the crop holds (EncNet's SE loss)."""
-    presence = presence.float()
-    images, classes = presence.shape
-    # A column for each value of a label: counting would make a GPU wait for how many there are.
-    held = presence.new_zeros(images, max(classes, IGNORE_INDEX + 1))
-    held = held.scatter_(1, labels.flatten(1).long(), 1.0)[:, :classes]
-    return F.binary_cross_entropy_with_logits(presence, held, reduction="sum") / classes
+def se_loss(logits: Tensor, labels: Tensor) -> Tensor:
+    """Sum over images of the mean binary cross-entropy of which classes the crop contains (EncNet's SE loss).
+
+    `logits`: (B, classes); `labels`: (B, H, W).
+    """
+    logits = logits.float()
+    images, classes = logits.shape
+    # One column for every label value: counting the labels would make a GPU synchronize.
+    targets = logits.new_zeros(images, max(classes, IGNORE_INDEX + 1))
+    targets = targets.scatter_(1, labels.flatten(1).long(), 1.0)[:, :classes]
+    return F.binary_cross_entropy_with_logits(logits, targets, reduction="sum") / classes
 
 
 def weights_from_counts(counts: Sequence[int], power: float) -> tuple[float, ...]:

@@ -108,5 +108,5 @@ def test_a_batch_of_one_is_refused():
 
 
 def test_changes_that_do_not_fit_every_recipe():
-    with pytest.raises(RecipeError, match=r"head\.codes"):
-        benches.bench(["demo"], ["head.codes=3"])
+    with pytest.raises(RecipeError, match=r"head\.codewords"):
+        benches.bench(["demo"], ["head.codewords=3"])

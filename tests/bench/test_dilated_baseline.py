@@ -34,5 +34,5 @@ def test_other_twins_are_made_with_the_same_changes():
 def test_without_jpu_or_strides_there_is_none():
     assert dilated_baseline(recipes.load("dilated_r50_psp_camvid")) is None
     assert dilated_baseline(tiny_recipe()) is None
-    pooled = 'backbone={kind="resnet", name="resnet18d", pretrained="none", strides=[1, 2, 2, 2], dilations=[1, 1, 1, 1], stride_in="conv2"}'  # noqa: E501
+    pooled = 'backbone={kind="resnet", name="resnet18d", pretrained="none", strides=[1, 2, 2, 2], dilations=[1, 1, 1, 1], style="pytorch"}'  # noqa: E501
     assert dilated_baseline(tiny_recipe(pooled)) is None

@@ -16,7 +16,7 @@ from tests.cli.test_errors import assert_refused
 from tests.helpers.command import fastfcn
 from tests.helpers.tiny import tiny_recipe
 
-RESNET = 'backbone={kind="resnet", name="resnet18", pretrained="none", strides=[1, 2, 2, 2], dilations=[1, 1, 1, 1], stride_in="conv2"}'  # noqa: E501
+RESNET = 'backbone={kind="resnet", name="resnet18", pretrained="none", strides=[1, 2, 2, 2], dilations=[1, 1, 1, 1], style="pytorch"}'  # noqa: E501
 
 
 def row(stage: str, ms: float, **more: float) -> dict:

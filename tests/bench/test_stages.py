@@ -15,7 +15,7 @@ from tests.helpers.tiny import tiny_model, tiny_recipe
 
 SIZE = (64, 96)
 LAYERS = ["layer1", "layer2", "layer3", "layer4"]
-DILATED = 'backbone={kind="resnet", name="resnet18", pretrained="none", strides=[1, 2, 1, 1], dilations=[1, 1, 2, 4], stride_in="conv2"}'  # noqa: E501
+DILATED = 'backbone={kind="resnet", name="resnet18", pretrained="none", strides=[1, 2, 1, 1], dilations=[1, 1, 2, 4], style="pytorch"}'  # noqa: E501
 
 
 def meta_network(*changes: str) -> Segmenter:

@@ -16,8 +16,9 @@ NEAREST, BILINEAR = Image.Resampling.NEAREST, Image.Resampling.BILINEAR
 
 def official(**changes) -> TrainTransform:
     settings = {
-        "base_size": (BASE, BASE), "scale_range": (0.5, 2.0), "crop": (CROP, CROP), "max_class_share": 1.0,
-        "flip": 0.5, "distort": 0.0, "mean": MEAN, "std": STD, "scale_by": "short_side", "interpolation": "pillow",
+        "base_size": (BASE, BASE), "scale_range": (0.5, 2.0), "crop": (CROP, CROP), "cat_max_ratio": 1.0,
+        "flip": 0.5, "photometric_distortion": 0.0,
+        "mean": MEAN, "std": STD, "scale_by": "short_side", "interpolation": "pillow",
         "padding": "black", "blur": 0.5,
     }  # fmt: skip
     return TrainTransform(**(settings | changes))

@@ -23,9 +23,9 @@ def transform(**changes) -> TrainTransform:
         "base_size": (40, 60),
         "scale_range": (0.5, 2.0),
         "crop": (32, 48),
-        "max_class_share": 0.75,
+        "cat_max_ratio": 0.75,
         "flip": 0.5,
-        "distort": 0.5,
+        "photometric_distortion": 0.5,
         "mean": MEAN,
         "std": STD,
     }
@@ -87,7 +87,7 @@ def test_sizes_types_and_label_values(image, label):
 
 
 def test_what_is_missing_is_padded_right_and_below(image, label):
-    whole = transform(scale_range=(0.5, 0.5), max_class_share=1.0, flip=0.0, distort=0.0)
+    whole = transform(scale_range=(0.5, 0.5), cat_max_ratio=1.0, flip=0.0, photometric_distortion=0.0)
     pixels, classes = whole(image, label, key())
     assert torch.equal(classes[:20, :30], torch.from_numpy(resize_label(label, (20, 30))))
     assert torch.equal(pixels[:, :20, :30], normalise(resize_image(image, (20, 30)), MEAN, STD))
@@ -98,8 +98,8 @@ def test_what_is_missing_is_padded_right_and_below(image, label):
 
 
 def test_flip_turns_image_and_label_together(image, label):
-    still = transform(scale_range=(1.0, 1.0), crop=(40, 60), max_class_share=1.0, distort=0.0, flip=0.0)
-    turned = transform(scale_range=(1.0, 1.0), crop=(40, 60), max_class_share=1.0, distort=0.0, flip=1.0)
+    still = transform(scale_range=(1.0, 1.0), crop=(40, 60), cat_max_ratio=1.0, photometric_distortion=0.0, flip=0.0)
+    turned = transform(scale_range=(1.0, 1.0), crop=(40, 60), cat_max_ratio=1.0, photometric_distortion=0.0, flip=1.0)
     pixels, classes = still(image, label, key())
     assert torch.equal(classes, torch.from_numpy(label))
     mirrored = turned(image, label, key())
@@ -110,7 +110,7 @@ def test_flip_turns_image_and_label_together(image, label):
 def test_image_and_label_stay_aligned(label):
     """An image that shows its own label still does so after scaling, cropping and mirroring."""
     image = np.repeat(label[..., None], 3, axis=2)
-    same = transform(distort=0.0, mean=(0.0,) * 3, std=(1.0,) * 3, max_class_share=1.0)
+    same = transform(photometric_distortion=0.0, mean=(0.0,) * 3, std=(1.0,) * 3, cat_max_ratio=1.0)
     for step in range(20):
         pixels, classes = same(image, label, key(step))
         inside = classes != 255
@@ -121,7 +121,7 @@ def test_image_and_label_stay_aligned(label):
 def test_scales_cover_the_range(image, label):
     sizes = set()
     for step in range(200):
-        wide = transform(crop=(80, 120), max_class_share=1.0)
+        wide = transform(crop=(80, 120), cat_max_ratio=1.0)
         sizes.add(int((wide(image, label, key(step))[0][0].abs().sum(0) > 0).sum()))
     assert min(sizes) < 40
     assert max(sizes) > 110
@@ -131,10 +131,10 @@ def test_crops_of_one_class_are_drawn_again():
     label = np.zeros((40, 60), np.uint8)
     label[:, 45:] = 1
     image = np.zeros((40, 60, 3), np.uint8)
-    arguments = {"scale_range": (1.0, 1.0), "crop": (20, 20), "distort": 0.0}
+    arguments = {"scale_range": (1.0, 1.0), "crop": (20, 20), "photometric_distortion": 0.0}
 
     def shares(limit: float) -> np.ndarray:
-        crops = [transform(max_class_share=limit, **arguments)(image, label, key(s))[1] for s in range(100)]
+        crops = [transform(cat_max_ratio=limit, **arguments)(image, label, key(s))[1] for s in range(100)]
         return np.array([largest_class_share(crop.numpy()) for crop in crops])
 
     assert (shares(1.0) >= 0.75).mean() > 0.6

@@ -13,7 +13,7 @@ from tests.helpers.tiny import tiny_model, tiny_recipe
 HEADS = {
     "psp": (),
     "aspp": ('head={kind="aspp", width=8, dilations=[1, 3], kernel=3, dropout=0.1, align_corners=false}',),
-    "enc": ('head={kind="enc", width=8, codes=4, kernel=3, dropout=0.1, align_corners=false}',),
+    "enc": ('head={kind="enc", width=8, codewords=4, kernel=3, dropout=0.1, align_corners=false, se_loss_weight=0.0}',),
 }
 
 

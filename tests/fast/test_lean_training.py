@@ -42,7 +42,7 @@ def step(used: Recipe, model: Segmenter) -> tuple[Tensor, dict[str, Tensor]]:
     labels = torch.randint(5, (2, 96, 128), generator=chance, dtype=torch.uint8)
     torch.manual_seed(2)  # of dropout
     terms = build.loss_terms(used)
-    losses = segmentation_loss(*model.train_logits(images), labels, terms, torch.tensor(float(labels.numel())), 2)
+    losses = segmentation_loss(*model.forward_train(images), labels, terms, torch.tensor(float(labels.numel())), 2)
     losses["loss"].backward()
     return losses["loss"], {key: each.grad for key, each in model.named_parameters() if each.grad is not None}
 
@@ -112,13 +112,17 @@ def test_evaluation_and_what_the_kernels_cannot_do_are_as_before():
     for model in (lean, plain):
         model.head.dropout.p = model.auxiliary.dropout.p = 0
     with torch.autocast("cpu", torch.bfloat16):
-        torch.testing.assert_close(lean.train_logits(images).main, plain.train_logits(images).main, rtol=0, atol=0)
+        torch.testing.assert_close(
+            lean.forward_train(images).logits, plain.forward_train(images).logits, rtol=0, atol=0
+        )
     with torch.no_grad():
         assert torch.equal(lean.eval().logits(images), plain.eval().logits(images))
     frozen = [each for each in lean.train().modules() if isinstance(each, nn.BatchNorm2d)]
     for norm in [*frozen, *(each for each in plain.train().modules() if isinstance(each, nn.BatchNorm2d))]:
         norm.eval()
-    torch.testing.assert_close(lean.train_logits(images).main, plain.train_logits(images).main, rtol=1e-3, atol=1e-4)
+    torch.testing.assert_close(
+        lean.forward_train(images).logits, plain.forward_train(images).logits, rtol=1e-3, atol=1e-4
+    )
     fast = optimize(lean.eval())
     assert isinstance(fast, FastSegmenter)
     assert not any(isinstance(part, LeanConv2d) for part in fast.modules())

@@ -41,7 +41,7 @@ THEIR_HEADS = {
         (r"head\.encoding\.", "head.encmodule.encoding.3."),
         (r"head\.encoding_bn\.", "head.encmodule.encoding.4."),
         (r"head\.gate\.", "head.encmodule.fc.0."),
-        (r"head\.presence\.", "head.encmodule.selayer."),
+        (r"head\.se_layer\.", "head.encmodule.selayer."),
         (r"head\.classifier\.", "head.conv6.1."),
     ),
     "psp": (

@@ -27,7 +27,7 @@ NAMES = (
     (r"head\.encoding\.", "decode_head.enc_module.encoding.0."),
     (r"head\.encoding_bn\.", "decode_head.enc_module.encoding.1."),
     (r"head\.gate\.", "decode_head.enc_module.fc.0."),
-    (r"head\.presence\.", "decode_head.se_layer."),
+    (r"head\.se_layer\.", "decode_head.se_layer."),
     (r"auxiliary\.classifier\.", "auxiliary_head.conv_seg."),
     (r"auxiliary\.convs\.(\d)\.", r"auxiliary_head.convs.\1."),
 )

@@ -17,14 +17,14 @@ def plain_weighted(logits: Tensor, labels: Tensor, align_corners: bool, weights:
     return F.cross_entropy(full, labels.long(), table, ignore_index=IGNORE_INDEX, reduction="sum")
 
 
-def plain_hard(logits: Tensor, labels: Tensor, align_corners: bool, threshold: float, at_least: float) -> Tensor:
+def plain_hard(logits: Tensor, labels: Tensor, align_corners: bool, threshold: float, min_kept: float) -> Tensor:
     """Image by image and pixel by pixel: the improbable ones, or the worst so many."""
     total = logits.sum() * 0
     for full, label in zip(full_size(logits, labels, align_corners), labels, strict=True):
         pixels = [(y, x) for y, x in torch.nonzero(label != IGNORE_INDEX).tolist()]
         losses = sorted((-full[:, y, x].log_softmax(0)[int(label[y, x])] for y, x in pixels), key=lambda e: -e.item())
         hard = [each for each in losses if torch.exp(-each) < threshold]
-        least = -int(-len(losses) * at_least // 1)  # rounded up
+        least = -int(-len(losses) * min_kept // 1)  # rounded up
         kept = max(hard, losses[:least], key=len)
         total = total + (torch.stack(kept).mean() if kept else 0.0)
     return total

@@ -16,7 +16,7 @@ SIZE = (64, 96)  # of the drawings: (height, width)
 
 NARROW = (
     "name=tiny",
-    "init=openmmlab",
+    "weight_init=openmmlab",
     'backbone={kind="pyramid", name="test_resnet", pretrained="none"}',
     "data.base_size=[64, 96]",
     "data.crop=[64, 96]",

@@ -95,10 +95,10 @@ def assert_close(found: Tensor, expected: Tensor) -> None:
 @pytest.mark.parametrize("name", HEADS)
 def test_equals_the_plain_form(name: str, size: tuple[int, int]):
     head, features = head_of(name).eval(), features_of(size)
-    logits, presence = head(features)
+    logits, extras = head(features)
     assert logits.shape == (2, head.classifier.out_channels, *size)
     assert_close(logits, HEADS[name][1](head, features))
-    assert (presence is not None) == name.startswith("enc")
+    assert list(extras) == (["se"] if name.startswith("enc") else [])
 
 
 @pytest.mark.parametrize("name", HEADS)
@@ -116,7 +116,7 @@ def test_training_equals_the_plain_form(name: str):
     assert_close(results[0][1], results[1][1])
     compared = 0
     for (key, mine), theirs in zip(ours.named_parameters(), plain.parameters(), strict=True):
-        if not key.startswith("presence"):  # the loss above does not reach it
+        if not key.startswith("se_layer"):  # the loss above does not reach it
             assert_close(mine.grad, theirs.grad)
             compared += 1
     assert compared
@@ -135,21 +135,22 @@ def test_memory_layout_does_not_matter(name: str):
 def test_each_image_of_a_batch_is_by_itself():
     for name in HEADS:
         head, features = head_of(name).eval(), features_of((7, 6), batch=3)
-        together, presence = head(features)
+        together, extras = head(features)
         for index in range(3):
-            alone, alone_presence = head(features[index : index + 1])
+            alone, extras_alone = head(features[index : index + 1])
             assert_close(together[index : index + 1], alone)
-            if presence is not None:
-                assert_close(presence[index : index + 1], alone_presence)
+            assert extras.keys() == extras_alone.keys()
+            for extra, output in extras.items():
+                assert_close(output[index : index + 1], extras_alone[extra])
 
 
-def test_presence_is_a_linear_map_of_the_encoded_image():
+def test_se_logits_are_a_linear_map_of_the_encoded_image():
     head, features = head_of("enc").eval(), features_of((4, 5))
     narrow = head.bottleneck(features)
     codes = head.encoding_bn(head.encoding(head.project(narrow))).relu().mean(1)
-    presence = head(features)[1]
-    assert presence.shape == (2, CLASSES)
-    assert_close(presence, codes @ head.presence.weight.T + head.presence.bias)
+    se_logits = head(features).extras["se"]
+    assert se_logits.shape == (2, CLASSES)
+    assert_close(se_logits, codes @ head.se_layer.weight.T + head.se_layer.bias)
 
 
 def test_dropout_acts_in_training_alone():

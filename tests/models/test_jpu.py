@@ -7,7 +7,7 @@ import torch.nn.functional as F
 from torch import Tensor
 
 import fastfcn
-from fastfcn.models.jpu import JPU, LastStage
+from fastfcn.models.jpu import JPU, NoNeck
 
 CHANNELS = (5, 7, 9)
 
@@ -89,7 +89,7 @@ def test_takes_any_number_of_maps():
 
 def test_last_stage_is_handed_through():
     stages = stages_of((64, 64))
-    neck = LastStage(CHANNELS)
+    neck = NoNeck(CHANNELS)
     assert neck.out_channels == 9
     assert neck(stages) is stages[-1]
 

@@ -15,9 +15,9 @@ SIZES = [(64, 96), (1, 1), (33, 65), (7, 300), (48, 31)]
 HEADS = {
     "psp": (),
     "aspp": ('head={kind="aspp", width=8, dilations=[1, 2, 4], kernel=3, dropout=0.1, align_corners=false}',),
-    "enc": ('head={kind="enc", width=8, codes=4, kernel=3, dropout=0.1, align_corners=false}',),
+    "enc": ('head={kind="enc", width=8, codewords=4, kernel=3, dropout=0.1, align_corners=false, se_loss_weight=0.0}',),
     "fcn": ('head={kind="fcn", width=8, depth=1, kernel=3, dropout=0.1, align_corners=false}',),
-    "no neck, no auxiliary": ('neck={kind="none"}', 'auxiliary={kind="none"}', "loss.auxiliary=0.0"),
+    "no neck, no auxiliary": ('neck={kind="none"}', 'auxiliary={kind="none"}'),
     "corners aligned": ("neck.align_corners=true", "head.align_corners=true"),
 }
 
@@ -99,30 +99,28 @@ def test_labels_never_hold_full_size_scores(monkeypatch: pytest.MonkeyPatch):
 
 
 @pytest.mark.parametrize("name", HEADS)
-def test_train_scores(name: str):
+def test_forward_train(name: str):
     model = tiny_model(*HEADS[name])
     for size in [(64, 96), (33, 65)]:
         images = images_of(size)
-        main, auxiliary, presence = model.train_logits(images)
-        torch.testing.assert_close(main, model.logits(images))
-        assert (presence.shape if name == "enc" else presence) == ((2, 9) if name == "enc" else None)
-        if name.startswith("no neck"):
-            assert auxiliary is None
-        else:
-            assert auxiliary.shape == (2, 9, -(-size[0] // 16), -(-size[1] // 16))
+        logits, extras = model.forward_train(images)
+        torch.testing.assert_close(logits, model.logits(images))
+        expected = {} if name.startswith("no neck") else {"auxiliary": (2, 9, -(-size[0] // 16), -(-size[1] // 16))}
+        expected |= {"se": (2, 9)} if name == "enc" else {}
+        assert {extra: tuple(output.shape) for extra, output in extras.items()} == expected
 
 
 @pytest.mark.parametrize("stage", range(4))
 def test_the_auxiliary_head_reads_the_stage_asked_for(stage: int):
     model, images = tiny_model(f"auxiliary.stage={stage}"), images_of((64, 96))
     stages = model.backbone(images)
-    torch.testing.assert_close(model.train_logits(images).auxiliary, model.auxiliary(stages[stage])[0])
+    torch.testing.assert_close(model.forward_train(images).extras["auxiliary"], model.auxiliary(stages[stage]).logits)
 
 
 def test_every_parameter_learns():
     model = tiny_model(*HEADS["enc"]).train()
-    main, auxiliary, presence = model.train_logits(images_of((64, 96)))
-    (main.square().sum() + auxiliary.square().sum() + presence.square().sum()).backward()
+    logits, extras = model.forward_train(images_of((64, 96)))
+    sum(output.square().sum() for output in (logits, extras["auxiliary"], extras["se"])).backward()
     assert [name for name, each in model.named_parameters() if each.grad is None] == []
 
 

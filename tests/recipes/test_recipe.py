@@ -35,7 +35,7 @@ def test_equality_is_of_values_not_of_text():
 
 def test_differences_name_key_and_both_values_in_the_order_of_the_schema():
     one = recipes.load(PSP)
-    other = one.override(["seed=1", 'neck={kind="none"}', "loss.presence=0"])
+    other = one.override(["seed=1", 'neck={kind="none"}'])
     assert one.differences(other) == [
         ("seed", 0, 1),
         ("neck.kind", "jpu", "none"),
@@ -65,37 +65,40 @@ def test_an_older_format_is_brought_up_to_date(monkeypatch: pytest.MonkeyPatch):
         section = document["loss"]
         section["mean_over"] = section.pop("average_over")  # type: ignore[union-attr, index]
 
-    monkeypatch.setattr("fastfcn.recipes.recipe.UPGRADES", {0: rename, 1: lambda _: None})
+    monkeypatch.setattr("fastfcn.recipes.recipe.UPGRADES", {0: rename, 1: lambda _: None, 2: lambda _: None})
     text = recipes.load(PSP).text
-    loaded = recipes.parse(text.replace("format = 2", "format = 0").replace("mean_over", "average_over"), "old")
+    loaded = recipes.parse(text.replace("format = 3", "format = 0").replace("mean_over", "average_over"), "old")
     assert loaded == recipes.load(PSP)
     assert sorted(loaded.text.splitlines()) == sorted(text.splitlines())
 
 
-def test_format_1_is_written_as_format_2_with_what_it_implied():
+@pytest.mark.parametrize("number", [1, 2])
+def test_past_formats_are_rewritten_in_the_current_one(number: int):
     """The text of either file, to the byte but for its number: comments, marks and layout stay."""
-    old, new = (PAST / f"format_{number}.toml" for number in (1, 2))
+    old, new = PAST / f"format_{number}.toml", PAST / "format_3.toml"
     upgraded = recipes.load(old)
-    assert upgraded.text.replace("A recipe of format 1", "A recipe of format 2") == new.read_text()
+    assert upgraded.text.replace(f"A recipe of format {number}", "A recipe of format 3") == new.read_text()
     assert upgraded == recipes.load(new)
-    assert (upgraded.start, upgraded.data.scale_by, upgraded.data.interpolation) == ("none", "box", "opencv")
+    assert (upgraded.load_from, upgraded.data.scale_by, upgraded.data.interpolation) == ("none", "box", "opencv")
     assert (upgraded.data.rotate, upgraded.data.padding, upgraded.data.blur) == (0.0, "mean", 0.0)
     assert (upgraded.optim.schedule_end, upgraded.optim.clip_norm, upgraded.optim.ema) == ("last_step", 0.0, 0.0)
     assert upgraded.eval.kind == "whole"
 
 
 @pytest.mark.parametrize("name", ["fastfcn_r50_aspp_ade20k_160k_b16", PSP, "dilated_r50_enc_ade20k_80k_b16"])
-def test_a_shipped_recipe_as_format_1_becomes_itself(name: str):
+def test_a_shipped_recipe_as_an_older_format_becomes_itself(name: str):
     text = recipes.load(name).text
-    old = _as_format_1(text)
-    assert len(text.splitlines()) - len(old.splitlines()) == len(ADDED_IN_2)
-    assert recipes.parse(old, "old").text == text
-    windows = recipes.parse(old.replace("\n", "\r\n"), "old, from Windows")
-    assert windows.text == text.replace("\n", "\r\n")
+    second = _as_format_2(text)
+    first = _as_format_1(second)
+    assert len(second.splitlines()) - len(first.splitlines()) == len(ADDED_IN_2)
+    for old in (first, second):
+        assert recipes.parse(old, "old").text == text
+        windows = recipes.parse(old.replace("\n", "\r\n"), "old, from Windows")
+        assert windows.text == text.replace("\n", "\r\n")
 
 
 def test_format_1_with_sections_on_one_line_and_with_dotted_keys():
-    text = _as_format_1(recipes.load(PSP).text)
+    text = _as_format_1(_as_format_2(recipes.load(PSP).text))
     start, rest = text.split("[data]\n")
     data, rest = rest.split("\n\n", 1)
     on_one_line = f"{start}data = {{{', '.join(data.splitlines())}}}\n\n{rest}"
@@ -106,7 +109,30 @@ def test_format_1_with_sections_on_one_line_and_with_dotted_keys():
         assert recipes.parse(upgraded.text, "again").text == upgraded.text
 
 
-def test_what_a_file_of_format_1_lacks_is_said_in_words_of_format_2():
+def test_marks_of_overrides_are_upgraded_with_their_values():
+    old = _as_format_2(recipes.load(PSP).text)
+    old = old.replace('stride_in = "conv2"', 'stride_in = "conv1"  # was "conv2"; as in Caffe')
+    old = old.replace("auxiliary = 0.4", "auxiliary = 0.2  # was 0.4")
+    upgraded = recipes.parse(old, "old")
+    assert 'style = "caffe"  # was "pytorch"; as in Caffe\n' in upgraded.text
+    assert "loss_weight = 0.2  # was 0.4\n" in upgraded.text
+    assert upgraded.override(["auxiliary.loss_weight=0.4"]).auxiliary == recipes.load(PSP).auxiliary
+
+
+@pytest.mark.parametrize(
+    ("section", "key"),
+    [
+        ("auxiliary = 0.4\npresence = 0.2", "loss.presence"),  # of a head without it: refused before, too
+        ('auxiliary = "0.4"\npresence = 0.0', "auxiliary.loss_weight"),
+    ],
+)
+def test_weights_that_were_wrong_before_still_are(section: str, key: str):
+    old = _as_format_2(recipes.load(PSP).text).replace("auxiliary = 0.4\npresence = 0.0", section)
+    with pytest.raises(RecipeError, match=key):
+        recipes.parse(old, "old")
+
+
+def test_what_a_file_of_format_1_lacks_is_said_in_words_of_the_current_format():
     with pytest.raises(RecipeError) as caught:
         recipes.parse("format = 1\neval = 3\n[optim]\nsteps = 5\n", "old.toml")
     lines = caught.value.message.splitlines()
@@ -119,15 +145,15 @@ def test_what_a_file_of_format_1_lacks_is_said_in_words_of_format_2():
 @pytest.mark.parametrize(
     ("found", "says"),
     [
-        ("3", "has format 3; this version of fastfcn reads formats up to 2"),
+        ("4", "has format 4; this version of fastfcn reads formats up to 3"),
         ("0", "has format 0, which never was one"),
-        ('"1"', 'format: found "1"; allowed: 2'),
-        ("true", "format: found true; allowed: 2"),
+        ('"1"', 'format: found "1"; allowed: 3'),
+        ("true", "format: found true; allowed: 3"),
     ],
 )
 def test_a_format_nobody_knows_is_refused(found: str, says: str):
     with pytest.raises(RecipeError, match=says):
-        recipes.parse(recipes.load(PSP).text.replace("format = 2", f"format = {found}"), "mine.toml")
+        recipes.parse(recipes.load(PSP).text.replace("format = 3", f"format = {found}"), "mine.toml")
 
 
 def test_other_line_ends_survive():
@@ -181,6 +207,26 @@ def test_broken_toml_names_line_and_column(text: str, says: str):
     with pytest.raises(RecipeError) as caught:
         recipes.parse(text, "mine.toml")
     assert caught.value.message.startswith(says)
+
+
+def _as_format_2(text: str) -> str:
+    """A recipe's text with the names of format 2, by replacing whole words, and the weights of losses in [loss]."""
+    weights = {"loss_weight": "0.0", "se_loss_weight": "0.0"}
+    lines = []
+    for line in text.replace("format = 3", "format = 2").split("\n"):
+        key, _, value = line.partition(" = ")
+        if key in weights:
+            weights[key] = value
+            continue
+        key = {
+            "load_from": "start", "weight_init": "init", "cat_max_ratio": "max_class_share", "codewords": "codes",
+            "photometric_distortion": "distort", "style": "stride_in",
+        }.get(key, key)  # fmt: skip
+        value = {'"labeled"': '"labelled"', '"pytorch"': '"conv2"' if key == "stride_in" else value}.get(value, value)
+        lines.append(f"{key} = {value}" if value else line)
+        if key == "mean_over":
+            lines += [f"auxiliary = {weights['loss_weight']}", f"presence = {weights['se_loss_weight']}"]
+    return "\n".join(lines)
 
 
 def _as_format_1(text: str) -> str:

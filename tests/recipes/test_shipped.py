@@ -123,14 +123,14 @@ def test_recipes_of_the_table_train_as_openmmlab_did(row: tuple):
         "pretrained": "openmmlab",
         "strides": (1, 2, 2, 2),
         "dilations": (1, 1, 2, 4),
-        "stride_in": "conv2",
+        "style": "pytorch",
     }
     assert one.loss.model_dump() == {
         "kind": "cross_entropy",
         "mean_over": "all",
-        "auxiliary": 0.4,
-        "presence": 0.2 if head == "enc" else 0.0,
     }
+    assert one.auxiliary.loss_weight == 0.4
+    assert one.head.kind != "enc" or one.head.se_loss_weight == 0.2
     optim = one.optim
     assert (optim.lr, optim.min_lr, optim.power, optim.momentum) == (0.01, 0.0001, 0.9, 0.9)
     assert (optim.head_lr_factor, optim.weight_decay, optim.warmup_steps) == (1.0, 0.0005, 0)

@@ -44,13 +44,13 @@ def test_official_recipes_train_as_fastfcns_own_code_does(row: tuple):
     assert (one.optim.power, one.optim.min_lr, one.optim.schedule_end) == (0.9, 0.0, "after_last_step")
     assert one.loss.model_dump() == {
         "kind": "cross_entropy",
-        "mean_over": "labelled",
-        "auxiliary": 0.2 if row[1] == "enc" else 0.4,
-        "presence": 0.2 if row[1] == "enc" else 0.0,
+        "mean_over": "labeled",
     }
+    assert one.auxiliary.loss_weight == (0.2 if row[1] == "enc" else 0.4)
+    assert one.head.kind != "enc" or one.head.se_loss_weight == 0.2
     assert one.data.train_split == ("train+val" if trainval else "train")
     assert one.data.dataset == ("pascal_context_59" if row[2] == "pcontext" else "ade20k")
-    assert one.start == (f"official_r{row[0]}_enc_ade20k.safetensors" if trainval else "none")
+    assert one.load_from == (f"official_r{row[0]}_enc_ade20k.safetensors" if trainval else "none")
     changes = {"train_split", "dataset"}
     assert one.data.model_dump(exclude=changes) == official(OFFICIAL[0]).data.model_dump(exclude=changes)
     assert one.backbone.model_dump() == {
@@ -59,7 +59,7 @@ def test_official_recipes_train_as_fastfcns_own_code_does(row: tuple):
         "pretrained": "official",
         "strides": (1, 2, 2, 2),
         "dilations": (1, 1, 1, 1),
-        "stride_in": "conv2",
+        "style": "pytorch",
     }
 
 
@@ -68,7 +68,13 @@ def test_augmentation_and_windows_of_fastfcns_own_code():
     data = one.data
     assert (data.scale_by, data.base_size, data.scale_range) == ("short_side", (520, 520), (0.5, 2.0))
     assert (data.interpolation, data.padding, data.crop) == ("pillow", "black", (480, 480))
-    assert (data.flip, data.blur, data.distort, data.rotate, data.max_class_share) == (0.5, 0.5, 0.0, 0.0, 1.0)
+    assert (data.flip, data.blur, data.photometric_distortion, data.rotate, data.cat_max_ratio) == (
+        0.5,
+        0.5,
+        0.0,
+        0.0,
+        1.0,
+    )
     assert one.eval.model_dump(exclude={"every"}) == {
         "kind": "sliding",
         "base_size": 520,

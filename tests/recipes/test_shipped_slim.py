@@ -25,9 +25,9 @@ NOT_COMPARED = {"name", "aliases", "summary"}
 def test_slim_recipe_is_what_its_name_says(slim: str, backbone: str):
     one = recipes.load(f"fastfcn_{slim}")
     width, data = WIDTHS[slim.split("_")[-2]], slim.split("_")[-1]
-    assert (one.backbone.name, one.data.dataset, one.published, one.init) == (backbone, data, None, "pytorch")
+    assert (one.backbone.name, one.data.dataset, one.published, one.weight_init) == (backbone, data, None, "pytorch")
     assert one.neck.model_dump() == {"kind": "jpu", "width": width, "dilations": (1, 2, 4, 8), "align_corners": False}
-    assert (one.head.kind, one.head.width, one.head.kernel, one.loss.presence) == ("enc", width, 1, 0.2)
+    assert (one.head.kind, one.head.width, one.head.kernel, one.head.se_loss_weight) == ("enc", width, 1, 0.2)
 
 
 @pytest.mark.parametrize(("slim", "backbone"), SLIM.items())
@@ -44,7 +44,7 @@ def test_slim_recipes_of_camvid_train_as_the_first_did(slim: str):
     one = recipes.load(f"fastfcn_{slim}")
     differences = one.differences(recipes.load("fastfcn_r50_psp_camvid"))
     keys = {key for key, *_ in differences if key.split(".")[0] not in ("backbone", "neck", "head")}
-    assert keys - NOT_COMPARED - {"data.mean", "data.std"} == {"loss.presence"}
+    assert keys - NOT_COMPARED - {"data.mean", "data.std"} == set()
 
 
 @pytest.mark.parametrize("name", [name for name in recipes.names() if recipes.load(name).data.dataset == "camvid"])
@@ -63,7 +63,7 @@ def test_slim_recipe_trains_as_the_published_row(data: str, batch: int):
         recipes.load(f"fastfcn_r50_enc_{data}_80k_b{batch}")
     )
     keys = {key for key, *_ in differences if not key.startswith("published.")} - NOT_COMPARED
-    assert keys == {"init", "backbone.dilations", "neck.width", "head.width", "head.kernel"}
+    assert keys == {"weight_init", "backbone.dilations", "neck.width", "head.width", "head.kernel"}
 
 
 @pytest.mark.parametrize("depth", [18, 50])

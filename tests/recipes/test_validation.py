@@ -35,11 +35,11 @@ def test_all_errors_of_a_file_come_at_once():
         seed="seed = -1",
         crop="corp = [512, 1024]",
         pretrained='pretrained = ""',
-        stride_in='stride_in = "conv3"',
+        style='style = "cafe"',
         pools="pools = []",
         lr='lr = "0.01"',
         steps="",
-        presence="presence = 0.2",
+        loss_weight="loss_weight = -0.4",
         min_lr="min_lr = nan",
         miou="miou = 791",
     )
@@ -48,17 +48,17 @@ def test_all_errors_of_a_file_come_at_once():
             "seed: found -1; allowed: a whole number from 0 to 4294967295",
             "data.crop: missing; every key must be written",
             "data.corp: unknown key; allowed: dataset, train_split, val_split, mean, std, scale_by, "
-            "base_size, scale_range, interpolation, rotate, crop, padding, max_class_share, flip, distort, blur; "
+            "base_size, scale_range, interpolation, rotate, crop, padding, cat_max_ratio, flip, "
+            "photometric_distortion, blur; "
             'did you mean "crop"?',
             'backbone.pretrained: found ""; allowed: a text in quotes',
-            'backbone.stride_in: found "conv3"; allowed: "conv1", "conv2"; did you mean "conv2"?',
+            'backbone.style: found "cafe"; allowed: "pytorch", "caffe"; did you mean "caffe"?',
             "head.pools: found []; allowed: a list of whole numbers of at least 1",
             'optim.lr: found "0.01"; allowed: a number above 0',
             "optim.steps: missing; every key must be written",
             "optim.min_lr: found nan; allowed: a number of at least 0",
             "published.miou: found 791; allowed: a percentage from 0 to 100",
-            'loss.presence: found 0.2, but head.kind = "psp" knows no presence; '
-            'allowed: 0.0, or head.kind = "enc"',
+            "auxiliary.loss_weight: found -0.4; allowed: a number of at least 0",
         ]
     )  # fmt: skip
 
@@ -69,7 +69,9 @@ def test_an_empty_file_misses_every_section_and_nothing_optional():
     assert [line for line in lines if "section" in line] == [
         f"{key}: the section [{key}] is missing" for key in sections
     ]
-    assert len(lines) == len(sections) + len(["format", "name", "aliases", "summary", "seed", "start", "init"])
+    assert len(lines) == len(sections) + len(
+        ["format", "name", "aliases", "summary", "seed", "load_from", "weight_init"]
+    )
 
 
 @pytest.mark.parametrize(
@@ -92,7 +94,7 @@ def test_an_empty_file_misses_every_section_and_nothing_optional():
         ("optim.schedule_end", '"never"', '"last_step", "after_last_step"'),
         ("optim.clip_norm", "-1", "a number of at least 0"),
         ("optim.ema", "1.0", "a number from 0 to below 1"),
-        ("data.max_class_share", "0", "a share above 0 and up to 1 (1.0 accepts every crop)"),
+        ("data.cat_max_ratio", "0", "a share above 0 and up to 1 (1.0 accepts every crop)"),
         ("data.dataset", "3", "a text in quotes"),
         ("backbone.dilations", "[1, 1, 2]", "four whole numbers of at least 1, one per stage"),
         ("backbone.strides", "[1, 2, 2, 4]", "four whole numbers, each 1 or 2"),
@@ -127,13 +129,13 @@ def test_a_bad_value_is_refused_with_what_is_allowed(key: str, bad: str, allowed
         ("head={kind=[1]}", 'head.kind: found [1]; allowed: "psp", "aspp", "deeplabv3", "enc", "fcn"'),
         ("head={width=3}", "head.kind: missing; every key must be written"),
         ('neck={kind="none", width=3}', "neck.width: unknown key; allowed: kind"),
-        ('neck={kind="none", codes=3}', 'neck.codes: unknown key; allowed: kind; did you mean "head.codes"?'),
+        ('neck={kind="none", pools=[3]}', 'neck.pools: unknown key; allowed: kind; did you mean "head.pools"?'),
         ('optim.kind="adam"', 'optim.kind: found "adam"; allowed: "sgd"'),
     ],
 )  # fmt: skip
 def test_an_unknown_kind_and_the_keys_of_a_kind(section: str, line: str):
     with pytest.raises(RecipeError) as caught:
-        PSP.override([section, "loss.auxiliary=0"])
+        PSP.override([section])
     assert caught.value.message.splitlines()[1:] == ["  " + line]
 
 
@@ -147,8 +149,6 @@ def test_a_value_where_a_section_belongs():
 @pytest.mark.parametrize(
     ("changes", "key"),
     [
-        (["loss.presence=0.2"], "loss.presence"),
-        (['auxiliary={kind="none"}'], "loss.auxiliary"),
         (["backbone.strides=[1, 2, 1, 1]"], "backbone.strides"),
         (["optim.min_lr=0.1"], "optim.min_lr"),
         ([WINDOWS.replace("320", "481")], "eval.stride"),
@@ -164,15 +164,15 @@ def test_values_that_contradict_each_other(changes: list[str], key: str):
 
 def test_every_rule_is_tried_by_the_test_above():
     assert sorted(rule.keys[0] for rule in RULES) == [
-        "backbone.strides", "eval.stride", "loss.auxiliary", "loss.presence", "optim.min_lr",
+        "backbone.strides", "eval.stride", "optim.min_lr",
     ]  # fmt: skip
 
 
 @pytest.mark.parametrize(
     "changes",
     [
-        ["loss.presence=0.2", 'head={kind="enc",width=8,codes=4,kernel=1,dropout=0,align_corners=false}'],
-        ["loss.auxiliary=0", 'auxiliary={kind="none"}'],
+        ['head={kind="enc",width=8,codewords=4,kernel=1,dropout=0,align_corners=false,se_loss_weight=0.2}'],
+        ['auxiliary={kind="none"}'],
         ["backbone.strides=[1, 2, 1, 1]", 'neck={kind="none"}'],
         ['backbone={kind="pyramid",name="convnext_tiny",pretrained="imagenet"}'],
         ["optim.min_lr=0.01"],
@@ -186,7 +186,7 @@ def test_what_is_unusual_but_not_wrong_is_accepted(changes: list[str]):
 
 def test_a_rule_on_a_value_that_is_wrong_itself_adds_nothing():
     with pytest.raises(RecipeError) as caught:
-        PSP.override(["loss.presence=0.2", 'head={kind="pspp"}', "backbone.strides=[1]"])
+        PSP.override(['head={kind="pspp"}', "backbone.strides=[1]"])
     assert [line.split(":")[0].strip() for line in caught.value.message.splitlines()[1:]] == [
         "backbone.strides", "head.kind",
     ]  # fmt: skip
@@ -204,8 +204,8 @@ def test_toml_text_reads_back():
 @pytest.mark.parametrize(
     ("section", "complaint"),
     [
-        ('kind="ohem", threshold=1.5, at_least=0.1', "loss.threshold: found 1.5; allowed: a share above 0 and up to 1"),
-        ('kind="ohem", threshold=0.7, at_least=0.1, mean_over="all"', "loss.mean_over: unknown key; allowed: kind, "),
+        ('kind="ohem", threshold=1.5, min_kept=0.1', "loss.threshold: found 1.5; allowed: a share above 0 and up to 1"),
+        ('kind="ohem", threshold=0.7, min_kept=0.1, mean_over="all"', "loss.mean_over: unknown key; allowed: kind, "),
         (
             'kind="dice", dice=0.0, cross_entropy=1.0, mean_over="all"',
             "loss.dice: found 0.0; allowed: a number above 0",
@@ -220,5 +220,46 @@ def test_toml_text_reads_back():
 )
 def test_each_kind_of_loss_has_its_keys(section: str, complaint: str):
     with pytest.raises(RecipeError) as caught:
-        PSP.override([f"loss={{{section}, auxiliary=0.4, presence=0.0}}"])
+        PSP.override([f"loss={{{section}}}"])
     assert [line.strip() for line in caught.value.message.splitlines()][1].startswith(complaint)
+
+
+@pytest.mark.parametrize(
+    ("change", "line"),
+    [
+        ("head.se_loss_weight=0.2", "head.se_loss_weight: unknown key; allowed: kind, width, pools, "),
+        ('auxiliary={kind="none", loss_weight=0.4}', "auxiliary.loss_weight: unknown key; allowed: kind"),
+    ],
+)
+def test_the_weight_of_an_extra_loss_belongs_to_the_part_that_has_it(change: str, line: str):
+    with pytest.raises(RecipeError) as caught:
+        PSP.override([change])
+    assert caught.value.message.splitlines()[1].strip().startswith(line)
+
+
+@pytest.mark.parametrize(
+    ("change", "line"),
+    [
+        ("data.max_class_share=1.0", "data.max_class_share: this key is now data.cat_max_ratio"),
+        ("data.distort=0.5", "data.distort: this key is now data.photometric_distortion"),
+        ("start=none", "start: this key is now load_from"),
+        ("init=pytorch", "init: this key is now weight_init"),
+        ("head.codes=32", "head.codes: this key is now head.codewords"),
+        ("loss.auxiliary=0.4", "loss.auxiliary: this key is now auxiliary.loss_weight"),
+        ("loss.presence=0.2", "loss.presence: this key is now head.se_loss_weight"),
+        ("loss.at_least=0.1", "loss.at_least: this key is now loss.min_kept"),
+        (
+            "backbone.stride_in=conv1",
+            "backbone.stride_in: this key is now backbone.style "
+            '("pytorch" instead of "conv2", "caffe" instead of "conv1")',
+        ),
+        (
+            "loss.mean_over=labelled",
+            'loss.mean_over: found "labelled"; allowed: "all", "labeled"; did you mean "labeled"?',
+        ),
+    ],
+)
+def test_an_override_of_a_renamed_key_names_the_new_one(change: str, line: str):
+    with pytest.raises(RecipeError) as caught:
+        PSP.override([change])
+    assert [line.strip() for line in caught.value.message.splitlines()[1:]] == [line]

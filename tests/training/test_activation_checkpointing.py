@@ -21,7 +21,7 @@ from tests.helpers.tiny import tiny_model, tiny_recipe
 HEADS = {
     "psp": 'head={kind="psp", width=8, pools=[1, 2, 3, 6], kernel=3, dropout=0.5, align_corners=false}',
     "aspp": 'head={kind="aspp", width=8, dilations=[1, 2, 4], kernel=3, dropout=0.5, align_corners=false}',
-    "enc": 'head={kind="enc", width=8, codes=4, kernel=3, dropout=0.5, align_corners=false}',
+    "enc": 'head={kind="enc", width=8, codewords=4, kernel=3, dropout=0.5, align_corners=false, se_loss_weight=0.0}',
 }
 STEPS = 3
 
@@ -40,12 +40,12 @@ def trained(network: Segmenter, *changes: str, steps: int = STEPS) -> tuple[list
     noted: list[dict[str, Tensor]] = []
     parameters = dict(network.named_parameters())
 
-    def note(*_: object) -> None:  # without its loss, the Enc head's presence layer has no gradient
+    def note(*_: object) -> None:  # without its loss, the Enc head's SE layer has no gradient
         noted.append({name: each.grad.clone() for name, each in parameters.items() if each.grad is not None})
 
     optimizer.register_step_pre_hook(note)
     model, wrapped = fabric.setup(network.train(), optimizer)
-    model.mark_forward_method("train_logits")
+    model.mark_forward_method("forward_train")
     for step in range(steps):
         losses = train_step(
             model, wrapped, iter([batch(step, network.head.classifier.out_channels)]), used, step, fabric
@@ -79,7 +79,7 @@ def kept(network: Segmenter) -> int:
 
     images, _ = batch(0, 3)
     with torch.autograd.graph.saved_tensors_hooks(note, lambda each: each):
-        scores = network.train().train_logits(images)
+        scores = network.train().forward_train(images)
     assert scores.main.requires_grad
     return sum(storages.values())
 
@@ -108,7 +108,7 @@ def test_statistics_are_those_of_the_network_afterwards():
     lean = tiny_model()
     recompute_activations(lean)
     before = {name: value.data_ptr() for name, value in lean.named_buffers()}
-    lean.train().train_logits(batch(0, 3)[0]).main.sum().backward()
+    lean.train().forward_train(batch(0, 3)[0]).logits.sum().backward()
     assert {name: value.data_ptr() for name, value in lean.named_buffers()} == before
 
 

@@ -14,13 +14,14 @@ from fastfcn.utils.machine import Machine
 from tests.helpers.tiny import tiny_recipe, tiny_weights, write_streets
 
 OFFICIAL = "official_r50_enc_pcontext"
-ENC = 'head={kind="enc", width=8, codes=4, kernel=1, dropout=0.1, align_corners=true}'
+ENC = 'head={kind="enc", width=8, codewords=4, kernel=1, dropout=0.1, align_corners=true, se_loss_weight=0.0}'
 WINDOWS = 'eval={kind="sliding",every=2,base_size=52,crop=48,stride=32,scales=[0.5, 1.0],flip=true}'
 AS_OFFICIAL = (
-    ENC, WINDOWS, "neck.align_corners=true", "init=pytorch", "loss.mean_over=labelled", "loss.auxiliary=0.2",
-    "loss.presence=0.2", "data.scale_by=short_side", "data.base_size=[52, 52]", "data.scale_range=[0.5, 2.0]",
+    ENC, WINDOWS, "neck.align_corners=true", "weight_init=pytorch", "loss.mean_over=labeled",
+    "auxiliary.loss_weight=0.2", "head.se_loss_weight=0.2",
+    "data.scale_by=short_side", "data.base_size=[52, 52]", "data.scale_range=[0.5, 2.0]",
     "data.interpolation=pillow", "data.padding=black", "data.blur=0.5", "data.crop=[48, 48]",
-    "data.max_class_share=1.0", "data.rotate=10", "optim.head_lr_factor=10.0", "optim.schedule_end=after_last_step",
+    "data.cat_max_ratio=1.0", "data.rotate=10", "optim.head_lr_factor=10.0", "optim.schedule_end=after_last_step",
 )  # fmt: skip
 
 
@@ -54,16 +55,17 @@ def test_the_loss_is_a_mean_over_labelled_pixels_of_scores_with_aligned_corners(
     labels = torch.randint(0, 5, (2, 41, 50), generator=generator)
     labels[0, :20] = 255
     labels[1][labels[1] == 3] = 255
-    presence = torch.randn(2, 5, generator=generator) if "enc" in name else None
+    se_logits = torch.randn(2, 5, generator=generator) if "enc" in name else None
     full = [F.interpolate(each, (41, 50), mode="bilinear", align_corners=True) for each in (main, side)]
     expected = [F.cross_entropy(each, labels, ignore_index=255) for each in full]
     total = expected[0] + share * expected[1]
-    if presence is not None:
+    if se_logits is not None:
         held = torch.tensor([[float((each == index).any()) for index in range(5)] for each in labels])
         assert held[1].tolist() == [1, 1, 1, 0, 1]
-        total = total + 0.2 * F.binary_cross_entropy(presence.sigmoid(), held)
+        total = total + 0.2 * F.binary_cross_entropy(se_logits.sigmoid(), held)
     terms = build.loss_terms(recipes.load(name))
-    found = segmentation_loss(main, side, presence, labels, terms, (labels != 255).sum(), 2)
+    extras = {"auxiliary": side} | ({} if se_logits is None else {"se": se_logits})
+    found = segmentation_loss(main, extras, labels, terms, (labels != 255).sum(), 2)
     torch.testing.assert_close(found["loss"], total)
 
 
@@ -71,12 +73,14 @@ def test_a_run_with_all_that_the_family_has(tmp_path: Path):
     """Augmentation, windows and start in one short run; the weights to start from are those it begins with."""
     data = write_streets(tmp_path / "data")
     start = tiny_weights(tmp_path / "start.safetensors", *AS_OFFICIAL)
-    used = tiny_recipe(*AS_OFFICIAL, f"start={start}", "optim.steps=2", "data.train_split=train+val", "optim.lr=1e-9")
+    used = tiny_recipe(
+        *AS_OFFICIAL, f"load_from={start}", "optim.steps=2", "data.train_split=train+val", "optim.lr=1e-9"
+    )
     result = train(used, data, tmp_path / "run", Machine("cpu", workers=0))
     assert (result.step, result.best_step) == (2, 2)
     run = Run(tmp_path / "run")
     first = next(line for line in run.read_log() if "loss" in line)
-    assert {"loss", "main", "auxiliary", "presence"} <= first.keys()
+    assert {"loss", "main", "auxiliary", "se"} <= first.keys()
     begun, ended = weights.read(start).tensors, weights.read(run.last).tensors
     for name in ("head.classifier.weight", "backbone.conv1.0.weight"):
         torch.testing.assert_close(ended[name], begun[name], rtol=0, atol=1e-5)

@@ -44,7 +44,7 @@ def losses(run: Run) -> list[list[float]]:
     return [[line[name] for name in ("main", "auxiliary", "loss")] for line in run.read_log() if "loss" in line]
 
 
-@pytest.mark.parametrize("mean_over", ["all", "labelled"])
+@pytest.mark.parametrize("mean_over", ["all", "labeled"])
 def test_two_processes_learn_what_one_learns(data, tmp_path, mean_over):
     script = tmp_path / "frozen.py"
     script.write_text(FROZEN)

@@ -1,7 +1,7 @@
 """Steps of training against the rules of mmsegmentation 1.2.2, written out here once more in plain formulas.
 
 What a step does to the weights must follow from: cross-entropy over all pixels, the ignored ones counted; 0.4 of
-the auxiliary and 0.2 of the presence loss; SGD with momentum and with decay of every parameter, batch norms and
+the auxiliary and 0.2 of the SE loss; SGD with momentum and with decay of every parameter, batch norms and
 biases included; the poly schedule, which reaches its least rate at the last step. benchmarks/parity/training.py
 compares with mmsegmentation itself.
 """
@@ -25,7 +25,7 @@ from tests.helpers.tiny import tiny_model, tiny_recipe
 
 STEPS, SCHEDULE = 3, 6
 RULES = (
-    'loss={kind="cross_entropy", mean_over="all", auxiliary=0.4, presence=0.0}',
+    'loss={kind="cross_entropy", mean_over="all"}',
     "auxiliary.dropout=0.0",
     "optim.lr=0.01",
     "optim.momentum=0.9",
@@ -41,15 +41,15 @@ HEADS = {
     "psp": ('head={kind="psp", width=8, pools=[1, 2, 3, 6], kernel=3, dropout=0.0, align_corners=false}',),
     "aspp": ('head={kind="aspp", width=8, dilations=[1, 2, 4], kernel=3, dropout=0.0, align_corners=false}',),
     "enc": (
-        'head={kind="enc", width=8, codes=4, kernel=3, dropout=0.0, align_corners=false}',
-        "loss.presence=0.2",
+        'head={kind="enc", width=8, codewords=4, kernel=3, dropout=0.0, align_corners=false, se_loss_weight=0.0}',
+        "head.se_loss_weight=0.2",
     ),
 }
 # Each is a rule of another trainer, or a slip: the comparison must notice it.
 MISTAKES = (
-    'loss.mean_over="labelled"',
-    "loss.auxiliary=0.2",
-    "loss.presence=0.1",
+    'loss.mean_over="labeled"',
+    "auxiliary.loss_weight=0.2",
+    "head.se_loss_weight=0.1",
     "optim.weight_decay=0.0004",
     "optim.momentum=0.8",
     "optim.min_lr=0.0",
@@ -95,7 +95,7 @@ def steps_of_train_step(used: Recipe, model: Segmenter) -> list[Step]:
 
     optimizer.register_step_pre_hook(note)
     wrapped, wrapped_optimizer = fabric.setup(model, optimizer)
-    wrapped.mark_forward_method("train_logits")
+    wrapped.mark_forward_method("forward_train")
     classes = model.head.classifier.out_channels
     done = []
     for step in range(STEPS):
@@ -112,10 +112,10 @@ def pixel_rule(scores: Tensor, labels: Tensor) -> Tensor:
     return -(full.log_softmax(1).gather(1, index)[:, 0] * counted).sum() / labels.numel()
 
 
-def presence_rule(scores: Tensor, labels: Tensor) -> Tensor:
+def se_rule(logits: Tensor, labels: Tensor) -> Tensor:
     """Binary cross-entropy against "this image holds this class", mean over images and classes."""
-    held = torch.stack([(labels == index).flatten(1).any(1) for index in range(scores.shape[1])], 1).double()
-    return -(held * F.logsigmoid(scores) + (1 - held) * F.logsigmoid(-scores)).mean()
+    held = torch.stack([(labels == index).flatten(1).any(1) for index in range(logits.shape[1])], 1).double()
+    return -(held * F.logsigmoid(logits) + (1 - held) * F.logsigmoid(-logits)).mean()
 
 
 def rate_rule(step: int) -> float:
@@ -129,10 +129,10 @@ def steps_by_the_rules(model: nn.Module) -> list[Step]:
     done = []
     for step in range(STEPS):
         images, labels = batch(step, classes)
-        scores = model.train_logits(images)
-        losses = {"main": pixel_rule(scores.main, labels), "auxiliary": 0.4 * pixel_rule(scores.auxiliary, labels)}
-        if scores.presence is not None:
-            losses["presence"] = 0.2 * presence_rule(scores.presence, labels)
+        logits, extras = model.forward_train(images)
+        losses = {"main": pixel_rule(logits, labels), "auxiliary": 0.4 * pixel_rule(extras["auxiliary"], labels)}
+        if "se" in extras:
+            losses["se"] = 0.2 * se_rule(extras["se"], labels)
         losses["loss"] = sum(losses.values())
         gradients = dict(zip(parameters, torch.autograd.grad(losses["loss"], parameters.values()), strict=True))
         with torch.no_grad():

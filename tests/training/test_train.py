@@ -13,7 +13,8 @@ import torch
 
 from fastfcn import build, recipes, weights
 from fastfcn.errors import DivergedError, OutputError, RecipeError, UserError
-from fastfcn.models.segmenter import Segmenter, TrainLogits
+from fastfcn.models.heads import HeadOutput
+from fastfcn.models.segmenter import Segmenter
 from fastfcn.training.run import Run
 from fastfcn.training.train import train
 from fastfcn.utils.machine import Machine
@@ -207,14 +208,14 @@ def test_a_run_that_diverges_stops_and_says_so(data, tmp_path):
 @pytest.mark.parametrize(("precision", "expected"), [("32-true", torch.float32), ("bf16-mixed", torch.bfloat16)])
 def test_the_precision_asked_for_reaches_the_network(data, tmp_path, monkeypatch, precision, expected):
     seen = set()
-    plain = Segmenter.train_logits
+    plain = Segmenter.forward_train
 
-    def noted(self: Segmenter, images: torch.Tensor) -> TrainLogits:
-        scores = plain(self, images)
-        seen.add(scores.main.dtype)
-        return scores
+    def noted(self: Segmenter, images: torch.Tensor) -> HeadOutput:
+        output = plain(self, images)
+        seen.add(output.logits.dtype)
+        return output
 
-    monkeypatch.setattr(Segmenter, "train_logits", noted)
+    monkeypatch.setattr(Segmenter, "forward_train", noted)
     train(tiny_recipe("optim.steps=1"), data, tmp_path / "run", Machine("cpu", workers=0, precision=precision))
     assert seen == {expected}
 

@@ -24,7 +24,7 @@ NARROW = (
     "data.dataset=streets",
 )
 HEADS = {
-    "enc": 'head={kind="enc", width=8, codes=4, kernel=1, dropout=0.1, align_corners=true}',
+    "enc": 'head={kind="enc", width=8, codewords=4, kernel=1, dropout=0.1, align_corners=true, se_loss_weight=0.0}',
     "psp": 'head={kind="psp", width=8, pools=[1, 2, 3, 6], kernel=3, dropout=0.1, align_corners=true}',
     "deeplabv3": 'head={kind="deeplabv3", width=8, dilations=[1, 12, 24, 36], project_dropout=0.5, kernel=3, '
     "dropout=0.1, align_corners=true}",
@@ -34,7 +34,7 @@ NARROW_X = 'neck={kind="jpu_x", width=8, dilations=[1, 2, 4], groups=4, align_co
 
 def narrow_recipe(head: str, neck_x: bool = False) -> Recipe:
     changes = [NARROW[0], *([NARROW_X] if neck_x else NARROW[1:2]), *NARROW[2:], HEADS[head]]
-    presence = "loss.presence=0.2" if head == "enc" else "loss.presence=0.0"
+    presence = "head.se_loss_weight=0.2" if head == "enc" else "head.se_loss_weight=0.0"
     return recipes.load("official_r50_enc_pcontext", [*changes, presence])
 
 

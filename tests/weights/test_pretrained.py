@@ -106,7 +106,7 @@ def test_int8_values_are_scaled_by_a_power_of_two(tmp_path: Path):
 def test_the_npz_of_resnet50(shared_data: Path):
     path = shared_data / "weights" / "resnet50_imagenet_pruned_int8.npz"
     with torch.device("meta"):
-        net = resnet_backbone("resnet50", stride_in="conv1")
+        net = resnet_backbone("resnet50", style="caffe")
     net.to_empty(device="cpu")
     for value in net.parameters():
         nn.init.constant_(value, torch.nan)

@@ -82,7 +82,7 @@ def test_a_whole_network_to_start_from(tmp_path: Path):
     torch.manual_seed(5)
     other = build.create(tiny_recipe())
     assert not torch.equal(other.head.classifier.weight, model.head.classifier.weight)
-    load_initial_weights(tiny_recipe(f"start={path}"), other)
+    load_initial_weights(tiny_recipe(f"load_from={path}"), other)
     assert same(other.state_dict(), model.state_dict())
 
 
@@ -93,4 +93,4 @@ def test_a_start_that_does_not_fit_or_is_not_there(tmp_path: Path):
         load_start(wider, str(path))
     with pytest.raises(WeightsError, match=r"start: there is no file missing\.safetensors") as error:
         load_start(wider, "missing.safetensors")
-    assert "start=runs/first/last.safetensors" in error.value.hint
+    assert "load_from=runs/first/last.safetensors" in error.value.hint

@@ -63,9 +63,10 @@ class Arithmetic:
             in_backbone, stages = self._count(start, lambda: backbone, torch.empty(1, 3, height, width))
             channels = backbone.feature_info.channels()[1:]
             in_neck, joined = self._count((*start, one.neck), lambda: build.neck(one, channels), stages[1:])
-            inputs = joined.shape[1]
-            key = one.head, candidate.classes, joined.shape
-            in_head, _ = self._count(key, lambda: build.head(one, inputs, candidate.classes), joined)
+            reads_stages = build.needs_stages(one)
+            features, inputs = (stages, backbone.feature_info.channels()) if reads_stages else (joined, joined.shape[1])
+            key = one.head, candidate.classes, start if reads_stages else joined.shape
+            in_head, _ = self._count(key, lambda: build.head(one, inputs, candidate.classes), features)
         logits = candidate.classes * height * width
         return {"backbone": in_backbone, "neck": in_neck, "head": in_head, "logits": logits}
 

@@ -121,7 +121,7 @@ def measure_training(subject: Subject, settings: Settings, progress: Progress | 
     try:
         prepare(network, machine, fabric.device)  # as fastfcn.training.train does
         model, optimizer = fabric.setup(network, build.optimizer(recipe, network))
-        model.mark_forward_method("train_logits")
+        model.mark_forward_method("forward_train")
         model.train()
         average = averaged(network, recipe.optim.ema) if recipe.optim.ema else None
         batches = map(fabric.to_device, _batches(result, len(about.classes), fabric.device))

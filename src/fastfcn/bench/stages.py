@@ -12,7 +12,7 @@ import torch
 from torch import Tensor, nn
 from torch.utils.flop_counter import FlopCounterMode
 
-from fastfcn.models.jpu import LastStage
+from fastfcn.models.jpu import NoNeck
 from fastfcn.models.segmenter import Segmenter
 
 IMAGE, STEM, BACKBONE, NECK, HEAD, CLASS_MAP = "image", "stem", "backbone", "neck", "head", "class map"
@@ -57,7 +57,7 @@ def marked(network: Segmenter, mark: Mark) -> Iterator[None]:
 
 def has_neck(network: Segmenter) -> bool:
     """Whether there is a stage between backbone and head."""
-    return not isinstance(network.neck, LastStage)
+    return not isinstance(network.neck, NoNeck)
 
 
 def count_stages(network: Segmenter, size: tuple[int, int]) -> dict[str, int]:

@@ -53,8 +53,9 @@ class TrainTransform:
     """Random scale, crop, mirroring and colours of one image and its label.
 
     As mmsegmentation 1.2.2 trains: `base_size` (height, width) times a factor drawn from `scale_range` bounds the
-    scaled image, which keeps its proportions. A crop in which one class fills `max_class_share` of the labelled
-    pixels or more is drawn again, ten times at most (1.0: any crop will do). `flip` and `distort` are probabilities.
+    scaled image, which keeps its proportions. A crop in which one class fills `cat_max_ratio` of the labeled
+    pixels or more is drawn again, ten times at most (1.0: any crop is accepted). `flip` and `photometric_distortion`
+    are probabilities.
 
     As FastFCN's own code trains (wuhuikai/FastFCN), with the later arguments: by "short_side" the shorter side is a
     whole number of pixels, drawn between the bounds of `scale_range` times that of `base_size`; resizing is
@@ -69,9 +70,9 @@ class TrainTransform:
         base_size: Size,
         scale_range: tuple[float, float],
         crop: Size,
-        max_class_share: float,
+        cat_max_ratio: float,
         flip: float,
-        distort: float,
+        photometric_distortion: float,
         mean: Sequence[float],
         std: Sequence[float],
         scale_by: ScaleBy = "box",
@@ -82,8 +83,8 @@ class TrainTransform:
     ):
         self.scale_by: ScaleBy = scale_by
         self.base_size, self.scale_range, self.interpolation = base_size, scale_range, interpolation
-        self.rotate, self.crop, self.max_class_share = rotate, crop, max_class_share
-        self.flip, self.distort, self.blur = flip, distort, blur
+        self.rotate, self.crop, self.cat_max_ratio = rotate, crop, cat_max_ratio
+        self.flip, self.photometric_distortion, self.blur = flip, photometric_distortion, blur
         self.padding, self.mean, self.std = padding, mean, std
 
     def __call__(self, image: np.ndarray, label: np.ndarray, generator: np.random.Generator) -> tuple[Tensor, Tensor]:
@@ -95,7 +96,7 @@ class TrainTransform:
         image, label = self._window_of_both(image, label, generator)
         if generator.random() < self.flip:
             image, label = image[:, ::-1], label[:, ::-1]
-        image = distorted(image, self.distort, generator)
+        image = distorted(image, self.photometric_distortion, generator)
         missing = self.crop[0] - label.shape[0], self.crop[1] - label.shape[1]
         classes = functional.pad(
             torch.from_numpy(np.ascontiguousarray(label)), _right_below(missing), value=IGNORE_INDEX
@@ -136,9 +137,9 @@ class TrainTransform:
 
     def _window(self, label: np.ndarray, generator: np.random.Generator) -> Window:
         window = _random_window(label.shape, self.crop, generator)
-        if self.max_class_share < 1.0:
+        if self.cat_max_ratio < 1.0:
             for _ in range(CROP_TRIES):
-                if largest_class_share(label[window]) < self.max_class_share:
+                if largest_class_share(label[window]) < self.cat_max_ratio:
                     break
                 window = _random_window(label.shape, self.crop, generator)
         return window

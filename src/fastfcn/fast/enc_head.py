@@ -30,7 +30,7 @@ class FastEncHead(EncHead):
             torch.ops.fastfcn.pointwise(image[None], own, bias, False, 1)
             for image, own in zip(narrow, weights, strict=True)
         ]
-        return logits[0] if len(logits) == 1 else torch.cat(logits), None
+        return HeadOutput(logits[0] if len(logits) == 1 else torch.cat(logits), {})
 
 
 def make_fast(head: EncHead) -> None:

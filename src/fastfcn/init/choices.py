@@ -116,7 +116,7 @@ def width(facts: Facts) -> Choice:
     return Choice(value, f"Channels of JPU and head: narrow, for {facts.machine.name}; 512 is the paper's.")
 
 
-def max_class_share(facts: Facts) -> Choice:
+def cat_max_ratio(facts: Facts) -> Choice:
     """How much of a crop one class may fill."""
     largest = max(facts.shares)
     value = 0.75 if largest <= 0.6 else min(0.98, round((1 + largest) / 2, 2))

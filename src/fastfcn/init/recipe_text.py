@@ -9,9 +9,9 @@ from fastfcn.init.choices import (
     backbone,
     base_size,
     batch,
+    cat_max_ratio,
     crop,
     flip,
-    max_class_share,
     rate,
     steps,
     test_size,
@@ -48,7 +48,8 @@ def draft_recipe(name: str, dataset: str, train: str, val: str, facts: Facts, lo
 def _top(name: str, facts: Facts) -> Section:
     summary = f"PSPNet on a narrow JPU, {backbone(facts).value}, {len(facts.names)} classes of {name}"
     return {
-        "format": 2, "name": name, "aliases": [], "summary": summary, "seed": 0, "start": "none", "init": "pytorch",
+        "format": 3, "name": name, "aliases": [], "summary": summary, "seed": 0, "load_from": "none",
+        "weight_init": "pytorch",
     }  # fmt: skip
 
 
@@ -66,9 +67,11 @@ def _data(dataset: str, train: str, val: str, facts: Facts, base: Choice, size: 
         "rotate": 0.0,
         "crop": size,
         "padding": "mean",
-        "max_class_share": max_class_share(facts),
+        "cat_max_ratio": cat_max_ratio(facts),
         "flip": flip(facts.names),
-        "distort": Choice(0.5, "Light and colours vary; 0.0 where a colour is what tells classes apart."),
+        "photometric_distortion": Choice(
+            0.5, "Light and colours vary; 0.0 where a colour is what tells classes apart."
+        ),
         "blur": 0.0,
     }
 
@@ -87,7 +90,7 @@ def _backbone(facts: Facts) -> Section:
         "pretrained": Choice(facts.pretrained, why),
         "strides": [1, 2, 2, 2],
         "dilations": [1, 1, 1, 1],
-        "stride_in": "conv2",
+        "style": "pytorch",
     }
 
 
@@ -100,7 +103,9 @@ def _parts(facts: Facts) -> dict[str, Section]:
             "kind": Choice("psp", "Sees the image as a whole, and in parts."),
             "width": channels.value, "pools": [1, 2, 3, 6], "kernel": 1, **plain,
         },
-        "auxiliary": {"kind": "fcn", "stage": 2, "width": 64, "depth": 1, "kernel": 3, "dropout": 0.1},
+        "auxiliary": {
+            "kind": "fcn", "stage": 2, "width": 64, "depth": 1, "kernel": 3, "dropout": 0.1, "loss_weight": 0.4,
+        },
     }  # fmt: skip
 
 

@@ -3,7 +3,7 @@
 import math
 from collections.abc import Sequence
 from functools import cache
-from typing import Any, NamedTuple
+from typing import Any, Literal, NamedTuple
 
 import timm
 import torch
@@ -96,13 +96,14 @@ def resnet_backbone(
     name: str,
     strides: Sequence[int] = (1, 2, 2, 2),
     dilations: Sequence[int] = (1, 1, 1, 1),
-    stride_in: str = "conv2",
+    style: Literal["pytorch", "caffe"] = "pytorch",
 ) -> Any:
     """A ResNet with the stride and dilation of each of its four stages set.
 
     As in OpenMMLab, a stage's first block takes half of the stage's dilation ("contract dilation"); stride 32 with
     dilations (1, 1, 2, 4) is FastFCN's backbone there, strides (1, 2, 1, 1) with the same its dilated original.
-    `stride_in="conv1"` puts a stage's stride into the first 1x1 of its first bottleneck ("caffe" style weights).
+    The first bottleneck of a stage has its stride in the 3x3 convolution (`style` "pytorch") or in the first 1x1
+    ("caffe").
     Raises ValueError where the strides of the network cannot be set, and as `backbone` does.
     """
     net = backbone(name)
@@ -112,7 +113,7 @@ def resnet_backbone(
         stage = getattr(net, f"layer{index}")
         if not _can_stride(stage[0], stride):
             raise ValueError(f"{name} cannot have stride {stride} in layer{index}")
-        _set_stride(stage[0], stride, stride_in)
+        _set_stride(stage[0], stride, style)
         for position, block in enumerate(stage):
             _set_dilation(block, dilation // 2 if position == 0 and dilation > 1 else dilation, dilation)
     return net
@@ -126,11 +127,11 @@ def _can_stride(block: Any, stride: int) -> bool:
     return isinstance(shortcut, nn.Conv2d) or stride == getattr(shortcut, "stride", 1)
 
 
-def _set_stride(block: Any, stride: int, stride_in: str) -> None:
+def _set_stride(block: Any, stride: int, style: str) -> None:
     bottleneck = hasattr(block, "conv3")
     for name in ("conv1", "conv2") if bottleneck else ("conv1",):
         getattr(block, name).stride = (1, 1)
-    getattr(block, stride_in if bottleneck else "conv1").stride = (stride, stride)
+    getattr(block, "conv2" if bottleneck and style == "pytorch" else "conv1").stride = (stride, stride)
     if block.downsample is not None:
         block.downsample[0].stride = (stride, stride)
 

@@ -1,12 +1,13 @@
-"""Context heads: from one map at stride 8 to class logits at the same size.
+"""Heads: from feature maps to class logits.
 
-Each head returns `(logits, presence)`: logits (B, classes, h, w) and, from the Enc head, logits (B, classes) for
-which classes the image holds; None from the others. PSP and ASPP send their pooled branches through the
-bottleneck by linearity (ops.pyramid): the weight keeps the shape it has over the concatenated maps.
+To add one, write a subclass of `Head` and enter it in `HEADS`; its arguments after `classes` are the keys of the
+head's section in a recipe (recipes/schema.py). PSP and ASPP apply the bottleneck to their pooled branches at the
+pooled size (ops.pyramid), which is the same by linearity; its weight has the shape it has over concatenated maps.
 """
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from itertools import pairwise
+from typing import ClassVar, Literal, NamedTuple
 
 import torch
 from torch import Tensor, nn
@@ -15,129 +16,171 @@ from fastfcn.models.layers import ContextBottleneck, ConvBNReLU, classifier
 from fastfcn.ops.encoding import encode
 from fastfcn.ops.pyramid import pyramid_pool
 
-HeadOutput = tuple[Tensor, Tensor | None]
+LossKind = Literal["pixel", "se"]
 
 
-class FCNHead(nn.Module):
+class HeadOutput(NamedTuple):
+    """What a head returns: logits (B, classes, h, w), and its extra outputs by name, which only training uses."""
+
+    logits: Tensor
+    extras: dict[str, Tensor]
+
+
+class Head(nn.Module):
+    """Base of all heads. `forward` maps features to a `HeadOutput`.
+
+    The features are the neck's map (B, channels, h, w), or, if `needs_stages`, the backbone's four maps at strides 4,
+    8, 16 and 32. `align_corners` also applies when the network resizes the logits to the image's size.
+    `extra_losses` gives the loss of each extra output: "pixel" for logits (B, classes, h, w) at any stride, trained
+    as the main logits are; "se" for logits (B, classes) of which classes the image contains (EncNet's SE loss). A
+    recipe holds the weight of the extra output NAME as `head.NAME_loss_weight`.
+    """
+
+    needs_stages: ClassVar[bool] = False
+    extra_losses: ClassVar[Mapping[str, LossKind]] = {}
+
+    def __init__(self, align_corners: bool):
+        super().__init__()
+        self.align_corners = align_corners
+
+
+class FCNHead(Head):
     """`depth` convolutions and a classifier (Long et al. 2015); also the auxiliary head."""
 
-    def __init__(self, inputs: int, classes: int, width: int, depth: int, kernel: int, dropout: float):
-        super().__init__()
-        sizes = [inputs] + [width] * depth
+    def __init__(
+        self, channels: int, classes: int, width: int, depth: int, kernel: int, dropout: float,
+        align_corners: bool = False,
+    ):  # fmt: skip
+        super().__init__(align_corners)
+        sizes = [channels] + [width] * depth
         self.convs = nn.Sequential(*(ConvBNReLU(a, b, kernel) for a, b in pairwise(sizes)))
         self.dropout = nn.Dropout2d(dropout)
         self.classifier = classifier(sizes[-1], classes)
 
     def forward(self, features: Tensor) -> HeadOutput:
-        return self.classifier(self.dropout(self.convs(features))), None
+        return HeadOutput(self.classifier(self.dropout(self.convs(features))), {})
 
 
-class PSPHead(nn.Module):
+class PSPHead(Head):
     """Pyramid pooling (Zhao et al. 2017): bottleneck over [x, pools upsampled to x's size]."""
 
     def __init__(
-        self, inputs: int, classes: int, width: int, pools: Sequence[int], kernel: int, dropout: float,
+        self, channels: int, classes: int, width: int, pools: Sequence[int], kernel: int, dropout: float,
         align_corners: bool,
     ):  # fmt: skip
-        super().__init__()
+        super().__init__(align_corners)
         self.pools = tuple(pools)
-        self.align_corners = align_corners
-        self.pooled = nn.ModuleList(ConvBNReLU(inputs, width) for _ in pools)
-        self.bottleneck = ContextBottleneck([inputs] + [width] * len(self.pools), 0, width, kernel)
+        self.pooled = nn.ModuleList(ConvBNReLU(channels, width) for _ in pools)
+        self.bottleneck = ContextBottleneck([channels] + [width] * len(self.pools), 0, width, kernel)
         self.dropout = nn.Dropout2d(dropout)
         self.classifier = classifier(width, classes)
 
     def forward(self, features: Tensor) -> HeadOutput:
         bins = pyramid_pool(features, self.pools)
-        pooled = [project(each) for project, each in zip(self.pooled, bins, strict=True)]
-        return self.classifier(self.dropout(self.bottleneck(features, pooled, self.align_corners))), None
+        pooled = [project(map_) for project, map_ in zip(self.pooled, bins, strict=True)]
+        context = self.bottleneck(features, pooled, self.align_corners)
+        return HeadOutput(self.classifier(self.dropout(context)), {})
 
 
-class ASPPHead(nn.Module):
+class ASPPHead(Head):
     """Atrous spatial pyramid pooling (DeepLabV3, Chen et al. 2017): bottleneck over [image pool, branches].
 
-    A dilation of 1 stands for a 1x1 convolution.
+    The branch of dilation 1 is a 1x1 convolution.
     """
 
     def __init__(
-        self, inputs: int, classes: int, width: int, dilations: Sequence[int], kernel: int, dropout: float,
+        self, channels: int, classes: int, width: int, dilations: Sequence[int], kernel: int, dropout: float,
         align_corners: bool,
     ):  # fmt: skip
-        super().__init__()
-        self.align_corners = align_corners
-        self.image_pool = ConvBNReLU(inputs, width)
+        super().__init__(align_corners)
+        self.image_pool = ConvBNReLU(channels, width)
         self.branches = nn.ModuleList(
-            ConvBNReLU(inputs, width, 1 if dilation == 1 else 3, dilation=dilation) for dilation in dilations
+            ConvBNReLU(channels, width, 1 if dilation == 1 else 3, dilation=dilation) for dilation in dilations
         )
         self.bottleneck = ContextBottleneck([width, width * len(self.branches)], 1, width, kernel)
         self.dropout = nn.Dropout2d(dropout)
         self.classifier = classifier(width, classes)
 
     def forward(self, features: Tensor) -> HeadOutput:
-        return self.classifier(self.dropout(self.joined(features))), None
+        return HeadOutput(self.classifier(self.dropout(self.context(features))), {})
 
-    def joined(self, features: Tensor) -> Tensor:
-        """The bottleneck over all branches: (B, width, h, w)."""
+    def context(self, features: Tensor) -> Tensor:
+        """Output of the bottleneck over all branches: (B, width, h, w)."""
         image = self.image_pool(pyramid_pool(features, (1,))[0])
         branches = torch.cat([branch(features) for branch in self.branches], dim=1)
         return self.bottleneck(branches, [image], self.align_corners)
 
 
 class DeepLabV3Head(ASPPHead):
-    """ASPP as FastFCN's own code has it: a 1x1 projection with its own dropout, and one more convolution after it.
-
-    Its branches are narrow there (256 channels of 2048). `kernel` is that of the last convolution.
-    """
+    """ASPP as in wuhuikai/FastFCN: a 1x1 projection with its own dropout, then a convolution of size `kernel`."""
 
     def __init__(
-        self, inputs: int, classes: int, width: int, dilations: Sequence[int], project_dropout: float, kernel: int,
+        self, channels: int, classes: int, width: int, dilations: Sequence[int], project_dropout: float, kernel: int,
         dropout: float, align_corners: bool,
     ):  # fmt: skip
-        super().__init__(inputs, classes, width, dilations, 1, dropout, align_corners)
+        super().__init__(channels, classes, width, dilations, 1, dropout, align_corners)
         self.project_dropout = nn.Dropout2d(project_dropout)
         self.block = ConvBNReLU(width, width, kernel)
 
     def forward(self, features: Tensor) -> HeadOutput:
-        projected = self.project_dropout(self.joined(features))
-        return self.classifier(self.dropout(self.block(projected))), None
+        projected = self.project_dropout(self.context(features))
+        return HeadOutput(self.classifier(self.dropout(self.block(projected))), {})
 
 
 class Encoding(nn.Module):
-    """Learned codewords and scales of the Encoding layer; see ops.encoding."""
+    """Encoding layer with learned codewords and scales (arXiv 1803.08904, equation 1); see ops.encoding."""
 
-    def __init__(self, channels: int, codes: int):
+    def __init__(self, channels: int, codewords: int):
         super().__init__()
-        spread = (codes * channels) ** -0.5
-        self.codewords = nn.Parameter(torch.empty(codes, channels).uniform_(-spread, spread))
-        self.scale = nn.Parameter(torch.empty(codes).uniform_(-1, 0))
+        bound = (codewords * channels) ** -0.5
+        self.codewords = nn.Parameter(torch.empty(codewords, channels).uniform_(-bound, bound))
+        self.scale = nn.Parameter(torch.empty(codewords).uniform_(-1, 0))
 
     def forward(self, features: Tensor) -> Tensor:
-        """(B, C, H, W) -> (B, codes, C)."""
+        """(B, C, H, W) -> (B, codewords, C)."""
         return encode(features.flatten(2).transpose(1, 2), self.codewords, self.scale)
 
 
-class EncHead(nn.Module):
-    """Context encoding (EncNet, Zhang et al. 2018): channels are scaled by what the whole image holds."""
+class EncHead(Head):
+    """Context encoding (EncNet, Zhang et al. 2018): scales each channel by a gate computed from the whole image.
 
-    def __init__(self, inputs: int, classes: int, width: int, codes: int, kernel: int, dropout: float):
-        super().__init__()
-        self.bottleneck = ConvBNReLU(inputs, width, kernel)
+    Its extra output "se", logits (B, classes), predicts which classes the image contains.
+    """
+
+    extra_losses: ClassVar[Mapping[str, LossKind]] = {"se": "se"}
+
+    def __init__(
+        self, channels: int, classes: int, width: int, codewords: int, kernel: int, dropout: float,
+        align_corners: bool = False,
+    ):  # fmt: skip
+        super().__init__(align_corners)
+        self.bottleneck = ConvBNReLU(channels, width, kernel)
         self.project = ConvBNReLU(width, width)
-        self.encoding = Encoding(width, codes)
-        self.encoding_bn = nn.BatchNorm1d(codes)
+        self.encoding = Encoding(width, codewords)
+        self.encoding_bn = nn.BatchNorm1d(codewords)
         self.gate = nn.Linear(width, width)
-        self.presence = nn.Linear(width, classes)
+        self.se_layer = nn.Linear(width, classes)
         self.dropout = nn.Dropout2d(dropout)
         self.classifier = classifier(width, classes)
 
     def forward(self, features: Tensor) -> HeadOutput:
         narrow = self.bottleneck(features)
-        codes = self.encoding_bn(self.encoding(self.project(narrow))).relu().mean(1)
-        gamma = self.gate(codes).sigmoid()
-        # x is not negative, so relu(x + x * gamma) is x * (1 + gamma).
+        encoded = self.encoding_bn(self.encoding(self.project(narrow))).relu().mean(1)
+        gamma = self.gate(encoded).sigmoid()
+        extras = {"se": self.se_layer(encoded)}
+        # relu(x + x * gamma) is x * (1 + gamma), since x is not negative.
         if self.training:
-            return self.classifier(self.dropout(narrow * (1 + gamma)[:, :, None, None])), self.presence(codes)
-        # Nothing stands between scale and classifier: the scale goes into its weight, and the map is read once less.
+            return HeadOutput(self.classifier(self.dropout(narrow * (1 + gamma)[:, :, None, None])), extras)
+        # Without dropout the scale can be applied to the classifier's weight, which reads the map one time less.
         weight = self.classifier.weight[:, :, 0, 0] * (1 + gamma)[:, None]
         logits = narrow.permute(0, 2, 3, 1).flatten(1, 2) @ weight.transpose(1, 2) + self.classifier.bias
-        return logits.unflatten(1, narrow.shape[-2:]).permute(0, 3, 1, 2), self.presence(codes)
+        return HeadOutput(logits.unflatten(1, narrow.shape[-2:]).permute(0, 3, 1, 2), extras)
+
+
+HEADS: dict[str, type[Head]] = {  # by `head.kind` of a recipe
+    "psp": PSPHead,
+    "aspp": ASPPHead,
+    "deeplabv3": DeepLabV3Head,
+    "enc": EncHead,
+    "fcn": FCNHead,
+}

@@ -45,13 +45,13 @@ class JPU(nn.Module):
         return torch.cat([branch(joined) for branch in self.dilated], dim=1).relu_()
 
 
-class LastStage(nn.Module):
-    """No neck: the head reads the last map of the backbone, of `channels` channels, as dilated networks have it."""
+class NoNeck(nn.Module):
+    """Passes on the backbone's last map, as in dilated networks. `channels`: of the backbone's maps."""
 
     def __init__(self, channels: Sequence[int]):
         super().__init__()
         self.out_channels = channels[-1]
 
     def forward(self, stages: Sequence[Tensor]) -> Tensor:
-        """The last of the maps."""
+        """Maps, finest first -> the last one."""
         return stages[-1]

@@ -1,34 +1,22 @@
 """The whole network: backbone -> neck -> head."""
 
-from typing import NamedTuple
+from collections.abc import Sequence
 
 from torch import Tensor, nn
 
+from fastfcn.models.heads import Head, HeadOutput
 from fastfcn.ops.upsample import upsample, upsample_labels
 
 
-class TrainLogits(NamedTuple):
-    """What the losses need: logits at their own strides, and the Enc head's class presence; None where absent."""
-
-    main: Tensor
-    auxiliary: Tensor | None
-    presence: Tensor | None
-
-
 class Segmenter(nn.Module):
-    """Backbone of four stages, neck over the last three, context head, and an auxiliary head for training.
+    """Backbone of four stages, neck over the last three, head, and optionally an auxiliary head for training.
 
-    Images are RGB, normalised, (B, 3, H, W) of any size.
+    Images are RGB, normalized, (B, 3, H, W) of any size. The logits of `forward_train` and `logits` have the stride of
+    the map that the head reads: 8 with JPU, 32 without a neck, 4 for a head that reads all stages.
     """
 
     def __init__(
-        self,
-        backbone: nn.Module,
-        neck: nn.Module,
-        head: nn.Module,
-        auxiliary: nn.Module | None = None,
-        auxiliary_stage: int = 2,
-        align_corners: bool = False,
+        self, backbone: nn.Module, neck: nn.Module, head: Head, auxiliary: Head | None = None, auxiliary_stage: int = 2
     ):
         super().__init__()
         self.backbone = backbone
@@ -36,44 +24,52 @@ class Segmenter(nn.Module):
         self.head = head
         self.auxiliary = auxiliary
         self.auxiliary_stage = auxiliary_stage
-        self.align_corners = align_corners
+        self.align_corners = head.align_corners
 
-    def train_logits(self, images: Tensor) -> TrainLogits:
-        """Logits at stride 8, auxiliary logits at their stage's stride, and class presence (B, classes)."""
+    def decode(self, stages: Sequence[Tensor]) -> HeadOutput:
+        """Output of the head for the backbone's four maps."""
+        return self.head(stages if self.head.needs_stages else self.neck(stages[1:]))
+
+    def forward_train(self, images: Tensor) -> HeadOutput:
+        """Logits (B, classes, h, w) and all extra outputs: the head's and the auxiliary head's logits "auxiliary"."""
         stages = self.backbone(images)
-        main, presence = self.head(self.neck(stages[1:]))
-        auxiliary = None if self.auxiliary is None else self.auxiliary(stages[self.auxiliary_stage])[0]
-        return TrainLogits(main, auxiliary, presence)
+        logits, extras = self.decode(stages)
+        if self.auxiliary is not None:
+            extras = {"auxiliary": self.auxiliary(stages[self.auxiliary_stage]).logits} | extras
+        return HeadOutput(logits, extras)
 
     def logits(self, images: Tensor) -> Tensor:
-        """Logits (B, classes, ceil(H/8), ceil(W/8)), without the auxiliary head."""
-        return self.head(self.neck(self.backbone(images)[1:]))[0]
+        """Logits (B, classes, h, w), without extra outputs."""
+        return self.decode(self.backbone(images)).logits
 
     def forward(self, images: Tensor) -> Tensor:
-        """Logits (B, classes, H, W) before softmax."""
+        """Logits (B, classes, H, W)."""
         return upsample(self.logits(images), images.shape[-2:], self.align_corners)
 
     def labels(self, images: Tensor, size: tuple[int, int] | None = None) -> Tensor:
-        """Class map (B, H, W); with `size` resized on to it, as logits. Full-size logits never exist."""
+        """Segmentation map (B, H, W), or (B, *size): the argmax of logits resized once more, to `size`.
+
+        It is computed in strips: full-size logits never exist.
+        """
         sizes = [tuple(images.shape[-2:])] + ([size] if size else [])
         return upsample_labels(self.logits(images), sizes, self.align_corners)
 
 
 class KernelSegmenter(Segmenter):
-    """A network whose class map one kernel makes of the logits, where it can: of one size, with up to 256 classes."""
+    """A network whose segmentation map is computed by one kernel if possible: no resize, at most 256 classes."""
 
     def kernel_labels(self, logits: Tensor, height: int, width: int) -> Tensor | None:
-        """The class map (B, height, width); None where there is no kernel after all."""
+        """Segmentation map (B, height, width), or None if no kernel is available."""
         raise NotImplementedError
 
     def logits_for_labels(self, images: Tensor) -> Tensor:
-        """As `logits`; what is returned may be written over by the next call."""
+        """As `logits`, but the next call may overwrite the result."""
         return self.logits(images)
 
     def labels(self, images: Tensor, size: tuple[int, int] | None = None) -> Tensor:
         height, width = images.shape[-2:]
-        logits, found = self.logits_for_labels(images), None
+        logits, labels = self.logits_for_labels(images), None
         if (size is None or tuple(size) == (height, width)) and logits.shape[1] <= 256:
-            found = self.kernel_labels(logits, height, width)
+            labels = self.kernel_labels(logits, height, width)
         sizes = [(height, width)] + ([size] if size else [])
-        return upsample_labels(logits, sizes, self.align_corners) if found is None else found
+        return upsample_labels(logits, sizes, self.align_corners) if labels is None else labels

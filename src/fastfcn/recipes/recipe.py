@@ -38,7 +38,7 @@ from fastfcn.recipes.validation import field_lines, flatten, rule_lines
 from fastfcn.utils.files import replace_file
 from fastfcn.utils.spelling import did_you_mean
 
-FORMAT = 2
+FORMAT = 3
 
 _WHOLE_SECTION = 'Another kind has other keys; give the whole section, for example neck={kind="none"}'
 
@@ -51,8 +51,8 @@ class Recipe(Section):
     aliases: Names
     summary: Words
     seed: FromZero
-    start: Words  # a weights file of the whole network to begin from, or "none": backbone.pretrained
-    init: Literal["openmmlab", "pytorch"]  # whose way of drawing the random weights outside the backbone
+    load_from: Words  # a weights file of the whole network to start from, or "none"
+    weight_init: Literal["openmmlab", "pytorch"]  # whose random initialization outside the backbone
     data: Data
     backbone: Backbone
     neck: Neck

@@ -90,9 +90,9 @@ class Data(Section):
     rotate: Angle  # degrees, to either side
     crop: Size
     padding: Literal["mean", "black"]  # of what the scaled image lacks: 0 after normalisation, or before it
-    max_class_share: Share  # a crop is drawn again while one class fills more of it
+    cat_max_ratio: Share  # a crop is redrawn (up to 10 times) while one class fills more of it
     flip: Probability
-    distort: Probability  # of each of the four photometric changes
+    photometric_distortion: Probability  # of each of brightness, contrast, saturation and hue
     blur: Probability  # of a Gaussian blur with a radius of up to one pixel
 
 
@@ -104,7 +104,7 @@ class ResNet(Section):
     pretrained: Words  # "openmmlab", "imagenet", "none" or a path
     strides: Strides
     dilations: Dilations
-    stride_in: Literal["conv1", "conv2"]  # which of a first block's convolutions holds the stride
+    style: Literal["pytorch", "caffe"]  # bottlenecks have their stride in the 3x3, or in the first 1x1 convolution
 
 
 class Pyramid(Section):
@@ -179,10 +179,11 @@ class Enc(Section):
 
     kind: Literal["enc"]
     width: Count
-    codes: Count
+    codewords: Count
     kernel: Kernel
     dropout: BelowOne
     align_corners: Switch
+    se_loss_weight: NotNegative  # of the semantic encoding (SE) loss
 
 
 class Fcn(Section):
@@ -205,15 +206,14 @@ class AuxiliaryFcn(Section):
     depth: Count
     kernel: Kernel
     dropout: BelowOne
+    loss_weight: NotNegative
 
 
 class CrossEntropy(Section):
-    """Cross-entropy of the head, plus weighted losses of the auxiliary head and of class presence."""
+    """Cross-entropy."""
 
     kind: Literal["cross_entropy"]
-    mean_over: Literal["all", "labelled"]
-    auxiliary: NotNegative  # weight of the same loss of the auxiliary head
-    presence: NotNegative
+    mean_over: Literal["all", "labeled"]
 
 
 class WeightedCrossEntropy(Section):
@@ -221,19 +221,15 @@ class WeightedCrossEntropy(Section):
 
     kind: Literal["weighted_cross_entropy"]
     weights: Positives  # one for each class, in the order of the data set's
-    mean_over: Literal["all", "labelled"]
-    auxiliary: NotNegative
-    presence: NotNegative
+    mean_over: Literal["all", "labeled"]
 
 
 class HardPixels(Section):
     """Cross-entropy of each image's hard pixels alone (online hard example mining, arXiv:1604.03540)."""
 
     kind: Literal["ohem"]
-    threshold: Share  # hard are pixels whose own class gets a lower probability,
-    at_least: Share  # and this share of the image's labelled pixels in any case
-    auxiliary: NotNegative
-    presence: NotNegative
+    threshold: Share  # hard pixels: those whose true class has a lower probability,
+    min_kept: Share  # and at least this share of the image's labeled pixels
 
 
 class Dice(Section):
@@ -242,9 +238,7 @@ class Dice(Section):
     kind: Literal["dice"]
     dice: Positive
     cross_entropy: NotNegative
-    mean_over: Literal["all", "labelled"]  # of cross-entropy
-    auxiliary: NotNegative
-    presence: NotNegative
+    mean_over: Literal["all", "labeled"]  # of cross-entropy
 
 
 class Lovasz(Section):
@@ -253,9 +247,7 @@ class Lovasz(Section):
     kind: Literal["lovasz"]
     lovasz: Positive
     cross_entropy: NotNegative
-    mean_over: Literal["all", "labelled"]  # of cross-entropy
-    auxiliary: NotNegative
-    presence: NotNegative
+    mean_over: Literal["all", "labeled"]  # of cross-entropy
 
 
 class Optim(Section):

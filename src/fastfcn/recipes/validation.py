@@ -8,6 +8,7 @@ import tomlkit
 from pydantic import BaseModel, ValidationError
 from pydantic_core import ErrorDetails
 
+from fastfcn.recipes.upgrades import renamed_keys
 from fastfcn.utils.spelling import did_you_mean
 
 
@@ -20,16 +21,6 @@ class Rule(NamedTuple):
 
 
 RULES = (
-    Rule(
-        ("loss.presence", "head.kind"),
-        lambda presence, head: presence == 0 or head == "enc",
-        'loss.presence: found {0}, but head.kind = {1} knows no presence; allowed: 0.0, or head.kind = "enc"',
-    ),
-    Rule(
-        ("loss.auxiliary", "auxiliary.kind"),
-        lambda weight, auxiliary: weight == 0 or auxiliary != "none",
-        'loss.auxiliary: found {0}, but auxiliary.kind = {1}; allowed: 0.0, or auxiliary.kind = "fcn"',
-    ),
     Rule(
         ("backbone.strides", "neck.kind"),
         lambda strides, neck: neck == "none" or tuple(strides) == (1, 2, 2, 2),
@@ -141,6 +132,8 @@ def _found(found: Any, allowed: str) -> str:
 
 
 def _unknown_key(key: str, model: type[BaseModel], schema: type[BaseModel]) -> str:
+    if now := renamed_keys().get(key):
+        return f"this key is now {now}"
     word, known = key.split(".")[-1], list(model.model_fields)
     line = f"unknown key; allowed: {', '.join(known)}"
     if close := did_you_mean(word, known):

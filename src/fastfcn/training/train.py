@@ -120,8 +120,8 @@ def train_step(
             batch = batch.contiguous(memory_format=torch.channels_last)
             # On one device Fabric gives marked methods as they are, without its precision.
             with fabric.autocast():
-                main, auxiliary, presence = model.train_logits(batch)  # type: ignore[operator]
-            losses = segmentation_loss(main, auxiliary, presence, labels, terms, pixels, images)
+                logits, extras = model.forward_train(batch)  # type: ignore[operator]
+            losses = segmentation_loss(logits, extras, labels, terms, pixels, images)
             fabric.backward(losses["loss"])
         total = {name: total.get(name, 0.0) + value.detach() for name, value in losses.items()}
     if recipe.optim.clip_norm:
@@ -150,7 +150,7 @@ def _setup(
         nn.SyncBatchNorm.convert_sync_batchnorm(network)  # in place: the network itself is not a batch norm
     prepare(network, machine, fabric.device)
     model, optimizer = fabric.setup(network, build.optimizer(recipe, network))
-    model.mark_forward_method("train_logits")
+    model.mark_forward_method("forward_train")
     average = averaged(network, recipe.optim.ema) if recipe.optim.ema else None
     state = TrainState(**run.load_checkpoint(network, optimizer, average)) if resume else TrainState()
     return model.train(), optimizer, average, state

@@ -43,7 +43,7 @@ HEADS: dict[str, Renames] = {
         (r"head\.encmodule\.encoding\.3\.", "head.encoding.", 0),
         (r"head\.encmodule\.encoding\.4\.", "head.encoding_bn.", 0),
         (r"head\.encmodule\.fc\.0\.", "head.gate.", 0),
-        (r"head\.encmodule\.selayer\.", "head.presence.", 0),
+        (r"head\.encmodule\.selayer\.", "head.se_layer.", 0),
         (r"head\.conv6\.1\.", "head.classifier.", 0),
     ),
     "head.aspp.": (

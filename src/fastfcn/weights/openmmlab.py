@@ -20,7 +20,7 @@ RENAMES = (
     (r"^decode_head\.enc_module\.encoding\.0\.", r"head.encoding."),
     (r"^decode_head\.enc_module\.encoding\.1\.", r"head.encoding_bn."),
     (r"^decode_head\.enc_module\.fc\.0\.", r"head.gate."),
-    (r"^decode_head\.se_layer\.", r"head.presence."),
+    (r"^decode_head\.se_layer\.", r"head.se_layer."),
     (r"^auxiliary_head\.conv_seg\.", r"auxiliary.classifier."),
     (r"^auxiliary_head\.convs\.(\d)\.", r"auxiliary.convs.\1."),
 )

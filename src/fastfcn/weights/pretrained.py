@@ -38,8 +38,8 @@ def load_initial_weights(recipe: Recipe, model: Segmenter) -> None:
 
     Raises WeightsError if they are missing or do not fit; never falls back to random weights.
     """
-    if recipe.start != "none":
-        load_start(model, recipe.start)
+    if recipe.load_from != "none":
+        load_start(model, recipe.load_from)
     else:
         load_pretrained(model.backbone, recipe.backbone.name, recipe.backbone.pretrained)
 

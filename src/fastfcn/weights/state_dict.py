@@ -1,12 +1,19 @@
 """Fitting named tensors to a network, with everything that does not fit said at once."""
 
+import re
+
 from torch import Tensor, nn
 
 from fastfcn.errors import WeightsError
 
+# Names of parameters in files of version 0.1, and what they are now.
+RENAMED = ((re.compile(r"(^|\.)head\.presence\."), r"\1head.se_layer."),)
+
 
 def load_state(model: nn.Module, tensors: dict[str, Tensor], source: str) -> None:
     """Load `tensors` into `model`; raises WeightsError listing all missing, extra and misshapen keys."""
+    for pattern, now in RENAMED:
+        tensors = {pattern.sub(now, name): value for name, value in tensors.items()}
     problems = key_problems({name: tuple(value.shape) for name, value in model.state_dict().items()}, tensors)
     if problems:
         raise WeightsError(
