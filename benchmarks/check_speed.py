@@ -31,12 +31,12 @@ FAST, LEAN = 150, 200  # pairs per second and core at least; bytes per image at 
 # Run in a process of its own: the folder, threads, and whether allocations are traced (which takes time).
 WORK = """
 import json, resource, sys, time, tracemalloc
-from fastfcn.checking.survey import survey
+from fastfcn.checking.check import check_folder
 folder, workers, traced = sys.argv[1], int(sys.argv[2]), sys.argv[3] == "traced"
 if traced:
     tracemalloc.start()
 wall, busy = time.perf_counter(), time.process_time()
-found = survey(folder, workers, show_progress=False)
+found = check_folder(folder, workers, show_progress=False)
 wall, busy = time.perf_counter() - wall, time.process_time() - busy
 print(json.dumps({
     "pairs": found.pairs, "problems": [each.kind for each in found.problems], "wall_s": wall, "cpu_s": busy,

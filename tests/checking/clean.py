@@ -1,4 +1,4 @@
-"""A clean folder of images and masks, in which tests plant damage."""
+"""A clean folder of images and masks, in which tests plant defect."""
 
 from pathlib import Path
 

@@ -1,4 +1,4 @@
-"""What a kind of damage is: planted in a clean folder, to be found, and mended or left out."""
+"""How defects are planted in a clean dataset, and what `check` must report."""
 
 from collections.abc import Callable
 from pathlib import Path
@@ -13,12 +13,12 @@ ONE, TWO = "train_03", "val_01"
 ALL = names("train") + names("val")
 COLORS = np.array([[0, 0, 0], [128, 64, 128], [220, 20, 60], [70, 130, 180]], np.uint8)
 MASKS = [mask_path(name) for name in ALL]
-TURN_RIGHT = 6  # EXIF: turn by 90 degrees to see it upright
+TURN_RIGHT = 6  # EXIF orientation: rotate by 90 degrees for display
 
 
 class Planted(NamedTuple):
-    """What must be found: `files` are all that must be named; `outcome` is what --fix does: "mended", "left out" (of
-    the copy) or "kept" (nothing, for it is for a person to decide)."""
+    """The problem to report with all of its `files`; `outcome` is what --fix does: "fixed", "left out" (of
+    the copy) or "kept" (unchanged, because the user has to decide)."""
 
     kind: str
     severity: str
@@ -26,11 +26,11 @@ class Planted(NamedTuple):
     outcome: str
 
 
-DAMAGE: dict[str, Callable[[Path], Planted]] = {}
+DEFECTS: dict[str, Callable[[Path], Planted]] = {}
 
 
-def damage(plant: Callable[[Path], Planted]) -> Callable[[Path], Planted]:
-    DAMAGE[plant.__name__] = plant
+def defect(plant: Callable[[Path], Planted]) -> Callable[[Path], Planted]:
+    DEFECTS[plant.__name__] = plant
     return plant
 
 
@@ -44,7 +44,7 @@ def all_masks(root: Path, change: Callable[[np.ndarray], np.ndarray]) -> None:
 
 
 def enlarged(values: np.ndarray) -> np.ndarray:
-    """Scaled to two thirds and back with bilinear interpolation, the usual mistake."""
+    """Resized to two thirds and back with bilinear interpolation, a common mistake."""
     height, width = values.shape[:2]
     small = Image.fromarray(values).resize((width * 2 // 3, height * 2 // 3), Image.Resampling.BILINEAR)
     return np.array(small.resize((width, height), Image.Resampling.BILINEAR))

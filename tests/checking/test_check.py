@@ -1,4 +1,4 @@
-"""`fastfcn check DIR`: what a person sees, what a machine reads, exit codes, and a copy that is clean."""
+"""`fastfcn check DIR`: terminal output, JSON, exit codes, and the corrected copy."""
 
 import json
 import shutil
@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from tests.checking.clean import image_path, mask_path, write_clean
-from tests.checking.damage import DAMAGE
+from tests.checking.defects import DEFECTS
 from tests.helpers.command import Finished, fastfcn
 
 
@@ -23,7 +23,7 @@ def run(root: Path, *more: object) -> Finished:
 def test_a_clean_folder(root: Path, tmp_path: Path):
     done = run(root, "--json", tmp_path / "report.json")
     assert done.code == 0
-    assert f"Nothing is wrong with {root}." in done.out
+    assert f"No problems found in {root}." in done.out
     assert f"fastfcn init '{root}'" in done.out
     assert "images/{split}/{name}.jpg" in done.out
     assert "│ 3     │" in done.out
@@ -32,10 +32,10 @@ def test_a_clean_folder(root: Path, tmp_path: Path):
 
 
 def test_an_error(root: Path, tmp_path: Path):
-    DAMAGE["image_truncated"](root)
+    DEFECTS["image_truncated"](root)
     done = run(root, "--json", tmp_path / "report.json")
     assert done.code == 1
-    assert "error: image_truncated Images that are cut off or damaged: 1" in done.out
+    assert "error: image_truncated Truncated or corrupt images: 1" in done.out
     assert f"  {image_path('train_03')}" in done.out.splitlines()
     assert "Errors: 1, warnings: 0." in done.out
     assert f"fastfcn check '{root}' --fix OUT" in done.out
@@ -43,18 +43,18 @@ def test_an_error(root: Path, tmp_path: Path):
     assert {key: problem[key] for key in ("kind", "severity", "count", "files")} == {
         "kind": "image_truncated", "severity": "error", "count": 1, "files": [image_path("train_03")],
     }  # fmt: skip
-    assert problem["advice"].startswith("Get these files again")
+    assert problem["advice"].startswith("Restore these files")
 
 
 def test_warnings_alone_exit_with_0(root: Path):
-    DAMAGE["empty_mask"](root)
+    DEFECTS["empty_mask"](root)
     done = run(root)
     assert done.code == 0
     assert "Errors: 0, warnings: 1." in done.out
 
 
 def test_many_files_are_counted_on_the_screen_and_all_in_the_json(root: Path, tmp_path: Path):
-    DAMAGE["masks_of_0_and_255"](root)
+    DEFECTS["masks_of_0_and_255"](root)
     done = run(root, "--json", tmp_path / "report.json")
     assert "  and 9 more" in done.out.splitlines()
     (problem,) = json.loads((tmp_path / "report.json").read_text())["problems"]
@@ -62,11 +62,11 @@ def test_many_files_are_counted_on_the_screen_and_all_in_the_json(root: Path, tm
 
 
 def test_fix(root: Path, tmp_path: Path):
-    DAMAGE["masks_of_0_and_255"](root)
+    DEFECTS["masks_of_0_and_255"](root)
     done = run(root, "--fix", tmp_path / "clean")
-    assert done.code == 1, "it is the folder itself that is judged"
-    assert f"  {mask_path('train_00')}: numbers changed: 255 to 1" in done.out.splitlines()
-    assert "Nothing is wrong with the copy." in done.out
+    assert done.code == 1, "the exit code is about the folder itself"
+    assert f"  {mask_path('train_00')}: ids changed: 255 to 1" in done.out.splitlines()
+    assert "No problems found in the copy." in done.out
     assert run(tmp_path / "clean").code == 0
     assert len((tmp_path / "clean/CHANGES.txt").read_text().splitlines()) == 14
 
@@ -82,7 +82,7 @@ def test_a_folder_with_a_recipe_and_an_image_that_no_list_names(root: Path):
     shutil.copy(image, flat / "images" / f"later{image.suffix}")
     done = run(flat)
     assert done.code == 0
-    assert "  passed over, as no list names them: images 1" in done.out.splitlines()
+    assert "  ignored 1 images that are in no split list" in done.out.splitlines()
     assert f"Next: fastfcn train '{flat}/recipe.toml' --data '{flat}' --out 'runs/all photos'" in done.out
 
 
@@ -91,7 +91,7 @@ def test_fix_never_writes_where_the_originals_are(root: Path, tmp_path: Path, pl
     before = sorted(tmp_path.rglob("*"))
     done = run(root, "--fix", tmp_path / place)
     assert done.code == 2
-    assert "lies in" in done.err
+    assert "is inside" in done.err
     assert sorted(tmp_path.rglob("*")) == before
 
 
@@ -99,7 +99,7 @@ def test_fix_never_writes_over_anything(root: Path, tmp_path: Path):
     (tmp_path / "clean").mkdir()
     (tmp_path / "clean/thesis.txt").write_text("finished")
     done = run(root, "--fix", tmp_path / "clean")
-    assert (done.code, "exists already" in done.err) == (2, True)
+    assert (done.code, "already exists" in done.err) == (2, True)
     assert [path.name for path in (tmp_path / "clean").iterdir()] == ["thesis.txt"]
 
 

@@ -1,4 +1,4 @@
-"""`fastfcn check`: a clean folder passes, each damage is found and named, and an empty folder gets directions."""
+"""`fastfcn check`: a clean folder passes, each defect is found and named, and an empty folder gets directions."""
 
 import json
 from pathlib import Path
@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from fastfcn.checking.known_dataset import Report, check
+from fastfcn.checking.known_dataset import KnownDatasetReport, check_known_dataset
 from fastfcn.data.description import DataSetDescription, description_names, load_description
 from fastfcn.errors import DataError
 from tests.helpers.command import Finished, fastfcn
@@ -41,7 +41,7 @@ def camvid(tmp_path: Path) -> Path:
     return root
 
 
-def kinds(report: Report) -> dict[str, tuple[str, ...]]:
+def kinds(report: KnownDatasetReport) -> dict[str, tuple[str, ...]]:
     """What was found: kind -> files."""
     assert all(each.severity == "error" and each.advice and each.message for each in report.problems)
     assert all(each.count == max(len(each.files), 1) for each in report.problems)
@@ -49,7 +49,7 @@ def kinds(report: Report) -> dict[str, tuple[str, ...]]:
 
 
 def test_a_clean_folder(camvid: Path):
-    report = check(SMALL, camvid, values=True)
+    report = check_known_dataset(SMALL, camvid, values=True)
     assert report.problems == []
     assert [(each.split, each.images, each.pairs) for each in report.splits] == [
         ("train", 3, 3), ("val", 2, 2), ("test", 0, 0),
@@ -57,53 +57,53 @@ def test_a_clean_folder(camvid: Path):
     assert report.splits[0].example == {
         "image": "train/0.png", "mask": "trainannot/0.png", "size": [6, 9], "classes": 2,
     }  # fmt: skip
-    report.refuse()
+    report.raise_problems()
 
 
 def test_a_missing_mask(camvid: Path):
     (camvid / "trainannot/1.png").unlink()
-    report = check(SMALL, camvid)
+    report = check_known_dataset(SMALL, camvid)
     assert kinds(report) == {"mask_missing": ("train/1.png",)}
     with pytest.raises(DataError, match="cannot be used as camvid:\n  train: 1 images have no mask") as caught:
-        report.refuse()
+        report.raise_problems()
     assert f"fastfcn check {camvid} --dataset camvid" in caught.value.hint
 
 
 def test_a_missing_image(camvid: Path):
     (camvid / "val/0.png").unlink()
-    assert kinds(check(SMALL, camvid)) == {"wrong_count": (), "mask_without_image": ("valannot/0.png",)}
+    assert kinds(check_known_dataset(SMALL, camvid)) == {"wrong_count": (), "mask_without_image": ("valannot/0.png",)}
 
 
 def test_a_wrong_count(camvid: Path):
     pair(camvid, "val/more.png", "valannot/more.png")
-    (problem,) = check(SMALL, camvid).problems
-    assert (problem.kind, problem.message) == ("wrong_count", "val: 3 images, published are 2.")
+    (problem,) = check_known_dataset(SMALL, camvid).problems
+    assert (problem.kind, problem.message) == ("wrong_count", "val: found 3 images, expected 2.")
 
 
 def test_one_of_several_published_counts(camvid: Path):
-    assert check(describe(counts={"train": (9, 3)}), camvid).problems == []
-    (problem,) = check(describe(counts={"train": (9, 8)}), camvid).problems
-    assert problem.message == "train: 3 images, published are 9 or 8."
+    assert check_known_dataset(describe(counts={"train": (9, 3)}), camvid).problems == []
+    (problem,) = check_known_dataset(describe(counts={"train": (9, 8)}), camvid).problems
+    assert problem.message == "train: found 3 images, expected 9 or 8."
 
 
 def test_a_split_that_is_not_there(camvid: Path):
     for folder in ("val", "valannot"):
         (camvid / folder).rename(camvid / f"{folder}_moved")
-    (problem,) = check(SMALL, camvid).problems
+    (problem,) = check_known_dataset(SMALL, camvid).problems
     assert (problem.kind, "val/{name}.png" in problem.message) == ("no_split", True)
-    assert check(SMALL, camvid, ["train"]).problems == []
+    assert check_known_dataset(SMALL, camvid, ["train"]).problems == []
 
 
 def test_a_split_that_is_asked_for_must_be_there(camvid: Path):
-    assert kinds(check(SMALL, camvid, ["test"])) == {"no_split": ()}
-    assert kinds(check(SMALL, camvid, ["train+test"])) == {"no_split": ()}
+    assert kinds(check_known_dataset(SMALL, camvid, ["test"])) == {"no_split": ()}
+    assert kinds(check_known_dataset(SMALL, camvid, ["train+test"])) == {"no_split": ()}
     with pytest.raises(DataError, match="no split 'validation'"):
-        check(SMALL, camvid, ["validation"])
+        check_known_dataset(SMALL, camvid, ["validation"])
 
 
 def test_an_image_twice(camvid: Path):
     pair(camvid, "train/0.jpg", "trainannot/0.png")
-    assert kinds(check(SMALL, camvid)) == {"same_example_twice": ()}
+    assert kinds(check_known_dataset(SMALL, camvid)) == {"duplicate_example": ()}
 
 
 @pytest.mark.parametrize("values", [False, True])
@@ -111,12 +111,12 @@ def test_a_truncated_mask(camvid: Path, values: bool):
     path = camvid / "trainannot/0.png"
     path.write_bytes(path.read_bytes()[: path.stat().st_size // 2])
     kind = {"wrong_mask": ("trainannot/0.png",)} if values else {"wrong_pair": ("train/0.png", "trainannot/0.png")}
-    assert kinds(check(SMALL, camvid, values=values)) == kind
+    assert kinds(check_known_dataset(SMALL, camvid, values=values)) == kind
 
 
 def test_an_image_of_another_size(camvid: Path):
     Image.fromarray(np.zeros((4, 4, 3), np.uint8)).save(camvid / "val/0.png")
-    report = check(SMALL, camvid)
+    report = check_known_dataset(SMALL, camvid)
     assert kinds(report) == {"wrong_pair": ("val/0.png", "valannot/0.png")}
     assert "6 x 9 (height x width), its image 4 x 4" in report.problems[0].message
 
@@ -124,8 +124,8 @@ def test_an_image_of_another_size(camvid: Path):
 def test_wrong_values_are_found_where_every_mask_is_read(camvid: Path):
     for name in ("trainannot/1.png", "trainannot/2.png"):
         Image.fromarray(np.full((6, 9), 77, np.uint8)).save(camvid / name)
-    assert check(SMALL, camvid).problems == []
-    report = check(SMALL, camvid, values=True)
+    assert check_known_dataset(SMALL, camvid).problems == []
+    report = check_known_dataset(SMALL, camvid, values=True)
     assert kinds(report) == {"wrong_mask": ("trainannot/1.png", "trainannot/2.png")}
     assert "value 77 in 54 pixels" in report.problems[0].message
 
@@ -133,7 +133,7 @@ def test_wrong_values_are_found_where_every_mask_is_read(camvid: Path):
 def test_masks_that_ignore_what_may_be_a_class(camvid: Path):
     for path in (camvid / "valannot").iterdir():
         Image.fromarray(np.resize(np.array([0, 11], np.uint8), (6, 9))).save(path)
-    (problem,) = check(SMALL, camvid, values=True).problems
+    (problem,) = check_known_dataset(SMALL, camvid, values=True).problems
     assert (problem.kind, problem.files) == ("wrong_mask", ())
     assert "'sky' is the only class" in problem.message
 
@@ -154,10 +154,10 @@ VOC = load_description("voc").model_copy(update={"counts": {"train": (2,)}})
 
 
 def test_lists_that_name_what_is_not_there(voc: Path):
-    assert check(VOC, voc).problems == []
+    assert check_known_dataset(VOC, voc).problems == []
     (voc / "JPEGImages/b.jpg").unlink()
     (voc / "SegmentationClass/c.png").unlink()
-    assert kinds(check(VOC, voc)) == {
+    assert kinds(check_known_dataset(VOC, voc)) == {
         "image_missing": ("JPEGImages/b.jpg",),
         "mask_without_image": ("SegmentationClass/b.png",),  # once, though both lists share the folder
         "mask_missing": ("JPEGImages/c.jpg",),
@@ -170,13 +170,15 @@ def test_what_converters_write_beside_a_mask_is_no_mask_without_image(tmp_path: 
         pair(tmp_path, f"images/{split}/01.jpg", f"annotations/{split}/01.png", values=(0, 181, 255))
         pair(tmp_path, "unused.jpg", f"annotations/{split}/01_labelTrainIds.png")
     (tmp_path / "unused.jpg").unlink()
-    assert check(about, tmp_path).problems == []
+    assert check_known_dataset(about, tmp_path).problems == []
     pair(tmp_path, "unused.jpg", "annotations/val2017/02_labelTrainIds.png")
-    assert kinds(check(about, tmp_path)) == {"mask_without_image": ("annotations/val2017/02_labelTrainIds.png",)}
+    assert kinds(check_known_dataset(about, tmp_path)) == {
+        "mask_without_image": ("annotations/val2017/02_labelTrainIds.png",)
+    }
 
 
 def test_real_camvid_is_whole(shared_data: Path):
-    report = check(CAMVID, shared_data / "camvid", values=False)
+    report = check_known_dataset(CAMVID, shared_data / "camvid", values=False)
     assert report.problems == []
     assert [each.pairs for each in report.splits] == [367, 101, 0]
 
@@ -192,7 +194,7 @@ def test_command_passes_and_fails(tmp_path: Path):
     streets = write_streets(tmp_path / "streets", 2, 2)
     done = run(streets, "--values", "--json", tmp_path / "report.json")
     assert (done.code, done.err.count("Error")) == (0, 0)
-    assert "This is streets. Nothing is missing in train, val." in done.out
+    assert "streets: no problems found in train, val." in done.out
     report = json.loads((tmp_path / "report.json").read_text())
     assert (report["dataset"], report["pairs"], report["problems"]) == ("streets", 4, [])
     lost = sorted((streets / "labels/train").iterdir())[0]

@@ -4,9 +4,9 @@ from pathlib import Path
 
 import pytest
 
+from fastfcn.checking.check import check_folder
 from fastfcn.checking.folder_names import folder_name
 from fastfcn.checking.layouts import find_layout
-from fastfcn.checking.survey import survey
 from fastfcn.data.description import DataSetDescription
 from fastfcn.data.layout import find_examples
 from fastfcn.errors import DataError
@@ -77,7 +77,7 @@ def test_layouts_without_splits(name: str, tmp_path: Path):
     assert (layout.images, layout.labels, layout.splits) == ((image_pattern,), (mask_pattern,), {"all": ""})
     assert len(found) == 4
     assert not any((found.images_alone, found.masks_alone, found.same_name, found.unlisted))
-    seen = list(survey(tmp_path, show_progress=False).examples())
+    seen = list(check_folder(tmp_path, show_progress=False).examples())
     # Where {name}.png matches NAME_L.png as well, a list has to say which names there are.
     lists = ("{split}.txt",) if name == "one folder, CamVid's" else ()
     (tmp_path / "all.txt").write_text("".join(f"{each.name}\n" for each in seen))
@@ -97,7 +97,7 @@ def test_layouts_with_splits(name: str, tmp_path: Path):
     layout = find_layout(tmp_path).layout
     assert (layout.images, layout.labels) == ((image_pattern,), (mask_pattern,))
     about = described(layout.images, layout.labels, splits=layout.splits)
-    seen = list(survey(tmp_path, show_progress=False).examples())
+    seen = list(check_folder(tmp_path, show_progress=False).examples())
     for split in ("train", "test"):
         examples = find_examples(about, tmp_path, split)
         here = [each for each in seen if each.split == split]
@@ -127,10 +127,10 @@ def test_lists_of_names(tmp_path: Path):
     (lists / "train.txt").write_text("0\n1\n3\n")
     (lists / "val.txt").write_text("1\n2\n")
     (lists / "trainval.txt").write_text("0\n1\n2\n3\n")
-    found = survey(tmp_path, show_progress=False)
+    found = check_folder(tmp_path, show_progress=False)
     assert found.layout.lists == ("VOCdevkit/VOC2012/ImageSets/Segmentation/{split}.txt",)
     assert found.pairs_by_split == {"train": 1, "val": 2}
-    assert found.found.unlisted == 1
+    assert found.dataset.unlisted == 1
     problems = {each.kind: list(each.files) for each in found.problems}
     assert problems["listed_without_image"] == ["VOCdevkit/VOC2012/ImageSets/Segmentation/train.txt"]
     assert problems["same_image_in_two_splits"] == [images.format(1)]
@@ -145,7 +145,7 @@ def test_folders_without_pairs_are_explained(tmp_path: Path):
     (tmp_path / "photos/a.json").write_text("{}")
     with pytest.raises(DataError, match="No two files") as caught:
         find_layout(tmp_path)
-    assert ".json files have to be drawn into PNG masks" in caught.value.hint
+    assert "Convert the labels in .json files to PNG masks" in caught.value.hint
 
 
 @pytest.mark.parametrize(
@@ -154,7 +154,7 @@ def test_folders_without_pairs_are_explained(tmp_path: Path):
         ("trainannot", "{split}annot", "train", "mask"),
         ("train2017", "{split}", "train2017", ""),
         ("leftImg8bit", "leftImg8bit", "", "image"),
-        ("SegmentationObject", "SegmentationObject", "", "aside"),
+        ("SegmentationObject", "SegmentationObject", "", "other"),
         ("images_prepped_test", "images_prepped_{split}", "test", "image"),
         ("training_set", "{split}", "training_set", ""),
         ("trainstation", "trainstation", "", ""),

@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 from fastfcn import recipes
-from fastfcn.checking.survey import ExampleFound, Layout, Survey
+from fastfcn.checking.check import ExamplePaths, FolderReport, Layout
 from fastfcn.errors import DataError
 from fastfcn.init import choices, splits
 from fastfcn.init.choices import Facts
@@ -99,13 +99,13 @@ def test_sequences_in_names(names: list[str], groups: int):
     assert not found or sorted(itertools.chain.from_iterable(found.values())) == sorted(names)
 
 
-def surveyed(names: list[str], monkeypatch: pytest.MonkeyPatch, values: dict[str, set] | None = None) -> Survey:
+def surveyed(names: list[str], monkeypatch: pytest.MonkeyPatch, values: dict[str, set] | None = None) -> FolderReport:
     """Pairs of those names in images/ and masks/, as much of a survey as splits are drawn from."""
     held = values or {}
-    monkeypatch.setattr(splits, "_values", lambda survey, example: held.get(example.name, {0}))
+    monkeypatch.setattr(splits, "_values", lambda report, example: held.get(example.name, {0}))
     layout = Layout("folders", (".",), ("images/{folder}/{name}.jpg", "images/{name}.jpg"),
                     ("masks/{folder}/{name}_gt.png", "masks/{name}_gt.png"), (), {"all": ""})  # fmt: skip
-    examples = [ExampleFound("all", name, f"images/{name}.jpg", f"masks/{name}_gt.png") for name in names]
+    examples = [ExamplePaths("all", name, f"images/{name}.jpg", f"masks/{name}_gt.png") for name in names]
     found = {"root": Path("there"), "layout": layout, "pairs_by_split": {"all": len(names)}, "labels_kind": "index"}
     return SimpleNamespace(**found, examples=lambda: iter(examples))  # type: ignore[return-value]
 

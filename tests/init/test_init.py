@@ -100,7 +100,7 @@ def test_palette_masks_with_odd_names_and_a_broken_image(tmp_path: Path, monkeyp
 
 
 def test_the_layout_of_voc_with_other_classes(tmp_path: Path):
-    """Numbers counted from 0 in VOC's folders are not VOC's first classes."""
+    """MaskIds counted from 0 in VOC's folders are not VOC's first classes."""
     root = voc_set(tmp_path / "VOC")
     drafted = draft(root)
     assert names(drafted) == ["class_0", "class_1", "class_2"]

@@ -1,113 +1,175 @@
-"""Problems of single files, by the signs that were seen in them."""
+"""Problems of files: images and masks without a counterpart, and files that cannot be used as they are."""
 
+import unicodedata
+from collections.abc import Iterator
+from pathlib import Path
 from typing import NamedTuple
 
 import numpy as np
 
-from fastfcn.checking.flags import Sign
-from fastfcn.checking.layouts import Found
-from fastfcn.checking.paths import Paths
-from fastfcn.checking.problem import Problem
-from fastfcn.checking.statistics import Tally
+from fastfcn.checking.files import Paths
+from fastfcn.checking.layouts import DatasetFiles
+from fastfcn.checking.problem import ERROR, FIX, WARNING, Flag, Problem
+from fastfcn.checking.statistics import Statistics
 
-ERROR, WARNING = "error", "warning"
-AGAIN = "Get these files again from where they are whole. `--fix OUT` leaves such pairs out and lists them."
-FIXED = "`fastfcn check DIR --fix OUT` "
+REPLACE = "Restore these files from an intact copy. `--fix OUT` leaves such pairs out and lists them."
+LEFT_OUT = "`--fix OUT` leaves them out and lists them."
 
 
-class Kind(NamedTuple):
-    """How a sign is reported; `side` is "image", "mask" or "both": the files that are affected."""
+class FlagReport(NamedTuple):
+    """How a flag is reported; `affected` is "image", "mask" or "both": the files of the pair that are listed."""
 
     kind: str
     severity: str
-    side: str
-    sign: Sign
+    affected: str
+    flag: Flag
     title: str
     advice: str
 
 
-KINDS = (
-    Kind("image_unreadable", ERROR, "image", Sign.IMAGE_UNREADABLE, "Images that cannot be read", AGAIN),
-    Kind("image_truncated", ERROR, "image", Sign.IMAGE_TRUNCATED, "Images that are cut off or damaged", AGAIN),
-    Kind("mask_unreadable", ERROR, "mask", Sign.MASK_UNREADABLE, "Masks that cannot be read", AGAIN),
-    Kind("mask_truncated", ERROR, "mask", Sign.MASK_TRUNCATED, "Masks that are cut off or damaged", AGAIN),
-    Kind("image_mode", ERROR, "image", Sign.IMAGE_MODE,
-         "Images of floating-point or negative values, which have no agreed range",
-         "Convert them to 8 bits by a range that is right for all of them."),
-    Kind("mask_mode", ERROR, "mask", Sign.MASK_MODE,
-         "Masks of floating-point or negative values", "Write 8-bit grey or palette PNG masks."),
-    Kind("mask_ids_too_large", ERROR, "mask", Sign.MASK_BIG_NUMBERS,
-         "Masks with numbers above 255, as masks of instances have them",
-         "Write the number of the class into each pixel (for Cityscapes take the labelIds files)."),
-    Kind("sizes_differ", ERROR, "both", Sign.SIZES_DIFFER, "Masks that are not as large as their image",
-         "Find out which of the two was scaled. " + FIXED + "scales masks of the same shape to their image, "
+FLAG_REPORTS = (
+    FlagReport("image_unreadable", ERROR, "image", Flag.IMAGE_UNREADABLE, "Unreadable images", REPLACE),
+    FlagReport("image_truncated", ERROR, "image", Flag.IMAGE_TRUNCATED, "Truncated or corrupt images", REPLACE),
+    FlagReport("mask_unreadable", ERROR, "mask", Flag.MASK_UNREADABLE, "Unreadable masks", REPLACE),
+    FlagReport("mask_truncated", ERROR, "mask", Flag.MASK_TRUNCATED, "Truncated or corrupt masks", REPLACE),
+    FlagReport("image_mode", ERROR, "image", Flag.IMAGE_MODE,
+         "Images with floating-point or negative values, whose range is unknown",
+         "Convert all of them to 8 bits with the same range."),
+    FlagReport("mask_mode", ERROR, "mask", Flag.MASK_MODE,
+         "Masks with floating-point or negative values", "Save the masks as 8-bit grayscale or palette PNG."),
+    FlagReport("mask_ids_too_large", ERROR, "mask", Flag.MASK_IDS_TOO_LARGE,
+         "Masks with values above 255 (instance masks?)",
+         "Save the class id of each pixel instead (for Cityscapes, use the labelIds files)."),
+    FlagReport("sizes_differ", ERROR, "both", Flag.SIZES_DIFFER, "Image and mask differ in size",
+         "Find out which of the two was resized. " + FIX + "resizes masks with the same aspect ratio to their image "
          "and leaves other pairs out."),
-    Kind("exif_against_mask", ERROR, "image", Sign.TURNED_AGAINST_MASK,
-         "Images that EXIF data turns, while their mask is drawn on the image as it is stored",
-         FIXED + "writes these images without the EXIF turn, so that they fit."),
-    Kind("exif_rotated", WARNING, "image", Sign.IMAGE_TURNED, "Images that EXIF data turns",
-         "fastfcn turns them as viewers do; other programs may not. " + FIXED + "writes them upright."),
-    Kind("image_16_bit_dark", ERROR, "image", Sign.IMAGE_DARK,
-         "Images of 16 bits of which only the lower ones are used, so that they are read as nearly black",
-         FIXED + "stretches each to 8 bits."),
-    Kind("image_16_bit", WARNING, "image", Sign.IMAGE_16_BIT, "Images of 16 bits, of which 8 are kept",
-         "Nothing has to be done. " + FIXED + "writes 8 bits."),
-    Kind("image_channels", WARNING, "image", Sign.IMAGE_CHANNELS,
-         "Images of more than three channels (transparency is dropped, CMYK converted)",
-         "Look whether they are as you want them. " + FIXED + "writes three channels."),
-    Kind("image_frames", WARNING, "image", Sign.IMAGE_FRAMES,
-         "Images of several frames, of which the first is taken", FIXED + "writes the first frame."),
-    Kind("image_blank", WARNING, "image", Sign.IMAGE_BLANK, "Images that are of one colour",
-         "Look at them; nothing can be learnt from such an image. Remove them with their masks."),
-    Kind("mask_lossy", ERROR, "mask", Sign.MASK_LOSSY,
-         "Masks stored with loss (JPEG and the like), which changes numbers and colours",
-         "Make PNG masks from where they were drawn. " + FIXED + "takes each pixel for the nearest real value."),
-    Kind("mask_blurred", ERROR, "mask", Sign.MASK_BLURRED,
-         "Masks with blurred edges: values in between two classes, which mean a third class or nothing",
-         "Scale masks with nearest neighbour and draw them without anti-aliasing. "
-         + FIXED + "takes each pixel for the nearest real value."),
-    Kind("mask_is_picture", ERROR, "mask", Sign.MASK_PICTURE, "Masks that look like photographs",
-         "Put the mask in place of the image. `--fix OUT` leaves such pairs out and lists them."),
-    Kind("mask_16_bit", WARNING, "mask", Sign.MASK_16_BIT, "Masks of 16 bits, though no number is above 255",
-         "Nothing has to be done. " + FIXED + "writes 8 bits."),
-    Kind("mask_frames", WARNING, "mask", Sign.MASK_FRAMES, "Masks of several frames, of which the first is taken",
-         FIXED + "writes the first frame."),
-    Kind("mask_transparent", WARNING, "mask", Sign.MASK_TRANSPARENT,
-         "Masks that are transparent in places, where the colour below is taken",
-         "Look whether transparent pixels have the colour of their class. " + FIXED + "drops the transparency."),
+    FlagReport("exif_mask_mismatch", ERROR, "image", Flag.EXIF_MASK_MISMATCH,
+         "Images with EXIF rotation whose mask matches the unrotated pixels",
+         FIX + "removes the EXIF rotation from these images, so that they match."),
+    FlagReport("exif_rotated", WARNING, "image", Flag.IMAGE_ROTATED, "Images with EXIF rotation",
+         "fastfcn applies it, as image viewers do; other programs may not. " + FIX + "rotates the pixels instead."),
+    FlagReport("image_16_bit_dark", ERROR, "image", Flag.IMAGE_16_BIT_DARK,
+         "16-bit images with small values only; converted to 8 bits they are almost black",
+         FIX + "scales the values of each to the full 8-bit range."),
+    FlagReport("image_16_bit", WARNING, "image", Flag.IMAGE_16_BIT, "16-bit images, of which the upper 8 bits are used",
+         "No action needed. " + FIX + "writes 8-bit images."),
+    FlagReport("image_channels", WARNING, "image", Flag.IMAGE_CHANNELS,
+         "Images that are not RGB (alpha channels are dropped, CMYK is converted)",
+         "Check that the converted images look right. " + FIX + "writes RGB images."),
+    FlagReport("image_frames", WARNING, "image", Flag.IMAGE_FRAMES,
+         "Images with several frames, of which the first is used", FIX + "writes the first frame."),
+    FlagReport("image_blank", WARNING, "image", Flag.IMAGE_BLANK, "Images of a single color",
+         "Look at them and remove them together with their masks if they are blank by mistake."),
+    FlagReport("mask_lossy", ERROR, "mask", Flag.MASK_LOSSY,
+         "Masks with lossy compression (such as JPEG), which changes ids and colors",
+         "Export the masks again as PNG. " + FIX + "replaces each pixel by the nearest valid value."),
+    FlagReport("mask_blurred", ERROR, "mask", Flag.MASK_BLURRED,
+         "Masks with blurred edges: values between two classes, which mean another class or none",
+         "Resize masks with nearest neighbor and draw them without anti-aliasing. "
+         + FIX + "replaces each pixel by the nearest valid value."),
+    FlagReport("mask_is_photo", ERROR, "mask", Flag.MASK_IS_PHOTO, "Masks that look like photos",
+         "Put the masks in their place. `--fix OUT` leaves such pairs out and lists them."),
+    FlagReport("mask_16_bit", WARNING, "mask", Flag.MASK_16_BIT, "16-bit masks without values above 255",
+         "No action needed. " + FIX + "writes 8-bit masks."),
+    FlagReport("mask_frames", WARNING, "mask", Flag.MASK_FRAMES,
+         "Masks with several frames, of which the first is used", FIX + "writes the first frame."),
+    FlagReport("mask_transparent", WARNING, "mask", Flag.MASK_TRANSPARENT,
+         "Masks with transparent pixels, whose color is still used",
+         "Check that transparent pixels have the color of their class. " + FIX + "drops the alpha channel."),
 )  # fmt: skip
 
-# A sign that another one explains is not reported beside it.
-EXPLAINED = {
-    Sign.IMAGE_16_BIT: Sign.IMAGE_DARK | Sign.IMAGE_MODE,
-    Sign.IMAGE_TURNED: Sign.TURNED_AGAINST_MASK | Sign.SIZES_DIFFER,
-    Sign.MASK_BLURRED: Sign.MASK_LOSSY | Sign.MASK_PICTURE,
-    Sign.MASK_LOSSY: Sign.MASK_PICTURE,
+# A flag is not reported for pairs that have one of the flags that explain it.
+EXPLAINED_BY = {
+    Flag.IMAGE_16_BIT: Flag.IMAGE_16_BIT_DARK | Flag.IMAGE_MODE,
+    Flag.IMAGE_ROTATED: Flag.EXIF_MASK_MISMATCH | Flag.SIZES_DIFFER,
+    Flag.MASK_BLURRED: Flag.MASK_LOSSY | Flag.MASK_IS_PHOTO,
+    Flag.MASK_LOSSY: Flag.MASK_IS_PHOTO,
 }
 
 
-def seen_problems(found: Found, tally: Tally) -> list[Problem]:
-    """A problem for each kind of sign that some pairs have."""
+def flag_problems(dataset: DatasetFiles, stats: Statistics) -> list[Problem]:
+    """One problem for each flag that any pair has."""
     problems = []
-    for kind in KINDS:
-        pairs = tally.has(kind.sign)
-        if kind.sign in EXPLAINED:
-            pairs &= ~tally.has(EXPLAINED[kind.sign])
-        if numbers := np.flatnonzero(pairs).tolist():
-            problems.append(_problem(found, tally, kind, numbers))
+    for report in FLAG_REPORTS:
+        flagged = stats.has(report.flag)
+        if report.flag in EXPLAINED_BY:
+            flagged &= ~stats.has(EXPLAINED_BY[report.flag])
+        if pairs := np.flatnonzero(flagged).tolist():
+            problems.append(_flag_problem(dataset, stats, report, pairs))
     return problems
 
 
-def _problem(found: Found, tally: Tally, kind: Kind, pairs: list[int]) -> Problem:
-    files = pair_files(found, pairs, kind.side)
-    message = f"{kind.title}: {len(pairs)}"
-    troubles = [tally.troubles[pair][kind.side == "mask"] for pair in pairs if pair in tally.troubles]
-    if kind.kind.endswith(("unreadable", "truncated")) and troubles:
-        message += f" ({files[0]}: {troubles[0]})"
-    return Problem(kind.kind, kind.severity, len(files), files, f"{message}.", kind.advice)
+def _flag_problem(dataset: DatasetFiles, stats: Statistics, report: FlagReport, pairs: list[int]) -> Problem:
+    files = pair_files(dataset, pairs, report.affected)
+    message = f"{report.title}: {len(pairs)}"
+    failures = [stats.failures[pair][report.affected == "mask"] for pair in pairs if pair in stats.failures]
+    if report.kind.endswith(("unreadable", "truncated")) and failures:
+        message += f" ({files[0]}: {failures[0]})"
+    return Problem(report.kind, report.severity, len(files), files, f"{message}.", report.advice)
 
 
-def pair_files(found: Found, pairs: list[int], side: str) -> Paths:
-    """The files of some pairs: images, masks or both."""
-    sides = {"image": (found.images,), "mask": (found.masks,), "both": (found.images, found.masks)}[side]
-    return Paths(found.contents.files, (each[pair] for pair in pairs for each in sides))
+def pair_files(dataset: DatasetFiles, pairs: list[int], affected: str) -> Paths:
+    """The paths of some pairs: "image", "mask" or "both"."""
+    arrays = {"image": (dataset.images,), "mask": (dataset.masks,), "both": (dataset.images, dataset.masks)}[affected]
+    return Paths(dataset.contents.files, (files[pair] for pair in pairs for files in arrays))
+
+
+def missing_file_problems(dataset: DatasetFiles) -> Iterator[Problem]:
+    """Images and masks without a counterpart, files with the same name, and wrong names in split lists."""
+    files = dataset.contents.files
+    misspelled = misspelled_pairs(dataset)
+    images = [number for number in dataset.images_alone if number not in misspelled]
+    masks = [number for number in dataset.masks_alone if number not in misspelled.values()]
+    if misspelled:
+        both = [number for pair in misspelled.items() for number in pair]
+        message = f"Images whose mask is spelled differently (case, accents, spaces): {len(misspelled)}."
+        yield Problem("names_differ", ERROR, len(both), Paths(files, both), message, FIX + "renames the masks.")
+    yield from _images_without_mask(dataset, images)
+    if masks:
+        message = f"Masks without an image: {len(masks)}."
+        advice = "Add the images or move these masks elsewhere. " + LEFT_OUT
+        yield Problem("mask_without_image", ERROR, len(masks), Paths(files, masks), message, advice)
+    if same := dataset.same_name:
+        message = f"Files with the same name as another one (such as a.jpg and a.png): {len(same)}."
+        yield Problem("duplicate_name", ERROR, len(same), Paths(files, same), message, "Keep one of each. " + LEFT_OUT)
+    if dataset.lists and dataset.lists.unknown:
+        unknown = dataset.lists.unknown
+        lists = tuple(dict.fromkeys(line.partition(": ")[0] for line in unknown))
+        message = f"Split lists name missing images: {', '.join(line.partition(': ')[2] for line in unknown[:5])}"
+        message += f" and {len(unknown) - 5} more." if len(unknown) > 5 else "."
+        advice = "Add the images or remove the names. `--fix OUT` writes the lists without them."
+        yield Problem("listed_without_image", ERROR, len(lists), lists, message, advice)
+
+
+def _images_without_mask(dataset: DatasetFiles, images: list[int]) -> Iterator[Problem]:
+    """An error in splits that have masks; a warning for a split without any, such as a public test set."""
+    files, labeled_splits = dataset.contents.files, set(dataset.splits)
+    splits = dict(zip(dataset.images_alone, dataset.alone_splits, strict=True))
+    missing = [number for number in images if splits[number] in labeled_splits]
+    if missing:
+        message = f"Images without a mask: {len(missing)}."
+        advice = "Add the masks or move these images elsewhere. " + LEFT_OUT
+        yield Problem("image_without_mask", ERROR, len(missing), Paths(files, missing), message, advice)
+    unlabeled = [number for number in images if splits[number] not in labeled_splits]
+    if unlabeled:
+        names = list(dataset.layout.splits)
+        shown = ", ".join(sorted({names[splits[number]] for number in unlabeled}))
+        message = f"The split {shown} has {len(unlabeled)} images and no masks."
+        advice = "It can be used for prediction, but not for training or evaluation."
+        yield Problem("split_without_masks", WARNING, len(unlabeled), Paths(files, unlabeled), message, advice)
+
+
+def misspelled_pairs(dataset: DatasetFiles) -> dict[int, int]:
+    """Unmatched images and masks whose names differ only in case, Unicode normalization, spaces, - and _."""
+    if not len(dataset.images_alone) or not len(dataset.masks_alone):
+        return {}
+    masks = {_normalized(dataset, number, mask=True): number for number in dataset.masks_alone}
+    pairs = ((number, masks.pop(_normalized(dataset, number, mask=False), None)) for number in dataset.images_alone)
+    return {image: mask for image, mask in pairs if mask is not None}
+
+
+def _normalized(dataset: DatasetFiles, number: int, mask: bool) -> str:
+    stem = Path(dataset.contents.files.name(number)).stem
+    affix = (dataset.match.masks if mask else dataset.match.images).affix
+    shared = affix.shared_name(stem) if affix.fits(stem) else stem
+    return "".join(unicodedata.normalize("NFC", shared).casefold().split()).replace("_", "").replace("-", "")

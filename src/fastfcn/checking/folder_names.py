@@ -1,4 +1,4 @@
-"""What the names of folders and files say: image or mask, which split."""
+"""Roles (image or mask) and splits from the names of folders and files."""
 
 import re
 from typing import NamedTuple
@@ -18,8 +18,8 @@ IMAGES = _words(
     "image images img imgs im jpegimages pngimages photo photos picture pictures pic pics leftimg8bit rgb input inputs"
     " x raw original originals orig src source frame frames sat camerargb data"
 )
-# Pictures made for looking at, or of other tasks: never the masks of a class map.
-ASIDE = _words(
+# Visualizations, and annotations of other tasks: never semantic masks.
+NOT_MASKS = _words(
     "segmentationobject segmentationclassvisualization segmentationobjectvisualization visualization visualizations"
     " visualisation vis viz overlay overlays preview previews instance instances instanceids depth depths disparity"
     " flow prediction predictions pred preds panoptic thumbs thumbnails result results"
@@ -37,8 +37,11 @@ _CAMEL = re.compile(r"(?<=[a-z])(Tr|Ts|Val|Train|Test)(?=$|[_\-])")
 
 
 class FolderName(NamedTuple):
-    """A folder's name: `pattern` has {split} where `split` (as it is written there) stood; `role` is "image", "mask",
-    "aside" or ""; a name that says neither role nor split is `plain`."""
+    """The parsed name of a folder.
+
+    `pattern` is the name with {split} in place of `split` (as written in the name); `role` is "image", "mask", "other"
+    or ""; a name without role and split is `plain`.
+    """
 
     pattern: str
     split: str
@@ -50,7 +53,7 @@ class FolderName(NamedTuple):
 
 
 def folder_name(name: str) -> FolderName:
-    """What a folder's name says."""
+    """Parse the name of a folder."""
     if _WHOLE.fullmatch(name):
         return FolderName("{split}", name, "")
     match = _PART.search(name) or _GLUED.search(name) or _CAMEL.search(name)
@@ -62,24 +65,24 @@ def folder_name(name: str) -> FolderName:
 
 
 def role_of(name: str) -> str:
-    """ "image", "mask", "aside" or "", by the words in `name`."""
+    """The role that the words in `name` suggest: "image", "mask", "other" or ""."""
     words = re.findall(r"[A-Z]?[a-z]+|[A-Z]+(?![a-z])|\d+\w*", name)
     spelled = {word.lower() for word in [*words, *re.split(r"[_\-. ]+", name)]}
     whole = re.sub(r"[_\-. ]", "", name).lower()
-    for role, known in (("aside", ASIDE), ("mask", MASKS), ("image", IMAGES)):
+    for role, known in (("other", NOT_MASKS), ("mask", MASKS), ("image", IMAGES)):
         if whole in known or spelled & known:
             return role
     return ""
 
 
 def canonical_split(written: str) -> str:
-    """train, val or test for "training", "train2017" and the like; anything else stays."""
+    """Normalize "training", "train2017" and similar to train, val or test; other names are unchanged."""
     word = re.sub(r"[_-]?(set|\d{4})?$", "", written.lower())
     return SPLITS.get(word, written)
 
 
 class Affix(NamedTuple):
-    """What stands before and after the name that an image and its mask share."""
+    """The prefix and suffix around the name that an image and its mask share."""
 
     before: str
     after: str
@@ -88,19 +91,19 @@ class Affix(NamedTuple):
         long = len(stem) > len(self.before) + len(self.after)
         return long and stem.startswith(self.before) and stem.endswith(self.after)
 
-    def core(self, stem: str) -> str:
+    def shared_name(self, stem: str) -> str:
         return stem[len(self.before) : len(stem) - len(self.after)]
 
 
-BARE = Affix("", "")
+NO_AFFIX = Affix("", "")
 _HEAD = re.compile(r"^([A-Za-z]+)([_\-. ]+)(?=.)")
 _TAIL = re.compile(r"(?<=.)([_\-. ]+)([A-Za-z0-9]+)$")
-_STEM_MASKS = (MASKS | ASIDE | {"l", "p", "color", "colour", "rgbmask"}) - {"1st", "manual"}
+_STEM_MASKS = (MASKS | NOT_MASKS | {"l", "p", "color", "colour", "rgbmask"}) - {"1st", "manual"}
 _STEM_IMAGES = IMAGES - {"data"}
 
 
 def stem_affix(stem: str) -> tuple[Affix, str]:
-    """The words at the two ends of a file's name that say what it is, and the role they name ("" without any)."""
+    """The known words at both ends of a file name, and the role they suggest ("" for none)."""
     before, after, roles = "", "", set()
     if (head := _HEAD.match(stem)) and (role := _stem_role(head[1])):
         before, roles = head[0], {role}
@@ -119,5 +122,5 @@ def _stem_role(word: str) -> str:
 
 
 def braced(text: str) -> str:
-    """`text` as it stands in a pattern, where braces have a meaning."""
+    """Escape braces, which have a meaning in patterns."""
     return text.replace("{", "{{").replace("}", "}}")

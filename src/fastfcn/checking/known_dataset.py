@@ -1,4 +1,4 @@
-"""`fastfcn check`: is this folder the data set it should be, and if there is none yet, where does one get it?"""
+"""`fastfcn check --dataset`: compare a folder with the description of a known dataset."""
 
 from collections.abc import Iterable, Sequence
 from dataclasses import asdict, dataclass, field
@@ -12,15 +12,15 @@ from fastfcn.data.layout import Pairs, find_pairs, masks_without_image, split_pa
 from fastfcn.errors import DataError
 from fastfcn.utils.progress import progress_bar
 
-NEEDED = ("train", "val")  # splits whose absence is a problem without being asked for
+REQUIRED = ("train", "val")  # splits that must exist unless specific splits are requested
 
-COPY = "Unpack the archives again, or copy the folder again from where it is whole."
-MASK = "Mend or replace these masks, or name their values in `classes` or `ignored` of the data set's .toml file."
+COPY = "Unpack the archives again, or copy the folder again from an intact copy."
+MASK = "Fix or replace these masks, or add their values to `classes` or `ignored` in the dataset's .toml file."
 
 
 @dataclass(frozen=True)
-class SplitFound:
-    """What there is of a split: `published` is how many images it should have, where that is known."""
+class SplitReport:
+    """The files of one split; `published` lists the official numbers of images, if known."""
 
     split: str
     images: int
@@ -30,120 +30,125 @@ class SplitFound:
 
 
 @dataclass
-class Report:
-    """What a check found; `problems` is empty where the folder can be used."""
+class KnownDatasetReport:
+    """The result of the comparison; `problems` is empty if the folder can be used."""
 
     description: DataSetDescription
     root: Path
-    splits: list[SplitFound] = field(default_factory=list)
+    splits: list[SplitReport] = field(default_factory=list)
     problems: list[Problem] = field(default_factory=list)
 
     def add(self, kind: str, files: Iterable[Path], message: str, advice: str) -> None:
-        """Note a problem with `files`, or with the folder as a whole where there are none."""
+        """Add a problem with `files`, or with the whole folder if there are none."""
         names = tuple(relative(path, self.root) for path in files)
         self.problems.append(Problem(kind, "error", len(names) or 1, names, message, advice))
 
     def as_json(self) -> dict:
-        """`pairs`, `problems` and `splits` for machines."""
+        """The report as an object for JSON."""
         return {
             "dataset": self.description.name,
-            "pairs": sum(each.pairs for each in self.splits),
-            "problems": [each.as_json() for each in self.problems],
-            "splits": [asdict(each) for each in self.splits],
+            "pairs": sum(split.pairs for split in self.splits),
+            "problems": [problem.as_json() for problem in self.problems],
+            "splits": [asdict(split) for split in self.splits],
         }
 
-    def refuse(self) -> None:
-        """Raise DataError with everything that was found, unless that is nothing."""
+    def raise_problems(self) -> None:
+        """Raise DataError with all problems, if there are any."""
         if self.problems:
-            lines = "\n".join(f"  {each.message}" for each in self.problems)
+            lines = "\n".join(f"  {problem.message}" for problem in self.problems)
             name = self.description.name
             raise DataError(
                 f"{self.root} cannot be used as {name}:\n{lines}",
-                f"{self.problems[0].advice}\nMore of it: fastfcn check {self.root} --dataset {name}",
+                f"{self.problems[0].advice}\nDetails: fastfcn check {self.root} --dataset {name}",
             )
 
 
 def relative(path: Path, root: Path) -> str:
-    """`path` as it is called from `root`, with slashes."""
+    """`path` relative to `root`, with slashes."""
     return path.relative_to(root).as_posix() if path.is_relative_to(root) else path.as_posix()
 
 
-def check(
+def check_known_dataset(
     description: DataSetDescription, root: str | Path, splits: Sequence[str] = (), values: bool = False,
     workers: int = 1,
-) -> Report:  # fmt: skip
-    """Check the data folder `root`: images per split, missing halves of pairs, and one example pair of each split.
+) -> KnownDatasetReport:  # fmt: skip
+    """Compare the folder `root` with a dataset: images per split, missing files, and one example pair per split.
 
-    `splits` are those that must be there ("train+val" is two); without any, all of the data set's are looked at and
-    train and val must be there. `values` reads every mask on `workers` threads as well. Raises DataError for a split
-    that the data set does not have.
+    `splits` are those that must exist ("train+val" is two); by default all of the dataset's splits are checked and
+    train and val must exist. `values` also reads every mask, on `workers` threads. Raises DataError for a split that
+    the dataset does not have.
     """
-    report = Report(description, Path(root))
-    asked = [part for split in splits for part in split_parts(description, split)]
+    report = KnownDatasetReport(description, Path(root))
+    requested = [part for split in splits for part in split_parts(description, split)]
     if not report.root.is_dir() or not any(report.root.iterdir()):
         what = "is empty" if report.root.is_dir() else "does not exist"
-        report.add("no_data", [], f"The folder {root} {what}.", f"Put {description.title} there.")
+        report.add("no_data", [], f"The folder {root} {what}.", f"Put the files of {description.title} there.")
         return report
-    for split in dict.fromkeys(asked or description.splits):
-        _check_split(report, split, bool(asked) or split in NEEDED, values, workers)
+    for split in dict.fromkeys(requested or description.splits):
+        _check_split(report, split, bool(requested) or split in REQUIRED, values, workers)
     return report
 
 
-def _check_split(report: Report, split: str, needed: bool, values: bool, workers: int) -> None:
-    about, root = report.description, report.root
+def _check_split(report: KnownDatasetReport, split: str, required: bool, values: bool, workers: int) -> None:
+    description, root = report.description, report.root
     try:
-        pairs = find_pairs(about, root, split)
+        pairs = find_pairs(description, root, split)
     except DataError as error:
-        report.add("same_example_twice", [], f"{split}: {error.message}", error.hint)
+        report.add("duplicate_example", [], f"{split}: {error.message}", error.hint)
         return
-    published = about.counts.get(split, ())
-    if pairs is None and needed:
-        patterns = " or ".join(each.replace("{split}", about.splits[split]) for each in about.lists or about.images)
-        advice = f"Name the folder in which these paths begin. {COPY}"
+    published = description.counts.get(split, ())
+    if pairs is None and required:
+        patterns = " or ".join(
+            pattern.replace("{split}", description.splits[split]) for pattern in description.lists or description.images
+        )
+        advice = f"Give the folder that these paths are relative to. {COPY}"
         report.add("no_split", [], f"{split}: nothing in {root} matches {patterns}.", advice)
     if pairs is None:
-        report.splits.append(SplitFound(split, 0, 0, published, None))
+        report.splits.append(SplitReport(split, 0, 0, published, None))
         return
     images = len(pairs.values) + len(pairs.names_without_image)
     if published and images not in published:
-        wanted = " or ".join(map(str, published))
-        report.add("wrong_count", [], f"{split}: {images} images, published are {wanted}.", COPY)
-    _missing_halves(report, split, pairs)
+        expected = " or ".join(map(str, published))
+        report.add("wrong_count", [], f"{split}: found {images} images, expected {expected}.", COPY)
+    _missing_files(report, split, pairs)
     unusable = _wrong_masks(report, split, pairs, workers) if values else set()
     example = _example(report, split, pairs, unusable) if pairs.examples else None
-    report.splits.append(SplitFound(split, images, len(pairs.examples), published, example))
+    report.splits.append(SplitReport(split, images, len(pairs.examples), published, example))
 
 
-def _missing_halves(report: Report, split: str, pairs: Pairs) -> None:
-    about = report.description
+def _missing_files(report: KnownDatasetReport, split: str, pairs: Pairs) -> None:
+    description = report.description
     if names := pairs.names_without_image:
-        images = [pairs.folder / about.images[0].format(name=name, split=about.splits[split]) for name in names]
+        images = [
+            pairs.folder / description.images[0].format(name=name, split=description.splits[split]) for name in names
+        ]
         listed = relative(pairs.listed, report.root) if pairs.listed else "the list"
         report.add("image_missing", images, f"{split}: {len(names)} names in {listed} have no image.", COPY)
     if images := pairs.images_without_mask:
         report.add("mask_missing", images, f"{split}: {len(images)} images have no mask.", COPY)
     known = {name for problem in report.problems for name in problem.files}
-    lonely = masks_without_image(about, pairs, split)
-    if lonely := [path for path in lonely if relative(path, report.root) not in known]:  # lists share their masks
-        report.add("mask_without_image", lonely, f"{split}: {len(lonely)} masks have no image.", COPY)
+    # Splits with lists share one masks folder.
+    unmatched = masks_without_image(description, pairs, split)
+    if unmatched := [path for path in unmatched if relative(path, report.root) not in known]:
+        report.add("mask_without_image", unmatched, f"{split}: {len(unmatched)} masks have no image.", COPY)
 
 
-def _wrong_masks(report: Report, split: str, pairs: Pairs, workers: int) -> set[Path]:
-    """Read all masks; note those that cannot be used, and return them."""
+def _wrong_masks(report: KnownDatasetReport, split: str, pairs: Pairs, workers: int) -> set[Path]:
+    """Read all masks; report and return those that cannot be used."""
     dataset = Dataset(report.description, report.root, split, examples=pairs.examples)
     with progress_bar() as bar:
-        task = bar.add_task(f"Reading {split} masks", total=len(dataset))
+        task = bar.add_task(f"Reading masks ({split})", total=len(dataset))
         _, problems = dataset.survey_labels(workers, lambda done, _: bar.update(task, completed=done))
         bar.update(task, visible=False)
     files = {problem.path: None for problem in problems if problem.path}
     if problems:
-        more = f", and of {len(problems) - 1} more" if len(problems) > 1 else ""
+        more = f", and {len(problems) - 1} more problems" if len(problems) > 1 else ""
         report.add("wrong_mask", files, f"{split}: {problems[0].message}{more}.", MASK)
     return set(files)
 
 
-def _example(report: Report, split: str, pairs: Pairs, unusable: set[Path]) -> dict[str, Any] | None:
-    """The first pair, opened: its files, size (height, width) and how many classes it shows."""
+def _example(report: KnownDatasetReport, split: str, pairs: Pairs, unusable: set[Path]) -> dict[str, Any] | None:
+    """Open the first pair: its files, size (height, width) and number of classes."""
     files = pairs.examples[0]
     if files.label_path in unusable:
         return None

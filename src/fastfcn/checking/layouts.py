@@ -1,31 +1,104 @@
-"""The layout of a folder: its patterns and splits, its pairs, and the images and masks that are alone."""
+"""The layout of a folder: path patterns, splits, image-mask pairs, and files without a counterpart."""
 
+import os
 from array import array
 from bisect import bisect_right
 from collections import Counter
+from collections.abc import Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
 
 import numpy as np
 
-from fastfcn.checking.folder_names import braced, canonical_split
-from fastfcn.checking.folders import Contents, Place, contents
-from fastfcn.checking.lists import LISTED, SplitLists, read_lists
-from fastfcn.checking.matching import Keys, Match, Rule, best_match, core, keys, shared_folders
-from fastfcn.checking.paths import stem_and_suffix
+from fastfcn.checking.files import Folder, FolderContents, read_contents, stem_and_suffix
+from fastfcn.checking.folder_names import SPLITS, braced, canonical_split
+from fastfcn.checking.matching import Keys, Match, Rule, best_match, keys, shared_folders, shared_name
 from fastfcn.errors import DataError
 
-WHOLE = "all"  # the split of a folder without splits
+UNLISTED = 255  # split number of images that no list names
+MAX_UNKNOWN = 1000  # names without an image that are kept per list
+
+
+@dataclass
+class SplitLists:
+    """Text files with the names of each split, such as Pascal VOC's ImageSets/Segmentation/train.txt.
+
+    `pattern` contains {split}; `keys` are the sorted keys of the names in each split's list; `unknown` are names that
+    no image has.
+    """
+
+    pattern: str
+    splits: dict[str, str]
+    keys: list[np.ndarray]
+    unknown: list[str] = field(default_factory=list)  # "LIST: NAME"
+
+    def numbers(self, keys: np.ndarray) -> np.ndarray:
+        """The number of the last split that lists each key (so evaluation splits win), or UNLISTED."""
+        numbers = np.full(len(keys), UNLISTED, np.uint8)
+        for number in range(len(self.keys)):
+            numbers[np.isin(keys, self.keys[number])] = number
+        return numbers
+
+    def in_two(self, keys: np.ndarray) -> np.ndarray:
+        """Which keys are in more than one list; bool."""
+        named = [np.isin(keys, listed) for listed in self.keys]
+        return np.sum(named, axis=0) > 1
+
+
+def name_key(name: str) -> int:
+    """The key that `matching.keys` assigns to a name without split and folders."""
+    return hash((("",), name))
+
+
+def read_lists(root: Path, texts: list[str], image_keys: np.ndarray) -> SplitLists | None:
+    """Find split lists among the `texts`: files for train and val whose lines are names of images."""
+    folders: dict[str, dict[str, str]] = {}
+    for text in texts:
+        folder, name = os.path.split(text)
+        stem = name.removesuffix(".txt")
+        if stem.lower() in SPLITS:
+            folders.setdefault(folder, {})[canonical_split(stem)] = stem
+    for folder, splits in sorted(folders.items()):
+        lists = _read_folder_lists(root, folder, splits, image_keys)
+        if lists:
+            return lists
+    return None
+
+
+def _read_folder_lists(root: Path, folder: str, splits: dict[str, str], image_keys: np.ndarray) -> SplitLists | None:
+    order = [split for split in ("train", "val", "test") if split in splits]
+    pattern = f"{folder}/{{split}}.txt" if folder else "{split}.txt"
+    known = np.sort(image_keys)
+    lists = SplitLists(pattern, {}, [])
+    for split in order:
+        path = pattern.format(split=splits[split])
+        listed = np.unique(np.frombuffer(array("q", map(name_key, lines(root / path))), np.int64))
+        if 2 * np.isin(listed, known).sum() < len(listed) or not len(listed):
+            continue  # not a list of these images
+        lists.splits[split] = splits[split]
+        lists.keys.append(listed)
+        missing = {int(key) for key in listed[~np.isin(listed, known)][:MAX_UNKNOWN]}
+        lists.unknown += [f"{path}: {name}" for name in lines(root / path) if missing and name_key(name) in missing]
+    return lists if "train" in lists.splits else None
+
+
+def lines(path: Path) -> Iterator[str]:
+    """The non-empty lines of a text file."""
+    with path.open(encoding="utf-8", errors="surrogateescape") as text:
+        yield from (line.strip() for line in text if line.strip())
+
+
+ALL = "all"  # name of the only split of a folder without splits
 
 
 @dataclass(frozen=True)
 class Layout:
-    """Where the files lie, in the patterns of a data set's description (data/description.py).
+    """Where the files are, as patterns of a dataset description (see fastfcn.data.description).
 
-    `splits` says what `{split}` stands for; a folder without splits has the one split {"all": ""}, and no `{split}` in
-    its patterns. `lists` is not empty where text files name the examples of each split. `name` is "voc", "cityscapes",
-    "ade20k" or "camvid" where the files lie as those do, else "folders" or "one folder"; `catalog` is the same where
-    the numbers in the masks are also those of that data set, else empty.
+    `splits` maps split names to the text for `{split}`; a folder without splits has the single split {"all": ""} and no
+    `{split}` in its patterns. `lists` is not empty if text files list the examples of each split. `name` is "voc",
+    "cityscapes", "ade20k" or "camvid" for the layouts of these datasets, else "folders" or "one folder"; `catalog` is
+    the same name if the ids in the masks are also those of that dataset, else empty.
     """
 
     name: str
@@ -37,121 +110,121 @@ class Layout:
     catalog: str = ""
 
 
-def numbers() -> array:
-    """A list of numbers of files, four bytes each."""
+def _file_numbers() -> array:
+    """An empty array of file numbers, four bytes each."""
     return array("I")
 
 
 @dataclass
-class Found:
-    """Everything about where the files are, compact: files are numbers into `contents.files`.
+class DatasetFiles:
+    """The files of a dataset; all arrays contain file numbers of `contents.files`.
 
-    `images`, `masks` and `splits` go together, pair by pair. `same_name` are files that claim a name which another
-    has, `unlisted` images that no list names (they need no mask), `in_two_lists` those that several name.
+    `images`, `masks` and `splits` have one entry per pair. `same_name` are files whose name another file already has,
+    `unlisted` counts images that no split list names, `in_two_lists` are images that several lists name.
     """
 
-    contents: Contents
+    contents: FolderContents
     match: Match
     layout: Layout
     lists: SplitLists | None
-    images: array = field(default_factory=numbers)
-    masks: array = field(default_factory=numbers)
+    images: array = field(default_factory=_file_numbers)
+    masks: array = field(default_factory=_file_numbers)
     splits: bytearray = field(default_factory=bytearray)
-    images_alone: array = field(default_factory=numbers)
+    images_alone: array = field(default_factory=_file_numbers)
     alone_splits: bytearray = field(default_factory=bytearray)
-    masks_alone: array = field(default_factory=numbers)
-    same_name: array = field(default_factory=numbers)
-    in_two_lists: array = field(default_factory=numbers)
+    masks_alone: array = field(default_factory=_file_numbers)
+    same_name: array = field(default_factory=_file_numbers)
+    in_two_lists: array = field(default_factory=_file_numbers)
     unlisted: int = 0
 
     def __len__(self) -> int:
         return len(self.images)
 
     def name(self, number: int) -> str:
-        """What the placeholders of an image's path stand for, joined by slashes."""
+        """The name of an image: the values of its path's placeholders, joined by slashes."""
         files, rule = self.contents.files, self.match.images
-        place = place_of(self.contents, rule, number)
+        folder = folder_of(self.contents, rule, number)
         stem = stem_and_suffix(files.name(number))[0]
-        return "/".join((*shared_folders(rule, place), core(rule, stem) or stem))
+        return "/".join((*shared_folders(rule, folder), shared_name(rule, stem) or stem))
 
 
-def place_of(found: Contents, rule: Rule, number: int) -> Place:
-    """The folder that a file lies in."""
-    places = rule.side.places  # in the order of their numbers, as the walk found them
-    starts = [found.files.of_folder(place.number).start for place in places]
-    return places[bisect_right(starts, number) - 1]
+def folder_of(contents: FolderContents, rule: Rule, number: int) -> Folder:
+    """The folder that contains a file."""
+    folders = rule.group.folders  # in ascending order of their numbers
+    starts = [contents.files.of_folder(folder.number).start for folder in folders]
+    return folders[bisect_right(starts, number) - 1]
 
 
-def find_layout(root: Path) -> Found:
-    """Where images and masks lie below `root`; raises DataError where there are none that belong together."""
+def find_layout(root: Path) -> DatasetFiles:
+    """Find images and masks below `root` and match them. Raises DataError if there are no image-mask pairs."""
     if not root.is_dir():
-        raise DataError(f"The folder {root} does not exist.", "Give the folder that holds the images and masks.")
-    found = contents(root)
-    match = best_match(found)
+        raise DataError(f"The folder {root} does not exist.", "Give the folder that contains the images and masks.")
+    contents = read_contents(root)
+    match = best_match(contents)
     if match is None:
-        raise DataError(*_nothing(root, found))
-    images, masks = keys(found, match.images), keys(found, match.masks)
-    split_by_folder = any(place.split for place in match.images.side.places)
-    lists = None if split_by_folder or match.images.folders else read_lists(root, found.texts, images.values)
-    result = Found(found, match, _layout(found, match, lists), lists)
-    _join(result, images, masks)
-    return result
+        raise DataError(*_no_pairs(root, contents))
+    images, masks = keys(contents, match.images), keys(contents, match.masks)
+    split_by_folder = any(folder.split for folder in match.images.group.folders)
+    lists = None if split_by_folder or match.images.name_depth else read_lists(root, contents.texts, images.values)
+    dataset = DatasetFiles(contents, match, _layout(contents, match, lists), lists)
+    _join(dataset, images, masks)
+    return dataset
 
 
-def _join(found: Found, images: Keys, masks: Keys) -> None:
-    """Sort the files into pairs and those that are alone."""
-    splits = _split_numbers(found, images)
-    at, paired = _places(images.values, masks.values)
+def _join(dataset: DatasetFiles, images: Keys, masks: Keys) -> None:
+    """Join images and masks by their keys into pairs, and note the files without a counterpart."""
+    splits = _split_numbers(dataset, images)
+    mask_index, paired = _lookup(images.values, masks.values)
     repeated = np.zeros(len(paired), bool)
     repeated[1:] = images.values[1:] == images.values[:-1]
-    if found.lists:
-        found.in_two_lists.extend(sorted(images.files[found.lists.in_two(images.values)].tolist()))
+    if dataset.lists:
+        dataset.in_two_lists.extend(sorted(images.files[dataset.lists.in_two(images.values)].tolist()))
     for index in np.argsort(images.files, kind="stable"):
         number, split = int(images.files[index]), int(splits[index])
         if repeated[index]:
-            found.same_name.append(number)
-        elif split == LISTED:
-            found.unlisted += 1
+            dataset.same_name.append(number)
+        elif split == UNLISTED:
+            dataset.unlisted += 1
         elif paired[index]:
-            found.images.append(number)
-            found.masks.append(int(masks.files[at[index]]))
-            found.splits.append(split)
+            dataset.images.append(number)
+            dataset.masks.append(int(masks.files[mask_index[index]]))
+            dataset.splits.append(split)
         else:
-            found.images_alone.append(number)
-            found.alone_splits.append(split)
-    _lonely_masks(found, images, masks)
+            dataset.images_alone.append(number)
+            dataset.alone_splits.append(split)
+    _masks_without_image(dataset, images, masks)
 
 
-def _places(values: np.ndarray, among: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """Where each of `values` stands in `among`, which ascends, and whether it is there."""
-    places = np.searchsorted(among, values).astype(np.uint32)
-    np.minimum(places, len(among) - 1, out=places)
-    return places, among[places] == values
+def _lookup(values: np.ndarray, among: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """The index of each of `values` in the sorted array `among`, and whether it is there."""
+    indices = np.searchsorted(among, values).astype(np.uint32)
+    np.minimum(indices, len(among) - 1, out=indices)
+    return indices, among[indices] == values
 
 
-def _lonely_masks(found: Found, images: Keys, masks: Keys) -> None:
-    alone = ~_places(masks.values, images.values)[1]
+def _masks_without_image(dataset: DatasetFiles, images: Keys, masks: Keys) -> None:
+    alone = ~_lookup(masks.values, images.values)[1]
     repeated = np.zeros(len(alone), bool)
     repeated[1:] = masks.values[1:] == masks.values[:-1]
-    found.masks_alone.extend(sorted(masks.files[alone].tolist()))
-    found.same_name.extend(sorted(masks.files[repeated & ~alone].tolist()))
+    dataset.masks_alone.extend(sorted(masks.files[alone].tolist()))
+    dataset.same_name.extend(sorted(masks.files[repeated & ~alone].tolist()))
 
 
-def _split_numbers(found: Found, images: Keys) -> np.ndarray:
-    """The number of each image's split, LISTED where lists exist and none names it."""
-    if found.lists:
-        return found.lists.numbers(images.values)
-    numbers = {value: number for number, value in enumerate(found.layout.splits.values())}
-    by_file = np.zeros(len(found.contents.files), np.uint8)
-    for place in found.match.images.side.places:
-        files = found.contents.files.of_folder(place.number)
-        by_file[files.start : files.stop] = numbers.get(place.split, 0)
+def _split_numbers(dataset: DatasetFiles, images: Keys) -> np.ndarray:
+    """The split number of each image; UNLISTED if there are lists and none names it."""
+    if dataset.lists:
+        return dataset.lists.numbers(images.values)
+    numbers = {value: number for number, value in enumerate(dataset.layout.splits.values())}
+    by_file = np.zeros(len(dataset.contents.files), np.uint8)
+    for folder in dataset.match.images.group.folders:
+        files = dataset.contents.files.of_folder(folder.number)
+        by_file[files.start : files.stop] = numbers.get(folder.split, 0)
     return by_file[images.files]
 
 
-def _layout(found: Contents, match: Match, lists: SplitLists | None) -> Layout:
-    images, labels = (_patterns(found, rule) for rule in (match.images, match.masks))
-    written = dict.fromkeys(place.split for place in match.images.side.places if place.split)
+def _layout(contents: FolderContents, match: Match, lists: SplitLists | None) -> Layout:
+    images, labels = (_patterns(contents, rule) for rule in (match.images, match.masks))
+    written = dict.fromkeys(folder.split for folder in match.images.group.folders if folder.split)
     names = [canonical_split(value) for value in written]
     splits = {name if names.count(name) == 1 else value: value for name, value in zip(names, written, strict=True)}
     if lists:
@@ -162,12 +235,12 @@ def _layout(found: Contents, match: Match, lists: SplitLists | None) -> Layout:
         images=images,
         labels=labels,
         lists=(lists.pattern,) if lists else (),
-        splits=splits or {WHOLE: ""},
+        splits=splits or {ALL: ""},
     )
 
 
 def _layout_name(match: Match, images: tuple[str, ...], labels: tuple[str, ...]) -> str:
-    if match.images.side.places == match.masks.side.places:
+    if match.images.group.folders == match.masks.group.folders:
         return "one folder"
     both = f" {images[0]} {labels[0]}"
     known = {
@@ -179,40 +252,40 @@ def _layout_name(match: Match, images: tuple[str, ...], labels: tuple[str, ...])
     return next((name for name, marks in known.items() if all(mark in both for mark in marks)), "folders")
 
 
-def _patterns(found: Contents, rule: Rule) -> tuple[str, ...]:
-    """The patterns of a rule's files, the most frequent first."""
+def _patterns(contents: FolderContents, rule: Rule) -> tuple[str, ...]:
+    """The path patterns of the files of a rule, most frequent first."""
     counts: Counter[str] = Counter()
-    for place in rule.side.places:
-        folder = _folder_pattern(rule, place)
-        for index in found.files.of_folder(place.number):
-            stem, suffix = stem_and_suffix(found.files.name(index))
-            if rule.side.holds(stem, suffix) and core(rule, stem) is not None:
+    for folder in rule.group.folders:
+        pattern = _folder_pattern(rule, folder)
+        for index in contents.files.of_folder(folder.number):
+            stem, suffix = stem_and_suffix(contents.files.name(index))
+            if rule.group.holds(stem, suffix) and shared_name(rule, stem) is not None:
                 affix = rule.affix if rule.affix.fits(stem) else None
                 before, after = (braced(part) for part in affix) if affix else ("", "")
-                counts[f"{folder}{before}{{name}}{after}{suffix}"] += 1
+                counts[f"{pattern}{before}{{name}}{after}{suffix}"] += 1
     return tuple(pattern for pattern, _ in counts.most_common())
 
 
-def _folder_pattern(rule: Rule, place: Place) -> str:
-    """The pattern of a folder's path, with a slash at its end."""
-    literal = len(place.plain) - rule.folders
+def _folder_pattern(rule: Rule, folder: Folder) -> str:
+    """The pattern of a folder's path, with a trailing slash."""
+    literal = len(folder.plain) - rule.name_depth
     parts, plain = [], 0
-    for part in place.parts:
+    for part in folder.parts:
         parts.append(f"{{folder{plain - literal + 1}}}" if part.plain and plain >= literal else part.pattern)
         plain += part.plain
     return "".join(f"{part}/" for part in parts)
 
 
-def _nothing(root: Path, found: Contents) -> tuple[str, str]:
-    """What to say where no image has a mask."""
-    if not len(found.files):
-        others = ", ".join(f"{count} {suffix}" for suffix, count in found.others.most_common(3))
-        seen = f" (but {others} files)" if others else ""
-        return f"There are no images in {root}{seen}.", "Give the folder that holds the images and their masks."
-    folders = ", ".join(each or "." for each in found.files.folders[:6])
-    message = f"No two files in {root} look like an image and its mask. Images lie in: {folders}."
-    if found.others:
-        kinds = " and ".join(sorted(found.others))
-        return message, f"Labels in {kinds} files have to be drawn into PNG masks first, one for each image."
-    advice = 'Name the folders "images" and "masks" and give an image and its mask the same name.'
+def _no_pairs(root: Path, contents: FolderContents) -> tuple[str, str]:
+    """Message and hint if no image has a mask."""
+    if not len(contents.files):
+        others = ", ".join(f"{count} {suffix}" for suffix, count in contents.others.most_common(3))
+        found = f" (but {others} files)" if others else ""
+        return f"There are no images in {root}{found}.", "Give the folder that contains the images and their masks."
+    folders = ", ".join(path or "." for path in contents.files.folder_paths[:6])
+    message = f"No two files in {root} look like an image and its mask. Images were found in: {folders}."
+    if contents.others:
+        kinds = " and ".join(sorted(contents.others))
+        return message, f"Convert the labels in {kinds} files to PNG masks first, one per image."
+    advice = 'Name the folders "images" and "masks", and give each image and its mask the same name.'
     return message, advice

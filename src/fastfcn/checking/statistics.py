@@ -1,39 +1,39 @@
-"""What was seen in all pairs, in about a hundred bytes for each."""
+"""Statistics of all pairs (about a hundred bytes per pair), and the mask values they contain."""
 
 from dataclasses import dataclass, field
-from typing import NamedTuple
+from typing import Literal, NamedTuple
 
 import numpy as np
 
-from fastfcn.checking.flags import NO_IMAGE, NO_MASK, Sign
-from fastfcn.checking.image_reading import CELLS, ImageSeen
-from fastfcn.checking.mask_reading import Color, MaskSeen
+from fastfcn.checking.images import CELLS, ImageInfo
+from fastfcn.checking.masks import Color, MaskInfo
+from fastfcn.checking.problem import UNUSABLE_IMAGE, UNUSABLE_MASK, Flag
 from fastfcn.utils.types import Size
 
-SLOTS = 256  # numbers, or colours, that are told apart
-MORE = SLOTS - 1  # the slot of all further colours
+SLOTS = 256  # distinct ids, or distinct colors
+MORE = SLOTS - 1  # the slot shared by all further colors
 PALETTES = 255
-NEAR = 24  # difference of a channel up to which colours of a blurred mask are taken for one
+NEAR = 24  # maximum difference per channel at which colors of a blurred mask are treated as one
 
 
-class PairSeen(NamedTuple):
-    """What one pair is."""
+class PairInfo(NamedTuple):
+    """The results of inspecting one pair."""
 
-    image: ImageSeen
-    mask: MaskSeen
+    image: ImageInfo
+    mask: MaskInfo
 
     @property
-    def signs(self) -> Sign:
-        """Those of both, and of both together."""
-        signs = self.image.signs | self.mask.signs
-        if signs & (NO_IMAGE | NO_MASK & ~Sign.MASK_BIG_NUMBERS) or self.image.upright == self.mask.size:
-            return signs
-        turned = signs & Sign.IMAGE_TURNED and self.image.stored == self.mask.size
-        return signs | (Sign.TURNED_AGAINST_MASK if turned else Sign.SIZES_DIFFER)
+    def flags(self) -> Flag:
+        """The flags of image and mask, and those of their combination."""
+        flags = self.image.flags | self.mask.flags
+        if flags & (UNUSABLE_IMAGE | UNUSABLE_MASK & ~Flag.MASK_IDS_TOO_LARGE) or self.image.upright == self.mask.size:
+            return flags
+        rotated = flags & Flag.IMAGE_ROTATED and self.image.stored == self.mask.size
+        return flags | (Flag.EXIF_MASK_MISMATCH if rotated else Flag.SIZES_DIFFER)
 
 
 class ValueTable:
-    """Pixels of each value over all masks, int64 (SLOTS,), and masks that hold it in each split (splits, SLOTS)."""
+    """Pixels per value over all masks, int64 (SLOTS,), and masks that contain it per split, (splits, SLOTS)."""
 
     def __init__(self, splits: int):
         self.pixels = np.zeros(SLOTS, np.int64)
@@ -41,17 +41,16 @@ class ValueTable:
 
 
 @dataclass
-class Tally:
-    """Arrays with an entry for every pair, and tables of values.
+class Statistics:
+    """Arrays with one entry per pair, and tables of the values in all masks.
 
-    `present` has a bit for each value that a mask holds: of its number, or of its colour's place in `colors`.
-    `tables` are kept apart for masks of numbers, of numbers stored as grey colours and of colours, and for those that
-    can be relied on and those that are blurred or stored with loss.
+    `present` has one bit per value that a mask contains: its id, or the index of its color in `colors`. `tables` are
+    kept separately for ids, ids stored as gray RGB, and colors, each for reliable masks and for blurred or lossy ones.
     """
 
     count: int
     splits: int
-    signs: np.ndarray = field(init=False)
+    flags: np.ndarray = field(init=False)
     digests: np.ndarray = field(init=False)
     fingerprints: np.ndarray = field(init=False)
     present: np.ndarray = field(init=False)
@@ -59,68 +58,167 @@ class Tally:
     sizes: dict[Size, int] = field(default_factory=dict)
     colors: dict[Color, int] = field(default_factory=dict)
     palettes: dict[bytes, int] = field(default_factory=dict)
-    tables: dict[tuple[Sign, bool], ValueTable] = field(default_factory=dict)
-    troubles: dict[int, tuple[str, str]] = field(default_factory=dict)  # pair -> of its image and its mask
+    tables: dict[tuple[Flag, bool], ValueTable] = field(default_factory=dict)
+    failures: dict[int, tuple[str, str]] = field(default_factory=dict)  # pair -> reasons (image, mask)
 
     def __post_init__(self) -> None:
-        self.signs = np.zeros(self.count, np.uint32)
+        self.flags = np.zeros(self.count, np.uint32)
         self.digests = np.zeros(self.count, np.uint64)
         self.fingerprints = np.full((self.count, CELLS * CELLS), -128, np.int8)
         self.present = np.zeros((self.count, SLOTS // 8), np.uint8)
         self.palette_of = np.zeros(self.count, np.uint8)
 
-    def add(self, pair: int, split: int, seen: PairSeen) -> None:
-        """Note what was seen in one pair."""
-        image, mask = seen
-        self.signs[pair] = int(seen.signs)
+    def add(self, pair: int, split: int, info: PairInfo) -> None:
+        """Add the results of one pair."""
+        image, mask = info
+        self.flags[pair] = int(info.flags)
         self.digests[pair] = image.digest
         self.fingerprints[pair] = image.fingerprint
-        if image.trouble or mask.trouble:
-            self.troubles[pair] = (image.trouble, mask.trouble)
-        if not image.signs & NO_IMAGE:
+        if image.failure or mask.failure:
+            self.failures[pair] = (image.failure, mask.failure)
+        if not image.flags & UNUSABLE_IMAGE:
             self.sizes[image.upright] = self.sizes.get(image.upright, 0) + 1
         if mask.palette:
             if mask.palette not in self.palettes and len(self.palettes) < PALETTES:
                 self.palettes[mask.palette] = len(self.palettes)
             self.palette_of[pair] = self.palettes.get(mask.palette, PALETTES)
         if mask.counts is not None:
-            self._add_values(pair, split, mask.counts, mask.signs)
+            self._add_values(pair, split, mask.counts, mask.flags)
         elif mask.colors:
-            self._add_values(pair, split, self._color_counts(mask), mask.signs)
+            self._add_values(pair, split, self._color_counts(mask), mask.flags)
 
-    def has(self, signs: Sign) -> np.ndarray:
-        """Which pairs have any of `signs`; bool (pairs,)."""
-        return self.signs & np.uint32(int(signs)) != 0
+    def has(self, flags: Flag) -> np.ndarray:
+        """Which pairs have at least one of `flags`; bool (pairs,)."""
+        return self.flags & np.uint32(int(flags)) != 0
 
     def holds(self, value: int) -> np.ndarray:
-        """Which masks hold a value; bool (pairs,)."""
+        """Which masks contain a value; bool (pairs,)."""
         return self.present[:, value >> 3] >> (7 - (value & 7)) & 1 != 0
 
-    def _add_values(self, pair: int, split: int, counts: np.ndarray, signs: Sign) -> None:
-        doubtful = bool(signs & (Sign.MASK_BLURRED | Sign.MASK_LOSSY))
-        kind = signs & (Sign.MASK_GRAY_COLORS | Sign.MASK_COLORED)
-        table = self.tables.setdefault((kind, doubtful), ValueTable(self.splits))
+    def _add_values(self, pair: int, split: int, counts: np.ndarray, flags: Flag) -> None:
+        unreliable = bool(flags & (Flag.MASK_BLURRED | Flag.MASK_LOSSY))
+        kind = flags & (Flag.MASK_GRAY_COLORS | Flag.MASK_COLORED)
+        table = self.tables.setdefault((kind, unreliable), ValueTable(self.splits))
         table.pixels += counts
         table.masks[split] += counts > 0
         self.present[pair] = np.packbits(counts > 0)
 
-    def _color_counts(self, mask: MaskSeen) -> np.ndarray:
-        """Pixels by the place of their colour in `colors`. The colours of a doubtful mask vary a little from pixel to
-        pixel; they go to the place of one like them."""
-        counts, loose = np.zeros(SLOTS, np.int64), bool(mask.signs & (Sign.MASK_BLURRED | Sign.MASK_LOSSY))
+    def _color_counts(self, mask: MaskInfo) -> np.ndarray:
+        """Count pixels by the index of their color in `colors`.
+
+        The colors of an unreliable mask vary from pixel to pixel, so they are counted as a known color close to them.
+        """
+        counts, unreliable = np.zeros(SLOTS, np.int64), bool(mask.flags & (Flag.MASK_BLURRED | Flag.MASK_LOSSY))
         for color, pixels in sorted((mask.colors or {}).items(), key=lambda item: (-item[1], item[0])):
-            if color not in self.colors and loose and (near := self._near(color)):
+            if color not in self.colors and unreliable and (near := self._close_color(color)):
                 color = near
             if color not in self.colors and len(self.colors) < MORE:
                 self.colors[color] = len(self.colors)
             counts[self.colors.get(color, MORE)] += pixels
         return counts
 
-    def _near(self, color: Color) -> Color | None:
-        """A colour in the table that is like this one."""
+    def _close_color(self, color: Color) -> Color | None:
+        """A color in the table that is close to this one."""
         return next((known for known in self.colors if distance(known, color) <= NEAR), None)
 
 
 def distance(one: Color, other: Color) -> int:
-    """The largest difference of a channel."""
+    """The largest difference per channel."""
     return max(abs(a - b) for a, b in zip(one, other, strict=True))
+
+
+IDS, GRAYS, COLORS = Flag(0), Flag.MASK_GRAY_COLORS, Flag.MASK_COLORED
+
+
+@dataclass(frozen=True)
+class ValueCount:
+    """A value in the masks: an id, or a color (red, green, blue) if `labels_kind` is "color".
+
+    `pixels` over all masks; `images` that contain it, in total and per split. Stray values (of blurred edges or
+    JPEG) are not included; 255 is.
+    """
+
+    value: int | Color
+    pixels: int
+    images: int
+    by_split: dict[str, int]
+
+
+def labels_kind(stats: Statistics) -> Literal["index", "color"]:
+    """Whether most masks contain ids or colors; masks of gray colors are not counted."""
+    usable = ~stats.has(UNUSABLE_MASK | Flag.MASK_IS_PHOTO)
+    colored = np.count_nonzero(usable & stats.has(Flag.MASK_COLORED))
+    numbers = np.count_nonzero(usable & ~stats.has(Flag.MASK_COLORED | Flag.MASK_GRAY_COLORS))
+    return "color" if colored > numbers else "index"
+
+
+def value_counts(stats: Statistics, splits: list[str]) -> list[ValueCount]:
+    """The values of all masks, ascending; those of blurred or lossy masks only if there are no others."""
+    kind = labels_kind(stats)
+    table_kinds = (COLORS, GRAYS) if kind == "color" else (IDS, GRAYS)
+    for unreliable in (False, True):
+        entries: dict[int | Color, ValueCount] = {}
+        for table_kind in table_kinds:
+            if table := stats.tables.get((table_kind, unreliable)):
+                table = _merged(table) if unreliable and table_kind != COLORS else table
+                for entry in _listed(table, stats, table_kind, kind, splits):
+                    entries[entry.value] = _sum(entries[entry.value], entry) if entry.value in entries else entry
+        if entries:
+            break
+    return sorted(entries.values(), key=lambda entry: entry.value)
+
+
+def _listed(table: ValueTable, stats: Statistics, stored: Flag, kind: str, splits: list[str]) -> list[ValueCount]:
+    names: list[int | Color] = list(stats.colors) if stored == COLORS else list(range(SLOTS))
+    if stored == GRAYS and kind == "color":
+        names = [(value, value, value) for value in range(SLOTS)]
+    slots = [slot for slot in np.flatnonzero(table.pixels).tolist() if stored != COLORS or slot != MORE]
+    return [
+        ValueCount(
+            names[slot],
+            int(table.pixels[slot]),
+            int(table.masks[:, slot].sum()),
+            {split: int(count) for split, count in zip(splits, table.masks[:, slot], strict=True)},
+        )
+        for slot in slots
+    ]
+
+
+def _sum(one: ValueCount, other: ValueCount) -> ValueCount:
+    by_split = {split: count + other.by_split[split] for split, count in one.by_split.items()}
+    return ValueCount(one.value, one.pixels + other.pixels, one.images + other.images, by_split)
+
+
+def _merged(table: ValueTable) -> ValueTable:
+    """Merge runs of ids where one has nearly all pixels, such as 0, 1, 2 left by JPEG compression, into that id."""
+    merged = ValueTable(len(table.masks))
+    present = np.flatnonzero(table.pixels)
+    runs = np.split(present, np.flatnonzero(np.diff(present) > 4) + 1)
+    for run in runs:
+        strongest = run[np.argmax(table.pixels[run])]
+        dominant = table.pixels[strongest] > 0.8 * table.pixels[run].sum()
+        kept = run[run == strongest] if dominant else run
+        merged.pixels[kept], merged.masks[:, kept] = table.pixels[kept], table.masks[:, kept]
+        if dominant:
+            merged.pixels[strongest] = table.pixels[run].sum()
+    return merged
+
+
+def main_palette(stats: Statistics, values: list[ValueCount]) -> dict[int, Color] | None:
+    """The colors of the ids in use, from the most common palette; None if no mask has a palette."""
+    which = stats.palette_of[stats.has(Flag.MASK_PALETTE)]
+    if not len(which) or not stats.palettes:
+        return None
+    number = int(np.bincount(which, minlength=256)[: len(stats.palettes)].argmax())
+    palette = palette_bytes(stats, number)
+    return {entry.value: color_at(palette, entry.value) for entry in values if isinstance(entry.value, int)}
+
+
+def palette_bytes(stats: Statistics, number: int) -> bytes:
+    return list(stats.palettes)[number]
+
+
+def color_at(palette: bytes, index: int) -> Color:
+    """The color of an id; black if the palette is too short."""
+    entry = palette[3 * index : 3 * index + 3]
+    return (entry[0], entry[1], entry[2]) if len(entry) == 3 else (0, 0, 0)

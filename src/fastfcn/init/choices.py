@@ -60,10 +60,10 @@ def base_size(facts: Facts) -> Choice:
 
 
 def test_size(facts: Facts, base: Size) -> Choice:
-    """Images are tested as large as they were in training."""
+    """Images are evaluated at about the size they were trained at."""
     height, width = (_median(facts.sizes, axis) for axis in (0, 1))
-    alike = all(0.67 < (h * w / (height * width)) ** 0.5 < 1.5 for h, w in facts.sizes)
-    if base == (height, width) and alike:
+    similar_size = all(0.67 < (h * w / (height * width)) ** 0.5 < 1.5 for h, w in facts.sizes)
+    if base == (height, width) and similar_size:
         return Choice("none", "Each image at its own size.")
     return Choice(base, "Fitted into the size of training; scores are still taken at the images' own size.")
 

@@ -3,7 +3,7 @@
 from collections.abc import Iterator, Sequence
 from typing import Any
 
-from fastfcn.checking.survey import Survey
+from fastfcn.checking.check import FolderReport
 from fastfcn.data.description import IgnoredValue, SegmentationClass
 from fastfcn.init.classes import Classes
 from fastfcn.init.recipe_text import comment
@@ -15,20 +15,20 @@ HEADER = """\
 """
 
 
-def draft_dataset(name: str, title: str, survey: Survey, found: Classes, splits: Splits) -> str:
+def draft_dataset(name: str, title: str, report: FolderReport, found: Classes, splits: Splits) -> str:
     """The TOML of a data set: patterns, splits, classes with colours and ids."""
-    return HEADER + "\n".join([*_head(name, title, survey, splits), *_classes(survey, found), ""])
+    return HEADER + "\n".join([*_head(name, title, report, splits), *_classes(report, found), ""])
 
 
-def _head(name: str, title: str, survey: Survey, splits: Splits) -> Iterator[str]:
+def _head(name: str, title: str, report: FolderReport, splits: Splits) -> Iterator[str]:
     yield "format = 1"
     yield f"name = {toml_text(name)}"
     yield f"title = {toml_text(title)}"
     yield 'home = ""'
-    what = "Its colour says" if survey.labels_kind == "color" else "Its number says"
+    what = "Its colour says" if report.labels_kind == "color" else "Its number says"
     yield from comment(f"{what} what a pixel of a mask is.")
-    yield f"labels_kind = {toml_text(survey.labels_kind)}"
-    yield from comment(f"{survey.pairs} images have a mask. Patterns begin in the data folder; braces match any text.")
+    yield f"labels_kind = {toml_text(report.labels_kind)}"
+    yield from comment(f"{report.pairs} images have a mask. Patterns begin in the data folder; braces match any text.")
     for key in ("folders", "images", "labels"):
         yield f"{key} = {toml_text(list(getattr(splits, key)))}"
     for reason in splits.reasons:
@@ -37,18 +37,18 @@ def _head(name: str, title: str, survey: Survey, splits: Splits) -> Iterator[str
     yield f"splits = {toml_text(splits.splits)}"
 
 
-def _classes(survey: Survey, found: Classes) -> Iterator[str]:
+def _classes(report: FolderReport, found: Classes) -> Iterator[str]:
     for reason in found.reasons:
         yield from comment(reason)
-    total = sum(each.pixels for each in survey.values)
-    counts: dict[Any, tuple[int, int]] = {each.value: (each.pixels, each.images) for each in survey.values}
+    total = sum(each.pixels for each in report.values)
+    counts: dict[Any, tuple[int, int]] = {each.value: (each.pixels, each.images) for each in report.values}
     for key, entries in (("ignored", found.ignored), ("classes", found.classes)):
         if not entries:
             yield f"{key} = []"
             continue
         yield f"{key} = ["
         for entry in entries:
-            values: Sequence = entry.ids if survey.labels_kind == "index" else [entry.color]
+            values: Sequence = entry.ids if report.labels_kind == "index" else [entry.color]
             pixels, images = (sum(counts.get(value, (0, 0))[at] for value in values) for at in (0, 1))
             share = f"{pixels / max(total, 1):.2%} of the pixels, in {images} images" if pixels else "in no mask"
             yield f"  {_entry(entry)},  # {share}"

@@ -7,8 +7,8 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from fastfcn import recipes
+from fastfcn.checking.check import FolderReport, check_folder
 from fastfcn.checking.problem import Problem
-from fastfcn.checking.survey import Survey, survey
 from fastfcn.data.description import DataSetDescription, parse_description
 from fastfcn.errors import OutputError, WeightsError
 from fastfcn.init.choices import Facts
@@ -67,7 +67,7 @@ def init(
     root, place = Path(root), Path(root if out is None else out)
     _refuse_to_overwrite([place / DATASET, place / RECIPE], force)
     weights = _weights_file(pretrained)
-    found = survey(root, workers)
+    found = check_folder(root, workers)
     labels, splits = draft_classes(found, classes), draft_splits(found, seed)
     lists = {root / LISTS.format(split=split): names for split, names in splits.drawn.items()}
     _refuse_to_overwrite(lists, force)
@@ -118,7 +118,12 @@ def _weights_file(pretrained: str) -> str:
 
 
 def _facts(
-    found: Survey, about: DataSetDescription, splits: Splits, weights: str, backbone: str, machine: TrainingMachine
+    found: FolderReport,
+    about: DataSetDescription,
+    splits: Splits,
+    weights: str,
+    backbone: str,
+    machine: TrainingMachine,
 ) -> Facts:
     counts = {name: len(names) for name, names in splits.drawn.items()} or found.pairs_by_split
     pixels = _pixels(found, about)
@@ -127,7 +132,7 @@ def _facts(
     return Facts(train, val, found.sizes, about.class_names, shares, weights, backbone, machine)
 
 
-def _pixels(found: Survey, about: DataSetDescription) -> list[int]:
+def _pixels(found: FolderReport, about: DataSetDescription) -> list[int]:
     """Pixels of each class, over all masks."""
     counts = {each.value: each.pixels for each in found.values}
     colored = about.labels_kind == "color"

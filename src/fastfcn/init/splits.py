@@ -8,7 +8,7 @@ from itertools import chain
 
 import numpy as np
 
-from fastfcn.checking.survey import ExampleFound, Layout, Survey
+from fastfcn.checking.check import ExamplePaths, FolderReport, Layout
 from fastfcn.data.masks import read_mask
 from fastfcn.errors import DataError
 
@@ -38,10 +38,10 @@ class Splits:
     drawn: dict[str, list[str]] = field(default_factory=dict)
 
 
-def draft_splits(survey: Survey, seed: int) -> Splits:
+def draft_splits(report: FolderReport, seed: int) -> Splits:
     """The folder's own splits where it has two, else train and val drawn by `seed`; raises DataError."""
-    layout = survey.layout
-    there = {name: count for name, count in survey.pairs_by_split.items() if count and name in layout.splits}
+    layout = report.layout
+    there = {name: count for name, count in report.pairs_by_split.items() if count and name in layout.splits}
     if "train" in there and len(there) > 1:
         val = next((name for name in ("val", "test") if name in there), None)
         val = val or next(name for name in there if name != "train")
@@ -52,21 +52,21 @@ def draft_splits(survey: Survey, seed: int) -> Splits:
         used = {name: value for name, value in layout.splits.items() if name in there}
         places = layout.folders, layout.images, layout.labels, layout.lists
         return Splits(*places, used, "train", val, tuple(reasons))
-    return _drawn(survey, max(there, key=lambda name: there[name]) if there else "", seed, len(there) > 1)
+    return _drawn(report, max(there, key=lambda name: there[name]) if there else "", seed, len(there) > 1)
 
 
-def _drawn(survey: Survey, split: str, seed: int, others: bool) -> Splits:
-    examples = [each for each in survey.examples() if each.split == split]
+def _drawn(report: FolderReport, split: str, seed: int, others: bool) -> Splits:
+    examples = [each for each in report.examples() if each.split == split]
     if len(examples) < 2:
         raise DataError(
-            f"{survey.root} has {len(examples)} image(s) with a mask: too few to train on some and hold out others.",
-            f"See what is missing: fastfcn check {survey.root}",
+            f"{report.root} has {len(examples)} image(s) with a mask: too few to train on some and hold out others.",
+            f"See what is missing: fastfcn check {report.root}",
         )
-    images, labels = _single_name(survey.layout, split)
-    by_name = {_name_of(each, images, labels, survey): each for each in examples}
+    images, labels = _single_name(report.layout, split)
+    by_name = {_name_of(each, images, labels, report): each for each in examples}
     groups = sequences(sorted(by_name))
     units = list(groups.values()) if groups else [[name] for name in sorted(by_name)]
-    held_out = _best_draw(units, _classes_of(survey, units, by_name), seed)
+    held_out = _best_draw(units, _classes_of(report, units, by_name), seed)
     val = sorted(chain.from_iterable(units[index] for index in held_out))
     drawn = {"train": sorted(by_name.keys() - set(val)), "val": val}
     reasons = [f"Drawn with seed {seed}, since the folder has no train and val: {len(drawn['train'])} and {len(val)}."]
@@ -77,7 +77,7 @@ def _drawn(survey: Survey, split: str, seed: int, others: bool) -> Splits:
             "neighbouring frames would give the answers away."
         )
     else:
-        reasons.append("If these are frames of videos, put whole videos into one list: neighbours are too alike.")
+        reasons.append("If these are frames of videos, put whole videos into one list: neighbors are too similar.")
     if others:
         reasons.append(f"Only the folder's split {split!r} is used.")
     splits = {name: name for name in drawn}
@@ -120,15 +120,15 @@ def _best_draw(units: list[list[str]], classes: list[set], seed: int) -> list[in
     return best
 
 
-def _classes_of(survey: Survey, units: list[list[str]], by_name: dict[str, ExampleFound]) -> list[set]:
+def _classes_of(report: FolderReport, units: list[list[str]], by_name: dict[str, ExamplePaths]) -> list[set]:
     """The values in each unit's masks, of as many of them as READ allows; nothing where that is none."""
     each = READ // len(units)
-    return [set().union(*(_values(survey, by_name[name]) for name in _spread(unit, each))) for unit in units]
+    return [set().union(*(_values(report, by_name[name]) for name in _spread(unit, each))) for unit in units]
 
 
-def _values(survey: Survey, example: ExampleFound) -> set:
+def _values(report: FolderReport, example: ExamplePaths) -> set:
     try:
-        return set(np.unique(read_mask(survey.root / example.mask, survey.labels_kind)).tolist())
+        return set(np.unique(read_mask(report.root / example.mask, report.labels_kind)).tolist())
     except DataError:  # broken: the survey has said so
         return set()
 
@@ -153,7 +153,7 @@ def _single_name(layout: Layout, split: str) -> tuple[tuple[str, ...], tuple[str
     return images, labels
 
 
-def _name_of(example: ExampleFound, images: Sequence[str], labels: Sequence[str], survey: Survey) -> str:
+def _name_of(example: ExamplePaths, images: Sequence[str], labels: Sequence[str], report: FolderReport) -> str:
     """What `{name}` stands for in an example; raises DataError where one name cannot give both of its files."""
     for pattern in images:
         pieces = _PLACEHOLDER.split(pattern)
@@ -166,6 +166,6 @@ def _name_of(example: ExampleFound, images: Sequence[str], labels: Sequence[str]
         if name == name.strip() and name and any(each.format(name=name) == example.mask for each in labels):
             return name
     raise DataError(
-        f"{survey.root}: {example.image} and {example.mask} have names from which no list of a split can be made.",
-        f"Have them laid out in train and val: fastfcn check {survey.root} --fix OUT, or move them yourself.",
+        f"{report.root}: {example.image} and {example.mask} have names from which no list of a split can be made.",
+        f"Have them laid out in train and val: fastfcn check {report.root} --fix OUT, or move them yourself.",
     )

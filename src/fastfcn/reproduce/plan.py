@@ -8,7 +8,7 @@ from pathlib import Path
 from rich.markup import escape
 
 from fastfcn import build, recipes
-from fastfcn.checking.known_dataset import check
+from fastfcn.checking.known_dataset import check_known_dataset
 from fastfcn.errors import RecipeError, UserError
 from fastfcn.recipes.recipe import Recipe
 from fastfcn.reproduce.verdict import FIGURES, TOLERANCE, TRAINED_TOLERANCE
@@ -115,7 +115,7 @@ def describe(plan: Plan, machine: Machine) -> Iterator[str]:
 
 
 def _state_of_data(plan: Plan) -> str:
-    problems = check(build.description(plan.recipe), plan.data, splits_of(plan)).problems
+    problems = check_known_dataset(build.description(plan.recipe), plan.data, splits_of(plan)).problems
     return "ready" if not problems else f"[yellow]not ready:[/] {escape(problems[0].message)}"
 
 

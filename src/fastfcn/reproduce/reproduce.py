@@ -13,7 +13,7 @@ import torch
 from lightning.fabric import Fabric
 
 from fastfcn import build, weights
-from fastfcn.checking.known_dataset import check
+from fastfcn.checking.known_dataset import check_known_dataset
 from fastfcn.data.dataset import Dataset
 from fastfcn.errors import OutputError, WeightsError
 from fastfcn.evaluation.evaluate import evaluate
@@ -40,7 +40,7 @@ def reproduce(plan: Plan, machine: Machine, say: Say) -> dict | None:
     """
     source: dict = {}
     if machine.first_process:
-        check(build.description(plan.recipe), plan.data, splits_of(plan)).refuse()
+        check_known_dataset(build.description(plan.recipe), plan.data, splits_of(plan)).raise_problems()
         make_folder(plan.out)
         source = {} if plan.train else _prepare(plan, say)
     if plan.train:

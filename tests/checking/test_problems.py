@@ -1,4 +1,4 @@
-"""Damage of every kind, planted in a clean folder, is found, named with its files, and mended or left out."""
+"""Every kind of defect planted in a clean folder is reported with its files, and fixed or left out by --fix."""
 
 import hashlib
 import shutil
@@ -7,18 +7,18 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from fastfcn.checking.fixing import CHANGES, mend
+from fastfcn.checking.check import check_folder
+from fastfcn.checking.fixing import CHANGES, write_fixed_copy
 from fastfcn.checking.problem import Problem
-from fastfcn.checking.survey import survey
 from tests.checking.clean import mask_path, stored, write_clean
-from tests.checking.damage import ALL, COLORS, DAMAGE, MASKS
+from tests.checking.defects import ALL, COLORS, DEFECTS, MASKS
 
-# What is rightly said as well.
+# Problems that are also correct to report.
 FOLLOWS = {
-    "masks_of_colours_with_a_slip": {"color_masks"},
-    "masks_of_colours_as_jpeg": {"color_masks"},
+    "masks_of_colors_with_a_slip": {"color_masks"},
+    "masks_of_colors_as_jpeg": {"color_masks"},
     "all_binary_masks_blurred": {"binary_255"},
-    "masks_of_instances_in_colours": {"class_absent"},
+    "masks_of_instances_in_colors": {"class_absent"},
 }
 
 
@@ -49,36 +49,36 @@ def digests(root: Path) -> dict[str, str]:
 
 
 def test_there_are_many_kinds():
-    assert len(DAMAGE) >= 50
+    assert len(DEFECTS) >= 50
 
 
-def test_a_clean_folder_gives_no_alarm(root: Path):
-    found = survey(root, show_progress=False)
+def test_a_clean_folder_has_no_problems(root: Path):
+    found = check_folder(root, show_progress=False)
     assert found.problems == []
     assert found.pairs == 14
 
 
-@pytest.mark.parametrize("name", DAMAGE)
-def test_damage_is_found_and_named(name: str, root: Path):
-    planted = DAMAGE[name](root)
-    problems = by_kind(survey(root, show_progress=False).problems)
+@pytest.mark.parametrize("name", DEFECTS)
+def test_defects_are_reported_with_their_files(name: str, root: Path):
+    planted = DEFECTS[name](root)
+    problems = by_kind(check_folder(root, show_progress=False).problems)
     assert planted.kind in problems
     problem = problems.pop(planted.kind)
     assert (sorted(problem.files), problem.severity) == (sorted(planted.files), planted.severity)
-    assert set(problems) <= FOLLOWS.get(name, set()), "a false alarm beside it"
+    assert set(problems) <= FOLLOWS.get(name, set()), "a false positive"
 
 
-@pytest.mark.parametrize("name", DAMAGE)
-def test_damage_is_mended_or_left_out_and_never_in_silence(name: str, root: Path, tmp_path: Path):
-    planted = DAMAGE[name](root)
-    before, found = digests(root), survey(root, show_progress=False)
-    changes = mend(found, tmp_path / "out", show_progress=False)
+@pytest.mark.parametrize("name", DEFECTS)
+def test_defects_are_fixed_or_left_out_and_always_listed(name: str, root: Path, tmp_path: Path):
+    planted = DEFECTS[name](root)
+    before, found = digests(root), check_folder(root, show_progress=False)
+    changes = write_fixed_copy(found, tmp_path / "out", show_progress=False)
     assert digests(root) == before
-    after = survey(tmp_path / "out", show_progress=False)
+    after = check_folder(tmp_path / "out", show_progress=False)
     kinds = {each.kind for each in after.problems}
-    told = {change.file: change.what for change in changes}
+    listed = {change.file: change.what for change in changes}
     images = sum(path.suffix in (".jpg", ".png", ".tif") for path in (root / "images").rglob("*"))
-    left_out = sum(what.startswith("left out") for file, what in told.items() if file.startswith("images"))
+    left_out = sum(what.startswith("left out") for file, what in listed.items() if file.startswith("images"))
     copied = sum(path.is_file() for path in (tmp_path / "out/images").rglob("*"))
     assert copied == images - left_out, "every image is in the copy or in the list"
     assert (tmp_path / "out" / CHANGES).read_text(encoding="utf-8").count("\n") == len(changes)
@@ -87,14 +87,14 @@ def test_damage_is_mended_or_left_out_and_never_in_silence(name: str, root: Path
         return
     assert planted.kind not in kinds
     assert not after.errors
-    affected = [what for file, what in told.items() if file in planted.files]
+    affected = [what for file, what in listed.items() if file in planted.files]
     assert affected
     assert any(what.startswith("left out") for what in affected) == (planted.outcome == "left out")
 
 
-def mended(name: str, root: Path, out: Path) -> Path:
-    DAMAGE[name](root)
-    mend(survey(root, show_progress=False), out, show_progress=False)
+def fixed(name: str, root: Path, out: Path) -> Path:
+    DEFECTS[name](root)
+    write_fixed_copy(check_folder(root, show_progress=False), out, show_progress=False)
     return out
 
 
@@ -104,50 +104,50 @@ def truth(root: Path) -> dict[str, np.ndarray]:
 
 @pytest.mark.parametrize(
     "name",
-    ["numbers_from_1", "gaps", "masks_stretched_to_be_seen", "masks_of_colours", "one_mask_off_by_one",
-     "palette_in_another_order", "one_mask_of_colours_among_palettes", "masks_of_colours_with_a_slip",
+    ["numbers_from_1", "gaps", "masks_stretched_to_be_seen", "masks_of_colors", "one_mask_off_by_one",
+     "palette_in_another_order", "one_mask_of_colors_among_palettes", "masks_of_colors_with_a_slip",
      "mask_of_16_bits"],
 )  # fmt: skip
-def test_mended_masks_are_the_original_ones(name: str, root: Path, tmp_path: Path):
+def test_fixed_masks_equal_the_originals(name: str, root: Path, tmp_path: Path):
     wanted = truth(root)
-    out = mended(name, root, tmp_path / "out")
-    order = sorted(map(tuple, COLORS.tolist())) if name.startswith("masks_of_colours") else None
+    out = fixed(name, root, tmp_path / "out")
+    order = sorted(map(tuple, COLORS.tolist())) if name.startswith("masks_of_colors") else None
     for path, values in wanted.items():
         expected = values if order is None else np.array([order.index(tuple(c)) for c in COLORS.tolist()])[values]
         assert np.array_equal(stored(out / path), expected), path
 
 
 @pytest.mark.parametrize("name", ["masks_of_0_and_255", "one_mask_of_0_and_255"])
-def test_mended_binary_masks(name: str, root: Path, tmp_path: Path):
+def test_fixed_binary_masks(name: str, root: Path, tmp_path: Path):
     wanted = truth(root)
-    out = mended(name, root, tmp_path / "out")
+    out = fixed(name, root, tmp_path / "out")
     assert all(np.array_equal(stored(out / path), values > 0) for path, values in wanted.items())
 
 
 @pytest.mark.parametrize(
-    ("name", "share"), [("all_binary_masks_blurred", 0.99), ("masks_of_colours_as_jpeg", 0.98), ("mask_as_jpeg", 0.9)]
+    ("name", "share"), [("all_binary_masks_blurred", 0.99), ("masks_of_colors_as_jpeg", 0.98), ("mask_as_jpeg", 0.9)]
 )
 def test_blurred_masks_are_sharp_again(name: str, root: Path, tmp_path: Path, share: float):
     wanted = truth(root)
-    out = mended(name, root, tmp_path / "out")
+    out = fixed(name, root, tmp_path / "out")
     order = sorted(map(tuple, COLORS.tolist()))
     to_order = np.array([order.index(tuple(color)) for color in COLORS.tolist()])
     for path, values in wanted.items():
-        expected = {"all_binary_masks_blurred": values > 0, "masks_of_colours_as_jpeg": to_order[values]}
+        expected = {"all_binary_masks_blurred": values > 0, "masks_of_colors_as_jpeg": to_order[values]}
         found = stored(out / path)
         assert (found == expected.get(name, values)).mean() >= share, path
         assert set(np.unique(found)) <= {0, 1, 2, 3}
 
 
 def test_an_image_against_its_mask_is_written_as_it_was_stored(root: Path, tmp_path: Path):
-    out = mended("image_turned_by_exif_and_mask_is_not", root, tmp_path / "out")
+    out = fixed("image_turned_by_exif_and_mask_is_not", root, tmp_path / "out")
     path = "images/train/train_03.jpg"
     assert np.abs(stored(out / path).astype(int) - stored(root / path)).mean() < 3
     assert stored(out / path).shape[:2] == stored(out / mask_path("train_03")).shape
 
 
 def test_what_is_whole_is_copied_byte_for_byte(root: Path, tmp_path: Path):
-    out = mended("mask_truncated", root, tmp_path / "out")
+    out = fixed("mask_truncated", root, tmp_path / "out")
     before, after = digests(root), digests(out)
     after.pop(CHANGES)
     assert len(after) == 2 * (len(ALL) - 1)

@@ -7,13 +7,13 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from fastfcn.checking.survey import Survey, survey
+from fastfcn.checking.check import FolderReport, check_folder
 from tests.checking.clean import label, mask_path, names, picture, save, write_clean
 from tests.checking.planting import COLORS, MASKS, all_masks, write_palette
 
 
-def examined(root: Path) -> Survey:
-    return survey(root, show_progress=False)
+def examined(root: Path) -> FolderReport:
+    return check_folder(root, show_progress=False)
 
 
 def kinds(root: Path) -> list[str]:
@@ -176,7 +176,7 @@ def test_counts_against_a_plain_count(root: Path):
         assert each.pixels == sum(int((values == each.value).sum()) for values in labels.values())
         assert each.images == sum(each.value in values for values in labels.values())
         assert each.by_split["val"] == sum(each.value in labels[path] for path in MASKS if "val" in path)
-    assert examined(root).facts() == survey(root, workers=3, show_progress=False).facts()
+    assert examined(root).as_json() == check_folder(root, workers=3, show_progress=False).as_json()
 
 
 def test_colours(root: Path):

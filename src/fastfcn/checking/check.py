@@ -1,0 +1,179 @@
+"""Check a folder of images and masks: layout, mask values and problems."""
+
+import json
+import os
+import shlex
+from collections import deque
+from collections.abc import Iterator
+from concurrent.futures import Future, ThreadPoolExecutor
+from dataclasses import asdict, dataclass, replace
+from pathlib import Path
+from typing import Any, Literal, NamedTuple
+
+from fastfcn.checking.file_problems import flag_problems, missing_file_problems
+from fastfcn.checking.images import inspect_image
+from fastfcn.checking.layouts import DatasetFiles, Layout, find_layout
+from fastfcn.checking.masks import Color, inspect_mask
+from fastfcn.checking.problem import Problem
+from fastfcn.checking.split_problems import class_problems, duplicate_problems
+from fastfcn.checking.statistics import PairInfo, Statistics, ValueCount, labels_kind, main_palette, value_counts
+from fastfcn.checking.value_problems import MaskIds, color_problems, id_problems
+from fastfcn.data.description import CATALOG, load_description
+from fastfcn.utils.files import replace_file
+from fastfcn.utils.progress import progress_bar
+
+CHUNK = 32  # pairs per task of a thread
+NAME_LISTS = ("classes.txt", "class_names.txt", "labels.txt", "names.txt", "class_list.txt", "label_names.txt")
+
+
+class ExamplePaths(NamedTuple):
+    """An image-mask pair; `name` joins the values of the path placeholders with slashes; paths are relative to root."""
+
+    split: str
+    name: str
+    image: str
+    mask: str
+
+
+@dataclass
+class FolderReport:
+    """Everything that `check_folder` found. `pairs` counts images with a mask, including unreadable files.
+
+    `values` are sorted by value; `palette` maps ids to colors, or is None if no mask has a palette; `class_names` are
+    the lines of a list of names in the folder (classes.txt and similar), or empty; `sizes` counts images by
+    (height, width), after EXIF rotation; `dataset` and `stats` are what the problems were derived from.
+    """
+
+    root: Path
+    layout: Layout
+    pairs: int
+    pairs_by_split: dict[str, int]
+    labels_kind: Literal["index", "color"]
+    values: list[ValueCount]
+    palette: dict[int, Color] | None
+    class_names: tuple[str, ...]
+    sizes: dict[tuple[int, int], int]
+    problems: list[Problem]
+    dataset: DatasetFiles
+    stats: Statistics
+
+    @property
+    def errors(self) -> list[Problem]:
+        """The problems that would make training fail or its results wrong."""
+        return [problem for problem in self.problems if problem.severity == "error"]
+
+    def examples(self) -> Iterator[ExamplePaths]:
+        """Every pair, sorted by name in each folder; a generator, because a list of all would fill the memory."""
+        files, splits = self.dataset.contents.files, list(self.layout.splits)
+        for image, mask, split in zip(self.dataset.images, self.dataset.masks, self.dataset.splits, strict=True):
+            yield ExamplePaths(splits[split], self.dataset.name(image), files.path(image), files.path(mask))
+
+    def as_json(self) -> dict[str, Any]:
+        """Everything except the problems, as an object for JSON."""
+        layout = {key: getattr(self.layout, key) for key in ("name", "images", "labels", "lists", "splits", "catalog")}
+        return {
+            "pairs_by_split": self.pairs_by_split,
+            "layout": layout,
+            "labels_kind": self.labels_kind,
+            "values": [asdict(entry) for entry in self.values],
+            "palette": None if self.palette is None else {str(key): color for key, color in self.palette.items()},
+            "sizes": [{"size": size, "images": count} for size, count in sorted(self.sizes.items())],
+        }
+
+    def save_json(self, path: str | Path) -> None:
+        """Write `pairs`, `problems` and `as_json()` incrementally, because there may be very many files."""
+        with replace_file(path) as temporary, temporary.open("w", encoding="utf-8") as file:
+            file.write(f'{{"pairs": {self.pairs},\n "problems": [')
+            for number, problem in enumerate(self.problems):
+                fields = json.dumps({"kind": problem.kind, "severity": problem.severity, "count": problem.count,
+                                    "message": problem.message, "advice": problem.advice})  # fmt: skip
+                file.write(f'{"," * bool(number)}\n  {fields[:-1]}, "files": [')
+                file.writelines(f"{', ' * bool(index)}{json.dumps(name)}" for index, name in enumerate(problem.files))
+                file.write("]}")
+            file.write(f"],\n {json.dumps(self.as_json(), indent=1)[1:]}\n")
+
+
+def check_folder(root: str | Path, workers: int = 1, show_progress: bool = True) -> FolderReport:
+    """Read every image and mask below `root`, on `workers` threads.
+
+    Raises DataError if the folder does not exist or contains no image-mask pairs.
+    """
+    root = Path(root)
+    dataset = find_layout(root)
+    stats = _inspect_pairs(root, dataset, workers, show_progress)
+    splits = list(dataset.layout.splits)
+    values = value_counts(stats, splits)
+    kind = labels_kind(stats)
+    catalog, known = _catalog(dataset.layout, kind, values)
+    return FolderReport(
+        root=root,
+        layout=replace(dataset.layout, catalog=catalog),
+        pairs=len(dataset),
+        pairs_by_split={split: dataset.splits.count(number) for number, split in enumerate(splits)},
+        labels_kind=kind,
+        values=values,
+        palette=main_palette(stats, values) if kind == "index" else None,
+        class_names=_class_names(root),
+        sizes=stats.sizes,
+        problems=_problems(root, dataset, stats, kind, values, known),
+        dataset=dataset,
+        stats=stats,
+    )
+
+
+def _problems(
+    root: Path, dataset: DatasetFiles, stats: Statistics, kind: str, values: list[ValueCount], known: frozenset[int]
+) -> list[Problem]:
+    mask_ids = MaskIds(dataset, stats, values, known)
+    problems = [
+        *missing_file_problems(dataset),
+        *flag_problems(dataset, stats),
+        *color_problems(dataset, stats, kind, values),
+    ]
+    if kind == "index":
+        problems += id_problems(mask_ids)
+    problems += [*duplicate_problems(dataset, stats), *class_problems(dataset, stats, values, mask_ids, problems)]
+    named = [replace(problem, advice=problem.advice.replace("DIR", shlex.quote(str(root)))) for problem in problems]
+    return sorted(named, key=lambda problem: problem.severity)  # errors first; the sort is stable
+
+
+def _inspect_pairs(root: Path, dataset: DatasetFiles, workers: int, show_progress: bool) -> Statistics:
+    """Inspect all pairs on threads; only a few chunks are in flight at any time, which bounds the memory."""
+    stats, waiting = Statistics(len(dataset), len(dataset.layout.splits)), deque[tuple[int, Future[list[PairInfo]]]]()
+    with ThreadPoolExecutor(max(workers, 1)) as pool, progress_bar() as bar:
+        task = bar.add_task("Reading pairs", total=len(dataset), visible=show_progress)
+        for start in range(0, len(dataset), CHUNK):
+            chunk = range(start, min(start + CHUNK, len(dataset)))
+            waiting.append((start, pool.submit(_inspect_chunk, root, dataset, chunk)))
+            while len(waiting) > 2 * max(workers, 1) or (waiting and start + CHUNK >= len(dataset)):
+                first, future = waiting.popleft()
+                infos = future.result()
+                for pair, info in enumerate(infos, start=first):
+                    stats.add(pair, dataset.splits[pair], info)
+                bar.update(task, advance=len(infos))
+        bar.update(task, visible=False)
+    return stats
+
+
+def _inspect_chunk(root: Path, dataset: DatasetFiles, pairs: range) -> list[PairInfo]:
+    files = dataset.contents.files
+    paths = ((files.path(dataset.images[pair]), files.path(dataset.masks[pair])) for pair in pairs)
+    return [PairInfo(inspect_image(root / image), inspect_mask(root / mask)) for image, mask in paths]
+
+
+def _catalog(layout: Layout, kind: str, values: list[ValueCount]) -> tuple[str, frozenset[int]]:
+    """The known dataset whose layout the folder has and whose ids include all values, and these ids."""
+    if kind != "index" or not (CATALOG / f"{layout.name}.toml").is_file():
+        return "", frozenset()
+    description = load_description(layout.name)
+    known = frozenset(number for entry in (*description.classes, *description.ignored) for number in entry.ids)
+    return (layout.name, known) if known >= {entry.value for entry in values} else ("", frozenset())
+
+
+def _class_names(root: Path) -> tuple[str, ...]:
+    """The lines of the folder's list of class names, if there is one."""
+    for name in NAME_LISTS:
+        if (root / name).is_file() and os.path.getsize(root / name) < 100_000:  # noqa: PTH202
+            text = (root / name).read_text(encoding="utf-8", errors="replace")
+            return tuple(line.strip() for line in text.splitlines() if line.strip())
+    return ()
