@@ -176,9 +176,9 @@ def test_predictions_of_the_trained_weights(run: TrainingResult):
 
 
 def test_check(data: Path, tmp_path: Path):
-    survey = fastfcn.check(data, workers=1, show_progress=False)
-    assert survey.pairs == 9
-    assert survey.errors == []
+    report = fastfcn.check(data, workers=1, show_progress=False)
+    assert report.pairs == 9
+    assert report.errors == []
     with pytest.raises(DataError):
         fastfcn.check(tmp_path / "missing")
 

@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from fastfcn.checking.survey import Survey
+    from fastfcn.checking.check import FolderReport
     from fastfcn.evaluation.scores import EvaluationResult
     from fastfcn.exporting.export import ExportResult
     from fastfcn.recipes.recipe import Recipe
@@ -114,11 +114,11 @@ def evaluate(
     return evaluate(weights, data, machine, split, tta, _override_list(overrides), trusted)
 
 
-def check(folder: str | Path, *, workers: int | None = None, show_progress: bool = True) -> "Survey":
+def check(folder: str | Path, *, workers: int | None = None, show_progress: bool = True) -> "FolderReport":
     """Find problems in a folder of images and masks: unreadable files, wrong sizes or values, leaking splits, ...
 
-        survey = fastfcn.check("photos")
-        survey.errors, survey.problems, survey.values, survey.pairs
+        report = fastfcn.check("photos")
+        report.errors, report.problems, report.values, report.pairs
 
     Common layouts (images/ and masks/, VOC, Cityscapes, ADE20K, ...) are detected.
 
@@ -130,9 +130,9 @@ def check(folder: str | Path, *, workers: int | None = None, show_progress: bool
     Raises:
         DataError: The folder does not exist, or contains no images with masks.
     """
-    from fastfcn.checking.survey import survey
+    from fastfcn.checking.check import check_folder
 
-    return survey(folder, min(8, os.cpu_count() or 1) if workers is None else workers, show_progress)
+    return check_folder(folder, min(8, os.cpu_count() or 1) if workers is None else workers, show_progress)
 
 
 def export(

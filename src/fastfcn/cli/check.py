@@ -82,7 +82,9 @@ def _check_known_dataset(
     from fastfcn.utils.files import write_text
     from fastfcn.utils.machine import Machine
 
-    report = check_known_dataset(load_description(dataset), folder, split, values, Machine(workers=workers).dataloader_workers)
+    report = check_known_dataset(
+        load_description(dataset), folder, split, values, Machine(workers=workers).dataloader_workers
+    )
     show_known_dataset_report(report, out_console)
     if json_file:
         write_text(json_file, json.dumps(report.as_json(), indent=1) + "\n")
