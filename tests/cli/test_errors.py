@@ -145,7 +145,7 @@ def test_after_the_data_is_mended_the_same_command_works(streets: Path, tmp_path
 
 def test_no_image_to_predict(weights: Path, tmp_path: Path):
     done = fastfcn("predict", weights, tmp_path / "*.jpg", "--out", tmp_path / "out")
-    assert_refused(done, "there is no image or video of that name", "*.jpg")
+    assert_refused(done, "no image or video has this name", "*.jpg")
     assert not (tmp_path / "out").exists()
 
 

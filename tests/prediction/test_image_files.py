@@ -64,7 +64,7 @@ def test_nothing_found(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, given: s
     monkeypatch.chdir(tmp_path)
     (tmp_path / "empty").mkdir()
     save_picture(tmp_path / "a.png")
-    with pytest.raises(DataError, match="there is no image or video of that name, folder or pattern") as error:
+    with pytest.raises(DataError, match="no image or video has this name or matches this folder or pattern") as error:
         find_images(["a.png", given])
     assert error.value.message.startswith(given)
     assert ".jpg" in error.value.hint

@@ -36,6 +36,10 @@ DECODE_ERRORS = (
     *(OSError, SyntaxError, ValueError, EOFError, TypeError, KeyError, IndexError, AttributeError),
     *(OverflowError, MemoryError, RuntimeError, struct.error, zlib.error, Image.DecompressionBombError),
 )
+IMAGE_SUFFIXES = (
+    *(".jpg", ".jpeg", ".jpe", ".png", ".bmp", ".dib", ".webp", ".tif", ".tiff", ".ppm", ".pgm", ".pbm", ".pnm"),
+    *(".gif", ".jp2", ".avif", ".tga"),
+)
 TRANSPOSED = (5, 6, 7, 8)  # EXIF orientations that swap height and width
 TRANSFORMS = {
     2: Image.Transpose.FLIP_LEFT_RIGHT,

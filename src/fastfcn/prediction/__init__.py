@@ -1,1 +1,1 @@
-"""What `predict` and `fastfcn.load` work with: forms of images, the predictor, its predictions, files in and out."""
+"""Prediction: loading models, predictors, images in and out, and videos."""

@@ -1,4 +1,4 @@
-"""Images in the forms that people have them in, as RGB uint8 arrays."""
+"""Conversion of images in various forms to RGB uint8 arrays, and batching of images of equal size."""
 
 from collections.abc import Iterator, Sequence
 from pathlib import Path
@@ -12,18 +12,19 @@ from fastfcn.data.images import read_image
 from fastfcn.errors import DataError
 
 ImageLike = str | Path | Image.Image | np.ndarray | Tensor
-BATCH_PIXELS = 2_000_000  # of images that go through the network together; a larger image goes alone
+BATCH_PIXELS = 2_000_000  # pixels of a batch; a larger image is processed alone
 
 
 def is_batch(images: object) -> bool:
-    """Whether several images were given: a list, a tuple, or an array or tensor of four dimensions."""
+    """Whether the argument is several images: a list, a tuple, or an array or tensor of four dimensions."""
     return isinstance(images, list | tuple) or (isinstance(images, np.ndarray | Tensor) and images.ndim == 4)
 
 
 def as_pixels(image: ImageLike) -> np.ndarray:
-    """RGB uint8 (H, W, 3) of one image: a path, a PIL image, an array (H, W, 3) or a tensor (3, H, W).
+    """Convert one image to RGB uint8 (H, W, 3).
 
-    An array is uint8. A tensor is uint8, or of floats from 0 to 1, which are rounded to 256 levels. Raises DataError.
+    `image`: a path, a PIL image, an array (H, W, 3) of uint8, or a tensor (3, H, W) of uint8 or of floats from 0 to 1,
+    which are rounded to 256 levels. Raises DataError.
     """
     match image:
         case str() | Path():
@@ -41,7 +42,7 @@ def _from_array(image: np.ndarray) -> np.ndarray:
     if image.dtype != np.uint8 or image.ndim != 3 or image.shape[2] != 3 or not image.size:
         raise DataError(
             f"An image array must be RGB uint8 (H, W, 3), not {image.dtype} {image.shape}.",
-            "Several images of one size: (B, H, W, 3). Channels first: give a tensor. Grey: np.stack([grey] * 3, -1).",
+            "For several images use (B, H, W, 3), for channels first a tensor, for gray np.stack([gray] * 3, -1).",
         )
     return np.array(image, order="C")
 
@@ -51,14 +52,14 @@ def _from_tensor(image: Tensor) -> np.ndarray:
     if image.ndim != 3 or shape[0] != 3 or not image.numel():
         raise DataError(
             f"An image tensor must be RGB (3, H, W), not {shape}.",
-            "Several images of one size: (B, 3, H, W). Channels last: image.permute(2, 0, 1).",
+            "For several images use (B, 3, H, W), for channels last image.permute(2, 0, 1).",
         )
     if image.is_floating_point():
         low, high = (float(value) for value in image.detach().aminmax())
         if not (low >= 0 and high <= 1):
             raise DataError(
-                f"An image tensor of floats must have values from 0 to 1, not from {low:.4g} to {high:.4g}.",
-                "Give it before it is normalised: the network's own mean and deviation are applied to it.",
+                f"An image tensor of floats must have values from 0 to 1; it has values from {low:.4g} to {high:.4g}.",
+                "Do not normalize the image: the predictor does it with the mean and standard deviation of the recipe.",
             )
         image = (image.detach().float() * 255).round().to(torch.uint8)
     if image.dtype != torch.uint8:
@@ -67,7 +68,7 @@ def _from_tensor(image: Tensor) -> np.ndarray:
 
 
 def batches(images: Sequence[np.ndarray]) -> Iterator[list[int]]:
-    """Positions of neighbours of one size that go through the network together, in order."""
+    """Indices of consecutive images of equal size, to be processed as one batch."""
     batch: list[int] = []
     for index, image in enumerate(images):
         height, width = image.shape[:2]

@@ -1,72 +1,76 @@
-"""What `predict` is given: images, videos and cameras, by name, folder or pattern."""
+"""The inputs of `predict`: images, videos and cameras, given by name, folder or pattern."""
 
 from dataclasses import dataclass
 from glob import escape, glob
 from pathlib import Path
 
+from fastfcn.data.decoding import IMAGE_SUFFIXES
 from fastfcn.errors import DataError
 
-IMAGES = (".jpg", ".jpeg", ".png", ".bmp", ".webp", ".tif", ".tiff")
-VIDEOS = (
+VIDEO_SUFFIXES = (
     *(".mp4", ".m4v", ".mov", ".mkv", ".webm", ".avi", ".mpg", ".mpeg", ".ts", ".mts", ".m2ts"),
     *(".wmv", ".flv", ".3gp", ".ogv", ".gif"),
 )
+SUFFIXES = {*IMAGE_SUFFIXES, *VIDEO_SUFFIXES}
 
 
 @dataclass(frozen=True)
 class Inputs:
-    """Image files, video files, and cameras ("webcam", "webcam:1"), each once and in order."""
+    """Image files, video files, and cameras ("webcam", "webcam:1"), without duplicates and in order."""
 
     images: list[Path]
     videos: list[Path]
     cameras: list[str]
 
 
-def find_inputs(given: list[str]) -> Inputs:
-    """Sort out files, folders (searched to the bottom), glob patterns and cameras.
+def find_inputs(arguments: list[str]) -> Inputs:
+    """Find files, folders (searched recursively), glob patterns and cameras.
 
-    A file that is named is taken for an image unless its suffix is a video's. Raises DataError for what is nothing
-    of these.
+    A file that is named directly counts as an image unless its suffix is that of a video. Raises DataError for an
+    argument that matches nothing.
     """
-    cameras = [each for each in given if is_camera(each)]
-    found: dict[Path, None] = {}
-    for each in given:
-        if is_camera(each):
+    cameras: dict[str, None] = {}
+    paths: dict[Path, None] = {}
+    for argument in arguments:
+        if is_camera(argument):
+            cameras[argument] = None
             continue
-        matches = _expand(each)
+        matches = _expand(argument)
         if not matches:
+            images = [suffix for suffix in IMAGE_SUFFIXES if suffix not in VIDEO_SUFFIXES]
             raise DataError(
-                f"{each}: there is no image or video of that name, folder or pattern.",
-                f"Images end in {', '.join(IMAGES)}; videos in {', '.join(VIDEOS)}; quote patterns: 'photos/*.jpg'.",
+                f"{argument}: no image or video has this name or matches this folder or pattern.",
+                f"Images end in {', '.join(images)}; videos in {', '.join(VIDEO_SUFFIXES)}. "
+                "Put patterns in quotes: 'photos/*.jpg'.",
             )
-        found |= dict.fromkeys(matches)
-    videos = [path for path in found if path.suffix.lower() in VIDEOS]
-    return Inputs([path for path in found if path.suffix.lower() not in VIDEOS], videos, list(dict.fromkeys(cameras)))
+        paths |= dict.fromkeys(matches)
+    videos = [path for path in paths if path.suffix.lower() in VIDEO_SUFFIXES]
+    return Inputs([path for path in paths if path.suffix.lower() not in VIDEO_SUFFIXES], videos, list(cameras))
 
 
-def is_camera(given: str) -> bool:
-    """Whether it is `webcam` or `webcam:WHICH`, and no file of that name lies here."""
-    return (given == "webcam" or given.startswith("webcam:")) and not Path(given).exists()
+def is_camera(argument: str) -> bool:
+    """Whether the argument is `webcam` or `webcam:NUMBER`, and not the name of an existing file."""
+    return (argument == "webcam" or argument.startswith("webcam:")) and not Path(argument).exists()
 
 
-def _expand(given: str) -> list[Path]:
-    path = Path(given)
+def _expand(argument: str) -> list[Path]:
+    path = Path(argument)
     if path.is_file():
         return [path]
-    # Not Path.glob, which also finds hidden files, such as the ._NAME.jpg that macOS leaves.
-    pattern = f"{escape(given)}/**" if path.is_dir() else given
-    found = (Path(each) for each in glob(pattern, recursive=True))  # noqa: PTH207
-    return sorted(each for each in found if each.suffix.lower() in (*IMAGES, *VIDEOS) and each.is_file())
+    # glob.glob skips hidden files, such as the ._NAME.jpg that macOS creates; Path.glob does not.
+    pattern = f"{escape(argument)}/**" if path.is_dir() else argument
+    matches = (Path(match) for match in glob(pattern, recursive=True))  # noqa: PTH207
+    return sorted(match for match in matches if match.suffix.lower() in SUFFIXES and match.is_file())
 
 
 def output_names(inputs: list[Path]) -> list[str]:
-    """A name without suffix for each file; files of one name in several folders are told apart by a number."""
+    """A unique name without suffix for each file: a number is added to names that occur more than once."""
     names, taken = [], {"legend"}
-    for each in inputs:
-        name, number = each.stem, 1
+    for path in inputs:
+        name, number = path.stem, 1
         while name in taken:
             number += 1
-            name = f"{each.stem}_{number}"
+            name = f"{path.stem}_{number}"
         taken.add(name)
         names.append(name)
     return names

@@ -1,4 +1,4 @@
-"""A prediction in a notebook: the overlay as a picture, and below it the classes with colour and share."""
+"""How notebooks show a prediction: the overlay, and below it a legend with the share of each class."""
 
 import base64
 import io
@@ -10,23 +10,23 @@ from PIL import Image
 
 from fastfcn.data.description import DataSetDescription
 
-WIDEST = 960  # pixels: a notebook stores every picture in its file
+MAX_SIDE = 960  # pixels; limits the size of the notebook file, which contains all images
 
 
-def as_png(picture: np.ndarray) -> bytes:
-    """RGB uint8 (H, W, 3) as the bytes of a PNG, at most 960 pixels wide and high."""
-    image = Image.fromarray(picture)
-    image.thumbnail((WIDEST, WIDEST), Image.Resampling.LANCZOS)
+def as_png(pixels: np.ndarray) -> bytes:
+    """RGB uint8 (H, W, 3) as a PNG file, scaled down to at most 960 pixels per side."""
+    image = Image.fromarray(pixels)
+    image.thumbnail((MAX_SIDE, MAX_SIDE), Image.Resampling.LANCZOS)
     stream = io.BytesIO()
     image.save(stream, "PNG")
     return stream.getvalue()
 
 
-def as_html(picture: np.ndarray, shares: Mapping[str, float], description: DataSetDescription) -> str:
-    """The picture with a legend of the classes in it, the largest first; it needs nothing from outside."""
-    content = base64.b64encode(as_png(picture)).decode()
+def as_html(pixels: np.ndarray, shares: Mapping[str, float], description: DataSetDescription) -> str:
+    """RGB uint8 (H, W, 3) as self-contained HTML with a legend of the classes, sorted by `shares` (0 to 1)."""
+    content = base64.b64encode(as_png(pixels)).decode()
     colors = dict(zip(description.class_names, description.colors, strict=True))
-    ordered = sorted(shares.items(), key=lambda each: -each[1])
+    ordered = sorted(shares.items(), key=lambda item: -item[1])
     legend = "".join(_entry(name, colors[name], share) for name, share in ordered)
     return (
         f'<figure style="margin:0"><img alt="Prediction" style="max-width:100%" src="data:image/png;base64,{content}">'

@@ -1,4 +1,4 @@
-"""What a network says of an image, and the ways to look at it."""
+"""The prediction of a network for one image, and ways to show it."""
 
 from dataclasses import dataclass
 
@@ -12,10 +12,13 @@ from fastfcn.visualize import colorize, overlay, palette_image
 
 @dataclass(frozen=True)
 class Prediction:
-    """What a network says of one image; a notebook shows it as overlay and legend.
+    """The prediction for one image; notebooks show it as an overlay with a legend.
 
-    `labels`: class indices (H, W), uint8; `image`: the RGB image (H, W, 3), uint8; `description`: names and colours;
-    `logits`: float32 (classes, H, W) before softmax where they were asked for, else None.
+    Attributes:
+        labels: class indices (H, W), uint8.
+        image: the image, RGB uint8 (H, W, 3).
+        description: names, colors and ids of the classes.
+        logits: float32 (classes, H, W), before softmax; None unless requested.
     """
 
     labels: np.ndarray
@@ -25,21 +28,21 @@ class Prediction:
 
     @property
     def colors(self) -> np.ndarray:
-        """The class map in the classes' colours: RGB uint8 (H, W, 3)."""
+        """The labels in the colors of the classes: RGB uint8 (H, W, 3)."""
         return colorize(self.labels, self.description.colors)
 
     def overlay(self, opacity: float = 0.5) -> np.ndarray:
-        """The class map laid over the image: RGB uint8 (H, W, 3)."""
+        """The class colors drawn over the image: RGB uint8 (H, W, 3). `opacity`: of the colors, 0 to 1."""
         return overlay(self.image, self.labels, self.description.colors, opacity)
 
     def shares(self) -> dict[str, float]:
-        """The part of the image that each class takes, 0-1, for the classes that are in it."""
-        counts = np.bincount(self.labels.ravel(), minlength=len(self.description.classes)) / self.labels.size
-        named = zip(self.description.class_names, counts, strict=True)
-        return {name: float(count) for name, count in named if count}
+        """The share of the pixels, 0 to 1, of each class that occurs in the image, by class name."""
+        shares = np.bincount(self.labels.ravel(), minlength=len(self.description.classes)) / self.labels.size
+        named = zip(self.description.class_names, shares, strict=True)
+        return {name: float(share) for name, share in named if share}
 
     def label_image(self) -> Image.Image:
-        """The class map as a palette picture with the ids of the data set (class indices where it has none)."""
+        """The labels as a palette image that stores class ids (see `label_image`)."""
         return label_image(self.labels, self.description)
 
     def _repr_html_(self) -> str:
@@ -49,15 +52,18 @@ class Prediction:
         return as_png(self.overlay())
 
     def __repr__(self) -> str:
-        """The size and the largest classes: arrays would fill the screen."""
-        largest = sorted(self.shares().items(), key=lambda each: -each[1])[:4]
+        """The size and the largest classes; the arrays would fill the screen."""
+        largest = sorted(self.shares().items(), key=lambda item: -item[1])[:4]
         named = ", ".join(f"{name} {share:.0%}" for name, share in largest)
         return f"Prediction({self.labels.shape[0]} x {self.labels.shape[1]}: {named})"
 
 
 def label_image(labels: np.ndarray, description: DataSetDescription) -> Image.Image:
-    """Class indices (H, W) as a palette picture with the ids of the data set; 16-bit where an id is above 255."""
-    ids = [each.ids[0] if each.ids else index for index, each in enumerate(description.classes)]
+    """Class indices (H, W) as a palette image that stores the dataset's ids and shows the class colors.
+
+    Classes without ids are stored as class indices. The image is 16-bit gray if an id exceeds 255.
+    """
+    ids = [entry.ids[0] if entry.ids else index for index, entry in enumerate(description.classes)]
     table = np.asarray(ids, np.int64)
     if table.max() > 255:
         return Image.fromarray(table[labels].astype(np.uint16))
