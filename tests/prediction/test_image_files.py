@@ -44,6 +44,14 @@ def test_files_folders_and_patterns(tmp_path: Path):
     assert find_images([str(tmp_path / "notes.txt")]) == [tmp_path / "notes.txt"]  # named, so tried
 
 
+def test_every_image_format_of_the_dataset_check_is_found(tmp_path: Path):
+    for suffix in (".ppm", ".gif", ".webp", ".JPE"):
+        (tmp_path / f"a{suffix}").write_bytes(b"")
+    inputs = find_inputs([str(tmp_path)])
+    assert inputs.images == sorted(tmp_path / name for name in ("a.JPE", "a.ppm", "a.webp"))
+    assert inputs.videos == [tmp_path / "a.gif"]
+
+
 def test_patterns_are_relative_to_where_one_is(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
     save_picture(tmp_path / "photos" / "a.png")
     (tmp_path / "other").mkdir()

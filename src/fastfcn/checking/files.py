@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import overload
 
 from fastfcn.checking.folder_names import FolderName, folder_name
+from fastfcn.data.decoding import IMAGE_SUFFIXES
 
 CHUNK = 512  # names sorted at a time
 
@@ -113,10 +114,6 @@ class Paths(Sequence[str]):
         return self._files.path(self._numbers[index])
 
 
-IMAGE_SUFFIXES = frozenset((
-    ".png", ".jpg", ".jpeg", ".jpe", ".bmp", ".dib", ".tif", ".tiff", ".webp", ".ppm", ".pgm", ".pbm", ".pnm", ".gif",
-    ".jp2", ".avif", ".tga",
-))  # fmt: skip
 OTHER_LABELS = frozenset([".json", ".xml", ".mat", ".npy", ".npz", ".h5"])  # label formats other than images
 
 
