@@ -33,8 +33,8 @@ LAYERS = (
 # Of the parts, these compute with `ops`; data and pictures have no need to.
 USERS_OF_OPS = ("models", "losses", "metrics")
 # Imported, and installed with a dependency; triton where there may be an NVIDIA GPU, and imported nowhere else.
-COMES_WITH = {"huggingface_hub": "timm", "markupsafe": "jinja2", "pydantic_core": "pydantic", "triton": "torch"}
-IMPORTED_AS = {"pillow": "PIL"}
+COMES_WITH = {"markupsafe": "jinja2", "pydantic_core": "pydantic", "triton": "torch"}
+IMPORTED_AS = {"huggingface-hub": "huggingface_hub", "lightning-fabric": "lightning_fabric", "pillow": "PIL"}
 
 MODULES = {".".join(path.relative_to(SOURCE).with_suffix("").parts): path for path in sorted(SOURCE.rglob("*.py"))}
 PLACES = {name: number for number, line in enumerate(LAYERS) for name in line}

@@ -22,7 +22,7 @@ import PIL
 import record
 import torch
 from forward import Photographs, from_state, normalised
-from lightning.fabric import Fabric
+from lightning_fabric import Fabric
 from mmengine.dataset import Compose, pseudo_collate
 from mmseg.models import SegTTAModel
 from openmmlab import ARCHITECTURES, Architecture

@@ -1,8 +1,8 @@
-"""Errors that are the user's to mend: the command line prints them in one piece, without a traceback."""
+"""Errors a user can fix; the command line prints them without a traceback."""
 
 
 class UserError(Exception):
-    """Something in the input is wrong; `message` says what and where, `hint` what to do about it."""
+    """Something in the input is wrong: `message` says what and where, `hint` how to fix it."""
 
     exit_code = 2
 
@@ -13,19 +13,26 @@ class UserError(Exception):
 
 
 class RecipeError(UserError):
-    """A recipe, or an override of one, cannot be used."""
+    """A recipe or an override is invalid."""
 
 
 class DataError(UserError):
-    """Images, labels or their description cannot be used."""
+    """Images, masks or a dataset description are invalid."""
 
 
 class WeightsError(UserError):
-    """A weights file or checkpoint cannot be used."""
+    """A weights file or checkpoint is missing, damaged or does not fit."""
 
 
 class DivergedError(UserError):
-    """Training went wrong: its loss is no number any more."""
+    """Training diverged: the loss is NaN or infinite."""
+
+
+class MissingFileError(WeightsError):
+    """A weights file or checkpoint does not exist."""
+
+    def __init__(self, path: object, hint: str = "Give a weights file written by `fastfcn train` or `convert`."):
+        super().__init__(f"There is no file {path}.", hint)
 
 
 class OutputError(UserError):
@@ -33,7 +40,7 @@ class OutputError(UserError):
 
 
 class MissingExtraError(UserError):
-    """An optional package is needed; the message names the extra that installs it."""
+    """An optional package is not installed; the hint names the extra that installs it."""
 
     def __init__(self, package: str, extra: str, purpose: str):
         super().__init__(

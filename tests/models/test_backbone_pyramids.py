@@ -9,7 +9,7 @@ import torch
 from torch import Tensor, nn
 
 from fastfcn.models.backbone import STRIDES, backbone
-from fastfcn.weights.pretrained import fit
+from fastfcn.weights.pretrained import load_backbone
 
 PYRAMIDS = [
     "test_resnet",
@@ -116,7 +116,7 @@ def test_weights_have_the_names_of_timm_and_load_from_the_whole_network(name: st
     whole = awake(timm.create_model(name))
     net = backbone(name)
     assert list(net.state_dict()) == list(plain(name).state_dict())
-    fit(net, whole.state_dict(), "timm")
+    load_backbone(net, whole.state_dict(), "timm")
     held: dict[str, Tensor] = whole.state_dict()
     for key, value in net.state_dict().items():
         names = (key, key.replace("_", ".", 1))  # "layers_0.blocks" in a pyramid is "layers.0.blocks" in the network

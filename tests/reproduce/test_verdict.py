@@ -7,7 +7,7 @@ import pytest
 from fastfcn import recipes
 from fastfcn.cli.tables.reproduce import verdict_table
 from fastfcn.reproduce.verdict import COLUMNS, compare, markdown_header, markdown_row, verdict
-from fastfcn.weights.published import hash_in_name, spellings
+from fastfcn.weights.download import hash_in_name, url_variants
 
 
 @pytest.mark.parametrize(
@@ -65,12 +65,12 @@ def test_hashes_in_names():
     assert hash_in_name("net-2cccc1ad.pth.tar") == "2cccc1ad"
 
 
-def test_spellings():
+def test_url_variants():
     address = "https://a.b/v0.5/fastfcn/fastfcn/one/one_2021-57749bed.pth"
-    assert spellings(address) == [address, "https://a.b/v0.5/fastfcn/one/one_2021-57749bed.pth"]
+    assert url_variants(address) == [address, "https://a.b/v0.5/fastfcn/one/one_2021-57749bed.pth"]
     for name in recipes.names():
         published = recipes.load(name).published
         if published and published.weights:
-            found = spellings(published.weights)
+            found = url_variants(published.weights)
             assert len(found) == (2 if name == "fastfcn_r50_psp_cityscapes_80k_b8" else 1)
             assert len({each.rsplit("/", 1)[-1] for each in found}) == 1

@@ -4,7 +4,7 @@ import copy
 
 import pytest
 import torch
-from lightning.fabric import Fabric
+from lightning_fabric import Fabric
 from torch import Tensor, nn
 
 from fastfcn import build

@@ -13,7 +13,7 @@ from typing import NamedTuple
 import pytest
 import torch
 import torch.nn.functional as F
-from lightning.fabric import Fabric
+from lightning_fabric import Fabric
 from torch import Tensor, nn
 
 from fastfcn import build

@@ -86,7 +86,7 @@ def test_other_class_names_are_remarked_upon(psp: tuple[Segmenter, Path], tmp_pa
     classes = ["Sky", *CLASSES[1:-1], "signpost"]  # case does not count
     checkpoint = save(tmp_path / "a.pth", openmmlab_state(model), classes)
     remarks = convert(checkpoint, str(recipe), tmp_path / "w.safetensors")
-    assert remarks == ["Class 8 is called 'signpost' in the checkpoint and 'sign' in the recipe's data set."]
+    assert remarks == ["Class 8 is 'signpost' in the checkpoint and 'sign' in the recipe's dataset."]
 
 
 def test_a_checkpoint_without_class_names_says_so(psp: tuple[Segmenter, Path], tmp_path: Path):
@@ -94,7 +94,7 @@ def test_a_checkpoint_without_class_names_says_so(psp: tuple[Segmenter, Path], t
     for content in ({"meta": None}, {"meta": {"dataset_meta": {}, "CLASSES": None}}, {}):
         torch.save({"state_dict": openmmlab_state(model), **content}, tmp_path / "a.pth")
         (remark,) = convert(tmp_path / "a.pth", str(recipe), tmp_path / "w.safetensors")
-        assert "does not name its classes" in remark
+        assert "has no class names" in remark
 
 
 def assert_nothing_written(folder: Path) -> None:
@@ -104,7 +104,7 @@ def assert_nothing_written(folder: Path) -> None:
 def test_another_number_of_classes_is_refused(psp: tuple[Segmenter, Path], tmp_path: Path):
     model, recipe = psp
     checkpoint = save_1x(tmp_path / "a.pth", openmmlab_state(model), CLASSES[:-1])
-    with pytest.raises(WeightsError, match="has 8 classes, the recipe's data set 9"):
+    with pytest.raises(WeightsError, match="has 8 classes, the recipe's dataset 9"):
         convert(checkpoint, str(recipe), tmp_path / "out" / "w.safetensors")
     assert_nothing_written(tmp_path / "out")
 

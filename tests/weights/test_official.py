@@ -106,7 +106,7 @@ def test_a_checkpoint_becomes_a_weights_file(tmp_path: Path, head: str, zipped: 
     model = build.create(used).eval()
     checkpoint = save_official(tmp_path / "a.pth.tar", their_state(model.state_dict(), head), zipped=zipped)
     (remark,) = convert(checkpoint, str(tmp_path / "used.toml"), tmp_path / "w.safetensors")
-    assert "does not name its classes" in remark
+    assert "has no class names" in remark
     read = weights.load_model(weights.read(tmp_path / "w.safetensors")).eval()
     image = torch.randn(1, 3, 33, 65, generator=torch.Generator().manual_seed(0))
     with torch.no_grad():

@@ -139,7 +139,7 @@ def test_a_deeper_network_of_the_same_widths_is_refused(tmp_path: Path):
     with torch.device("meta"):
         deeper, net = backbone("resnet34").state_dict(), backbone("resnet18")
     with pytest.raises(WeightsError, match=r"not in the network: layer1\.2\.conv1\.weight"):
-        pretrained.fit(net, deeper, "resnet34.pth")
+        pretrained.load_backbone(net, deeper, "resnet34.pth")
 
 
 def test_weights_stay_as_they_were_when_something_does_not_fit(tmp_path: Path, net: nn.Module):
@@ -169,7 +169,7 @@ def test_imagenet_without_a_network(monkeypatch: pytest.MonkeyPatch, net: nn.Mod
     before = copy_of(net)
     with pytest.raises(WeightsError) as error:
         load_pretrained(net, NAME, "imagenet")
-    assert error.value.message == f"Cannot fetch the ImageNet weights of {NAME}: no weights of {NAME} in the cache"
+    assert error.value.message == f"Cannot download the ImageNet weights of {NAME}: no weights of {NAME} in the cache"
     assert_says_what_to_do(error.value)
     assert offline == [True]
     assert constants.HF_HUB_OFFLINE is False

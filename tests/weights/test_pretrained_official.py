@@ -57,7 +57,7 @@ def test_a_zip_with_anything_else_is_refused_and_removed(published: tuple[dict[s
     with zipfile.ZipFile(archive, "w") as file:
         file.writestr(archive.with_suffix(".pth").name, b"something else")
     before = copy_of(net)
-    with pytest.raises(WeightsError, match=r"does not hold the resnet50-\w{8}\.pth that was published") as error:
+    with pytest.raises(WeightsError, match=r"does not contain the published resnet50-\w{8}\.pth") as error:
         load_pretrained(net, NAME, "official")
     assert_says_what_to_do(error.value)
     assert not archive.exists()

@@ -85,14 +85,14 @@ def test_what_was_meant_to_be_private_is_not_sent_to_a_public_model(hub: FakeHub
     hub.models["me/streets"] = {"private": False, "files": {}}
     done = command.fastfcn("push", weights_file, "me/streets", "--private")
     assert done.code == 2
-    assert "is there already, and public" in done.err
+    assert "already exists and is public" in done.err
     assert hub.models["me/streets"]["files"] == {}
 
 
 def test_without_a_login(logged_out: FakeHub, weights_file: Path):
     done = command.fastfcn("push", weights_file, "me/streets")
     assert done.code == 2
-    assert "Without a login" in done.err
+    assert "you are not logged in" in done.err
     assert "hf auth login" in done.err
     assert "--dry-run" in done.err
     assert logged_out.requests == []
@@ -103,7 +103,7 @@ def test_without_the_right_to(hub: FakeHub, weights_file: Path, monkeypatch, tok
     monkeypatch.setenv("HF_TOKEN", token)
     done = command.fastfcn("push", weights_file, name)
     assert done.code == 2
-    assert "does not let you" in done.err
+    assert "denies access" in done.err
     assert "hf auth login" in done.err
     assert "Traceback" not in done.err
 

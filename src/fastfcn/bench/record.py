@@ -7,9 +7,7 @@ from pathlib import Path
 import torch
 
 from fastfcn.errors import UserError
-from fastfcn.utils.provenance import versions
-
-PACKAGES = ("fastfcn", "torch", "torchvision", "timm", "lightning", "numpy")
+from fastfcn.utils.provenance import package_versions
 
 
 def machine_facts(device: torch.device) -> dict:
@@ -23,7 +21,8 @@ def machine_facts(device: torch.device) -> dict:
         "threads": torch.get_num_threads(),
         "system": platform.system(),
     }
-    return {"machine": machine, "versions": versions(PACKAGES) | ({"cuda": torch.version.cuda} if gpu else {})}
+    versions = {"python": platform.python_version()} | package_versions()
+    return {"machine": machine, "versions": versions | ({"cuda": torch.version.cuda} if gpu else {})}
 
 
 def machine_name(record: dict) -> str:

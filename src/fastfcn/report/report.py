@@ -5,8 +5,8 @@ from datetime import UTC, datetime
 from importlib.metadata import version
 from pathlib import Path
 
-from lightning.fabric import Fabric
-from lightning.fabric.strategies.single_device import SingleDeviceStrategy
+from lightning_fabric import Fabric
+from lightning_fabric.strategies.single_device import SingleDeviceStrategy
 
 from fastfcn.errors import DataError, UserError
 from fastfcn.evaluation.analysis.analyze import Analysis, analyze

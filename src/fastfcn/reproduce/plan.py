@@ -14,8 +14,7 @@ from fastfcn.recipes.recipe import Recipe
 from fastfcn.reproduce.verdict import FIGURES, TOLERANCE, TRAINED_TOLERANCE
 from fastfcn.training.run import Run
 from fastfcn.utils.machine import Machine
-from fastfcn.weights.download import cache_folder
-from fastfcn.weights.published import hash_in_name, spellings
+from fastfcn.weights.download import cache_folder, hash_in_name, url_variants
 
 
 @dataclass(frozen=True)
@@ -125,7 +124,7 @@ def _describe_weights(plan: Plan) -> Iterator[str]:
     elif plan.address:
         kept = (cache_folder() / plan.address.rsplit("/", 1)[-1]).is_file()
         yield f"  weights  {plan.address}" + (": fetched already" if kept else "")
-        for other in spellings(plan.address)[1:]:
+        for other in url_variants(plan.address)[1:]:
             yield f"           or {other}"
         yield f"           sha256 {hash_in_name(plan.address) or '(not published)'}..., kept in {cache_folder()}"
     else:

@@ -5,12 +5,13 @@ What is done stays in the folder: the same command again goes on where it was st
 
 import hashlib
 import json
+import platform
 import time
 from collections.abc import Callable
 from pathlib import Path
 
 import torch
-from lightning.fabric import Fabric
+from lightning_fabric import Fabric
 
 from fastfcn import build, weights
 from fastfcn.checking.known_dataset import check_known_dataset
@@ -18,15 +19,14 @@ from fastfcn.data.dataset import Dataset
 from fastfcn.errors import OutputError, WeightsError
 from fastfcn.evaluation.evaluate import evaluate
 from fastfcn.reproduce.plan import Plan, splits_of, tolerance_of
-from fastfcn.reproduce.verdict import PACKAGES, markdown_row, verdict
+from fastfcn.reproduce.verdict import markdown_row, verdict
 from fastfcn.training.run import Run
 from fastfcn.training.train import train
 from fastfcn.utils.files import make_folder, write_text
 from fastfcn.utils.machine import Machine
-from fastfcn.utils.provenance import today, versions
+from fastfcn.utils.provenance import package_versions, today
 from fastfcn.weights.convert import convert
-from fastfcn.weights.download import sha256_of
-from fastfcn.weights.published import fetch, hash_in_name
+from fastfcn.weights.download import fetch_published, hash_in_name, sha256_of
 
 Say = Callable[[str], None]
 NOT_COMPARED = ("name", "aliases", "summary", "seed")  # keys of a recipe that decide no score
@@ -67,7 +67,7 @@ def _prepare(plan: Plan, say: Say) -> dict:
         return _own_weights(plan, say)
     note = plan.out / "weights.json"
     before = _read_json(note)
-    made_by = {"recipe": plan.recipe.name, "text": _hash(plan.recipe.text), "versions": versions(PACKAGES)["fastfcn"]}
+    made_by = {"recipe": plan.recipe.name, "text": _hash(plan.recipe.text), "versions": package_versions()["fastfcn"]}
     if before and before.get("made_by", {}).get("recipe") != plan.recipe.name:
         raise OutputError(
             f"{plan.out} holds another recipe's results: {before.get('made_by', {}).get('recipe')}.",
@@ -76,7 +76,7 @@ def _prepare(plan: Plan, say: Say) -> dict:
     kept = before if before.get("made_by") == made_by and _is(plan.weights, before.get("converted")) else {}
     if kept and not plan.checkpoint and kept["source"]["address"] == plan.address:
         return kept["source"]
-    checkpoint = _existing(plan.checkpoint) if plan.checkpoint else fetch(plan.name, plan.address)
+    checkpoint = _existing(plan.checkpoint) if plan.checkpoint else fetch_published(plan.name, plan.address)
     source = _source(plan, checkpoint, say)
     if not kept or kept["source"]["sha256"] != source["sha256"]:
         for remark in convert(checkpoint, plan.name, plan.weights):
@@ -138,7 +138,8 @@ def _key(plan: Plan, dataset: Dataset, machine: Machine) -> dict:
         "data": data,
         "split": plan.split,
         "precision": machine.precision,
-    } | versions(PACKAGES)
+        "python": platform.python_version(),
+    } | package_versions()
 
 
 def _conclude(plan: Plan, measured: dict[str, dict], source: dict, dataset: Dataset) -> dict:

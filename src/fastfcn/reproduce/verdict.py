@@ -1,12 +1,12 @@
 """Does a measured score hold the published one? The comparison as JSON, as a table, and as a row of Markdown."""
 
 import math
+import platform
 
 from fastfcn.recipes.recipe import Recipe
-from fastfcn.utils.provenance import command, today, versions
+from fastfcn.utils.provenance import command, package_versions, today
 
 FIGURES = {"miou": "one scale", "miou_tta": "scales and flip"}
-PACKAGES = ("fastfcn", "torch", "torchvision", "timm", "lightning", "numpy", "pillow")
 COLUMNS = (
     "recipe", "data", "mIoU published", "measured", "ms+flip published", "measured", "tolerance", "verdict", "device",
     "date",
@@ -54,7 +54,7 @@ def verdict(recipe: Recipe, measured: dict[str, dict], tolerance: float, weights
         "data": data,
         "command": command(),
         "date": today(),
-        "versions": versions(PACKAGES),
+        "versions": {"python": platform.python_version()} | package_versions(),
     }
 
 

@@ -53,7 +53,7 @@ class TensorBoard:
     """Writes to `folder`/tensorboard; view it with: tensorboard --logdir FOLDER."""
 
     def __init__(self, folder: Path):
-        from lightning.fabric.loggers.tensorboard import TensorBoardLogger
+        from lightning_fabric.loggers.tensorboard import TensorBoardLogger
 
         self.board = TensorBoardLogger(root_dir=folder, name="tensorboard", version="")
 

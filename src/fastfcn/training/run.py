@@ -3,11 +3,9 @@
 import json
 import os
 import platform
-import sys
 import tomllib
 from dataclasses import dataclass
 from datetime import UTC, datetime
-from importlib.metadata import version
 from pathlib import Path
 
 import tomlkit
@@ -18,8 +16,8 @@ from fastfcn import recipes
 from fastfcn.errors import OutputError, RecipeError, WeightsError
 from fastfcn.recipes.recipe import Recipe
 from fastfcn.utils.files import make_folder, write_text
-from fastfcn.weights.file import read_tensors, write_tensors
-from fastfcn.weights.state_dict import load_state
+from fastfcn.utils.provenance import command, package_versions
+from fastfcn.weights.file import load_state, read_tensors, write_tensors
 
 CHECKPOINT_FORMAT = "fastfcn-checkpoint-1"
 
@@ -150,10 +148,9 @@ class Run:
 
     def write_environment(self, device: torch.device, processes: int, data: str | Path) -> None:
         """Save versions, hardware, time, command and data folder to environment.toml."""
-        packages = ("fastfcn", "torch", "torchvision", "timm", "lightning", "numpy", "pillow")
         content = {
             "started": datetime.now(UTC).isoformat(timespec="seconds"),
-            "command": " ".join([Path(sys.argv[0]).name, *sys.argv[1:]]),
+            "command": command(),
             "data": str(Path(data).resolve()),
             "device": torch.cuda.get_device_name(device) if device.type == "cuda" else device.type,
             "processes": processes,
@@ -161,7 +158,7 @@ class Run:
             "processors": os.cpu_count() or 0,
             "system": platform.platform(),
             "python": platform.python_version(),
-            "versions": {name: version(name) for name in packages},
+            "versions": package_versions(),
         }
         write_text(self.environment, tomlkit.dumps(content))
 

@@ -5,7 +5,7 @@ import os
 from dataclasses import dataclass
 
 import torch
-from lightning.fabric import Fabric
+from lightning_fabric import Fabric
 
 from fastfcn.errors import UserError
 

@@ -1,12 +1,13 @@
 """What is recorded with a result: the command, the date and the versions of packages."""
 
-import platform
 import shlex
 import sys
-from collections.abc import Iterable
 from datetime import UTC, datetime
 from importlib.metadata import version
 from pathlib import Path
+
+# Packages that results can depend on.
+PACKAGES = ("fastfcn", "torch", "timm", "lightning-fabric", "numpy", "pillow")
 
 
 def command() -> str:
@@ -19,6 +20,6 @@ def today() -> str:
     return datetime.now(UTC).strftime("%Y-%m-%d")
 
 
-def versions(packages: Iterable[str]) -> dict[str, str]:
-    """Versions of Python and of installed packages, by name."""
-    return {"python": platform.python_version()} | {name: version(name) for name in packages}
+def package_versions() -> dict[str, str]:
+    """Installed versions of PACKAGES, by name."""
+    return {name: version(name) for name in PACKAGES}

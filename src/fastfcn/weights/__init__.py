@@ -1,5 +1,5 @@
-"""Weights: the file format, published checkpoints, pretrained backbones, and the Hugging Face Hub."""
+"""Weights: the file format, checkpoint conversion, pretrained weights, and the Hugging Face Hub."""
 
-from fastfcn.weights.file import Weights, load_model, made, read, read_tensors, save, write_tensors
+from fastfcn.weights.file import Weights, load_model, read, read_tensors, save, write_tensors
 
-__all__ = ["Weights", "load_model", "made", "read", "read_tensors", "save", "write_tensors"]
+__all__ = ["Weights", "load_model", "read", "read_tensors", "save", "write_tensors"]

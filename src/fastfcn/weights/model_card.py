@@ -1,10 +1,17 @@
-"""A model card: what a weights file is and how to use it, as the Hub shows it (README.md with a YAML head)."""
+"""The model card of a weights file: README.md with metadata, as the Hugging Face Hub shows it."""
 
-import json
 from collections.abc import Iterator
 from typing import Any
 
+from huggingface_hub import EvalResult, ModelCardData
+
+from fastfcn.weights.info import score_line
+
 CARD = """\
+---
+{metadata}
+---
+
 # {name}
 
 Semantic segmentation with [fastfcn](https://pypi.org/project/fastfcn/): {summary}.
@@ -13,11 +20,11 @@ Semantic segmentation with [fastfcn](https://pypi.org/project/fastfcn/): {summar
 |---|---|
 {facts}
 
-## Use it
+## Usage
 
 ```bash
 pip install fastfcn
-fastfcn predict hf://{name} photos --out coloured
+fastfcn predict hf://{name} photos --out segmented
 ```
 
 ```python
@@ -31,13 +38,13 @@ prediction.overlay()  # RGB uint8 (H, W, 3)
 
 ## Classes
 
-| | class | colour |
+| | class | color |
 |--:|---|---|
 {classes}
 
 ## Recipe
 
-Everything that was decided for the training:
+All settings of the training:
 
 ```toml
 {recipe}
@@ -45,45 +52,54 @@ Everything that was decided for the training:
 """
 
 
-def model_card(name: str, about: dict[str, Any], recipe: str, score: str, licence: str | None = None) -> str:
-    """README.md of `USER/NAME` from what `info` says; `score` in words; `licence`: the Hub's word for it."""
-    return f"---\n{_head(name, about, licence)}---\n\n" + CARD.format(
+def model_card(name: str, info: dict[str, Any], recipe: str, license: str | None = None) -> str:
+    """The card of the model `USER/NAME`, as text.
+
+    `info`: what `fastfcn.weights.info.info` returns; `recipe`: its text; `license`: an identifier of the Hub's, such as
+    "apache-2.0".
+    """
+    return CARD.format(
+        metadata=_metadata(name, info, license).to_yaml(),
         name=name,
-        summary=about["summary"].rstrip("."),
-        facts="\n".join(f"| {key} | {_cell(value)} |" for key, value in _facts(about, score)),
-        classes="\n".join(_class_rows(about["classes"])),
+        summary=info["summary"].rstrip("."),
+        facts="\n".join(f"| {key} | {_cell(value)} |" for key, value in _facts(info)),
+        classes="\n".join(_class_rows(info["classes"])),
         recipe=recipe.strip(),
     )
 
 
-def _head(name: str, about: dict[str, Any], licence: str | None) -> str:
-    """YAML by which the Hub sorts models; JSON texts and lists are YAML."""
-    lines = ["library_name: fastfcn", "pipeline_tag: image-segmentation"]
-    lines += [f"license: {json.dumps(licence)}"] if licence else []
-    lines.append(f"tags: {json.dumps(['semantic-segmentation', 'fastfcn', about['network']['backbone']])}")
-    miou = about["score"].get("miou")
-    if miou is not None:
-        dataset = {"name": about["dataset"]["title"], "type": about["dataset"]["name"]}
-        if "split" in about["score"]:
-            dataset["split"] = about["score"]["split"]
-        result = {
-            "task": {"type": "image-segmentation", "name": "Semantic segmentation"},
-            "dataset": dataset,
-            "metrics": [{"type": "mean_iou", "name": "mIoU", "value": round(miou, 2)}],
-        }
-        lines.append(f"model-index: {json.dumps([{'name': name, 'results': [result]}], ensure_ascii=False)}")
-    return "\n".join(lines) + "\n"
+def _metadata(name: str, info: dict[str, Any], license: str | None) -> ModelCardData:
+    """What the Hub finds models by; with the mIoU as an evaluation result if it was saved with the weights."""
+    miou = info["score"].get("miou")
+    result = EvalResult(
+        task_type="image-segmentation",
+        task_name="Semantic segmentation",
+        dataset_type=info["dataset"]["name"],
+        dataset_name=info["dataset"]["title"],
+        dataset_split=info["score"].get("split"),
+        metric_type="mean_iou",
+        metric_name="mIoU",
+        metric_value=None if miou is None else round(miou, 2),
+    )
+    return ModelCardData(
+        library_name="fastfcn",
+        pipeline_tag="image-segmentation",
+        license=license,
+        tags=["semantic-segmentation", "fastfcn", info["network"]["backbone"]],
+        model_name=None if miou is None else name,
+        eval_results=None if miou is None else [result],
+    )
 
 
-def _facts(about: dict[str, Any], score: str) -> Iterator[tuple[str, str]]:
-    parts, made = about["network"], about["made"]
-    yield "recipe", f"`{about['recipe']}`"
-    yield "network", f"{parts['backbone']}, {parts['neck']}, {parts['head']}"
-    yield "parameters", f"{about['parameters']:,}"
-    yield "data set", about["dataset"]["title"]
-    yield "score", score
-    if made:
-        yield "made", f"{made['time']}, fastfcn {made['fastfcn']}, torch {made['torch']}"
+def _facts(info: dict[str, Any]) -> Iterator[tuple[str, str]]:
+    network, provenance = info["network"], info["made"]
+    yield "recipe", f"`{info['recipe']}`"
+    yield "network", f"{network['backbone']}, {network['neck']}, {network['head']}"
+    yield "parameters", f"{info['parameters']:,}"
+    yield "dataset", info["dataset"]["title"]
+    yield "score", score_line(info)
+    if provenance:
+        yield "created", f"{provenance['time']}, fastfcn {provenance['fastfcn']}, torch {provenance['torch']}"
 
 
 def _class_rows(classes: list[dict[str, Any]]) -> Iterator[str]:

@@ -1,7 +1,7 @@
-"""Names and order of the weights of FastFCN's own code (wuhuikai/FastFCN), and ours.
+"""Renames and reorders the weights of the official FastFCN code (wuhuikai/FastFCN).
 
-The shapes are the same. In two places the channels come in another order: its JPU begins with the coarsest map, ours
-with the finest; its DeepLabV3 head ends with the image pooling, ours begins with it.
+Shapes are the same. Channels are reordered in two places: the official JPU concatenates from the coarsest map to the
+finest, ours from the finest; the official DeepLabV3 head concatenates image pooling last, ours first.
 """
 
 import re
@@ -9,9 +9,9 @@ import re
 import torch
 from torch import Tensor
 
-Renames = tuple[tuple[str, str, int], ...]  # pattern at the start, ours, what is taken from the numbers in between
+Renames = tuple[tuple[str, str, int], ...]  # pattern at the start, our name, offset subtracted from the numbers in it
 
-CLASSIFIER = "pretrained.fc."  # of ImageNet's 1000 classes: a part of the backbone there that nothing uses
+CLASSIFIER = "pretrained.fc."  # ImageNet classifier of the official backbone, unused in segmentation
 
 SHARED: Renames = (
     (r"pretrained\.", "backbone.", 0),
@@ -33,7 +33,7 @@ SHARED: Renames = (
     (r"auxlayer\.conv5\.1\.", "auxiliary.convs.0.bn.", 0),
     (r"auxlayer\.conv5\.4\.", "auxiliary.classifier.", 0),
 )
-# The same name means different things in different heads. The first name is in no other head.
+# Names of weights mean different things in different heads; each key here occurs in one head only.
 HEADS: dict[str, Renames] = {
     "head.encmodule.": (
         (r"head\.conv5\.0\.", "head.bottleneck.conv.", 0),
@@ -73,41 +73,41 @@ HEADS: dict[str, Renames] = {
 
 
 def is_official(names: list[str]) -> bool:
-    """Whether these are names of FastFCN's own code."""
+    """Whether these are names of weights of the official FastFCN code."""
     return any(name.startswith("pretrained.") for name in names)
 
 
 def from_official(tensors: dict[str, Tensor]) -> dict[str, Tensor]:
-    """A state dict of FastFCN's own code (EncNet, PSP, DeepLabV3, FCN; JPU, JPU_X or none) in our names and order.
+    """Convert a state dict of the official code (EncNet, PSP, DeepLabV3, FCN; JPU, JPU_X or none).
 
-    ImageNet's classifier is left out. Counters of batch norms, which early files lack, are 0 there.
+    Drops the ImageNet classifier. Batch counters of batch norms, which early files lack, are set to 0.
     """
     renames = _renames(list(tensors))
-    found = {_renamed(name, renames): value for name, value in tensors.items() if not name.startswith(CLASSIFIER)}
-    counters = {name.replace("running_var", "num_batches_tracked") for name in found if name.endswith("running_var")}
-    found |= {name: torch.tensor(0) for name in sorted(counters - found.keys())}
-    return {name: _reordered(name, value, found) for name, value in found.items()}
+    renamed = {_renamed(name, renames): value for name, value in tensors.items() if not name.startswith(CLASSIFIER)}
+    counters = {name.replace("running_var", "num_batches_tracked") for name in renamed if name.endswith("running_var")}
+    renamed |= {name: torch.tensor(0) for name in sorted(counters - renamed.keys())}
+    return {name: _reordered(name, value, renamed) for name, value in renamed.items()}
 
 
 def _renames(names: list[str]) -> Renames:
-    heads = (head for mark, head in HEADS.items() if any(name.startswith(mark) for name in names))
+    heads = (head for prefix, head in HEADS.items() if any(name.startswith(prefix) for name in names))
     return SHARED + next(heads, ())
 
 
 def _renamed(name: str, renames: Renames) -> str:
-    """Our name; an unknown one comes back unchanged, to be listed as extra."""
-    for pattern, ours, less in renames:
+    """Our name; an unknown one is returned unchanged and later reported as unexpected."""
+    for pattern, ours, offset in renames:
         if match := re.match(pattern, name):
-            return ours.format(*(int(number) - less for number in match.groups())) + name[match.end() :]
+            return ours.format(*(int(number) - offset for number in match.groups())) + name[match.end() :]
     return name
 
 
-def _reordered(name: str, value: Tensor, found: dict[str, Tensor]) -> Tensor:
-    """Channels in our order: of what the JPU joined from three maps, and of what ASPP's projection reads."""
+def _reordered(name: str, value: Tensor, tensors: dict[str, Tensor]) -> Tensor:
+    """Reorder the channels of the JPU's three concatenated maps and of the input of the ASPP projection."""
     if re.match(r"neck\.dilated\.\d\.depthwise\.", name) and value.ndim:
         return torch.cat(value.chunk(3, dim=0)[::-1], dim=0)
     if re.match(r"neck\.dilated\.\d\.pointwise\.conv\.", name):
         return torch.cat(value.chunk(3, dim=1)[::-1], dim=1)
-    if name == "head.bottleneck.conv.weight" and "head.image_pool.conv.weight" in found:
-        return value.roll(len(found["head.image_pool.conv.weight"]), dims=1)
+    if name == "head.bottleneck.conv.weight" and "head.image_pool.conv.weight" in tensors:
+        return value.roll(len(tensors["head.image_pool.conv.weight"]), dims=1)
     return value

@@ -1,10 +1,10 @@
-"""OpenMMLab's names of weights, and ours; the shapes are the same."""
+"""Renames the weights of mmsegmentation checkpoints (OpenMMLab); shapes are the same."""
 
 import re
 
 from torch import Tensor
 
-# (pattern, replacement), the first that matches; mmsegmentation 0.x and 1.x use the same names.
+# (pattern, replacement): the first match applies. mmsegmentation 0.x and 1.x use the same names.
 RENAMES = (
     (r"^backbone\.stem\.([0-6])\.", r"backbone.conv1.\1."),
     (r"^backbone\.stem\.7\.", r"backbone.bn1."),
@@ -27,7 +27,7 @@ RENAMES = (
 
 
 def rename(name: str) -> str:
-    """Our name of OpenMMLab's `name`; unknown names come back unchanged, to be listed as extra."""
+    """fastfcn's name for OpenMMLab's `name`; unknown names are returned unchanged and later reported as unexpected."""
     for pattern, replacement in RENAMES:
         renamed, changed = re.subn(pattern, replacement, name)
         if changed:
@@ -36,5 +36,5 @@ def rename(name: str) -> str:
 
 
 def from_openmmlab(tensors: dict[str, Tensor]) -> dict[str, Tensor]:
-    """A state dict of an OpenMMLab FastFCN, PSPNet, DeepLabV3 or EncNet under our names."""
+    """Rename the state dict of an OpenMMLab FastFCN, PSPNet, DeepLabV3 or EncNet."""
     return {rename(name): value for name, value in tensors.items()}

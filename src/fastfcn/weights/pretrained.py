@@ -1,4 +1,4 @@
-"""Initial weights: OpenMMLab's v1c, FastFCN's own ResNets, timm's ImageNet weights, or a file of one's own."""
+"""Initial weights: OpenMMLab's v1c ResNet, the official FastFCN ResNets, timm's ImageNet weights, or a file."""
 
 import hashlib
 import urllib.error
@@ -19,24 +19,24 @@ from fastfcn.recipes import Recipe
 from fastfcn.utils.files import replace_file
 from fastfcn.weights.checkpoint import read_checkpoint, state_dict
 from fastfcn.weights.download import download
+from fastfcn.weights.file import key_problems, load_state
 from fastfcn.weights.openmmlab import rename
-from fastfcn.weights.state_dict import key_problems, load_state
 
 OPENMMLAB_V1C = "https://download.openmmlab.com/pretrain/third_party/resnet50_v1c-2cccc1ad.pth"
-# What FastFCN's own code begins from (its encoding/models/model_store.py): ResNets with a stem of 64, 64 and 128
+# Backbones of the official FastFCN code (its encoding/models/model_store.py): ResNets with a stem of 64, 64 and 128
 # channels, each a .pth in a .zip; the sha1 is that of the .pth.
 OFFICIAL = "https://hangzh.s3.amazonaws.com/encoding/models"
 OFFICIAL_SHA1 = {
     "resnet50s": ("resnet50", "ebb6acbbd1d1c90b7f446ae59d30bf70c74febc1"),
     "resnet101s": ("resnet101", "2a57e44de9c853fa015b172309a1ee7e2d0e4e2a"),
 }
-WAYS = 'set backbone.pretrained to the path of a file (.safetensors, .pth, .npz), or to "none" for random weights'
+CHOICES = 'set backbone.pretrained to the path of a file (.safetensors, .pth, .npz), or to "none" for random weights'
 
 
 def load_initial_weights(recipe: Recipe, model: Segmenter) -> None:
-    """Load the recipe's initial weights: `start` into the whole network, else `backbone.pretrained` into its backbone.
+    """Load the recipe's initial weights: `start` into the whole network, else `backbone.pretrained` into the backbone.
 
-    Raises WeightsError if they are missing or do not fit; never falls back to random weights.
+    Raises WeightsError if they are missing or do not fit; there is no fallback to random weights.
     """
     if recipe.load_from != "none":
         load_start(model, recipe.load_from)
@@ -47,10 +47,10 @@ def load_initial_weights(recipe: Recipe, model: Segmenter) -> None:
 def load_pretrained(backbone: nn.Module, name: str, source: str) -> None:
     """Load initial weights into `backbone`, the timm network `name`.
 
-    `source`: "openmmlab" (resnet50_v1c, what OpenMMLab's table was trained from; for `resnet50c`), "official" (what
-    FastFCN's own code was trained from; for `resnet50s` and `resnet101s`), "imagenet" (timm's), "none" (stays
-    random), or the path of a file. Raises WeightsError where they cannot be had or do not fit; never falls back to
-    random weights.
+    `source`: "openmmlab" (resnet50_v1c, used for OpenMMLab's published models; for `resnet50c`), "official" (used by
+    the official FastFCN code; for `resnet50s` and `resnet101s`), "imagenet" (timm's), "none" (random weights), or the
+    path of a file. Raises WeightsError if they cannot be downloaded or do not fit; there is no fallback to random
+    weights.
     """
     match source:
         case "none":
@@ -63,42 +63,44 @@ def load_pretrained(backbone: nn.Module, name: str, source: str) -> None:
             tensors = _imagenet(name)
         case path:
             tensors = _file(path)
-    fit(backbone, tensors, source)
+    load_backbone(backbone, tensors, source)
 
 
 def load_start(model: nn.Module, path: str) -> None:
-    """Load all weights of `model`, heads included, from the weights file at `path`, to train it further.
+    """Load all weights of `model`, heads included, from the weights file at `path`, for fine-tuning.
 
-    Raises WeightsError where there is none, and where anything does not fit.
+    Raises WeightsError if the file does not exist or does not fit.
     """
     if not Path(path).is_file():
         raise WeightsError(
             f"start: there is no file {path}.",
-            'Give the weights file of a whole network, for example start=runs/first/last.safetensors, or "none".',
+            'Give the weights file of a complete network, for example start=runs/first/last.safetensors, or "none".',
         )
     load_state(model, _file(path), path)
 
 
 def _openmmlab(name: str) -> dict[str, Tensor]:
     if name != "resnet50c":
-        raise WeightsError(f"OpenMMLab's weights are for resnet50c, not for {name}.", f'Use "imagenet", or {WAYS}.')
+        raise WeightsError(f"OpenMMLab's weights are for resnet50c, not for {name}.", f'Use "imagenet", or {CHOICES}.')
     try:
         path = download(OPENMMLAB_V1C, OPENMMLAB_V1C.rsplit("-", 1)[-1].removesuffix(".pth"))
     except WeightsError as error:
-        raise WeightsError(error.message, f"{error.hint}\nOr {WAYS}.") from error
+        raise WeightsError(error.message, f"{error.hint}\nOr {CHOICES}.") from error
     return state_dict(read_checkpoint(path), path)
 
 
 def _official(name: str) -> dict[str, Tensor]:
     if name not in OFFICIAL_SHA1:
         known = " and ".join(OFFICIAL_SHA1)
-        raise WeightsError(f"FastFCN's own weights are for {known}, not for {name}.", f'Use "imagenet", or {WAYS}.')
-    theirs, sha1 = OFFICIAL_SHA1[name]
-    stem = f"{theirs}-{sha1[:8]}"
+        raise WeightsError(
+            f"The official FastFCN weights are for {known}, not for {name}.", f'Use "imagenet", or {CHOICES}.'
+        )
+    published_name, sha1 = OFFICIAL_SHA1[name]
+    stem = f"{published_name}-{sha1[:8]}"
     try:
         archive = download(f"{OFFICIAL}/{stem}.zip", sha256_prefix="")
     except WeightsError as error:
-        raise WeightsError(error.message, f"{error.hint}\nOr {WAYS}.") from error
+        raise WeightsError(error.message, f"{error.hint}\nOr {CHOICES}.") from error
     path = archive.with_suffix(".pth")
     if not path.is_file():
         _unpack(archive, path, sha1)
@@ -106,7 +108,7 @@ def _official(name: str) -> dict[str, Tensor]:
 
 
 def _unpack(archive: Path, path: Path, sha1: str) -> None:
-    """Write the file of that name in `archive` to `path`; raises WeightsError where its hash is another."""
+    """Extract the file of the same name from `archive` to `path`; raises WeightsError if its sha1 differs."""
     try:
         with zipfile.ZipFile(archive) as opened:
             content = opened.read(path.name)
@@ -117,30 +119,30 @@ def _unpack(archive: Path, path: Path, sha1: str) -> None:
     if hashlib.sha1(content, usedforsecurity=False).hexdigest() != sha1:
         archive.unlink()
         raise WeightsError(
-            f"{archive} does not hold the {path.name} that was published{reason}; it was removed.",
-            f"Try again; if it stays so, {WAYS}.",
+            f"{archive} does not contain the published {path.name}{reason}; it was removed.",
+            f"Try again. If this repeats, {CHOICES}.",
         )
     with replace_file(path) as temporary:
         temporary.write_bytes(content)
 
 
 def _imagenet(name: str) -> dict[str, Tensor]:
-    # Without a network the hub client tries for a minute; told so, it looks into its cache alone.
+    # Without a network the Hub client retries for a minute; in offline mode it reads its cache only.
     offline, constants.HF_HUB_OFFLINE = constants.HF_HUB_OFFLINE, not _reachable(constants.ENDPOINT)
     try:
         return timm.create_model(name, pretrained=True).state_dict()
-    except Exception as error:  # timm and its hub client raise many kinds, from sockets up
+    except Exception as error:  # timm and the Hub client raise many kinds of exceptions
         reason = next((line for line in str(error).splitlines() if line.strip()), type(error).__name__)
         raise WeightsError(
-            f"Cannot fetch the ImageNet weights of {name}: {reason}", f"Connect to the network, or {WAYS}."
+            f"Cannot download the ImageNet weights of {name}: {reason}", f"Connect to the network, or {CHOICES}."
         ) from error
     finally:
         constants.HF_HUB_OFFLINE = offline
 
 
-def _reachable(address: str) -> bool:
+def _reachable(url: str) -> bool:
     try:
-        urllib.request.urlopen(urllib.request.Request(address, method="HEAD"), timeout=5).close()
+        urllib.request.urlopen(urllib.request.Request(url, method="HEAD"), timeout=5).close()
     except urllib.error.HTTPError:
         return True
     except OSError:
@@ -150,7 +152,9 @@ def _reachable(address: str) -> bool:
 
 def _file(path: str) -> dict[str, Tensor]:
     if not Path(path).is_file():
-        raise WeightsError(f"backbone.pretrained: there is no file {path}.", f'Or {WAYS}; "imagenet" fetches them.')
+        raise WeightsError(
+            f"backbone.pretrained: there is no file {path}.", f'Or {CHOICES}; "imagenet" downloads them.'
+        )
     match Path(path).suffix:
         case ".npz":
             return read_int8_npz(path)
@@ -164,9 +168,9 @@ def _file(path: str) -> dict[str, Tensor]:
 
 
 def read_int8_npz(path: str | Path) -> dict[str, Tensor]:
-    """Weights stored as int8 with a power-of-two scale each.
+    """Read weights stored as int8, each tensor with a power-of-two scale.
 
-    A key `q:NAME` holds int8 values and `e:NAME` their exponent, value = q * 2^-e; `f:NAME` is float32 as it is.
+    `q:NAME` holds int8 values and `e:NAME` their exponent, value = q * 2^-e; `f:NAME` holds float32 values.
     """
     try:
         with np.load(path, allow_pickle=False) as file:
@@ -176,38 +180,38 @@ def read_int8_npz(path: str | Path) -> dict[str, Tensor]:
             for key, value in stored.items()
             if key[:2] in ("q:", "f:")
         }
-    except Exception as error:  # damaged archives raise almost any kind
-        raise WeightsError(f"{path} is not a file of int8 weights, or is damaged: {error}.") from error
+    except Exception as error:  # damaged archives raise almost any exception
+        raise WeightsError(f"{path} is not an archive of int8 weights, or is damaged: {error}.") from error
     return {name: torch.from_numpy(np.asarray(value, np.float32)) for name, value in tensors.items()}
 
 
-def fit(backbone: nn.Module, tensors: dict[str, Tensor], source: str) -> None:
-    """Load `tensors` named as by timm, torchvision or OpenMMLab.
+def load_backbone(backbone: nn.Module, tensors: dict[str, Tensor], source: str) -> None:
+    """Load `tensors` with the names of timm, torchvision or OpenMMLab into `backbone`.
 
-    Parts that the backbone does not have at all, such as the classifier or a whole segmentation head, are left out.
+    Modules that the backbone does not have, such as a classifier or a segmentation head, are skipped.
     """
-    wanted = {key: tuple(value.shape) for key, value in backbone.state_dict().items()}
-    parts = {_part(key) for key in wanted}
-    found = {_own_name(key, parts): value for key, value in tensors.items()}
-    found = {key: value for key, value in found.items() if _part(key) in parts}
-    counters = {key for key in wanted if key.endswith("num_batches_tracked")}
-    problems = key_problems({key: shape for key, shape in wanted.items() if key not in counters - found.keys()}, found)
+    shapes = {key: tuple(value.shape) for key, value in backbone.state_dict().items()}
+    modules = {_top_module(key) for key in shapes}
+    renamed = {_backbone_name(key, modules): value for key, value in tensors.items()}
+    renamed = {key: value for key, value in renamed.items() if _top_module(key) in modules}
+    optional = {key for key in shapes if key.endswith("num_batches_tracked")} - renamed.keys()
+    problems = key_problems({key: shape for key, shape in shapes.items() if key not in optional}, renamed)
     if problems:
         raise WeightsError(
             f"{source} does not fit the backbone:\n" + "\n".join(problems),
-            "Choose the backbone.name the weights were made with (resnet50c has the v1c stem, resnet50s that of "
-            "FastFCN's own code, resnet50 the plain).",
+            "Use the backbone.name the weights were trained with (resnet50c has the v1c stem, resnet50s that of the "
+            "official FastFCN code, resnet50 the plain one).",
         )
-    backbone.load_state_dict(found, strict=False)
+    backbone.load_state_dict(renamed, strict=False)
 
 
-def _part(key: str) -> str:
+def _top_module(key: str) -> str:
     return key.split(".", 1)[0]
 
 
-def _own_name(key: str, parts: set[str]) -> str:
-    """The backbone's name of a tensor called `key` in a file of the whole network or of another library."""
+def _backbone_name(key: str, modules: set[str]) -> str:
+    """The backbone's name for the tensor `key` of a complete network or of another library."""
     plain = key.removeprefix("backbone.")
-    joined = plain.replace(".", "_", 1)  # what timm calls stages.0 in a network, it calls stages_0 in its pyramid
+    joined = plain.replace(".", "_", 1)  # stages.0 in timm's networks is stages_0 in its feature pyramids
     renamed = rename("backbone." + plain).removeprefix("backbone.")
-    return next((name for name in (plain, joined, renamed) if _part(name) in parts), plain)
+    return next((name for name in (plain, joined, renamed) if _top_module(name) in modules), plain)

@@ -1,4 +1,4 @@
-"""`fastfcn push`: a weights file to the Hugging Face Hub, with a model card written from it."""
+"""`fastfcn push`: upload a weights file to the Hugging Face Hub, with a model card."""
 
 import json
 import re
@@ -9,56 +9,59 @@ from tempfile import TemporaryDirectory
 from fastfcn import weights
 from fastfcn.errors import UserError, WeightsError
 from fastfcn.utils.files import make_folder, replace_file, write_text
-from fastfcn.weights.hub_errors import FILE, LOGIN, explained
-from fastfcn.weights.info import info, score_line
+from fastfcn.weights.hub import FILE, LOGIN_HINT, user_error
+from fastfcn.weights.info import info as read_info
 from fastfcn.weights.model_card import model_card
 
 NAME = re.compile(r"[\w.-]+/[\w.-]+")
 
 
-def write_files(path: str | Path, name: str, folder: str | Path, licence: str | None = None) -> list[Path]:
-    """Write what `push` sends of the weights file `path` into `folder`; returns the files.
+def write_files(path: str | Path, name: str, folder: str | Path, license: str | None = None) -> list[Path]:
+    """Write the files that `push` uploads for the weights file `path` into `folder`; returns their paths.
 
-    README.md (the card), weights.safetensors, recipe.toml, and config.json with what `info` says, by which the Hub
-    counts downloads. Raises WeightsError and OutputError.
+    README.md (the model card), weights.safetensors, recipe.toml, and config.json (what `info` returns), by which the
+    Hub counts downloads. Raises WeightsError and OutputError.
     """
     _check_name(name)
-    about, place = info(path), make_folder(folder)
-    about["file"] = FILE
+    info, target = read_info(path), make_folder(folder)
+    info["file"] = FILE
     recipe = weights.read(path).recipe.text
-    write_text(place / "README.md", model_card(name, about, recipe, score_line(about), licence))
-    write_text(place / "recipe.toml", recipe)
-    write_text(place / "config.json", json.dumps({"library_name": "fastfcn"} | about, indent=1) + "\n")
-    if not (place / FILE).exists() or not (place / FILE).samefile(path):
-        with replace_file(place / FILE) as temporary:
+    write_text(target / "README.md", model_card(name, info, recipe, license))
+    write_text(target / "recipe.toml", recipe)
+    write_text(target / "config.json", json.dumps({"library_name": "fastfcn"} | info, indent=1) + "\n")
+    if not (target / FILE).exists() or not (target / FILE).samefile(path):
+        with replace_file(target / FILE) as temporary:
             shutil.copyfile(path, temporary)
-    return [place / each for each in ("README.md", FILE, "recipe.toml", "config.json")]
+    return [target / file for file in ("README.md", FILE, "recipe.toml", "config.json")]
 
 
-def push(path: str | Path, name: str, private: bool = False, message: str = "", licence: str | None = None) -> str:
-    """Upload a weights file as the model `USER/NAME`, made where it is not there; returns its address.
+def push(path: str | Path, name: str, private: bool = False, message: str = "", license: str | None = None) -> str:
+    """Upload a weights file as the model `USER/NAME`, which is created if it does not exist; returns its URL.
 
-    A model that is there gets a new version; nothing of it is removed. Raises WeightsError for a file that is no
-    weights file, and UserError without a login, without the right to write there, and without a network.
+    An existing model gets a new version; its other files are kept. Raises WeightsError if `path` is not a weights
+    file, and UserError without a login, write access or network.
     """
     from huggingface_hub import HfApi, get_token
 
     _check_name(name)
     if not get_token():
-        raise UserError(f"Without a login nothing can be sent to {name}.", f"{LOGIN} To look first: --dry-run FOLDER")
+        raise UserError(
+            f"Cannot upload to {name}: you are not logged in to the Hugging Face Hub.",
+            f"{LOGIN_HINT} To see the files first: --dry-run FOLDER",
+        )
     with TemporaryDirectory() as folder:
-        write_files(path, name, folder, licence)
+        write_files(path, name, folder, license)
         api = HfApi(library_name="fastfcn")
         try:
-            place = api.create_repo(name, private=private, exist_ok=True)
+            url = api.create_repo(name, private=private, exist_ok=True)
             if private and not api.model_info(name).private:
-                raise UserError(f"{name} is there already, and public: nothing was sent.", "Choose another name.")
+                raise UserError(f"{name} already exists and is public: nothing was uploaded.", "Choose another name.")
             api.upload_folder(repo_id=name, folder_path=folder, commit_message=message or "Weights from fastfcn")
         except Exception as error:
-            raise explained(name, error) from error  # one of ours stays as it is
-    return str(place)
+            raise user_error(name, error) from error  # a UserError stays as it is
+    return str(url)
 
 
 def _check_name(name: str) -> None:
     if not NAME.fullmatch(name):
-        raise WeightsError(f"{name!r} is not the name of a model on the Hub.", "It has two parts: USER/NAME.")
+        raise WeightsError(f"Invalid model name {name!r}.", "Use the form USER/NAME.")

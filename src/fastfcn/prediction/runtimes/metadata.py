@@ -9,7 +9,7 @@ from fastfcn import recipes
 from fastfcn.data.description import DataSetDescription
 from fastfcn.errors import WeightsError
 from fastfcn.recipes.recipe import Recipe
-from fastfcn.weights.file import made
+from fastfcn.weights.file import provenance
 
 FORMAT = "fastfcn-export-1"
 LOGITS = ("logits", "scores")  # names of the second output; version 0.1 wrote "scores"
@@ -33,7 +33,7 @@ class ExportMetadata:
     precision: str = "f32"
     largest: tuple[int, int] | None = None
     facts: dict = field(default_factory=dict)
-    made: dict[str, str] = field(default_factory=made)
+    made: dict[str, str] = field(default_factory=provenance)
 
     def as_strings(self) -> dict[str, str]:
         """The strings to store. `classes` and `colors` repeat parts of `dataset`, for other programs to read."""
