@@ -35,7 +35,8 @@ def test_an_error(root: Path, tmp_path: Path):
     DEFECTS["image_truncated"](root)
     done = run(root, "--json", tmp_path / "report.json")
     assert done.code == 1
-    assert "error: image_truncated Truncated or corrupt images: 1" in done.out
+    assert "error: Truncated or corrupt images: 1" in done.out
+    assert "[image_truncated]" in done.out
     assert f"  {image_path('train_03')}" in done.out.splitlines()
     assert "Errors: 1, warnings: 0." in done.out
     assert f"fastfcn check '{root}' --fix OUT" in done.out

@@ -201,7 +201,7 @@ def test_command_passes_and_fails(tmp_path: Path):
     lost.unlink()
     done = run(streets, "--json", tmp_path / "report.json")
     assert done.code == 1
-    assert "mask_missing train: 1 images have no mask." in done.out
+    assert "error: train: 1 images have no mask. [mask_missing]" in done.out
     assert f"  images/train/{lost.name}" in done.out.splitlines()
     (problem,) = json.loads((tmp_path / "report.json").read_text())["problems"]
     assert {key: problem[key] for key in ("kind", "severity", "count", "files")} == {

@@ -1,4 +1,4 @@
-"""What `fastfcn init` decides: colours, names, splits, sizes, the loss, and the text they make."""
+"""What `fastfcn init` decides: colors, names, splits, sizes, the loss, and the text they make."""
 
 import itertools
 from pathlib import Path
@@ -11,13 +11,11 @@ from fastfcn import recipes
 from fastfcn.checking.check import ExamplePaths, FolderReport, Layout
 from fastfcn.errors import DataError
 from fastfcn.init import choices, splits
-from fastfcn.init.choices import Facts
+from fastfcn.init.choices import Facts, TrainingMachine, choose_loss
+from fastfcn.init.classes import listed_classes
 from fastfcn.init.colors import distinct_colors, oklab
-from fastfcn.init.imbalance import draft_loss
-from fastfcn.init.label_files import listed_classes
-from fastfcn.init.machine import TrainingMachine
-from fastfcn.init.recipe_text import draft_recipe
-from fastfcn.init.splits import draft_splits, sequences
+from fastfcn.init.splits import choose_splits, sequences
+from fastfcn.init.toml_files import recipe_toml
 
 CPU = TrainingMachine("cpu", "2 processor cores", 8.0)
 SMALL_GPU = TrainingMachine("cuda", "a small GPU", 8.0)
@@ -33,7 +31,7 @@ def facts(**changes) -> Facts:
 
 
 @pytest.mark.parametrize(("count", "apart"), [(5, 0.2), (20, 0.1), (150, 0.03), (254, 0.015)])
-def test_colours_are_different_from_each_other_and_from_those_taken(count: int, apart: float):
+def test_colors_are_different_from_each_other_and_from_those_taken(count: int, apart: float):
     taken = [(128, 64, 128), (40, 40, 40)]
     colors = distinct_colors(count, taken)
     places = oklab(np.array([*taken, *colors], float))
@@ -43,7 +41,7 @@ def test_colours_are_different_from_each_other_and_from_those_taken(count: int, 
     assert colors == distinct_colors(count, taken)
 
 
-def test_oklab_of_known_colours():
+def test_oklab_of_known_colors():
     """Ottosson's page gives white as (1, 0, 0); red as in CSS Color 4: oklab(0.62796 0.22486 0.12585)."""
     found = oklab(np.array([[255, 255, 255], [0, 0, 0], [255, 0, 0]], float))
     np.testing.assert_allclose(found, [[1, 0, 0], [0, 0, 0], [0.62796, 0.22486, 0.12585]], atol=2e-4)
@@ -112,7 +110,7 @@ def surveyed(names: list[str], monkeypatch: pytest.MonkeyPatch, values: dict[str
 
 def test_sequences_stay_whole_and_about_a_fifth_is_held_out(monkeypatch: pytest.MonkeyPatch):
     names = [f"video{letter}/frame_{number:03}" for letter in "abcdefgh" for number in range(10 + ord(letter) % 5)]
-    found = draft_splits(surveyed(names, monkeypatch), seed=1)
+    found = choose_splits(surveyed(names, monkeypatch), seed=1)
     train, val = found.drawn["train"], found.drawn["val"]
     assert sorted([*train, *val]) == sorted(names)
     assert not {name.split("/")[0] for name in train} & {name.split("/")[0] for name in val}
@@ -125,13 +123,13 @@ def test_every_class_is_trained_on_and_held_out_where_that_can_be(monkeypatch: p
     names = [f"{number:03}" for number in range(20)]
     rare = {"003": {0, 7}, "011": {0, 7}}
     for seed in range(5):
-        found = draft_splits(surveyed(names, monkeypatch, rare), seed)
+        found = choose_splits(surveyed(names, monkeypatch, rare), seed)
         assert {len(set(part) & rare.keys()) for part in found.drawn.values()} == {1}
 
 
 def test_draws_depend_on_the_seed_alone(monkeypatch: pytest.MonkeyPatch):
     names = [f"{number:03}" for number in range(50)]
-    first, again, other = (draft_splits(surveyed(names, monkeypatch), seed).drawn for seed in (0, 0, 1))
+    first, again, other = (choose_splits(surveyed(names, monkeypatch), seed).drawn for seed in (0, 0, 1))
     assert first == again
     assert first != other
     assert (len(first["train"]), len(first["val"])) == (40, 10)
@@ -139,9 +137,9 @@ def test_draws_depend_on_the_seed_alone(monkeypatch: pytest.MonkeyPatch):
 
 def test_too_few_images_and_names_that_no_list_can_hold(monkeypatch: pytest.MonkeyPatch):
     with pytest.raises(DataError, match=r"1 image\(s\) with a mask"):
-        draft_splits(surveyed(["a"], monkeypatch), 0)
-    with pytest.raises(DataError, match="names from which no list"):
-        draft_splits(surveyed(["a", "b "], monkeypatch), 0)
+        choose_splits(surveyed(["a"], monkeypatch), 0)
+    with pytest.raises(DataError, match="cannot be written to a split list"):
+        choose_splits(surveyed(["a", "b "], monkeypatch), 0)
 
 
 @pytest.mark.parametrize("names", [("road", "pole"), ("left arm", "right arm", "rest")])
@@ -151,13 +149,13 @@ def test_too_few_images_and_names_that_no_list_can_hold(monkeypatch: pytest.Monk
 def test_every_draft_is_a_recipe(sizes: dict, machine: TrainingMachine, names: tuple[str, ...], pretrained: str):
     shares = tuple(1 / len(names) for _ in names)
     about = facts(sizes=sizes, machine=machine, names=names, shares=shares, pretrained=pretrained, train=3)
-    loss = draft_loss(names, [100] * len(names))
-    drafted = recipes.parse(draft_recipe("mine", "dataset.toml", "train", "val", about, loss), "draft")
-    assert all(inner <= outer for inner, outer in zip(drafted.data.crop, drafted.data.base_size, strict=True))
-    assert drafted.optim.batch == 2, "no more than there are images, as a power of two"
-    assert drafted.data.flip == (0.0 if "left arm" in names else 0.5)
-    assert (drafted.backbone.name == "resnet50") == (machine == LARGE_GPU or "resnet50" in pretrained)
-    assert all(len(line) <= 120 for line in drafted.text.splitlines())
+    loss = choose_loss(names, [100] * len(names))
+    result = recipes.parse(recipe_toml("mine", "dataset.toml", "train", "val", about, loss), "draft")
+    assert all(inner <= outer for inner, outer in zip(result.data.crop, result.data.base_size, strict=True))
+    assert result.optim.batch == 2, "no more than there are images, as a power of two"
+    assert result.data.flip == (0.0 if "left arm" in names else 0.5)
+    assert (result.backbone.name == "resnet50") == (machine == LARGE_GPU or "resnet50" in pretrained)
+    assert all(len(line) <= 120 for line in result.text.splitlines())
 
 
 def test_sizes_follow_the_images_as_far_as_the_machine_goes():
@@ -194,7 +192,7 @@ def test_batch_keeps_within_the_memory():
 )
 def test_the_loss_follows_the_imbalance(counts: list[int], kind: str):
     names = [f"class {number}" for number in range(len(counts))]
-    chosen = draft_loss(names, counts)
+    chosen = choose_loss(names, counts)
     assert chosen.value["kind"] == kind
     if kind == "weighted_cross_entropy":
         assert chosen.value["weights"][2] == pytest.approx(10 * 0.9486833 * chosen.value["weights"][0], rel=0.01)

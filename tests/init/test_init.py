@@ -9,8 +9,8 @@ import pytest
 from fastfcn import build, recipes
 from fastfcn.data.description import load_description
 from fastfcn.errors import DataError, OutputError, WeightsError
-from fastfcn.init.init import Drafted, init
-from fastfcn.init.machine import TrainingMachine
+from fastfcn.init.choices import TrainingMachine
+from fastfcn.init.init import InitResult, init
 from fastfcn.training.run import Run
 from tests.helpers.command import fastfcn
 from tests.helpers.own_sets import BLACK, GREEN, RED, binary_set, palette_set, photo, rgb_set, save, stripes, voc_set
@@ -23,110 +23,110 @@ SMALL = (
 )  # fmt: skip
 
 
-def draft(root: Path, **settings) -> Drafted:
+def run_init(root: Path, **settings) -> InitResult:
     return init(root, **{"pretrained": "none", "machine": CPU, **settings})
 
 
-def names(drafted: Drafted) -> list[str]:
-    return list(drafted.description.class_names)
+def names(result: InitResult) -> list[str]:
+    return list(result.description.class_names)
 
 
-def readable(drafted: Drafted) -> dict[str, list[str]]:
+def readable(result: InitResult) -> dict[str, list[str]]:
     """Split -> names of its examples, all of whose masks are read; raises DataError where one cannot be."""
-    about = build.description(recipes.load(drafted.recipe_file))
+    about = build.description(recipes.load(result.recipe_file))
     found = {}
-    for split in (drafted.recipe.data.train_split, drafted.recipe.data.val_split):
-        dataset = build.dataset(drafted.recipe, about, drafted.root, split, train=False)
+    for split in (result.recipe.data.train_split, result.recipe.data.val_split):
+        dataset = build.dataset(result.recipe, about, result.root, split, train=False)
         dataset.check_labels()
         found[split] = [each.name for each in dataset.examples]
     return found
 
 
-def run_on(drafted: Drafted, monkeypatch: pytest.MonkeyPatch, place: Path) -> None:
+def run_on(result: InitResult, monkeypatch: pytest.MonkeyPatch, place: Path) -> None:
     """The printed commands, in small, from a folder of their own."""
     monkeypatch.chdir(place)
-    train, evaluate, _ = (shlex.split(command)[1:] for command in drafted.commands())
+    train, evaluate, _ = (shlex.split(command)[1:] for command in result.commands())
     done = fastfcn(*train, *SMALL)
     assert done.code == 0, done.err
     done = fastfcn(*evaluate, "--accelerator", "cpu", "--workers", "0")
     assert done.code == 0, done.err
-    for name in names(drafted):
+    for name in names(result):
         assert name in done.out
 
 
-def test_masks_in_colours_that_a_list_names(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
-    drafted = draft(rgb_set(tmp_path / "street"))
-    about = drafted.description
+def test_masks_in_colors_that_a_list_names(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
+    result = run_init(rgb_set(tmp_path / "street"))
+    about = result.description
     assert [(each.name, each.color) for each in about.classes] == [
         ("background", BLACK),
         ("person", RED),
         ("grass", GREEN),
     ]
-    assert (about.labels_kind, about.ignored, drafted.errors) == ("color", (), ())
-    splits = readable(drafted)
+    assert (about.labels_kind, about.ignored, result.errors) == ("color", (), ())
+    splits = readable(result)
     held_out = {name[0] for name in splits["val"]}
     assert len(splits["val"]) == 4
     assert len(held_out) == 1, "a sequence is as a whole in one split"
     assert not held_out & {name[0] for name in splits["train"]}
-    run_on(drafted, monkeypatch, tmp_path)
+    run_on(result, monkeypatch, tmp_path)
 
 
 def test_masks_of_0_and_255(tmp_path: Path):
-    drafted = draft(binary_set(tmp_path / "leaf"))
-    assert [(each.name, each.ids) for each in drafted.description.classes] == [
+    result = run_init(binary_set(tmp_path / "leaf"))
+    assert [(each.name, each.ids) for each in result.description.classes] == [
         ("background", (0,)),
         ("foreground", (255,)),
     ]
-    assert drafted.description.ignored == ()
-    assert drafted.errors == (), "what the description says right is no error any more"
-    assert {split: len(found) for split, found in readable(drafted).items()} == {"train": 4, "val": 2}
-    assert [path.name for path in drafted.files] == ["dataset.toml", "recipe.toml"]
+    assert result.description.ignored == ()
+    assert result.errors == (), "what the description says right is no error any more"
+    assert {split: len(found) for split, found in readable(result).items()} == {"train": 4, "val": 2}
+    assert [path.name for path in result.files] == ["dataset.toml", "recipe.toml"]
 
 
 def test_palette_masks_with_odd_names_and_a_broken_image(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
     root = palette_set(tmp_path / "mein gärten")
-    drafted = draft(root, classes=["soil", "weed", "crop"])
-    assert [(each.name, each.color, each.ids) for each in drafted.description.classes] == [
+    result = run_init(root, classes=["soil", "weed", "crop"])
+    assert [(each.name, each.color, each.ids) for each in result.description.classes] == [
         ("soil", BLACK, (0,)),
         ("weed", RED, (1,)),
         ("crop", GREEN, (2,)),
     ]
-    assert [each.ids for each in drafted.description.ignored] == [(255,)]
-    assert any("jardín 3é" in file for problem in drafted.errors for file in problem.files)
+    assert [each.ids for each in result.description.ignored] == [(255,)]
+    assert any("jardín 3é" in file for problem in result.errors for file in problem.files)
     (root / "images/jardín 3é.jpg").unlink()
     photo(root / "images/jardín 3é.jpg", 3)
-    assert sum(map(len, readable(drafted).values())) == 8
-    run_on(drafted, monkeypatch, tmp_path)
+    assert sum(map(len, readable(result).values())) == 8
+    run_on(result, monkeypatch, tmp_path)
 
 
 def test_the_layout_of_voc_with_other_classes(tmp_path: Path):
-    """MaskIds counted from 0 in VOC's folders are not VOC's first classes."""
+    """Ids counted from 0 in VOC's folders are not VOC's first classes."""
     root = voc_set(tmp_path / "VOC")
-    drafted = draft(root)
-    assert names(drafted) == ["class_0", "class_1", "class_2"]
-    assert drafted.description.lists == ("ImageSets/Segmentation/{split}.txt",)
-    assert {split: len(found) for split, found in readable(drafted).items()} == {"train": 4, "val": 2}
+    result = run_init(root)
+    assert names(result) == ["class_0", "class_1", "class_2"]
+    assert result.description.lists == ("ImageSets/Segmentation/{split}.txt",)
+    assert {split: len(found) for split, found in readable(result).items()} == {"train": 4, "val": 2}
     (root / "class_names.txt").write_text("__ignore__\n_background_\ncat\ndog\n")
-    assert names(draft(root, force=True)) == ["_background_", "cat", "dog"]
+    assert names(run_init(root, force=True)) == ["_background_", "cat", "dog"]
 
 
-def test_published_colours_are_known(tmp_path: Path):
-    """CamVid in its colours, black where nothing is labelled."""
+def test_published_colors_are_known(tmp_path: Path):
+    """CamVid in its colors, black where nothing is labelled."""
     camvid = load_description("camvid")
     table = np.array([*camvid.colors, BLACK], np.uint8)
     for number in range(4):
         photo(tmp_path / f"images/{number}.jpg", number)
         save(tmp_path / f"masks/{number}.png", table[stripes(tuple(range(12)), number)])
-    drafted = draft(tmp_path)
-    assert names(drafted) == list(camvid.class_names)
-    assert [each.color for each in drafted.description.ignored] == [BLACK]
-    readable(drafted)
+    result = run_init(tmp_path)
+    assert names(result) == list(camvid.class_names)
+    assert [each.color for each in result.description.ignored] == [BLACK]
+    readable(result)
 
 
 def test_comments_survive_loading_and_overriding(tmp_path: Path):
-    drafted = draft(binary_set(tmp_path / "leaf"))
-    text = drafted.recipe_file.read_text(encoding="utf-8")
-    loaded = recipes.load(drafted.recipe_file)
+    result = run_init(binary_set(tmp_path / "leaf"))
+    text = result.recipe_file.read_text(encoding="utf-8")
+    loaded = recipes.load(result.recipe_file)
     assert loaded.text == text
     assert text.count("\n# ") > 20
     changed = loaded.override(["optim.lr=0.5"])
@@ -135,12 +135,12 @@ def test_comments_survive_loading_and_overriding(tmp_path: Path):
     ]
 
 
-def test_a_data_set_beside_the_recipe_is_found_from_anywhere(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
-    drafted = draft(binary_set(tmp_path / "leaf"))
+def test_a_dataset_next_to_the_recipe_is_found_from_anywhere(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
+    result = run_init(binary_set(tmp_path / "leaf"))
     monkeypatch.chdir(tmp_path)
     Path("dataset.toml").write_text("not this one")
-    assert build.description(recipes.load("leaf/recipe.toml")) == drafted.description
-    assert build.description(recipes.load("leaf/recipe.toml", ["optim.steps=3"])) == drafted.description
+    assert build.description(recipes.load("leaf/recipe.toml")) == result.description
+    assert build.description(recipes.load("leaf/recipe.toml", ["optim.steps=3"])) == result.description
     # One that is named on the command line is meant from where one stands.
     Path("dataset.toml").rename("other.toml")
     with pytest.raises(DataError, match=r"other\.toml is not valid TOML"):
@@ -148,46 +148,46 @@ def test_a_data_set_beside_the_recipe_is_found_from_anywhere(tmp_path: Path, mon
     assert recipes.load("demo").dataset == "streets"
 
 
-def test_a_run_keeps_the_data_sets_file_beside_its_recipe(tmp_path: Path):
-    drafted = draft(binary_set(tmp_path / "leaf"))
-    Run(tmp_path / "run").start(recipes.load(drafted.recipe_file))
-    drafted.recipe_file.with_name("dataset.toml").unlink()
-    assert build.description(recipes.load(tmp_path / "run/recipe.toml")) == drafted.description
+def test_a_run_keeps_the_dataset_file_next_to_its_recipe(tmp_path: Path):
+    result = run_init(binary_set(tmp_path / "leaf"))
+    Run(tmp_path / "run").start(recipes.load(result.recipe_file))
+    result.recipe_file.with_name("dataset.toml").unlink()
+    assert build.description(recipes.load(tmp_path / "run/recipe.toml")) == result.description
 
 
 def test_files_are_not_overwritten(tmp_path: Path):
     root = rgb_set(tmp_path / "street")
-    first = draft(root)
+    first = run_init(root)
     contents = [path.read_text() for path in first.files]
     assert [path.name for path in first.files] == ["train.txt", "val.txt", "dataset.toml", "recipe.toml"]
     first.files[2].write_text("mine")
-    with pytest.raises(OutputError, match=r"dataset\.toml.* there already"):
-        draft(root)
+    with pytest.raises(OutputError, match=r"dataset\.toml.* already exists"):
+        run_init(root)
     assert first.files[2].read_text() == "mine"
-    again = draft(root, force=True)
+    again = run_init(root, force=True)
     assert (root / "dataset.toml").read_text() != "mine"
     assert names(again) == names(first)
     assert [(root / "splits" / name).read_text() for name in ("train.txt", "val.txt")] == contents[:2]
 
 
 def test_files_elsewhere(tmp_path: Path):
-    drafted = draft(binary_set(tmp_path / "leaf"), out=tmp_path / "mine")
+    result = run_init(binary_set(tmp_path / "leaf"), out=tmp_path / "mine")
     assert sorted(path.name for path in (tmp_path / "leaf").iterdir()) == ["train", "val"]
-    assert drafted.files == (tmp_path / "mine/dataset.toml", tmp_path / "mine/recipe.toml")
-    readable(drafted)
+    assert result.files == (tmp_path / "mine/dataset.toml", tmp_path / "mine/recipe.toml")
+    readable(result)
 
 
 def test_what_cannot_be_made_sense_of(tmp_path: Path):
     root = binary_set(tmp_path / "leaf")
-    with pytest.raises(DataError, match=r"--classes gives 3 names, but .* hold 2 classes: 0, 255"):
-        draft(root, classes=["a", "b", "c"])
-    with pytest.raises(WeightsError, match="there is no file no\\.pth"):
-        draft(root, pretrained="no.pth")
+    with pytest.raises(DataError, match=r"--classes gives 3 names, but .* contain 2 classes: 0, 255"):
+        run_init(root, classes=["a", "b", "c"])
+    with pytest.raises(WeightsError, match="the file no\\.pth does not exist"):
+        run_init(root, pretrained="no.pth")
     for split in ("train", "val"):
         for path in (root / split / "masks").iterdir():
             save(path, np.zeros((48, 64), np.uint8))
-    with pytest.raises(DataError, match=r"hold 1 different value"):
-        draft(root)
+    with pytest.raises(DataError, match=r"contain 1 different value"):
+        run_init(root)
     assert not (root / "recipe.toml").exists()
 
 
@@ -198,7 +198,7 @@ def test_the_command_says_what_it_did_and_what_is_next(tmp_path: Path, monkeypat
     weights.write_bytes(b"")
     done = fastfcn("init", "my garden", "--pretrained", "resnet34-imagenet.pth", "--accelerator", "cpu", "--workers", 1)
     assert done.code == 0, done.err
-    assert "3 classes; 6 images to train on, 2 held out. resnet34" in done.out
+    assert "3 classes; 6 training and 2 validation images.\nresnet34," in done.out
     assert "fastfcn check 'my garden' --fix OUT" in done.out
     assert "fastfcn train 'my garden/recipe.toml' --data 'my garden' --out runs/my_garden" in done.out
     written = recipes.load(tmp_path / "my garden/recipe.toml")
@@ -208,10 +208,10 @@ def test_the_command_says_what_it_did_and_what_is_next(tmp_path: Path, monkeypat
     assert "--force" in again.err
 
 
-def test_camvid_is_drafted_as_published(shared_data: Path, tmp_path: Path):
-    drafted = draft(shared_data / "camvid", out=tmp_path)
-    assert drafted.description.classes == load_description("camvid").classes
-    assert (drafted.train, drafted.val, drafted.recipe.data.base_size) == (367, 101, (360, 480))
-    loss = drafted.recipe.loss
+def test_camvid_is_result_as_published(shared_data: Path, tmp_path: Path):
+    result = run_init(shared_data / "camvid", out=tmp_path)
+    assert result.description.classes == load_description("camvid").classes
+    assert (result.train, result.val, result.recipe.data.base_size) == (367, 101, (360, 480))
+    loss = result.recipe.loss
     assert loss.kind == "weighted_cross_entropy"
     assert np.argsort(loss.weights)[0] == 3, "road is the commonest"

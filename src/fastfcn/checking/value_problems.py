@@ -165,8 +165,9 @@ def _outliers(mask_ids: MaskIds) -> Iterator[Problem]:
     outliers = outlier_ids(mask_ids)
     if outliers:
         pairs = np.logical_or.reduce([mask_ids.containing(mask_id) for mask_id in outliers])
-        message = f"Ids far above the others, in {np.count_nonzero(pairs)} masks: {', '.join(map(str, outliers))}."
-        advice = "Check whether they are intended. " + FIX + "writes 255, which is ignored."
+        listed = ", ".join(map(str, outliers))
+        message = f"Ids far above the others: {listed}. Masks that contain them: {np.count_nonzero(pairs)}."
+        advice = "Check whether they are intended. " + FIX + "sets them to 255, which is ignored."
         yield mask_ids.problem("outlier_ids", ERROR, pairs, message, advice)
 
 

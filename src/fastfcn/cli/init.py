@@ -1,4 +1,4 @@
-"""The verb that begins: a description and a recipe for a folder of one's own."""
+"""`fastfcn init`: write a dataset description and a recipe for a folder of images and masks."""
 
 import shlex
 from pathlib import Path
@@ -9,52 +9,56 @@ import typer
 from fastfcn.cli.options import Accelerator, Workers
 from fastfcn.cli.output import out_console, plain, say
 
-SHOWN = 30  # classes
+SHOWN = 30  # classes listed
 
 
 def init(
     folder: Annotated[Path, typer.Argument(metavar="DIR", help="Folder of images and masks.")],
     classes: Annotated[
-        str | None, typer.Option(metavar="A,B,C", help="Names of the classes, in the order of the masks' values.")
+        str | None, typer.Option(metavar="A,B,C", help="Class names, in the order of the mask values.")
     ] = None,
     pretrained: Annotated[
-        str, typer.Option(metavar="FILE|none", help="Initial weights: imagenet (fetched), a file, or none.")
+        str, typer.Option(metavar="FILE|none", help="Backbone weights: imagenet (downloaded), a file, or none.")
     ] = "imagenet",
-    backbone: Annotated[str, typer.Option(help="A ResNet of timm's, such as resnet50; else chosen.")] = "",
-    out: Annotated[Path | None, typer.Option(help="Folder for dataset.toml and recipe.toml; else DIR itself.")] = None,
-    seed: Annotated[int, typer.Option(min=0, help="Draws train and val where DIR has none.")] = 0,
-    force: Annotated[bool, typer.Option("--force", help="Overwrite what is there.")] = False,
+    backbone: Annotated[
+        str, typer.Option(help="A timm ResNet, such as resnet50 (default: chosen for this machine).")
+    ] = "",
+    out: Annotated[Path | None, typer.Option(help="Folder for dataset.toml and recipe.toml (default: DIR).")] = None,
+    seed: Annotated[int, typer.Option(min=0, help="Seed of the random split, if DIR has no train and val.")] = 0,
+    force: Annotated[bool, typer.Option("--force", help="Overwrite existing files.")] = False,
     accelerator: Accelerator = "auto",
     workers: Workers = None,
 ) -> None:
-    """Draft dataset.toml and a recipe for a folder of images and masks, every choice with its reason.
+    """Write dataset.toml and recipe.toml for a folder of images and masks, with a reason for each choice.
 
-    The images are left as they are. Where DIR has no train and val, they are drawn, and listed in DIR/splits.
+    The images are not changed. If DIR has no train and val, the images are split randomly, into lists in DIR/splits.
 
     [dim]fastfcn init photos\n
     fastfcn init photos --classes background,leaf --pretrained none[/]
     """
-    from fastfcn.init.init import init as draft
-    from fastfcn.init.machine import this_machine
+    from fastfcn.init.choices import this_machine
+    from fastfcn.init.init import init as create_files
     from fastfcn.utils.machine import Machine
 
-    names = [each.strip() for each in classes.split(",")] if classes else []
-    readers = Machine(workers=workers).dataloader_workers
+    names = [name.strip() for name in classes.split(",")] if classes else []
+    threads = Machine(workers=workers).dataloader_workers
     machine = this_machine(accelerator)
-    drafted = draft(folder, out, names, pretrained, backbone, seed, force, readers, machine)
-    about, used = drafted.description, drafted.recipe
-    say(f"Wrote {plain(', '.join(str(path) for path in drafted.files))}.")
-    said = f"{len(about.classes)} classes; {drafted.train} images to train on, {drafted.val} held out."
-    say(f"{said} {used.backbone.name}, {used.loss.kind}, {used.optim.steps} steps of {used.optim.batch}.")
-    for each in about.classes[:SHOWN]:
-        out_console.print(f"  [on rgb({','.join(map(str, each.color))})]  [/] {plain(each.name)}", highlight=False)
-    if len(about.classes) > SHOWN:
-        say(f"  and {len(about.classes) - SHOWN} more")
-    if drafted.errors:
-        say("[bold yellow]The data has errors with which training stops or goes wrong:[/]")
-        for problem in drafted.errors:
+    result = create_files(folder, out, names, pretrained, backbone, seed, force, threads, machine)
+    dataset, recipe = result.description, result.recipe
+    say(f"Wrote {plain(', '.join(str(path) for path in result.files))}.")
+    say(f"{len(dataset.classes)} classes; {result.train} training and {result.val} validation images.")
+    optim = recipe.optim
+    say(f"{recipe.backbone.name}, {recipe.loss.kind} loss, {optim.steps} steps with batch size {optim.batch}.")
+    for entry in dataset.classes[:SHOWN]:
+        color = ",".join(map(str, entry.color))
+        out_console.print(f"  [on rgb({color})]  [/] {plain(entry.name)}", highlight=False)
+    if len(dataset.classes) > SHOWN:
+        say(f"  and {len(dataset.classes) - SHOWN} more")
+    if result.errors:
+        say("[bold yellow]The dataset has errors that will make training fail or its results wrong:[/]")
+        for problem in result.errors:
             say(f"  {plain(problem.message)}")
-        say(f"Mend a copy, and begin with that: fastfcn check {plain(shlex.quote(str(folder)))} --fix OUT")
-    say("[dim]Look through both files; then:[/]")
-    for command in drafted.commands():
+        say(f"Write a corrected copy and start from it: fastfcn check {plain(shlex.quote(str(folder)))} --fix OUT")
+    say("[dim]Review both files, then run:[/]")
+    for command in result.commands():
         say(f"  {plain(command)}")

@@ -1,1 +1,1 @@
-"""What `fastfcn init` drafts: classes, splits and a recipe for somebody's own images, with the reasons."""
+"""`fastfcn init`: a dataset description and a recipe for your own images, with comments that explain them."""

@@ -1,4 +1,4 @@
-"""Colours for classes that have none: easy to tell apart, none of them shrill."""
+"""Distinct colors for classes that have none."""
 
 from collections.abc import Sequence
 from functools import cache
@@ -8,9 +8,9 @@ import numpy as np
 Color = tuple[int, int, int]
 
 BACKGROUND: Color = (40, 40, 40)
-FIRST: Color = (70, 130, 180)  # a calm blue; each next colour is the one least like all before it
+FIRST: Color = (70, 130, 180)  # blue; each following color is the one farthest from all before it
 # Lightness and chroma in OKLab's polar form (Ottosson 2020, https://bottosson.github.io/posts/oklab): neither nearly
-# black or white, nor glaring.
+# black or white, nor too saturated.
 LIGHTNESS, CHROMA, HUES = (0.5, 0.6, 0.7, 0.76, 0.83, 0.4), (0.05, 0.09, 0.13, 0.17), 48
 _TO_LMS = np.array([[0.4122214708, 0.5363325363, 0.0514459929],
                     [0.2119034982, 0.6806995451, 0.1073969566],
@@ -21,24 +21,24 @@ _TO_LAB = np.array([[0.2104542553, 0.7936177850, -0.0040720468],
 
 
 def distinct_colors(count: int, taken: Sequence[Color] = ()) -> list[Color]:
-    """`count` different colours (up to 254), the same ones every time, none of them among `taken` or close to one."""
-    colors, places = _candidates()
+    """`count` distinct colors (up to 254), deterministic, and different from those in `taken`."""
+    colors, points = _candidates()
     chosen: list[Color] = []
-    wanted = [FIRST] if not taken and count else []
+    initial = [FIRST] if not taken and count else []
     distance = np.full(len(colors), np.inf)
-    for color in (*taken, *wanted):
-        distance = np.minimum(distance, _apart(places, oklab(np.array([color], float))[0]))
-    chosen += wanted
+    for color in (*taken, *initial):
+        distance = np.minimum(distance, _apart(points, oklab(np.array([color], float))[0]))
+    chosen += initial
     while len(chosen) < count:
         best = int(distance.argmax())
-        chosen.append(tuple(int(each) for each in colors[best]))  # type: ignore[arg-type]
-        distance = np.minimum(distance, _apart(places, places[best]))
+        chosen.append(tuple(int(color) for color in colors[best]))  # type: ignore[arg-type]
+        distance = np.minimum(distance, _apart(points, points[best]))
         distance[best] = -1.0
     return chosen
 
 
 def oklab(colors: np.ndarray) -> np.ndarray:
-    """sRGB colours (N, 3), 0-255, in OKLab (N, 3): lightness 0-1, green to red, blue to yellow."""
+    """Convert sRGB (N, 3), 0-255, to OKLab (N, 3): lightness 0-1, green to red, blue to yellow."""
     part = colors / 255
     linear = np.where(part <= 0.04045, part / 12.92, ((part + 0.055) / 1.055) ** 2.4)
     return np.cbrt(linear @ _TO_LMS.T) @ _TO_LAB.T
@@ -46,7 +46,7 @@ def oklab(colors: np.ndarray) -> np.ndarray:
 
 @cache
 def _candidates() -> tuple[np.ndarray, np.ndarray]:
-    """Colours (N, 3) uint8 and their places in OKLab; those that a screen cannot show are left out."""
+    """Candidate colors (N, 3) uint8 and their OKLab coordinates; colors outside of sRGB are left out."""
     angles = np.arange(HUES) * 2 * np.pi / HUES
     grid = np.array([
         (light, chroma * np.cos(angle), chroma * np.sin(angle))
@@ -59,5 +59,5 @@ def _candidates() -> tuple[np.ndarray, np.ndarray]:
     return colors, oklab(colors.astype(float))
 
 
-def _apart(places: np.ndarray, place: np.ndarray) -> np.ndarray:
-    return np.linalg.norm(places - place, axis=1)
+def _apart(points: np.ndarray, point: np.ndarray) -> np.ndarray:
+    return np.linalg.norm(points - point, axis=1)

@@ -1,4 +1,4 @@
-"""Which images are trained on and which are held out, where the folder does not say."""
+"""Training and validation splits: those of the folder, or randomly drawn ones."""
 
 import re
 from collections import defaultdict
@@ -12,9 +12,9 @@ from fastfcn.checking.check import ExamplePaths, FolderReport, Layout
 from fastfcn.data.masks import read_mask
 from fastfcn.errors import DataError
 
-HELD_OUT = 0.2  # share of the images
-TRIES = 200  # of drawing splits, of which the best is taken
-READ = 400  # masks that are read to see which classes are where
+VAL_FRACTION = 0.2
+TRIES = 200  # random splits drawn, of which the best is used
+MAX_MASKS = 400  # masks read to find out which classes they contain
 LISTS = "splits/{split}.txt"
 _PLACEHOLDER = re.compile(r"(?<!\{)\{(\w+)\}(?!\})")
 _LAST_NUMBER = re.compile(r"(.*?)(\d+)(\D*)", re.S)
@@ -22,9 +22,9 @@ _LAST_NUMBER = re.compile(r"(.*?)(\d+)(\D*)", re.S)
 
 @dataclass(frozen=True)
 class Splits:
-    """Splits to train on and to validate with, in patterns of a data set's description.
+    """Training and validation splits, with the patterns of a dataset description.
 
-    `drawn`: split -> names for its list file, empty where the folder has splits; `reasons` has a line each.
+    `drawn` maps each split to the names for its list file; empty if the folder has splits. `reasons` has one line each.
     """
 
     folders: tuple[str, ...]
@@ -38,56 +38,56 @@ class Splits:
     drawn: dict[str, list[str]] = field(default_factory=dict)
 
 
-def draft_splits(report: FolderReport, seed: int) -> Splits:
-    """The folder's own splits where it has two, else train and val drawn by `seed`; raises DataError."""
+def choose_splits(report: FolderReport, seed: int) -> Splits:
+    """Use the splits of the folder if it has two, else draw train and val with `seed`. Raises DataError."""
     layout = report.layout
-    there = {name: count for name, count in report.pairs_by_split.items() if count and name in layout.splits}
-    if "train" in there and len(there) > 1:
-        val = next((name for name in ("val", "test") if name in there), None)
-        val = val or next(name for name in there if name != "train")
-        counts = ", ".join(f"{name} {count}" for name, count in there.items())
-        reasons = [f"The folder's own splits: {counts} images."]
+    counts = {name: count for name, count in report.pairs_by_split.items() if count and name in layout.splits}
+    if "train" in counts and len(counts) > 1:
+        val = next((name for name in ("val", "test") if name in counts), None)
+        val = val or next(name for name in counts if name != "train")
+        listed = ", ".join(f"{name} {count}" for name, count in counts.items())
+        reasons = [f"The splits of the folder, in images: {listed}."]
         if val == "test":
-            reasons.append("There is no val: test picks the best weights, so its score is somewhat flattered.")
-        used = {name: value for name, value in layout.splits.items() if name in there}
-        places = layout.folders, layout.images, layout.labels, layout.lists
-        return Splits(*places, used, "train", val, tuple(reasons))
-    return _drawn(report, max(there, key=lambda name: there[name]) if there else "", seed, len(there) > 1)
+            reasons.append("There is no val: test selects the best weights, so its scores are slightly optimistic.")
+        used = {name: value for name, value in layout.splits.items() if name in counts}
+        patterns = layout.folders, layout.images, layout.labels, layout.lists
+        return Splits(*patterns, used, "train", val, tuple(reasons))
+    return _draw_splits(report, max(counts, key=lambda name: counts[name]) if counts else "", seed, len(counts) > 1)
 
 
-def _drawn(report: FolderReport, split: str, seed: int, others: bool) -> Splits:
-    examples = [each for each in report.examples() if each.split == split]
+def _draw_splits(report: FolderReport, split: str, seed: int, others: bool) -> Splits:
+    examples = [example for example in report.examples() if example.split == split]
     if len(examples) < 2:
         raise DataError(
-            f"{report.root} has {len(examples)} image(s) with a mask: too few to train on some and hold out others.",
-            f"See what is missing: fastfcn check {report.root}",
+            f"{report.root} has {len(examples)} image(s) with a mask; training and validation need at least 2.",
+            f"Check the folder: fastfcn check {report.root}",
         )
     images, labels = _single_name(report.layout, split)
-    by_name = {_name_of(each, images, labels, report): each for each in examples}
+    by_name = {_name_of(example, images, labels, report): example for example in examples}
     groups = sequences(sorted(by_name))
     units = list(groups.values()) if groups else [[name] for name in sorted(by_name)]
-    held_out = _best_draw(units, _classes_of(report, units, by_name), seed)
-    val = sorted(chain.from_iterable(units[index] for index in held_out))
+    val_units = _best_draw(units, _classes_of(report, units, by_name), seed)
+    val = sorted(chain.from_iterable(units[index] for index in val_units))
     drawn = {"train": sorted(by_name.keys() - set(val)), "val": val}
-    reasons = [f"Drawn with seed {seed}, since the folder has no train and val: {len(drawn['train'])} and {len(val)}."]
+    reasons = [f"Random split with seed {seed}: {len(drawn['train'])} training and {len(val)} validation images."]
     if groups:
         shown = ", ".join(repr(unit[0]) for unit in units[:2])
         reasons.append(
-            f"The names show {len(groups)} sequences ({shown}, ...): each is as a whole in one of them, for "
-            "neighbouring frames would give the answers away."
+            f"The names suggest {len(groups)} sequences ({shown}, ...). Each is entirely in one split, because "
+            "neighboring frames in both would make the scores too high."
         )
     else:
-        reasons.append("If these are frames of videos, put whole videos into one list: neighbors are too similar.")
+        reasons.append("If these are video frames, keep each video in one list; neighboring frames are too similar.")
     if others:
-        reasons.append(f"Only the folder's split {split!r} is used.")
+        reasons.append(f"Only the images of the split {split!r} are used.")
     splits = {name: name for name in drawn}
     return Splits((".",), images, labels, (LISTS,), splits, "train", "val", tuple(reasons), drawn)
 
 
 def sequences(names: Sequence[str]) -> dict[str, list[str]]:
-    """The names by what stands before their last number, where that shows sequences; else empty.
+    """Group names by their text without the last number, if that suggests sequences; else empty.
 
-    It does where at least two such beginnings have three names or more each, and together four of five names.
+    Condition: at least two groups have three names or more, and together 80 % of all names.
     """
     groups: dict[str, list[str]] = defaultdict(list)
     for name in names:
@@ -98,38 +98,39 @@ def sequences(names: Sequence[str]) -> dict[str, list[str]]:
 
 
 def _best_draw(units: list[list[str]], classes: list[set], seed: int) -> list[int]:
-    """Which units to hold out: about HELD_OUT of all names, so that train and val have every class if they can."""
+    """Choose units for validation: about VAL_FRACTION of all names, with every class in train and val if possible."""
     generator = np.random.default_rng(seed)
     sizes = [len(unit) for unit in units]
-    wanted = HELD_OUT * sum(sizes)
-    every = set().union(*classes)
+    target = VAL_FRACTION * sum(sizes)
+    all_classes = set().union(*classes)
     best, least = [0], np.inf
-    for _ in range(TRIES if every or len(units) < READ else 1):
-        held: list[int] = []
+    for _ in range(TRIES if all_classes or len(units) < MAX_MASKS else 1):
+        val: list[int] = []
         for index in generator.permutation(len(units)).tolist():
-            total = sum(sizes[each] for each in held)
-            if len(held) + 1 < len(units) and (not held or abs(total + sizes[index] - wanted) < abs(total - wanted)):
-                held.append(index)
-            if total >= wanted:
+            total = sum(sizes[unit] for unit in val)
+            if len(val) + 1 < len(units) and (not val or abs(total + sizes[index] - target) < abs(total - target)):
+                val.append(index)
+            if total >= target:
                 break
-        trained = set().union(*(classes[index] for index in range(len(units)) if index not in set(held)))
-        lacking = 2 * len(every - trained) + len(every - set().union(*(classes[index] for index in held)))
-        badness = lacking / max(len(every), 1) + abs(sum(sizes[each] for each in held) - wanted) / sum(sizes)
-        if badness < least:
-            best, least = held, badness
+        trained = set().union(*(classes[index] for index in range(len(units)) if index not in set(val)))
+        validated = set().union(*(classes[index] for index in val))
+        missing = 2 * len(all_classes - trained) + len(all_classes - validated)
+        cost = missing / max(len(all_classes), 1) + abs(sum(sizes[unit] for unit in val) - target) / sum(sizes)
+        if cost < least:
+            best, least = val, cost
     return best
 
 
 def _classes_of(report: FolderReport, units: list[list[str]], by_name: dict[str, ExamplePaths]) -> list[set]:
-    """The values in each unit's masks, of as many of them as READ allows; nothing where that is none."""
-    each = READ // len(units)
-    return [set().union(*(_values(report, by_name[name]) for name in _spread(unit, each))) for unit in units]
+    """The values in the masks of each unit; reads at most MAX_MASKS masks in total."""
+    count = MAX_MASKS // len(units)
+    return [set().union(*(_values(report, by_name[name]) for name in _spread(unit, count))) for unit in units]
 
 
 def _values(report: FolderReport, example: ExamplePaths) -> set:
     try:
         return set(np.unique(read_mask(report.root / example.mask, report.labels_kind)).tolist())
-    except DataError:  # broken: the survey has said so
+    except DataError:  # unreadable masks are reported by the check
         return set()
 
 
@@ -138,7 +139,7 @@ def _spread(names: list[str], count: int) -> list[str]:
 
 
 def _single_name(layout: Layout, split: str) -> tuple[tuple[str, ...], tuple[str, ...]]:
-    """The patterns with `{name}` as their one placeholder, which a list can give; slashes may be in it."""
+    """The patterns with `{name}` as the only placeholder, as split lists need; names may contain slashes."""
 
     def single(folder: str, pattern: str) -> str:
         written = layout.splits.get(split, "").replace("{", "{{").replace("}", "}}")
@@ -154,7 +155,7 @@ def _single_name(layout: Layout, split: str) -> tuple[tuple[str, ...], tuple[str
 
 
 def _name_of(example: ExamplePaths, images: Sequence[str], labels: Sequence[str], report: FolderReport) -> str:
-    """What `{name}` stands for in an example; raises DataError where one name cannot give both of its files."""
+    """The value of `{name}` for an example. Raises DataError if one name cannot stand for both of its files."""
     for pattern in images:
         pieces = _PLACEHOLDER.split(pattern)
         if len(pieces) != 3:
@@ -163,9 +164,9 @@ def _name_of(example: ExamplePaths, images: Sequence[str], labels: Sequence[str]
         if not (example.image.startswith(before) and example.image.endswith(after)):
             continue
         name = example.image[len(before) : len(example.image) - len(after)]
-        if name == name.strip() and name and any(each.format(name=name) == example.mask for each in labels):
+        if name == name.strip() and name and any(pattern.format(name=name) == example.mask for pattern in labels):
             return name
     raise DataError(
-        f"{report.root}: {example.image} and {example.mask} have names from which no list of a split can be made.",
-        f"Have them laid out in train and val: fastfcn check {report.root} --fix OUT, or move them yourself.",
+        f"{report.root}: {example.image} and {example.mask} have names that cannot be written to a split list.",
+        "Move the images and masks into folders for train and val, or rename them.",
     )

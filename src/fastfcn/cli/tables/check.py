@@ -80,8 +80,11 @@ def _value(report: FolderReport, entry: ValueCount) -> str:
 
 
 def print_problem(problem: Problem, console: Console, files: int = SHOWN) -> None:
-    """Print a problem with its first files and what to do description it."""
-    _print(console, f"[{STYLES[problem.severity]}]{problem.severity}: {problem.kind}[/] {escape(problem.message)}")
+    """Print a problem with its first files and what to do about it."""
+    _print(
+        console,
+        f"[{STYLES[problem.severity]}]{problem.severity}:[/] {escape(problem.message)} [dim]\\[{problem.kind}][/]",
+    )
     for line in problem.files[:files]:
         console.print(f"  {line}", soft_wrap=True, highlight=False, markup=False)
     if len(problem.files) > files > 0:
@@ -158,11 +161,7 @@ def show_known_dataset_report(report: KnownDatasetReport, console: Console) -> N
     if any(split.images for split in report.splits):
         console.print(_splits_table(report))
     for problem in report.problems:
-        console.print(f"[bold red]{problem.kind}[/] {escape(problem.message)}", soft_wrap=True, highlight=False)
-        more = [f"and {problem.count - SHOWN} more"] if problem.count > SHOWN else []
-        for line in [*problem.files[:SHOWN], *more]:
-            console.print(f"  {line}", soft_wrap=True, highlight=False, markup=False)
-        console.print(f"  [yellow]{escape(problem.advice)}[/]", soft_wrap=True, highlight=False)
+        print_problem(problem, console)
     complete = ", ".join(split.split for split in report.splits if split.images)
     valid = f"[bold green]{description.name}: no problems found[/] in {complete}."
     console.print(f"[bold red]Problems: {len(report.problems)}.[/]" if report.problems else valid, highlight=False)

@@ -1,0 +1,218 @@
+"""The text of dataset.toml and recipe.toml, with comments that give the reason for each choice."""
+
+from collections.abc import Iterator, Sequence
+from typing import Any
+
+from fastfcn.checking.check import FolderReport
+from fastfcn.data.description import IgnoredValue, SegmentationClass
+from fastfcn.init.choices import (
+    Choice,
+    Facts,
+    backbone,
+    base_size,
+    batch,
+    cat_max_ratio,
+    crop,
+    flip,
+    learning_rate,
+    steps,
+    test_size,
+    width,
+)
+from fastfcn.init.classes import Classes
+from fastfcn.init.splits import Splits
+from fastfcn.recipes.validation import toml_text
+
+RECIPE_HEADER = """\
+# Recipe written by `fastfcn init` for this dataset and machine. Edit any value; all keys: docs/recipes.md.
+"""
+DATASET_HEADER = """\
+# Dataset description written by `fastfcn init`. You can change names and colors.
+"""
+LINE = 116  # characters at which comments are wrapped
+Section = dict[str, Any]  # key -> a value, or a Choice with its reason
+
+
+def recipe_toml(name: str, dataset: str, train: str, val: str, facts: Facts, loss: Choice) -> str:
+    """The TOML text of the recipe `name`; `dataset` is the path of the dataset file, relative to the recipe."""
+    base = base_size(facts)
+    size = crop(base.value)
+    number = batch(facts, size.value)
+    length = steps(facts, number.value)
+    sections = {
+        "": _top(name, facts),
+        "data": _data(dataset, train, val, facts, base, size),
+        "backbone": _backbone(facts),
+        **_parts(facts),
+        "loss": {**loss.value, "kind": Choice(loss.value["kind"], loss.reason)},
+        "optim": _optim(facts, number, length),
+        "eval": _eval(facts, base, length.value),
+    }
+    return RECIPE_HEADER + "\n".join("\n".join(_lines(title, section)) + "\n" for title, section in sections.items())
+
+
+def _top(name: str, facts: Facts) -> Section:
+    summary = f"PSPNet on a narrow JPU, {backbone(facts).value}, {len(facts.names)} classes of {name}"
+    return {
+        "format": 3, "name": name, "aliases": [], "summary": summary, "seed": 0, "load_from": "none",
+        "weight_init": "pytorch",
+    }  # fmt: skip
+
+
+def _data(dataset: str, train: str, val: str, facts: Facts, base: Choice, size: Choice) -> Section:
+    return {
+        "dataset": Choice(dataset, "The dataset description next to this recipe: classes, colors and file patterns."),
+        "train_split": train,
+        "val_split": val,
+        "mean": Choice([123.675, 116.28, 103.53], "Mean and standard deviation of ImageNet, as in pretraining."),
+        "std": [58.395, 57.12, 57.375],
+        "scale_by": "box",
+        "base_size": base,
+        "scale_range": Choice([0.75, 1.5], "Random scale augmentation."),
+        "interpolation": "opencv",
+        "rotate": 0.0,
+        "crop": size,
+        "padding": "mean",
+        "cat_max_ratio": cat_max_ratio(facts),
+        "flip": flip(facts.names),
+        "photometric_distortion": Choice(0.5, "Probability of each color change; 0.0 if classes differ only in color."),
+        "blur": 0.0,
+    }
+
+
+def _backbone(facts: Facts) -> Section:
+    match facts.pretrained:
+        case "imagenet":
+            reason = 'Downloaded on first use. Offline: the path of a weights file, or "none" for random weights.'
+        case "none":
+            reason = "Random weights, which need many more steps than pretrained ones."
+        case _:
+            reason = "The weights file given with --pretrained."
+    return {
+        "kind": "resnet",
+        "name": backbone(facts),
+        "pretrained": Choice(facts.pretrained, reason),
+        "strides": [1, 2, 2, 2],
+        "dilations": [1, 1, 1, 1],
+        "style": "pytorch",
+    }
+
+
+def _parts(facts: Facts) -> dict[str, Section]:
+    channels = width(facts)
+    plain = {"dropout": 0.1, "align_corners": False}
+    return {
+        "neck": {"kind": "jpu", "width": channels, "dilations": [1, 2, 4, 8], "align_corners": False},
+        "head": {
+            "kind": Choice("psp", "Pyramid pooling (PSPNet): context from the whole image and from parts of it."),
+            "width": channels.value, "pools": [1, 2, 3, 6], "kernel": 1, **plain,
+        },
+        "auxiliary": {
+            "kind": "fcn", "stage": 2, "width": 64, "depth": 1, "kernel": 3, "dropout": 0.1, "loss_weight": 0.4,
+        },
+    }  # fmt: skip
+
+
+def _optim(facts: Facts, number: Choice, length: Choice) -> Section:
+    factor = 1.0 if facts.pretrained == "none" else 10.0
+    reason = "Head and neck are not pretrained and learn faster." if factor > 1 else "Nothing is pretrained."
+    return {
+        "kind": "sgd",
+        "lr": learning_rate(facts, number.value),
+        "head_lr_factor": Choice(factor, reason),
+        "momentum": 0.9,
+        "weight_decay": 0.0005,
+        "power": 0.9,
+        "min_lr": 0.0,
+        "schedule_end": "last_step",
+        "warmup_steps": Choice(length.value // 40, "Linear warmup of the learning rate."),
+        "steps": length,
+        "batch": number,
+        "clip_norm": 0.0,
+        "ema": 0.0,
+    }
+
+
+def _eval(facts: Facts, base: Choice, length: int) -> Section:
+    times = 10 if facts.machine.kind != "cpu" else 5
+    every = Choice(
+        max(1, length // times),
+        f"Steps between validations on {facts.val} images ({times} in total).",
+    )
+    return {
+        "kind": "whole",
+        "every": every,
+        "resize": test_size(facts, base.value),
+        "scales": Choice([0.75, 1.0, 1.25], "Scales of `fastfcn evaluate --tta`: slower, slightly more accurate."),
+        "flip": flip(facts.names).value > 0,
+    }
+
+
+def _lines(title: str, section: Section) -> Iterator[str]:
+    if title:
+        yield f"[{title}]"
+    for key, value in section.items():
+        if isinstance(value, Choice):
+            yield from comment(value.reason)
+            value = value.value
+        yield f"{key} = {toml_text(value)}"
+
+
+def comment(text: str) -> Iterator[str]:
+    """Wrap `text` into comment lines."""
+    line = "#"
+    for word in text.split():
+        if len(line) + len(word) >= LINE:
+            yield line
+            line = "#"
+        line += f" {word}"
+    yield line
+
+
+def dataset_toml(name: str, title: str, report: FolderReport, classes: Classes, splits: Splits) -> str:
+    """The TOML text of a dataset description: patterns, splits, classes with colors and ids."""
+    return DATASET_HEADER + "\n".join([*_head(name, title, report, splits), *_classes(report, classes), ""])
+
+
+def _head(name: str, title: str, report: FolderReport, splits: Splits) -> Iterator[str]:
+    yield "format = 1"
+    yield f"name = {toml_text(name)}"
+    yield f"title = {toml_text(title)}"
+    yield 'home = ""'
+    kind = "colors" if report.labels_kind == "color" else "ids"
+    yield from comment(f"The masks encode classes as {kind}.")
+    yield f"labels_kind = {toml_text(report.labels_kind)}"
+    yield from comment(
+        f"{report.pairs} pairs. Patterns are relative to the data folder; {{placeholders}} match any text."
+    )
+    for key in ("folders", "images", "labels"):
+        yield f"{key} = {toml_text(list(getattr(splits, key)))}"
+    for reason in splits.reasons:
+        yield from comment(reason)
+    yield f"lists = {toml_text(list(splits.lists))}"
+    yield f"splits = {toml_text(splits.splits)}"
+
+
+def _classes(report: FolderReport, classes: Classes) -> Iterator[str]:
+    for reason in classes.reasons:
+        yield from comment(reason)
+    total = sum(entry.pixels for entry in report.values)
+    counts: dict[Any, tuple[int, int]] = {entry.value: (entry.pixels, entry.images) for entry in report.values}
+    for key, entries in (("ignored", classes.ignored), ("classes", classes.classes)):
+        if not entries:
+            yield f"{key} = []"
+            continue
+        yield f"{key} = ["
+        for entry in entries:
+            values: Sequence = entry.ids if report.labels_kind == "index" else [entry.color]
+            pixels, images = (sum(counts.get(value, (0, 0))[index] for value in values) for index in (0, 1))
+            share = f"{pixels / max(total, 1):.2%} of the pixels, in {images} images" if pixels else "in no mask"
+            yield f"  {_entry(entry)},  # {share}"
+        yield "]"
+
+
+def _entry(entry: SegmentationClass | IgnoredValue) -> str:
+    values = entry.model_dump(exclude_none=True)
+    if not values["ids"]:
+        del values["ids"]
+    return "{ " + ", ".join(f"{key} = {toml_text(value)}" for key, value in values.items()) + " }"
