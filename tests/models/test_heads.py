@@ -1,6 +1,7 @@
 """The heads against their plain form: every upsampled map concatenated, the whole bottleneck over all of it."""
 
 import copy
+import inspect
 from collections.abc import Callable
 
 import pytest
@@ -8,8 +9,11 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from fastfcn.models.heads import ASPPHead, DeepLabV3Head, EncHead, FCNHead, PSPHead
+from fastfcn.models import heads
+from fastfcn.models.heads import ASPPHead, DeepLabV3Head, EncHead, FCNHead, OCRHead, PSPHead
 from fastfcn.models.layers import openmmlab_weights
+from fastfcn.recipes.recipe import Recipe
+from fastfcn.recipes.validation import kind_of, models_in
 
 INPUTS, CLASSES, WIDTH = 6, 5, 4
 SIZES = [(9, 14), (1, 1), (5, 3), (13, 8), (2, 30)]
@@ -53,6 +57,22 @@ def plain_fcn(head: FCNHead, features: Tensor) -> Tensor:
     return head.classifier(features)
 
 
+def plain_ocr(head: OCRHead, features: Tensor) -> Tensor:
+    """The attention pixel by pixel."""
+    logits, pixels = head.regions(features).flatten(2), head.bottleneck(features)
+    share = logits.exp() / logits.exp().sum(2, keepdim=True)
+    regions = torch.einsum("bkn,bcn->bck", share, pixels.flatten(2))[..., None]
+    query, key, value = head.query(pixels).flatten(2), head.key(regions).squeeze(3), head.value(regions).squeeze(3)
+    context = torch.empty_like(query)
+    for index in range(query.shape[2]):
+        likeness = torch.stack([(query[:, :, index] * region).sum(1) for region in key.unbind(2)], 1)
+        relation = (likeness / key.shape[1] ** 0.5).exp()
+        weighted = [relation[:, k, None] * value[:, :, k] for k in range(value.shape[2])]
+        context[:, :, index] = sum(weighted) / relation.sum(1, keepdim=True)
+    joined = torch.cat([head.project(context.unflatten(2, pixels.shape[2:])), pixels], 1)
+    return head.classifier(head.fuse(joined))
+
+
 HEADS: dict[str, tuple[Callable[[], nn.Module], Callable]] = {
     "psp": (lambda: PSPHead(INPUTS, CLASSES, WIDTH, (1, 2, 3, 6), 3, 0.0, False), plain_psp),
     "psp, 1x1, corners": (lambda: PSPHead(INPUTS, CLASSES, WIDTH, (4, 1), 1, 0.0, True), plain_psp),
@@ -63,6 +83,8 @@ HEADS: dict[str, tuple[Callable[[], nn.Module], Callable]] = {
     "deeplabv3": (lambda: DeepLabV3Head(INPUTS, CLASSES, WIDTH, (1, 12, 24, 36), 0.0, 3, 0.0, True), plain_deeplabv3),
     "enc": (lambda: EncHead(INPUTS, CLASSES, WIDTH, 7, 3, 0.0), plain_enc),
     "enc, 1x1, one class": (lambda: EncHead(INPUTS, 1, WIDTH, 3, 1, 0.0), plain_enc),
+    "ocr": (lambda: OCRHead(INPUTS, CLASSES, WIDTH, 3, 3, 0.0, False), plain_ocr),
+    "ocr, 1x1, two classes": (lambda: OCRHead(INPUTS, 2, WIDTH, 4, 1, 0.0, True), plain_ocr),
     "fcn": (lambda: FCNHead(INPUTS, CLASSES, WIDTH, 2, 3, 0.0), plain_fcn),
     "fcn, classifier alone": (lambda: FCNHead(INPUTS, CLASSES, WIDTH, 0, 3, 0.0), plain_fcn),
 }
@@ -98,7 +120,7 @@ def test_equals_the_plain_form(name: str, size: tuple[int, int]):
     logits, extras = head(features)
     assert logits.shape == (2, head.classifier.out_channels, *size)
     assert_close(logits, HEADS[name][1](head, features))
-    assert list(extras) == (["se"] if name.startswith("enc") else [])
+    assert list(extras) == list(head.extra_losses)
 
 
 @pytest.mark.parametrize("name", HEADS)
@@ -180,7 +202,7 @@ def test_the_projection_has_a_dropout_of_its_own():
 
 
 def test_with_openmmlabs_weights_classes_start_equally_likely():
-    for name in ("psp", "aspp", "enc", "fcn"):
+    for name in ("psp", "aspp", "enc", "fcn", "ocr"):
         head = HEADS[name][0]().float()
         openmmlab_weights(head)
         share = head(features_of((9, 14)).float())[0].softmax(1)
@@ -195,3 +217,24 @@ def test_openmmlabs_weights_are_normal_by_the_number_of_outputs():
     assert head.convs[0].conv.weight.std().item() == pytest.approx((2 / (32 * 9)) ** 0.5, rel=0.1)
     assert head.classifier.weight.std().item() == pytest.approx(0.01, rel=0.3)
     assert not head.classifier.bias.any()
+
+
+def test_every_head_has_a_weight_for_each_extra_loss_and_its_arguments_as_keys():
+    """What `build.head` and `build.loss_terms` rely on, for the sections of recipes."""
+    sections = {kind_of(model): model for model in models_in(Recipe.model_fields["head"].annotation)}
+    assert sections.keys() == heads.HEADS.keys()
+    for kind, head in heads.HEADS.items():
+        weights = [f"{name}_loss_weight" for name in head.extra_losses]
+        arguments = list(inspect.signature(head).parameters)
+        assert arguments[:2] == ["channels", "classes"]
+        assert sorted([*arguments[2:], *weights, "kind"]) == sorted(sections[kind].model_fields)
+
+
+def test_the_regions_of_the_ocr_head_are_means_of_pixels():
+    head = head_of("ocr").eval()
+    pixels, logits = torch.randn(2, WIDTH, 3, 4).double(), torch.zeros(2, CLASSES, 3, 4).double()
+    logits[0, 1, 2, 3] = 100.0
+    regions = head.object_regions(logits, pixels)
+    assert regions.shape == (2, WIDTH, CLASSES, 1)
+    assert_close(regions[0, :, 1, 0], pixels[0, :, 2, 3])
+    assert_close(regions[1, :, 0, 0], pixels[1].mean((1, 2)))

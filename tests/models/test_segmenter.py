@@ -17,6 +17,9 @@ HEADS = {
     "aspp": ('head={kind="aspp", width=8, dilations=[1, 2, 4], kernel=3, dropout=0.1, align_corners=false}',),
     "enc": ('head={kind="enc", width=8, codewords=4, kernel=3, dropout=0.1, align_corners=false, se_loss_weight=0.0}',),
     "fcn": ('head={kind="fcn", width=8, depth=1, kernel=3, dropout=0.1, align_corners=false}',),
+    "ocr": (
+        'head={kind="ocr", width=8, key_width=4, kernel=3, dropout=0.1, align_corners=false, regions_loss_weight=0.4}',
+    ),
     "no neck, no auxiliary": ('neck={kind="none"}', 'auxiliary={kind="none"}'),
     "corners aligned": ("neck.align_corners=true", "head.align_corners=true"),
 }
@@ -107,6 +110,7 @@ def test_forward_train(name: str):
         torch.testing.assert_close(logits, model.logits(images))
         expected = {} if name.startswith("no neck") else {"auxiliary": (2, 9, -(-size[0] // 16), -(-size[1] // 16))}
         expected |= {"se": (2, 9)} if name == "enc" else {}
+        expected |= {"regions": tuple(logits.shape)} if name == "ocr" else {}
         assert {extra: tuple(output.shape) for extra, output in extras.items()} == expected
 
 
@@ -117,10 +121,11 @@ def test_the_auxiliary_head_reads_the_stage_asked_for(stage: int):
     torch.testing.assert_close(model.forward_train(images).extras["auxiliary"], model.auxiliary(stages[stage]).logits)
 
 
-def test_every_parameter_learns():
-    model = tiny_model(*HEADS["enc"]).train()
+@pytest.mark.parametrize("name", HEADS)
+def test_every_parameter_learns(name: str):
+    model = tiny_model(*HEADS[name]).train()
     logits, extras = model.forward_train(images_of((64, 96)))
-    sum(output.square().sum() for output in (logits, extras["auxiliary"], extras["se"])).backward()
+    sum(output.square().sum() for output in (logits, *extras.values())).backward()
     assert [name for name, each in model.named_parameters() if each.grad is None] == []
 
 

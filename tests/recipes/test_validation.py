@@ -124,9 +124,9 @@ def test_a_bad_value_is_refused_with_what_is_allowed(key: str, bad: str, allowed
 @pytest.mark.parametrize(
     ("section", "line"),
     [
-        ('head={kind="x"}', 'head.kind: found "x"; allowed: "psp", "aspp", "deeplabv3", "enc", "fcn"'),
+        ('head={kind="x"}', 'head.kind: found "x"; allowed: "psp", "aspp", "deeplabv3", "enc", "fcn", "ocr"'),
         ('neck={kind="jup"}', 'neck.kind: found "jup"; allowed: "jpu", "jpu_x", "none"; did you mean "jpu"?'),
-        ("head={kind=[1]}", 'head.kind: found [1]; allowed: "psp", "aspp", "deeplabv3", "enc", "fcn"'),
+        ("head={kind=[1]}", 'head.kind: found [1]; allowed: "psp", "aspp", "deeplabv3", "enc", "fcn", "ocr"'),
         ("head={width=3}", "head.kind: missing; every key must be written"),
         ('neck={kind="none", width=3}', "neck.width: unknown key; allowed: kind"),
         ('neck={kind="none", pools=[3]}', 'neck.pools: unknown key; allowed: kind; did you mean "head.pools"?'),

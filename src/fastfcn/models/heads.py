@@ -177,10 +177,53 @@ class EncHead(Head):
         return HeadOutput(logits.unflatten(1, narrow.shape[-2:]).permute(0, 3, 1, 2), extras)
 
 
+class OCRHead(Head):
+    """Object-contextual representations (OCR, Yuan et al. 2020, arXiv 1909.11065).
+
+    Each class has an object region: the mean of the pixels, weighted by coarse logits. Each pixel attends to these
+    regions. The coarse logits are the extra output "regions" (deep supervision).
+    """
+
+    extra_losses: ClassVar[Mapping[str, LossKind]] = {"regions": "pixel"}
+
+    def __init__(
+        self, channels: int, classes: int, width: int, key_width: int, kernel: int, dropout: float, align_corners: bool
+    ):
+        super().__init__(align_corners)
+        self.regions = nn.Sequential(ConvBNReLU(channels, width), classifier(width, classes))
+        self.bottleneck = ConvBNReLU(channels, width, kernel)
+        self.query = nn.Sequential(ConvBNReLU(width, key_width), ConvBNReLU(key_width, key_width))
+        self.key = nn.Sequential(ConvBNReLU(width, key_width), ConvBNReLU(key_width, key_width))
+        self.value = ConvBNReLU(width, key_width)
+        self.project = ConvBNReLU(key_width, width)
+        self.fuse = ConvBNReLU(2 * width, width)
+        self.dropout = nn.Dropout2d(dropout)
+        self.classifier = classifier(width, classes)
+
+    def forward(self, features: Tensor) -> HeadOutput:
+        region_logits, pixels = self.regions(features), self.bottleneck(features)
+        regions = self.object_regions(region_logits, pixels)
+        augmented = self.fuse(torch.cat([self.context(pixels, regions), pixels], dim=1))  # equation 4
+        return HeadOutput(self.classifier(self.dropout(augmented)), {"regions": region_logits})
+
+    def object_regions(self, logits: Tensor, pixels: Tensor) -> Tensor:
+        """Equation 2: (B, classes, h, w) and (B, width, h, w) -> (B, width, classes, 1)."""
+        weights = logits.flatten(2).softmax(2)
+        return (pixels.flatten(2) @ weights.transpose(1, 2))[..., None]
+
+    def context(self, pixels: Tensor, regions: Tensor) -> Tensor:
+        """Equations 3 and 5, with the logits of the attention scaled by 1 / sqrt(key_width): (B, width, h, w)."""
+        query, key, value = self.query(pixels), self.key(regions).flatten(2), self.value(regions).flatten(2)
+        relation = (query.flatten(2).transpose(1, 2) @ key * key.shape[1] ** -0.5).softmax(2)  # (B, h * w, classes)
+        context = (value @ relation.transpose(1, 2)).unflatten(2, pixels.shape[-2:])
+        return self.project(context)
+
+
 HEADS: dict[str, type[Head]] = {  # by `head.kind` of a recipe
     "psp": PSPHead,
     "aspp": ASPPHead,
     "deeplabv3": DeepLabV3Head,
     "enc": EncHead,
     "fcn": FCNHead,
+    "ocr": OCRHead,
 }

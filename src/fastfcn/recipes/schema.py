@@ -197,6 +197,18 @@ class Fcn(Section):
     align_corners: Switch
 
 
+class Ocr(Section):
+    """Object-contextual representations (arXiv:1909.11065)."""
+
+    kind: Literal["ocr"]
+    width: Count
+    key_width: Count  # channels of the attention's queries, keys and values
+    kernel: Kernel
+    dropout: BelowOne
+    align_corners: Switch
+    regions_loss_weight: NotNegative  # of the pixel loss of the coarse logits
+
+
 class AuxiliaryFcn(Section):
     """Plain convolutions on one backbone stage, in training only."""
 
@@ -305,7 +317,7 @@ class Published(Section):
 
 Backbone = Annotated[ResNet | Pyramid, Discriminator("kind")]
 Neck = Annotated[Jpu | JpuX | Absent, Discriminator("kind")]
-Head = Annotated[Psp | Aspp | DeepLabV3 | Enc | Fcn, Discriminator("kind")]
+Head = Annotated[Psp | Aspp | DeepLabV3 | Enc | Fcn | Ocr, Discriminator("kind")]
 Auxiliary = Annotated[AuxiliaryFcn | Absent, Discriminator("kind")]
 Loss = Annotated[CrossEntropy | WeightedCrossEntropy | HardPixels | Dice | Lovasz, Discriminator("kind")]
 Eval = Annotated[WholeImage | SlidingWindow, Discriminator("kind")]
