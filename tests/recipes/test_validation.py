@@ -9,6 +9,7 @@ from fastfcn import recipes
 from fastfcn.errors import RecipeError
 from fastfcn.recipes.validation import RULES, flatten, toml_text
 
+HEADS = '"psp", "aspp", "deeplabv3", "enc", "fcn", "ocr", "upernet"'
 PSP = recipes.load("fastfcn_r50_psp_cityscapes_80k_b8")
 WINDOWS = 'eval={kind="sliding",every=1,base_size=520,crop=480,stride=320,scales=[1.0],flip=true}'
 
@@ -124,9 +125,9 @@ def test_a_bad_value_is_refused_with_what_is_allowed(key: str, bad: str, allowed
 @pytest.mark.parametrize(
     ("section", "line"),
     [
-        ('head={kind="x"}', 'head.kind: found "x"; allowed: "psp", "aspp", "deeplabv3", "enc", "fcn", "ocr"'),
+        ('head={kind="x"}', f'head.kind: found "x"; allowed: {HEADS}'),
         ('neck={kind="jup"}', 'neck.kind: found "jup"; allowed: "jpu", "jpu_x", "none"; did you mean "jpu"?'),
-        ("head={kind=[1]}", 'head.kind: found [1]; allowed: "psp", "aspp", "deeplabv3", "enc", "fcn", "ocr"'),
+        ("head={kind=[1]}", f"head.kind: found [1]; allowed: {HEADS}"),
         ("head={width=3}", "head.kind: missing; every key must be written"),
         ('neck={kind="none", width=3}', "neck.width: unknown key; allowed: kind"),
         ('neck={kind="none", pools=[3]}', 'neck.pools: unknown key; allowed: kind; did you mean "head.pools"?'),

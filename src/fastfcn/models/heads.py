@@ -15,6 +15,7 @@ from torch import Tensor, nn
 from fastfcn.models.layers import ContextBottleneck, ConvBNReLU, classifier
 from fastfcn.ops.encoding import encode
 from fastfcn.ops.pyramid import pyramid_pool
+from fastfcn.ops.upsample import upsample
 
 LossKind = Literal["pixel", "se"]
 
@@ -76,10 +77,13 @@ class PSPHead(Head):
         self.classifier = classifier(width, classes)
 
     def forward(self, features: Tensor) -> HeadOutput:
+        return HeadOutput(self.classifier(self.dropout(self.context(features))), {})
+
+    def context(self, features: Tensor) -> Tensor:
+        """Output of the bottleneck over the map and its pools: (B, width, h, w)."""
         bins = pyramid_pool(features, self.pools)
         pooled = [project(map_) for project, map_ in zip(self.pooled, bins, strict=True)]
-        context = self.bottleneck(features, pooled, self.align_corners)
-        return HeadOutput(self.classifier(self.dropout(context)), {})
+        return self.bottleneck(features, pooled, self.align_corners)
 
 
 class ASPPHead(Head):
@@ -219,6 +223,33 @@ class OCRHead(Head):
         return self.project(context)
 
 
+class UPerHead(PSPHead):
+    """UPerNet (Xiao et al. 2018, arXiv 1807.10221): pyramid pooling of the last stage, then an FPN over all four.
+
+    The logits are at the size of the first stage (stride 4).
+    """
+
+    needs_stages: ClassVar[bool] = True
+
+    def __init__(
+        self, channels: Sequence[int], classes: int, width: int, pools: Sequence[int], kernel: int, dropout: float,
+        align_corners: bool,
+    ):  # fmt: skip
+        super().__init__(channels[-1], classes, width, pools, kernel, dropout, align_corners)
+        self.lateral = nn.ModuleList(ConvBNReLU(inputs, width) for inputs in channels[:-1])
+        self.smooth = nn.ModuleList(ConvBNReLU(width, width, kernel) for _ in channels[:-1])
+        self.fuse = ConvBNReLU(width * len(channels), width, kernel)
+
+    def forward(self, stages: Sequence[Tensor]) -> HeadOutput:  # type: ignore[override] # reads all stages
+        maps = [self.context(stages[-1])]  # coarsest first
+        for stage, lateral in zip(stages[-2::-1], reversed(self.lateral), strict=True):
+            maps.append(lateral(stage) + upsample(maps[-1], stage.shape[-2:], self.align_corners))
+        pyramid = [smooth(map_) for smooth, map_ in zip(self.smooth, reversed(maps[1:]), strict=True)] + maps[:1]
+        size = pyramid[0].shape[-2:]
+        fused = self.fuse(torch.cat([upsample(map_, size, self.align_corners) for map_ in pyramid], dim=1))
+        return HeadOutput(self.classifier(self.dropout(fused)), {})
+
+
 HEADS: dict[str, type[Head]] = {  # by `head.kind` of a recipe
     "psp": PSPHead,
     "aspp": ASPPHead,
@@ -226,4 +257,5 @@ HEADS: dict[str, type[Head]] = {  # by `head.kind` of a recipe
     "enc": EncHead,
     "fcn": FCNHead,
     "ocr": OCRHead,
+    "upernet": UPerHead,
 }

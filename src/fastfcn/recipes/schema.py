@@ -209,6 +209,17 @@ class Ocr(Section):
     regions_loss_weight: NotNegative  # of the pixel loss of the coarse logits
 
 
+class UPerNet(Section):
+    """Pyramid pooling and a feature pyramid over all four stages (arXiv:1807.10221); needs neck.kind = "none"."""
+
+    kind: Literal["upernet"]
+    width: Count
+    pools: Counts
+    kernel: Kernel
+    dropout: BelowOne
+    align_corners: Switch
+
+
 class AuxiliaryFcn(Section):
     """Plain convolutions on one backbone stage, in training only."""
 
@@ -317,7 +328,7 @@ class Published(Section):
 
 Backbone = Annotated[ResNet | Pyramid, Discriminator("kind")]
 Neck = Annotated[Jpu | JpuX | Absent, Discriminator("kind")]
-Head = Annotated[Psp | Aspp | DeepLabV3 | Enc | Fcn | Ocr, Discriminator("kind")]
+Head = Annotated[Psp | Aspp | DeepLabV3 | Enc | Fcn | Ocr | UPerNet, Discriminator("kind")]
 Auxiliary = Annotated[AuxiliaryFcn | Absent, Discriminator("kind")]
 Loss = Annotated[CrossEntropy | WeightedCrossEntropy | HardPixels | Dice | Lovasz, Discriminator("kind")]
 Eval = Annotated[WholeImage | SlidingWindow, Discriminator("kind")]
