@@ -1,10 +1,10 @@
 // Maps in lines: (B, C / LINE, H, W, LINE). Those channels of a pixel lie side by side that fill a line of the cache,
-// and all pixels of these channels one after the other. What reads a few channels of many pixels then reads on and on in
-// memory; with all channels of a pixel side by side it would take each line from another page.
+// and all pixels of these channels one after the other. What reads a few channels of many pixels then reads on and on
+// in memory; with all channels of a pixel side by side it would take each line from another page.
 #pragma once
 
-#include "gemm/micro_kernel.h"
 #include "common/tensors.h"
+#include "gemm/micro_kernel.h"
 
 namespace fastfcn {
 

@@ -11,7 +11,8 @@ namespace fastfcn {
 // are those of Moshier's Cephes library (expf).
 inline Vector exponential(Vector x) {
   typedef int32_t Whole __attribute__((vector_size(LANES * 4)));
-  constexpr float LOG2_E = 1.44269504f, ROUND = 12582912;  // to a whole number, which is what the sum's last digits hold
+  constexpr float LOG2_E = 1.44269504f,
+                  ROUND = 12582912;  // to a whole number, which is what the sum's last digits hold
   constexpr float POLYNOMIAL[] = {1.9875691500e-4f, 1.3981999507e-3f, 8.3334519073e-3f,
                                   4.1665795894e-2f, 1.6666665459e-1f, 5.0000001201e-1f};
   x = x > -87.f ? x : Vector{} - 87.f;

@@ -15,8 +15,12 @@ float joined(Vector values, const Join& join) {
     for (int lane = 0; lane < half; ++lane) lanes[lane] = join(lanes[lane], lanes[lane + half]);
   return lanes[0];
 }
-inline float total(Vector values) { return joined(values, [](float one, float two) { return one + two; }); }
-inline float highest(Vector values) { return joined(values, [](float one, float two) { return std::max(one, two); }); }
+inline float total(Vector values) {
+  return joined(values, [](float one, float two) { return one + two; });
+}
+inline float highest(Vector values) {
+  return joined(values, [](float one, float two) { return std::max(one, two); });
+}
 
 // The scalar product of two rows of `count` numbers.
 inline float product(const float* one, const float* two, int64_t count) {

@@ -7,9 +7,10 @@
 namespace fastfcn {
 
 // `weights` and `biases`: of the three convolutions of each block, as `pointwise` and `winograd` take them, and behind
-// all of them the weights of the shortcut, whose bias is in that of the first block's last. `stride`: the first block's.
-at::Tensor bottleneck_stage(const at::Tensor& features, const at::TensorList& weights, const at::TensorList& biases, int64_t stride,
-                   at::IntArrayRef dilations, int64_t longest) {
+// all of them the weights of the shortcut, whose bias is in that of the first block's last. `stride`: the first
+// block's.
+at::Tensor bottleneck_stage(const at::Tensor& features, const at::TensorList& weights, const at::TensorList& biases,
+                            int64_t stride, at::IntArrayRef dilations, int64_t longest) {
   const size_t blocks = dilations.size();
   TORCH_CHECK(blocks > 0 && weights.size() == 3 * blocks + 1 && biases.size() == 3 * blocks,
               "three convolutions for each block and one for the shortcut are needed");

@@ -16,8 +16,8 @@ constexpr int64_t BLOCK = 12 * ROWS;  // rows of A at a time
 // Of k worked off at a time: a panel's part stays in the second cache.
 inline int64_t most_depth() { return large_second_cache() ? 1024 : 512; }
 
-// `work(begin, end)` for parts of `count`, as few as there can be of at most `most`, and about as large as each other: a
-// few rows alone take nearly as long as many.
+// `work(begin, end)` for parts of `count`, as few as there can be of at most `most`, and about as large as each other:
+// a few rows alone take nearly as long as many.
 template <class Work>
 void in_even_parts(int64_t count, int64_t most, const Work& work) {
   const int64_t parts = (count + most - 1) / most;
@@ -28,8 +28,7 @@ void in_even_parts(int64_t count, int64_t most, const Work& work) {
 inline void narrow_panel(int64_t columns, int64_t rows, int64_t k, const float* a, int64_t a_stride, const float* b,
                          float* c, int64_t c_stride, bool before, const Ending* ending) {
   float sums[ROWS * PANEL];
-  for (int64_t row = 0; before && row < rows; ++row)
-    std::copy_n(c + row * c_stride, columns, sums + row * PANEL);
+  for (int64_t row = 0; before && row < rows; ++row) std::copy_n(c + row * c_stride, columns, sums + row * PANEL);
   any_rows<ROWS>(rows, k, a, a_stride, b, sums, PANEL, before, nullptr);
   for (int64_t row = 0; row < rows; ++row)
     for (int64_t column = 0; column < columns; ++column) {

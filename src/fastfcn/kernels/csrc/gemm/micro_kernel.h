@@ -81,8 +81,8 @@ template <int M, bool DOWN = false>
 [[gnu::always_inline]] inline void multiply_rows(int64_t k, const float* a, int64_t a_stride, const float* b, float* c,
                                                  int64_t c_stride, bool before, const Ending* ending, Ahead ahead,
                                                  bool last) {
-  // What will be written; where it is read first, that of the rows after these. It is asked for some rows at a time: all
-  // at once would hold up the product's own reads.
+  // What will be written; where it is read first, that of the rows after these. It is asked for some rows at a time:
+  // all at once would hold up the product's own reads.
   const float* soon = before ? c + M * c_stride : c;
   const int64_t each = k >= M * LINE ? 1 : k >= M * LINE / 2 ? 2 : 3, far = std::min(FAR, k);
   int64_t asked = 0;
@@ -104,7 +104,8 @@ template <int M, bool DOWN = false>
       for (int v = 0; v < VECTORS; ++v) right[v] = load(b + i * PANEL + v * LANES);
 #pragma GCC unroll 16
       for (int row = 0; row < M; ++row)
-        for (int v = 0; v < VECTORS; ++v) sum[row][v] += (DOWN ? a[i * a_stride + row] : a[row * a_stride + i]) * right[v];
+        for (int v = 0; v < VECTORS; ++v)
+          sum[row][v] += (DOWN ? a[i * a_stride + row] : a[row * a_stride + i]) * right[v];
     }
   }
   if (ending) finish_rows<M>(sum, *ending);
@@ -120,8 +121,8 @@ template <int M, bool DOWN>
   multiply_rows<M, DOWN>(k, a, a_stride, b, c, c_stride, before, ending, ahead, true);
 }
 
-// Panels that lie `size` floats from each other; during the products of the first `fetched` ones a share of those behind
-// is fetched, `coming` being that of the first.
+// Panels that lie `size` floats from each other; during the products of the first `fetched` ones a share of those
+// behind is fetched, `coming` being that of the first.
 struct Right {
   const float* b;
   int64_t size, count;

@@ -1,7 +1,7 @@
 // Work shared out among threads as they get free.
 //
-// Cores differ in speed, some by their make, others because a neighbour keeps them busy. Equal shares would wait for the
-// slowest of them.
+// Cores differ in speed, some by their make, others because a neighbour keeps them busy. Equal shares would wait for
+// the slowest of them.
 #pragma once
 
 #include <ATen/Parallel.h>

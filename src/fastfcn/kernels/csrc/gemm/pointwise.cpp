@@ -4,8 +4,8 @@
 // convolution, the shortcut of a residual block, adds to the same sums.
 #include "common/convolutions.h"
 #include "common/register.h"
-#include "gemm/parallel.h"
 #include "common/tensors.h"
+#include "gemm/parallel.h"
 
 namespace fastfcn {
 namespace {

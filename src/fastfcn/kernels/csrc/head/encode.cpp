@@ -5,17 +5,16 @@
 // up pixels of its own; the threads' sums are added at the end.
 #include <ATen/Parallel.h>
 
-
-#include "common/register.h"
 #include "common/exponential.h"
-#include "gemm/matmul.h"
 #include "common/reductions.h"
+#include "common/register.h"
 #include "common/tensors.h"
+#include "gemm/matmul.h"
 
 namespace fastfcn {
 namespace {
 
-constexpr int64_t SPAN = 128;  // pixels of a block
+constexpr int64_t SPAN = 128;    // pixels of a block
 constexpr float NEVER = -1e30f;  // added to the logits of columns that only fill up a panel
 
 // `columns`: those of all panels; `packed`: (panels, channels, PANEL); of each column the scale, the codeword's square,
@@ -102,8 +101,7 @@ at::Tensor encode(const at::Tensor& features, const at::Tensor& packed, const at
     at::parallel_for(0, threads, 1, [&](int64_t begin, int64_t end) {
       Scratch products(SPAN * codes.columns);
       for (int64_t part = begin; part < end; ++part)
-        for (int64_t first = pixels * part / threads, last = pixels * (part + 1) / threads; first < last;
-             first += SPAN)
+        for (int64_t first = pixels * part / threads, last = pixels * (part + 1) / threads; first < last; first += SPAN)
           add_block(x.const_data_ptr<float>() + (image * pixels + first) * channels, std::min(SPAN, last - first),
                     codes, products.data(), parts.mutable_data_ptr<float>() + part * (channels + 1) * codes.columns);
     });

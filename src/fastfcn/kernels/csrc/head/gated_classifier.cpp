@@ -4,9 +4,9 @@
 
 #include <cmath>
 
+#include "common/reductions.h"
 #include "common/register.h"
 #include "gemm/micro_kernel.h"
-#include "common/reductions.h"
 
 namespace fastfcn {
 namespace {
@@ -14,8 +14,7 @@ namespace {
 constexpr int64_t LEAST_CHANNELS = 64;  // channels of a thread, at least
 
 // The mean over `count` codes of `channels` numbers each, after `scale`, `shift` and ReLU.
-Scratch mean_code(const float* codes, int64_t count, int64_t channels, const float* scale,
-                             const float* shift) {
+Scratch mean_code(const float* codes, int64_t count, int64_t channels, const float* scale, const float* shift) {
   Scratch mean(channels);
   for (int64_t code = 0; code < count; ++code, codes += channels)
     for (int64_t channel = 0; channel < channels; ++channel)
@@ -28,7 +27,7 @@ Scratch mean_code(const float* codes, int64_t count, int64_t channels, const flo
 // `codes`: (B, K, C); `scale` and `shift`: (K), the batch norm; `gate`: (C, C) and `gate_bias`: (C); `packed`: the
 // classifier (panels, C, PANEL). Returns each image's own classifier, as packed: (B, panels, C, PANEL).
 at::Tensor gated_classifier(const at::Tensor& codes, const at::Tensor& scale, const at::Tensor& shift,
-                         const at::Tensor& gate, const at::Tensor& gate_bias, const at::Tensor& packed) {
+                            const at::Tensor& gate, const at::Tensor& gate_bias, const at::Tensor& packed) {
   const int64_t batch = codes.size(0), count = codes.size(1), channels = codes.size(2), panels = packed.size(0);
   TORCH_CHECK(scale.size(0) == count && shift.size(0) == count && gate.size(0) == channels &&
                   gate.size(1) == channels && gate_bias.size(0) == channels && packed.size(1) == channels,

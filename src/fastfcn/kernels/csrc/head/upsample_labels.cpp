@@ -4,10 +4,10 @@
 // are then looked at LANES pixels at a time, all rows between the same two one after the other.
 #include <ATen/Parallel.h>
 
-#include "common/register.h"
 #include "common/bilinear.h"
-#include "gemm/micro_kernel.h"
+#include "common/register.h"
 #include "common/tensors.h"
+#include "gemm/micro_kernel.h"
 
 #if defined(__AVX__)
 #include <immintrin.h>
@@ -97,8 +97,7 @@ template <int MANY>
 void write_highest(const WideRow& upper, const WideRow& lower, const Source* rows, int64_t classes, int64_t x,
                    int64_t width, uint8_t* to) {
   Vector best[MANY], found[MANY] = {};
-  for (int row = 0; row < MANY; ++row)
-    best[row] = upper.at(0, x) + rows[row].share * (lower.at(0, x) - upper.at(0, x));
+  for (int row = 0; row < MANY; ++row) best[row] = upper.at(0, x) + rows[row].share * (lower.at(0, x) - upper.at(0, x));
   for (int64_t channel = 1; channel < classes; ++channel) {
     const Vector above = upper.at(channel, x), apart = lower.at(channel, x) - above;
     const Vector number = Vector{} + static_cast<float>(channel);

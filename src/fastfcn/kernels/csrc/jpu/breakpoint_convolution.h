@@ -2,15 +2,15 @@
 //
 // What the depthwise convolution is there goes through the 1x1 convolution, which is linear as well, and the rest is
 // interpolated. That is exact for any ratio and alignment of corners, and takes at most about nine products for each
-// pixel of the small map. Where a dilation is a whole number of the small map's steps, or nearly, the taps pass its pixels
-// at the same places, or nearly: it takes one to two products then.
+// pixel of the small map. Where a dilation is a whole number of the small map's steps, or nearly, the taps pass its
+// pixels at the same places, or nearly: it takes one to two products then.
 #pragma once
 
 #include <ATen/ATen.h>
 
-#include "jpu/breakpoints.h"
-#include "gemm/parallel.h"
 #include "common/tensors.h"
+#include "gemm/parallel.h"
+#include "jpu/breakpoints.h"
 
 namespace fastfcn {
 
@@ -46,12 +46,13 @@ class Interpolated {
     });
   }
 
-  // The results at `count` pixels of the resized map from (y, x) on, into `out`, whose pixels lie `apart` floats apart, or
-  // added to what is there with `onto`.
+  // The results at `count` pixels of the resized map from (y, x) on, into `out`, whose pixels lie `apart` floats apart,
+  // or added to what is there with `onto`.
   void give(int64_t y, int64_t x, int64_t count, float* out, int64_t apart, bool onto) const {
     const Source row = bent_rows_.between[y];
     const int64_t line = bent_columns_.count() * outputs_;
-    const float *upper = results_.const_data_ptr<float>() + row.low * line, *lower = upper + (row.high - row.low) * line;
+    const float *upper = results_.const_data_ptr<float>() + row.low * line,
+                *lower = upper + (row.high - row.low) * line;
     for (int64_t pixel = x; pixel < x + count; ++pixel, out += apart) {
       const Source column = bent_columns_.between[pixel];
       const int64_t left = column.low * outputs_, right = column.high * outputs_;

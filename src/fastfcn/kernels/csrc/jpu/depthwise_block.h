@@ -2,8 +2,8 @@
 #pragma once
 
 #include "common/cache_sizes.h"
-#include "jpu/resized_map.h"
 #include "common/tensors.h"
+#include "jpu/resized_map.h"
 
 namespace fastfcn {
 
@@ -82,8 +82,9 @@ void depthwise_rows(const Inputs& inputs, int64_t begin, int64_t end, const floa
   while (begin < end) {
     const bool left = begin >= from_left, right = begin < to_right;
     const int64_t last = std::min({end, left ? end : from_left, right ? to_right : end});
-    const auto part = left ? right ? depthwise_part<MANY, true, true> : depthwise_part<MANY, true, false>
-                           : right ? depthwise_part<MANY, false, true> : depthwise_part<MANY, false, false>;
+    const auto part = left    ? right ? depthwise_part<MANY, true, true> : depthwise_part<MANY, true, false>
+                      : right ? depthwise_part<MANY, false, true>
+                              : depthwise_part<MANY, false, false>;
     part(inputs, begin, last, taps, outputs);
     outputs.to += (last - begin) * outputs.apart, begin = last;
   }

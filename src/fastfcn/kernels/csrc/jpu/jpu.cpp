@@ -7,11 +7,11 @@
 // convolved where these bend, and the results interpolated (interpolated.h).
 #include <optional>
 
-#include "common/register.h"
-#include "jpu/depthwise_block.h"
-#include "jpu/breakpoint_convolution.h"
 #include "common/channel_blocks.h"
+#include "common/register.h"
 #include "common/tensors.h"
+#include "jpu/breakpoint_convolution.h"
+#include "jpu/depthwise_block.h"
 
 namespace fastfcn {
 namespace {
@@ -116,8 +116,8 @@ void add_part(const float* results, int64_t apart, int64_t pixels, int64_t chann
 }
 
 // The results of one dilation, the `part`th, into the map `out`, or what they add to it behind the next convolution.
-void convolve(const Image& image, const Branch& branch, int64_t part, int64_t parts,
-              const std::optional<Next>& next, float* out) {
+void convolve(const Image& image, const Branch& branch, int64_t part, int64_t parts, const std::optional<Next>& next,
+              float* out) {
   const auto all = blocks(image.height, image.width, branch.dilation);
   const int64_t outputs = image.outputs, apart = outputs + LANES;
   share_out(all.size(), 1, [&](int64_t begin, int64_t end) {
@@ -139,8 +139,9 @@ void convolve(const Image& image, const Branch& branch, int64_t part, int64_t pa
 
 }  // namespace
 
-// `maps`: finest first, each with its channels last or in lines; `taps`: (dilations, slices, 9, LANES); `packed`: (dilations, panels, inputs, PANEL); `bias`:
-// (dilations, outputs), of both batch norms. `next_packed` and `next_bias`: of a 1x1 convolution and ReLU behind it.
+// `maps`: finest first, each with its channels last or in lines; `taps`: (dilations, slices, 9, LANES); `packed`:
+// (dilations, panels, inputs, PANEL); `bias`: (dilations, outputs), of both batch norms. `next_packed` and `next_bias`:
+// of a 1x1 convolution and ReLU behind it.
 at::Tensor jpu(const at::TensorList& maps, const at::Tensor& taps, const at::Tensor& packed, const at::Tensor& bias,
                at::IntArrayRef dilations, bool align_corners, const std::optional<at::Tensor>& next_packed,
                const std::optional<at::Tensor>& next_bias) {
@@ -165,8 +166,7 @@ at::Tensor jpu(const at::TensorList& maps, const at::Tensor& taps, const at::Ten
       const auto branch = make_branch(image, dilations[part], taps.const_data_ptr<float>() + part * taps.stride(0),
                                       packed.const_data_ptr<float>() + part * packed.stride(0),
                                       bias.const_data_ptr<float>() + part * outputs);
-      convolve(image, branch, part, parts, next,
-               out.mutable_data_ptr<float>() + index * height * width * total);
+      convolve(image, branch, part, parts, next, out.mutable_data_ptr<float>() + index * height * width * total);
     }
   }
   return out;

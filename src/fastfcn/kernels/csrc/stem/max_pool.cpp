@@ -3,8 +3,8 @@
 
 #include "common/convolutions.h"
 #include "common/register.h"
-#include "gemm/micro_kernel.h"
 #include "common/tensors.h"
+#include "gemm/micro_kernel.h"
 
 namespace fastfcn {
 namespace {
@@ -27,8 +27,7 @@ void largest(const Pixels& pixels, int64_t channels, float* out) {
   }
   for (; channel < channels; ++channel) {
     out[channel] = pixels.at[0][channel];
-    for (int index = 1; index < pixels.count; ++index)
-      out[channel] = std::max(out[channel], pixels.at[index][channel]);
+    for (int index = 1; index < pixels.count; ++index) out[channel] = std::max(out[channel], pixels.at[index][channel]);
   }
 }
 

@@ -7,9 +7,9 @@ namespace fastfcn {
 
 constexpr int64_t POOL = 3, POOL_STRIDE = 2;
 
-// `count` results of three rows of pixels, which begin with the first that the first result sees. What lies beyond a map
-// is zeros there: no result is less. Results lie `apart` floats from each other. ONTO: what `to` holds counts as well.
-// `large`: the results are written past the caches.
+// `count` results of three rows of pixels, which begin with the first that the first result sees. What lies beyond a
+// map is zeros there: no result is less. Results lie `apart` floats from each other. ONTO: what `to` holds counts as
+// well. `large`: the results are written past the caches.
 template <bool ONTO = false>
 void pool_rows(const float* const (&rows)[POOL], int64_t count, int64_t channels, float* to, int64_t apart,
                bool large = false) {

@@ -4,11 +4,11 @@
 // The convolution is one matrix product for some pixels of a row: what a row of taps reads of the image lies side by
 // side, and the next pixel's two pixels on, so that nothing is gathered. With pooling, the map in between is four times
 // as large as the result: of its rows only those that the next row of results needs exist, in cache.
-#include "common/register.h"
-#include "stem/pool_rows.h"
-#include "gemm/parallel.h"
 #include "common/nontemporal.h"
+#include "common/register.h"
 #include "common/tensors.h"
+#include "gemm/parallel.h"
+#include "stem/pool_rows.h"
 
 namespace fastfcn {
 namespace {
@@ -148,8 +148,8 @@ at::Tensor convolved(const Stem& stem, const at::Tensor& x) {
 
 }  // namespace
 
-// (B, 3, H, W) -> (B, outputs, h, w): with `pool` h and w are a fourth, or else half, rounded up. The kernel is odd, and
-// half of it pads the image.
+// (B, 3, H, W) -> (B, outputs, h, w): with `pool` h and w are a fourth, or else half, rounded up. The kernel is odd,
+// and half of it pads the image.
 at::Tensor stem(const at::Tensor& images, const at::Tensor& packed, const at::Tensor& bias, int64_t kernel, bool pool) {
   const auto x = channels_last(images);
   const int64_t outputs = bias.size(0);

@@ -6,10 +6,10 @@
 #include <map>
 #include <mutex>
 
-#include "stem/pool_rows.h"
 #include "common/convolutions.h"
 #include "common/register.h"
 #include "common/tensors.h"
+#include "stem/pool_rows.h"
 #include "winograd/few_channels.h"
 
 namespace fastfcn {
@@ -34,8 +34,8 @@ class Strip {
  public:
   // `last`: zeros, for a row of the map and one pixel on either side; `out`: (B, h, w, channels), of `pooled`.
   Strip(const FewChannels& few, const Map& map, const Map& pooled, const Ending& ending, float* last, float* out)
-      : few_(few), map_(map), pooled_(pooled), ending_(ending), side_(few.kind().rows->results), last_(last),
-        out_(out), large_(is_large(map.height, map.width, map.channels)) {
+      : few_(few), map_(map), pooled_(pooled), ending_(ending), side_(few.kind().rows->results), last_(last), out_(out),
+        large_(is_large(map.height, map.width, map.channels)) {
     before_.resize((side_ + 1) * map.channels);
   }
 
@@ -52,7 +52,8 @@ class Strip {
 
  private:
   void part_of_row(const Tile* tiles, int64_t count, const Tile* coming, int64_t coming_count) {
-    const int64_t rows = std::min(side_, map_.height - tiles->y), columns = std::min(count * side_, map_.width - tiles->x);
+    const int64_t rows = std::min(side_, map_.height - tiles->y),
+                  columns = std::min(count * side_, map_.width - tiles->x);
     const Layout layout(few_.kind(), count);
     few_.products(layout, tiles, coming, coming_count, [&](int64_t first, int64_t last, const float* sums) {
       // With a row and a column of what is there already, and of what lies beyond the map.
@@ -106,7 +107,8 @@ class Strip {
 };
 
 // All rows of tiles; each part that a thread gets of them is a strip.
-void in_strips(const FewChannels& few, const Tiles& tiles, const Map& map, const Ending& ending, const at::Tensor& out) {
+void in_strips(const FewChannels& few, const Tiles& tiles, const Map& map, const Ending& ending,
+               const at::Tensor& out) {
   const Map pooled{out.size(2), out.size(3), map.channels};
   float* const to = out.mutable_data_ptr<float>();
   std::map<int64_t, Scratch> last_rows;  // of each strip, by the row of tiles behind it

@@ -4,8 +4,8 @@
 #include <tuple>
 
 #include "common/register.h"
-#include "gemm/parallel.h"
 #include "common/tensors.h"
+#include "gemm/parallel.h"
 
 namespace fastfcn {
 namespace {

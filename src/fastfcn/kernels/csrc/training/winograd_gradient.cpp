@@ -1,11 +1,12 @@
 // The gradient of the weights of a 3x3 convolution of stride 1 and any dilation, in Winograd's form.
 //
-// Winograd's convolution is back((taps w) * (into x)), each a linear transform of a tile (winograd.h). By its transposes
-// the gradient of w is the sum over all tiles of taps'((into x) * (back' g)): for each place of a tile one matrix product
-// of transformed inputs and transformed gradients, over the tiles, and then one transform for each weight.
+// Winograd's convolution is back((taps w) * (into x)), each a linear transform of a tile (winograd.h). By its
+// transposes the gradient of w is the sum over all tiles of taps'((into x) * (back' g)): for each place of a tile one
+// matrix product of transformed inputs and transformed gradients, over the tiles, and then one transform for each
+// weight.
 #include "common/register.h"
-#include "gemm/parallel.h"
 #include "common/tensors.h"
+#include "gemm/parallel.h"
 #include "winograd/tile_transforms.h"
 
 namespace fastfcn {

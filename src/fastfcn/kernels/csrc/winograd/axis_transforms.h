@@ -118,7 +118,7 @@ inline Axis axis_of() {
           Form::PLACES,
           Form::WEIGHTS,
           static_cast<int>(FORM.results.size()),
-          reinterpret_cast<const float(*)[3]>(FORM.taps.data()),
+          reinterpret_cast<const float (*)[3]>(FORM.taps.data()),
           combine_taps<OWN_TAPS<FORM>>,
           combine<FORM.inputs>,
           combine<FORM.results>,
@@ -142,7 +142,8 @@ inline constexpr Strided<4> STRIDED_FOUR;
 inline const Axis& axis(int64_t results, int64_t stride, bool whole) {
   static const Axis alone = axis_of<ALONE>(), pair = axis_of<PAIR>();
   static const Axis open[] = {axis_of<TWO>(), axis_of<THREE>(), axis_of<FOUR>(), axis_of<FIVE>(), axis_of<SIX>()};
-  static const Axis strided[] = {axis_of<STRIDED_ONE>(), axis_of<STRIDED_TWO>(), axis_of<STRIDED_THREE>(), axis_of<STRIDED_FOUR>()};
+  static const Axis strided[] = {axis_of<STRIDED_ONE>(), axis_of<STRIDED_TWO>(), axis_of<STRIDED_THREE>(),
+                                 axis_of<STRIDED_FOUR>()};
   if (stride == 2) return strided[results - 1];
   if (whole && results <= 2) return results == 1 ? alone : pair;
   return open[results - 2];

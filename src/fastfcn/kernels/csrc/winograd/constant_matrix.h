@@ -116,7 +116,8 @@ void combine_taps(const float* taps, const float (*down)[3], int lines, float* t
       const auto tap = [&](int index) { return load(taps + index * PANEL + lane); };
       Vector values[3];
       for (int column = 0; column < 3; ++column)
-        values[column] = down[line][0] * tap(column) + down[line][1] * tap(3 + column) + down[line][2] * tap(6 + column);
+        values[column] =
+            down[line][0] * tap(column) + down[line][1] * tap(3 + column) + down[line][2] * tap(6 + column);
       combine_values<FOLDED<MATRIX>>(values, to + lane, to_steps.value, std::make_index_sequence<MATRIX.size()>(),
                                      std::make_index_sequence<3>());
     }

@@ -34,7 +34,8 @@ class FewChannels {
     share_out(outputs_ * map_.channels / LANES, 1, [&](int64_t begin, int64_t end) {
       for (int64_t input = begin * LANES; input < end * LANES; input += LANES) {  // of all panels
         const int64_t panel = input / map_.channels;
-        transform_weights(taps.const_data_ptr<float>() + input * 9 * PANEL, LANES, kind_, 0, kind_.rows->weights, apart_,
+        transform_weights(taps.const_data_ptr<float>() + input * 9 * PANEL, LANES, kind_, 0, kind_.rows->weights,
+                          apart_,
                           weights_.mutable_data_ptr<float>() + weights(panel, 0) + input % map_.channels * PANEL);
       }
     });
@@ -47,10 +48,11 @@ class FewChannels {
     return std::max<int64_t>(ROWS, fit / ROWS * ROWS);
   }
 
-  // Those of all tiles of `layout`, of this kind(), some panels at a time: `use(first, last, sums)`, the sums in memory of
-  // the calling thread, where `first` is panel 0. Meanwhile what those `coming` will read is fetched.
+  // Those of all tiles of `layout`, of this kind(), some panels at a time: `use(first, last, sums)`, the sums in memory
+  // of the calling thread, where `first` is panel 0. Meanwhile what those `coming` will read is fetched.
   template <class Use>
-  void products(const Layout& layout, const Tile* tiles, const Tile* coming, int64_t coming_count, const Use& use) const {
+  void products(const Layout& layout, const Tile* tiles, const Tile* coming, int64_t coming_count,
+                const Use& use) const {
     static thread_local Scratch space;
     if (const auto size = static_cast<size_t>(layout.size(together_)); space.size() < size) space.resize(size);
     const int64_t places = kind_.places(), size = map_.channels * PANEL;
@@ -82,7 +84,7 @@ class FewChannels {
   Map map_;
   int64_t outputs_, together_;  // panels
   Kind kind_;
-  int64_t apart_;  // what lies a power of two apart throws each other out of the cache
+  int64_t apart_;       // what lies a power of two apart throws each other out of the cache
   at::Tensor weights_;  // (groups of panels, weights, together x inputs x PANEL and a LINE unused)
 };
 

@@ -11,7 +11,8 @@ namespace {
 // One tap of a few inputs, whose outputs come to lie side by side.
 void copy(const float* from, int64_t by_input, int64_t by_output, int64_t inputs, int64_t lanes, float* to) {
   if (by_output == 1) {
-    for (int64_t input = 0; input < inputs; ++input) std::copy_n(from + input * by_input, lanes, to + input * 9 * PANEL);
+    for (int64_t input = 0; input < inputs; ++input)
+      std::copy_n(from + input * by_input, lanes, to + input * 9 * PANEL);
     return;
   }
   for (int64_t lane = 0; lane < lanes; ++lane)
@@ -21,8 +22,8 @@ void copy(const float* from, int64_t by_input, int64_t by_output, int64_t inputs
 
 }  // namespace
 
-// (O, I, 3, 3), of any memory format -> (panels of O, I, 9, PANEL), zeros after the last output; or, `transposed`, those
-// of the convolution that takes a gradient of the results to one of the inputs: (panels of I, O, 9, PANEL).
+// (O, I, 3, 3), of any memory format -> (panels of O, I, 9, PANEL), zeros after the last output; or, `transposed`,
+// those of the convolution that takes a gradient of the results to one of the inputs: (panels of I, O, 9, PANEL).
 at::Tensor pack_taps(const at::Tensor& weight, bool transposed) {
   TORCH_CHECK(weight.dim() == 4 && weight.size(2) == 3 && weight.size(3) == 3 && weight.scalar_type() == at::kFloat &&
                   weight.device().is_cpu(),

@@ -18,7 +18,7 @@ constexpr int64_t WORKSPACE = 6 << 20;         // floats of transformed inputs a
 constexpr int64_t FEW_TILES = 64;              // below which transforming the weights takes long beside the products
 constexpr int64_t WEIGHTS_AS_TILES = 8;        // what that takes, told in tiles multiplied
 constexpr int64_t FORM_AS_PRODUCTS = 200'000;  // what it takes to begin with another form of tiles, told in products
-constexpr size_t MOST_KNOWN = 1000;             // layers and sizes whose cut is kept
+constexpr size_t MOST_KNOWN = 1000;            // layers and sizes whose cut is kept
 
 // Floats of transformed weights, in half of the second cache.
 inline int64_t weights_in_cache() { return std::clamp<int64_t>(second_cache() / 2, 1 << 15, 1 << 17); }
@@ -174,8 +174,7 @@ void each_kind(const Map& results, int64_t inputs, int64_t batch, const Window& 
   const auto& [rows, columns] = known_cut(results, inputs, batch, window);
   for (const auto& [row, height] : rows.forms)
     for (const auto& [column, width] : columns.forms)
-      work(Kind(row, column, window, batch * height * width, inputs),
-           tiles_of(rows, row, columns, column, batch));
+      work(Kind(row, column, window, batch * height * width, inputs), tiles_of(rows, row, columns, column, batch));
 }
 
 // How many tiles are worked off at a time: at most `most`, and as many as `room` floats hold.

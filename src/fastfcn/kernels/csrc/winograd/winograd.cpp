@@ -1,5 +1,5 @@
-// 3x3 convolution in Winograd's form (winograd.h): of stride 1 and any dilation, or of stride 2 and dilation 1 or an even
-// one.
+// 3x3 convolution in Winograd's form (winograd.h): of stride 1 and any dilation, or of stride 2 and dilation 1 or an
+// even one.
 //
 // The results are cut into tiles. The inputs of a tile are transformed, multiplied by the transformed weights (one
 // matrix product for each place of a tile, over all tiles), and transformed back: with tiles of 6x6 that takes 64
@@ -18,7 +18,7 @@ namespace {
 
 constexpr int64_t MOST_TILES = 132;    // at a time: their sums then stay in the last cache
 constexpr int64_t EACH = 16;           // blocks of ROWS tiles that a thread must get to make few channels pay
-constexpr int64_t OWN_OUTPUTS = 256;  // the most with which tiles of its own may pay for a thread
+constexpr int64_t OWN_OUTPUTS = 256;   // the most with which tiles of its own may pay for a thread
 constexpr int64_t OUTPUTS_A_TILE = 8;  // the most for each tile at a time, for which it transforms all weights
 
 // What inputs [start, start + depth) add to the products of the places that have rows [first, last) of the weights, for
@@ -150,7 +150,8 @@ void convolve(const at::Tensor& x, const at::Tensor& taps, const Ending& ending,
   const bool lines = out.dim() == 5;
   const int64_t batch = x.size(0), inputs = x.size(1), outputs = lines ? out.size(1) * LINE : out.size(1);
   check_winograd(inputs, outputs, window.longest);
-  TORCH_CHECK(window.stride == 1 || (window.stride == 2 && window.dilation == 1), "stride 1, or 2 and a dilation of 1 or an even one");
+  TORCH_CHECK(window.stride == 1 || (window.stride == 2 && window.dilation == 1),
+              "stride 1, or 2 and a dilation of 1 or an even one");
   const Map map{x.size(2), x.size(3), inputs}, results{out.size(2), out.size(3), outputs, lines};
   const Convolution convolution{x, taps, ending, map, results, out};
   each_kind(results, inputs, batch, window,
