@@ -21,7 +21,7 @@ MIB = 2**20
 
 @pytest.fixture(autouse=True)
 def not_yet() -> Iterator[None]:
-    before = torch.ops.fastfcn.use_arena(False)  # a training before may have left it on
+    before = torch.ops.fastfcn.use_arena(False)  # an earlier training may have left it enabled
     yield
     torch.ops.fastfcn.use_arena(before)
 
@@ -53,13 +53,13 @@ def test_neighbours_that_are_free_are_one_gap():
 
 
 def test_many_sizes_in_any_order_keep_their_values():
-    chance = torch.Generator().manual_seed(0)
+    generator = torch.Generator().manual_seed(0)
     kept: dict[int, Tensor] = {}
     with Arena():
         for step in range(300):
             if len(kept) > 12:
-                kept.pop(list(kept)[int(torch.randint(len(kept), (), generator=chance))])
-            length = int(torch.randint(MIB, 5 * MIB, (), generator=chance))
+                kept.pop(list(kept)[int(torch.randint(len(kept), (), generator=generator))])
+            length = int(torch.randint(MIB, 5 * MIB, (), generator=generator))
             kept[step] = torch.full((length,), step % 251, dtype=torch.uint8)
             assert all((tensor == number % 251).all() for number, tensor in list(kept.items())[::5])
     ranges = sorted((each.data_ptr(), each.numel()) for each in kept.values())
@@ -120,14 +120,14 @@ def test_a_forked_process_has_its_own_and_gaps_take_no_memory_there():
         del gap
 
         def work() -> bool:
-            torch.set_num_threads(1)  # the others are not there
+            torch.set_num_threads(1)  # other threads do not exist after a fork
             mine = filled(16, 4)
             kept.fill_(5)
             return bool((mine == 4).all() and (last == 3).all())
 
         assert in_a_fork(work)
         fresh = torch.empty(16 * MIB, dtype=torch.uint8)
-        assert not fresh.any()  # was given back to the system, which hands out zeros
+        assert not fresh.any()  # was returned to the system, which provides zeroed pages
         assert (kept == 1).all()
 
 

@@ -1,4 +1,4 @@
-"""How the sources of the kernels are joined for a build."""
+"""The kernels' build: every source is compiled once, and all sources fit one translation unit."""
 
 import os
 import re
@@ -23,7 +23,7 @@ def test_every_source_is_in_one_unit(tmp_path, monkeypatch, processors: int | No
 
 @pytest.mark.skipif(build._missing() != "", reason="there is no C++ compiler")
 def test_all_sources_go_into_one_unit(tmp_path, monkeypatch):
-    """No two of them give one name to different things."""
+    """No two sources define the same name differently."""
     monkeypatch.setattr(os, "cpu_count", lambda: 1)
     compiler = shlex.split(os.environ.get("CXX", "c++"))
     folders = [f"-I{folder}" for folder in [build.SOURCES, *cpp_extension.include_paths()]]

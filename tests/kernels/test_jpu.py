@@ -1,4 +1,4 @@
-"""JPU's operator against resizing, joining and convolving in plain torch, in float64."""
+"""JPU's operator against resizing, concatenating and convolving in plain torch, in float64."""
 
 import pytest
 import torch
@@ -28,32 +28,32 @@ def test_jpu(seed: int, align_corners: bool):
 
 
 def check_jpu(maps, depthwise, pointwise, bias, dilations, align_corners) -> None:
-    """JPU alone, of maps in lines of the cache, and with a 1x1 convolution and its ReLU behind it."""
+    """JPU alone, of channel-blocked maps, and followed by a 1x1 convolution with ReLU."""
     settings = (
-        torch.stack([packing.pack_depthwise(each) for each in depthwise]),
-        torch.stack([packing.pack_pointwise(each) for each in pointwise]), bias, dilations, align_corners,
+        torch.stack([packing.pack_depthwise(weight) for weight in depthwise]),
+        torch.stack([packing.pack_pointwise(weight) for weight in pointwise]), bias, dilations, align_corners,
     )  # fmt: skip
     expected = plain_jpu(maps, depthwise, pointwise, bias, dilations, align_corners)
-    found = torch.ops.fastfcn.jpu(maps, *settings)
-    torch.testing.assert_close(found, expected, **TOLERANCE)
+    actual = torch.ops.fastfcn.jpu(maps, *settings)
+    torch.testing.assert_close(actual, expected, **TOLERANCE)
     if maps[0].shape[1] % packing.CHANNEL_BLOCK == 0:
-        assert torch.equal(torch.ops.fastfcn.jpu([to_channel_blocks(each) for each in maps], *settings), found)
-        assert torch.equal(torch.ops.fastfcn.jpu([to_channel_blocks(maps[0]), *maps[1:]], *settings), found)
+        assert torch.equal(torch.ops.fastfcn.jpu([to_channel_blocks(features) for features in maps], *settings), actual)
+        assert torch.equal(torch.ops.fastfcn.jpu([to_channel_blocks(maps[0]), *maps[1:]], *settings), actual)
     draw, inputs = Draw(expected.shape[1]), expected.shape[1]
     outputs = 16 * draw.number(1, 5)
     weight, bias = draw.tensor(outputs, inputs, 1, 1) / inputs**0.5, draw.tensor(outputs)
-    found = torch.ops.fastfcn.jpu(maps, *settings, packing.pack_pointwise(weight), bias)
-    torch.testing.assert_close(found, reference_convolution(expected, weight, bias, None, True), **TOLERANCE)
+    actual = torch.ops.fastfcn.jpu(maps, *settings, packing.pack_pointwise(weight), bias)
+    torch.testing.assert_close(actual, reference_convolution(expected, weight, bias, None, True), **TOLERANCE)
 
 
 def plain_jpu(maps, depthwise, pointwise, bias, dilations, align_corners) -> Tensor:
     size = maps[0].shape[-2:]
-    resized = [F.interpolate(each, size, mode="bilinear", align_corners=align_corners) for each in maps]
+    resized = [F.interpolate(features, size, mode="bilinear", align_corners=align_corners) for features in maps]
     joined = torch.cat(resized, 1).double()
     branches = []
-    for depth, point, each, dilation in zip(depthwise, pointwise, bias, dilations, strict=True):
+    for depth, point, shift, dilation in zip(depthwise, pointwise, bias, dilations, strict=True):
         wide = F.conv2d(joined, depth.double(), padding=dilation, dilation=dilation, groups=joined.shape[1])
-        branches.append(F.conv2d(wide, point.double(), each.double()).relu())
+        branches.append(F.conv2d(wide, point.double(), shift.double()).relu())
     return torch.cat(branches, 1).float()
 
 
@@ -62,7 +62,7 @@ def plain_jpu(maps, depthwise, pointwise, bias, dilations, align_corners) -> Ten
 )
 @pytest.mark.parametrize("size", [(32, 48), (16, 16), (8, 36), (4, 4)])
 def test_jpu_of_maps_of_whole_factors(size: tuple[int, int], factors: tuple[int, ...], dilations: tuple[int, ...]):
-    """Where a dilation is a multiple of half a map's factor, all taps pass its pixels at the same few places."""
+    """If a dilation is a multiple of half a map's factor, all taps cross its pixels at the same few positions."""
     draw = Draw(sum(size))
     width, outputs = 32, 48
     height, length = (side // factors[1] * factors[1] or factors[1] for side in size)
@@ -76,12 +76,12 @@ def test_jpu_of_maps_of_whole_factors(size: tuple[int, int], factors: tuple[int,
 @pytest.mark.parametrize(
     ("sizes", "dilations"),
     [
-        # also with dilations beyond all edges: each tap passes pixels at places of its own
+        # also with dilations beyond all edges: each tap crosses pixels at different positions
         (((33, 47), (17, 24), (9, 12)), (1, 3, 12, 40)),
         (((20, 12), (5, 3)), (1, 3, 12, 40)),
         (((7, 150), (1, 2)), (1, 3, 12, 40)),
         (((16, 16), (1, 1)), (1, 3, 12, 40)),
-        # a dilation is about a whole number of steps: the taps pass pixels at nearly the same places
+        # a dilation is about a whole number of steps: the taps cross pixels at nearly the same positions
         (((64, 96), (32, 48), (16, 24)), (4, 8, 12, 64)),  # with aligned corners 4 is 0.95 steps of the smallest map
         (((61, 45), (16, 12)), (4, 8, 12, 64)),  # and 1 step here
         (((47, 90), (12, 23)), (4, 8, 12, 64)),
@@ -90,7 +90,7 @@ def test_jpu_of_maps_of_whole_factors(size: tuple[int, int], factors: tuple[int,
     ],
 )
 def test_jpu_of_maps_resized_much(sizes: tuple[tuple[int, int], ...], dilations: tuple[int, ...], align_corners: bool):
-    """Such maps are reference_convolution before they are resized."""
+    """Such maps are convolved at breakpoints, before they are resized."""
     draw = Draw(len(sizes))
     width, outputs, levels = 32, 48, len(sizes)
     maps = [draw.features(2, width, *size) for size in sizes]
@@ -100,7 +100,7 @@ def test_jpu_of_maps_resized_much(sizes: tuple[tuple[int, int], ...], dilations:
 
 
 def test_jpu_of_maps_that_end_within_a_line_of_the_cache():
-    """Of a map's last line only the channels there are take part, where a vector is shorter than a line."""
+    """The last channel block is partly unused if a vector is shorter than a cache line."""
     draw = Draw(0)
     width, dilations = 3 * torch.ops.fastfcn.lanes(), (1, 2)
     maps = [draw.features(2, width, 21 >> level, 26 >> level) for level in range(3)]

@@ -1,4 +1,4 @@
-"""The Triton kernel of class maps, in Triton's interpreter on a processor, against the plain resize."""
+"""The Triton kernel for labels, in Triton's interpreter on a CPU, against the plain resize."""
 
 import importlib
 import sys
@@ -17,7 +17,7 @@ NAME = "fastfcn.kernels.labels_triton"
 
 @pytest.fixture(scope="module")
 def interpreted() -> Iterator[ModuleType]:
-    """The module with its kernel interpreted, which is settled when it is imported."""
+    """The module, imported with Triton's interpreter enabled."""
     with pytest.MonkeyPatch.context() as patch:
         patch.setenv("TRITON_INTERPRET", "1")
         sys.modules.pop(NAME, None)
@@ -32,13 +32,13 @@ def test_labels(interpreted: ModuleType, classes: int, align_corners: bool):
     for batch, rows, columns, size in ((2, 5, 7, (11, 13)), (1, 1, 4, (3, 300)), (1, 6, 1, (2, 5))):
         logits = torch.randn(batch, classes, rows, columns)
         layouts = logits, logits.contiguous(memory_format=torch.channels_last)
-        found, other = (interpreted.upsample_labels(each, *size, align_corners) for each in layouts)
-        assert torch.equal(found, other)
-        assert found.dtype == torch.uint8
+        contiguous, channels_last = (interpreted.upsample_labels(layout, *size, align_corners) for layout in layouts)
+        assert torch.equal(contiguous, channels_last)
+        assert contiguous.dtype == torch.uint8
         full = F.interpolate(logits.double(), size, mode="bilinear", align_corners=align_corners)
-        chosen = full.gather(1, found.long()[:, None])[:, 0]
-        assert (full.amax(1) - chosen).max() < 1e-5, "a class whose score is not the highest"
-        assert (found == upsample_labels(logits, [size], align_corners)).float().mean() > 0.99
+        chosen = full.gather(1, contiguous.long()[:, None])[:, 0]
+        assert (full.amax(1) - chosen).max() < 1e-5, "a class whose logit is not the highest"
+        assert (contiguous == upsample_labels(logits, [size], align_corners)).float().mean() > 0.99
 
 
 def test_half_precision_and_parts_of_maps(interpreted: ModuleType):
@@ -51,9 +51,9 @@ def test_half_precision_and_parts_of_maps(interpreted: ModuleType):
 
 
 def test_of_equal_scores_the_lowest_class(interpreted: ModuleType):
-    two = torch.randn(1, 1, 4, 5, generator=torch.Generator().manual_seed(1))
-    found = interpreted.upsample_labels(torch.cat([two - 1, two, two, two - 2], dim=1), 8, 9, False)
-    assert torch.equal(found, torch.ones_like(found))
+    logit = torch.randn(1, 1, 4, 5, generator=torch.Generator().manual_seed(1))
+    actual = interpreted.upsample_labels(torch.cat([logit - 1, logit, logit, logit - 2], dim=1), 8, 9, False)
+    assert torch.equal(actual, torch.ones_like(actual))
 
 
 def test_too_many_classes(interpreted: ModuleType):

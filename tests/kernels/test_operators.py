@@ -1,4 +1,4 @@
-"""What holds for all operators: wrong maps are refused, torch.compile and torch.export know them."""
+"""All operators: invalid arguments are rejected, and torch.compile and torch.export know the result's shape."""
 
 import pytest
 import torch
@@ -25,7 +25,7 @@ def test_wrong_maps_are_refused():
         torch.ops.fastfcn.winograd_add_(torch.ones(1, 16, 4, 5), torch.ones(1, 16, 4, 4), taps, bias, False, 1, 1, 6)
     with pytest.raises(RuntimeError, match="multiples"):
         torch.ops.fastfcn.winograd(torch.ones(1, 9, 4, 4), taps, bias, False, 1, 1, 6)
-    with pytest.raises(RuntimeError, match="lines of 16 channels cannot hold 24"):
+    with pytest.raises(RuntimeError, match="blocks of 16 channels cannot hold 24"):
         torch.ops.fastfcn.winograd(torch.ones(1, 16, 4, 4), taps, torch.zeros(24), False, 1, 1, 6, True)
     with pytest.raises(RuntimeError, match="3 to 6 results"):
         torch.ops.fastfcn.winograd(torch.ones(1, 16, 4, 4), taps, bias, False, 1, 1, 7)
@@ -50,7 +50,7 @@ def test_wrong_maps_are_refused():
                 torch.ones(1, 16, 4, 4), torch.ones(1, inputs, 2 * torch.ops.fastfcn.lanes()), torch.ones(scales)
             )
     for stride, dilation in ((2, 3), (3, 1)):
-        with pytest.raises(RuntimeError, match="stride 1, or 2 and a dilation of 1 or an even one"):
+        with pytest.raises(RuntimeError, match="stride must be 1, or 2 with a dilation of 1 or an even one"):
             torch.ops.fastfcn.winograd(torch.ones(1, 16, 4, 4), taps, bias, False, stride, dilation, 6)
 
 
@@ -102,7 +102,7 @@ def test_operators_are_known_to_torch_compile_and_export():
         ),
         "jpu": (maps, taps, packed, bias[None], [2], False),
         "jpu of channel-blocked maps": (
-            [to_channel_blocks(each) for each in maps],
+            [to_channel_blocks(map_) for map_ in maps],
             taps,
             packed,
             bias[None],

@@ -1,4 +1,4 @@
-"""A ResNet's stem and its max pooling against plain torch, over shapes drawn at random."""
+"""A ResNet's stem and its max pooling against plain torch, for random shapes."""
 
 import pytest
 import torch
@@ -22,16 +22,16 @@ def test_max_pool(seed: int):
 def check_winograd_pool(draw: Draw, inputs: int, outputs: int, size: tuple[int, int], longest: int) -> None:
     features = draw.features(draw.number(1, 3), inputs, *size)
     weight, bias = draw.tensor(outputs, inputs, 3, 3) / (3 * inputs**0.5), draw.tensor(outputs)
-    found = torch.ops.fastfcn.winograd_pool(features, torch.ops.fastfcn.pack_taps(weight, False), bias, longest)
+    actual = torch.ops.fastfcn.winograd_pool(features, torch.ops.fastfcn.pack_taps(weight, False), bias, longest)
     wide = reference_convolution(features, weight, bias, None, True, padding=1)
-    torch.testing.assert_close(found, F.max_pool2d(wide, 3, 2, 1), **TOLERANCE)
+    torch.testing.assert_close(actual, F.max_pool2d(wide, 3, 2, 1), **TOLERANCE)
 
 
 @pytest.mark.parametrize("count", [1, 2, 5])
 @pytest.mark.parametrize("longest", [3, 4, 5, 6])
 def test_winograd_pool(longest: int, count: int):
-    """Sizes down to one pixel; strips of several rows of tiles that begin inside an image or with one; several parts of
-    a row, the last of them of an odd width."""
+    """Sizes down to one pixel; strips of several tile rows that start inside an image or with one; several parts of a
+    row, the last of odd width."""
     draw = Draw(longest + 10 * count)
     with threads(count):
         for size in ((1, 1), (2, 3), (7, 5), (12, 24), (31, 19), (25, 115)):
@@ -39,13 +39,13 @@ def test_winograd_pool(longest: int, count: int):
 
 
 def test_winograd_pool_of_many_channels():
-    """More weights than are transformed at once."""
+    """More weights than are transformed at once: falls back to `winograd` and `max_pool`."""
     check_winograd_pool(Draw(0), 160, 176, (14, 9), 6)
 
 
 @pytest.mark.parametrize("seed", range(12))
 def test_stem(seed: int):
-    """Sizes down to one pixel; a result that no ReLU is behind would show in the pooling's borders."""
+    """Sizes down to one pixel; a missing ReLU would show at the borders of the pooled map."""
     draw = Draw(seed)
     kernel, outputs = [7, 3, 5, 1][seed % 4], 2 * torch.ops.fastfcn.lanes() * draw.number(1, 3)
     images = draw.features(draw.number(1, 3), 3, draw.number(1, 70), draw.number(1, 110))
@@ -57,7 +57,7 @@ def test_stem(seed: int):
 
 
 def test_stem_of_a_large_map():
-    """Its results are written past the caches."""
+    """Results are written with non-temporal stores."""
     draw = Draw(0)
     images, weight, bias = draw.features(1, 3, 330, 810), draw.tensor(64, 3, 3, 3), draw.tensor(64)
     packed = packing.pack_stem(weight)

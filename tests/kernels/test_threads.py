@@ -1,4 +1,4 @@
-"""Threads take parts of the work as they get free: who took what must not show in any bit of the results."""
+"""Results are bit-identical for every number of threads, however the parts are scheduled."""
 
 from collections.abc import Callable
 
@@ -67,6 +67,6 @@ OPERATORS = [
 def test_results_do_not_depend_on_threads(operator: Callable[[Draw], Tensor]):
     with threads(1):
         alone = operator(Draw(0))
-    for count in (2, 3, 5, 2, 3, 5):  # more than there may be cores, so that they disturb each other
+    for count in (2, 3, 5, 2, 3, 5):  # possibly more than there are cores, so that threads delay each other
         with threads(count):
             assert torch.equal(operator(Draw(0)), alone), count

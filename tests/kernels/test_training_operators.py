@@ -1,4 +1,4 @@
-"""The operators of training against the same in plain torch, in float64, over shapes drawn at random."""
+"""Operators for training against plain torch in float64, for random shapes."""
 
 import pytest
 import torch
@@ -14,7 +14,7 @@ operators = torch.ops.fastfcn
 
 
 def weights_in(draw: Draw, *shape: int) -> Tensor:
-    """Weights stored outputs first or channels last, or as part of others."""
+    """Weights stored contiguously or channels last, or as a slice of a larger tensor."""
     match draw.number(0, 2):
         case 0:
             return draw.tensor(*shape).contiguous(memory_format=torch.channels_last)
@@ -42,7 +42,7 @@ def test_pack_taps(seed: int):
 
 
 def weight_gradient(features: Tensor, gradient: Tensor, dilation: int, groups: int = 1) -> Tensor:
-    """In float64, through torch's own convolution."""
+    """The gradient of torch's convolution in float64."""
     weight = torch.zeros(gradient.shape[1], features.shape[1] // groups, 3, 3, dtype=torch.double, requires_grad=True)
     result = F.conv2d(features.double(), weight, padding=dilation, dilation=dilation, groups=groups)
     result.backward(gradient.double())
@@ -51,12 +51,12 @@ def weight_gradient(features: Tensor, gradient: Tensor, dilation: int, groups: i
 
 
 def check_weight_gradient(features: Tensor, gradient: Tensor, dilation: int, longest: int) -> None:
-    found = operators.winograd_weight_gradient(features, gradient, dilation, longest)
+    actual = operators.winograd_weight_gradient(features, gradient, dilation, longest)
     expected = weight_gradient(features, gradient, dilation)
-    assert found.is_contiguous(memory_format=torch.channels_last)
-    # Of as many products as there are pixels: as exact as the sum of so many numbers of unit variance can be.
+    assert actual.is_contiguous(memory_format=torch.channels_last)
+    # A sum over all pixels of products of unit variance: the tolerance is relative to its standard deviation.
     deviation = (features.shape[0] * features.shape[2] * features.shape[3]) ** 0.5
-    torch.testing.assert_close(found.double() / deviation, expected / deviation, rtol=0, atol=2e-4)
+    torch.testing.assert_close(actual.double() / deviation, expected / deviation, rtol=0, atol=2e-4)
 
 
 @pytest.mark.parametrize("longest", [3, 4, 5, 6])
@@ -81,7 +81,7 @@ def test_winograd_weight_gradient_of_every_length_of_tile(size: tuple[int, int],
 
 
 def test_winograd_weight_gradient_in_several_parts():
-    """More tiles than are worked off at once."""
+    """More tiles than are processed at once."""
     draw = Draw(1)
     check_weight_gradient(draw.features(2, 80, 70, 81), draw.features(2, 48, 70, 81), 1, 4)
 
@@ -94,24 +94,24 @@ def test_depthwise(seed: int):
     weight, shift = draw.tensor(channels, 1, 3, 3), draw.tensor(channels)
     settings = {"padding": dilation, "dilation": dilation, "groups": channels}
     expected = F.conv2d(features.double(), weight.double(), -shift.double(), **settings)
-    found = operators.depthwise(features, weight, shift, dilation)
-    torch.testing.assert_close(found.double(), expected, rtol=0, atol=1e-5)
+    actual = operators.depthwise(features, weight, shift, dilation)
+    torch.testing.assert_close(actual.double(), expected, rtol=0, atol=1e-5)
     gradient = draw.features(*features.shape)
-    found = operators.depthwise_weight_gradient(features, gradient, dilation).double()
+    actual = operators.depthwise_weight_gradient(features, gradient, dilation).double()
     expected = weight_gradient(features, gradient, dilation, channels)
-    torch.testing.assert_close(found, expected, rtol=1e-5, atol=1e-3)
+    torch.testing.assert_close(actual, expected, rtol=1e-5, atol=1e-3)
 
 
 @pytest.mark.parametrize("seed", range(6))
 def test_channel_moments(seed: int):
-    """Also of values far from 0, where a mean of squares alone would be far off."""
+    """Also for values far from 0, where the mean of squares in float32 would be inaccurate."""
     draw = Draw(seed)
     features = draw.features(draw.number(1, 3), 16 * draw.number(1, 6), draw.number(1, 21), draw.number(1, 33))
     features = features + 100 * (seed % 2)
     mean, variance = operators.channel_moments(features)
-    about = features.double().transpose(0, 1).flatten(1)
-    torch.testing.assert_close(mean.double(), about.mean(1), rtol=1e-6, atol=1e-6)
-    torch.testing.assert_close(variance.double(), about.var(1, unbiased=False), rtol=1e-5, atol=1e-6)
+    values = features.double().transpose(0, 1).flatten(1)
+    torch.testing.assert_close(mean.double(), values.mean(1), rtol=1e-6, atol=1e-6)
+    torch.testing.assert_close(variance.double(), values.var(1, unbiased=False), rtol=1e-5, atol=1e-6)
 
 
 def test_wrong_maps_are_refused():

@@ -1,4 +1,4 @@
-"""Convolutions and class maps in C++ for processors, built on first use; without a compiler plain PyTorch does it."""
+"""C++ operators for CPUs, compiled on first use (README.md); without a compiler plain PyTorch is used instead."""
 
 from fastfcn.kernels.build import available
 

@@ -1,14 +1,14 @@
-"""The memory of a network's run: one range of addresses for all of its large tensors (csrc/common/arena.cpp)."""
+"""Memory for large tensors of a network's run: one address range, reused between calls (csrc/common/arena.cpp)."""
 
 import torch
 
 
 class Arena:
-    """Within `with Arena():`, this thread's tensors of 1 MiB or more on a processor come from the kernels' arena.
+    """Context manager: this thread's CPU tensors of 1 MiB or more are allocated in the kernels' arena.
 
-    It keeps its memory for the next ones. Tensors may outlive the block. Needs the operators of `kernels.build`; on
-    other systems than Linux nothing changes. `torch.ops.fastfcn.use_arena(True)` does the same without an end; it
-    returns whether that was so before.
+    The arena keeps its memory for later allocations, and tensors may outlive the block. It needs the operators of
+    `kernels.build`, and has no effect on systems other than Linux. `torch.ops.fastfcn.use_arena(True)` enables it
+    without an end and returns whether it was enabled before.
     """
 
     def __enter__(self) -> None:

@@ -13,11 +13,10 @@ from pathlib import Path
 
 import torch
 
-SOURCES = Path(__file__).parent / "csrc"  # the include path; C++ files name each other from here
-SWITCH = "FASTFCN_KERNELS"  # set to "off" to go without
-# Loops and functions begin with a line of the cache: where they do not, a matrix product takes up to 2 % longer, some
-# operators up to 3 %. GCC's tuning for AMD's processors keeps numbers that loops need in vectors' registers: up to 4 %
-# slower (GCC 12 on Zen 5).
+SOURCES = Path(__file__).parent / "csrc"  # also the include path
+SWITCH = "FASTFCN_KERNELS"  # set to "off" to use plain PyTorch
+# Loops and functions are aligned to cache lines: otherwise matrix products take up to 2 % longer, some operators up to
+# 3 %. GCC's tuning for AMD processors keeps loop counters in vector registers, which costs up to 4 % (GCC 12, Zen 5).
 FLAGS = (
     "-O3",
     "-march=native",
@@ -33,37 +32,37 @@ FLAGS = (
 
 @once
 def available() -> bool:
-    """Whether the operators `torch.ops.fastfcn` are there; the first call builds them where they are not yet built.
+    """Return whether the operators `torch.ops.fastfcn` can be used; the first call builds or loads them.
 
-    False, with one line on stderr that says why, where that is not possible; and in silence where the environment
-    has FASTFCN_KERNELS=off.
+    False, with a one-line reason on stderr, if they cannot be built; silently False if FASTFCN_KERNELS=off is set.
     """
     if os.environ.get(SWITCH, "").lower() in ("off", "0", "no"):
         return False
     reason = _missing() or _build()
     if reason:
         print(
-            f"fastfcn: no fast kernels, predictions and training take about twice as long ({reason})", file=sys.stderr
+            f"fastfcn: fast kernels are unavailable ({reason}); prediction and training take about twice as long",
+            file=sys.stderr,
         )
         return False
-    import fastfcn.kernels.operators  # noqa: F401 # what the operators are to torch.compile and torch.export
+    import fastfcn.kernels.operators  # noqa: F401 # defines the operators whose CPU kernels were loaded
 
     return True
 
 
 def _missing() -> str:
-    """What is lacking for a build, or nothing."""
+    """Return what a build would lack, or an empty string."""
     if sys.platform == "win32":
-        return "they are for Linux and macOS"
+        return "only Linux and macOS are supported"
     compiler = os.environ.get("CXX", "c++")
     if not shutil.which(compiler.split()[0]):
-        return f"there is no C++ compiler {compiler!r}"
+        return f"no C++ compiler {compiler!r} found"
     return ""
 
 
 def _build() -> str:
-    """Build where needed, and load; returns why it failed, or nothing."""
-    logging.getLogger("torch.utils.cpp_extension").setLevel(logging.ERROR)  # it speaks of CUDA, which is not needed
+    """Build the library if it is not cached, and load it; return why that failed, or an empty string."""
+    logging.getLogger("torch.utils.cpp_extension").setLevel(logging.ERROR)  # it warns about CUDA, which is not needed
     import fcntl  # not on Windows
 
     from torch.utils import cpp_extension
@@ -73,7 +72,7 @@ def _build() -> str:
         cache.mkdir(parents=True, exist_ok=True)
         library = cache / f"kernels_{_fingerprint()}.so"
         with (cache / "lock").open("w") as lock:
-            # One process builds, others wait; the system lets go of the lock of one that was killed.
+            # One process builds, others wait; the system releases the lock of a process that was killed.
             fcntl.flock(lock, fcntl.LOCK_EX)
             if library.exists():
                 torch.ops.load_library(library)
@@ -85,13 +84,13 @@ def _build() -> str:
 
 
 def _reason(message: str) -> str:
-    """The line of a compiler's output that tells what is wrong, else the first."""
+    """Return the line of a compiler's output that contains the error, or the first line."""
     lines = message.strip().splitlines()
     return next((line.strip() for line in lines if "error:" in line), lines[0])
 
 
 def _compile(library: Path) -> None:
-    """Build `library`, which is there whole or not at all, and load it."""
+    """Build and load `library`; it appears in the cache only when it is complete."""
     from torch.utils import cpp_extension
 
     print("fastfcn: building fast kernels; this takes about a minute, once", file=sys.stderr)
@@ -113,9 +112,9 @@ def _compile(library: Path) -> None:
 
 
 def _units(folder: Path) -> list[str]:
-    """All sources, joined into one file in `folder` for each processor.
+    """Join all sources into one translation unit per CPU core, written to `folder`.
 
-    Each compilation first reads torch's headers, which takes longer than most sources do.
+    Parsing torch's headers takes longer than compiling most sources.
     """
     sources = sorted(SOURCES.rglob("*.cpp"), key=lambda path: path.stat().st_size, reverse=True)
     count = min(os.cpu_count() or 1, len(sources))
@@ -126,25 +125,24 @@ def _units(folder: Path) -> list[str]:
 
 
 def _ninja_folder() -> str:
-    """Where the `ninja` of this environment lies, which need not be on the PATH."""
+    """Return the folder of this environment's `ninja`, which may not be on the PATH."""
     import ninja
 
     return ninja.BIN_DIR
 
 
 def _fingerprint() -> str:
-    """Of everything a build depends on: another machine with the same home folder gets a build of its own."""
-    about = [torch.__version__, platform.machine(), sys.platform, os.environ.get("CXX", ""), *FLAGS, _instructions()]
-    sources = sorted([*SOURCES.rglob("*.cpp"), *SOURCES.rglob("*.h")])
-    digest = hashlib.sha256("\n".join(about).encode())
-    for path in sources:
+    """Hash everything a build depends on: machines that share a home folder get separate builds."""
+    settings = [torch.__version__, platform.machine(), sys.platform, os.environ.get("CXX", ""), *FLAGS, _instructions()]
+    digest = hashlib.sha256("\n".join(settings).encode())
+    for path in sorted([*SOURCES.rglob("*.cpp"), *SOURCES.rglob("*.h")]):
         digest.update(str(path.relative_to(SOURCES)).encode())
         digest.update(path.read_bytes())
     return digest.hexdigest()[:16]
 
 
 def _instructions() -> str:
-    """The instructions that the processor has, as far as the system tells."""
+    """Return the CPU's instruction sets, as far as the system reports them."""
     try:
         lines = Path("/proc/cpuinfo").read_text().splitlines()
     except OSError:

@@ -150,7 +150,7 @@ def jpu(
     maps: Sequence[Tensor], taps: Tensor, packed: Tensor, bias: Tensor, dilations: Sequence[int], align_corners: bool,
     next_packed: Tensor | None = None, next_bias: Tensor | None = None,
 ) -> Tensor:  # fmt: skip
-    """Compute JPU after its first convolutions (arXiv 1903.11816, figure 4), optionally with a 1x1 convolution.
+    """Compute JPU after its first convolutions (arXiv 1903.11816), optionally with a 1x1 convolution.
 
     `maps`: finest first, channels last or channel-blocked; resized bilinearly to the first and concatenated: C
     channels. For each of D dilations a depthwise 3x3 convolution, then 1x1 to O channels and ReLU: D * O channels.

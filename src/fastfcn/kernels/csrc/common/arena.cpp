@@ -1,11 +1,13 @@
-// One range of addresses for all large blocks of a network's run, each at the lowest place where it fits.
+// A CPU allocator for large tensors: one address range, each block at the lowest offset where it fits.
 //
-// A general allocator keeps small and lasting blocks between the large ones: their gaps then fit no later block, and
-// cost up to half of what is in use; handed back to the system, they cost a page fault for every 4 KiB. In a range of
-// their own, maps, which come and go in almost the same order, leave hardly any.
+// In a general allocator small, long-lived blocks sit between the large ones. The gaps between them then fit no later
+// block and waste up to half of the memory in use; returning them to the system instead costs a page fault for every 4
+// KiB. In a separate range, feature maps, which are allocated and freed in almost the same order, leave hardly any
+// gaps.
 //
-// Only the thread that asked for it, and only while it wants, allocates here; any may free. Before the process forks,
-// as it does for each process that reads images, gaps go back to the system: what both write would be held twice.
+// Only threads that called use_arena(true) allocate here; any thread may free. Before the process forks, as it does for
+// each dataloader worker, gaps are returned to the system: otherwise parent and child would both keep a copy of pages
+// that hold nothing.
 #include <c10/core/CPUAllocator.h>
 
 #include <algorithm>
@@ -24,11 +26,12 @@
 namespace fastfcn {
 namespace {
 
-constexpr size_t LEAST = 1 << 20, PAGE = 4096;  // bytes
+constexpr size_t MIN_BYTES = 1 << 20, PAGE = 4096;  // bytes
 
 class Arena {
  public:
-  // Of as many addresses as the machine has memory, which is taken as it is written; empty where there are none.
+  // Reserves as many addresses as the machine has memory (pages are committed when they are written). Stays empty if
+  // the system refuses.
   Arena() {
 #if defined(__linux__)
     const size_t size = static_cast<size_t>(sysconf(_SC_PHYS_PAGES)) * sysconf(_SC_PAGESIZE);
@@ -37,39 +40,39 @@ class Arena {
 #endif
   }
 
-  bool holds(const void* block) const { return block >= begin_ && block < begin_ + size_; }
+  bool owns(const void* block) const { return block >= begin_ && block < begin_ + size_; }
 
-  // Null where there is no gap left.
-  void* take(size_t bytes) {
+  // Returns null if no gap is large enough.
+  void* allocate(size_t bytes) {
     bytes = (bytes + PAGE - 1) / PAGE * PAGE;
     const std::lock_guard<std::mutex> lock(mutex_);
-    size_t place = 0;
+    size_t offset = 0;
     for (const auto& [start, length] : used_) {
-      if (start - place >= bytes) break;
-      place = start + length;
+      if (start - offset >= bytes) break;
+      offset = start + length;
     }
-    if (place + bytes > size_) return nullptr;
-    used_.emplace(place, bytes);
-    reached_ = std::max(reached_, place + bytes);
-    return begin_ + place;
+    if (offset + bytes > size_) return nullptr;
+    used_.emplace(offset, bytes);
+    high_water_ = std::max(high_water_, offset + bytes);
+    return begin_ + offset;
   }
 
-  void give_back(void* block) {
+  void release(void* block) {
     const std::lock_guard<std::mutex> lock(mutex_);
     used_.erase(static_cast<char*>(block) - begin_);
   }
 
-  // No other thread may be within while the process forks, or its child would wait for it forever.
+  // Locks: if another thread held the mutex during the fork, the child would wait for it forever.
   void before_fork() {
     mutex_.lock();
 #if defined(__linux__)
-    size_t place = 0;
+    size_t offset = 0;
     for (const auto& [start, length] : used_) {
-      if (start > place) madvise(begin_ + place, start - place, MADV_DONTNEED);
-      place = start + length;
+      if (start > offset) madvise(begin_ + offset, start - offset, MADV_DONTNEED);
+      offset = start + length;
     }
-    if (reached_ > place) madvise(begin_ + place, reached_ - place, MADV_DONTNEED);
-    reached_ = place;
+    if (high_water_ > offset) madvise(begin_ + offset, high_water_ - offset, MADV_DONTNEED);
+    high_water_ = offset;
 #endif
   }
   void after_fork() { mutex_.unlock(); }
@@ -77,38 +80,38 @@ class Arena {
  private:
   std::mutex mutex_;
   char* begin_ = nullptr;
-  size_t size_ = 0, reached_ = 0;  // `reached_`: what lies behind was not written since it was last given back
-  std::map<size_t, size_t> used_;  // place -> bytes
+  size_t size_ = 0, high_water_ = 0;  // nothing after high_water_ has been written since it was returned
+  std::map<size_t, size_t> used_;     // offset -> bytes
 };
 
 Arena& arena() {
-  static auto* only = new Arena;  // never destroyed: tensors may outlive everything else
-  return *only;
+  static auto* instance = new Arena;  // never destroyed: tensors may outlive everything else
+  return *instance;
 }
 
-thread_local bool wanted = false;
-c10::Allocator* usual = nullptr;
+thread_local bool enabled = false;
+c10::Allocator* previous = nullptr;
 
 void free_block(void* block) {
-  if (!arena().holds(block)) return usual->raw_deleter()(block);
+  if (!arena().owns(block)) return previous->raw_deleter()(block);
   c10::profiledCPUMemoryReporter().Delete(block);
-  arena().give_back(block);
+  arena().release(block);
 }
 
-// What torch had before, but for large blocks of those who want the arena.
+// Torch's previous allocator, except for large blocks of threads that enabled the arena.
 struct ArenaAllocator : c10::Allocator {
   c10::DataPtr allocate(size_t bytes) override {
-    void* block = wanted && bytes >= LEAST ? arena().take(bytes) : nullptr;
-    if (!block) return usual->allocate(bytes);
+    void* block = enabled && bytes >= MIN_BYTES ? arena().allocate(bytes) : nullptr;
+    if (!block) return previous->allocate(bytes);
     c10::profiledCPUMemoryReporter().New(block, bytes);
     return {block, block, &free_block, at::Device(at::DeviceType::CPU)};
   }
   c10::DeleterFnPtr raw_deleter() const override { return &free_block; }
-  void copy_data(void* to, const void* from, size_t bytes) const override { usual->copy_data(to, from, bytes); }
+  void copy_data(void* to, const void* from, size_t bytes) const override { previous->copy_data(to, from, bytes); }
 };
 
 void install() {
-  usual = c10::GetCPUAllocator();
+  previous = c10::GetCPUAllocator();
   c10::SetCPUAllocator(new ArenaAllocator);
 #if defined(__linux__)
   pthread_atfork([] { arena().before_fork(); }, [] { arena().after_fork(); }, [] { arena().after_fork(); });
@@ -117,11 +120,11 @@ void install() {
 
 }  // namespace
 
-// Whether this thread's large blocks come from the arena from now on. Returns whether they did until now.
+// Sets whether this thread's large blocks come from the arena. Returns the previous setting.
 bool use_arena(bool on) {
   static std::once_flag installed;
   std::call_once(installed, install);
-  return std::exchange(wanted, on);
+  return std::exchange(enabled, on);
 }
 
 FASTFCN_FUNCTION(use_arena)

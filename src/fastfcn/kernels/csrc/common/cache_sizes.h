@@ -1,4 +1,4 @@
-// How large the processor's caches are.
+// Sizes of the CPU's caches.
 #pragma once
 
 #include <cstdint>
@@ -9,8 +9,8 @@
 
 namespace fastfcn {
 
-// Floats that the second cache of a core holds: a mebibyte's where the system does not tell.
-inline int64_t second_cache() {
+// Float32 values that fit a core's L2 cache; 1 MiB if the system does not report its size.
+inline int64_t l2_floats() {
 #if defined(__linux__) && defined(_SC_LEVEL2_CACHE_SIZE)
   static const int64_t bytes = sysconf(_SC_LEVEL2_CACHE_SIZE);
   if (bytes > 0) return bytes / sizeof(float);
@@ -18,9 +18,9 @@ inline int64_t second_cache() {
   return (1 << 20) / sizeof(float);
 }
 
-// Whether it is as large as that of newer servers' cores: more of a map is then worked off at a time.
-inline bool large_second_cache() {
-  static const bool large = second_cache() * sizeof(float) >= 1 << 20;
+// Whether L2 has at least 1 MiB, as in recent server cores; larger blocks are processed then.
+inline bool has_large_l2() {
+  static const bool large = l2_floats() * sizeof(float) >= 1 << 20;
   return large;
 }
 

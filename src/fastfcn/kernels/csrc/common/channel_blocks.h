@@ -1,6 +1,8 @@
-// Maps in lines: (B, C / LINE, H, W, LINE). Those channels of a pixel lie side by side that fill a line of the cache,
-// and all pixels of these channels one after the other. What reads a few channels of many pixels then reads on and on
-// in memory; with all channels of a pixel side by side it would take each line from another page.
+// Channel-blocked maps (NCHWc): (B, ceil(C / 16), H, W, 16), 16 floats being one cache line.
+//
+// The 16 channels of a pixel are adjacent, followed by the same channels of the next pixel. A kernel that reads a few
+// channels of many pixels reads contiguous memory; in channels-last maps every pixel's cache line would be on another
+// page.
 #pragma once
 
 #include "common/tensors.h"
@@ -8,41 +10,43 @@
 
 namespace fastfcn {
 
-// Of the last line some channels may be unused.
-inline at::Tensor in_lines(const at::Tensor& map) {
-  const int64_t unused = (LINE - map.size(1) % LINE) % LINE;
-  const auto whole = unused ? at::constant_pad_nd(map, {0, 0, 0, 0, 0, unused}) : map;
-  return whole.unflatten(1, {-1, LINE}).permute({0, 1, 3, 4, 2}).contiguous();
+// (B, C, H, W) -> (B, ceil(C / 16), H, W, 16); the last block is padded with zeros.
+inline at::Tensor to_blocked(const at::Tensor& map) {
+  const int64_t unused = (CACHE_LINE - map.size(1) % CACHE_LINE) % CACHE_LINE;
+  const auto padded = unused ? at::constant_pad_nd(map, {0, 0, 0, 0, 0, unused}) : map;
+  return padded.unflatten(1, {-1, CACHE_LINE}).permute({0, 1, 3, 4, 2}).contiguous();
 }
 
-inline at::Tensor from_lines(const at::Tensor& lines) {
-  return channels_last(lines.permute({0, 1, 4, 2, 3}).flatten(1, 2));
+inline at::Tensor from_blocked(const at::Tensor& blocked) {
+  return channels_last(blocked.permute({0, 1, 4, 2, 3}).flatten(1, 2));
 }
 
-// A map with its channels last or in lines, as it was given, and in the other form where that is needed.
-class GivenMap {
+// An input map, channels last or channel-blocked. Converts it to the other layout on first use.
+class MapInput {
  public:
-  explicit GivenMap(const at::Tensor& map) {
-    const bool lines = map.dim() == 5 && map.size(4) == LINE;
-    TORCH_CHECK(!lines || (map.scalar_type() == at::kFloat && map.device().is_cpu()),
-                "a float32 map on the CPU is needed");
-    (lines ? lines_ : last_) = lines ? map.contiguous() : channels_last(map);
-    TORCH_CHECK(channels() % LANES == 0, "channels in multiples of ", LANES, " are needed");
+  explicit MapInput(const at::Tensor& map) {
+    const bool blocked = map.dim() == 5 && map.size(4) == CACHE_LINE;
+    TORCH_CHECK(!blocked || (map.scalar_type() == at::kFloat && map.device().is_cpu()),
+                "expected a float32 map on the CPU, got ", map.toString());
+    (blocked ? blocked_ : channels_last_) = blocked ? map.contiguous() : channels_last(map);
+    TORCH_CHECK(channels() % LANES == 0, "channels must be multiples of ", LANES);
   }
 
-  int64_t channels() const { return last_.defined() ? last_.size(1) : lines_.size(1) * LINE; }
-  int64_t batch() const { return any().size(0); }
-  int64_t height() const { return any().size(2); }
-  int64_t width() const { return any().size(3); }
-  at::TensorOptions options() const { return any().options(); }
+  int64_t channels() const { return channels_last_.defined() ? channels_last_.size(1) : blocked_.size(1) * CACHE_LINE; }
+  int64_t batch() const { return either().size(0); }
+  int64_t height() const { return either().size(2); }
+  int64_t width() const { return either().size(3); }
+  at::TensorOptions options() const { return either().options(); }
 
-  const at::Tensor& lines() const { return lines_.defined() ? lines_ : lines_ = in_lines(last_); }
-  const at::Tensor& channels_last_map() const { return last_.defined() ? last_ : last_ = from_lines(lines_); }
+  const at::Tensor& blocked() const { return blocked_.defined() ? blocked_ : blocked_ = to_blocked(channels_last_); }
+  const at::Tensor& channels_last_map() const {
+    return channels_last_.defined() ? channels_last_ : channels_last_ = from_blocked(blocked_);
+  }
 
  private:
-  const at::Tensor& any() const { return last_.defined() ? last_ : lines_; }
+  const at::Tensor& either() const { return channels_last_.defined() ? channels_last_ : blocked_; }
 
-  mutable at::Tensor lines_, last_;
+  mutable at::Tensor blocked_, channels_last_;
 };
 
 }  // namespace fastfcn

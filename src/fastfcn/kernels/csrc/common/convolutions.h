@@ -1,4 +1,4 @@
-// Operators that other operators call (bottleneck_stage, winograd_pool); each is described where it is defined.
+// Operators that are called by other operators (bottleneck_stage, winograd_pool), documented where they are defined.
 #pragma once
 
 #include <ATen/ATen.h>

@@ -1,18 +1,18 @@
-// The exponential function of a vector.
+// Vectorized exponential function.
 #pragma once
 
 #include "gemm/micro_kernel.h"
 
 namespace fastfcn {
 
-// exp(x) for x <= 0, within 2 units in the last place; below -87 as at -87, where a float32 ends.
+// exp(x) for x <= 0, within 2 units in the last place; x below -87 is clamped to -87, near the smallest normal float32.
 //
-// exp(x) = 2^n exp(r) with |r| <= ln(2) / 2; ln(2) in two parts, so that n ln(2) is exact, and the polynomial of exp(r)
-// are those of Moshier's Cephes library (expf).
+// exp(x) = 2^n exp(r) with |r| <= ln(2) / 2. The polynomial for exp(r), and the split of ln(2) into two parts that
+// keeps n ln(2) exact, are those of expf in Moshier's Cephes library.
 inline Vector exponential(Vector x) {
   typedef int32_t Whole __attribute__((vector_size(LANES * 4)));
-  constexpr float LOG2_E = 1.44269504f,
-                  ROUND = 12582912;  // to a whole number, which is what the sum's last digits hold
+  constexpr float LOG2_E = 1.44269504f;
+  constexpr float ROUND = 12582912;  // adding 1.5 * 2^23 rounds to an integer
   constexpr float POLYNOMIAL[] = {1.9875691500e-4f, 1.3981999507e-3f, 8.3334519073e-3f,
                                   4.1665795894e-2f, 1.6666665459e-1f, 5.0000001201e-1f};
   x = x > -87.f ? x : Vector{} - 87.f;

@@ -1,4 +1,5 @@
-// Writing maps that the last cache cannot hold until they are read: past the caches, which saves reading them first.
+// Non-temporal stores, for maps too large to stay in the last-level cache: they skip reading the line before writing
+// it.
 #pragma once
 
 #include "gemm/micro_kernel.h"
@@ -9,10 +10,12 @@
 
 namespace fastfcn {
 
-inline bool is_large(int64_t height, int64_t width, int64_t channels) { return height * width * channels >= 4 << 20; }
+inline bool exceeds_cache(int64_t height, int64_t width, int64_t channels) {
+  return height * width * channels >= 4 << 20;
+}
 
-// `to`: a multiple of the size of a vector.
-inline void stream(float* to, Vector value) {
+// `to` must be aligned to the vector size.
+inline void store_nontemporal(float* to, Vector value) {
 #if defined(__AVX512F__)
   _mm512_stream_ps(to, reinterpret_cast<__m512>(value));
 #elif defined(__AVX__)
@@ -22,8 +25,8 @@ inline void stream(float* to, Vector value) {
 #endif
 }
 
-// What this thread has streamed is written before anything after this.
-inline void finish_streams() {
+// Store fence: this thread's non-temporal stores become visible before any later store.
+inline void finish_nontemporal_stores() {
 #if defined(__AVX__)
   _mm_sfence();
 #endif

@@ -1,13 +1,13 @@
-// Over the lanes of a vector, and over the numbers of two rows.
+// Reductions: over the lanes of a vector, and dot products.
 #pragma once
 
 #include "gemm/micro_kernel.h"
 
 namespace fastfcn {
 
-// All lanes as one, in pairs, so that few steps wait for each other.
+// Combines all lanes pairwise, which keeps the dependency chain short.
 template <class Join>
-float joined(Vector values, const Join& join) {
+float reduce(Vector values, const Join& join) {
   float lanes[LANES];
   store(lanes, values);
 #pragma GCC unroll 4
@@ -15,23 +15,23 @@ float joined(Vector values, const Join& join) {
     for (int lane = 0; lane < half; ++lane) lanes[lane] = join(lanes[lane], lanes[lane + half]);
   return lanes[0];
 }
-inline float total(Vector values) {
-  return joined(values, [](float one, float two) { return one + two; });
+inline float horizontal_sum(Vector values) {
+  return reduce(values, [](float one, float two) { return one + two; });
 }
-inline float highest(Vector values) {
-  return joined(values, [](float one, float two) { return std::max(one, two); });
+inline float horizontal_max(Vector values) {
+  return reduce(values, [](float one, float two) { return std::max(one, two); });
 }
 
-// The scalar product of two rows of `count` numbers.
-inline float product(const float* one, const float* two, int64_t count) {
-  constexpr int64_t MANY = 4;  // sums, so that none waits for the last
-  Vector sums[MANY] = {};
+// Dot product of two arrays of `count` floats.
+inline float dot(const float* one, const float* two, int64_t count) {
+  constexpr int64_t SUMS = 4;  // independent sums, which hide the latency of additions
+  Vector sums[SUMS] = {};
   float result = 0;
-  int64_t at = 0;
-  for (; at + MANY * LANES <= count; at += MANY * LANES)
-    for (int64_t v = 0; v < MANY; ++v) sums[v] += load(one + at + v * LANES) * load(two + at + v * LANES);
-  for (; at < count; ++at) result += one[at] * two[at];
-  return result + total((sums[0] + sums[1]) + (sums[2] + sums[3]));
+  int64_t index = 0;
+  for (; index + SUMS * LANES <= count; index += SUMS * LANES)
+    for (int64_t v = 0; v < SUMS; ++v) sums[v] += load(one + index + v * LANES) * load(two + index + v * LANES);
+  for (; index < count; ++index) result += one[index] * two[index];
+  return result + horizontal_sum((sums[0] + sums[1]) + (sums[2] + sums[3]));
 }
 
 }  // namespace fastfcn

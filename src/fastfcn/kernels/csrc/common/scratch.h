@@ -1,4 +1,4 @@
-// Floats that a thread works in. They begin with a line of the cache: a vector across two lines takes two accesses.
+// Scratch memory of a thread: float arrays aligned to cache lines, since a vector across two lines takes two accesses.
 #pragma once
 
 #include <cstddef>
@@ -8,23 +8,25 @@
 
 namespace fastfcn {
 
-constexpr int64_t LINE = 16;  // floats of a line of the cache
-constexpr size_t LINE_BYTES = LINE * sizeof(float);
+constexpr int64_t CACHE_LINE = 16;  // floats in a cache line (64 bytes)
+constexpr size_t CACHE_LINE_BYTES = CACHE_LINE * sizeof(float);
 
 template <class T>
-struct InLines {
+struct CacheAligned {
   using value_type = T;
 
-  InLines() = default;
+  CacheAligned() = default;
   template <class Other>
-  InLines(const InLines<Other>&) {}
+  CacheAligned(const CacheAligned<Other>&) {}
 
-  T* allocate(size_t count) { return static_cast<T*>(::operator new(count * sizeof(T), std::align_val_t(LINE_BYTES))); }
-  void deallocate(T* data, size_t) { ::operator delete(data, std::align_val_t(LINE_BYTES)); }
-  bool operator==(const InLines&) const { return true; }
-  bool operator!=(const InLines&) const { return false; }
+  T* allocate(size_t count) {
+    return static_cast<T*>(::operator new(count * sizeof(T), std::align_val_t(CACHE_LINE_BYTES)));
+  }
+  void deallocate(T* data, size_t) { ::operator delete(data, std::align_val_t(CACHE_LINE_BYTES)); }
+  bool operator==(const CacheAligned&) const { return true; }
+  bool operator!=(const CacheAligned&) const { return false; }
 };
 
-using Scratch = std::vector<float, InLines<float>>;
+using Scratch = std::vector<float, CacheAligned<float>>;
 
 }  // namespace fastfcn

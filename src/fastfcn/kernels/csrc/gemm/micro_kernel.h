@@ -1,4 +1,4 @@
-// The core of every matrix product here: some rows of A times a panel of B, in registers (matmul.h).
+// Micro-kernel of all matrix products: up to ROWS rows of A times one packed panel of B, sums in vector registers.
 #pragma once
 
 #include <algorithm>
@@ -15,9 +15,9 @@ constexpr int LANES = 8, ROWS = 6;
 #else
 constexpr int LANES = 4, ROWS = 6;
 #endif
-constexpr int VECTORS = 2;  // of a panel's row
+constexpr int VECTORS = 2;  // vectors in a row of a panel
 constexpr int64_t PANEL = LANES * VECTORS;
-constexpr int64_t FAR = 4 * LINE;  // steps of k after which a part of A that is fetched is needed
+constexpr int64_t PREFETCH_DISTANCE = 4 * CACHE_LINE;  // steps of k between the prefetch of A and its use
 
 typedef float Vector __attribute__((vector_size(LANES * 4), aligned(4), may_alias));
 
@@ -25,79 +25,83 @@ inline Vector load(const float* from) { return *reinterpret_cast<const Vector*>(
 inline void store(float* to, Vector value) { *reinterpret_cast<Vector*>(to) = value; }
 inline Vector positive(Vector value) { return value > 0 ? value : Vector{}; }
 
-// A part of memory that will soon be read, asked for during a product: `each` lines of the cache with every LINE steps
-// of k. Many at once would hold up the product's own reads.
-struct Ahead {
+// Memory that will be read soon, prefetched during a product: `lines` cache lines for every CACHE_LINE steps of k. More
+// at once would delay the product's own loads.
+struct Prefetch {
   const float* from = nullptr;
-  int64_t each = 0;
-  int64_t share = 0;  // floats from one product to the next
+  int64_t lines = 0;
+  int64_t floats = 0;  // from one product to the next
 
-  // `floats` in equal shares for `products` of depth k. It divides, which takes as long as some steps of a product.
-  static Ahead over(const float* from, int64_t floats, int64_t products, int64_t k) {
-    const int64_t steps = products * ((k + LINE - 1) / LINE);
-    return {from, (floats / LINE + steps - 1) / steps, floats / products};
+  // Spreads `floats` evenly over `products` of depth k. Contains divisions, so call it once per group of products.
+  static Prefetch over(const float* from, int64_t floats, int64_t products, int64_t k) {
+    const int64_t steps = products * ((k + CACHE_LINE - 1) / CACHE_LINE);
+    return {from, (floats / CACHE_LINE + steps - 1) / steps, floats / products};
   }
-  void next() { from += share; }
-  void ask() {
-    for (int64_t line = 0; line < each; ++line, from += LINE) __builtin_prefetch(from, 0, 2);
+  void advance() { from += floats; }
+  void issue() {
+    for (int64_t line = 0; line < lines; ++line, from += CACHE_LINE) __builtin_prefetch(from, 0, 2);
   }
 };
 
-inline int64_t panels(int64_t columns) { return (columns + PANEL - 1) / PANEL; }
+inline int64_t panel_count(int64_t columns) { return (columns + PANEL - 1) / PANEL; }
 
-// What is done with a sum before it is written; bias and residual may be absent.
-struct Ending {
+// Applied to the sums before they are stored: bias, then residual, then ReLU. Bias and residual are optional.
+struct Epilogue {
   const float* bias = nullptr;      // (n)
-  const float* residual = nullptr;  // (m x n), rows residual_stride apart
+  const float* residual = nullptr;  // (m, n), rows residual_stride floats apart
   int64_t residual_stride = 0;
   bool relu = false;
 
-  Ending at(int64_t row, int64_t column) const {
+  Epilogue at(int64_t row, int64_t column) const {
     return {bias ? bias + column : nullptr, residual ? residual + row * residual_stride + column : nullptr,
             residual_stride, relu};
   }
 };
 
-// That, with the sums of M rows of a panel. What there is to do is asked once for all.
+// Applies the epilogue to M rows of a panel; tests each condition once for all rows.
 template <int M>
-inline void finish_rows(Vector (&sum)[M][VECTORS], const Ending& ending) {
-  if (ending.bias)
+inline void apply_epilogue(Vector (&sum)[M][VECTORS], const Epilogue& epilogue) {
+  if (epilogue.bias)
 #pragma GCC unroll 16
     for (int row = 0; row < M; ++row)
-      for (int v = 0; v < VECTORS; ++v) sum[row][v] += load(ending.bias + v * LANES);
-  if (ending.residual)
+      for (int v = 0; v < VECTORS; ++v) sum[row][v] += load(epilogue.bias + v * LANES);
+  if (epilogue.residual)
 #pragma GCC unroll 16
     for (int row = 0; row < M; ++row)
-      for (int v = 0; v < VECTORS; ++v) sum[row][v] += load(ending.residual + row * ending.residual_stride + v * LANES);
-  if (ending.relu)
+      for (int v = 0; v < VECTORS; ++v)
+        sum[row][v] += load(epilogue.residual + row * epilogue.residual_stride + v * LANES);
+  if (epilogue.relu)
 #pragma GCC unroll 16
     for (int row = 0; row < M; ++row)
       for (int v = 0; v < VECTORS; ++v) sum[row][v] = positive(sum[row][v]);
 }
 
-// M rows of one panel. `before`: C holds a partial sum; `ending`: this is the last part of k; DOWN: A is stored by
-// columns, k x M; `last`: the rows after these will be next.
-template <int M, bool DOWN = false>
-[[gnu::always_inline]] inline void multiply_rows(int64_t k, const float* a, int64_t a_stride, const float* b, float* c,
-                                                 int64_t c_stride, bool before, const Ending* ending, Ahead ahead,
-                                                 bool last) {
-  // What will be written; where it is read first, that of the rows after these. It is asked for some rows at a time:
-  // all at once would hold up the product's own reads.
-  const float* soon = before ? c + M * c_stride : c;
-  const int64_t each = k >= M * LINE ? 1 : k >= M * LINE / 2 ? 2 : 3, far = std::min(FAR, k);
-  int64_t asked = 0;
-  Vector sum[M][VECTORS];  // in registers, as every loop over it is unrolled
+// C = A B or C += A B for M rows and one panel. `accumulate`: start from the values in C; `epilogue`: set for the last
+// part of k; A_TRANSPOSED: A is k x M; `last`: prefetch the rows of A after these.
+template <int M, bool A_TRANSPOSED = false>
+[[gnu::always_inline]] inline void micro_kernel(int64_t k, const float* a, int64_t a_stride, const float* b, float* c,
+                                                int64_t c_stride, bool accumulate, const Epilogue* epilogue,
+                                                Prefetch prefetch, bool last) {
+  // Rows of C to prefetch: these rows or, if they are read first anyway, the next ones. A few rows at a time, since all
+  // at once would delay the product's own loads.
+  const float* next_c = accumulate ? c + M * c_stride : c;
+  const int64_t rows_per_step = k >= M * CACHE_LINE ? 1 : k >= M * CACHE_LINE / 2 ? 2 : 3;
+  const int64_t distance = std::min(PREFETCH_DISTANCE, k);
+  int64_t prefetched_rows = 0;
+  Vector sum[M][VECTORS];  // in registers: every loop over it is unrolled
 #pragma GCC unroll 16
   for (int row = 0; row < M; ++row)
-    for (int v = 0; v < VECTORS; ++v) sum[row][v] = before ? load(c + row * c_stride + v * LANES) : Vector{};
-  for (int64_t start = 0; start < k; start += LINE) {
-    const int64_t behind = start + far;
-    const float* next = behind < k ? a + behind : a + M * a_stride + behind - k;
-    for (int row = 0; row < M && !DOWN && (last || behind < k); ++row) __builtin_prefetch(next + row * a_stride);
-    for (const int64_t until = std::min<int64_t>(M, asked + each); asked < until; ++asked, soon += c_stride)
-      for (int64_t column = 0; column < PANEL; column += LINE) __builtin_prefetch(soon + column, 1);
-    ahead.ask();
-    const int64_t end = std::min(start + LINE, k);
+    for (int v = 0; v < VECTORS; ++v) sum[row][v] = accumulate ? load(c + row * c_stride + v * LANES) : Vector{};
+  for (int64_t start = 0; start < k; start += CACHE_LINE) {
+    const int64_t prefetch_k = start + distance;
+    const float* next = prefetch_k < k ? a + prefetch_k : a + M * a_stride + prefetch_k - k;
+    for (int row = 0; row < M && !A_TRANSPOSED && (last || prefetch_k < k); ++row)
+      __builtin_prefetch(next + row * a_stride);
+    for (const int64_t until = std::min<int64_t>(M, prefetched_rows + rows_per_step); prefetched_rows < until;
+         ++prefetched_rows, next_c += c_stride)
+      for (int64_t column = 0; column < PANEL; column += CACHE_LINE) __builtin_prefetch(next_c + column, 1);
+    prefetch.issue();
+    const int64_t end = std::min(start + CACHE_LINE, k);
 #pragma GCC unroll 2
     for (int64_t i = start; i < end; ++i) {
       Vector right[VECTORS];
@@ -105,58 +109,61 @@ template <int M, bool DOWN = false>
 #pragma GCC unroll 16
       for (int row = 0; row < M; ++row)
         for (int v = 0; v < VECTORS; ++v)
-          sum[row][v] += (DOWN ? a[i * a_stride + row] : a[row * a_stride + i]) * right[v];
+          sum[row][v] += (A_TRANSPOSED ? a[i * a_stride + row] : a[row * a_stride + i]) * right[v];
     }
   }
-  if (ending) finish_rows<M>(sum, *ending);
+  if (epilogue) apply_epilogue<M>(sum, *epilogue);
 #pragma GCC unroll 16
   for (int row = 0; row < M; ++row)
     for (int v = 0; v < VECTORS; ++v) store(c + row * c_stride + v * LANES, sum[row][v]);
 }
 
-// Not inlined, as the next one: where more is going on, the inner loop has too few registers.
-template <int M, bool DOWN>
-[[gnu::noinline]] void panel_rows(int64_t k, const float* a, int64_t a_stride, const float* b, float* c,
-                                  int64_t c_stride, bool before, const Ending* ending, const Ahead& ahead) {
-  multiply_rows<M, DOWN>(k, a, a_stride, b, c, c_stride, before, ending, ahead, true);
+// Not inlined, like multiply_rows_by_panels: in a larger function the inner loop would run out of registers.
+template <int M, bool A_TRANSPOSED>
+[[gnu::noinline]] void multiply_rows(int64_t k, const float* a, int64_t a_stride, const float* b, float* c,
+                                     int64_t c_stride, bool accumulate, const Epilogue* epilogue,
+                                     const Prefetch& prefetch) {
+  micro_kernel<M, A_TRANSPOSED>(k, a, a_stride, b, c, c_stride, accumulate, epilogue, prefetch, true);
 }
 
-// Panels that lie `size` floats from each other; during the products of the first `fetched` ones a share of those
-// behind is fetched, `coming` being that of the first.
-struct Right {
+// Consecutive panels of B, `size` floats apart. During the first `fetched` products later panels are prefetched;
+// `upcoming` describes the share of the first product.
+struct PanelGroup {
   const float* b;
   int64_t size, count;
-  Ahead coming;
+  Prefetch upcoming;
   int64_t fetched;
 
-  Ahead ahead(int64_t panel) const {
-    return panel < fetched ? Ahead{coming.from + panel * size, coming.each} : Ahead{};
+  Prefetch prefetch(int64_t panel) const {
+    return panel < fetched ? Prefetch{upcoming.from + panel * size, upcoming.lines} : Prefetch{};
   }
 };
 
-// M rows of some panels, one after the other.
+// M rows of A by all panels of the group.
 template <int M>
-[[gnu::noinline]] void rows_of_panels(const Right& right, int64_t k, const float* a, int64_t a_stride, float* c,
-                                      int64_t c_stride, bool before, const Ending* ending) {
+[[gnu::noinline]] void multiply_rows_by_panels(const PanelGroup& right, int64_t k, const float* a, int64_t a_stride,
+                                               float* c, int64_t c_stride, bool accumulate, const Epilogue* epilogue) {
   for (int64_t panel = 0; panel < right.count; ++panel) {
-    const Ending here = ending ? ending->at(0, panel * PANEL) : Ending{};
-    multiply_rows<M>(k, a, a_stride, right.b + panel * right.size, c + panel * PANEL, c_stride, before,
-                     ending ? &here : nullptr, right.ahead(panel), panel + 1 == right.count);
+    const Epilogue here = epilogue ? epilogue->at(0, panel * PANEL) : Epilogue{};
+    micro_kernel<M>(k, a, a_stride, right.b + panel * right.size, c + panel * PANEL, c_stride, accumulate,
+                    epilogue ? &here : nullptr, right.prefetch(panel), panel + 1 == right.count);
   }
 }
 
-template <int M, bool DOWN = false>
-void any_rows(int64_t rows, int64_t k, const float* a, int64_t a_stride, const float* b, float* c, int64_t c_stride,
-              bool before, const Ending* ending, const Ahead& ahead = {}) {
-  if (rows == M) return panel_rows<M, DOWN>(k, a, a_stride, b, c, c_stride, before, ending, ahead);
-  if constexpr (M > 1) any_rows<M - 1, DOWN>(rows, k, a, a_stride, b, c, c_stride, before, ending, ahead);
+template <int M, bool A_TRANSPOSED = false>
+void multiply_any_rows(int64_t rows, int64_t k, const float* a, int64_t a_stride, const float* b, float* c,
+                       int64_t c_stride, bool accumulate, const Epilogue* epilogue, const Prefetch& prefetch = {}) {
+  if (rows == M) return multiply_rows<M, A_TRANSPOSED>(k, a, a_stride, b, c, c_stride, accumulate, epilogue, prefetch);
+  if constexpr (M > 1)
+    multiply_any_rows<M - 1, A_TRANSPOSED>(rows, k, a, a_stride, b, c, c_stride, accumulate, epilogue, prefetch);
 }
 
 template <int M = ROWS>
-void any_rows_of_panels(int64_t rows, const Right& right, int64_t k, const float* a, int64_t a_stride, float* c,
-                        int64_t c_stride, bool before, const Ending* ending) {
-  if (rows == M) return rows_of_panels<M>(right, k, a, a_stride, c, c_stride, before, ending);
-  if constexpr (M > 1) any_rows_of_panels<M - 1>(rows, right, k, a, a_stride, c, c_stride, before, ending);
+void multiply_any_rows_by_panels(int64_t rows, const PanelGroup& right, int64_t k, const float* a, int64_t a_stride,
+                                 float* c, int64_t c_stride, bool accumulate, const Epilogue* epilogue) {
+  if (rows == M) return multiply_rows_by_panels<M>(right, k, a, a_stride, c, c_stride, accumulate, epilogue);
+  if constexpr (M > 1)
+    multiply_any_rows_by_panels<M - 1>(rows, right, k, a, a_stride, c, c_stride, accumulate, epilogue);
 }
 
 }  // namespace fastfcn

@@ -1,5 +1,5 @@
-// The Enc head's way from codes to its classifier, whose weights it scales: batch norm and ReLU of the codes, their
-// mean, and of that the gate's sigmoid (Zhang et al., Context Encoding for Semantic Segmentation).
+// Enc head: from the encoded features to the classifier whose weights they scale. Batch norm and ReLU of the codes,
+// mean over codes, a linear layer and its sigmoid (Zhang et al., "Context Encoding for Semantic Segmentation", 2018).
 #include <ATen/Parallel.h>
 
 #include <cmath>
@@ -11,9 +11,9 @@
 namespace fastfcn {
 namespace {
 
-constexpr int64_t LEAST_CHANNELS = 64;  // channels of a thread, at least
+constexpr int64_t MIN_CHANNELS = 64;  // per thread
 
-// The mean over `count` codes of `channels` numbers each, after `scale`, `shift` and ReLU.
+// Mean over `count` codes of `channels` values each, after batch norm (`scale`, `shift`) and ReLU.
 Scratch mean_code(const float* codes, int64_t count, int64_t channels, const float* scale, const float* shift) {
   Scratch mean(channels);
   for (int64_t code = 0; code < count; ++code, codes += channels)
@@ -24,22 +24,22 @@ Scratch mean_code(const float* codes, int64_t count, int64_t channels, const flo
 
 }  // namespace
 
-// `codes`: (B, K, C); `scale` and `shift`: (K), the batch norm; `gate`: (C, C) and `gate_bias`: (C); `packed`: the
-// classifier (panels, C, PANEL). Returns each image's own classifier, as packed: (B, panels, C, PANEL).
+// `codes`: (B, K, C); `scale`, `shift`: (K), folded batch norm; `gate`: (C, C); `gate_bias`: (C); `packed`: the
+// classifier, (panels, C, PANEL). Returns one scaled classifier per image: (B, panels, C, PANEL).
 at::Tensor gated_classifier(const at::Tensor& codes, const at::Tensor& scale, const at::Tensor& shift,
                             const at::Tensor& gate, const at::Tensor& gate_bias, const at::Tensor& packed) {
   const int64_t batch = codes.size(0), count = codes.size(1), channels = codes.size(2), panels = packed.size(0);
   TORCH_CHECK(scale.size(0) == count && shift.size(0) == count && gate.size(0) == channels &&
                   gate.size(1) == channels && gate_bias.size(0) == channels && packed.size(1) == channels,
-              "weights for ", count, " codes of ", channels, " channels are needed");
-  const auto given = codes.contiguous();
+              "expected weights for ", count, " codes of ", channels, " channels");
+  const auto contiguous_codes = codes.contiguous();
   auto out = at::empty({batch, panels, channels, PANEL}, packed.options());
   for (int64_t image = 0; image < batch; ++image) {
-    const auto mean = mean_code(given.const_data_ptr<float>() + image * count * channels, count, channels,
+    const auto mean = mean_code(contiguous_codes.const_data_ptr<float>() + image * count * channels, count, channels,
                                 scale.const_data_ptr<float>(), shift.const_data_ptr<float>());
-    at::parallel_for(0, channels, LEAST_CHANNELS, [&](int64_t begin, int64_t end) {
+    at::parallel_for(0, channels, MIN_CHANNELS, [&](int64_t begin, int64_t end) {
       for (int64_t channel = begin; channel < end; ++channel) {
-        const float sum = product(gate.const_data_ptr<float>() + channel * channels, mean.data(), channels);
+        const float sum = dot(gate.const_data_ptr<float>() + channel * channels, mean.data(), channels);
         const float gamma = 1 / (1 + std::exp(-sum - gate_bias.const_data_ptr<float>()[channel]));
         for (int64_t panel = 0; panel < panels; ++panel) {
           const int64_t row = (panel * channels + channel) * PANEL;

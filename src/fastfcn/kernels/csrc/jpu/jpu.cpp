@@ -1,10 +1,10 @@
-// JPU behind its first convolutions: the maps resized to the size of the first, side by side, and on them separable
-// convolutions of several dilations; and, where the head begins with a 1x1 convolution, that one too.
+// JPU after its first convolutions: resize all maps to the first one's size, concatenate, apply a separable convolution
+// for each dilation, and optionally the head's first 1x1 convolution to the result.
 //
-// Neither the joined map nor the depthwise results ever exist: of a block of pixels, the depthwise convolution of a few
-// channels reads short rows, resized as they are read, into the first cache, and its results stay in the second for the
-// 1x1 convolution, as do the results of that for the head's. Maps whose results are straight lines for long enough are
-// convolved where these bend, and the results interpolated (interpolated.h).
+// Neither the concatenated map nor the depthwise results exist in memory. For a block of pixels, the depthwise
+// convolution of a few channels reads short rows in L1, resized on the fly; its results stay in L2 for the 1x1
+// convolution, and the results of that for the head's. Small maps are convolved at their breakpoints and the results
+// interpolated instead, if that takes fewer products (breakpoint_convolution.h).
 #include <optional>
 
 #include "common/channel_blocks.h"
@@ -16,66 +16,67 @@
 namespace fastfcn {
 namespace {
 
-// Maps whose channels lie side by side, from `first` on; they are multiplied together.
-struct Run {
+// Consecutive maps with channels [first, last) of the concatenation, multiplied together.
+struct MapRun {
   int64_t first, last;
-  std::vector<const Resized*> maps;
+  std::vector<const ResizedMap*> maps;
 };
 
-// One dilation: the maps that it convolves when resized, and those before.
+// One dilation: maps convolved after the resize, and maps convolved at breakpoints.
 struct Branch {
   int64_t dilation;
   const float *taps, *packed, *bias;
-  std::vector<Run> resized;
-  std::vector<Interpolated> small;
+  std::vector<MapRun> resized;
+  std::vector<BreakpointConvolution> coarse;
 };
 
-// The 1x1 convolution behind JPU, if there is one: (panels, inputs, PANEL).
-struct Next {
+// The optional 1x1 convolution after JPU: (panels, inputs, PANEL).
+struct NextConvolution {
   const float *packed, *bias;
   int64_t inputs, outputs;
 };
 
-// What all pixels of an image need.
+// What all branches of an image share.
 struct Image {
   int64_t index, height, width, inputs, outputs;
   bool align_corners;
-  const std::vector<GivenMap>& given;
-  std::vector<std::optional<Resized>> resized;  // of each map, made when one is needed
+  const std::vector<MapInput>& map_inputs;
+  std::vector<std::optional<ResizedMap>> resized;  // of each map, created on first use
 
-  const Resized& resized_map(size_t map) {
+  const ResizedMap& resized_map(size_t map) {
     if (!resized[map])
-      resized[map].emplace(given[map].lines(), index, given[map].channels(), height, width, align_corners);
+      resized[map].emplace(map_inputs[map].blocked(), index, map_inputs[map].channels(), height, width, align_corners);
     return *resized[map];
   }
 };
 
-// A map in front of its resize, where that takes fewer products.
-std::optional<Interpolated> small_map(const Image& image, const GivenMap& given, int64_t dilation, const float* taps,
-                                      const float* packed) {
-  const int64_t height = given.height(), width = given.width();
-  const auto pays = [&](int64_t places) { return 4 * places < 3 * image.height * image.width; };
+// The convolution at breakpoints, if it takes at most 3/4 of the products.
+std::optional<BreakpointConvolution> coarse_map(const Image& image, const MapInput& map, int64_t dilation,
+                                                const float* taps, const float* packed) {
+  const int64_t height = map.height(), width = map.width();
+  const auto pays = [&](int64_t positions) { return 4 * positions < 3 * image.height * image.width; };
   if (image.outputs % LANES != 0 || !pays(height * width)) return {};
   const TapAxis rows{height, image.height, image.align_corners, dilation};
   const TapAxis columns{width, image.width, image.align_corners, dilation};
-  Bends bent_rows(rows), bent_columns(columns);
-  if (!pays(bent_rows.count() * bent_columns.count())) return {};
-  return std::optional<Interpolated>(std::in_place, given.channels_last_map(), image.index, rows, columns,
-                                     std::move(bent_rows), std::move(bent_columns), taps,
-                                     Pointwise{packed, image.inputs, image.outputs});
+  Breakpoints row_breakpoints(rows), column_breakpoints(columns);
+  if (!pays(row_breakpoints.count() * column_breakpoints.count())) return {};
+  return std::optional<BreakpointConvolution>(std::in_place, map.channels_last_map(), image.index, rows, columns,
+                                              std::move(row_breakpoints), std::move(column_breakpoints), taps,
+                                              Pointwise{packed, image.inputs, image.outputs});
 }
 
 Branch make_branch(Image& image, int64_t dilation, const float* taps, const float* packed, const float* bias) {
   Branch branch{dilation, taps, packed, bias, {}, {}};
   int64_t first = 0;
-  for (size_t index = 0; index < image.given.size(); ++index) {
-    const int64_t last = first + image.given[index].channels();
-    if (auto small = small_map(image, image.given[index], dilation, taps + first * TAPS, packed + first * PANEL)) {
-      branch.small.push_back(std::move(*small));
+  for (size_t index = 0; index < image.map_inputs.size(); ++index) {
+    const int64_t last = first + image.map_inputs[index].channels();
+    if (auto coarse =
+            coarse_map(image, image.map_inputs[index], dilation, taps + first * TAPS, packed + first * PANEL)) {
+      branch.coarse.push_back(std::move(*coarse));
     } else {
       auto& runs = branch.resized;
-      const bool apart = runs.empty() || runs.back().last != first;
-      if (apart || last - runs.back().first > most_depth()) runs.push_back({first, first, {}});
+      const bool disjoint = runs.empty() || runs.back().last != first;
+      if (disjoint || last - runs.back().first > max_depth()) runs.push_back({first, first, {}});
       runs.back().maps.push_back(&image.resized_map(index));
       runs.back().last = last;
     }
@@ -84,54 +85,56 @@ Branch make_branch(Image& image, int64_t dilation, const float* taps, const floa
   return branch;
 }
 
-// A block of a branch's results, pixels `apart` floats from each other.
-void convolve(const Image& image, const Branch& branch, const Block& block, float* out, int64_t apart) {
-  static thread_local Scratch narrow;
-  narrow.resize(block.pixels() * (image.inputs + LANES));
-  bool before = false;  // whether a part of the sums is there
-  for (const Interpolated& map : branch.small) {
+// Computes a block of a branch's results, pixels `pixel_stride` floats apart.
+void convolve(const Image& image, const Branch& branch, const Block& block, float* out, int64_t pixel_stride) {
+  static thread_local Scratch depthwise_results;
+  depthwise_results.resize(block.pixels() * (image.inputs + LANES));
+  bool accumulate = false;  // whether `out` holds partial sums
+  for (const BreakpointConvolution& map : branch.coarse) {
     for (int64_t row = 0; row < block.rows; ++row)
-      map.give(block.y + row * branch.dilation, block.x, block.count, out + row * block.count * apart, apart, before);
-    before = true;
+      map.write(block.y + row * branch.dilation, block.x, block.count, out + row * block.count * pixel_stride,
+                pixel_stride, accumulate);
+    accumulate = true;
   }
-  const Ending ending{branch.bias, nullptr, 0, true};
-  for (const Run& run : branch.resized) {
+  const Epilogue epilogue{branch.bias, nullptr, 0, true};
+  for (const MapRun& run : branch.resized) {
     const int64_t channels = run.last - run.first;
-    depthwise_block(run.maps, block, branch.dilation, branch.taps + run.first * TAPS, narrow.data(), channels + LANES);
-    multiply(block.pixels(), image.outputs, channels, narrow.data(), channels + LANES,
-             branch.packed + run.first * PANEL, image.inputs, out, apart, before,
-             &run == &branch.resized.back() ? &ending : nullptr);
-    before = true;
+    depthwise_block(run.maps, block, branch.dilation, branch.taps + run.first * TAPS, depthwise_results.data(),
+                    channels + LANES);
+    multiply(block.pixels(), image.outputs, channels, depthwise_results.data(), channels + LANES,
+             branch.packed + run.first * PANEL, image.inputs, out, pixel_stride, accumulate,
+             &run == &branch.resized.back() ? &epilogue : nullptr);
+    accumulate = true;
   }
 }
 
-// What a part of JPU's results of a row of pixels, `apart` floats from each other, adds to those behind the next
-// convolution.
-void add_part(const float* results, int64_t apart, int64_t pixels, int64_t channels, const Next& next, int64_t part,
-              int64_t parts, float* out) {
+// Multiplies one branch's results of a row of pixels by its part of the next convolution's weights, and adds them to
+// `out`.
+void add_part(const float* results, int64_t pixel_stride, int64_t pixels, int64_t channels, const NextConvolution& next,
+              int64_t part, int64_t parts, float* out) {
   const bool first = part == 0, last = part + 1 == parts;
-  const Ending ending{first ? next.bias : nullptr, nullptr, 0, last};
-  multiply(pixels, next.outputs, channels, results, apart, next.packed + part * channels * PANEL, next.inputs, out,
-           next.outputs, !first, first || last ? &ending : nullptr);
+  const Epilogue epilogue{first ? next.bias : nullptr, nullptr, 0, last};
+  multiply(pixels, next.outputs, channels, results, pixel_stride, next.packed + part * channels * PANEL, next.inputs,
+           out, next.outputs, !first, first || last ? &epilogue : nullptr);
 }
 
-// The results of one dilation, the `part`th, into the map `out`, or what they add to it behind the next convolution.
-void convolve(const Image& image, const Branch& branch, int64_t part, int64_t parts, const std::optional<Next>& next,
-              float* out) {
+// Computes one branch and writes its results to `out`, or adds their share of the next convolution.
+void convolve(const Image& image, const Branch& branch, int64_t part, int64_t parts,
+              const std::optional<NextConvolution>& next, float* out) {
   const auto all = blocks(image.height, image.width, branch.dilation);
-  const int64_t outputs = image.outputs, apart = outputs + LANES;
-  share_out(all.size(), 1, [&](int64_t begin, int64_t end) {
+  const int64_t outputs = image.outputs, pixel_stride = outputs + LANES;
+  dynamic_parallel_for(all.size(), 1, [&](int64_t begin, int64_t end) {
     static thread_local Scratch results;
     for (int64_t index = begin; index < end; ++index) {
       const Block& block = all[index];
-      results.resize(std::max<size_t>(results.size(), block.pixels() * apart));
-      convolve(image, branch, block, results.data(), apart);
+      results.resize(std::max<size_t>(results.size(), block.pixels() * pixel_stride));
+      convolve(image, branch, block, results.data(), pixel_stride);
       for (int64_t row = 0; row < block.rows; ++row) {
-        const float* from = results.data() + row * block.count * apart;
+        const float* from = results.data() + row * block.count * pixel_stride;
         const int64_t pixel = (block.y + row * branch.dilation) * image.width + block.x;
-        if (next) add_part(from, apart, block.count, outputs, *next, part, parts, out + pixel * next->outputs);
+        if (next) add_part(from, pixel_stride, block.count, outputs, *next, part, parts, out + pixel * next->outputs);
         for (int64_t at = 0; at < block.count && !next; ++at)
-          std::copy_n(from + at * apart, outputs, out + ((pixel + at) * parts + part) * outputs);
+          std::copy_n(from + at * pixel_stride, outputs, out + ((pixel + at) * parts + part) * outputs);
       }
     }
   });
@@ -139,29 +142,30 @@ void convolve(const Image& image, const Branch& branch, int64_t part, int64_t pa
 
 }  // namespace
 
-// `maps`: finest first, each with its channels last or in lines; `taps`: (dilations, slices, 9, LANES); `packed`:
-// (dilations, panels, inputs, PANEL); `bias`: (dilations, outputs), of both batch norms. `next_packed` and `next_bias`:
-// of a 1x1 convolution and ReLU behind it.
+// `maps`: finest first, channels last or channel-blocked; `taps`: (D, C / LANES, 9, LANES); `packed`: (D, panels of O,
+// C, PANEL); `bias`: (D, O), with both batch norms folded in. `next_packed`, `next_bias`: an optional 1x1 convolution
+// with ReLU.
 at::Tensor jpu(const at::TensorList& maps, const at::Tensor& taps, const at::Tensor& packed, const at::Tensor& bias,
                at::IntArrayRef dilations, bool align_corners, const std::optional<at::Tensor>& next_packed,
                const std::optional<at::Tensor>& next_bias) {
-  TORCH_CHECK(!maps.empty(), "at least one map is needed");
-  const std::vector<GivenMap> given(maps.begin(), maps.end());
+  TORCH_CHECK(!maps.empty(), "expected at least one map");
+  const std::vector<MapInput> map_inputs(maps.begin(), maps.end());
   int64_t inputs = 0;
-  for (const GivenMap& map : given) inputs += map.channels();
-  const int64_t batch = given[0].batch(), height = given[0].height(), width = given[0].width(), outputs = bias.size(1);
-  const int64_t parts = dilations.size();
-  std::optional<Next> next;
+  for (const MapInput& map : map_inputs) inputs += map.channels();
+  const int64_t batch = map_inputs[0].batch(), height = map_inputs[0].height(), width = map_inputs[0].width();
+  const int64_t outputs = bias.size(1), parts = dilations.size();
+  std::optional<NextConvolution> next;
   if (next_packed) {
-    TORCH_CHECK(next_bias && next_bias->size(0) % LANES == 0, "outputs in multiples of ", LANES, " are needed");
-    next = Next{next_packed->const_data_ptr<float>(), next_bias->const_data_ptr<float>(), parts * outputs,
-                next_bias->size(0)};
+    TORCH_CHECK(next_bias && next_bias->size(0) % LANES == 0,
+                "the next convolution needs a bias, and outputs in multiples of ", LANES);
+    next = NextConvolution{next_packed->const_data_ptr<float>(), next_bias->const_data_ptr<float>(), parts * outputs,
+                           next_bias->size(0)};
   }
   const int64_t total = next ? next->outputs : parts * outputs;
-  auto out = at::empty({batch, total, height, width}, given[0].options(), at::MemoryFormat::ChannelsLast);
+  auto out = at::empty({batch, total, height, width}, map_inputs[0].options(), at::MemoryFormat::ChannelsLast);
   for (int64_t index = 0; index < batch; ++index) {
-    Image image{index, height, width, inputs, outputs, align_corners, given, {}};
-    image.resized.resize(given.size());
+    Image image{index, height, width, inputs, outputs, align_corners, map_inputs, {}};
+    image.resized.resize(map_inputs.size());
     for (int64_t part = 0; part < parts; ++part) {
       const auto branch = make_branch(image, dilations[part], taps.const_data_ptr<float>() + part * taps.stride(0),
                                       packed.const_data_ptr<float>() + part * packed.stride(0),

@@ -1,6 +1,6 @@
-// Dilated 3x3 convolution of each channel by itself, its gradients, and the moments of a map's channels: for training.
+// Training of dilated depthwise 3x3 convolutions: forward, weight gradient, and the channel moments for batch norm.
 //
-// Channels are worked off GROUP at a time, so that the rows that a dilation reaches stay in the second cache.
+// GROUP channels are processed at a time, so that all rows within reach of a dilation stay in L2.
 #include <tuple>
 
 #include "common/register.h"
@@ -10,29 +10,29 @@
 namespace fastfcn {
 namespace {
 
-constexpr int64_t GROUP = 4 * LANES;  // channels at a time
+constexpr int64_t GROUP = 4 * LANES;  // channels processed at a time
 
-struct Rows {  // of one image, channels last
+struct Rows {  // rows of one image, channels last
   const float* data;
   int64_t height, width, channels;
 
-  // The row that `tap` reads for row y, null where only zeros are.
+  // The input row that `tap` reads for result row y, or null if it is padding.
   const float* at(int64_t y, int tap, int64_t dilation) const {
     const int64_t row = y + (tap / 3 - 1) * dilation;
     return row < 0 || row >= height ? nullptr : data + row * width * channels;
   }
-  // The columns whose neighbour of `tap` lies on the map.
+  // The result columns for which `tap` is inside the map.
   std::pair<int64_t, int64_t> columns(int tap, int64_t dilation) const {
     const int64_t shift = (tap % 3 - 1) * dilation;
     return {std::max<int64_t>(0, -shift), std::min(width, width - shift)};
   }
 };
 
-// `work(image, first, last)` for each image and each group of channels [first, last).
+// Calls `work(image, first, last)` for each image and each group of channels [first, last).
 template <class Work>
-void share_channels(int64_t batch, int64_t channels, const Work& work) {
+void parallel_for_channels(int64_t batch, int64_t channels, const Work& work) {
   const int64_t groups = (channels + GROUP - 1) / GROUP;
-  share_out(batch * groups, 1, [&](int64_t begin, int64_t end) {
+  dynamic_parallel_for(batch * groups, 1, [&](int64_t begin, int64_t end) {
     for (int64_t item = begin; item < end; ++item) {
       const int64_t first = item % groups * GROUP;
       work(item / groups, first, std::min(channels, first + GROUP));
@@ -40,7 +40,7 @@ void share_channels(int64_t batch, int64_t channels, const Work& work) {
   });
 }
 
-// One result: what the taps of `row` at column x give, from the channels of one vector.
+// One result of one vector of channels, at column x.
 inline Vector convolved(const float* const* row, const std::pair<int64_t, int64_t>* columns, const Vector* weights,
                         int64_t x, int64_t dilation, int64_t channels, int64_t channel) {
   Vector sum{};
@@ -52,15 +52,15 @@ inline Vector convolved(const float* const* row, const std::pair<int64_t, int64_
 
 }  // namespace
 
-// `weight`: (C, 1, 3, 3); from each result its channel's value of `shift` is taken away.
+// `weight`: (C, 1, 3, 3); `shift`: (C), subtracted from each channel's results.
 at::Tensor depthwise(const at::Tensor& features, const at::Tensor& weight, const at::Tensor& shift, int64_t dilation) {
   const auto x = channels_last(features);
   const int64_t batch = x.size(0), channels = x.size(1), height = x.size(2), width = x.size(3);
-  TORCH_CHECK(channels % LANES == 0, "channels in multiples of ", LANES, " are needed");
+  TORCH_CHECK(channels % LANES == 0, "channels must be multiples of ", LANES);
   const auto taps = weight.reshape({channels / LANES, LANES, TAPS}).transpose(1, 2).contiguous();
   auto out = at::empty(x.sizes(), x.options(), at::MemoryFormat::ChannelsLast);
   float* to = out.mutable_data_ptr<float>();
-  share_channels(batch, channels, [&](int64_t image, int64_t first, int64_t last) {
+  parallel_for_channels(batch, channels, [&](int64_t image, int64_t first, int64_t last) {
     const int64_t pixels = image * height * width;
     const Rows rows{x.const_data_ptr<float>() + pixels * channels, height, width, channels};
     std::pair<int64_t, int64_t> columns[TAPS];
@@ -72,30 +72,30 @@ at::Tensor depthwise(const at::Tensor& features, const at::Tensor& weight, const
         Vector weights[TAPS];
         for (int tap = 0; tap < TAPS; ++tap)
           weights[tap] = load(taps.const_data_ptr<float>() + channel * TAPS + tap * LANES);
-        const Vector away = load(shift.const_data_ptr<float>() + channel);
+        const Vector channel_shift = load(shift.const_data_ptr<float>() + channel);
         for (int64_t column = 0; column < width; ++column)
           store(to + (pixels + y * width + column) * channels + channel,
-                convolved(row, columns, weights, column, dilation, channels, channel) - away);
+                convolved(row, columns, weights, column, dilation, channels, channel) - channel_shift);
       }
     }
   });
   return out;
 }
 
-// The gradient of the weight, (C, 1, 3, 3).
+// Returns the weight's gradient, (C, 1, 3, 3).
 at::Tensor depthwise_weight_gradient(const at::Tensor& features, const at::Tensor& gradients, int64_t dilation) {
   const auto x = channels_last(features), gradient = channels_last(gradients);
-  TORCH_CHECK(x.sizes() == gradient.sizes(), "a gradient of shape ", x.sizes(), " is needed, not ", gradient.sizes());
+  TORCH_CHECK(x.sizes() == gradient.sizes(), "expected a gradient of shape ", x.sizes(), ", got ", gradient.sizes());
   const int64_t batch = x.size(0), channels = x.size(1), height = x.size(2), width = x.size(3);
-  TORCH_CHECK(channels % LANES == 0, "channels in multiples of ", LANES, " are needed");
+  TORCH_CHECK(channels % LANES == 0, "channels must be multiples of ", LANES);
   auto sums = at::zeros({batch, channels / LANES, TAPS, LANES}, x.options());
   float* to = sums.mutable_data_ptr<float>();
-  share_channels(batch, channels, [&](int64_t image, int64_t first, int64_t last) {
+  parallel_for_channels(batch, channels, [&](int64_t image, int64_t first, int64_t last) {
     const int64_t pixels = image * height * width;
     const Rows rows{x.const_data_ptr<float>() + pixels * channels, height, width, channels};
     for (int64_t y = 0; y < height; ++y)
       for (int64_t channel = first; channel < last; channel += LANES) {
-        const float* slope = gradient.const_data_ptr<float>() + (pixels + y * width) * channels + channel;
+        const float* gradient_row = gradient.const_data_ptr<float>() + (pixels + y * width) * channels + channel;
         float* sum = to + (image * channels + channel) * TAPS;
         for (int tap = 0; tap < TAPS; ++tap) {
           const float* row = rows.at(y, tap, dilation);
@@ -104,7 +104,7 @@ at::Tensor depthwise_weight_gradient(const at::Tensor& features, const at::Tenso
           const float* from = row + (tap % 3 - 1) * dilation * channels + channel;
           Vector total{};
           for (int64_t column = begin; column < end; ++column)
-            total += load(from + column * channels) * load(slope + column * channels);
+            total += load(from + column * channels) * load(gradient_row + column * channels);
           store(sum + tap * LANES, load(sum + tap * LANES) + total);
         }
       }
@@ -112,15 +112,15 @@ at::Tensor depthwise_weight_gradient(const at::Tensor& features, const at::Tenso
   return sums.sum(0).transpose(1, 2).reshape({channels, 1, 3, 3}).contiguous();
 }
 
-// Mean and variance (the mean of squares about the mean) of each channel over all images and pixels, each (channels).
+// Each channel's mean and biased variance over all images and pixels, (C) each; sums in float64.
 std::tuple<at::Tensor, at::Tensor> channel_moments(const at::Tensor& features) {
   const auto x = channels_last(features);
   const int64_t channels = x.size(1), rows = x.size(0) * x.size(2), width = x.size(3);
-  TORCH_CHECK(channels % LANES == 0, "channels in multiples of ", LANES, " are needed");
+  TORCH_CHECK(channels % LANES == 0, "channels must be multiples of ", LANES);
   auto mean = at::empty({channels}, x.options()), variance = at::empty({channels}, x.options());
   const float* data = x.const_data_ptr<float>();
   const double count = static_cast<double>(rows * width);
-  share_channels(1, channels, [&](int64_t, int64_t first, int64_t last) {
+  parallel_for_channels(1, channels, [&](int64_t, int64_t first, int64_t last) {
     double sums[GROUP] = {}, squares[GROUP] = {};
     for (int64_t pixel = 0; pixel < rows * width; ++pixel)
       for (int64_t channel = first; channel < last; ++channel) {

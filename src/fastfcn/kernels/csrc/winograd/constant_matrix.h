@@ -1,7 +1,7 @@
-// Small matrices that are known when the kernels are built, times vectors of channels.
+// Products of small constant matrices (Winograd transforms) with vectors of channels, unrolled at compile time.
 //
-// Many have rows (or columns) that differ in signs alone. The sums of two such rows are made together: what is equal
-// in both, what is opposite, and the sum and the difference of the two, in about half of the operations.
+// Many of these matrices have pairs of rows or columns that differ only in signs. For such a pair, the part that is
+// equal and the part that is opposite are computed once, then their sum and difference: about half of the operations.
 #pragma once
 
 #include <array>
@@ -24,8 +24,8 @@ constexpr auto transposed(const Matrix<ROWS_, COLUMNS_>& matrix) {
 template <const auto& MATRIX>
 inline constexpr auto TRANSPOSED = transposed(MATRIX);
 
-// Rows that differ in signs alone, as those of points p and -p, become half of their sum and half of their difference,
-// which share no numbers. Returns for each row the later one that it is paired with, or 0.
+// Replaces rows that differ only in signs, as those of nodes p and -p do, by half their sum and half their difference,
+// which have no common nonzeros. Returns for each row the later row it is paired with, or 0.
 template <class Rows>
 constexpr auto fold_rows(Rows& rows) {
   std::array<size_t, std::tuple_size_v<Rows>> pairs{};
@@ -47,7 +47,8 @@ constexpr auto fold_rows(Rows& rows) {
   return pairs;
 }
 
-// A matrix as three: sums and differences of pairs of columns, one with half of the numbers, and the same of rows.
+// A matrix factored into three: sums and differences of column pairs, a sparser matrix, sums and differences of row
+// pairs.
 template <const auto& MATRIX>
 struct Folded {
   static constexpr size_t ROWS_ = MATRIX.size(), COLUMNS_ = MATRIX[0].size();
@@ -73,56 +74,56 @@ inline void add_and_subtract(Vector* values) {
   }
 }
 
-template <const auto& FORM, size_t ROW, size_t... COLUMN>
+template <const auto& TRANSFORM, size_t ROW, size_t... COLUMN>
 inline Vector row_sum(const Vector* values, std::index_sequence<COLUMN...>) {
   Vector sum{};
-  ((FORM.matrix[ROW][COLUMN] != 0 ? void(sum += FORM.matrix[ROW][COLUMN] * values[COLUMN]) : void()), ...);
+  ((TRANSFORM.matrix[ROW][COLUMN] != 0 ? void(sum += TRANSFORM.matrix[ROW][COLUMN] * values[COLUMN]) : void()), ...);
   return sum;
 }
 
-// Floats from one value of a line to the next, and from line to line.
-struct Steps {
-  int64_t value, line;
+// Floats between consecutive elements of a transformed vector, and between consecutive vectors.
+struct Strides {
+  int64_t element, vector;
 };
 
-template <const auto& FORM, size_t... ROW, size_t... COLUMN>
+template <const auto& TRANSFORM, size_t... ROW, size_t... COLUMN>
 inline void combine_values(Vector* values, float* to, int64_t to_apart, std::index_sequence<ROW...>,
                            std::index_sequence<COLUMN...> columns) {
-  (add_and_subtract<COLUMN, FORM.columns[COLUMN]>(values), ...);
-  Vector sums[] = {row_sum<FORM, ROW>(values, columns)...};
-  (add_and_subtract<ROW, FORM.rows[ROW]>(sums), ...);
+  (add_and_subtract<COLUMN, TRANSFORM.columns[COLUMN]>(values), ...);
+  Vector sums[] = {row_sum<TRANSFORM, ROW>(values, columns)...};
+  (add_and_subtract<ROW, TRANSFORM.rows[ROW]>(sums), ...);
   (store(to + ROW * to_apart, sums[ROW]), ...);
 }
 
-// MATRIX times each of the lines, a vector of channels at a time. Two of them, one after the other, transform both axes
-// of a tile.
+// Multiplies MATRIX by `lines` vectors whose elements are SIMD vectors of channels. Two calls transform both axes of a
+// tile.
 template <const auto& MATRIX>
-void combine(const float* from, Steps from_steps, int lines, float* to, Steps to_steps) {
+void combine(const float* from, Strides from_strides, int lines, float* to, Strides to_strides) {
   constexpr size_t COLUMNS_ = MATRIX[0].size();
-  for (int line = 0; line < lines; ++line, from += from_steps.line, to += to_steps.line) {
+  for (int line = 0; line < lines; ++line, from += from_strides.vector, to += to_strides.vector) {
     Vector values[COLUMNS_];
-    for (size_t column = 0; column < COLUMNS_; ++column) values[column] = load(from + column * from_steps.value);
-    combine_values<FOLDED<MATRIX>>(values, to, to_steps.value, std::make_index_sequence<MATRIX.size()>(),
+    for (size_t column = 0; column < COLUMNS_; ++column) values[column] = load(from + column * from_strides.element);
+    combine_values<FOLDED<MATRIX>>(values, to, to_strides.element, std::make_index_sequence<MATRIX.size()>(),
                                    std::make_index_sequence<COLUMNS_>());
   }
 }
 
-// The same for 3x3 `taps` of a panel, (9, PANEL), both axes at once: `down` times them, line by line, and MATRIX times
-// each of the lines. A line of the cache is written as a whole.
+// The same for the 3x3 taps of a panel, (9, PANEL), along both axes: `down` (lines x 3) vertically, then MATRIX
+// horizontally. Whole cache lines are written.
 template <const auto& MATRIX>
-void combine_taps(const float* taps, const float (*down)[3], int lines, float* to, Steps to_steps) {
-  for (int line = 0; line < lines; ++line, to += to_steps.line)
+void combine_taps(const float* taps, const float (*down)[3], int lines, float* to, Strides to_strides) {
+  for (int line = 0; line < lines; ++line, to += to_strides.vector)
     for (int64_t lane = 0; lane < PANEL; lane += LANES) {
       const auto tap = [&](int index) { return load(taps + index * PANEL + lane); };
       Vector values[3];
       for (int column = 0; column < 3; ++column)
         values[column] =
             down[line][0] * tap(column) + down[line][1] * tap(3 + column) + down[line][2] * tap(6 + column);
-      combine_values<FOLDED<MATRIX>>(values, to + lane, to_steps.value, std::make_index_sequence<MATRIX.size()>(),
+      combine_values<FOLDED<MATRIX>>(values, to + lane, to_strides.element, std::make_index_sequence<MATRIX.size()>(),
                                      std::make_index_sequence<3>());
     }
 }
-using Combine = void (*)(const float* from, Steps from_steps, int lines, float* to, Steps to_steps);
-using CombineTaps = void (*)(const float* taps, const float (*down)[3], int lines, float* to, Steps to_steps);
+using Combine = void (*)(const float* from, Strides from_strides, int lines, float* to, Strides to_strides);
+using CombineTaps = void (*)(const float* taps, const float (*down)[3], int lines, float* to, Strides to_strides);
 
 }  // namespace fastfcn
