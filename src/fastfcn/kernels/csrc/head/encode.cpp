@@ -75,7 +75,7 @@ void add_block(const float* x, int64_t count, const Codewords& codes, float* pro
     for (int64_t pixel = 0; pixel < count; pixel += ROWS)
       multiply_any_rows<ROWS>(std::min<int64_t>(ROWS, count - pixel), channels, x + pixel * channels, channels,
                               codes.packed + panel * channels * PANEL,
-                              products + (panel * BLOCK_PIXELS + pixel) * PANEL, PANEL, false, nullptr);
+                              products + (panel * BLOCK_PIXELS + pixel) * PANEL, PANEL, false);
   for (int64_t pixel = 0; pixel < count; ++pixel) {
     const float* values = x + pixel * channels;
     assign(dot(values, values, channels), codes, products + pixel * PANEL, sums + channels * codes.columns);
@@ -84,7 +84,7 @@ void add_block(const float* x, int64_t count, const Codewords& codes, float* pro
     for (int64_t channel = 0; channel < channels; channel += ROWS)
       multiply_any_rows<ROWS, true>(std::min<int64_t>(ROWS, channels - channel), count, x + channel, channels,
                                     products + panel * BLOCK_PIXELS * PANEL,
-                                    sums + channel * codes.columns + panel * PANEL, codes.columns, true, nullptr);
+                                    sums + channel * codes.columns + panel * PANEL, codes.columns, true);
 }
 
 }  // namespace
