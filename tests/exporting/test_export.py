@@ -1,4 +1,4 @@
-"""`fastfcn export` from end to end with ONNX, what refuses a file, and an exported file in place of weights."""
+"""`fastfcn export` end to end with ONNX, the errors it detects, and the use of exported files."""
 
 import json
 from collections.abc import Callable
@@ -41,7 +41,7 @@ def exported(report: ExportResult) -> ExportedPredictor:  # noqa: F811
     return loaded
 
 
-def test_a_right_file_is_proven_and_says_what_it_is(report: ExportResult, exported: ExportedPredictor):  # noqa: F811
+def test_a_correct_file_is_verified_and_describes_itself(report: ExportResult, exported: ExportedPredictor):  # noqa: F811
     assert report.verification.failures() == []
     assert [result.batch for result in report.verification.results] == [2, 1]
     assert all(0 <= result.difference < 2e-3 for result in report.verification.results)
@@ -54,7 +54,7 @@ def test_a_right_file_is_proven_and_says_what_it_is(report: ExportResult, export
     assert metadata["version"] == fastfcn.__version__
 
 
-def test_the_file_has_standard_operators_and_free_sizes(report: ExportResult):  # noqa: F811
+def test_the_file_has_standard_operators_and_dynamic_sizes(report: ExportResult):  # noqa: F811
     onnx = pytest.importorskip("onnx")
     graph = onnx.load(report.path).graph
     assert {node.domain for node in graph.node} == {""}
@@ -63,7 +63,7 @@ def test_the_file_has_standard_operators_and_free_sizes(report: ExportResult):  
     assert [value.name for value in graph.output] == ["labels", "logits"]
 
 
-def test_it_predicts_what_the_weights_predict(exported: ExportedPredictor, predictor: Predictor):
+def test_predictions_equal_those_of_the_weights_file(exported: ExportedPredictor, predictor: Predictor):
     images = [picture(64, 96), picture(40, 57, seed=1), picture(40, 57, seed=2)]
     for ours, theirs in zip(exported(images, logits=True), predictor(images, logits=True), strict=True):
         assert (ours.labels == theirs.labels).mean() > 0.999
@@ -74,8 +74,8 @@ def test_it_predicts_what_the_weights_predict(exported: ExportedPredictor, predi
     assert np.abs(exported(tiny, logits=True).logits - predictor(tiny, logits=True).logits).max() < 2e-3
 
 
-def test_another_precision_is_refused(report: ExportResult, streets: Path, tmp_path: Path):  # noqa: F811
-    """An exported file has its own: asking for another one must not be ignored."""
+def test_other_precisions_are_rejected(report: ExportResult, streets: Path, tmp_path: Path):  # noqa: F811
+    """An exported file has its own precision: another one must not be ignored silently."""
     assert fastfcn.load(report.path, "cpu", precision="32-true").labels(picture()[None]).shape == (1, 64, 96)
     with pytest.raises(UserError, match=r"model\.onnx was exported in f32 and cannot run in bf16-mixed"):
         fastfcn.load(report.path, "cpu", precision="bf16-mixed")
@@ -91,7 +91,7 @@ def test_another_precision_is_refused(report: ExportResult, streets: Path, tmp_p
         assert "cannot run in bf16-mixed" in done.err
 
 
-def test_it_is_evaluated_as_the_weights_are(report: ExportResult, weights_file: Path, streets: Path):  # noqa: F811
+def test_evaluation_equals_that_of_the_weights_file(report: ExportResult, weights_file: Path, streets: Path):  # noqa: F811
     for tta, changes in ((False, ()), (False, ("eval.resize=[48, 80]",)), (True, ())):
         both = [
             evaluate(path, streets, Machine("cpu", workers=0), tta=tta, overrides=changes).scores.counts
@@ -100,7 +100,7 @@ def test_it_is_evaluated_as_the_weights_are(report: ExportResult, weights_file: 
         assert np.abs(both[0] - both[1]).sum() <= 2e-3 * both[1].sum()
 
 
-def test_windows_are_left_to_the_weights_file(exported: ExportedPredictor, streets: Path):
+def test_sliding_windows_need_the_weights_file(exported: ExportedPredictor, streets: Path):
     sliding = 'eval={kind="sliding", every=4, base_size=96, crop=64, stride=32, scales=[1.0], flip=false}'
     with pytest.raises(UserError, match="sliding windows"):
         export_module.load_setup(exported.path, streets, Machine("cpu"), overrides=[sliding])
@@ -111,7 +111,7 @@ def use_writer(monkeypatch: pytest.MonkeyPatch, write: Callable) -> None:
     monkeypatch.setitem(RUNTIMES, "onnx", replace(RUNTIMES["onnx"], write=write))
 
 
-def planted(path: Path, out: Path) -> None:
+def write_corrupted(path: Path, out: Path) -> None:
     """The ONNX file with the last weight of its first convolution changed."""
     onnx = pytest.importorskip("onnx")
     model = onnx.load(path)
@@ -123,9 +123,9 @@ def planted(path: Path, out: Path) -> None:
     onnx.save(model, out)
 
 
-def test_one_changed_weight_is_refused(report: ExportResult, weights_file: Path, tmp_path: Path, monkeypatch):  # noqa: F811
+def test_one_changed_weight_is_detected(report: ExportResult, weights_file: Path, tmp_path: Path, monkeypatch):  # noqa: F811
     monkeypatch.setattr(builder, "trace", lambda *_: None)
-    use_writer(monkeypatch, lambda program, metadata, path: planted(report.path, path))
+    use_writer(monkeypatch, lambda program, metadata, path: write_corrupted(report.path, path))
     old = tmp_path / "model.onnx"
     old.write_bytes(b"older")
     with pytest.raises(VerificationError, match="at 61x83, batch 2: logits differ by up to") as refused:
@@ -135,9 +135,9 @@ def test_one_changed_weight_is_refused(report: ExportResult, weights_file: Path,
     assert old.read_bytes() == b"older"
 
 
-def test_stock_adaptive_pooling_is_refused(weights_file: Path, tmp_path: Path, monkeypatch):
-    """It is right in PyTorch. With sizes that are free in earnest it cannot be written; traced as usual it is, and the
-    file is wrong, which only running it at other sizes shows: at 61x83 it is right by chance."""
+def test_stock_adaptive_pooling_is_rejected(weights_file: Path, tmp_path: Path, monkeypatch):
+    """It is correct in PyTorch, but cannot be exported with unbacked sizes. With backed sizes it can, and the file is
+    wrong, which only running it at other sizes shows: at 61x83 it happens to be correct."""
     pytest.importorskip("onnxruntime")
     monkeypatch.setattr(builder.weights, "load_model", lambda held: SmallNetwork(stock=True))
     settings = ExportSettings(logits=True, sizes=SIZES)
@@ -149,7 +149,7 @@ def test_stock_adaptive_pooling_is_refused(weights_file: Path, tmp_path: Path, m
     assert list(tmp_path.iterdir()) == []
 
 
-def test_class_maps_alone(weights_file: Path, tmp_path: Path, monkeypatch):
+def test_a_file_without_logits(weights_file: Path, tmp_path: Path, monkeypatch):
     pytest.importorskip("onnxruntime")
     monkeypatch.setattr(builder.weights, "load_model", lambda held: SmallNetwork())
     made = export(weights_file, "onnx", tmp_path / "model.onnx", ExportSettings(sizes=SIZES))
@@ -162,13 +162,13 @@ def test_class_maps_alone(weights_file: Path, tmp_path: Path, monkeypatch):
 
 def test_mean_iou_before_and_after(report: ExportResult, weights_file: Path, streets: Path):  # noqa: F811
     exported = ExportedPredictor(report.path)
-    both = export_module._with_miou(report, weights_file, ExportSettings(data=streets), exported)
-    assert both.miou_before == pytest.approx(both.miou_after, abs=0.05)
-    assert both.miou_before is not None
-    assert both.miou_before > 0
+    measured = export_module._with_miou(report, weights_file, ExportSettings(data=streets), exported)
+    assert measured.miou_before == pytest.approx(measured.miou_after, abs=0.05)
+    assert measured.miou_before is not None
+    assert measured.miou_before > 0
 
 
-def test_int8_that_costs_too_much_is_refused(report: ExportResult):  # noqa: F811
+def test_int8_that_loses_too_much_is_rejected(report: ExportResult):  # noqa: F811
     lossy = replace(report, miou_before=70.0, miou_after=68.5)
     with pytest.raises(VerificationError, match=r"loses 1\.50 points of mIoU"):
         export_module._check_loss(lossy, ExportSettings(max_loss=1.0))
@@ -177,7 +177,7 @@ def test_int8_that_costs_too_much_is_refused(report: ExportResult):  # noqa: F81
 
 
 @pytest.mark.parametrize(
-    ("result", "said"),
+    ("result", "message"),
     [
         (SizeResult((9, 8), 1, 0.9998, 1e-4), "labels agree on 99.9800%"),
         (SizeResult((9, 8), 1, 1.0, 3e-3), "logits differ by up to 0.003"),
@@ -185,14 +185,14 @@ def test_int8_that_costs_too_much_is_refused(report: ExportResult):  # noqa: F81
         (SizeResult((9, 8), 1, problem="no such kernel"), "no such kernel"),
     ],
 )
-def test_what_is_out_of_tolerance_is_said(result: SizeResult, said: str):
-    assert said in result.failures()[0]
+def test_failures_name_the_size_and_the_value(result: SizeResult, message: str):
+    assert message in result.failures()[0]
     assert result.failures()[0].startswith("at 9x8, batch 1: ")
     assert SizeResult((9, 8), 1, 0.99991, 1e-3).failures() == []
 
 
 @pytest.mark.parametrize(
-    ("form", "name", "settings", "said"),
+    ("format", "name", "settings", "message"),
     [
         ("tensorrt", "model.onnx", ExportSettings(), "Unknown export format 'tensorrt'"),
         ("onnx", "model.xml", ExportSettings(), "must end in .onnx"),
@@ -202,10 +202,12 @@ def test_what_is_out_of_tolerance_is_said(result: SizeResult, said: str):
         ("openvino", "model.xml", ExportSettings(calibrate=Path("photos")), "labeled images"),
     ],
 )
-def test_what_cannot_be_exported_is_said_first(form, name, settings, said, weights_file: Path, tmp_path: Path):
+def test_invalid_settings_are_rejected_before_the_export(
+    format, name, settings, message, weights_file: Path, tmp_path: Path
+):
     pytest.importorskip("nncf")
-    with pytest.raises(UserError, match=said):
-        export(weights_file, form, tmp_path / name, settings)
+    with pytest.raises(UserError, match=message):
+        export(weights_file, format, tmp_path / name, settings)
 
 
 def test_a_missing_runtime_names_its_extra(weights_file: Path, report: ExportResult, monkeypatch):  # noqa: F811
@@ -216,7 +218,7 @@ def test_a_missing_runtime_names_its_extra(weights_file: Path, report: ExportRes
         fastfcn.load(report.path)
 
 
-def test_files_of_others_are_named(tmp_path: Path):
+def test_other_onnx_files_are_rejected(tmp_path: Path):
     onnx = pytest.importorskip("onnx")
     value = onnx.helper.make_tensor_value_info("image", onnx.TensorProto.UINT8, [1])
     same = onnx.helper.make_tensor_value_info("same", onnx.TensorProto.UINT8, [1])
@@ -231,28 +233,28 @@ def test_files_of_others_are_named(tmp_path: Path):
         fastfcn.load(tmp_path / "other.onnx", "mps")
 
 
-def test_the_command_line_uses_an_exported_file(report: ExportResult, tmp_path: Path):  # noqa: F811
+def test_commands_accept_an_exported_file(report: ExportResult, tmp_path: Path):  # noqa: F811
     photo = save_picture(tmp_path / "photo.png")
-    done = command("predict", report.path, photo, "--out", tmp_path / "coloured")
+    done = command("predict", report.path, photo, "--out", tmp_path / "segmented")
     assert done.code == 0, done.err
-    assert (tmp_path / "coloured" / "photo.png").is_file()
+    assert (tmp_path / "segmented" / "photo.png").is_file()
     wrong = command("bench", report.path, "--size", "64x64", "--runs", "1")
     assert wrong.code == 2
     assert "--no-train" in wrong.err
     assert command("export", "w", "--format", "onnx", "--out", "m.onnx", "--int8").code == 2
 
 
-def test_the_command_line_shows_the_proof(weights_file: Path, report: ExportResult, tmp_path: Path, monkeypatch):  # noqa: F811
-    """A table, the file of figures, and where it fails, the table before the error."""
-    form = ("export", weights_file, "--format", "onnx", "--logits", "--sizes", "61x83")
+def test_the_command_shows_the_verification(weights_file: Path, report: ExportResult, tmp_path: Path, monkeypatch):  # noqa: F811
+    """A table and the JSON file; on failure the table comes before the error."""
+    arguments = ("export", weights_file, "--format", "onnx", "--logits", "--sizes", "61x83")
     monkeypatch.setattr(builder, "trace", lambda *_: None)
     use_writer(monkeypatch, lambda program, metadata, path: path.write_bytes(report.path.read_bytes()))
-    done = command(*form, "--out", tmp_path / "right.onnx", "--json", tmp_path / "proof.json")
+    done = command(*arguments, "--out", tmp_path / "right.onnx", "--json", tmp_path / "verification.json")
     assert done.code == 0, done.err
     assert "61x83 x 2" in done.out
-    assert json.loads((tmp_path / "proof.json").read_text())["worst_difference"] < 2e-3
-    use_writer(monkeypatch, lambda program, metadata, path: planted(report.path, path))
-    done = command(*form, "--out", tmp_path / "wrong.onnx")
+    assert json.loads((tmp_path / "verification.json").read_text())["worst_difference"] < 2e-3
+    use_writer(monkeypatch, lambda program, metadata, path: write_corrupted(report.path, path))
+    done = command(*arguments, "--out", tmp_path / "wrong.onnx")
     assert done.code == 2
     assert "61x83 x 2" in done.out
     assert "logits differ" in done.err

@@ -1,4 +1,4 @@
-"""What is traced: equal to the network at every size, from standard operators alone."""
+"""The traced program: equal to the network at every size, and built from standard operators only."""
 
 import numpy as np
 import pytest
@@ -18,15 +18,15 @@ HEADS = {
 
 
 @pytest.mark.parametrize("head", HEADS)
-def test_the_graph_gives_scores_and_class_maps_of_the_network(head: str):
+def test_logits_and_labels_equal_those_of_the_network(head: str):
     model, recipe = tiny_model(*HEADS[head]), tiny_recipe(*HEADS[head])
     images = np.stack([sample_image((61, 83), seed=seed) for seed in range(2)])
-    wanted = network_logits(model, recipe, images)
+    expected = network_logits(model, recipe, images)
     with torch.no_grad():
         labels, logits = ImageToClasses(model, recipe, True).eval()(torch.from_numpy(images))
     assert labels.dtype == torch.uint8
-    assert np.abs(logits.numpy() - wanted).max() < 1e-4
-    assert (labels.numpy() == wanted.argmax(1)).mean() > 0.9999
+    assert np.abs(logits.numpy() - expected).max() < 1e-4
+    assert (labels.numpy() == expected.argmax(1)).mean() > 0.9999
     assert len(np.unique(labels)) > 2
 
 
@@ -43,13 +43,13 @@ def test_a_program_is_traced_for_any_size():
 
 
 @pytest.mark.parametrize("size", [(1, 1), (1, 4), (5, 8), (7, 3), (6, 6)])
-def test_pooling_by_repeated_edges_is_that_of_resnets(size: tuple[int, int]):
+def test_pooling_with_repeated_edges_equals_the_original(size: tuple[int, int]):
     maps = torch.randn(2, 3, *size, generator=torch.Generator().manual_seed(0))
     stock = nn.AvgPool2d(2, 2, ceil_mode=True, count_include_pad=False)
     assert torch.allclose(EvenPool()(maps), stock(maps), atol=1e-6)
 
 
-def test_only_pooling_that_it_can_replace_is_replaced():
+def test_only_equivalent_pooling_is_replaced():
     model = SmallNetwork()
     assert isinstance(exportable(model).shortcut, EvenPool)
     model.shortcut = nn.AvgPool2d(2, 2, ceil_mode=True, count_include_pad=True)  # counts the padding

@@ -1,6 +1,7 @@
 """The registry of export formats: a new format is one `Runtime` entry, and one function decides which files load."""
 
 import json
+from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
@@ -99,6 +100,28 @@ def test_the_suffix_decides_what_a_file_is(weights_file: Path):
     assert not is_model_file("fastfcn_r50_psp_cityscapes_80k_b8")
     assert not is_model_file("recipe.toml")
     assert runtime_of("weights.safetensors") is None
+
+
+def test_help_names_every_format_and_suffix():
+    text = command("export", "--help").out
+    for runtime in RUNTIMES.values():
+        assert runtime.name in text
+        assert runtime.suffix in text
+
+
+@pytest.mark.parametrize(("option", "logits"), [((), False), (("--logits",), True), (("--scores",), True)])
+def test_logits_on_the_command_line(option: tuple, logits: bool, monkeypatch: pytest.MonkeyPatch):
+    """`--scores`, the former name, still works but is not listed."""
+    settings = []
+
+    def record(weights: str, format: str, out: Path, given: ExportSettings, report_step: Callable) -> None:
+        settings.append(given)
+        raise UserError("stop")
+
+    monkeypatch.setattr("fastfcn.exporting.export.export", record)
+    command("export", "w.safetensors", "--format", "onnx", "--out", "m.onnx", *option)
+    assert settings[0].logits == logits
+    assert "--scores" not in command("export", "--help").out
 
 
 def test_exported_files_cannot_be_exported_or_trained(tmp_path: Path):

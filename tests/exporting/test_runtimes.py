@@ -23,8 +23,8 @@ SIZES = ((61, 83), (128, 17), (33, 130), (1, 1))
 
 @pytest.fixture(scope="module")
 def metadata(weights_file: Path) -> dict[str, str]:
-    held = read(weights_file)
-    return ExportMetadata(held.recipe, held.description, logits=True, largest=(160, 160)).as_strings()
+    source = read(weights_file)
+    return ExportMetadata(source.recipe, source.description, logits=True, largest=(160, 160)).as_strings()
 
 
 @pytest.fixture(scope="module")
@@ -37,7 +37,7 @@ def verification_of(session: Session, model: SmallNetwork) -> Verification:
     return Verification("any", "PyTorch", 0.0, tuple(verify(model, tiny_recipe(), candidate, SIZES)))
 
 
-def test_openvino_agrees_and_keeps_its_texts(program: ExportedProgram, metadata: dict[str, str], tmp_path: Path):
+def test_openvino_agrees_and_stores_metadata(program: ExportedProgram, metadata: dict[str, str], tmp_path: Path):
     pytest.importorskip("openvino")
     pytest.importorskip("onnxscript")
     model, path = SmallNetwork(), tmp_path / "model.xml"
@@ -59,14 +59,14 @@ def test_int8_rounds_convolutions(program: ExportedProgram, metadata: dict[str, 
     rounded = int8.quantize(openvino.convert(program), images)
     assert "FakeQuantize" in {each.get_type_name() for each in rounded.get_ops()}
     openvino.save(rounded, metadata, tmp_path / "model.xml")
-    found = verification_of(open_session(tmp_path / "model.xml"), model)
-    differences = [result.difference for result in found.results]
+    verification = verification_of(open_session(tmp_path / "model.xml"), model)
+    differences = [result.difference for result in verification.results]
     assert max(differences) > 2e-3
-    assert found.failures()
-    assert all(result.agreement > 0.5 for result in found.results)
+    assert verification.failures()
+    assert all(result.agreement > 0.5 for result in verification.results)
 
 
-def test_pt2_runs_only_what_is_trusted(metadata: dict[str, str], tmp_path: Path):
+def test_pt2_files_must_be_trusted(metadata: dict[str, str], tmp_path: Path):
     model, path = SmallNetwork(), tmp_path / "model.pt2"
     aotinductor.check_compiler()
     RUNTIMES["pt2"].write(trace_backed(model, tiny_recipe(), True), metadata, path)
@@ -76,7 +76,7 @@ def test_pt2_runs_only_what_is_trusted(metadata: dict[str, str], tmp_path: Path)
     assert verification_of(open_session(path, trusted=True), model).failures() == []
 
 
-def test_executorch_takes_sizes_up_to_its_bound(metadata: dict[str, str], tmp_path: Path):
+def test_executorch_accepts_sizes_up_to_the_largest(metadata: dict[str, str], tmp_path: Path):
     pytest.importorskip("executorch")
     model, path = SmallNetwork(), tmp_path / "model.pte"
     RUNTIMES["executorch"].write(trace_backed(model, tiny_recipe(), True, (160, 160)), metadata, path)
@@ -87,7 +87,7 @@ def test_executorch_takes_sizes_up_to_its_bound(metadata: dict[str, str], tmp_pa
     assert session.run(images)[0].shape == (2, 40, 50)
 
 
-def test_damaged_files_are_named(tmp_path: Path):
+def test_invalid_files_are_named(tmp_path: Path):
     for suffix, package in ((".onnx", "onnxruntime"), (".xml", "openvino"), (".pt2", "torch")):
         pytest.importorskip(package)
         path = tmp_path / f"broken{suffix}"

@@ -1,4 +1,4 @@
-"""`predict` on files: what is found, what is written, and a broken image that stops nothing."""
+"""`predict` on files: finding inputs, written outputs, and errors that do not stop the other images."""
 
 from pathlib import Path
 
@@ -52,7 +52,7 @@ def test_every_image_format_of_the_dataset_check_is_found(tmp_path: Path):
     assert inputs.videos == [tmp_path / "a.gif"]
 
 
-def test_patterns_are_relative_to_where_one_is(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
+def test_patterns_are_relative_to_the_current_folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
     save_picture(tmp_path / "photos" / "a.png")
     (tmp_path / "other").mkdir()
     monkeypatch.chdir(tmp_path / "other")
@@ -61,7 +61,7 @@ def test_patterns_are_relative_to_where_one_is(tmp_path: Path, monkeypatch: pyte
     assert find_images(["photos", "./photos/a.png", "photos/*"]) == [Path("photos/a.png")]
 
 
-def test_names_with_signs_of_a_pattern(tmp_path: Path):
+def test_names_with_pattern_characters(tmp_path: Path):
     odd = save_picture(tmp_path / "set [1]" / "a[2]*.png")
     assert find_images([str(odd)]) == [odd]
     assert find_images([str(odd.parent)]) == [odd]
@@ -78,7 +78,7 @@ def test_nothing_found(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, given: s
     assert ".jpg" in error.value.hint
 
 
-def test_videos_and_cameras_are_told_from_images(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
+def test_videos_and_cameras_are_separated_from_images(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
     for name in ("b.jpg", "a.MP4", "deep/c.mkv", "notes.txt"):
         (tmp_path / name).parent.mkdir(exist_ok=True)
         (tmp_path / name).write_bytes(b"x")
@@ -90,12 +90,12 @@ def test_videos_and_cameras_are_told_from_images(tmp_path: Path, monkeypatch: py
     assert find_inputs(["webcam"]) == Inputs([Path("webcam/a.png")], [], [])  # a folder of that name
 
 
-def test_images_of_one_name_are_told_apart():
+def test_output_names_are_unique():
     given = ["x/a.jpg", "y/a.jpg", "y/a.png", "a_2.jpg", "b.jpg", "legend.jpg"]
     assert output_names([Path(each) for each in given]) == ["a", "a_2", "a_3", "a_2_2", "b", "legend_2"]
 
 
-def test_pictures_are_written(predictor: Predictor, tmp_path: Path):
+def test_label_images_and_overlays_are_written(predictor: Predictor, tmp_path: Path):
     images = [save_picture(tmp_path / "x" / "a.png"), save_picture(tmp_path / "y" / "a.jpg", picture(33, 65, seed=1))]
     assert predict(predictor, images, tmp_path / "out") == [None, None]
     assert names(tmp_path / "out") == ["a.png", "a_2.png", "a_2_overlay.jpg", "a_overlay.jpg", "legend.png"]
@@ -125,7 +125,9 @@ def broken(path: Path, kind: str) -> Path:
 
 @pytest.mark.parametrize("suffix", [".png", ".jpg"])
 @pytest.mark.parametrize("kind", ["truncated", "empty", "text"])
-def test_a_broken_image_is_reported_and_the_rest_goes_on(predictor: Predictor, tmp_path: Path, kind: str, suffix: str):
+def test_a_broken_image_is_reported_and_the_others_are_processed(
+    predictor: Predictor, tmp_path: Path, kind: str, suffix: str
+):
     images = [save_picture(tmp_path / "a.png"), broken(tmp_path / f"b{suffix}", kind), save_picture(tmp_path / "c.png")]
     first, error, last = predict(predictor, images, tmp_path / "out")
     assert first is None
@@ -136,8 +138,8 @@ def test_a_broken_image_is_reported_and_the_rest_goes_on(predictor: Predictor, t
 
 
 @pytest.mark.parametrize("name", ["a.png", "b_overlay.jpg", "legend.png"])
-def test_an_image_is_never_written_over(predictor: Predictor, tmp_path: Path, name: str):
-    """The class map of a.png is called a.png: into the same folder it would replace the photograph."""
+def test_inputs_are_never_overwritten(predictor: Predictor, tmp_path: Path, name: str):
+    """The class map of a.png is called a.png: into the same folder it would replace the image."""
     images = sorted([save_picture(tmp_path / name), save_picture(tmp_path / "b.tif")])
     before = (tmp_path / name).read_bytes()
     with pytest.raises(OutputError, match=f"{name} would be overwritten"):
@@ -192,7 +194,7 @@ def test_the_command(weights_file: Path, tmp_path: Path):
     assert names(tmp_path / "out") == ["a.png", "a_overlay.jpg", "legend.png"]
 
 
-def test_the_command_says_by_its_exit_code_that_an_image_was_skipped(weights_file: Path, tmp_path: Path):
+def test_the_exit_code_is_1_if_an_image_was_skipped(weights_file: Path, tmp_path: Path):
     save_picture(tmp_path / "photos" / "a.png")
     broken(tmp_path / "photos" / "b.png", "truncated")
     done = command.fastfcn("predict", weights_file, tmp_path / "photos", "--out", tmp_path / "out", "--device", "cpu")

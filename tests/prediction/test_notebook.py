@@ -1,4 +1,4 @@
-"""How a notebook shows a prediction: one picture and a legend, with nothing from outside and nothing to run."""
+"""Display of a prediction in a notebook: one image and a legend, self-contained and without scripts."""
 
 import base64
 import io
@@ -56,30 +56,30 @@ def test_the_overlay_and_a_legend(predictor: Predictor):
     assert "script" not in tags.seen
 
 
-def test_as_a_picture_alone(predictor: Predictor):
+def test_png(predictor: Predictor):
     prediction = predictor(picture())
     with Image.open(io.BytesIO(prediction._repr_png_())) as image:
         assert image.format == "PNG"
         assert np.array_equal(np.array(image), prediction.overlay())
 
 
-def test_a_large_picture_is_shown_smaller(predictor: Predictor):
-    about = predictor.description
-    large = Prediction(np.zeros((500, 3000), np.uint8), np.zeros((500, 3000, 3), np.uint8), about)
+def test_a_large_image_is_scaled_down(predictor: Predictor):
+    description = predictor.description
+    large = Prediction(np.zeros((500, 3000), np.uint8), np.zeros((500, 3000, 3), np.uint8), description)
     assert read(large._repr_html_())[1].size == (960, 160)
 
 
-def test_a_name_is_text(predictor: Predictor):
-    about = predictor.description
-    evil = about.classes[0].model_copy(update={"name": "<script>alert(1)</script> & co"})
-    about = about.model_copy(update={"classes": (evil, *about.classes[1:])})
-    prediction = Prediction(np.zeros((4, 4), np.uint8), np.zeros((4, 4, 3), np.uint8), about)
+def test_names_are_escaped(predictor: Predictor):
+    description = predictor.description
+    evil = description.classes[0].model_copy(update={"name": "<script>alert(1)</script> & co"})
+    description = description.model_copy(update={"classes": (evil, *description.classes[1:])})
+    prediction = Prediction(np.zeros((4, 4), np.uint8), np.zeros((4, 4, 3), np.uint8), description)
     tags, _ = read(prediction._repr_html_())
     assert "script" not in tags.seen
     assert any("<script>alert(1)</script> & co" in text for text in tags.texts)
 
 
-def test_in_a_line(predictor: Predictor):
+def test_repr_is_one_line(predictor: Predictor):
     """Not the arrays."""
     text = repr(predictor(picture()))
     assert text.startswith("Prediction(64 x 96: ")

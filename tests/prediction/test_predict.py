@@ -1,4 +1,4 @@
-"""`load` and its predictor: every kind of image, any size, any backbone, right ids and colours."""
+"""`load` and its predictor: every form of image, any size, any backbone, correct ids and colors."""
 
 from pathlib import Path
 
@@ -15,7 +15,7 @@ from fastfcn.prediction.predictor import Predictor, TorchPredictor
 from tests.helpers.tiny import picture, save_picture, tiny_model, tiny_recipe
 
 
-def test_a_predictor_says_what_it_is(predictor: Predictor):
+def test_attributes_of_a_predictor(predictor: Predictor):
     assert predictor.recipe == tiny_recipe()
     assert predictor.classes[:3] == ("sky", "building", "road")
     assert predictor.device == torch.device("cpu")
@@ -23,7 +23,7 @@ def test_a_predictor_says_what_it_is(predictor: Predictor):
     assert not any(isinstance(each, nn.BatchNorm2d) for each in predictor.network.modules())  # made fast
 
 
-def test_path_picture_and_array_are_the_same(predictor: Predictor, tmp_path: Path):
+def test_path_pil_image_and_array_give_equal_predictions(predictor: Predictor, tmp_path: Path):
     pixels = picture()
     expected = predictor(pixels)
     assert expected.labels.shape == (64, 96)
@@ -38,7 +38,7 @@ def test_path_picture_and_array_are_the_same(predictor: Predictor, tmp_path: Pat
         assert np.array_equal(predictor(each).image, pixels)
 
 
-def test_labels_are_those_of_the_network(predictor: Predictor):
+def test_labels_equal_those_of_the_plain_network(predictor: Predictor):
     """Normalised as the recipe says, and the fast form equal to the plain one."""
     pixels, data = picture(), predictor.recipe.data
     image = (torch.from_numpy(pixels).permute(2, 0, 1).float() - torch.tensor(data.mean)[:, None, None]) / torch.tensor(
@@ -61,7 +61,7 @@ def test_tensors_are_images_too(predictor: Predictor):
         assert np.array_equal(predictor(each).labels, expected.labels)
 
 
-def test_several_images_of_any_size_and_form(predictor: Predictor, tmp_path: Path):
+def test_several_images_of_different_sizes_and_forms(predictor: Predictor, tmp_path: Path):
     given = [picture(), picture(33, 65, seed=1), picture(33, 65, seed=2), picture(1, 300, seed=3)]
     forms = [save_picture(tmp_path / "a.png"), Image.fromarray(given[1]), torch.from_numpy(given[2]).permute(2, 0, 1)]
     predictions = predictor([*forms, given[3]])
@@ -83,7 +83,7 @@ def test_arrays_and_tensors_of_four_dimensions(predictor: Predictor):
         predictor(np.zeros((2, 4, 4, 4), np.uint8))
 
 
-def test_a_long_list_goes_through_in_parts(predictor: Predictor, monkeypatch: pytest.MonkeyPatch):
+def test_a_long_list_is_processed_in_batches(predictor: Predictor, monkeypatch: pytest.MonkeyPatch):
     """So that its memory is that of a few images."""
     monkeypatch.setattr("fastfcn.prediction.image_formats.BATCH_PIXELS", 4 * 40 * 40)
     sizes = []
@@ -93,7 +93,7 @@ def test_a_long_list_goes_through_in_parts(predictor: Predictor, monkeypatch: py
     assert sizes == [4, 4, 1, 1, 1, 1]
 
 
-def test_scores_on_request(predictor: Predictor):
+def test_logits_on_request(predictor: Predictor):
     """At the image's size, equal to the plain network's, and the labels are their best."""
     pixels, data = picture(33, 65), predictor.recipe.data
     prediction = predictor(pixels, logits=True)
@@ -116,7 +116,7 @@ def test_scores_on_request(predictor: Predictor):
 
 @pytest.mark.parametrize("name", ["test_efficientnet", "test_convnext", "regnetx_002"])
 @torch.no_grad()
-def test_the_fast_form_is_the_network_on_any_backbone(name: str):
+def test_the_optimized_form_equals_the_network_on_any_backbone(name: str):
     """Some keep an activation inside their batch norms, or have them before the convolution."""
     torch.manual_seed(0)
     used = tiny_recipe(f'backbone={{kind="pyramid", name="{name}", pretrained="none"}}')
@@ -139,7 +139,7 @@ def test_any_size(predictor: Predictor, size: tuple[int, int]):
     assert prediction.label_image().size == size[::-1]
 
 
-def test_a_batch_is_its_images(predictor: Predictor):
+def test_a_batch_equals_its_images(predictor: Predictor):
     images = np.stack([picture(seed=seed) for seed in range(3)])
     labels = predictor.labels(images)
     assert labels.shape == (3, 64, 96)
@@ -147,7 +147,7 @@ def test_a_batch_is_its_images(predictor: Predictor):
         assert (predictor(image).labels == label).mean() > 0.999
 
 
-def test_a_prediction_in_colours_and_shares(predictor: Predictor):
+def test_colors_and_shares_of_a_prediction(predictor: Predictor):
     prediction = predictor(picture())
     for index, entry in enumerate(predictor.description.classes):
         assert (prediction.colors[prediction.labels == index] == entry.color).all()
@@ -176,12 +176,12 @@ def test_a_prediction_in_colours_and_shares(predictor: Predictor):
         torch.full((3, 4, 4), torch.nan),
     ],
 )
-def test_other_arrays_are_refused(predictor: Predictor, image: object):
+def test_other_arrays_are_rejected(predictor: Predictor, image: object):
     with pytest.raises(DataError, match="An image"):
         predictor(image)  # type: ignore[arg-type]
 
 
-def test_label_ids_are_those_of_the_data_set():
+def test_label_images_store_the_ids_of_the_dataset():
     """Cityscapes calls road 7, not 0; the numbers are stored, the colours shown."""
     used = tiny_recipe("data.dataset=cityscapes")
     about = build.description(used)
@@ -198,7 +198,7 @@ def test_label_ids_are_those_of_the_data_set():
     assert np.array_equal(np.array(image.convert("RGB")), prediction.colors)
 
 
-def test_ids_above_a_byte_are_stored_in_two():
+def test_ids_above_255_are_stored_in_16_bits():
     used = tiny_recipe()
     about = build.description(used)
     entries = [entry.model_copy(update={"ids": (1000 + index,)}) for index, entry in enumerate(about.classes)]
@@ -208,7 +208,7 @@ def test_ids_above_a_byte_are_stored_in_two():
 
 
 @pytest.mark.parametrize("device", ["cuda:99", "nonsense"])
-def test_a_device_that_is_not_there(weights_file: Path, device: str):
+def test_a_missing_device(weights_file: Path, device: str):
     with pytest.raises(UserError, match=f"Cannot use the device '{device}'"):
         fastfcn.load(weights_file, device)
 

@@ -32,7 +32,7 @@ def test_frames_times_and_sound(video: Path):
 
 
 @pytest.mark.parametrize("degrees", [90, 180, 270])
-def test_turned_frames_come_upright(tmp_path: Path, degrees: int):
+def test_rotated_frames_are_upright(tmp_path: Path, degrees: int):
     path = turn(write_video(tmp_path / "a.mp4", 2, sound=None), degrees)
     frames, _, _ = read(path)
     expected = np.rot90(drawing(0), -degrees // 90)
@@ -41,7 +41,7 @@ def test_turned_frames_come_upright(tmp_path: Path, degrees: int):
 
 
 @pytest.mark.parametrize("suffix", [".mp4", ".mkv", ".avi"])
-def test_a_truncated_video_is_read_as_far_as_it_goes(tmp_path: Path, suffix: str):
+def test_a_truncated_video_is_read_to_its_end(tmp_path: Path, suffix: str):
     sound = "libmp3lame" if suffix == ".avi" else "aac"
     codec = "mpeg4" if suffix == ".avi" else "libx264"
     whole = write_video(tmp_path / f"whole{suffix}", 100, sound=sound, codec=codec)
@@ -53,7 +53,7 @@ def test_a_truncated_video_is_read_as_far_as_it_goes(tmp_path: Path, suffix: str
         assert np.abs(frames[index].pixels.astype(int) - drawing(index)).mean() < 8
 
 
-def test_times_that_begin_later_begin_at_zero(tmp_path: Path):
+def test_times_start_at_zero(tmp_path: Path):
     frames, sounds, reader = read(write_video(tmp_path / "a.ts", 30))
     assert reader.start > 0
     first = float(frames[0].pts * reader.time_base)
@@ -63,7 +63,7 @@ def test_times_that_begin_later_begin_at_zero(tmp_path: Path):
     assert reader.problem() is None
 
 
-def test_damage_in_the_middle(tmp_path: Path):
+def test_corruption_in_the_middle(tmp_path: Path):
     """In an MP4, whose index stays whole; other kinds just have a pause there, as videos may."""
     path = write_video(tmp_path / "a.mp4", 100)
     content = bytearray(path.read_bytes())
@@ -77,7 +77,7 @@ def test_damage_in_the_middle(tmp_path: Path):
 
 
 @pytest.mark.parametrize("kind", ["text", "empty", "missing", "sound", "index"])
-def test_what_holds_no_pictures(tmp_path: Path, kind: str):
+def test_files_without_video(tmp_path: Path, kind: str):
     path, said = tmp_path / "a.mp4", "cannot be read"
     match kind:
         case "text":

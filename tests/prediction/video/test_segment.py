@@ -1,4 +1,4 @@
-"""Videos with their classes laid over: sound and times are the old ones, the pictures what the network says."""
+"""Segmented videos: audio and frame times are kept, and the frames show the predictions."""
 
 import threading
 from collections.abc import Iterator
@@ -54,7 +54,7 @@ def names(folder: Path) -> list[str]:
     return sorted(each.name for each in folder.iterdir())
 
 
-def test_a_video_is_segmented_with_sound_and_frame_rate_kept(video: Path, weights_file: Path, tmp_path: Path):
+def test_audio_and_frame_rate_are_kept(video: Path, weights_file: Path, tmp_path: Path):
     """The whole way, with a network: 200 frames and a sine."""
     done = command.fastfcn("predict", weights_file, video, "--out", tmp_path / "out", "--device", "cpu")
     assert done.code == 0, done
@@ -68,7 +68,7 @@ def test_a_video_is_segmented_with_sound_and_frame_rate_kept(video: Path, weight
         assert (reader.frames, reader.rate, reader.container.duration) == (200, 25, 8_000_000)
 
 
-def test_the_pictures_are_those_of_the_network(video: Path, predictor: Predictor, tmp_path: Path):
+def test_frames_show_the_predictions(video: Path, predictor: Predictor, tmp_path: Path):
     run(predictor, video, tmp_path / "a_overlay.mp4", labels=True, seconds=0.4)
     before, after = pictures(video), pictures(tmp_path / "a_overlay.mp4")
     assert len(after) == 10
@@ -83,7 +83,7 @@ def test_the_pictures_are_those_of_the_network(video: Path, predictor: Predictor
         assert difference.mean() < np.abs(after[index].astype(int) - before[index]).mean()
 
 
-def test_colours_survive(video: Path, striped: Striped, tmp_path: Path):
+def test_colors_are_kept(video: Path, striped: Striped, tmp_path: Path):
     """With nothing laid over, the frame comes out as it went in."""
     run(striped, video, tmp_path / "a_overlay.mp4", opacity=0.0, seconds=0.2)
     for index, frame in enumerate(pictures(tmp_path / "a_overlay.mp4")):
@@ -100,7 +100,7 @@ def test_irregular_times_are_kept(striped: Striped, tmp_path: Path):
     assert packets(tmp_path / "a_overlay.mp4", "audio") == packets(source, "audio")
 
 
-def test_a_turned_video_comes_out_upright(striped: Striped, tmp_path: Path):
+def test_rotation_metadata_is_applied(striped: Striped, tmp_path: Path):
     source = turn(write_video(tmp_path / "phone.mov", 3, sound=None), 90)
     run(striped, source, tmp_path / "a_overlay.mov", opacity=0.0)
     written = pictures(tmp_path / "a_overlay.mov")
@@ -125,7 +125,7 @@ def test_every_third_frame(striped: Striped, video: Path, tmp_path: Path):
     assert [maps.index(each) for each in maps] == [0, 0, 0, 3, 3, 3, 6, 6, 6, 9]
 
 
-def test_labels_alone(striped: Striped, video: Path, tmp_path: Path):
+def test_labels_without_overlay(striped: Striped, video: Path, tmp_path: Path):
     run(striped, video, tmp_path / "a_overlay.mp4", overlay=False, labels=True, seconds=0.1)
     assert names(tmp_path) == ["a_labels"]
 
@@ -149,7 +149,7 @@ def test_a_truncated_video_yields_its_readable_part(weights_file: Path, tmp_path
     assert times(out / f"whole_overlay{suffix}") == times(whole)  # the rest went on
 
 
-def test_what_cannot_be_read_at_all(weights_file: Path, tmp_path: Path):
+def test_an_unreadable_video(weights_file: Path, tmp_path: Path):
     (tmp_path / "a.mp4").write_text("not a video")
     done = command.fastfcn("predict", weights_file, tmp_path / "a.mp4", "--out", tmp_path / "out", "--device", "cpu")
     assert done.code == 1
@@ -159,16 +159,14 @@ def test_what_cannot_be_read_at_all(weights_file: Path, tmp_path: Path):
 
 @pytest.mark.parametrize("error", [DataError("no"), RuntimeError("out of memory"), KeyboardInterrupt()])
 @pytest.mark.parametrize("fail_at", [0, 20])
-def test_what_goes_wrong_on_the_way_leaves_nothing(
-    predictor: Predictor, video: Path, tmp_path: Path, error: BaseException, fail_at: int
-):
+def test_errors_leave_no_files(predictor: Predictor, video: Path, tmp_path: Path, error: BaseException, fail_at: int):
     failing = Striped(predictor.description, fail_at, error)
     with pytest.raises(type(error)):
         run(failing, video, tmp_path / "out" / "a_overlay.mp4")
     assert names(tmp_path / "out") == []
 
 
-def test_painting_is_that_of_overlays(predictor: Predictor):
+def test_the_painter_equals_visualize_overlay(predictor: Predictor):
     generator = np.random.default_rng(0)
     pixels = generator.integers(0, 256, (40, 60, 3), dtype=np.uint8)
     labels = np.kron(generator.integers(0, 9, (8, 12), dtype=np.uint8), np.ones((5, 5), np.uint8))
@@ -179,7 +177,7 @@ def test_painting_is_that_of_overlays(predictor: Predictor):
         assert np.abs(painted - overlay(pixels, labels, colors, opacity)).max() <= 2
 
 
-# Cameras: none is at hand, and a drawn picture without end takes its place.
+# Cameras: an endless synthetic video replaces the camera.
 
 
 @pytest.fixture
@@ -209,7 +207,7 @@ def test_ctrl_c_ends_a_recording_and_keeps_it(camera: None, predictor: Predictor
     assert outcome.problem is None
 
 
-def test_a_camera_that_is_not_there(camera: None, weights_file: Path, tmp_path: Path):
+def test_a_missing_camera(camera: None, weights_file: Path, tmp_path: Path):
     done = command.fastfcn("predict", weights_file, "webcam", "--out", tmp_path / "out", "--device", "cpu")
     assert done.code == 2
     assert "Cannot open the camera webcam" in done.err
