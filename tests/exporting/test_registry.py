@@ -1,6 +1,7 @@
 """The registry of export formats: a new format is one `Runtime` entry, and one function decides which files load."""
 
 import json
+import tomllib
 from collections.abc import Callable
 from pathlib import Path
 
@@ -24,6 +25,7 @@ from fastfcn.utils.machine import Machine
 from fastfcn.weights.file import Weights
 from tests.exporting.small import SmallNetwork
 from tests.helpers.command import fastfcn as command
+from tests.helpers.paths import ROOT
 from tests.helpers.tiny import picture, write_streets
 
 SIZES = ((61, 83), (17, 40))
@@ -89,6 +91,13 @@ def test_names_and_suffixes_are_unique():
     assert set(RUNTIMES) >= {"onnx", "openvino", "pt2", "executorch"}
     for runtime in RUNTIMES.values():
         assert runtime_of(f"model{runtime.suffix.upper()}") is runtime
+
+
+def test_extras_install_the_packages():
+    extras = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]["optional-dependencies"]
+    for runtime in RUNTIMES.values():
+        packages = {*runtime.writing_packages, *runtime.running_packages}
+        assert packages <= {requirement.split(">")[0] for requirement in extras.get(runtime.extra, [])}
 
 
 def test_the_suffix_decides_what_a_file_is(weights_file: Path):
