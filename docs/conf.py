@@ -83,5 +83,22 @@ def local_link(link: re.Match, source: Path, here: Path) -> str:
     return label if "`" in label else f"{label} (`{path.relative_to(ROOT).as_posix()}`)"
 
 
+def mark_code(app, what, name, obj, options, lines: list[str]) -> None:
+    """Make indented examples in docstrings literal blocks, which reStructuredText would take for quotations."""
+    marked: list[str] = []
+    for number, line in enumerate(lines):
+        before = next((text for text in reversed(lines[: max(number - 1, 0)]) if text.strip()), None)
+        if before is not None and line.strip() and not lines[number - 1].strip() and indent(line) >= indent(before) + 4:
+            marked += [" " * indent(before) + "::", ""]
+        marked.append(line)
+    lines[:] = marked
+
+
+def indent(line: str) -> int:
+    """Number of leading spaces."""
+    return len(line) - len(line.lstrip())
+
+
 def setup(app) -> None:
     app.connect("source-read", read_source)
+    app.connect("autodoc-process-docstring", mark_code, priority=400)  # before napoleon
