@@ -68,6 +68,8 @@ ONLY_HELP = {
     "--precision bf16-mixed": FOUR_GPUS,
     "fastfcn train fastfcn_r50_psp_cityscapes_80k_b8 --data cityscapes --out runs/psp --devices 4 "
     "--precision bf16-mixed --resume": FOUR_GPUS,
+    "fastfcn export weights.safetensors --format openvino --int8 --calibrate photos/images --data CamVid --force "
+    "--out int8.xml": "calibration takes half a minute; tests/exporting quantizes a smaller network",
     "fastfcn predict weights.safetensors webcam --out recorded --seconds 20": "needs a camera",
 }
 # Run with --dry-run instead: the plan is made and printed.

@@ -11,6 +11,7 @@ import urllib.error
 import urllib.request
 from pathlib import Path
 from typing import NamedTuple
+from zlib import crc32
 
 import numpy as np
 import timm
@@ -100,13 +101,14 @@ def write_openmmlab_checkpoint(path: Path) -> None:
 
 
 def write_pairs(folder: Path, images: str, labels: str, values: tuple[int, ...]) -> None:
-    """Two images with masks in stripes of `values`."""
+    """Two images, different in every folder, with masks in stripes of `values`."""
     for number in (0, 1):
         image, label = folder / images.format(number), folder / labels.format(number)
         image.parent.mkdir(parents=True, exist_ok=True)
         label.parent.mkdir(parents=True, exist_ok=True)
         stripes = np.repeat(np.array(values, np.uint8), 64 // len(values) + 1)[:64]
-        Image.fromarray(np.random.default_rng(number).integers(0, 256, (48, 64, 3), np.uint8)).save(image)
+        pixels = np.random.default_rng(crc32(images.format(number).encode())).integers(0, 256, (48, 64, 3), np.uint8)
+        Image.fromarray(pixels).save(image)
         Image.fromarray(np.tile(stripes, (48, 1))).save(label)
 
 
