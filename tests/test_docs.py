@@ -147,13 +147,14 @@ def folder(tmp_path_factory) -> Path:
 
 @pytest.fixture(scope="module")
 def environment(tmp_path_factory):
-    """Programs of this environment, one thread, and a Hugging Face Hub on this machine."""
+    """Programs of this environment, one thread, no kernels, and a Hugging Face Hub on this machine."""
     scripts = str(Path(sys.executable).parent)
     with fake_hub() as hub:
         yield {
             **os.environ,
             "PATH": scripts + os.pathsep + os.environ["PATH"],
             "OMP_NUM_THREADS": "1",
+            "FASTFCN_KERNELS": "off",  # tests/kernels builds them, which takes a minute
             "HF_ENDPOINT": hub.address,
             "HF_TOKEN": TOKEN,
             "HF_HOME": str(tmp_path_factory.mktemp("hub")),

@@ -130,10 +130,10 @@ class Service:
         self.process = subprocess.Popen(
             command, cwd=folder, env=environment, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL
         )
-        deadline = time.monotonic() + 120
+        deadline = time.monotonic() + 300
         while not self._ready():
             assert self.process.poll() is None, f"{' '.join(command)} ended with {self.process.returncode}"
-            assert time.monotonic() < deadline, f"{' '.join(command)} is not ready after two minutes"
+            assert time.monotonic() < deadline, f"{' '.join(command)} is not ready after five minutes"
             time.sleep(0.2)
 
     def _ready(self) -> bool:
