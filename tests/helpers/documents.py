@@ -42,8 +42,8 @@ DOCUMENTS = [
     if path.exists()
 ]
 SHELL, PYTHON = ("bash", "sh", "shell", "console"), ("python", "py")
-# Fences that are neither commands nor Python. Sphinx directives are in braces.
-OTHER = ("text", "toml", "json", "bibtex", "cpp", "c++", "yaml", "html", "{toctree}", "{eval-rst}", "{download}")
+# Fences (also those without a language) that are neither commands nor Python. Sphinx directives are in braces.
+OTHER = ("", "text", "toml", "json", "bibtex", "cpp", "c++", "yaml", "html", "{toctree}", "{eval-rst}", "{download}")
 ADDRESS = "http://127.0.0.1:8000"
 
 
