@@ -16,12 +16,12 @@ from fastfcn.client import Client
 from fastfcn.errors import DataError, UserError
 from fastfcn.prediction.predictor import Predictor
 from tests.helpers.command import fastfcn
+from tests.helpers.running_service import RunningService
 from tests.helpers.tiny import picture, save_picture
 from tests.serving.conftest import service  # noqa: F401 (a fixture)
-from tests.serving.running import Running
 
 
-def test_it_answers_as_a_predictor(service: Running, predictor: Predictor, tmp_path: Path):  # noqa: F811
+def test_it_answers_as_a_predictor(service: RunningService, predictor: Predictor, tmp_path: Path):  # noqa: F811
     client = Client(service.url)
     path = save_picture(tmp_path / "a.png")
     assert client.classes == predictor.classes
@@ -36,7 +36,7 @@ def test_it_answers_as_a_predictor(service: Running, predictor: Predictor, tmp_p
 
 
 def test_predict_through_a_service_writes_what_predict_writes(
-    service: Running,  # noqa: F811
+    service: RunningService,  # noqa: F811
     weights_file: Path,
     tmp_path: Path,
     monkeypatch: pytest.MonkeyPatch,
@@ -46,7 +46,7 @@ def test_predict_through_a_service_writes_what_predict_writes(
     (tmp_path / "in" / "broken.png").write_bytes((tmp_path / "in/0.png").read_bytes()[:900])
     done = fastfcn("predict", "--server", service.url, tmp_path / "in", "--out", tmp_path / "there")
     assert done.code == 1
-    assert "broken.png: The image cannot be read" in done.err
+    assert "broken.png: The image cannot be decoded" in done.err
     assert "6 of 7 images" in done.out
     assert fastfcn("predict", weights_file, tmp_path / "in", "--out", tmp_path / "here").code == 1
     names = sorted(path.name for path in (tmp_path / "here").iterdir())

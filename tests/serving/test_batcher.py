@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from fastfcn.serving.batcher import Batcher, FullError, Job, LateError
-from tests.serving.running import Held
+from tests.helpers.running_service import BlockedPredictor
 
 
 def image(height: int = 4, width: int = 6) -> np.ndarray:
@@ -19,7 +19,7 @@ def put(batcher: Batcher, height: int = 4, seconds: float = 300) -> Job:
 
 
 def test_only_what_waits_and_has_one_size_runs_together():
-    held = Held()
+    held = BlockedPredictor()
     batcher = Batcher([held.labels], max_batch=3)
     jobs = [put(batcher)]
     assert held.begun.wait(60)  # alone: none was waiting beside it
@@ -28,7 +28,7 @@ def test_only_what_waits_and_has_one_size_runs_together():
     assert [job.result.result(60).shape[0] for job in jobs] == [4, 5, 4, 5, 4, 5, 5]
     batcher.close()
     assert held.batches == [(1, 4, 6), (3, 5, 6), (2, 4, 6), (1, 5, 6)]
-    assert [job.together for job in jobs] == [1, 3, 2, 3, 2, 3, 1]
+    assert [job.batch_size for job in jobs] == [1, 3, 2, 3, 2, 3, 1]
 
 
 def test_every_image_gets_its_own_class_map():
@@ -48,7 +48,7 @@ def test_an_image_is_counted_before_its_answer():
 
 
 def test_the_queue_is_bounded_by_places():
-    held = Held()
+    held = BlockedPredictor()
     batcher = Batcher([held.labels], max_waiting=3)
     first = put(batcher)
     assert held.begun.wait(60)
@@ -66,7 +66,7 @@ def test_the_queue_is_bounded_by_places():
 
 def test_the_queue_is_bounded_by_the_expected_wait():
     """By the speed of the last batches: with 5 s an image and 12 s at most, three images wait and no fourth."""
-    held = Held()
+    held = BlockedPredictor()
     batcher = Batcher([held.labels], max_waiting=100, queue_seconds=12)
     running = put(batcher)
     assert held.begun.wait(60)
@@ -83,14 +83,14 @@ def test_the_queue_is_bounded_by_the_expected_wait():
 
 
 def test_a_large_image_counts_for_what_it_takes():
-    batcher = Batcher([Held().labels])
+    batcher = Batcher([BlockedPredictor().labels])
     batcher._seconds, batcher._work = 1.0, 1e6
     batcher._queue.append(Job(np.zeros((1000, 2000, 3), np.uint8), 0))
     assert batcher.expected_wait() == pytest.approx(2.05)
 
 
 def test_who_is_too_late_is_not_run():
-    held = Held()
+    held = BlockedPredictor()
     batcher = Batcher([held.labels])
     first = put(batcher)
     assert held.begun.wait(60)
@@ -104,7 +104,7 @@ def test_who_is_too_late_is_not_run():
 
 
 def test_who_is_not_wanted_any_more_is_not_run():
-    held = Held()
+    held = BlockedPredictor()
     batcher = Batcher([held.labels])
     first = put(batcher)
     assert held.begun.wait(60)
@@ -132,7 +132,7 @@ def test_an_error_of_the_network_is_the_senders_and_the_thread_goes_on():
 
 
 def test_what_waits_is_finished_at_the_end():
-    held = Held()
+    held = BlockedPredictor()
     batcher = Batcher([held.labels])
     jobs = [put(batcher) for _ in range(5)]
     held.free.set()

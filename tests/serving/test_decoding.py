@@ -13,8 +13,8 @@ from PIL import Image
 from fastfcn.data.images import read_image
 from fastfcn.serving.decoding import decode
 from fastfcn.serving.problems import Problem
+from tests.helpers.running_service import png
 from tests.helpers.tiny import picture
-from tests.serving.running import png
 
 sys.path.append(str(Path(__file__).parents[2] / "benchmarks"))
 from serving import hostile

@@ -9,8 +9,8 @@ import pytest
 
 from fastfcn.prediction.predictor import Predictor
 from fastfcn.serving.settings import Settings
+from tests.helpers.running_service import RunningService, png, running
 from tests.helpers.tiny import picture
-from tests.serving.running import Running, png, running
 
 sys.path.append(str(Path(__file__).parents[2] / "benchmarks"))
 import serve_hostile
@@ -36,7 +36,7 @@ def test_hostile_requests_do_no_harm(predictor: Predictor):
     assert tally.count("408")
 
 
-def test_schemathesis_finds_no_500(service: Running):
+def test_schemathesis_finds_no_500(service: RunningService):
     pytest.importorskip("schemathesis", reason="schemathesis is not installed")
     tally = serve_hostile.Tally()
     assert serve_hostile.send_schema(service.port, 12, 0, tally)

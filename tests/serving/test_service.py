@@ -13,20 +13,20 @@ from PIL import Image
 
 from fastfcn.prediction.prediction import Prediction
 from fastfcn.prediction.predictor import Predictor
-from fastfcn.serving.formats import labels_of
-from fastfcn.serving.logs import JsonLines
+from fastfcn.serving.formats import labels_from_runs
+from fastfcn.serving.monitoring import JsonFormatter
+from tests.helpers.running_service import RunningService, form, png
 from tests.helpers.tiny import picture
-from tests.serving.running import Running, form, png
 
 
 def says(predictor: Predictor, seed: int = 0) -> Prediction:
     return predictor(picture(seed=seed))
 
 
-def test_every_answer_is_the_predictors(service: Running, predictor: Predictor):
+def test_every_answer_is_the_predictors(service: RunningService, predictor: Predictor):
     expected, image = says(predictor), png(picture())
     runs = service.ask("/predict", image).json
-    assert np.array_equal(labels_of(runs), expected.labels)
+    assert np.array_equal(labels_from_runs(runs), expected.labels)
     assert {each["name"]: each["share"] for each in runs["classes"]} == pytest.approx(expected.shares())
     assert sum(each["pixels"] for each in runs["classes"]) == 64 * 96
     labels = service.ask("/predict", image, Accept="image/png")
@@ -40,25 +40,25 @@ def test_every_answer_is_the_predictors(service: Running, predictor: Predictor):
     assert {each["properties"]["class"] for each in polygons["features"]} == set(expected.shares())
 
 
-def test_an_image_in_a_form(service: Running, predictor: Predictor):
+def test_an_image_in_a_form(service: RunningService, predictor: Predictor):
     body, kind = form(("a/b\\street.png", png(picture())), field="image")
     answer = service.ask("/predict", body, kind).json
     assert answer["name"] == "street.png"
-    assert np.array_equal(labels_of(answer), says(predictor).labels)
+    assert np.array_equal(labels_from_runs(answer), says(predictor).labels)
 
 
-def test_a_batch_goes_on_past_a_broken_image(service: Running, predictor: Predictor):
+def test_a_batch_goes_on_past_a_broken_image(service: RunningService, predictor: Predictor):
     files = [("a.png", png(picture())), ("b.txt", b"no image"), ("a.png", png(picture(seed=1)))]
     results = service.ask("/predict/batch", *form(*files)).json["results"]
     assert [each["status"] for each in results] == [200, 415, 200]
     assert [each["name"] for each in results] == ["a.png", "b.txt", "a.png"]
     for result, seed in ((results[0], 0), (results[2], 1)):
-        assert (labels_of(result) == says(predictor, seed).labels).mean() > 0.999
+        assert (labels_from_runs(result) == says(predictor, seed).labels).mean() > 0.999
     packed = service.ask("/predict/batch?format=labels", *form(*files))
     assert packed.headers["Content-Type"] == "application/zip"
     with zipfile.ZipFile(io.BytesIO(packed.body)) as archive:
-        assert sorted(archive.namelist()) == ["a.png", "a_2.png", "answer.json"]
-        assert [each["status"] for each in json.loads(archive.read("answer.json"))["results"]] == [200, 415, 200]
+        assert sorted(archive.namelist()) == ["a.png", "a_2.png", "results.json"]
+        assert [each["status"] for each in json.loads(archive.read("results.json"))["results"]] == [200, 415, 200]
     assert service.ask("/predict/batch", *form(("b.txt", b"no image"))).status == 415
 
 
@@ -86,7 +86,7 @@ def test_a_batch_goes_on_past_a_broken_image(service: Running, predictor: Predic
         ("/predict", None, "", 405, "wrong-method"),
     ],
 )
-def test_what_is_wrong_is_said(service: Running, path: str, body: bytes, kind: str, status: int, code: str):
+def test_what_is_wrong_is_said(service: RunningService, path: str, body: bytes, kind: str, status: int, code: str):
     answer = service.ask(path, body, kind, X_Request_ID="mine-1")
     assert answer.headers["Content-Type"] == "application/problem+json"
     held = answer.json
@@ -96,11 +96,22 @@ def test_what_is_wrong_is_said(service: Running, path: str, body: bytes, kind: s
     assert service.ask("/predict", png(picture())).status == 200  # and it goes on
 
 
-def test_an_answer_that_cannot_be_made(service: Running):
+def test_a_form_with_text_fields_and_a_large_file(service: RunningService):
+    """Other fields are skipped, up to a limit; a file that needs many chunks arrives whole and stays in memory."""
+    field = b'--edge\r\nContent-Disposition: form-data; name="note"\r\n\r\nhello\r\n'
+    body, kind = form(("a.bmp", png(picture(250, 350), "BMP")), field="image")
+    assert service.ask("/predict", 16 * field + body, kind).status == 200
+    refused = service.ask("/predict", 17 * field + body, kind)
+    assert (refused.status, refused.json["code"]) == (400, "broken-form")
+    truncated = service.ask("/predict", body[:-8], kind)
+    assert (truncated.status, truncated.json["code"]) == (400, "broken-form")
+
+
+def test_an_answer_that_cannot_be_made(service: RunningService):
     assert service.ask("/predict", png(picture()), Accept="text/html").json["code"] == "not-acceptable"
 
 
-def test_a_length_that_is_too_large_is_refused_before_it_is_sent(service: Running):
+def test_a_length_that_is_too_large_is_refused_before_it_is_sent(service: RunningService):
     with socket.create_connection(("127.0.0.1", service.port), timeout=300) as line:
         line.sendall(
             b"POST /predict HTTP/1.1\r\nHost: a\r\nContent-Type: image/png\r\nContent-Length: 999999999\r\n\r\n"
@@ -108,7 +119,7 @@ def test_a_length_that_is_too_large_is_refused_before_it_is_sent(service: Runnin
         assert b" 413 " in line.recv(4096)
 
 
-def test_what_it_says_of_itself(service: Running, predictor: Predictor):
+def test_information_routes(service: RunningService, predictor: Predictor):
     info = service.ask("/info").json
     assert [each["name"] for each in info["classes"]] == list(predictor.classes)
     assert (info["limits"]["pixels"], info["limits"]["images"]) == (200_000, 4)
@@ -123,7 +134,7 @@ def test_what_it_says_of_itself(service: Running, predictor: Predictor):
     )
 
 
-def test_figures_count_what_happened(service: Running):
+def test_figures_count_what_happened(service: RunningService):
     def figure(name: str) -> float:
         lines = service.ask("/metrics").body.decode().splitlines()
         return next(float(line.split()[-1]) for line in lines if line.startswith(name + " "))
@@ -137,12 +148,12 @@ def test_figures_count_what_happened(service: Running):
     assert figure("fastfcn_waiting_images") == figure("fastfcn_upload_bytes") == 0
 
 
-def test_a_request_is_a_line_of_json(service: Running):
+def test_a_request_is_a_line_of_json(service: RunningService):
     lines: list[str] = []
 
     class Lines(logging.Handler):
         def emit(self, record: logging.LogRecord) -> None:
-            lines.append(JsonLines().format(record))
+            lines.append(JsonFormatter().format(record))
 
     logger, handler = logging.getLogger("fastfcn.serving.serve"), Lines()
     logger.addHandler(handler)

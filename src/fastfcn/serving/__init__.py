@@ -1,1 +1,1 @@
-"""What `fastfcn serve` is made of: queue, limits, formats, figures, and the page."""
+"""`fastfcn serve`: HTTP API and web page, with a bounded queue, request limits, logs and metrics."""

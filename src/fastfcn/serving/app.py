@@ -1,4 +1,4 @@
-"""The application: routes of the state, of the page, and of predictions, behind the door."""
+"""The ASGI application: routes, error responses, CORS and the OpenAPI document, wrapped in the request middleware."""
 
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
@@ -7,24 +7,24 @@ from typing import TYPE_CHECKING, Any
 
 from fastfcn.errors import MissingExtraError
 from fastfcn.serving import openapi, problems
-from fastfcn.serving.body_limits import SenderGoneError
-from fastfcn.serving.decoding import KNOWN, MEDIA_TYPES
-from fastfcn.serving.formats import MEDIA
-from fastfcn.serving.page_routes import add_page_routes
+from fastfcn.serving.decoding import FORMAT_NAMES, MEDIA_TYPES
+from fastfcn.serving.formats import RESPONSE_TYPES
+from fastfcn.serving.middleware import CLIENT_CLOSED, RequestMiddleware
 from fastfcn.serving.predict_routes import add_predict_routes
 from fastfcn.serving.problems import MEDIA_TYPE, Problem
-from fastfcn.serving.request_limits import LEFT, Door
 from fastfcn.serving.service import Service
+from fastfcn.serving.uploads import ClientGoneError
+from fastfcn.serving.web_routes import add_web_routes
 
 if TYPE_CHECKING:
     from fastapi import FastAPI
 
-TEXT = """Semantic segmentation of images. Problems are `application/problem+json`: `code` is for programs,
-`detail` and `hint` are for people. With a token, send `Authorization: Bearer TOKEN`."""
+DESCRIPTION = """Semantic segmentation of images. Errors are `application/problem+json` (RFC 9457) with a stable `code`,
+a `detail` and a `hint`. If the service requires a token, send `Authorization: Bearer TOKEN`."""
 
 
-def create_app(service: Service, started: Callable[[], None] = lambda: None) -> Door:
-    """The ASGI application of `service`; `started` is called before the first request. Raises MissingExtraError."""
+def create_app(service: Service, started: Callable[[], None] = lambda: None) -> RequestMiddleware:
+    """The ASGI application of `service`; `started` is called at startup. Raises MissingExtraError."""
     try:
         from fastapi import FastAPI
     except ImportError as error:
@@ -36,52 +36,52 @@ def create_app(service: Service, started: Callable[[], None] = lambda: None) -> 
         yield
         service.close()
 
-    # No /docs: those pages load their programs from elsewhere.
-    app = FastAPI(title="fastfcn", version=version("fastfcn"), description=TEXT, lifespan=lifespan, docs_url=None,
-                  redoc_url=None)  # fmt: skip
+    # No /docs: these pages load scripts from a CDN.
+    about = {"title": "fastfcn", "version": version("fastfcn"), "description": DESCRIPTION}
+    app = FastAPI(**about, lifespan=lifespan, docs_url=None, redoc_url=None)
     add_state_routes(app, service)
     add_predict_routes(app, service)
-    add_page_routes(app)
-    add_problems(app)
+    add_web_routes(app)
+    add_error_handlers(app)
     _allow_origins(app, service.settings.origins)
-    _name_problem(app, bool(service.settings.token))
-    return Door(app, service)
+    _extend_openapi(app, bool(service.settings.token))
+    return RequestMiddleware(app, service)
 
 
 def add_state_routes(app: "FastAPI", service: Service) -> None:
-    """`GET /info /health /ready /metrics`."""
+    """Add `GET /info`, `/health`, `/ready` and `/metrics`."""
     from fastapi import Response
 
     @app.get("/info")
     async def info() -> dict[str, Any]:
-        """The network, its classes, and the limits of the service."""
+        """The model, its classes, and the limits of the service."""
         return information(service)
 
     @app.get("/health")
     async def health() -> dict[str, str]:
-        """Whether the process answers."""
+        """Liveness: the process responds."""
         return {"status": "alive"}
 
-    @app.get("/ready", responses={503: {"description": "Not yet, or no more."}})
+    @app.get("/ready", responses={503: {"description": "Starting up or shutting down."}})
     async def ready() -> dict[str, str]:
-        """Whether images are taken."""
+        """Readiness: images are accepted."""
         if not service.ready:
             raise problems.busy(1)
         return {"status": "ready"}
 
     @app.get("/metrics", response_class=Response)
     async def metrics() -> Response:
-        """Figures for Prometheus."""
+        """Metrics in Prometheus's text format."""
         content, media = service.metrics.expose()
         return Response(content, headers={"Content-Type": media})
 
 
 def information(service: Service) -> dict[str, Any]:
-    """What `GET /info` says."""
-    settings, about = service.settings, service.description
+    """The response of `GET /info`."""
+    settings, description = service.settings, service.description
     classes = [
-        {"index": index, "name": each.name, "color": each.color, "ids": each.ids}
-        for index, each in enumerate(about.classes)
+        {"index": index, "name": label.name, "color": label.color, "ids": label.ids}
+        for index, label in enumerate(description.classes)
     ]
     limits = {
         "bytes": settings.max_bytes,
@@ -89,32 +89,32 @@ def information(service: Service) -> dict[str, Any]:
         "images": settings.max_images,
         "batch_bytes": settings.max_body,
         "seconds": settings.timeout,
-        "formats": KNOWN,
+        "formats": FORMAT_NAMES,
         "media_types": MEDIA_TYPES,
     }
     return {
         "version": version("fastfcn"),
-        "model": {"name": settings.name} | service.about,
+        "model": {"name": settings.name} | service.model_info,
         "classes": classes,
-        "description": about.model_dump(mode="json"),
-        "answers": MEDIA,
+        "description": description.model_dump(mode="json"),
+        "response_types": RESPONSE_TYPES,
         "limits": limits,
     }
 
 
-def add_problems(app: "FastAPI") -> None:
-    """Answer every kind of error as a problem, with the request's id."""
+def add_error_handlers(app: "FastAPI") -> None:
+    """Answer every error with application/problem+json and the request id."""
     from fastapi import Request, Response
     from fastapi.exceptions import RequestValidationError
     from fastapi.responses import JSONResponse
     from starlette.exceptions import HTTPException
 
-    async def answer(request: Request, error: Exception) -> Response:
+    async def respond(request: Request, error: Exception) -> Response:
         match error:
             case Problem():
                 problem = error
-            case SenderGoneError():
-                return Response(status_code=LEFT)
+            case ClientGoneError():
+                return Response(status_code=CLIENT_CLOSED)
             case HTTPException():
                 problem = problems.from_status(error.status_code)
             case RequestValidationError():
@@ -126,8 +126,8 @@ def add_problems(app: "FastAPI") -> None:
         body = problem.body(request.state.request_id)
         return JSONResponse(body, problem.status, problem.headers, media_type=MEDIA_TYPE)
 
-    for kind in (Problem, SenderGoneError, HTTPException, RequestValidationError, Exception):
-        app.add_exception_handler(kind, answer)
+    for kind in (Problem, ClientGoneError, HTTPException, RequestValidationError, Exception):
+        app.add_exception_handler(kind, respond)
 
 
 def _allow_origins(app: "FastAPI", origins: tuple[str, ...]) -> None:
@@ -144,17 +144,17 @@ def _allow_origins(app: "FastAPI", origins: tuple[str, ...]) -> None:
     )
 
 
-def _name_problem(app: "FastAPI", needs_token: bool) -> None:
-    """Put the problem's schema, and the token's, into the OpenAPI document."""
-    made = app.openapi
+def _extend_openapi(app: "FastAPI", needs_token: bool) -> None:
+    """Add the problem schema and, with a token, the security scheme to the OpenAPI document."""
+    generate = app.openapi
 
-    def document() -> dict[str, Any]:
-        whole = made()
-        parts = whole.setdefault("components", {})
+    def openapi_document() -> dict[str, Any]:
+        document = generate()
+        parts = document.setdefault("components", {})
         parts.setdefault("schemas", {})["Problem"] = openapi.PROBLEM_SCHEMA
         if needs_token:
             parts["securitySchemes"] = {"token": {"type": "http", "scheme": "bearer"}}
-            whole["security"] = [{"token": []}]
-        return whole
+            document["security"] = [{"token": []}]
+        return document
 
-    app.openapi = document  # type: ignore[method-assign]
+    app.openapi = openapi_document  # type: ignore[method-assign]

@@ -1,6 +1,6 @@
-"""A bounded queue of images before the network; images of one size that wait anyway run together.
+"""A bounded queue of images in front of the network. Waiting images of the same size run as one batch.
 
-Threads do the work, one a predictor. Nothing here knows HTTP.
+One thread per predictor does the work. This module knows nothing about HTTP.
 """
 
 import math
@@ -13,46 +13,46 @@ from time import monotonic
 
 import numpy as np
 
-OVERHEAD = 50_000  # pixels that take about as long as what every image costs, however small
-MEMORY = 0.9  # how much of what was measured is kept with each new measurement
+OVERHEAD = 50_000  # the fixed cost of an image, in pixels that take as long
+DECAY = 0.9  # weight of past batches in the speed estimate, applied at each batch
 
 
 class FullError(Exception):
-    """There is no place; `retry_after` (whole seconds, at least 1) is when to ask again."""
+    """The queue is full; `retry_after` (whole seconds, at least 1) is when to try again."""
 
     def __init__(self, retry_after: int):
-        super().__init__(f"no place for {retry_after} s")
+        super().__init__(f"queue full for {retry_after} s")
         self.retry_after = retry_after
 
 
 class LateError(Exception):
-    """The deadline came before the network did."""
+    """The deadline passed before the network ran."""
 
 
 @dataclass(eq=False)
 class Job:
-    """One image (H, W, 3), its deadline (of `monotonic`), and when things happened to it."""
+    """One image (H, W, 3) with its deadline and its timestamps (all of `monotonic`)."""
 
     image: np.ndarray
     deadline: float
-    asked: float = field(default_factory=monotonic)
+    queued: float = field(default_factory=monotonic)
     started: float = 0.0
     finished: float = 0.0
-    together: int = 0
+    batch_size: int = 0
     result: Future = field(default_factory=Future)
 
     @property
     def work(self) -> int:
-        """Pixels, and what an image costs beside them."""
+        """Pixels, plus the fixed cost of an image."""
         return self.image.shape[0] * self.image.shape[1] + OVERHEAD
 
 
 class Batcher:
-    """Runs `labels` functions (images (B, H, W, 3) -> class maps (B, H, W)), each in a thread of its own.
+    """Runs `predictors` (images (B, H, W, 3) -> labels (B, H, W)), each in a separate thread.
 
-    At most `max_batch` images run together, only of one size and only those that wait already: none is held back for
-    company. At most `max_waiting` wait, and none that is expected to wait longer than `queue_seconds`.
-    `observe(jobs)` is called after each batch, before its answers, in the thread that ran it.
+    At most `max_batch` images of the same size run together. Requests are never delayed to fill a batch. At most
+    `max_waiting` images wait, and an image is refused if its expected wait exceeds `queue_seconds`. `observe(jobs)` is
+    called after each batch, before its results are delivered, in the thread that ran it.
     """
 
     def __init__(
@@ -67,8 +67,8 @@ class Batcher:
         self.observe = observe
         self._queue: deque[Job] = deque()
         self._reserved = 0
-        self._running: dict[int, tuple[float, int]] = {}  # by worker: since when, and how much work
-        self._seconds = self._work = 0.0  # of past batches, the older the less
+        self._running: dict[int, tuple[float, int]] = {}  # by worker: start time and amount of work
+        self._seconds = self._work = 0.0  # decaying sums over past batches
         self._closed = False
         self._changed = Condition()
         self._threads = [
@@ -80,28 +80,28 @@ class Batcher:
 
     @property
     def waiting(self) -> int:
-        """Images that have a place, those still being decoded included."""
+        """Images in the queue, including reserved places for images still being decoded."""
         return len(self._queue) + self._reserved
 
     def expected_wait(self) -> float:
-        """Seconds until a new image would be begun, by the speed of the last ones."""
+        """Seconds until a new image would start, estimated from the speed of recent batches."""
         with self._changed:
             return self._expected()
 
     def reserve(self, count: int = 1) -> None:
-        """Take `count` places for images that are about to come; raises FullError."""
+        """Reserve `count` places for images that are still to be decoded. Raises FullError."""
         with self._changed:
             if self.waiting + count > self.max_waiting or (self.waiting and self._expected() > self.queue_seconds):
                 raise FullError(self._retry_after())
             self._reserved += count
 
     def release(self, count: int = 1) -> None:
-        """Give places back that no image came for."""
+        """Give back reserved places that are not needed."""
         with self._changed:
             self._reserved -= count
 
     def put(self, image: np.ndarray, deadline: float) -> Job:
-        """Let an image take its reserved place; raises FullError where it would wait too long there."""
+        """Put an image into its reserved place. Raises FullError if it would wait too long."""
         job = Job(image, deadline)
         with self._changed:
             self._reserved -= 1
@@ -112,14 +112,14 @@ class Batcher:
         return job
 
     def drop(self, job: Job) -> None:
-        """Forget an image that nobody waits for any more; one that is running is finished for nothing."""
+        """Remove an image whose result is no longer needed. One that is already running is not interrupted."""
         with self._changed:
             job.result.cancel()
             if job in self._queue:
                 self._queue.remove(job)
 
     def close(self) -> None:
-        """Finish what waits, and end the threads."""
+        """Finish the queued images and end the threads."""
         with self._changed:
             self._closed = True
             self._changed.notify_all()
@@ -129,8 +129,8 @@ class Batcher:
     def _expected(self) -> float:
         rate = self._seconds / self._work if self._work else 0.0
         now = monotonic()
-        begun = sum(max(0.0, work * rate - (now - since)) for since, work in self._running.values())
-        return (begun + rate * sum(job.work for job in self._queue)) / len(self._threads)
+        running = sum(max(0.0, work * rate - (now - start)) for start, work in self._running.values())
+        return (running + rate * sum(job.work for job in self._queue)) / len(self._threads)
 
     def _retry_after(self) -> int:
         return max(1, math.ceil(self._expected() / 2))
@@ -150,7 +150,7 @@ class Batcher:
                 del self._running[number]
 
     def _take(self) -> list[Job]:
-        """The oldest image and others of its size; those that are too late or unwanted are answered on the way."""
+        """The oldest image and others of its size; canceled and late ones are removed on the way."""
         jobs: list[Job] = []
         now = monotonic()
         for job in list(self._queue):
@@ -171,16 +171,16 @@ class Batcher:
     def _run(self, jobs: list[Job], labels: Callable[[np.ndarray], np.ndarray]) -> None:
         try:
             maps = labels(np.stack([job.image for job in jobs]))
-        except Exception as error:  # the senders get it; the thread goes on
+        except Exception as error:  # delivered to the requests; the thread continues
             for job in jobs:
                 job.result.set_exception(error)
             return
         now = monotonic()
         with self._changed:
-            self._seconds = MEMORY * self._seconds + now - jobs[0].started
-            self._work = MEMORY * self._work + sum(job.work for job in jobs)
+            self._seconds = DECAY * self._seconds + now - jobs[0].started
+            self._work = DECAY * self._work + sum(job.work for job in jobs)
         for job in jobs:
-            job.finished, job.together = now, len(jobs)
-        self.observe(jobs)  # before anyone has an answer: who asks for the figures after it finds it counted
+            job.finished, job.batch_size = now, len(jobs)
+        self.observe(jobs)  # before the results: metrics read after a response must include it
         for job, label in zip(jobs, maps, strict=True):
             job.result.set_result(label)

@@ -1,4 +1,4 @@
-"""From the bytes that a stranger sent to pixels: only the formats named, and no pixel before its count is known."""
+"""Decode uploaded images: only known formats, and only after checking the image size in the header."""
 
 import io
 import warnings
@@ -11,11 +11,11 @@ from fastfcn.serving import problems
 from fastfcn.serving.problems import Problem, reason_of
 
 FORMATS = ("JPEG", "PNG", "WEBP", "BMP", "TIFF")  # as Pillow calls them
-KNOWN = "JPEG, PNG, WebP, BMP or TIFF"
+FORMAT_NAMES = "JPEG, PNG, WebP, BMP or TIFF"
 MEDIA_TYPES = ("image/jpeg", "image/png", "image/webp", "image/bmp", "image/tiff")
 
-# First bytes, and what begins with them: to call a wrong file by its name.
-OTHERS = (
+# First bytes of other file types, to name them in the error.
+OTHER_SIGNATURES = (
     (b"GIF8", "a GIF"),
     (b"%PDF", "a PDF"),
     (b"PK\x03\x04", "a ZIP archive or an office document"),
@@ -32,35 +32,35 @@ OTHERS = (
     (b"\x00\x00\x00\x0cjP  ", "a JPEG 2000 image"),
 )
 BRANDS = {
-    b"heic": "an HEIC photograph",
-    b"heix": "an HEIC photograph",
+    b"heic": "an HEIC image",
+    b"heix": "an HEIC image",
     b"mif1": "an HEIF image",
     b"avif": "an AVIF image",
 }
 SIGNATURES = (b"\xff\xd8\xff", b"\x89PNG\r\n\x1a\n", b"RIFF", b"BM", b"II*\x00", b"MM\x00*", b"II+\x00", b"MM\x00+")
 
 
-def what_is(data: bytes) -> str:
-    """What bytes that are no image of ours seem to be."""
+def file_type(data: bytes) -> str:
+    """The type of a file that is not a supported image, with its article."""
     if data[4:8] == b"ftyp":
-        return BRANDS.get(data[8:12], "a video or an image of another kind")
+        return BRANDS.get(data[8:12], "a video or an unsupported image")
     head = data[:64].lstrip()
-    return next((name for start, name in OTHERS if head.startswith(start)), "something unknown")
+    return next((name for start, name in OTHER_SIGNATURES if head.startswith(start)), "an unknown file type")
 
 
 def decode(data: bytes, max_pixels: int) -> np.ndarray:
-    """RGB uint8 (H, W, 3) of the image in `data`, the same pixels that `fastfcn.data.images.read_image` reads.
+    """The image in `data` as RGB uint8 (H, W, 3), the same pixels as `fastfcn.data.images.read_image` returns.
 
-    Raises Problem: 415 for another format, 413 for more than `max_pixels` (by the header, before anything is
-    decoded), 422 for what is broken. Whatever a decoder trips over is the file's fault, never an error of the service.
+    Raises Problem: 415 for an unsupported format, 413 for more than `max_pixels` (from the header, before decoding),
+    422 for a damaged file. Any exception of a decoder is reported as a damaged file, not as a server error.
     """
     if not data:
         raise problems.no_image()
     if not data.startswith(SIGNATURES):
-        raise problems.unknown_format(what_is(data), KNOWN)
+        raise problems.unknown_format(file_type(data), FORMAT_NAMES)
     try:
         with warnings.catch_warnings():
-            warnings.simplefilter("ignore")  # of Pillow, on odd files and large images; the limit here is lower
+            warnings.simplefilter("ignore")  # Pillow warns about odd files and large images; our limit is lower
             with Image.open(io.BytesIO(data), formats=FORMATS) as image:
                 if image.width * image.height > max_pixels:
                     raise problems.too_many_pixels((image.height, image.width), max_pixels)
@@ -68,10 +68,10 @@ def decode(data: bytes, max_pixels: int) -> np.ndarray:
     except Problem:
         raise
     except Image.DecompressionBombError as error:
-        raise Problem(413, "too-many-pixels", "The image has far too many pixels.", "Shrink it.") from error
+        raise Problem(413, "too-many-pixels", "The image has too many pixels.", "Send a smaller image.") from error
     except UnidentifiedImageError as error:
         raise problems.broken_image("its header is damaged") from error
-    except Exception as error:  # decoders fail in many ways on hostile bytes
+    except Exception as error:  # decoders raise many kinds of exceptions on malformed data
         raise problems.broken_image(reason_of(error)) from error
 
 

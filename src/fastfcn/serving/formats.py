@@ -1,4 +1,4 @@
-"""Answers: a prediction as label picture, overlay, run lengths or polygons."""
+"""Response formats of a prediction: run lengths and polygons (JSON), label image (PNG), overlay (JPEG)."""
 
 import io
 import json
@@ -13,75 +13,77 @@ from fastfcn.prediction.prediction import Prediction
 from fastfcn.serving import problems
 from fastfcn.serving.polygons import edge_count, polygons
 
-MEDIA = {
+RESPONSE_TYPES = {
     "runs": "application/json",
     "polygons": "application/geo+json",
     "labels": "image/png",
     "overlay": "image/jpeg",
 }
-KNOWN = ", ".join(MEDIA.values())
-MOST_PIECES = 2_000_000  # runs, or sides of polygons: about 20 MB of JSON
+MAX_PIECES = 2_000_000  # runs, or edges of polygons: about 20 MB of JSON
 
 
 @dataclass(frozen=True)
-class Answer:
-    """Bytes and their media type."""
+class Payload:
+    """The body of a response and its media type."""
 
     content: bytes
-    media: str
+    media_type: str
 
 
-def chosen_format(asked: str | None, accept: str) -> str:
-    """The format that a query or an Accept header asks for, `runs` where neither does.
+def choose_format(name: str | None, accept: str) -> str:
+    """The format given by the query parameter `name` or the Accept header; `runs` without either.
 
-    Raises Problem: 422 for an unknown name, 406 where nothing that is accepted can be made.
+    Raises Problem: 422 for an unknown name, 406 if no accepted media type is available.
     """
-    if asked:
-        if asked not in MEDIA:
-            raise problems.wrong_parameter(f"format={asked[:30]!r} is none of {', '.join(MEDIA)}.")
-        return asked
-    wanted = [_media_range(each) for each in accept[:1000].split(",") if each.strip()]
-    for kind, _ in sorted((each for each in wanted if each[1] > 0), key=lambda each: -each[1]):
-        for name, media in MEDIA.items():
-            if kind in (media, "*/*", media.split("/")[0] + "/*"):
-                return name
-    if wanted:
-        raise problems.not_acceptable(accept, KNOWN)
+    if name:
+        if name not in RESPONSE_TYPES:
+            raise problems.wrong_parameter(f"Unknown format {name[:30]!r}; use one of {', '.join(RESPONSE_TYPES)}.")
+        return name
+    accepted = [_media_range(text) for text in accept[:1000].split(",") if text.strip()]
+    by_quality = sorted((entry for entry in accepted if entry[1] > 0), key=lambda entry: -entry[1])
+    for media_range, _ in by_quality:
+        for format_name, media_type in RESPONSE_TYPES.items():
+            if media_range in (media_type, "*/*", media_type.split("/")[0] + "/*"):
+                return format_name
+    if accepted:
+        raise problems.not_acceptable(accept, ", ".join(RESPONSE_TYPES.values()))
     return "runs"
 
 
 def _media_range(text: str) -> tuple[str, float]:
     """`image/png;q=0.5` -> ("image/png", 0.5)."""
-    kind, *parameters = (part.strip().lower() for part in text.split(";"))
-    for each in parameters:
-        name, _, value = each.partition("=")
+    media_range, *parameters = (part.strip().lower() for part in text.split(";"))
+    for parameter in parameters:
+        name, _, value = parameter.partition("=")
         if name == "q":
             try:
-                return kind, float(value)
+                return media_range, float(value)
             except ValueError:
-                return kind, 0.0
-    return kind, 1.0
+                return media_range, 0.0
+    return media_range, 1.0
 
 
-def as_answer(prediction: Prediction, kind: str, opacity: float, facts: dict) -> Answer:
-    """`prediction` in the format `kind`; JSON ones carry `facts` too. Raises Problem (413) for too much detail."""
-    match kind:
+def as_payload(prediction: Prediction, format_name: str, opacity: float, details: dict) -> Payload:
+    """`prediction` in a format of RESPONSE_TYPES; JSON includes `details`. Raises Problem (413) if too large."""
+    match format_name:
         case "labels":
-            return Answer(_encoded(prediction.label_image(), "PNG"), MEDIA[kind])
+            return Payload(_encoded(prediction.label_image(), "PNG"), RESPONSE_TYPES[format_name])
         case "overlay":
-            return Answer(_encoded(Image.fromarray(prediction.overlay(opacity)), "JPEG", quality=92), MEDIA[kind])
+            return Payload(
+                _encoded(Image.fromarray(prediction.overlay(opacity)), "JPEG", quality=92), RESPONSE_TYPES[format_name]
+            )
         case "polygons":
-            return Answer(_json(as_polygons(prediction) | facts), MEDIA[kind])
+            return Payload(_json(as_polygons(prediction) | details), RESPONSE_TYPES[format_name])
         case _:
-            return Answer(_json(facts | as_runs(prediction)), MEDIA["runs"])
+            return Payload(_json(details | as_runs(prediction)), RESPONSE_TYPES["runs"])
 
 
 def as_runs(prediction: Prediction) -> dict:
-    """Size, classes with their shares (0-1), the largest first, and the class map as run lengths, row by row."""
+    """Size, classes with their shares (0-1), largest first, and the segmentation map as run lengths in row order."""
     flat = prediction.labels.ravel()
     ends = np.append(np.flatnonzero(flat[1:] != flat[:-1]), flat.size - 1)
-    if len(ends) > MOST_PIECES:
-        raise problems.too_detailed(MOST_PIECES)
+    if len(ends) > MAX_PIECES:
+        raise problems.too_detailed(MAX_PIECES)
     height, width = prediction.labels.shape
     return {
         "height": height,
@@ -91,36 +93,36 @@ def as_runs(prediction: Prediction) -> dict:
     }
 
 
-def labels_of(answer: dict) -> np.ndarray:
-    """The class map (H, W), uint8, of an answer of `as_runs`. Raises ValueError where it is none."""
-    runs = answer["runs"]
+def labels_from_runs(response: dict) -> np.ndarray:
+    """The segmentation map (H, W), uint8, of a response made by `as_runs`. Raises ValueError for inconsistent data."""
+    runs = response["runs"]
     flat = np.repeat(np.asarray(runs["classes"], np.uint8), np.asarray(runs["lengths"], np.int64))
-    return flat.reshape(answer["height"], answer["width"])
+    return flat.reshape(response["height"], response["width"])
 
 
 def as_polygons(prediction: Prediction) -> dict:
-    """The class map as a GeoJSON FeatureCollection (RFC 7946), one feature a region, in pixels from the top left."""
-    if edge_count(prediction.labels) > MOST_PIECES:
-        raise problems.too_detailed(MOST_PIECES)
+    """The segmentation map as a GeoJSON FeatureCollection (RFC 7946): one feature per region, in pixels."""
+    if edge_count(prediction.labels) > MAX_PIECES:
+        raise problems.too_detailed(MAX_PIECES)
     classes, features = prediction.description.classes, []
-    for each in polygons(prediction.labels):
-        rings = [each.outline.tolist(), *(hole.tolist() for hole in each.holes)]
+    for polygon in polygons(prediction.labels):
+        rings = [polygon.outline.tolist(), *(hole.tolist() for hole in polygon.holes)]
         features.append({
             "type": "Feature",
             "properties": {
-                "index": each.index,
-                "class": classes[each.index].name,
+                "index": polygon.index,
+                "class": classes[polygon.index].name,
                 "pixels": sum(_area(ring) for ring in rings),
             },
             "geometry": {"type": "Polygon", "coordinates": rings},
         })  # fmt: skip
     height, width = prediction.labels.shape
-    shared = {"height": height, "width": width, "classes": _classes(prediction)}
-    return {"type": "FeatureCollection", "features": features} | shared
+    common = {"height": height, "width": width, "classes": _classes(prediction)}
+    return {"type": "FeatureCollection", "features": features} | common
 
 
 def _area(ring: list[list[int]]) -> int:
-    """Pixels in a ring; negative for a hole, which runs the other way round."""
+    """Pixels inside a ring; negative for a hole, which has the opposite orientation."""
     return sum(x * (below - y) for (x, y), (_, below) in pairwise(ring))
 
 
@@ -140,19 +142,19 @@ def _classes(prediction: Prediction) -> list[dict]:
     ]
 
 
-def packed(answers: list[tuple[str, Answer]], facts: dict) -> Answer:
-    """Pictures as a ZIP archive, with `facts` in its `answer.json`; names that occur again get a number."""
-    stream, taken = io.BytesIO(), {"answer.json"}
+def zip_archive(payloads: list[tuple[str, Payload]], details: dict) -> Payload:
+    """Named images as a ZIP archive, with `details` in `results.json`; repeated names get a number."""
+    stream, taken = io.BytesIO(), {"results.json"}
     with zipfile.ZipFile(stream, "w") as archive:
-        for given, answer in answers:
-            name = free_name(given.rsplit(".", 1)[0], ".png" if answer.media == MEDIA["labels"] else ".jpg", taken)
-            archive.writestr(name, answer.content)
-        archive.writestr("answer.json", _json(facts))
-    return Answer(stream.getvalue(), "application/zip")
+        for upload_name, payload in payloads:
+            suffix = ".png" if payload.media_type == RESPONSE_TYPES["labels"] else ".jpg"
+            archive.writestr(unused_name(upload_name.rsplit(".", 1)[0], suffix, taken), payload.content)
+        archive.writestr("results.json", _json(details))
+    return Payload(stream.getvalue(), "application/zip")
 
 
-def free_name(stem: str, suffix: str, taken: set[str]) -> str:
-    """`stem` with `suffix`, and a number where that is among `taken`, to which it is added."""
+def unused_name(stem: str, suffix: str, taken: set[str]) -> str:
+    """`stem` + `suffix`, with a number if it is in `taken`. The result is added to `taken`."""
     name, number = stem + suffix, 1
     while name in taken:
         number += 1
@@ -161,9 +163,9 @@ def free_name(stem: str, suffix: str, taken: set[str]) -> str:
     return name
 
 
-def _encoded(picture: Image.Image, kind: str, **options: int) -> bytes:
+def _encoded(image: Image.Image, kind: str, **options: int) -> bytes:
     stream = io.BytesIO()
-    picture.save(stream, kind, **options)
+    image.save(stream, kind, **options)
     return stream.getvalue()
 
 

@@ -1,5 +1,6 @@
-"""What `/openapi.json` says beside the routes: bodies, answers and problems, each with an example."""
+"""Request bodies, responses and problems for `/openapi.json`, with examples."""
 
+from http import HTTPStatus
 from typing import Any
 
 from fastfcn.serving.decoding import MEDIA_TYPES
@@ -18,7 +19,7 @@ RUNS = {
     "runs": {"classes": [0, 2], "lengths": [2, 6]},
     "name": "street.jpg",
     "milliseconds": {"decode": 2.1, "wait": 0.1, "infer": 48.0},
-    "together": 1,
+    "batch_size": 1,
 }
 POLYGONS = {
     "type": "FeatureCollection",
@@ -31,29 +32,29 @@ POLYGONS = {
     "width": 4,
 }  # fmt: skip
 PROBLEMS = {
-    400: ("broken-form", "The form (multipart/form-data) is broken."),
-    401: ("unauthorized", "This service asks for a token."),
-    403: ("foreign-origin", "Pages of other sites may not use this service."),
-    406: ("not-acceptable", "There is no answer of the kind 'text/html'."),
-    408: ("slow", "The image did not arrive within 30 s."),
-    413: ("too-many-pixels", "The image has 20000 x 20000 pixels; 8.39 million are the most allowed."),
-    415: ("unknown-format", "This is a GIF, not an image of a kind that can be read."),
-    422: ("broken-image", "The image cannot be read: image file is truncated."),
-    503: ("busy", "All places are taken by images that came earlier."),
-    504: ("late", "There was no result within 60 s."),
+    400: ("broken-form", "The multipart/form-data body is malformed."),
+    401: ("unauthorized", "A valid bearer token is required."),
+    403: ("foreign-origin", "Requests from other origins are not allowed."),
+    406: ("not-acceptable", "No response of type 'text/html' is available."),
+    408: ("slow", "The upload took longer than 30 s."),
+    413: ("too-many-pixels", "The image has 20000 x 20000 pixels; the limit is 8.39 million."),
+    415: ("unknown-format", "Unsupported file type: a GIF."),
+    422: ("broken-image", "The image cannot be decoded: image file is truncated."),
+    503: ("busy", "The queue is full."),
+    504: ("late", "No result within 60 s."),
 }
 
 
 def request_body(batch: bool) -> dict[str, Any]:
-    """The body of `POST /predict` or `/predict/batch`: a form, or for one image the image itself."""
+    """The body of `POST /predict` or `/predict/batch`: a form, or for a single image its bytes."""
     files: dict[str, Any] = {"images": {"type": "array", "items": BINARY}} if batch else {"image": BINARY}
     form = {"schema": {"type": "object", "properties": files, "required": list(files)}}
     raw = {} if batch else {kind: {"schema": BINARY} for kind in MEDIA_TYPES}
     return {"requestBody": {"required": True, "content": {"multipart/form-data": form} | raw}}
 
 
-def answers(batch: bool) -> dict[int | str, dict[str, Any]]:
-    """Every status that a prediction is answered with."""
+def responses(batch: bool) -> dict[int | str, dict[str, Any]]:
+    """Responses of a prediction by status."""
     results = {"results": [RUNS | {"status": 200}, problem(422) | {"name": "broken.jpg"}]}
     content: dict[str, Any] = {"application/json": {"example": results if batch else RUNS}}
     if batch:
@@ -61,8 +62,8 @@ def answers(batch: bool) -> dict[int | str, dict[str, Any]]:
     else:
         content |= {"application/geo+json": {"example": POLYGONS}}
         content |= {"image/png": {"schema": BINARY}, "image/jpeg": {"schema": BINARY}}
-    busy = {"Retry-After": {"schema": {"type": "integer"}, "description": "Seconds until to try again."}}
-    refused = {
+    busy = {"Retry-After": {"schema": {"type": "integer"}, "description": "Seconds to wait before retrying."}}
+    errors = {
         status: {
             "description": detail,
             "content": {MEDIA_TYPE: {"schema": {"$ref": "#/components/schemas/Problem"}, "example": problem(status)}},
@@ -70,19 +71,25 @@ def answers(batch: bool) -> dict[int | str, dict[str, Any]]:
         | ({"headers": busy} if status == 503 else {})
         for status, (_, detail) in PROBLEMS.items()
     }
-    return {200: {"description": "What the network says.", "content": content}, **refused}
+    return {200: {"description": "The segmentation.", "content": content}, **errors}
 
 
 def problem(status: int) -> dict[str, Any]:
-    """An example of a problem."""
+    """An example problem."""
     code, detail = PROBLEMS[status]
-    shown = {"type": "about:blank", "title": code, "status": status, "code": code, "detail": detail}
-    return shown | ({"retry_after": 3} if status == 503 else {}) | {"request_id": RUNS["request_id"]}
+    example = {
+        "type": "about:blank",
+        "title": HTTPStatus(status).phrase,
+        "status": status,
+        "code": code,
+        "detail": detail,
+    }
+    return example | ({"retry_after": 3} if status == 503 else {}) | {"request_id": RUNS["request_id"]}
 
 
 PROBLEM_SCHEMA = {
     "type": "object",
-    "description": "RFC 9457. `code` is for programs, `detail` and `hint` are for people.",
+    "description": "Problem details (RFC 9457). `code` is stable; `detail` and `hint` are for people.",
     "required": ["status", "code", "detail", "request_id"],
     "properties": {
         "type": {"type": "string"},

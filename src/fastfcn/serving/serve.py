@@ -1,4 +1,4 @@
-"""`fastfcn serve`: a weights file behind HTTP, with a web page."""
+"""`fastfcn serve`: run the HTTP service of a weights file."""
 
 import signal
 import socket
@@ -12,16 +12,16 @@ import torch
 from fastfcn.errors import MissingExtraError, UserError
 from fastfcn.prediction.load import load
 from fastfcn.serving.app import create_app
-from fastfcn.serving.logs import note, start_logging
-from fastfcn.serving.protocol import guarded_protocol
+from fastfcn.serving.connection_limits import limited_protocol
+from fastfcn.serving.monitoring import log_event, start_logging
 from fastfcn.serving.service import Service
 from fastfcn.serving.settings import Settings, default_batch
 
 if TYPE_CHECKING:
     from uvicorn import Server
 
-WRITE_TIMEOUT = 30.0  # seconds that a reader may stand still
-KEEP_ALIVE = 30  # seconds between two requests of a connection
+WRITE_TIMEOUT = 30.0  # seconds until a client that stops reading is disconnected
+KEEP_ALIVE = 30  # seconds that an idle connection stays open
 
 
 def serve(
@@ -30,12 +30,13 @@ def serve(
     devices: tuple[str, ...] = ("auto",),
     workers: int = 1,
     trusted: bool = False,
-    say: Callable[[str], None] = lambda text: None,
+    announce: Callable[[str], None] = lambda text: None,
 ) -> None:
-    """Serve `weights` until SIGTERM or Ctrl-C; what was accepted is finished then.
+    """Serve `weights` until SIGTERM or Ctrl-C; accepted requests are finished before it returns.
 
-    `workers` predictors on each of `devices`; `trusted` allows files that run code when they are loaded. Raises
-    UserError for weights, devices or an address that cannot be used, MissingExtraError without the extra `serve`.
+    `workers`: copies of the network on each of `devices`; `trusted`: allow files that run code when loaded;
+    `announce`: called with the address when the service is ready. Raises UserError for weights, devices or an address
+    that cannot be used, and MissingExtraError without the extra `serve`.
     """
     _check_extra()
     listener = listen(settings.host, settings.port)
@@ -43,43 +44,43 @@ def serve(
     service = make_service(weights, settings, devices, workers, trusted)
     service.warm_up()
     address = address_of(listener, settings.host)
-    server = make_server(service, lambda: note("started", url=address, **service.about))
-    say(f"Serving {weights} at {address}")
+    server = make_server(service, lambda: log_event("started", url=address, **service.model_info))
+    announce(f"Serving {weights} at {address}")
     for signal_number in (signal.SIGTERM, signal.SIGINT):
-        signal.signal(signal_number, lambda *_: None)  # the server sends itself once more what ended it
+        signal.signal(signal_number, lambda *_: None)  # uvicorn raises the signal again after shutdown
     server.run([listener])
-    note("stopped", images=service.metrics.images._value.get())
+    log_event("stopped", images=service.metrics.images._value.get())
 
 
 def make_service(
     weights: str | Path, settings: Settings, devices: tuple[str, ...], workers: int, trusted: bool = False
 ) -> Service:
-    """Predictors on every device, behind a queue. Raises UserError."""
+    """A service with `workers` predictors on each device. Raises UserError."""
     predictors = [load(weights, device, trusted) for device in devices for _ in range(workers)]
     if predictors[0].device.type == "cpu" and len(predictors) > 1:
         torch.set_num_threads(max(1, torch.get_num_threads() // len(predictors)))
     settings = replace(settings, max_batch=settings.max_batch or default_batch(predictors[0].device.type))
-    about = {
+    model_info = {
         "recipe": predictors[0].recipe.name,
         "summary": predictors[0].recipe.summary,
-        "devices": [str(each.device) for each in predictors],
+        "devices": [str(predictor.device) for predictor in predictors],
         "max_batch": settings.max_batch,
         "crop": predictors[0].recipe.data.crop,
     }
-    return Service(predictors, settings, about)
+    return Service(predictors, settings, model_info)
 
 
 def make_server(service: Service, started: Callable[[], None] = lambda: None) -> "Server":
-    """uvicorn's server of the application; it ends with `server.should_exit = True`."""
+    """A uvicorn server for `service`; stop it with `server.should_exit = True`."""
     from uvicorn import Config, Server
 
-    class Draining(Server):
+    class DrainingServer(Server):
         async def shutdown(self, sockets: list[socket.socket] | None = None) -> None:
             service.ready = False
             await super().shutdown(sockets)
 
     settings = service.settings
-    protocol: Any = guarded_protocol(settings.head_timeout, WRITE_TIMEOUT, settings.connections)
+    protocol: Any = limited_protocol(settings.head_timeout, WRITE_TIMEOUT, settings.connections)
     config = Config(
         create_app(service, started),
         http=protocol,
@@ -92,13 +93,18 @@ def make_server(service: Service, started: Callable[[], None] = lambda: None) ->
         backlog=2 * settings.connections,
         proxy_headers=False,
     )
-    return Draining(config)
+    return DrainingServer(config)
 
 
 def listen(host: str, port: int) -> socket.socket:
-    """A listening socket, before minutes go into loading; port 0 takes a free one. Raises UserError."""
+    """A socket bound to `host` and `port` (0: any free port). Raises UserError.
+
+    Called before the weights are loaded, so that a port in use is reported at once.
+    """
     family = socket.AF_INET6 if ":" in host else socket.AF_INET
-    listener = socket.socket(family)
+    # With the protocol given, asyncio sets TCP_NODELAY on connections. Without it, Nagle's algorithm and delayed
+    # acknowledgments hold back every response on a kept-alive connection by 40 ms.
+    listener = socket.socket(family, socket.SOCK_STREAM, socket.IPPROTO_TCP)
     listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
     try:
         listener.bind((host, port))
@@ -106,13 +112,13 @@ def listen(host: str, port: int) -> socket.socket:
         listener.close()
         reason = getattr(error, "strerror", None) or str(error)
         raise UserError(
-            f"Cannot listen at {host}, port {port}: {reason.lower()}.", "Choose another --port or --host."
+            f"Cannot listen on {host}, port {port}: {reason.lower()}.", "Choose another --port or --host."
         ) from error
     return listener
 
 
 def address_of(listener: socket.socket, host: str) -> str:
-    """The address to type into a browser."""
+    """The URL of the service."""
     port = listener.getsockname()[1]
     return f"http://{f'[{host}]' if ':' in host else host}:{port}"
 

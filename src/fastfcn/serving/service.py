@@ -1,4 +1,4 @@
-"""The way of an image through the service: a place, pixels, the network, an answer."""
+"""The steps of a request: reserve a place in the queue, decode, run the network, encode the response."""
 
 import asyncio
 from collections.abc import Awaitable, Callable, Sequence
@@ -13,21 +13,20 @@ from fastfcn.data.description import DataSetDescription
 from fastfcn.prediction.prediction import Prediction
 from fastfcn.serving import problems
 from fastfcn.serving.batcher import Batcher, FullError, Job, LateError
-from fastfcn.serving.body_limits import Budget, Receive, SenderGoneError
 from fastfcn.serving.decoding import decode
-from fastfcn.serving.formats import Answer, as_answer
-from fastfcn.serving.metrics import Metrics
+from fastfcn.serving.formats import Payload, as_payload
+from fastfcn.serving.monitoring import Metrics
 from fastfcn.serving.problems import Problem
 from fastfcn.serving.settings import Settings
-from fastfcn.serving.uploads import Upload
+from fastfcn.serving.uploads import ClientGoneError, Receive, Upload, UploadBudget
 
 Result = TypeVar("Result")
-CODERS = 2  # threads that decode and encode
-WARM_UP = (128, 192)  # pixels of the image that the network is tried on
+CODEC_THREADS = 2  # that decode images and encode responses
+WARM_UP_SIZE = (128, 192)
 
 
-class LabelsImages(Protocol):
-    """What the service needs of a predictor."""
+class LabelPredictor(Protocol):
+    """The part of a predictor that the service uses."""
 
     @property
     def description(self) -> DataSetDescription: ...
@@ -37,26 +36,28 @@ class LabelsImages(Protocol):
 
 @dataclass(frozen=True)
 class Outcome:
-    """One image's answer, and its milliseconds by what they went into."""
+    """The response for one image, the time of each stage, and the image's (height, width)."""
 
-    answer: Answer
+    payload: Payload
     milliseconds: dict[str, float]
     size: tuple[int, int]
 
 
 class Service:
-    """Predictors behind a queue; `about` is what `GET /info` says of the network."""
+    """Predictors behind a queue; `model_info` is shown by `GET /info`."""
 
-    def __init__(self, predictors: Sequence[LabelsImages], settings: Settings, about: dict[str, Any] | None = None):
+    def __init__(
+        self, predictors: Sequence[LabelPredictor], settings: Settings, model_info: dict[str, Any] | None = None
+    ):
         self.settings = settings
         self.description = predictors[0].description
-        self.about = about or {}
+        self.model_info = model_info or {}
         self.metrics = Metrics()
-        self.budget = Budget(settings.upload_bytes)
-        self.coders = ThreadPoolExecutor(CODERS, thread_name_prefix="coder")
+        self.budget = UploadBudget(settings.upload_bytes)
+        self.codecs = ThreadPoolExecutor(CODEC_THREADS, thread_name_prefix="codec")
         self.ready = False
         self.batcher = Batcher(
-            [each.labels for each in predictors],
+            [predictor.labels for predictor in predictors],
             settings.max_batch or 1,
             settings.max_waiting,
             settings.queue_seconds,
@@ -66,8 +67,8 @@ class Service:
         self._workers = len(predictors)
 
     def warm_up(self) -> None:
-        """Run every predictor once or twice, so that the first request finds it ready and its speed is known."""
-        image = np.zeros((*WARM_UP, 3), np.uint8)
+        """Run every predictor twice, so that the first request is fast and the speed is known."""
+        image = np.zeros((*WARM_UP_SIZE, 3), np.uint8)
         for _ in range(2):
             self.batcher.reserve(self._workers)
             jobs = [self.batcher.put(image, monotonic() + 3600) for _ in range(self._workers)]
@@ -78,41 +79,43 @@ class Service:
     def close(self) -> None:
         self.ready = False
         self.batcher.close()
-        self.coders.shutdown()
+        self.codecs.shutdown()
 
     def reserve(self, count: int) -> None:
-        """Places for `count` images; raises Problem (503)."""
+        """Reserve places for `count` images. Raises Problem (503)."""
         try:
             self.batcher.reserve(count)
         except FullError as error:
             raise problems.busy(error.retry_after) from error
 
     def check_room(self) -> None:
-        """Raise Problem (503) where there is no place, before a body is read."""
+        """Raise Problem (503) if the queue is full."""
         self.reserve(1)
         self.batcher.release(1)
 
-    async def predict(self, upload: Upload, kind: str, opacity: float, facts: dict, deadline: float) -> Outcome:
-        """Decode, run and encode one image, which must have a place. Raises Problem."""
-        began = monotonic()
+    async def predict(
+        self, upload: Upload, format_name: str, opacity: float, details: dict, deadline: float
+    ) -> Outcome:
+        """Decode, run and encode one image, for which a place must be reserved. Raises Problem."""
+        started = monotonic()
         try:
-            image = await self._coded(decode, upload.data, self.settings.max_pixels)
+            image = await self._in_codec_thread(decode, upload.data, self.settings.max_pixels)
         except BaseException:
             self.batcher.release()
             raise
-        upload.data = b""  # the pixels are enough; a long queue would hold both
+        upload.data = b""  # free the file: a long queue would keep both
         decoded = monotonic()
         job, labels = await self._run(image, deadline)
         times = {
-            "decode": decoded - began,
-            "wait": job.started - job.asked,
+            "decode": decoded - started,
+            "wait": job.started - job.queued,
             "infer": job.finished - job.started,
         }
         milliseconds = {name: round(1000 * seconds, 1) for name, seconds in times.items()}
-        known = facts | {"name": upload.name, "milliseconds": milliseconds, "together": job.together}
+        details = details | {"name": upload.name, "milliseconds": milliseconds, "batch_size": job.batch_size}
         prediction = Prediction(labels, image, self.description)
-        answer = await self._coded(as_answer, prediction, kind, opacity, known)
-        return Outcome(answer, milliseconds, image.shape[:2])
+        payload = await self._in_codec_thread(as_payload, prediction, format_name, opacity, details)
+        return Outcome(payload, milliseconds, image.shape[:2])
 
     async def _run(self, image: np.ndarray, deadline: float) -> tuple[Job, np.ndarray]:
         try:
@@ -125,38 +128,40 @@ class Service:
         except (TimeoutError, LateError) as error:
             raise problems.late(self.settings.timeout) from error
         except (RuntimeError, MemoryError) as error:
-            if isinstance(error, MemoryError) or "memory" in str(error):  # torch has no one kind for all devices
+            if isinstance(error, MemoryError) or "memory" in str(
+                error
+            ):  # torch raises different types on different devices
                 raise problems.out_of_memory() from error
             raise
         finally:
             self.batcher.drop(job)
 
-    async def _coded(self, function: Callable[..., Result], *arguments: Any) -> Result:
-        return await asyncio.get_running_loop().run_in_executor(self.coders, function, *arguments)
+    async def _in_codec_thread(self, function: Callable[..., Result], *arguments: Any) -> Result:
+        return await asyncio.get_running_loop().run_in_executor(self.codecs, function, *arguments)
 
 
-async def unless_gone(work: Awaitable[Result], receive: Receive) -> Result:
-    """What `work` gives; it is cancelled, and SenderGoneError raised, where the sender leaves before."""
+async def unless_disconnected(work: Awaitable[Result], receive: Receive) -> Result:
+    """The result of `work`. If the client disconnects first, `work` is canceled and ClientGoneError raised."""
     task = asyncio.ensure_future(work)
-    gone = asyncio.ensure_future(_gone(receive))
+    disconnected = asyncio.ensure_future(_disconnected(receive))
     try:
-        await asyncio.wait({task, gone}, return_when=asyncio.FIRST_COMPLETED)
+        await asyncio.wait({task, disconnected}, return_when=asyncio.FIRST_COMPLETED)
         if not task.done():
-            raise SenderGoneError
+            raise ClientGoneError
         return task.result()
     finally:
-        for each in (task, gone):
-            each.cancel()
-        await asyncio.gather(task, gone, return_exceptions=True)
+        for pending in (task, disconnected):
+            pending.cancel()
+        await asyncio.gather(task, disconnected, return_exceptions=True)
 
 
-async def _gone(receive: Receive) -> None:
+async def _disconnected(receive: Receive) -> None:
     while (await receive())["type"] != "http.disconnect":
         pass
 
 
 def outcome_of(result: Outcome | BaseException) -> Outcome | Problem:
-    """A batch goes on past an image that has a problem; anything else is an error of the service."""
+    """A result or problem as a value, so that a batch continues; any other exception is raised."""
     if isinstance(result, BaseException) and not isinstance(result, Problem):
         raise result
     return result

@@ -1,4 +1,4 @@
-"""The settings of a service; every limit has a default that one machine can keep."""
+"""Settings of the service, with defaults for one machine."""
 
 from dataclasses import dataclass
 
@@ -7,13 +7,13 @@ MIB = 2**20
 
 @dataclass(frozen=True)
 class Settings:
-    """What `fastfcn serve` was told.
+    """Settings of `fastfcn serve`.
 
-    `max_batch` images at most run together, None = as suits the device. `max_bytes` and `max_pixels` bound one image,
-    `max_images` a batch. `max_waiting` images at most wait for the
-    network, and none that would have to wait longer than `queue_seconds`. `timeout` is what a request may take from
-    its last byte on, `body_timeout` what its body may take to arrive, `head_timeout` its headers (seconds).
-    `upload_bytes` bounds all bodies that are in memory at once, `connections` the open sockets.
+    `name`: of the model; `origins`: other origins whose pages may send requests. `max_batch`: most images that run
+    together, None: by device. `max_bytes`, `max_pixels`: limits of an image; `max_images`: of a batch. `max_waiting`:
+    most images in the queue; `queue_seconds`: longest expected wait that is accepted. Seconds: `timeout` from the end
+    of a request to its response, `body_timeout` for receiving the body, `head_timeout` for receiving the headers.
+    `upload_bytes`: limit of all request bodies in memory; `connections`: most open sockets.
     """
 
     name: str = "network"
@@ -35,15 +35,15 @@ class Settings:
 
     @property
     def max_body(self) -> int:
-        """Bytes of one request's body: a batch may hold four images of the largest kind, and many smaller ones."""
+        """Largest body of a batch in bytes: four images of the maximum size, or more smaller ones."""
         return 4 * self.max_bytes
 
     @property
     def is_local(self) -> bool:
-        """Whether only this machine can reach the service."""
+        """Whether the service is reachable from this machine only."""
         return self.host in ("127.0.0.1", "localhost", "::1")
 
 
 def default_batch(device_type: str) -> int:
-    """Images that are worth running together: one on a processor, which one image keeps busy; eight on a GPU."""
+    """A good batch size: 1 on a CPU, which a single image already keeps busy; 8 on a GPU."""
     return 1 if device_type == "cpu" else 8

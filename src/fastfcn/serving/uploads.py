@@ -1,5 +1,8 @@
-"""The images in a request's body: the body itself, or the files of a form."""
+"""Images in request bodies: limits on size, time and total memory, and parsing of forms."""
 
+import asyncio
+from collections.abc import AsyncGenerator, AsyncIterator, Awaitable, Callable, Mapping, MutableMapping
+from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from pathlib import PurePosixPath
 from typing import Any
@@ -7,111 +10,151 @@ from typing import Any
 from fastfcn.serving import problems
 from fastfcn.serving.decoding import MEDIA_TYPES
 
-RAW = (*MEDIA_TYPES, "image/x-ms-bmp", "image/jpg", "image/*", "application/octet-stream", "")
-OTHER_FIELDS = 16  # fields of a form beside its images
+Receive = Callable[[], Awaitable[MutableMapping[str, Any]]]
+RESERVED = 64 * 2**10  # bytes taken from the budget at a time if the body's length is not announced
+OTHER_FIELDS = 16  # form fields allowed besides the images
+OTHER_FIELD_BYTES = 64 * 2**10
+RAW_TYPES = (*MEDIA_TYPES, "image/x-ms-bmp", "image/jpg", "image/*", "application/octet-stream", "")
+
+
+class ClientGoneError(Exception):
+    """The client closed the connection, so no response is needed."""
 
 
 @dataclass
 class Upload:
-    """One image as it came: the sender's `name` for it, and its bytes."""
+    """One image as received: the client's `name` for it, and its bytes."""
 
     name: str
     data: bytes
 
 
-def uploads(content_type: str, body: bytes | bytearray, most: int, max_bytes: int) -> list[Upload]:
-    """The images of a body, `most` at most and `max_bytes` each.
+class UploadBudget:
+    """Bytes of request bodies that may be in memory at the same time."""
 
-    Raises Problem: 413 for more, 415 for a content type that holds no image, 400 for a broken form, 422 where there is
-    no image in it. What an image is, its own first bytes say; its declared type does not matter.
+    def __init__(self, limit: int):
+        self.limit = limit
+        self.used = 0
+
+    def take(self, count: int) -> None:
+        """Raises Problem (503) if there is no room for `count` more bytes."""
+        if self.used + count > self.limit:
+            raise problems.busy(1)
+        self.used += count
+
+
+def announced_length(headers: Mapping[str, str], limit: int) -> int | None:
+    """The Content-Length, None without one. Raises Problem (413) if it exceeds `limit`."""
+    text = headers.get("content-length", "")
+    if not text.isascii() or not text.isdecimal():
+        return None
+    length = int(text[:20])
+    if length > limit:
+        raise problems.too_many_bytes(limit)
+    return length
+
+
+@asynccontextmanager
+async def limited_body(
+    headers: Mapping[str, str], receive: Receive, budget: UploadBudget, limit: int, seconds: float
+) -> AsyncIterator[AsyncGenerator[bytes]]:
+    """The chunks of a request's body. They count against `budget` until the end of the block.
+
+    Raises Problem: 413 beyond `limit` bytes (before reading if the length is announced), 408 if the body is not
+    complete within `seconds`, 503 if the budget is used up; ClientGoneError if the client disconnects.
     """
-    kind = content_type.split(";")[0].strip().lower()
-    if kind == "multipart/form-data":
-        found = _files(content_type, bytes(body), most)
-    elif kind in RAW or kind.startswith("image/"):
-        found = [Upload("image", bytes(body))]
-    else:
-        raise problems.wrong_content_type(content_type)
-    if not found or not any(each.data for each in found):
-        raise problems.no_image()
-    if any(len(each.data) > max_bytes for each in found):
-        raise problems.too_many_bytes(max_bytes)
-    return found
+    taken = announced_length(headers, limit) or 0
+    budget.take(taken)
 
-
-def _files(content_type: str, body: bytes, most: int) -> list[Upload]:
-    from python_multipart.exceptions import FormParserError
-    from python_multipart.multipart import MultipartParser, parse_options_header
+    async def chunks() -> AsyncGenerator[bytes]:
+        nonlocal taken
+        length = 0
+        while True:
+            message = await receive()
+            if message["type"] == "http.disconnect":
+                raise ClientGoneError
+            length += len(message.get("body", b""))
+            if length > limit:
+                raise problems.too_many_bytes(limit)
+            if length > taken:
+                budget.take(RESERVED + length - taken)
+                taken = RESERVED + length
+            yield message.get("body", b"")
+            if not message.get("more_body", False):
+                return
 
     try:
-        boundary = parse_options_header(content_type)[1].get(b"boundary", b"")
-        if not boundary:
-            raise problems.broken_form()
-        parts = _Parts(most)
-        parser = MultipartParser(boundary, parts.callbacks)  # type: ignore[arg-type]
-        parser.write(body)
-        parser.finalize()
-    except (FormParserError, ValueError, UnicodeError, IndexError) as error:
+        async with asyncio.timeout(seconds):
+            yield chunks()
+    except TimeoutError as error:
+        raise problems.slow_upload(seconds) from error
+    finally:
+        budget.used -= taken
+
+
+async def read_uploads(
+    headers: Mapping[str, str], chunks: AsyncGenerator[bytes], max_images: int, max_bytes: int
+) -> list[Upload]:
+    """The images of a request: its body, or the files of a form; at most `max_images`, each of at most `max_bytes`.
+
+    Raises Problem: 413 beyond these limits, 415 for a content type without images, 400 for a malformed form, 422 if
+    there is no image. Image formats are detected from the data; the declared type of a file is ignored.
+    """
+    content_type = headers.get("content-type", "")
+    media_type = content_type.split(";")[0].strip().lower()
+    if media_type == "multipart/form-data":
+        uploads = await _form_files(headers, chunks, max_images)
+    elif media_type in RAW_TYPES or media_type.startswith("image/"):
+        uploads = [Upload("image", b"".join([chunk async for chunk in chunks]))]
+    else:
+        await _drain(chunks)
+        raise problems.wrong_content_type(content_type)
+    if not any(upload.data for upload in uploads):
+        raise problems.no_image()
+    if any(len(upload.data) > max_bytes for upload in uploads):
+        raise problems.too_many_bytes(max_bytes)
+    return uploads
+
+
+async def _form_files(headers: Mapping[str, str], chunks: AsyncGenerator[bytes], max_images: int) -> list[Upload]:
+    """The files of a form, parsed by Starlette."""
+    from starlette.datastructures import Headers, UploadFile
+    from starlette.formparsers import MultiPartException, MultiPartParser
+
+    class Parser(MultiPartParser):
+        # `request.form()` offers neither of these two:
+        spool_max_size = 0  # keep files in memory, never in temporary files; `limited_body` bounds their size
+        complete = False  # whether the final boundary was seen; otherwise a truncated form would lose its last files
+
+        def on_end(self) -> None:
+            self.complete = True
+
+    parser = Parser(
+        Headers(headers), chunks, max_files=max_images, max_fields=OTHER_FIELDS, max_part_size=OTHER_FIELD_BYTES
+    )
+    try:
+        form = await parser.parse()
+    except (MultiPartException, ValueError, IndexError) as error:  # the last two: odd headers of a part
+        await _drain(chunks)
+        if isinstance(error, MultiPartException) and error.message.startswith("Too many files"):
+            raise problems.too_many_images(max_images) from error
         raise problems.broken_form() from error
-    if not parts.complete:
-        raise problems.broken_form()
-    return parts.files
+    try:
+        if not parser.complete:
+            raise problems.broken_form()
+        files = [value for _, value in form.multi_items() if isinstance(value, UploadFile)]
+        return [Upload(file_name(file.filename or ""), await file.read()) for file in files]
+    finally:
+        await form.close()
 
 
-class _Parts:
-    """Gathers the files of a form from the parser's calls."""
-
-    def __init__(self, most: int):
-        self.most = most
-        self.files: list[Upload] = []
-        self.complete = False
-        self._others = 0
-        self._header = (bytearray(), bytearray())
-        self._disposition = b""
-        self._spans: list[bytes] = []
-
-    @property
-    def callbacks(self) -> dict[str, Any]:
-        """What the parser calls, by its names."""
-        return {
-            "on_part_begin": self._begin,
-            "on_header_field": lambda data, start, end: self._header[0].extend(data[start:end]),
-            "on_header_value": lambda data, start, end: self._header[1].extend(data[start:end]),
-            "on_header_end": self._end_header,
-            "on_part_data": lambda data, start, end: self._spans.append(data[start:end]),
-            "on_part_end": self._end,
-            "on_end": self._finish,
-        }
-
-    def _begin(self) -> None:
-        self._disposition, self._spans = b"", []
-        self._header = (bytearray(), bytearray())
-
-    def _end_header(self) -> None:
-        name, value = self._header
-        if bytes(name).lower() == b"content-disposition":
-            self._disposition = bytes(value)
-        self._header = (bytearray(), bytearray())
-
-    def _end(self) -> None:
-        from python_multipart.multipart import parse_options_header
-
-        options = parse_options_header(self._disposition)[1]
-        if b"filename" not in options and options.get(b"name") not in (b"image", b"images"):
-            self._others += 1
-            if self._others > OTHER_FIELDS:
-                raise problems.broken_form()
-            return
-        if len(self.files) == self.most:
-            raise problems.too_many_images(self.most)
-        self.files.append(Upload(_file_name(options.get(b"filename", b"")), b"".join(self._spans)))
-
-    def _finish(self) -> None:
-        self.complete = True
+async def _drain(chunks: AsyncGenerator[bytes]) -> None:
+    """Read the rest of a body: a client that is still sending would not see the response."""
+    async for _ in chunks:
+        pass
 
 
-def _file_name(given: bytes) -> str:
-    """The last part of a path, printable and short."""
-    text = given.decode("utf-8", "replace").replace("\\", "/")
-    name = "".join(letter for letter in PurePosixPath(text).name if letter.isprintable())
+def file_name(text: str) -> str:
+    """The last part of a path, printable, at most 100 characters."""
+    name = "".join(letter for letter in PurePosixPath(text.replace("\\", "/")).name if letter.isprintable())
     return name[:100] or "image"

@@ -1,10 +1,10 @@
-// A photo from the camera: a live view where the browser has one, else what the system offers.
-import { Problem } from "./words.js";
+// Take a photo: with a live view if the browser supports it, else through the system's camera app.
+import { Problem } from "./text.js";
 
 const get = (id) => document.getElementById(id);
 
-/** Calls `taken(file)` with the photo; throws a Problem where there is no camera to be had. */
-export async function photograph(taken) {
+/** Calls `onPhoto(file)` with the photo. Throws a Problem if no camera is available. */
+export async function takePhoto(onPhoto) {
   if (!navigator.mediaDevices?.getUserMedia) {
     get("capture").click();
     return;
@@ -15,8 +15,8 @@ export async function photograph(taken) {
     stream = await navigator.mediaDevices.getUserMedia({ video: { facingMode: "environment" } });
   } catch (error) {
     const denied = error.name === "NotAllowedError";
-    throw new Problem("camera", denied ? "The browser was told not to use it." : "No camera was found.",
-      denied ? "Allow it in the address bar, or choose a picture." : "Choose a picture instead.");
+    throw new Problem("camera", denied ? "Camera access was denied." : "No camera was found.",
+      denied ? "Allow it in the address bar, or choose an image." : "Choose an image instead.");
   }
   video.srcObject = stream;
   await video.play();
@@ -28,6 +28,6 @@ export async function photograph(taken) {
     canvas.getContext("2d").drawImage(video, 0, 0);
     const blob = await canvas.convertToBlob({ type: "image/jpeg", quality: 0.94 });
     view.close();
-    taken(new File([blob], "photo.jpg", { type: "image/jpeg" }));
+    onPhoto(new File([blob], "photo.jpg", { type: "image/jpeg" }));
   };
 }

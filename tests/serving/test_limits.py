@@ -1,5 +1,6 @@
 """Who is kept waiting, turned away or forgotten: full queues, the slow, the late, the gone, and the uninvited."""
 
+import http.client
 import socket
 import time
 from concurrent.futures import ThreadPoolExecutor
@@ -10,12 +11,12 @@ from fastfcn.errors import UserError
 from fastfcn.prediction.predictor import Predictor
 from fastfcn.serving.serve import listen
 from fastfcn.serving.settings import Settings
+from tests.helpers.running_service import BlockedPredictor, RunningService, png, running
 from tests.helpers.tiny import picture
-from tests.serving.running import Held, Running, png, running
 
 
 def test_a_full_queue_refuses_and_says_when_to_come_again(predictor: Predictor):
-    held = Held(predictor.description)
+    held = BlockedPredictor(predictor.description)
     with running([held], Settings(max_waiting=2), warm=False) as busy, ThreadPoolExecutor(3) as senders:
         assert busy.ask("/ready").status == 503
         waiting = [senders.submit(busy.ask, "/predict", png(picture()))]
@@ -32,7 +33,7 @@ def test_a_full_queue_refuses_and_says_when_to_come_again(predictor: Predictor):
 
 
 def test_who_waits_too_long_is_told(predictor: Predictor):
-    held = Held(predictor.description)
+    held = BlockedPredictor(predictor.description)
     with running([held], Settings(timeout=0.2), warm=False) as slow:
         answer = slow.ask("/predict", png(picture()))
         assert (answer.status, answer.json["code"]) == (504, "late")
@@ -40,7 +41,7 @@ def test_who_waits_too_long_is_told(predictor: Predictor):
 
 
 def test_who_leaves_is_forgotten(predictor: Predictor):
-    held = Held(predictor.description)
+    held = BlockedPredictor(predictor.description)
     with running([held], Settings(), warm=False) as service, ThreadPoolExecutor(1) as senders:
         first = senders.submit(service.ask, "/predict", png(picture()))
         assert held.begun.wait(60)
@@ -68,7 +69,7 @@ def test_who_leaves_is_forgotten(predictor: Predictor):
     ],
 )
 def test_slow_senders_time_out(predictor: Predictor, sent: bytes, settings: Settings):
-    with running([Held(predictor.description)], settings, warm=False) as service:
+    with running([BlockedPredictor(predictor.description)], settings, warm=False) as service:
         with socket.create_connection(("127.0.0.1", service.port), timeout=300) as line:
             line.sendall(sent)
             assert b" 408 " in line.recv(4096)
@@ -76,7 +77,7 @@ def test_slow_senders_time_out(predictor: Predictor, sent: bytes, settings: Sett
 
 
 def test_too_many_connections_are_sent_away(predictor: Predictor):
-    with running([Held(predictor.description)], Settings(connections=2), warm=False) as service:
+    with running([BlockedPredictor(predictor.description)], Settings(connections=2), warm=False) as service:
         lines = [socket.create_connection(("127.0.0.1", service.port), timeout=300) for _ in range(3)]
         assert b" 503 " in lines[2].recv(4096)
         for line in lines:
@@ -98,14 +99,32 @@ def test_token_and_origins(predictor: Predictor):
         assert guarded.ask("/predict", image, Authorization=token, Origin=guarded.url).status == 200
 
 
-def test_every_answer_is_kept_from_other_pages(service: Running):
-    for path in ("/", "/page/page.js", "/info", "/nowhere"):
+def test_every_answer_is_kept_from_other_pages(service: RunningService):
+    for path in ("/", "/page/main.js", "/info", "/nowhere"):
         policy = service.ask(path).headers["Content-Security-Policy"]
         assert "default-src 'none'" in policy
         assert "http" not in policy
         assert "unsafe" not in policy
 
 
-def test_an_address_that_is_taken(service: Running):
+def test_an_address_that_is_taken(service: RunningService):
     with pytest.raises(UserError, match=f"port {service.port}: address already in use"):
         listen("127.0.0.1", service.port)
+
+
+def test_connections_do_not_wait_for_delayed_acknowledgments(service: RunningService):
+    """Nagle's algorithm would hold back every response on a kept-alive connection by 40 ms: asyncio turns it off for
+    sockets that name TCP as their protocol."""
+    listener = listen("127.0.0.1", 0)
+    listener.listen()
+    with listener, socket.create_connection(listener.getsockname()), listener.accept()[0] as accepted:
+        assert accepted.proto == socket.IPPROTO_TCP
+    connection = http.client.HTTPConnection("127.0.0.1", service.port, timeout=300)
+    times = []
+    for _ in range(30):
+        start = time.perf_counter()
+        connection.request("GET", "/health")
+        assert connection.getresponse().read() == b'{"status":"alive"}'
+        times.append(time.perf_counter() - start)
+    connection.close()
+    assert min(times[1:]) < 0.03

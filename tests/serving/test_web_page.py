@@ -1,4 +1,4 @@
-"""The page in headless Chromium: from a picture to its classes, by mouse and by keyboard, and what it says when not."""
+"""The web page in headless Chromium: results, by mouse and by keyboard, and errors."""
 
 import os
 import re
@@ -15,7 +15,7 @@ from PIL import Image
 from fastfcn.demo.streets import draw
 from fastfcn.prediction.predictor import Predictor
 from fastfcn.serving.settings import Settings
-from tests.serving.running import Held, Running, png, running
+from tests.helpers.running_service import BlockedPredictor, RunningService, png, running
 
 CHROMIUM = os.environ.get("CHROMIUM") or shutil.which("chromium") or shutil.which("google-chrome")
 
@@ -28,7 +28,7 @@ class Visit:
     console: list[str] = field(default_factory=list)
     asked: list[str] = field(default_factory=list)
 
-    def open(self, service: Running) -> None:
+    def open(self, service: RunningService) -> None:
         self.page.goto(service.url)
         self.page.wait_for_selector("#legend li")
 
@@ -74,9 +74,9 @@ def photograph() -> bytes:
     return found[0].read_bytes() if found else png(draw(3, (240, 320))[0], "JPEG")
 
 
-def test_from_a_photograph_to_its_classes(service: Running, visit: Visit, photograph: bytes, tmp_path: Path):
+def test_from_a_photograph_to_its_classes(service: RunningService, visit: Visit, photograph: bytes, tmp_path: Path):
     visit.open(service)
-    assert "It knows 9 classes" in visit.text("#legend-title")
+    assert "9 classes" in visit.text("#legend-title")
     visit.give("street.jpg", photograph)
     visit.wait("#sum:not([hidden])")
     shares = [float(each.split()[0]) for each in visit.page.locator("#legend .share").all_inner_texts()]
@@ -132,7 +132,7 @@ def painted(visit: Visit) -> float:
     }""")
 
 
-def test_an_example_a_pasted_and_a_dropped_picture(service: Running, visit: Visit):
+def test_an_example_a_pasted_and_a_dropped_picture(service: RunningService, visit: Visit):
     visit.open(service)
     visit.page.locator("#examples button").nth(2).click()
     visit.wait("#sum:not([hidden])")
@@ -152,11 +152,11 @@ def test_an_example_a_pasted_and_a_dropped_picture(service: Running, visit: Visi
     assert visit.console == []
 
 
-def test_a_large_picture_is_shrunk_and_a_tiff_is_shown(service: Running, visit: Visit):
+def test_a_large_picture_is_shrunk_and_a_tiff_is_shown(service: RunningService, visit: Visit):
     visit.open(service)
     visit.give("large.png", png(np.zeros((600, 900, 3), np.uint8)), "image/png")
     visit.wait("#sum:not([hidden])")
-    assert "shrunk from 900 × 600" in visit.text("#facts")
+    assert "reduced from 900 × 600" in visit.text("#facts")
     visit.page.locator("#again").click()
     visit.give("a.tiff", png(np.full((40, 60, 3), 200, np.uint8), "TIFF"), "image/tiff")
     visit.page.locator("#facts", has_text="60 × 40").wait_for()
@@ -166,12 +166,14 @@ def test_a_large_picture_is_shrunk_and_a_tiff_is_shown(service: Running, visit: 
 @pytest.mark.parametrize(
     ("name", "data", "kind", "words"),
     [
-        ("a.gif", b"GIF89a nonsense", "image/gif", ("cannot be read", "This is a GIF", "JPEG, PNG")),
-        ("a.jpg", png(np.zeros((40, 40, 3), np.uint8), "JPEG")[:300], "image/jpeg", ("damaged", "cannot be read")),
+        ("a.gif", b"GIF89a nonsense", "image/gif", ("Unsupported file type", "a GIF", "JPEG, PNG")),
+        ("a.jpg", png(np.zeros((40, 40, 3), np.uint8), "JPEG")[:300], "image/jpeg", ("damaged", "cannot be decoded")),
         ("a.jpg", b"\xff" * 400_000, "image/jpeg", ("too large", "MiB", "smaller")),
     ],
 )
-def test_errors_are_said_in_words(service: Running, visit: Visit, name: str, data: bytes, kind: str, words: tuple):
+def test_errors_are_said_in_words(
+    service: RunningService, visit: Visit, name: str, data: bytes, kind: str, words: tuple
+):
     visit.open(service)
     visit.give(name, data, kind)
     visit.wait("#problem:not([hidden])")
@@ -180,7 +182,7 @@ def test_errors_are_said_in_words(service: Running, visit: Visit, name: str, dat
     assert visit.page.locator("#start").is_visible()
 
 
-def test_a_picture_that_is_too_large_in_full_size(service: Running, visit: Visit):
+def test_a_picture_that_is_too_large_in_full_size(service: RunningService, visit: Visit):
     visit.open(service)
     visit.page.locator("#full").check()
     visit.give("large.png", png(np.zeros((600, 900, 3), np.uint8)), "image/png")
@@ -189,7 +191,7 @@ def test_a_picture_that_is_too_large_in_full_size(service: Running, visit: Visit
 
 
 def test_busy_late_token_and_gone(predictor: Predictor, visit: Visit):
-    held = Held(predictor.description)
+    held = BlockedPredictor(predictor.description)
     with running([held], Settings(token="s3cret", timeout=0.3, max_waiting=1), warm=False) as service:
         visit.page.goto(service.url)
         visit.wait("#token-form:not([hidden])")
@@ -199,10 +201,10 @@ def test_busy_late_token_and_gone(predictor: Predictor, visit: Visit):
         image = png(np.zeros((40, 40, 3), np.uint8))
         visit.give("a.png", image, "image/png")
         visit.wait("#problem:not([hidden])")
-        assert "It took too long" in visit.text("#problem")
+        assert "The request timed out" in visit.text("#problem")
         service.service.batcher.reserve(1)
         visit.page.locator("#retry").click()
-        visit.page.locator("#work-text", has_text="Busy. Trying again").wait_for()
+        visit.page.locator("#work-text", has_text="Busy. Retrying").wait_for()
         service.service.batcher.release(1)
         held.free.set()
         visit.wait("#sum:not([hidden])")
@@ -210,10 +212,10 @@ def test_busy_late_token_and_gone(predictor: Predictor, visit: Visit):
     visit.page.locator("#again").click()
     visit.give("a.png", image, "image/png")
     visit.wait("#problem:not([hidden])")
-    assert "The service does not answer" in visit.text("#problem")
+    assert "The service does not respond" in visit.text("#problem")
 
 
-def test_everything_that_is_touched_has_a_name(service: Running, visit: Visit):
+def test_everything_that_is_touched_has_a_name(service: RunningService, visit: Visit):
     visit.open(service)
     visit.page.locator("#examples button").first.click()
     visit.wait("#sum:not([hidden])")

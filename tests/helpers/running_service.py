@@ -15,7 +15,7 @@ import numpy as np
 from PIL import Image
 
 from fastfcn.serving.serve import address_of, listen, make_server
-from fastfcn.serving.service import LabelsImages, Service
+from fastfcn.serving.service import LabelPredictor, Service
 from fastfcn.serving.settings import Settings
 
 
@@ -31,7 +31,7 @@ class Answer:
 
 
 @dataclass
-class Running:
+class RunningService:
     """A service and its address."""
 
     service: Service
@@ -55,7 +55,7 @@ class Running:
 
 
 @contextmanager
-def running(predictors: Sequence[LabelsImages], settings: Settings, warm: bool = True) -> Iterator[Running]:
+def running(predictors: Sequence[LabelPredictor], settings: Settings, warm: bool = True) -> Iterator[RunningService]:
     """The service of `predictors`; it ends with the block."""
     service = Service(predictors, settings, {"recipe": "tiny"})
     if warm:
@@ -67,13 +67,13 @@ def running(predictors: Sequence[LabelsImages], settings: Settings, warm: bool =
     while not server.started:
         time.sleep(0.01)
     try:
-        yield Running(service, address_of(listener, "127.0.0.1"))
+        yield RunningService(service, address_of(listener, "127.0.0.1"))
     finally:
         server.should_exit = True
         thread.join()
 
 
-class Held:
+class BlockedPredictor:
     """A predictor that says class 1 everywhere, once it is let go; it notes the batches that it was given."""
 
     def __init__(self, description: Any = None):

@@ -1,7 +1,4 @@
-"""The commands and the Python of docs/serve.md, with a running service in place of the one they name.
-
-Their fences say `sh` and `py`: tests/test_docs.py runs `bash` and `python`, without a service.
-"""
+"""The commands and the Python code of docs/serve.md, run against a service of the test."""
 
 import re
 import subprocess
@@ -10,8 +7,8 @@ from pathlib import Path
 import pytest
 
 from tests.helpers.command import fastfcn
+from tests.helpers.running_service import RunningService
 from tests.helpers.tiny import save_picture
-from tests.serving.running import Running
 
 DOCUMENT = Path(__file__).parents[2] / "docs" / "serve.md"
 ADDRESS = "http://127.0.0.1:8000"
@@ -22,7 +19,7 @@ def blocks(language: str) -> list[str]:
 
 
 def commands(start: str) -> list[str]:
-    return [line for block in blocks("sh") for line in block.splitlines() if line.startswith(start)]
+    return [line for block in blocks("bash") for line in block.splitlines() if line.startswith(start)]
 
 
 @pytest.fixture
@@ -33,7 +30,7 @@ def place(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     return tmp_path
 
 
-def test_every_line_of_curl_is_answered(service: Running, place: Path):
+def test_every_line_of_curl_is_answered(service: RunningService, place: Path):
     if subprocess.run(["which", "curl"], capture_output=True).returncode:
         pytest.skip("curl is not installed")
     assert len(commands("curl")) == 6
@@ -44,8 +41,8 @@ def test_every_line_of_curl_is_answered(service: Running, place: Path):
     assert {"labels.png", "overlay.jpg"} <= {path.name for path in place.iterdir()}
 
 
-def test_the_client_and_a_folder(service: Running, place: Path, capsys: pytest.CaptureFixture):
-    (block,) = blocks("py")
+def test_the_client_and_a_folder(service: RunningService, place: Path, capsys: pytest.CaptureFixture):
+    (block,) = blocks("python")
     exec(compile(block.replace(ADDRESS, service.url), str(DOCUMENT), "exec"), {})
     assert re.match(r"\{'\w+': 0\.\d+", capsys.readouterr().out)
     (line,) = commands("fastfcn predict")
@@ -63,7 +60,7 @@ def test_options_are_those_there_are(monkeypatch: pytest.MonkeyPatch):
     help_text = fastfcn("serve", "--help").out
     text = words()
     named = set(re.findall(r"(?<!`curl )`?(--[a-z][a-z-]+)", "\n".join(commands("fastfcn serve")) + text)) - {
-        "--server", "--out", "--data-binary",
+        "--server", "--out", "--data-binary", "--build-arg", "--gpus", "--rm",  # of other programs
     }  # fmt: skip
     assert len(named) >= 10
     assert {each for each in named if each not in help_text} == set()

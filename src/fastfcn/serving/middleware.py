@@ -1,4 +1,4 @@
-"""What every request passes: an id, who may come in, headers of safety, a log line and figures (ASGI middleware)."""
+"""ASGI middleware for every request: request id, authentication, security headers, log line and metrics."""
 
 import hmac
 import json
@@ -11,7 +11,7 @@ from urllib.parse import urlsplit
 from uuid import uuid4
 
 from fastfcn.serving import problems
-from fastfcn.serving.logs import note
+from fastfcn.serving.monitoring import log_event
 from fastfcn.serving.problems import MEDIA_TYPE, Problem
 from fastfcn.serving.service import Service
 
@@ -19,11 +19,16 @@ Scope = MutableMapping[str, Any]
 Send = Callable[[MutableMapping[str, Any]], Awaitable[None]]
 App = Callable[[Scope, Any, Send], Awaitable[None]]
 
-PROTECTED = ("/predict", "/predict/batch", "/info", "/metrics")  # with a token; the rest says nothing of the network
-COUNTED = (*PROTECTED, "/health", "/ready", "/openapi.json", "/")
+PROTECTED = (
+    "/predict",
+    "/predict/batch",
+    "/info",
+    "/metrics",
+)  # need the token; the other paths reveal nothing about the model
+METRIC_PATHS = (*PROTECTED, "/health", "/ready", "/openapi.json", "/")
 REQUEST_ID = re.compile(r"[A-Za-z0-9._-]{1,64}")
-LEFT = 499  # nginx's status for a client that closed the connection
-SAFETY = {
+CLIENT_CLOSED = 499  # nginx's status for a client that closed the connection
+SECURITY_HEADERS = {
     "Content-Security-Policy": "default-src 'none'; script-src 'self'; style-src 'self'; img-src 'self' blob: data:; "
     "connect-src 'self'; base-uri 'none'; form-action 'none'; frame-ancestors 'none'",
     "X-Content-Type-Options": "nosniff",
@@ -33,8 +38,8 @@ SAFETY = {
 }
 
 
-class Door:
-    """Wraps the application `app`; one for all requests."""
+class RequestMiddleware:
+    """Wraps the ASGI application `app`."""
 
     def __init__(self, app: App, service: Service):
         self.app, self.service = app, service
@@ -44,75 +49,75 @@ class Door:
         if scope["type"] != "http":
             await self.app(scope, receive, send)
             return
-        visit = _Visit(scope, send, self.service)
+        request = _Request(scope, send, self.service)
         try:
-            self._check(visit)
-            await self.app(scope, receive, visit.send)
+            self._check(request)
+            await self.app(scope, receive, request.send)
         except Problem as problem:
-            await visit.refuse(problem)
-        except Exception as error:  # the answer, a 500, is sent already; it belongs in the log, with the id
-            note("error", logging.ERROR, error, id=visit.id, path=visit.path)
-            if not visit.status:
-                await visit.refuse(problems.internal())
+            await request.respond_with(problem)
+        except Exception as error:  # a 500 response was already sent; log the traceback
+            log_event("error", logging.ERROR, error, id=request.id, path=request.path)
+            if not request.status:
+                await request.respond_with(problems.internal())
         finally:
-            self._record(visit)
+            self._record(request)
 
-    def _check(self, visit: "_Visit") -> None:
-        """Raise Problem for whoever may not come in."""
-        origin = visit.headers.get("origin")
+    def _check(self, request: "_Request") -> None:
+        """Raise Problem if the request is not allowed, or if the queue is full."""
+        origin = request.headers.get("origin")
         if origin and origin not in self.settings.origins and "*" not in self.settings.origins:
-            host = visit.headers.get("host", "")
-            if visit.method not in ("GET", "HEAD") and urlsplit_host(origin) != host.lower():
+            host = request.headers.get("host", "")
+            if request.method not in ("GET", "HEAD") and host_of(origin) != host.lower():
                 raise problems.foreign_origin()
         token = self.settings.token
-        if token and visit.path in PROTECTED and visit.method != "OPTIONS":
-            given = visit.headers.get("authorization", "")
-            if not hmac.compare_digest(given.encode(), f"Bearer {token}".encode()):
+        if token and request.path in PROTECTED and request.method != "OPTIONS":
+            authorization = request.headers.get("authorization", "")
+            if not hmac.compare_digest(authorization.encode(), f"Bearer {token}".encode()):
                 raise problems.unauthorized()
-        if visit.path.startswith("/predict") and visit.method == "POST":
-            self.service.check_room()  # here, where it costs little: many come when there is no room
+        if request.path.startswith("/predict") and request.method == "POST":
+            self.service.check_room()  # before reading the body: cheap under overload
 
-    def _record(self, visit: "_Visit") -> None:
-        seconds = monotonic() - visit.began
-        path = visit.path if visit.path in COUNTED else "other"
-        self.metrics.requests.labels(path, str(visit.status)).inc()
+    def _record(self, request: "_Request") -> None:
+        seconds = monotonic() - request.started
+        path = request.path if request.path in METRIC_PATHS else "other"
+        self.metrics.requests.labels(path, str(request.status)).inc()
         self.metrics.request_seconds.labels(path).observe(seconds)
-        code = visit.scope["state"].get("problem")
+        code = request.scope["state"].get("problem")
         if code:
-            self.metrics.refused.labels(code).inc()
-        fields = {"id": visit.id, "method": visit.method[:16], "path": visit.path[:200], "status": visit.status}
-        fields |= {"milliseconds": round(1000 * seconds, 1), "bytes": visit.sent}
+            self.metrics.problems.labels(code).inc()
+        fields = {"id": request.id, "method": request.method[:16], "path": request.path[:200], "status": request.status}
+        fields |= {"milliseconds": round(1000 * seconds, 1), "bytes": request.sent}
         fields |= {"problem": code} if code else {}
-        note("request", **fields, **visit.scope["state"].get("notes", {}))
+        log_event("request", **fields, **request.scope["state"].get("log_fields", {}))
 
 
-def urlsplit_host(origin: str) -> str:
-    """`https://Example.com:8000` -> `example.com:8000`; empty for what is no address."""
+def host_of(origin: str) -> str:
+    """`https://Example.com:8000` -> `example.com:8000`; empty for an invalid URL."""
     try:
         return urlsplit(origin).netloc.lower()
     except ValueError:
         return ""
 
 
-class _Visit:
-    """One request at the door: what came, and what went out."""
+class _Request:
+    """A request, and what was sent in response."""
 
     def __init__(self, scope: Scope, send: Send, service: Service):
         self.scope, self._send, self._service = scope, send, service
         self.headers = {name.decode("latin-1"): value.decode("latin-1") for name, value in scope["headers"]}
         self.path, self.method = scope["path"], scope["method"]
-        self.began, self.status, self.sent = monotonic(), 0, 0
-        given = self.headers.get("x-request-id", "")
-        self.id = given if REQUEST_ID.fullmatch(given) else uuid4().hex
+        self.started, self.status, self.sent = monotonic(), 0, 0
+        request_id = self.headers.get("x-request-id", "")
+        self.id = request_id if REQUEST_ID.fullmatch(request_id) else uuid4().hex
         scope.setdefault("state", {})["request_id"] = self.id
-        scope["state"]["notes"] = {}
+        scope["state"]["log_fields"] = {}
 
     async def send(self, message: MutableMapping[str, Any]) -> None:
-        """Pass an answer on, with the headers of every answer."""
+        """Send a message of the response, with the headers that every response has."""
         if message["type"] == "http.response.start":
             self.status = message["status"]
-            extra = SAFETY | {"X-Request-ID": self.id}
-            if not self._service.ready:  # the service ends: a further request here would get no answer
+            extra = SECURITY_HEADERS | {"X-Request-ID": self.id}
+            if not self._service.ready:  # shutting down: a further request on this connection would get no response
                 extra = extra | {"Connection": "close"}
             if self.path not in ("/",) and not self.path.startswith("/page/"):
                 extra = extra | {"Cache-Control": "no-store"}
@@ -122,11 +127,11 @@ class _Visit:
             ]
         else:
             self.sent += len(message.get("body", b""))
-        if self.status != LEFT:
+        if self.status != CLIENT_CLOSED:
             await self._send(message)
 
-    async def refuse(self, problem: Problem) -> None:
-        """Answer with a problem, past the application."""
+    async def respond_with(self, problem: Problem) -> None:
+        """Respond with a problem, bypassing the application."""
         self.scope["state"]["problem"] = problem.code
         body = json.dumps(problem.body(self.id)).encode()
         headers = {"content-type": MEDIA_TYPE, "content-length": str(len(body))} | problem.headers

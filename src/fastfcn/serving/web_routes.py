@@ -1,4 +1,4 @@
-"""The web page and its drawn examples. Everything it needs comes from here."""
+"""Routes of the web page and its example images. The page loads nothing from other servers."""
 
 import asyncio
 import io
@@ -14,14 +14,14 @@ from fastfcn.serving import problems
 if TYPE_CHECKING:
     from fastapi import FastAPI
 
-FOLDER = Path(__file__).parent / "page"
+FOLDER = Path(__file__).parent / "web"
 TYPES = {".html": "text/html; charset=utf-8", ".css": "text/css", ".js": "text/javascript", ".svg": "image/svg+xml"}
-EXAMPLES = (5, 12, 23, 31)  # seeds of drawn streets
+EXAMPLES = (5, 12, 23, 31)  # seeds of synthetic street scenes
 EXAMPLE_SIZE = (360, 480)
 
 
-def add_page_routes(app: "FastAPI") -> None:
-    """`/`, its files under `/page/`, and `/examples/NUMBER.jpg`."""
+def add_web_routes(app: "FastAPI") -> None:
+    """Add `/`, its files under `/page/`, and `/examples/NUMBER.jpg`."""
     from fastapi import Request, Response
 
     files = {path.name: path.read_bytes() for path in FOLDER.iterdir() if path.suffix in TYPES}
@@ -52,13 +52,13 @@ def add_page_routes(app: "FastAPI") -> None:
         numbers = {f"{number}.jpg": seed for number, seed in enumerate(EXAMPLES, 1)}
         if name not in numbers:
             raise problems.from_status(404)
-        content = await asyncio.to_thread(drawn_street, numbers[name])
+        content = await asyncio.to_thread(street_jpeg, numbers[name])
         return Response(content, media_type="image/jpeg")
 
 
 @cache
-def drawn_street(seed: int) -> bytes:
-    """A drawn street as a JPEG file."""
+def street_jpeg(seed: int) -> bytes:
+    """A synthetic street scene as a JPEG file."""
     from fastfcn.demo.streets import draw
 
     stream = io.BytesIO()
