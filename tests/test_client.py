@@ -1,4 +1,4 @@
-"""The Python client, and `predict --server`: the same pictures as without a service, and patience."""
+"""The Python client and `predict --server`: the same results as without a service, retries and errors."""
 
 import json
 from collections.abc import Iterator
@@ -59,7 +59,7 @@ def test_predict_through_a_service_writes_what_predict_writes(
 
 @contextmanager
 def answering(*answers: tuple[int, dict, bytes]) -> Iterator[tuple[str, list[str]]]:
-    """A server that gives these answers in turn, the last for ever; its address, and the paths it was asked."""
+    """A server that sends these responses in turn and repeats the last; yields its URL and the requested paths."""
     left, asked = list(answers), []
 
     class Handler(BaseHTTPRequestHandler):
@@ -91,7 +91,7 @@ def answering(*answers: tuple[int, dict, bytes]) -> Iterator[tuple[str, list[str
 
 @pytest.fixture
 def pauses(monkeypatch: pytest.MonkeyPatch) -> list[float]:
-    """Pauses that the client makes, without making them."""
+    """Records the client's pauses instead of sleeping."""
     made: list[float] = []
     monkeypatch.setattr(client_module, "sleep", made.append)
     monkeypatch.setattr(client_module, "uniform", lambda low, high: low)
@@ -102,7 +102,7 @@ def info(predictor: Predictor) -> bytes:
     return json.dumps({"description": predictor.description.model_dump(mode="json")}).encode()
 
 
-def test_a_busy_service_is_asked_again_when_it_says(predictor: Predictor, pauses: list[float]):
+def test_a_busy_service_is_retried_after_the_announced_time(predictor: Predictor, pauses: list[float]):
     runs = {"height": 1, "width": 3, "runs": {"classes": [2, 0], "lengths": [1, 2]}}
     busy = (503, {"Retry-After": "7"}, b"{}")
     given = [(200, {}, info(predictor)), busy, (502, {}, b"<html>"), busy, (200, {}, json.dumps(runs).encode())]
@@ -112,19 +112,19 @@ def test_a_busy_service_is_asked_again_when_it_says(predictor: Predictor, pauses
     assert len(asked) == 5
 
 
-def test_patience_ends(predictor: Predictor, pauses: list[float]):
-    busy = (503, {"Retry-After": "900"}, json.dumps({"detail": "All places are taken."}).encode())
+def test_retries_are_limited(predictor: Predictor, pauses: list[float]):
+    busy = (503, {"Retry-After": "900"}, json.dumps({"detail": "The queue is full."}).encode())
     with answering((200, {}, info(predictor)), busy) as (url, _):
         client = Client(url, tries=3)
-        with pytest.raises(UserError, match="All places are taken"):
+        with pytest.raises(UserError, match="The queue is full"):
             client(picture())
     assert pauses == [30, 30]
 
 
-def test_a_service_that_is_not_there(pauses: list[float]):
+def test_an_unreachable_service(pauses: list[float]):
     with answering((200, {}, b"")) as (url, _):
         pass
-    with pytest.raises(UserError, match="does not answer") as error:
+    with pytest.raises(UserError, match="does not respond") as error:
         Client(url, tries=3)
     assert "fastfcn serve" in error.value.hint
     assert pauses == [0.5, 1]
@@ -133,18 +133,18 @@ def test_a_service_that_is_not_there(pauses: list[float]):
 @pytest.mark.parametrize(
     ("answer", "words"),
     [
-        ((200, {}, b"<html>"), "does not answer as fastfcn does"),
-        ((401, {}, json.dumps({"detail": "This service asks for a token."}).encode()), "FASTFCN_TOKEN"),
+        ((200, {}, b"<html>"), "is not from fastfcn"),
+        ((401, {}, json.dumps({"detail": "A valid bearer token is required."}).encode()), "FASTFCN_TOKEN"),
         ((404, {}, b"nothing"), "status 404"),
     ],
 )
-def test_answers_that_are_none(answer: tuple, words: str, pauses: list[float]):
+def test_invalid_responses(answer: tuple, words: str, pauses: list[float]):
     with answering(answer) as (url, asked), pytest.raises(UserError, match=words):
         Client(url)
     assert len(asked) == 1
 
 
 @pytest.mark.parametrize("url", ["localhost:8000", "ftp://a", "http://", ""])
-def test_what_is_no_address(url: str):
-    with pytest.raises(UserError, match="is not the address of a service"):
+def test_invalid_urls(url: str):
+    with pytest.raises(UserError, match="is not a valid service URL"):
         Client(url)

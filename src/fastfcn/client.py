@@ -1,4 +1,4 @@
-"""A client of `fastfcn serve`, of the standard library alone: it answers as a predictor does.
+"""A client for `fastfcn serve` that is used like a predictor. Needs only the standard library for HTTP.
 
 client = Client("http://127.0.0.1:8000")
 prediction = client("street.jpg")  # labels, shares(), overlay(), as from fastfcn.load
@@ -26,61 +26,62 @@ from fastfcn.data.images import read_image
 from fastfcn.errors import DataError, UserError
 from fastfcn.prediction.prediction import Prediction
 
-AGAIN = (429, 502, 503, 504)  # statuses after which another try may succeed
-LONGEST_PAUSE = 30.0  # seconds
-LOCAL = ("127.0.0.1", "localhost", "::1")
+RETRY_STATUSES = (429, 502, 503, 504)
+MAX_PAUSE = 30.0  # seconds
+LOCAL_HOSTS = ("127.0.0.1", "localhost", "::1")
 
 
 class Client:
-    """Sends images to the service at `url`.
+    """Sends images to the service at `url`, such as http://127.0.0.1:8000.
 
-    A busy service is asked again after the time that it names (Retry-After), one that does not answer after growing
-    pauses: `tries` times in all. `classes` and `description` are those of the served network. Raises UserError where
-    the service cannot be reached or refuses the `token`.
+    `token`: bearer token, if the service requires one; `tries`: attempts per request, after the pause that a busy
+    service asks for (Retry-After), else after increasing pauses; `timeout`: seconds to wait for a response. `classes`
+    and `description` are those of the served model. Raises UserError if the service is unreachable or refuses the
+    token.
     """
 
     def __init__(self, url: str, token: str | None = None, tries: int = 8, timeout: float = 120.0):
         parts = urlsplit(url)
         if parts.scheme not in ("http", "https") or not parts.netloc:
-            raise UserError(f"{url!r} is not the address of a service.", "Give one such as http://127.0.0.1:8000.")
+            raise UserError(f"{url!r} is not a valid service URL.", "Use a URL such as http://127.0.0.1:8000.")
         self.url, self.tries, self.timeout = url.rstrip("/"), tries, timeout
         self._headers = {"Authorization": f"Bearer {token}"} if token else {}
         self._opener = _opener(parts.hostname or "")
-        self.info = self._asked("/info")
+        self.info = self._request("/info")
         self.description = DataSetDescription.model_validate(self.info["description"])
         self.classes = self.description.class_names
 
     def __call__(self, image: str | Path | Image.Image | np.ndarray) -> Prediction:
-        """The class map of one image at its own size; a path's file is sent as it is.
+        """Segment one image: a path, a PIL image or an RGB array, uint8 (H, W, 3).
 
-        Raises DataError where the image cannot be used, UserError where the service gives no answer.
+        Files are sent unchanged. Raises DataError for an image that cannot be used, UserError if the service fails.
         """
-        body, pixels = _as_sent(image)
+        body, pixels = _encoded(image)
         labels = self.labels(body, str(image) if isinstance(image, str | Path) else "the image")
         return Prediction(labels, pixels, self.description)
 
     def labels(self, file: bytes, name: str = "the image") -> np.ndarray:
-        """The class map (H, W), uint8, of an image's file; `name` is what errors call it. Raises as a call does."""
-        answer = self._asked("/predict?format=runs", file, name)
+        """The segmentation map (H, W), uint8, of an encoded image; `name` is used in errors. Raises like a call."""
+        response = self._request("/predict?format=runs", file, name)
         try:
-            runs = np.repeat(np.array(answer["runs"]["classes"], np.uint8), answer["runs"]["lengths"])
-            return runs.reshape(answer["height"], answer["width"])
+            flat = np.repeat(np.array(response["runs"]["classes"], np.uint8), response["runs"]["lengths"])
+            return flat.reshape(response["height"], response["width"])
         except (KeyError, TypeError, ValueError) as error:
-            raise UserError(f"{self.url} does not answer as fastfcn does.", "Check the address.") from error
+            raise self._not_fastfcn() from error
 
-    def file_labels(self, paths: Sequence[Path], together: int = 4) -> Iterator[np.ndarray | DataError]:
-        """The class map of each file, in order, or what is wrong with it; `together` are on their way at once."""
-        with ThreadPoolExecutor(together, thread_name_prefix="sender") as senders:
-            sent: deque[Future[np.ndarray | DataError]] = deque()
+    def file_labels(self, paths: Sequence[Path], concurrency: int = 4) -> Iterator[np.ndarray | DataError]:
+        """The segmentation map or the error of each file, in order; `concurrency` requests run at the same time."""
+        with ThreadPoolExecutor(concurrency, thread_name_prefix="client") as threads:
+            pending: deque[Future[np.ndarray | DataError]] = deque()
             try:
                 for path in paths:
-                    if len(sent) == together:
-                        yield sent.popleft().result()
-                    sent.append(senders.submit(self._file_labels, path))
-                while sent:
-                    yield sent.popleft().result()
+                    if len(pending) == concurrency:
+                        yield pending.popleft().result()
+                    pending.append(threads.submit(self._file_labels, path))
+                while pending:
+                    yield pending.popleft().result()
             finally:
-                senders.shutdown(wait=False, cancel_futures=True)
+                threads.shutdown(wait=False, cancel_futures=True)
 
     def _file_labels(self, path: Path) -> np.ndarray | DataError:
         try:
@@ -88,46 +89,49 @@ class Client:
         except DataError as error:
             return error
 
-    def _asked(self, path: str, body: bytes | None = None, name: str = "") -> dict[str, Any]:
-        """The JSON answer of the service, after as many tries as it takes."""
+    def _request(self, path: str, body: bytes | None = None, name: str = "") -> dict[str, Any]:
+        """The JSON response of the service, with retries."""
         headers = self._headers | ({"Content-Type": "application/octet-stream"} if body is not None else {})
         attempt = 0
         while True:
             attempt += 1
-            pause = min(LONGEST_PAUSE, 0.25 * 2**attempt)
+            pause = min(MAX_PAUSE, 0.25 * 2**attempt)
             try:
-                with self._opener.open(Request(self.url + path, body, headers), timeout=self.timeout) as answer:
-                    return json.load(answer)
+                with self._opener.open(Request(self.url + path, body, headers), timeout=self.timeout) as response:
+                    return json.load(response)
             except HTTPError as error:
                 failure = self._failure(error, name)
-                if error.code not in AGAIN:
+                if error.code not in RETRY_STATUSES:
                     raise failure from error
                 pause = _retry_after(error, pause)
             except ValueError as error:
-                raise UserError(f"{self.url} does not answer as fastfcn does.", "Check the address.") from error
+                raise self._not_fastfcn() from error
             except (OSError, URLError, HTTPException) as error:
                 reason = getattr(error, "reason", None) or error
-                failure = UserError(f"{self.url} does not answer: {reason}.", "Is `fastfcn serve` running there?")
+                failure = UserError(f"{self.url} does not respond: {reason}.", "Is `fastfcn serve` running there?")
             if attempt >= self.tries:
                 raise failure
-            sleep(pause * uniform(1.0, 1.25))  # so that those who were sent away together do not return together
+            sleep(pause * uniform(1.0, 1.25))  # jitter spreads the retries of several clients
+
+    def _not_fastfcn(self) -> UserError:
+        return UserError(f"The response of {self.url} is not from fastfcn.", "Check the URL.")
 
     def _failure(self, error: HTTPError, name: str) -> UserError:
-        """The service's own words as an error: of the image where that is at fault, else of the service."""
+        """The service's problem as an exception: DataError if it is about the image `name`, else UserError."""
         try:
             problem = json.load(error)
             text, hint = str(problem["detail"]), str(problem.get("hint", ""))
         except (ValueError, KeyError, TypeError, OSError):
-            text, hint = f"it answers with status {error.code}", ""
+            text, hint = f"status {error.code}", ""
         if name and error.code in (400, 413, 415, 422, 504):
             return DataError(f"{name}: {text}", hint)
         if error.code == 401:
-            hint = "Give it as `token`, or in the environment variable FASTFCN_TOKEN."
+            hint = "Pass `token`, or set the environment variable FASTFCN_TOKEN."
         return UserError(f"{self.url}: {text}", hint)
 
 
-def _as_sent(image: str | Path | Image.Image | np.ndarray) -> tuple[bytes, np.ndarray]:
-    """The file to send, and its pixels (H, W, 3)."""
+def _encoded(image: str | Path | Image.Image | np.ndarray) -> tuple[bytes, np.ndarray]:
+    """The encoded image to send, and its pixels (H, W, 3)."""
     if isinstance(image, str | Path):
         return _file(Path(image)), read_image(Path(image))
     pixels = np.array(image.convert("RGB")) if isinstance(image, Image.Image) else image
@@ -146,10 +150,10 @@ def _file(path: Path) -> bytes:
 
 
 def _opener(host: str) -> OpenerDirector:
-    """Past a proxy where the service is on this machine."""
-    return build_opener(ProxyHandler({})) if host in LOCAL else build_opener()
+    """Requests to this machine bypass proxies."""
+    return build_opener(ProxyHandler({})) if host in LOCAL_HOSTS else build_opener()
 
 
-def _retry_after(error: HTTPError, otherwise: float) -> float:
-    given = error.headers.get("Retry-After", "")
-    return min(LONGEST_PAUSE, float(given)) if given.isascii() and given.isdecimal() else otherwise
+def _retry_after(error: HTTPError, default: float) -> float:
+    value = error.headers.get("Retry-After", "")
+    return min(MAX_PAUSE, float(value)) if value.isascii() and value.isdecimal() else default

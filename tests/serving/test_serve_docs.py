@@ -30,7 +30,7 @@ def place(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     return tmp_path
 
 
-def test_every_line_of_curl_is_answered(service: RunningService, place: Path):
+def test_every_curl_command_succeeds(service: RunningService, place: Path):
     if subprocess.run(["which", "curl"], capture_output=True).returncode:
         pytest.skip("curl is not installed")
     assert len(commands("curl")) == 6
@@ -47,15 +47,15 @@ def test_the_client_and_a_folder(service: RunningService, place: Path, capsys: p
     assert re.match(r"\{'\w+': 0\.\d+", capsys.readouterr().out)
     (line,) = commands("fastfcn predict")
     assert fastfcn(*line.replace(ADDRESS, service.url).split()[1:]).code == 0
-    assert sorted(path.name for path in (place / "coloured").iterdir()) == ["1.png", "1_overlay.jpg", "legend.png"]
+    assert sorted(path.name for path in (place / "predictions").iterdir()) == ["1.png", "1_overlay.jpg", "legend.png"]
 
 
 def words() -> str:
-    """The document without its tables, which tell of benchmarks."""
+    """The page without its benchmark tables."""
     return re.sub(r"<!-- table.*?end of table -->", "", DOCUMENT.read_text(encoding="utf-8"), flags=re.DOTALL)
 
 
-def test_options_are_those_there_are(monkeypatch: pytest.MonkeyPatch):
+def test_documented_options_exist(monkeypatch: pytest.MonkeyPatch):
     monkeypatch.setenv("COLUMNS", "300")
     help_text = fastfcn("serve", "--help").out
     text = words()
@@ -67,7 +67,7 @@ def test_options_are_those_there_are(monkeypatch: pytest.MonkeyPatch):
     assert all(line.split()[1] == "serve" for line in commands("fastfcn serve"))
 
 
-def test_what_it_names_is_there():
+def test_documented_scripts_exist():
     scripts = re.findall(r"`python (benchmarks/\w+\.py)`", words())
     assert len(scripts) == 2
     assert all((DOCUMENT.parents[1] / script).is_file() for script in scripts)
