@@ -37,8 +37,14 @@ def create_app(service: Service, started: Callable[[], None] = lambda: None) -> 
         service.close()
 
     # No /docs: these pages load scripts from a CDN.
-    about = {"title": "fastfcn", "version": version("fastfcn"), "description": DESCRIPTION}
-    app = FastAPI(**about, lifespan=lifespan, docs_url=None, redoc_url=None)
+    app = FastAPI(
+        title="fastfcn",
+        version=version("fastfcn"),
+        description=DESCRIPTION,
+        lifespan=lifespan,
+        docs_url=None,
+        redoc_url=None,
+    )
     add_state_routes(app, service)
     add_predict_routes(app, service)
     add_web_routes(app)
