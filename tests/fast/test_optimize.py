@@ -10,8 +10,7 @@ from torch import nn
 
 from fastfcn import build, kernels, recipes
 from fastfcn.fast import optimize as module
-from fastfcn.fast.blocks import FastStage
-from fastfcn.fast.layers import (
+from fastfcn.fast.cpu_layers import (
     FastJPU,
     FastMaxPool,
     FastStem,
@@ -19,6 +18,7 @@ from fastfcn.fast.layers import (
     PointwiseConvolution,
     WinogradConvolution,
 )
+from fastfcn.fast.cpu_resnet import FastStage
 from fastfcn.fast.optimize import FastSegmenter, optimize
 from tests.helpers import needed
 

@@ -14,7 +14,7 @@ from fastfcn.bench.measure import Settings, out_of_memory
 from fastfcn.bench.memory import MIB
 from fastfcn.bench.record import machine_facts
 from fastfcn.errors import UserError
-from fastfcn.fast.cuda import GPUSegmenter
+from fastfcn.fast.cuda_graphs import GPUSegmenter
 from fastfcn.prediction.predictor import TorchPredictor
 from fastfcn.recipes.recipe import Recipe
 
@@ -32,7 +32,7 @@ class Passes:
         self.device = self._predictor.device
         self.network = self._predictor.network
         if isinstance(self.network, GPUSegmenter):
-            self.network.recordings = None  # what is replayed passes no mark
+            self.network.graphs = None  # what is replayed passes no mark
         self.whole: list[float] = []  # milliseconds of each pass without marks
         self.milliseconds: dict[str, list[float]] = {}
         self.handed_on: dict[str, int] = {}  # bytes

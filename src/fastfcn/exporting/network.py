@@ -11,7 +11,7 @@ from torch.fx.experimental import _config as shape_settings
 from torch.utils._sympy.value_ranges import ValueRanges
 
 from fastfcn.errors import UserError
-from fastfcn.fast.fold import folded
+from fastfcn.fast.fold_batch_norm import fold_batch_norms
 from fastfcn.models.segmenter import Segmenter
 from fastfcn.ops.upsample import label_type
 from fastfcn.recipes.recipe import Recipe
@@ -57,7 +57,7 @@ class EvenPool(nn.Module):
 
 def exportable(model: Segmenter) -> Segmenter:
     """A copy of the network without the auxiliary head and with batch norms folded; equal up to rounding."""
-    copy = folded(model)
+    copy = fold_batch_norms(model)
     copy.auxiliary = None
     for parent in list(copy.modules()):
         for name, child in list(parent.named_children()):

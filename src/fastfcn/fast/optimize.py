@@ -1,4 +1,4 @@
-"""The network as it is run for predictions: equal to `model.eval()` to rounding, in less time and memory."""
+"""The fast form of a network for inference: equal to `model.eval()` up to rounding, in less time and memory."""
 
 from typing import Any
 
@@ -8,11 +8,8 @@ from timm.models.resnet import BasicBlock, Bottleneck
 from torch import Tensor, nn
 
 from fastfcn import kernels
-from fastfcn.fast.blocks import FastBlock, residual_stage
-from fastfcn.fast.cuda import GPUSegmenter, Recordings, record_cuda_graph
-from fastfcn.fast.enc_head import make_fast
-from fastfcn.fast.fold import folded
-from fastfcn.fast.layers import (
+from fastfcn.fast.cpu_enc_head import use_kernels
+from fastfcn.fast.cpu_layers import (
     FAST_CONVOLUTIONS,
     FastContextBottleneck,
     FastJPU,
@@ -23,7 +20,10 @@ from fastfcn.fast.layers import (
     WinogradConvolution,
     convolution,
 )
-from fastfcn.fast.lean_training import LeanConv2d
+from fastfcn.fast.cpu_resnet import FastBlock, residual_stage
+from fastfcn.fast.cpu_training import WinogradConv2d
+from fastfcn.fast.cuda_graphs import GPUSegmenter, GraphCache, capture_cuda_graph
+from fastfcn.fast.fold_batch_norm import fold_batch_norms
 from fastfcn.kernels.arena import Arena
 from fastfcn.kernels.packing import lanes
 from fastfcn.models.heads import EncHead
@@ -31,10 +31,11 @@ from fastfcn.models.jpu import JPU
 from fastfcn.models.layers import ContextBottleneck, ConvBNReLU
 from fastfcn.models.segmenter import KernelSegmenter, Segmenter
 from fastfcn.ops.pyramid import tap_matrix
+from fastfcn.utils.modules import change_class
 
 
 class FastSegmenter(KernelSegmenter):
-    """A network whose class map comes from the kernels where it can, and its memory from their arena."""
+    """A network whose segmentation maps come from a CPU kernel, and its activations from the kernels' memory arena."""
 
     def logits(self, images: Tensor) -> Tensor:
         if torch.compiler.is_compiling():
@@ -48,58 +49,57 @@ class FastSegmenter(KernelSegmenter):
 
 @torch.no_grad()
 def optimize(model: Segmenter, in_place: bool = False) -> Segmenter:
-    """A network for inference that gives the logits of `model.eval()` to rounding.
+    """A network for inference whose logits are those of `model.eval()` up to rounding.
 
-    Batch norms are folded into convolutions, the auxiliary head is gone, and on a processor convolutions, JPU and
-    class map go through the kernels of `fastfcn.kernels` (float32 only; plain PyTorch where they cannot be built). On
-    an NVIDIA GPU class maps come from CUDA graphs, one for each size, and a Triton kernel, in autocast's precision.
-    With `in_place` the `model` itself is used up, which saves the memory of a second one.
+    Batch norms are folded into convolutions and the auxiliary head is removed. On a CPU, convolutions, JPU and
+    segmentation map use `fastfcn.kernels` (float32 only; plain PyTorch if they cannot be built). On an NVIDIA GPU,
+    segmentation maps come from CUDA graphs, one for each input size, and a Triton kernel, in autocast's precision.
+    `in_place`: change `model` itself and return it, which saves the memory of a copy.
     """
-    fast: Segmenter = folded(model, in_place).to(memory_format=torch.channels_last)  # type: ignore[call-overload]
+    fast: Segmenter = fold_batch_norms(model, in_place).to(memory_format=torch.channels_last)  # type: ignore[call-overload]
     fast.auxiliary = None
     device = next(fast.parameters()).device.type
     if device == "cuda":
-        fast.__class__ = GPUSegmenter
-        fast.recordings = Recordings(fast.logits, record_cuda_graph)  # type: ignore[assignment]
+        change_class(fast, GPUSegmenter)
+        fast.graphs = GraphCache(fast.logits, capture_cuda_graph)  # type: ignore[assignment]
     if device != "cpu":
         return fast
     compiled = kernels.available()
-    if compiled and type(fast.neck) is JPU and _in_slices(fast.neck):
-        fast.neck = _jpu(fast.neck, _taken_from(fast.head))
+    if compiled and type(fast.neck) is JPU and _fills_vectors(fast.neck):
+        fast.neck = _jpu(fast.neck, _detach_first_convolution(fast.head))
     _replace(fast, compiled)
-    _join_with_convolutions(fast.backbone)
+    _fuse_activations(fast.backbone)
     if compiled:
-        _join_stem(fast.backbone)
-        fast.__class__ = FastSegmenter
+        _fuse_stem(fast.backbone)
+        change_class(fast, FastSegmenter)
     return fast
 
 
 def _replace(parent: nn.Module, compiled: bool) -> None:
-    """Put fast layers in the place of all convolutions below `parent`."""
+    """Replace all convolutions below `parent` by fast layers."""
     for name, child in list(parent.named_children()):
         match child:
             case ContextBottleneck():
                 setattr(parent, name, _context(child, compiled))
             case ConvBNReLU() if type(child.bn) is nn.Identity:
                 setattr(parent, name, convolution(child.conv, hasattr(child, "relu"), compiled))
-            case nn.MaxPool2d() if compiled and _is_a_stems(child):
+            case nn.MaxPool2d() if compiled and _is_stem_pooling(child):
                 setattr(parent, name, FastMaxPool())
             case EncHead() if compiled:
                 _replace(child, compiled)
-                make_fast(child)
-            case nn.Sequential() if len(child) and all(_is_residual_block(each) for each in child):
-                setattr(parent, name, residual_stage([_block(each, compiled) for each in child]))
-            case nn.Conv2d() if type(child) in (nn.Conv2d, LeanConv2d) and not isinstance(parent, EncHead):
-                setattr(parent, name, convolution(child, False, compiled))  # Enc scales its classifier's own weight
+                use_kernels(child)
+            case nn.Sequential() if len(child) and all(_is_residual_block(block) for block in child):
+                setattr(parent, name, residual_stage([_block(block, compiled) for block in child]))
+            case nn.Conv2d() if type(child) in (nn.Conv2d, WinogradConv2d) and not isinstance(parent, EncHead):
+                setattr(parent, name, convolution(child, False, compiled))  # the Enc head reads its classifier's weight
             case _:
                 _replace(child, compiled)
 
 
-def _join_with_convolutions(row: nn.Module) -> nn.Module | None:
-    """Have each ReLU right behind a convolution done in its pass, in modules that run one after the other; and a stem's
-    max pooling, where that can be done.
+def _fuse_activations(row: nn.Module) -> nn.Module | None:
+    """Fuse each ReLU into the convolution right before it, in modules that run in sequence, and a stem's max pooling.
 
-    Returns the module that computes the last result of `row`, None where it is not known.
+    Returns the module that computes the output of `row`, None if it is unknown.
     """
     if not isinstance(row, nn.Sequential | FeatureListNet):
         return row
@@ -113,29 +113,29 @@ def _join_with_convolutions(row: nn.Module) -> nn.Module | None:
             setattr(row, name, nn.Identity())
             before = None
         elif type(child) is not nn.Identity:
-            before = _join_with_convolutions(child)
+            before = _fuse_activations(child)
         if name in getattr(row, "return_layers", ()):
-            before = None  # a map of its own
+            before = None  # its output is also a map of the backbone
     return before
 
 
-def _join_stem(row: nn.Module) -> None:
-    """Have the first convolution of a backbone done by the stem's operator, and the pooling right behind it as well."""
+def _fuse_stem(row: nn.Module) -> None:
+    """Replace the first convolution of a backbone, and max pooling right after it, by the stem operator."""
     if not isinstance(row, FeatureListNet):
         return
     first = None
     for name, child in row.named_children():
-        if first is None and isinstance(child, nn.Sequential) and len(child) and _reads_an_image(child[0]):
+        if first is None and isinstance(child, nn.Sequential) and len(child) and _is_stem_convolution(child[0]):
             child[0] = FastStem(child[0], pool=False)  # type: ignore[arg-type]
-        if type(child) is FastMaxPool and first is not None and _reads_an_image(row[first]):
+        if type(child) is FastMaxPool and first is not None and _is_stem_convolution(row[first]):
             row[first], row[name] = FastStem(row[first], pool=True), nn.Identity()  # type: ignore[arg-type]
         if (first is not None and type(child) is not nn.Identity) or name in row.return_layers:
             return
         first = first or name
 
 
-def _reads_an_image(conv: nn.Module) -> bool:
-    """Whether it is a convolution that the operator of a stem can do."""
+def _is_stem_convolution(conv: nn.Module) -> bool:
+    """Whether the stem operator supports it: 3 input channels, odd kernel, stride 2, "same" padding, ReLU."""
     if type(conv) is not OneDNNConvolution:
         return False
     outputs, inputs, height, width = conv.weight.shape
@@ -144,20 +144,20 @@ def _reads_an_image(conv: nn.Module) -> bool:
     return plain and height == width and width % 2 == 1 and inputs == 3 and outputs % (2 * lanes()) == 0
 
 
-def _in_slices(neck: JPU) -> bool:
+def _fills_vectors(neck: JPU) -> bool:
+    """Whether the width of JPU is a multiple of the CPU's vector length, as its operator requires."""
     return all(layer.conv.out_channels % lanes() == 0 for layer in neck.lateral)  # type: ignore[union-attr]
 
 
-def _taken_from(head: nn.Module) -> PointwiseConvolution | None:
-    """The 1x1 convolution with which the Enc head begins, if it does, which is gone from there."""
+def _detach_first_convolution(head: nn.Module) -> PointwiseConvolution | None:
+    """Remove the 1x1 convolution at the start of an Enc head and return it; None if there is none."""
     if type(head) is not EncHead:
         return None
     conv = head.bottleneck.conv
     if conv.kernel_size != (1, 1) or conv.out_channels % lanes() != 0:
         return None
-    taken = PointwiseConvolution(conv, True)
     head.bottleneck = nn.Identity()  # type: ignore[assignment]
-    return taken
+    return PointwiseConvolution(conv, True)
 
 
 def _jpu(neck: Any, following: PointwiseConvolution | None) -> FastJPU:
@@ -172,28 +172,28 @@ def _context(layer: Any, compiled: bool) -> FastContextBottleneck:
     direct = nn.Conv2d(full.shape[1], full.shape[0], kernel, padding=layer.conv.padding, device="meta")
     direct.weight, direct.bias = nn.Parameter(full.contiguous()), layer.conv.bias
     return FastContextBottleneck(
-        convolution(direct, True, compiled), [tap_matrix(each).contiguous() for each in pooled], kernel
+        convolution(direct, True, compiled), [tap_matrix(weight).contiguous() for weight in pooled], kernel
     )
 
 
-def _is_a_stems(pool: nn.MaxPool2d) -> bool:
+def _is_stem_pooling(pool: nn.MaxPool2d) -> bool:
     settings = pool.kernel_size, pool.stride, pool.padding, pool.dilation
     return settings == (3, 2, 1, 1) and not pool.ceil_mode and not pool.return_indices
 
 
 def _is_residual_block(block: Any) -> bool:
-    """Whether it is one of timm's ResNet blocks with nothing more than convolutions, folded norms and ReLUs."""
+    """Whether this is a ResNet block of timm with only convolutions, folded batch norms and ReLUs."""
     if type(block) not in (BasicBlock, Bottleneck):
         return False
     plain = all(getattr(block, name, None) is None for name in ("se", "drop_path"))
-    gone = (getattr(block, name, nn.Identity()) for name in ("aa", "drop_block", "bn1", "bn2", "bn3"))
-    nothing = all(type(each) is nn.Identity for each in gone)
+    others = (getattr(block, name, nn.Identity()) for name in ("aa", "drop_block", "bn1", "bn2", "bn3"))
+    no_others = all(type(module) is nn.Identity for module in others)
     shortcut = block.downsample
     simple = shortcut is None or (len(shortcut) == 2 and type(shortcut[1]) is nn.Identity)
-    return plain and nothing and simple and isinstance(block.act1, nn.ReLU)
+    return plain and no_others and simple and isinstance(block.act1, nn.ReLU)
 
 
 def _block(block: Any, compiled: bool) -> FastBlock:
     layers = [block.conv1, block.conv2] + ([block.conv3] if hasattr(block, "conv3") else [])
     shortcut = None if block.downsample is None else convolution(block.downsample[0], False, compiled)
-    return FastBlock([convolution(each, True, compiled) for each in layers], shortcut)
+    return FastBlock([convolution(layer, True, compiled) for layer in layers], shortcut)

@@ -9,6 +9,8 @@ import timm
 import torch
 from torch import Tensor, nn
 
+from fastfcn.utils.modules import add_base_class
+
 STRIDES = (4, 8, 16, 32)
 UNEVEN = (33, 63)  # a size that no stride divides; rounded up: 9x16, 5x8, 3x4, 2x2
 
@@ -27,8 +29,7 @@ def backbone(name: str) -> Any:
     net = timm.create_model(name, features_only=True, pretrained=False, out_indices=traits.wanted, **options)
     if traits.uneven and not traits.channels_last:
         return net
-    # A class of its own and no module around it, so that the names of the weights stay.
-    net.__class__ = type(type(net).__name__, (_AnySize, type(net)), {"channels_last": traits.channels_last})
+    add_base_class(net, _AnySize, channels_last=traits.channels_last)
     return net
 
 

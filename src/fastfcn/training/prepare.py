@@ -3,7 +3,7 @@
 import torch
 
 from fastfcn.errors import UserError
-from fastfcn.fast.lean_training import train_lean
+from fastfcn.fast.cpu_training import use_training_kernels
 from fastfcn.models.segmenter import Segmenter
 from fastfcn.training.activation_checkpointing import recompute_activations
 from fastfcn.utils.machine import Machine
@@ -18,7 +18,7 @@ def prepare(network: Segmenter, machine: Machine, device: torch.device) -> None:
     network.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
     if machine.checkpoint_activations and machine.compile:
         raise UserError("--checkpoint-activations and --compile cannot be combined.", "Use only one of them.")
-    if device.type == "cpu" and not machine.compile and train_lean(network):
+    if device.type == "cpu" and not machine.compile and use_training_kernels(network):
         torch.ops.fastfcn.use_arena(True)
     if machine.checkpoint_activations:
         recompute_activations(network)

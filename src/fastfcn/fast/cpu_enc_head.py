@@ -1,13 +1,16 @@
-"""The Enc head for predictions on a processor, with the operators of `fastfcn.kernels`."""
+"""The Enc head for inference on a CPU, with the operators of `fastfcn.kernels`."""
 
 import torch
 from torch import Tensor
 
 from fastfcn.kernels import packing
 from fastfcn.models.heads import EncHead, Encoding, HeadOutput
+from fastfcn.utils.modules import change_class
 
 
 class FastEncoding(Encoding):
+    """The Encoding layer as one operator."""
+
     packed: Tensor
 
     def forward(self, features: Tensor) -> Tensor:
@@ -15,7 +18,7 @@ class FastEncoding(Encoding):
 
 
 class FastEncHead(EncHead):
-    """Without the logits for which classes the image holds: they are for training."""
+    """The Enc head without the SE logits, which only training needs."""
 
     packed: Tensor
 
@@ -27,19 +30,19 @@ class FastEncHead(EncHead):
             codes, self.code_scale, self.code_shift, gate.weight, gate.bias, self.packed
         )
         logits = [
-            torch.ops.fastfcn.pointwise(image[None], own, bias, False, 1)
-            for image, own in zip(narrow, weights, strict=True)
+            torch.ops.fastfcn.pointwise(image[None], weight, bias, False, 1)
+            for image, weight in zip(narrow, weights, strict=True)
         ]
         return HeadOutput(logits[0] if len(logits) == 1 else torch.cat(logits), {})
 
 
-def make_fast(head: EncHead) -> None:
-    """Have `head` use the kernels. Its weights stay where they are; codewords and classifier are packed besides."""
+def use_kernels(head: EncHead) -> None:
+    """Let `head` use the kernels, in place: parameters stay, packed codewords and classifier become buffers."""
     norm = head.encoding_bn
     scale = norm.weight / (norm.running_var + norm.eps).sqrt()  # type: ignore[operator]
     head.register_buffer("code_scale", scale)
     head.register_buffer("code_shift", norm.bias - norm.running_mean * scale)  # type: ignore[operator]
     head.register_buffer("packed", packing.pack_pointwise(head.classifier.weight))
     head.encoding.register_buffer("packed", packing.pack_pointwise(head.encoding.codewords[:, :, None, None]))
-    head.encoding.__class__ = FastEncoding
-    head.__class__ = FastEncHead
+    change_class(head.encoding, FastEncoding)
+    change_class(head, FastEncHead)

@@ -1,8 +1,7 @@
-"""Layers for inference on a processor: convolution, bias, residual and ReLU in one pass.
+"""Layers for inference on a CPU: convolution, bias, residual and ReLU in one pass; the stem, and JPU as one operator.
 
-Each takes `(features, residual=None)`, maps (B, C, H, W) stored channels last, and returns a map; a residual may be
-written over, so that no second map is needed. Weights are copied from a convolution, batch norm folded into it before,
-into the form that an operator of `fastfcn.kernels` reads.
+The convolutions take `(features, residual=None)`, both (B, C, H, W) in channels_last, and may overwrite the residual,
+which saves a second map. Batch norms must be folded before; weights are packed into the layouts of `kernels.packing`.
 """
 
 from typing import Any
@@ -14,11 +13,11 @@ from fastfcn.kernels import packing
 from fastfcn.ops.pyramid import convolve_bins
 from fastfcn.ops.winograd import winograd_pays
 
-LONGEST_TILE = 6  # results along an axis: the rounding errors grow with it, 1.6 times from 4 to 6
+MAX_TILE = 6  # outputs of a Winograd tile along an axis; rounding errors are 1.6 times those of 4
 
 
 class PlainConvolution(nn.Module):
-    """With what torch itself has: any convolution, on any device."""
+    """Any convolution on any device, in plain PyTorch."""
 
     def __init__(self, conv: nn.Conv2d, relu: bool):
         super().__init__()
@@ -33,7 +32,7 @@ class PlainConvolution(nn.Module):
 
 
 class OneDNNConvolution(nn.Module):
-    """Any convolution, with the sum and ReLU inside oneDNN's, on a processor."""
+    """Any convolution on a CPU, with the ReLU fused into oneDNN's convolution."""
 
     weight: Tensor
     bias: Tensor
@@ -47,10 +46,10 @@ class OneDNNConvolution(nn.Module):
 
     def forward(self, features: Tensor, residual: Tensor | None = None) -> Tensor:
         padding, stride, dilation, groups = self.settings
-        after = "relu" if self.relu else "none"
+        activation = "relu" if self.relu else "none"
         result = torch.ops.mkldnn._convolution_pointwise(
             features.to(self.weight.dtype), self.weight, self.bias, padding, stride, dilation, groups,
-            "none" if residual is not None else after, [], "",
+            "none" if residual is not None else activation, [], "",
         )  # fmt: skip
         if residual is None:
             return result
@@ -59,7 +58,7 @@ class OneDNNConvolution(nn.Module):
 
 
 class PointwiseConvolution(nn.Module):
-    """A 1x1 convolution."""
+    """A 1x1 convolution with the kernel `pointwise`."""
 
     packed: Tensor
     bias: Tensor
@@ -71,11 +70,11 @@ class PointwiseConvolution(nn.Module):
         self.register_buffer("bias", _bias(conv))
 
     def forward(self, features: Tensor, residual: Tensor | None = None) -> Tensor:
-        return _summed("pointwise", residual, features, self.packed, self.bias, self.relu, self.stride)
+        return _run("pointwise", residual, features, self.packed, self.bias, self.relu, self.stride)
 
 
 class PointwisePair(nn.Module):
-    """The last 1x1 convolution of a residual block and the one in its shortcut, summed as they are computed."""
+    """The sum of the last 1x1 convolution of a residual block and the one in its shortcut, in one kernel."""
 
     def __init__(self, last: PointwiseConvolution, shortcut: PointwiseConvolution):
         super().__init__()
@@ -91,7 +90,7 @@ class PointwisePair(nn.Module):
 
 
 class WinogradConvolution(nn.Module):
-    """A 3x3 convolution of stride 1, or of stride 2 and dilation 1 or an even one, in Winograd's form.
+    """A 3x3 convolution by the Winograd algorithm: stride 1, or stride 2 with an even dilation or dilation 1.
 
     With `pooled`, max pooling 3x3 at stride 2 is applied to the result; with `channel_blocked`, the result is stored in
     blocks of 16 channels (NCHWc, kernels/csrc/common/channel_blocks.h). Neither supports a residual.
@@ -109,20 +108,20 @@ class WinogradConvolution(nn.Module):
         self.register_buffer("bias", _bias(conv))
 
     def can_pool(self) -> bool:
-        """Whether max pooling behind it can be done in its pass, as nothing it returns is negative."""
+        """Whether the kernel can apply the max pooling that follows: it pads with 0, so it needs a ReLU."""
         return self.relu and self.stride == self.dilation == 1
 
     def forward(self, features: Tensor, residual: Tensor | None = None) -> Tensor:
         if self.pooled:
-            return torch.ops.fastfcn.winograd_pool(features, self.taps, self.bias, LONGEST_TILE)
-        settings = (self.taps, self.bias, self.relu, self.stride, self.dilation, LONGEST_TILE)
+            return torch.ops.fastfcn.winograd_pool(features, self.taps, self.bias, MAX_TILE)
+        settings = (self.taps, self.bias, self.relu, self.stride, self.dilation, MAX_TILE)
         if self.channel_blocked:
             return torch.ops.fastfcn.winograd(features, *settings, True)
-        return _summed("winograd", residual, features, *settings)
+        return _run("winograd", residual, features, *settings)
 
 
 class FastStem(nn.Module):
-    """An image's convolution at stride 2 with its ReLU and, with `pool`, max pooling 3x3 at stride 2, in one pass."""
+    """The first convolution of a backbone (stride 2) with ReLU and, with `pool`, max pooling 3x3 at stride 2."""
 
     def __init__(self, conv: OneDNNConvolution, pool: bool):
         super().__init__()
@@ -135,7 +134,7 @@ class FastStem(nn.Module):
 
 
 class FastMaxPool(nn.Module):
-    """Max pooling 3x3 at stride 2, as a ResNet's stem has it."""
+    """Max pooling 3x3 at stride 2, padding 1, as in the stem of a ResNet."""
 
     def forward(self, features: Tensor) -> Tensor:
         return torch.ops.fastfcn.max_pool(features)
@@ -145,22 +144,22 @@ FAST_CONVOLUTIONS = PlainConvolution | OneDNNConvolution | PointwiseConvolution 
 
 
 def convolution(conv: nn.Conv2d, relu: bool, kernels: bool) -> nn.Module:
-    """The fastest layer for `conv`. `kernels`: the operators of `fastfcn.kernels` are there."""
+    """The fastest layer for `conv`, followed by a ReLU if `relu`; `kernels`: whether the kernels are available."""
     square = conv.stride[0] == conv.stride[1] and conv.groups == 1 and conv.padding_mode == "zeros"
     if kernels and square and conv.kernel_size == (1, 1) and conv.padding == (0, 0):
         return PointwiseConvolution(conv, relu)
     if kernels and winograd_pays(conv):
         return WinogradConvolution(conv, relu)
-    on_processor = conv.weight.device.type == "cpu" and torch.backends.mkldnn.is_available()
-    return OneDNNConvolution(conv, relu) if on_processor else PlainConvolution(conv, relu)
+    on_cpu = conv.weight.device.type == "cpu" and torch.backends.mkldnn.is_available()
+    return OneDNNConvolution(conv, relu) if on_cpu else PlainConvolution(conv, relu)
 
 
-def _summed(operator: str, residual: Tensor | None, *settings: Any) -> Tensor:
-    """What an operator makes of `settings`, or its sum with the residual, which it writes over."""
+def _run(operator: str, residual: Tensor | None, *arguments: Any) -> Tensor:
+    """The result of an operator, or its sum with `residual`, which is overwritten."""
     if residual is None:
-        return getattr(torch.ops.fastfcn, operator)(*settings)
-    residual = residual.float()  # from an operator under autocast
-    getattr(torch.ops.fastfcn, f"{operator}_add_")(residual, *settings)
+        return getattr(torch.ops.fastfcn, operator)(*arguments)
+    residual = residual.float()  # under autocast it may come from another operator in half precision
+    getattr(torch.ops.fastfcn, f"{operator}_add_")(residual, *arguments)
     return residual
 
 
@@ -174,12 +173,15 @@ def _pair(value: int | tuple[int, ...] | str) -> list[int]:
 
 
 class FastContextBottleneck(nn.Module):
-    """A head's bottleneck over a full map and pooled ones, whose share goes in as the residual."""
+    """The bottleneck of a head over a full-size map and pooled maps; the part of the pooled maps is the residual.
+
+    `pooled`: the weight of each pooled map in the form of `ops.pyramid.tap_matrix`.
+    """
 
     def __init__(self, full: nn.Module, pooled: list[Tensor], kernel: int):
         super().__init__()
         self.full, self.kernel = full, kernel
-        self.matrices = nn.ParameterList(nn.Parameter(each, requires_grad=False) for each in pooled)
+        self.matrices = nn.ParameterList(nn.Parameter(matrix, requires_grad=False) for matrix in pooled)
 
     def forward(self, full: Tensor, pooled: list[Tensor], align_corners: bool) -> Tensor:
         size = (full.shape[-2], full.shape[-1])
@@ -187,10 +189,11 @@ class FastContextBottleneck(nn.Module):
 
 
 class FastJPU(nn.Module):
-    """JPU with its resized maps and depthwise results in cache only (kernels/csrc/jpu/jpu.cpp).
+    """JPU as one operator: resized maps and depthwise outputs exist in cache only (kernels/csrc/jpu/jpu.cpp).
 
-    With `following`, a head's first 1x1 convolution with its ReLU, JPU's own results stay there too, and those of that
-    convolution are returned.
+    `lateral`: convolutions of the stages, finest first; `separable`: (depthwise, pointwise) of each dilation. With
+    `following`, the first 1x1 convolution of a head with its ReLU, the output is that of `following`, and the output of
+    JPU exists in cache only as well.
     """
 
     def __init__(
@@ -202,23 +205,23 @@ class FastJPU(nn.Module):
     ):
         super().__init__()
         self.lateral = nn.ModuleList(lateral)
-        # Those read as they are resized: a doubled map is convolved before that, unless corners are aligned.
-        for each in lateral[: 2 if align_corners else 1]:
-            if isinstance(each, WinogradConvolution) and each.bias.numel() % packing.CHANNEL_BLOCK == 0:
-                each.channel_blocked = True
+        # The kernel reads these maps in blocks of channels and resizes them while it does. Smaller maps
+        # (without align_corners already the second) are convolved before they are resized.
+        for layer in lateral[: 2 if align_corners else 1]:
+            if isinstance(layer, WinogradConvolution) and layer.bias.numel() % packing.CHANNEL_BLOCK == 0:
+                layer.channel_blocked = True
         self.following = following
         self.align_corners = align_corners
         self.dilations = [depthwise.dilation[0] for depthwise, _ in separable]
-        # No activation stands between: the depthwise bias goes through the 1x1 into its own.
+        # There is no activation in between, so the depthwise bias can move into the bias of the 1x1 convolution.
         biases = [_bias(pointwise) + pointwise.weight[:, :, 0, 0] @ _bias(depth) for depth, pointwise in separable]
-        self.register_buffer(
-            "taps", torch.stack([packing.pack_depthwise(depthwise.weight) for depthwise, _ in separable])
-        )
-        self.register_buffer("packed", torch.stack([packing.pack_pointwise(each.weight) for _, each in separable]))
+        depthwise, pointwise = zip(*separable, strict=True)
+        self.register_buffer("taps", torch.stack([packing.pack_depthwise(conv.weight) for conv in depthwise]))
+        self.register_buffer("packed", torch.stack([packing.pack_pointwise(conv.weight) for conv in pointwise]))
         self.register_buffer("bias", torch.stack(biases))
 
     def forward(self, stages: list[Tensor]) -> Tensor:
-        """Maps, finest first, which are taken out of the list: they can be freed as soon as they are used."""
+        """`stages`: maps, finest first. The list is emptied, so that each map is freed as soon as it is used."""
         maps = [lateral(stages.pop(0)) for lateral in self.lateral]
         following = () if self.following is None else (self.following.packed, self.following.bias)
         return torch.ops.fastfcn.jpu(

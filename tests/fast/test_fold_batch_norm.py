@@ -5,7 +5,7 @@ import torch
 from torch import nn
 
 from fastfcn import build, recipes
-from fastfcn.fast.fold import folded
+from fastfcn.fast.fold_batch_norm import fold_batch_norms
 
 NARROW = ["neck.width=16", "head.width=16"]
 NETWORKS = {
@@ -28,8 +28,8 @@ def test_folded_network_equals_the_plain_one(name):
         norm.running_var.uniform_(0.5, 1.5)
     images = torch.randn(1, 3, 65, 97)
     with torch.inference_mode():
-        plain, fast = model(images), folded(model)(images)
+        plain, fast = model(images), fold_batch_norms(model)(images)
     assert plain.std() > 0
     torch.testing.assert_close(fast / plain.std(), plain / plain.std(), atol=1e-3, rtol=0)
-    assert not any(isinstance(each, nn.BatchNorm2d) for each in folded(model).modules())
+    assert not any(isinstance(each, nn.BatchNorm2d) for each in fold_batch_norms(model).modules())
     assert any(isinstance(each, nn.BatchNorm2d) for each in model.modules()), "the original must stay as it was"

@@ -7,8 +7,8 @@ import torch
 from torch import Tensor, nn
 
 from fastfcn import build, recipes
-from fastfcn.fast import lean_training as module
-from fastfcn.fast.lean_training import LeanConv2d, train_lean
+from fastfcn.fast import cpu_training as module
+from fastfcn.fast.cpu_training import WinogradConv2d, use_training_kernels
 from fastfcn.fast.optimize import FastSegmenter, optimize
 from fastfcn.losses import segmentation_loss
 from fastfcn.models.segmenter import Segmenter
@@ -52,10 +52,10 @@ def step(used: Recipe, model: Segmenter) -> tuple[Tensor, dict[str, Tensor]]:
 def test_losses_and_gradients_are_those_of_the_plain_network(name: str):
     used, plain = network(name)
     lean = copy.deepcopy(plain)
-    assert train_lean(lean)
+    assert use_training_kernels(lean)
     names = {type(part).__name__ for part in lean.modules()}
-    assert "LeanConv2d" in names
-    assert ("LeanSeparableConv" in names) == (name != "dilated")
+    assert "WinogradConv2d" in names
+    assert ("FusedSeparableConv" in names) == (name != "dilated")
     expected, gradients = step(used, copy.deepcopy(plain).double())
     (loss, found), (_, ordinary) = step(used, lean), step(used, plain)
     assert list(lean.state_dict()) == list(plain.state_dict())
@@ -79,7 +79,7 @@ def distance(found: dict[str, Tensor], expected: dict[str, Tensor]) -> float:
 def test_a_mistake_would_be_noticed(mistake: str, monkeypatch: pytest.MonkeyPatch):
     used, plain = network("psp")
     lean = copy.deepcopy(plain)
-    train_lean(lean)
+    use_training_kernels(lean)
     if mistake == "a tenth of one tap":
         right = module.winograd_conv
         keep = torch.ones(3, 3).index_put((torch.tensor(0), torch.tensor(0)), torch.tensor(0.9))
@@ -95,7 +95,7 @@ def test_a_mistake_would_be_noticed(mistake: str, monkeypatch: pytest.MonkeyPatc
 @available
 def test_it_goes_with_recomputed_activations():
     used, lean = network("psp")
-    train_lean(lean)
+    use_training_kernels(lean)
     both = copy.deepcopy(lean)
     recompute_activations(both)
     (one, first), (other, second) = step(used, lean), step(used, both)
@@ -107,7 +107,7 @@ def test_it_goes_with_recomputed_activations():
 def test_evaluation_and_what_the_kernels_cannot_do_are_as_before():
     _, plain = network("slim")
     lean = copy.deepcopy(plain)
-    train_lean(lean)
+    use_training_kernels(lean)
     images = torch.randn(2, 3, 64, 96)
     for model in (lean, plain):
         model.head.dropout.p = model.auxiliary.dropout.p = 0
@@ -125,7 +125,7 @@ def test_evaluation_and_what_the_kernels_cannot_do_are_as_before():
     )
     fast = optimize(lean.eval())
     assert isinstance(fast, FastSegmenter)
-    assert not any(isinstance(part, LeanConv2d) for part in fast.modules())
+    assert not any(isinstance(part, WinogradConv2d) for part in fast.modules())
 
 
 def test_a_machine_uses_them_where_they_are(monkeypatch: pytest.MonkeyPatch):
@@ -133,8 +133,8 @@ def test_a_machine_uses_them_where_they_are(monkeypatch: pytest.MonkeyPatch):
         monkeypatch.setattr(module.kernels, "available", lambda found=found: found)
         _, model = network("slim")
         prepare(model, Machine("cpu"), torch.device("cpu"))
-        assert any(isinstance(part, LeanConv2d) for part in model.modules()) == found
+        assert any(isinstance(part, WinogradConv2d) for part in model.modules()) == found
     monkeypatch.setattr(module.kernels, "available", lambda: True)
     _, model = network("slim")
     prepare(model, Machine("cuda"), torch.device("cuda"))
-    assert not any(isinstance(part, LeanConv2d) for part in model.modules())
+    assert not any(isinstance(part, WinogradConv2d) for part in model.modules())

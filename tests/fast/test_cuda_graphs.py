@@ -1,12 +1,13 @@
-"""Recordings of a network, with a stand-in for CUDA graphs: what is recorded when, and that class maps are the same."""
+"""GraphCache of a network, with a stand-in for CUDA graphs: what is recorded when, and that class maps are the same."""
 
 import pytest
 import torch
 from torch import Tensor
 
 from fastfcn import build, recipes
-from fastfcn.fast import cuda as gpu
-from fastfcn.fast.cuda import MOST_RECORDINGS, GPUSegmenter, Recordings
+from fastfcn.fast import cuda_graphs as gpu
+from fastfcn.fast.cuda_graphs import MAX_GRAPHS, GPUSegmenter, GraphCache
+from fastfcn.utils.modules import change_class
 from tests.helpers.tiny import NARROW
 
 
@@ -36,7 +37,7 @@ def recorder() -> Recorder:
 
 
 def test_the_second_of_a_shape_is_recorded(recorder: Recorder):
-    doubled = Recordings(lambda images: images * 2, recorder)
+    doubled = GraphCache(lambda images: images * 2, recorder)
     small, large = torch.ones(1, 3, 4, 4), torch.ones(1, 3, 8, 8)
     for images, recorded, replayed in ((small, 0, 0), (large, 0, 0), (small, 1, 1), (3 * small, 1, 2), (large, 2, 3)):
         assert torch.equal(doubled(images), images * 2)
@@ -44,7 +45,7 @@ def test_the_second_of_a_shape_is_recorded(recorder: Recorder):
 
 
 def test_other_strides_and_precisions_are_recordings_of_their_own(recorder: Recorder):
-    multiplied = Recordings(lambda images: images.flatten(1) @ images.flatten(1).T, recorder)
+    multiplied = GraphCache(lambda images: images.flatten(1) @ images.flatten(1).T, recorder)
     images = torch.rand(2, 3, 4, 4)
     for _ in range(2):
         assert multiplied(images).dtype == torch.float32
@@ -55,11 +56,11 @@ def test_other_strides_and_precisions_are_recordings_of_their_own(recorder: Reco
 
 
 def test_there_are_only_so_many(recorder: Recorder):
-    doubled = Recordings(lambda images: images * 2, recorder)
+    doubled = GraphCache(lambda images: images * 2, recorder)
     for _ in range(2):
-        for size in range(1, MOST_RECORDINGS + 3):
+        for size in range(1, MAX_GRAPHS + 3):
             assert torch.equal(doubled(torch.ones(1, size)), torch.full((1, size), 2.0))
-    assert recorder.recorded == MOST_RECORDINGS
+    assert recorder.recorded == MAX_GRAPHS
 
 
 @torch.inference_mode()
@@ -69,8 +70,8 @@ def test_class_maps_are_the_same(recorder: Recorder, monkeypatch: pytest.MonkeyP
     network = build.create(recipes.load("demo", NARROW)).eval()
     images = torch.randn(3, 2, 3, 40, 56)
     expected = [[network.labels(each), network.labels(each, (30, 33))] for each in images]
-    network.__class__ = GPUSegmenter
-    network.recordings = Recordings(network.logits, recorder)
+    change_class(network, GPUSegmenter)
+    network.graphs = GraphCache(network.logits, recorder)
     for each, (plain, resized) in zip(images, expected, strict=True):
         assert torch.equal(network.labels(each), plain)
         assert torch.equal(network.labels(each, (30, 33)), resized)

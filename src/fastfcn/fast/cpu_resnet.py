@@ -1,16 +1,16 @@
-"""Residual blocks of a ResNet for inference on a processor, of the layers in `fast`."""
+"""Residual blocks and stages of a ResNet for inference on a CPU."""
 
 import torch
 from torch import Tensor, nn
 
-from fastfcn.fast.layers import LONGEST_TILE, PointwiseConvolution, PointwisePair, WinogradConvolution
+from fastfcn.fast.cpu_layers import MAX_TILE, PointwiseConvolution, PointwisePair, WinogradConvolution
 
 
 class FastBlock(nn.Module):
-    """A residual block of a ResNet: its convolutions in a row, the shortcut added in the last one's pass.
+    """A residual block of a ResNet: convolutions in sequence; the last one adds the shortcut in its pass.
 
-    Where nothing stands in the shortcut, the features are written over, so they must not be needed later. A stage's map
-    is; the block that reads it first has a convolution in its shortcut, since its channels become more.
+    Without a convolution in the shortcut (`shortcut=None`), the input is overwritten. The output of a stage, which the
+    neck reads later, is safe: the block after it changes the number of channels, so its shortcut has a convolution.
     """
 
     def __init__(self, convolutions: list[nn.Module], shortcut: nn.Module | None):
@@ -27,27 +27,27 @@ class FastBlock(nn.Module):
 
 
 class FastStage(nn.Module):
-    """A stage of bottleneck blocks, as one operator; the first of them has a 1x1 convolution in its shortcut."""
+    """A stage of bottleneck blocks as one operator; the first block has a 1x1 convolution in its shortcut."""
 
     def __init__(self, blocks: list[FastBlock]):
         super().__init__()
         self.stride = blocks[0].last.stride
         self.dilations = [block.convolutions[1].dilation for block in blocks]
         layers = [[*block.convolutions, block.last] for block in blocks]
-        weights = [part for reduce, middle, last in layers for part in (reduce.packed, middle.taps, last.packed)]
-        biases = [layer.bias for each in layers for layer in each]
+        weights = [weight for reduce, middle, last in layers for weight in (reduce.packed, middle.taps, last.packed)]
+        biases = [layer.bias for block in layers for layer in block]
         self.count = len(weights) + 1
         for index, tensor in enumerate([*weights, blocks[0].last.shortcut_packed, *biases]):
             self.register_buffer(str(index), tensor)  # type: ignore[arg-type]
 
     def forward(self, features: Tensor) -> Tensor:
-        tensors = list(self._buffers.values())  # at once: one after the other they take longer than the call
+        tensors = list(self._buffers.values())  # all at once: attribute access one by one takes longer than the call
         weights, biases = tensors[: self.count], tensors[self.count :]
-        return torch.ops.fastfcn.bottleneck_stage(features, weights, biases, self.stride, self.dilations, LONGEST_TILE)
+        return torch.ops.fastfcn.bottleneck_stage(features, weights, biases, self.stride, self.dilations, MAX_TILE)
 
 
 def residual_stage(blocks: list[FastBlock]) -> nn.Module:
-    """The blocks, one after the other, in the fastest way."""
+    """The blocks in sequence: as one operator if they are bottlenecks that it supports, else as nn.Sequential."""
     one_operator = all(_is_bottleneck(block) for block in blocks)
     kinds = [PointwisePair] + [PointwiseConvolution] * (len(blocks) - 1)
     if one_operator and all(type(block.last) is kind for block, kind in zip(blocks, kinds, strict=True)):
@@ -56,7 +56,7 @@ def residual_stage(blocks: list[FastBlock]) -> nn.Module:
 
 
 def _is_bottleneck(block: FastBlock) -> bool:
-    """Whether it is of a 1x1, a 3x3 and a 1x1 convolution that the operator can take."""
+    """Whether the block has a 1x1, a 3x3 and a 1x1 convolution that `bottleneck_stage` supports."""
     match list(block.convolutions):
         case [PointwiseConvolution(stride=1), WinogradConvolution()]:
             return block.shortcut is None
