@@ -96,29 +96,23 @@ def train_step(
     model: nn.Module, optimizer: torch.optim.Optimizer, batches: Iterator[tuple[Tensor, Tensor]], recipe: Recipe,
     step: int, fabric: Fabric, parts: int = 1,
 ) -> dict[str, Tensor]:  # fmt: skip
-    """One update from the next `parts` items of `batches`; returns this process's losses by name.
+    """One optimizer step on the next `parts` items of `batches`; returns the losses of this process by name.
 
-    `step` counts from 0. Chance in the network (dropout) depends on (seed, step, process) alone.
+    `step` counts from 0. The RNG state of the network (dropout) depends on (seed, step, process) only.
     """
     for group in optimizer.param_groups:
         group["lr"] = build.learning_rate(recipe, step, group["factor"])
     terms = build.loss_terms(recipe)
-    own = [next(batches) for _ in range(parts)]
-    # After the batches are there: a loader that starts draws from the same generator.
+    items = [next(batches) for _ in range(parts)]
+    # Seed after reading the batches: a dataloader draws from the same RNG when it starts.
     torch.manual_seed(_seed(recipe.seed, step, fabric.global_rank))
-    every = terms.mean_over == "all"
-    sizes = [torch.tensor(labels.numel()) if every else (labels != IGNORE_INDEX).sum() for _, labels in own]
-    # Gradients are averaged over the processes, so each divides by the mean of their counts. A GPU need not be waited
-    # for: the counts stay there.
-    counted = torch.stack(sizes).sum().clamp(min=1).to(fabric.device, torch.float32)
-    pixels = fabric.all_reduce(counted, reduce_op="mean")
-    assert isinstance(pixels, Tensor)  # one went in
-    images = sum(len(labels) for _, labels in own)
+    pixels = _loss_pixels([labels for _, labels in items], terms.mean_over, fabric)
+    images = sum(len(labels) for _, labels in items)
     total: dict[str, Tensor] = {}
-    for index, (batch, labels) in enumerate(own):
+    for index, (batch, labels) in enumerate(items):
         with fabric.no_backward_sync(model, enabled=index + 1 < parts):  # type: ignore[arg-type]
             batch = batch.contiguous(memory_format=torch.channels_last)
-            # On one device Fabric gives marked methods as they are, without its precision.
+            # On one device, Fabric does not apply its precision to marked forward methods.
             with fabric.autocast():
                 logits, extras = model.forward_train(batch)  # type: ignore[operator]
             losses = segmentation_loss(logits, extras, labels, terms, pixels, images)
@@ -130,6 +124,20 @@ def train_step(
     optimizer.step()
     optimizer.zero_grad()
     return total
+
+
+def _loss_pixels(labels: list[Tensor], mean_over: str, fabric: Fabric) -> Tensor:
+    """Number of pixels that the summed losses of this process are divided by: all pixels, or those with a label.
+
+    DDP averages gradients over the processes, so each divides by the mean of their counts. The counts stay on the
+    device, so that a GPU does not have to be synchronized.
+    """
+    if mean_over == "all":
+        counts = [torch.tensor(label.numel()) for label in labels]
+    else:
+        counts = [(label != IGNORE_INDEX).sum() for label in labels]
+    count = torch.stack(counts).sum().clamp(min=1).to(fabric.device, torch.float32)
+    return torch.as_tensor(fabric.all_reduce(count, reduce_op="mean"))
 
 
 def _seed(*parts: int) -> int:
