@@ -22,7 +22,7 @@ import PIL
 from PIL import Image
 
 from fastfcn.utils.files import write_text
-from fastfcn.utils.progress import counted
+from fastfcn.utils.progress import with_progress
 
 ROOT = Path(__file__).parents[1]
 RESULT = ROOT / "benchmarks" / "results" / "check_speed.json"
@@ -48,7 +48,7 @@ print(json.dumps({
 
 def draw(folder: Path, pairs: int) -> Path:
     """Pairs of JPEG images and PNG masks, no two the same; files about as large as CamVid's."""
-    for number in counted(range(pairs), pairs, f"Drawing {pairs} pairs"):
+    for number in with_progress(range(pairs), pairs, f"Drawing {pairs} pairs"):
         random = np.random.default_rng(number)
         split = "val" if number % 5 == 4 else "train"
         name = f"sequence{number // 100:03}_{number:06}"

@@ -36,7 +36,7 @@ def test_a_batch_larger_than_the_data_set_repeats_images():
 
 
 def test_uneven_shares_are_refused():
-    with pytest.raises(UserError, match="A batch of 4 cannot be shared evenly by 3"):
+    with pytest.raises(UserError, match="A batch of 4 cannot be divided evenly among 3"):
         indices(0, world=3)
 
 

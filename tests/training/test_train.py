@@ -195,7 +195,7 @@ def test_resuming_nothing_is_refused(data, tmp_path):
 
 
 def test_a_batch_that_cannot_be_shared_is_refused(data, tmp_path):
-    with pytest.raises(UserError, match="cannot be shared evenly"):
+    with pytest.raises(UserError, match="cannot be divided evenly"):
         train(tiny_recipe(), data, tmp_path / "odd", Machine("cpu", workers=0, accumulate=3))
 
 

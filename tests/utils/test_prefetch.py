@@ -7,7 +7,7 @@ from contextlib import closing
 
 import pytest
 
-from fastfcn.utils.prefetch import ahead
+from fastfcn.utils.prefetch import prefetch
 
 
 class Source:
@@ -29,12 +29,12 @@ class Source:
 
 def test_order_is_kept_through_stages():
     source = Source(100)
-    assert list(ahead((2 * each for each in ahead(source.items(), 3)), 2)) == list(range(0, 200, 2))
+    assert list(prefetch((2 * each for each in prefetch(source.items(), 3)), 2)) == list(range(0, 200, 2))
     assert source.closed
 
 
 def test_an_error_comes_after_what_was_before_it():
-    read = ahead(Source(3, ValueError("broken")).items())
+    read = prefetch(Source(3, ValueError("broken")).items())
     assert [next(read), next(read), next(read)] == [0, 1, 2]
     with pytest.raises(ValueError, match="broken"):
         next(read)
@@ -42,7 +42,7 @@ def test_an_error_comes_after_what_was_before_it():
 
 def test_no_more_than_the_queue_is_read_ahead():
     source = Source(1000)
-    read = ahead(source.items(), 3)
+    read = prefetch(source.items(), 3)
     next(read)
     time.sleep(0.05)
     assert source.taken <= 1 + 3 + 1  # taken, waiting, in the hand
@@ -51,7 +51,7 @@ def test_no_more_than_the_queue_is_read_ahead():
 
 def test_whoever_stops_ends_all_stages():
     source = Source(1000)
-    read = ahead(iter_all(ahead(source.items())))
+    read = prefetch(iter_all(prefetch(source.items())))
     assert next(read) == 0
     assert [each.name for each in threading.enumerate()].count("ahead") == 2
     read.close()
@@ -67,7 +67,7 @@ def iter_all(items: Generator[int]) -> Iterator[int]:
 def test_the_newest_wins():
     """A slow reader sees the latest items, the last of all included."""
     source = Source(500)
-    read = ahead(source.items(), 2, newest=True)
+    read = prefetch(source.items(), 2, newest=True)
     seen = [next(read)]
     while not source.closed:
         time.sleep(0.001)

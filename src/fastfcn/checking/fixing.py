@@ -16,7 +16,7 @@ from fastfcn.checking.problem import UNUSABLE_IMAGE, UNUSABLE_MASK, Flag
 from fastfcn.data.images import opened
 from fastfcn.errors import DataError, OutputError
 from fastfcn.utils.files import make_folder, replace_file, write_text
-from fastfcn.utils.progress import counted
+from fastfcn.utils.progress import with_progress
 
 CHANGES = "CHANGES.txt"
 SAME_SHAPE = 0.02  # maximum relative difference of the aspect ratios of a mask that was only resized
@@ -45,7 +45,7 @@ def write_fixed_copy(report: FolderReport, out: str | Path, show_progress: bool 
     out = new_folder(report.root, Path(out))
     copy = _Copy(report, out, plan_masks(report))
     pairs = range(len(report.dataset))
-    shown = counted(pairs, len(pairs), "Writing pairs") if show_progress else pairs
+    shown = with_progress(pairs, len(pairs), "Writing pairs") if show_progress else pairs
     changes = [change for pair in shown for change in copy.pair(pair)]
     changes += [*copy.unmatched(), *copy.lists()]
     changes.sort()

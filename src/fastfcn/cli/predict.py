@@ -10,7 +10,7 @@ import typer
 from fastfcn.cli.options import TOKEN, Trusted
 from fastfcn.cli.output import print_error, say
 from fastfcn.errors import DataError, UserError
-from fastfcn.utils.progress import counted, framed
+from fastfcn.utils.progress import video_progress, with_progress
 
 if TYPE_CHECKING:
     import numpy as np
@@ -85,7 +85,7 @@ def run(job: "PredictionJob", predictor: "Predictor") -> bool:
     complete += [run_video(job, predictor, index) for index in range(len(job.inputs.videos))]
     for name in job.inputs.cameras:
         say(f"Recording {name}. Press Ctrl-C to stop.")
-        with framed(name) as progress:
+        with video_progress(name) as progress:
             result = job.record_camera(predictor, name, progress)
         _report(name, result)
     return all(complete)
@@ -94,7 +94,7 @@ def run(job: "PredictionJob", predictor: "Predictor") -> bool:
 def run_images(job: "PredictionJob", results: Iterator[UserError | None]) -> bool:
     """Process images with a progress bar and print their errors; returns whether there were none."""
     total = len(job.inputs.images)
-    errors = [error for error in counted(results, total, "Predicting") if error]
+    errors = [error for error in with_progress(results, total, "Predicting") if error]
     for error in errors:
         print_error(error)
     say(f"Segmented {total - len(errors)} of {total} images; results are in {job.folder}.")
@@ -105,7 +105,7 @@ def run_video(job: "PredictionJob", predictor: "Predictor", index: int) -> bool:
     """Process a video with a progress bar; returns whether it could be read to its end."""
     source = job.inputs.videos[index]
     try:
-        with framed(source.name) as progress:
+        with video_progress(source.name) as progress:
             result = job.predict_video(predictor, index, progress)
     except DataError as error:
         print_error(error)

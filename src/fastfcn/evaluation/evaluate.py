@@ -21,7 +21,7 @@ from fastfcn.prediction.exported import ExportedNetwork, ExportedPredictor, unno
 from fastfcn.prediction.load import open_model
 from fastfcn.recipes.recipe import Recipe
 from fastfcn.utils.machine import Machine
-from fastfcn.utils.progress import counted
+from fastfcn.utils.progress import with_progress
 from fastfcn.weights.hub import local_file
 
 Progress = Callable[[Iterable, int, str], Iterable]  # (items, total, description) -> the items, under a progress bar
@@ -36,7 +36,7 @@ def evaluate(
     `tta`: multi-scale and flip testing, with the scales of the recipe's `eval`.
     """
     setup = load_setup(path, data, machine, split, overrides, trusted=trusted)
-    progress = counted if setup.fabric.is_global_zero else None
+    progress = with_progress if setup.fabric.is_global_zero else None
     scores = measure(setup.model, setup.recipe, setup.dataset, setup.fabric, tta, machine.dataloader_workers, progress)
     return EvaluationResult(scores, setup.dataset.description, setup.dataset.split)
 

@@ -29,7 +29,7 @@ from fastfcn.prediction.runtimes.base import Runtime, check_packages
 from fastfcn.prediction.runtimes.registry import RUNTIMES, find_runtime, open_session
 from fastfcn.utils.files import make_folder
 from fastfcn.utils.machine import Machine
-from fastfcn.utils.progress import counted
+from fastfcn.utils.progress import with_progress
 from fastfcn.utils.types import Size
 
 ReportStep = Callable[[str], None]  # called with a line for each step
@@ -201,7 +201,7 @@ def _compare_outputs(
         title, other, baseline = runtime.title, "PyTorch", partial(network_logits, builder.model, recipe)
     candidate = Candidate(final, with_logits.session, baseline)
     results = verify(builder.model, recipe, candidate, settings.sizes, _verification_image(settings, path))
-    results = tuple(counted(results, len(settings.sizes), "Verifying"))
+    results = tuple(with_progress(results, len(settings.sizes), "Verifying"))
     megabytes = sum(file.stat().st_size for file in runtime.files(files.final)) / 1e6
     return Verification(title, other, megabytes, results, exact=not files.float32)
 
@@ -229,7 +229,9 @@ def _with_miou(
     mious = []
     for file in (path, exported.path):
         setup = load_setup(file, settings.data, Machine("cpu"), settings.split, changes, trusted=True)
-        mious.append(float(measure(setup.model, setup.recipe, setup.dataset, setup.fabric, progress=counted).miou))
+        mious.append(
+            float(measure(setup.model, setup.recipe, setup.dataset, setup.fabric, progress=with_progress).miou)
+        )
     return replace(result, miou_before=mious[0], miou_after=mious[1])
 
 

@@ -12,7 +12,7 @@ from fastfcn.errors import DataError, UserError
 from fastfcn.prediction.image_formats import as_pixels
 from fastfcn.prediction.prediction import Prediction
 from fastfcn.utils.files import make_folder, replace_file
-from fastfcn.utils.prefetch import ahead
+from fastfcn.utils.prefetch import prefetch
 from fastfcn.visualize import legend
 
 PredictImage = Callable[[np.ndarray], Prediction]  # from RGB uint8 (H, W, 3); a `Predictor` is one
@@ -28,7 +28,7 @@ def predict_files(
     processed anyway. Raises OutputError if `folder` cannot be written.
     """
     make_folder(folder)
-    with closing(ahead(_predicted(predict, ahead(_read(images))))) as predictions:
+    with closing(prefetch(_predicted(predict, prefetch(_read(images))))) as predictions:
         for name, prediction in zip(names, predictions, strict=True):
             if not isinstance(prediction, Prediction):
                 yield prediction

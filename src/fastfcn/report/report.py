@@ -18,7 +18,7 @@ from fastfcn.report.run_report import History, RunReport, read_history
 from fastfcn.training.run import Run
 from fastfcn.utils.files import write_text
 from fastfcn.utils.machine import Machine
-from fastfcn.utils.progress import counted
+from fastfcn.utils.progress import with_progress
 from fastfcn.weights.hub import local_file
 
 Examples = tuple[list[int], list[int]]  # indices of the worst and the best images
@@ -88,7 +88,7 @@ def _analyze(
     examples: Examples | None, overrides: Sequence[str] = (), trusted: bool = False,
 ) -> Analysis:  # fmt: skip
     setup = load_setup(weights, data, machine, split, overrides, fabric, trusted)
-    return analyze(setup, tta, machine.dataloader_workers, counted if fabric.is_global_zero else None, examples)
+    return analyze(setup, tta, machine.dataloader_workers, with_progress if fabric.is_global_zero else None, examples)
 
 
 def _find_data(history: History, data: str | Path | None) -> tuple[str | Path | None, tuple[str, ...]]:

@@ -1,4 +1,4 @@
-"""Writing files so that an interrupted program leaves either the old file or the new one, never half of one."""
+"""Atomic file writes: an interrupted program leaves either the old file or the new one, never a partial file."""
 
 import os
 from collections.abc import Iterator
@@ -9,7 +9,7 @@ from fastfcn.errors import OutputError
 
 
 def make_folder(path: str | Path) -> Path:
-    """Create `path` with its parents and return it; raises OutputError where that is not possible."""
+    """Create the folder `path` with its parents and return it; raises OutputError if it cannot be written to."""
     folder = Path(path)
     try:
         folder.mkdir(parents=True, exist_ok=True)
@@ -22,10 +22,10 @@ def make_folder(path: str | Path) -> Path:
 
 @contextmanager
 def replace_file(path: str | Path) -> Iterator[Path]:
-    """Yield a temporary path beside `path`; rename it to `path` at the end, or remove it after an error.
+    """Yield a temporary path in the folder of `path`; rename it to `path` at the end, or delete it after an error.
 
-    The temporary name keeps the suffix, because writers choose the format by it. Raises OutputError where the
-    file cannot be written.
+    The temporary name keeps the suffix, because writers choose the format by it. Raises OutputError if the file cannot
+    be written.
     """
     target = Path(path)
     make_folder(target.parent)
@@ -42,7 +42,7 @@ def replace_file(path: str | Path) -> Iterator[Path]:
 
 
 def write_text(path: str | Path, text: str) -> None:
-    """Write `text` to `path` in UTF-8, all or nothing."""
+    """Write `text` to `path` in UTF-8, atomically."""
     with replace_file(path) as temporary:
         temporary.write_text(text, encoding="utf-8")
 

@@ -1,4 +1,4 @@
-"""What a run is carried out on: devices, precision and processes. It changes speed and memory, not the recipe."""
+"""Hardware settings of a run: devices, precision and processes. They change speed and memory, not the recipe."""
 
 import ctypes
 import os
@@ -9,20 +9,20 @@ from lightning_fabric import Fabric
 
 from fastfcn.errors import UserError
 
-M_TRIM_THRESHOLD, M_MMAP_THRESHOLD, M_MMAP_MAX = -1, -3, -4  # of glibc's mallopt(3)
-LARGE = 16 * 2**20  # bytes
+M_TRIM_THRESHOLD, M_MMAP_THRESHOLD, M_MMAP_MAX = -1, -3, -4  # parameters of glibc's mallopt(3)
+LARGE_BLOCK = 16 * 2**20  # bytes
 AUTOCAST = {"32-true": None, "bf16-mixed": torch.bfloat16, "16-mixed": torch.float16}
 
 
 @dataclass(frozen=True)
 class Machine:
-    """Settings of the command line.
+    """Where and how a network runs.
 
-    `accelerator`: "auto", "cpu", "cuda", "mps"; `devices`: processes on each of `nodes` machines; `workers`:
-    processes that read images, for each device, None = chosen by the processors; `precision`: "32-true" or
-    "bf16-mixed"; `accumulate`: parts that each device's share of the batch is worked off in; `deterministic`: bit
-    for bit the same on a GPU as well, at some cost of speed (a CPU always is); `checkpoint_activations`: keep few maps
-    for the gradient and make the others again; `compile`: run the network through torch.compile.
+    `accelerator`: "auto", "cpu", "cuda" or "mps"; `devices`: processes on each of `nodes` machines, one per device;
+    `workers`: dataloader workers per device, None for a default by the number of CPU cores; `precision`: "32-true",
+    "bf16-mixed" or "16-mixed"; `accumulate`: number of parts in which each device processes its share of the batch;
+    `deterministic`: repeatable bit for bit on a GPU too, but slower (a CPU always is); `checkpoint_activations`:
+    recompute activations in the backward pass to save memory; `compile`: use torch.compile.
     """
 
     accelerator: str = "auto"
@@ -36,13 +36,13 @@ class Machine:
     compile: bool = False
 
     def launch(self) -> Fabric:
-        """Start the other processes and return this one's Fabric; raises UserError for devices that are not there."""
+        """Start the other processes; returns the Fabric of this one. Raises UserError for devices that do not exist."""
         if self.deterministic:
             os.environ.setdefault("CUBLAS_WORKSPACE_CONFIG", ":4096:8")
             torch.use_deterministic_algorithms(True, warn_only=True)
-        started = os.environ.get("LOCAL_WORLD_SIZE") if "TORCHELASTIC_RUN_ID" in os.environ else None
-        devices = int(started or self.devices)
-        strategy = "ddp" if devices * self.nodes > 1 or started else "auto"
+        torchrun_size = os.environ.get("LOCAL_WORLD_SIZE") if "TORCHELASTIC_RUN_ID" in os.environ else None
+        devices = int(torchrun_size or self.devices)
+        strategy = "ddp" if devices * self.nodes > 1 or torchrun_size else "auto"
         try:
             fabric = Fabric(
                 accelerator=self.accelerator,
@@ -56,7 +56,7 @@ class Machine:
             reason = str(error).splitlines()[0]
             raise UserError(
                 f"Cannot use {devices} {self.accelerator} device(s) at precision {self.precision}: {reason}",
-                "Choose other --devices, --accelerator or --precision.",
+                "Choose another --accelerator, --devices or --precision.",
             ) from error
         if fabric.device.type == "cpu":
             keep_memory()
@@ -64,12 +64,12 @@ class Machine:
 
     @property
     def processes(self) -> int:
-        """Processes in all, those that `torchrun` started included."""
+        """Total number of processes, also if `torchrun` started them."""
         return int(os.environ.get("WORLD_SIZE", self.devices * self.nodes))
 
     @property
     def first_process(self) -> bool:
-        """Whether this process is the one that writes files and speaks; known before the launch."""
+        """Whether this process writes files and prints; known before `launch`."""
         return all(os.environ.get(name, "0") == "0" for name in ("RANK", "LOCAL_RANK", "NODE_RANK"))
 
     @property
@@ -79,37 +79,34 @@ class Machine:
         return min(8, max(1, processors // self.devices)) if self.workers is None else self.workers
 
     def check_batch(self, batch: int) -> None:
-        """Raise UserError unless a total `batch` can be shared evenly."""
+        """Raise UserError unless a total `batch` divides evenly into processes and parts of more than one image."""
         if batch % (self.processes * self.accumulate):
             raise UserError(
-                f"A batch of {batch} cannot be shared evenly by {self.processes} process(es), "
-                f"each in {self.accumulate} part(s).",
+                f"A batch of {batch} cannot be divided evenly among {self.processes} process(es) with "
+                f"{self.accumulate} part(s) each.",
                 "Choose --devices and --accumulate that divide it, or change optim.batch.",
             )
-        shared = self.processes > 1 and self.accelerator != "cpu" and torch.cuda.is_available()
-        if batch == self.processes * self.accumulate and not shared:
+        synchronized = self.processes > 1 and self.accelerator != "cpu" and torch.cuda.is_available()
+        if batch == self.processes * self.accumulate and not synchronized:
             raise UserError(
-                "Each part of the batch would be one image, from which batch norm cannot learn.",
+                "Each part of the batch would be one image; batch norm needs at least two.",
                 "Raise optim.batch, or lower --accumulate or --devices.",
             )
 
 
 def autocast_type(precision: str) -> torch.dtype | None:
-    """What products are computed in at a precision such as "bf16-mixed"; None: as they are.
-
-    Raises UserError for one that there is not.
-    """
+    """The dtype of autocast for a precision such as "bf16-mixed"; None for "32-true". Raises UserError if unknown."""
     if precision not in AUTOCAST:
-        raise UserError(f"There is no precision {precision!r}.", f"Choose one of {', '.join(AUTOCAST)}.")
+        raise UserError(f"Unknown precision {precision!r}.", f"Choose one of {', '.join(AUTOCAST)}.")
     return AUTOCAST[precision]
 
 
 def keep_memory(large: bool = False) -> None:
-    """Let glibc's allocator keep freed memory instead of handing it back; elsewhere nothing is done.
+    """Let glibc's allocator keep freed memory instead of returning it to the system; does nothing without glibc.
 
-    A training step or a prediction allocates the same as the one before. Getting it from the system again costs a page
-    fault for every 4 KiB: up to a fifth of the time on a CPU. In training, large blocks leave gaps that the next ones
-    do not fill, which costs a fourth of a step's memory: without `large` those go back.
+    Each training step or prediction allocates the same memory as the one before. Getting it from the system again costs
+    a page fault per 4 KiB, up to a fifth of the time on a CPU. In training, kept large blocks fragment, which costs a
+    quarter of a step's memory, so only with `large` are they kept as well.
     """
     try:
         mallopt = ctypes.CDLL(None).mallopt
@@ -118,5 +115,5 @@ def keep_memory(large: bool = False) -> None:
     if large:
         mallopt(M_MMAP_MAX, 0)
     else:
-        mallopt(M_MMAP_THRESHOLD, LARGE)
+        mallopt(M_MMAP_THRESHOLD, LARGE_BLOCK)
     mallopt(M_TRIM_THRESHOLD, -1)

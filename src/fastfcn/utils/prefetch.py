@@ -1,4 +1,4 @@
-"""Stages that work at the same time, each in a thread, with short queues between them."""
+"""Prefetching: run an iterator in a thread, with a short queue between it and its consumer."""
 
 from collections.abc import Generator, Iterable
 from queue import Empty, Full, Queue
@@ -6,19 +6,18 @@ from threading import Event, Thread
 from typing import Any, TypeVar
 
 Item = TypeVar("Item")
-WAKE = 0.05  # seconds between looks at whether the reader has gone
+POLL_SECONDS = 0.05  # between checks whether the consumer has stopped
 
 
-def ahead(items: Iterable[Item], depth: int = 4, newest: bool = False) -> Generator[Item]:
-    """Go through `items` in a thread of its own, at most `depth` of them ahead of whoever reads.
+def prefetch(items: Iterable[Item], depth: int = 4, newest: bool = False) -> Generator[Item]:
+    """Yield `items` in order while a thread computes up to `depth` of them in advance.
 
-    An error in there is raised here. Whoever stops reading, or is stopped by an error, must close the generator: that
-    ends the thread, and closes `items`. With `newest` the oldest waiting item is dropped where the queue is full: a
-    camera does not wait.
+    An exception in the thread is raised here. A consumer that stops early must close the generator, which ends the
+    thread and closes `items`. With `newest`, a full queue drops its oldest item instead of blocking, as for a camera.
     """
     queue: Queue[tuple[str, Any]] = Queue(depth)
     stopped = Event()
-    thread = Thread(target=_work, args=(items, queue, stopped, newest), daemon=True, name="ahead")
+    thread = Thread(target=_work, args=(items, queue, stopped, newest), daemon=True, name="prefetch")
     thread.start()
     try:
         while True:
@@ -44,7 +43,7 @@ def _work(items: Iterable, queue: Queue, stopped: Event, newest: bool) -> None:
             _put(queue, ("item", item), stopped)
             if stopped.is_set():
                 break
-    except BaseException as error:  # whatever it is, the reader is the one to know
+    except BaseException as error:  # raised again in the consumer
         last = ("error", error)
     finally:
         if isinstance(items, Generator):
@@ -55,7 +54,7 @@ def _work(items: Iterable, queue: Queue, stopped: Event, newest: bool) -> None:
 def _put(queue: Queue, entry: tuple[str, Any], stopped: Event) -> None:
     while not stopped.is_set():
         try:
-            queue.put(entry, timeout=WAKE)
+            queue.put(entry, timeout=POLL_SECONDS)
             return
         except Full:
             continue

@@ -1,4 +1,4 @@
-"""Progress bars with time left."""
+"""Progress bars with the remaining time."""
 
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
@@ -19,14 +19,14 @@ console = Console(stderr=True)
 
 
 def progress_bar(*columns: str) -> Progress:
-    """A bar with count, time gone and time left, then `columns` (rich markup with task fields)."""
-    shown = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeElapsedColumn())
+    """A bar with count, elapsed and remaining time, then `columns` (rich markup with task fields)."""
+    standard = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeElapsedColumn())
     extra = (TextColumn(column) for column in columns)
-    return Progress(*shown, TextColumn("[dim]left[/]"), TimeRemainingColumn(), *extra, console=console)
+    return Progress(*standard, TextColumn("[dim]left[/]"), TimeRemainingColumn(), *extra, console=console)
 
 
-def counted(items: Iterable[Item], total: int, description: str) -> Iterator[Item]:
-    """Go through `items` under a progress bar that disappears at the end."""
+def with_progress(items: Iterable[Item], total: int, description: str) -> Iterator[Item]:
+    """Yield `items` under a progress bar that disappears at the end."""
     with progress_bar() as bar:
         task = bar.add_task(description, total=total)
         for item in items:
@@ -36,21 +36,21 @@ def counted(items: Iterable[Item], total: int, description: str) -> Iterator[Ite
 
 
 @contextmanager
-def framed(description: str) -> Iterator[Callable[[int | None], Callable[[int, float], None]]]:
+def video_progress(description: str) -> Iterator[Callable[[int | None], Callable[[int, float], None]]]:
     """A bar over the frames of a video, with frames per second, that disappears at the end.
 
-    Yields a function that takes how many frames to expect, None where nobody knows, and gives the function to be told
-    how many are done, and how many a second.
+    Yields a function that takes the number of frames, None if unknown, and returns an update function for
+    (frames done, frames per second).
     """
     with progress_bar("[bold]{task.fields[speed]}[/] frames/s") as bar:
         task = bar.add_task(description, total=None, speed="-")
 
-        def tell(frames: int, speed: float) -> None:
+        def update(frames: int, speed: float) -> None:
             bar.update(task, completed=frames, speed=f"{speed:.1f}")  # type: ignore[arg-type] # a field of the bar
 
         def expect(total: int | None) -> Callable[[int, float], None]:
             bar.update(task, total=total)
-            return tell
+            return update
 
         yield expect
         bar.update(task, visible=False)

@@ -14,7 +14,7 @@ from fastfcn.prediction.predictor import Predictor
 from fastfcn.prediction.video.reader import Frame, VideoReader
 from fastfcn.prediction.video.writer import VideoWriter
 from fastfcn.utils.files import make_folder, replace_file
-from fastfcn.utils.prefetch import ahead
+from fastfcn.utils.prefetch import prefetch
 from fastfcn.visualize import Color, borders, colorize
 
 QUEUE_LENGTH = 4  # frames between two threads; 1 for a camera, so that the newest frame is processed
@@ -98,8 +98,8 @@ def _predicted(
 ) -> Generator[tuple[Any, np.ndarray | None]]:
     """Frames with their labels, and audio packets with None, in the order of the file."""
     length = 1 if live else QUEUE_LENGTH
-    items = ahead(_until(reader, settings.seconds), length, newest=live)
-    return ahead(_with_labels(predictor, items, settings.every), length)
+    items = prefetch(_until(reader, settings.seconds), length, newest=live)
+    return prefetch(_with_labels(predictor, items, settings.every), length)
 
 
 def _until(reader: VideoReader, seconds: float | None) -> Iterator[Any]:
