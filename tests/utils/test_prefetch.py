@@ -53,9 +53,9 @@ def test_whoever_stops_ends_all_stages():
     source = Source(1000)
     read = prefetch(iter_all(prefetch(source.items())))
     assert next(read) == 0
-    assert [each.name for each in threading.enumerate()].count("ahead") == 2
+    assert [each.name for each in threading.enumerate()].count("prefetch") == 2
     read.close()
-    assert "ahead" not in [each.name for each in threading.enumerate()]
+    assert "prefetch" not in [each.name for each in threading.enumerate()]
     assert source.closed
 
 
