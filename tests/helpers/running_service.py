@@ -1,4 +1,4 @@
-"""A service in the test's own process, on a port of this machine; and requests to it."""
+"""A service in the test process on a local port, and requests to it."""
 
 import io
 import json
@@ -42,7 +42,7 @@ class RunningService:
         return int(self.url.rsplit(":", 1)[1])
 
     def ask(self, path: str, body: bytes | None = None, kind: str = "image/png", **headers: str) -> Answer:
-        """GET, or POST of a body. Names of headers have _ for -."""
+        """GET, or POST with a body. Header names are written with _ instead of -."""
         more = {name.replace("_", "-"): value for name, value in headers.items()}
         request = urllib.request.Request(
             self.url + path, body, more | ({"Content-Type": kind} if body is not None else {})
@@ -56,7 +56,7 @@ class RunningService:
 
 @contextmanager
 def running(predictors: Sequence[LabelPredictor], settings: Settings, warm: bool = True) -> Iterator[RunningService]:
-    """The service of `predictors`; it ends with the block."""
+    """The service of `predictors`, stopped at the end of the block."""
     service = Service(predictors, settings, {"recipe": "tiny"})
     if warm:
         service.warm_up()
@@ -74,16 +74,16 @@ def running(predictors: Sequence[LabelPredictor], settings: Settings, warm: bool
 
 
 class BlockedPredictor:
-    """A predictor that says class 1 everywhere, once it is let go; it notes the batches that it was given."""
+    """A predictor that waits until `free` is set, then predicts class 1 everywhere; records its batches."""
 
     def __init__(self, description: Any = None):
         self.description = description
-        self.begun, self.free = Event(), Event()
+        self.started, self.free = Event(), Event()
         self.batches: list[tuple[int, ...]] = []
 
     def labels(self, images: np.ndarray) -> np.ndarray:
         self.batches.append(images.shape[:3])
-        self.begun.set()
+        self.started.set()
         assert self.free.wait(300)
         return np.ones(images.shape[:3], np.uint8)
 

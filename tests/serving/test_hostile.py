@@ -1,4 +1,4 @@
-"""A seeded share of benchmarks/serve_hostile.py, and the service as a process: load, SIGTERM, and nobody lost."""
+"""A seeded sample of benchmarks/serve_hostile.py, and the service as a process under load with SIGTERM."""
 
 import asyncio
 import sys
@@ -45,7 +45,7 @@ def test_schemathesis_finds_no_500(service: RunningService):
 
 
 def test_sigterm_under_load_finishes_what_was_accepted(weights_file: Path, tmp_path: Path):
-    """In a process of its own, as it is run."""
+    """In a separate process."""
     image = png(picture())
     with ServiceProcess(weights_file, tmp_path / "log", ["--max-waiting", "4"]) as service:
         end = asyncio.run(serve_load.ended(service, image, 12, 0.5))
@@ -53,7 +53,7 @@ def test_sigterm_under_load_finishes_what_was_accepted(weights_file: Path, tmp_p
         assert service.lines("stopped")
     assert end["exit_code"] == 0
     assert end["unanswered"] == 0
-    assert logged == end["statuses"]  # whoever came in got an answer; others found the door closed
+    assert logged == end["statuses"]  # every accepted request got a response
     assert set(logged) <= {"200", "503"}
     assert end["answered_after_sigterm"] > 0
     assert end["refused_without_retry_after"] == 0

@@ -1,4 +1,4 @@
-"""Who is kept waiting, turned away or forgotten: full queues, the slow, the late, the gone, and the uninvited."""
+"""Limits of the service: full queues, slow and disconnected clients, connections, tokens and origins."""
 
 import http.client
 import socket
@@ -15,36 +15,36 @@ from tests.helpers.running_service import BlockedPredictor, RunningService, png,
 from tests.helpers.tiny import picture
 
 
-def test_a_full_queue_refuses_and_says_when_to_come_again(predictor: Predictor):
-    held = BlockedPredictor(predictor.description)
-    with running([held], Settings(max_waiting=2), warm=False) as busy, ThreadPoolExecutor(3) as senders:
+def test_a_full_queue_refuses_with_retry_after(predictor: Predictor):
+    blocked = BlockedPredictor(predictor.description)
+    with running([blocked], Settings(max_waiting=2), warm=False) as busy, ThreadPoolExecutor(3) as senders:
         assert busy.ask("/ready").status == 503
         waiting = [senders.submit(busy.ask, "/predict", png(picture()))]
-        assert held.begun.wait(60)
+        assert blocked.started.wait(60)
         waiting += [senders.submit(busy.ask, "/predict", png(picture())) for _ in range(2)]
         while busy.service.batcher.waiting < 2:
             time.sleep(0.01)
         refused = busy.ask("/predict", png(picture()))
         assert (refused.status, refused.json["code"]) == (503, "busy")
         assert int(refused.headers["Retry-After"]) == refused.json["retry_after"] >= 1
-        held.free.set()
-        assert [each.result().status for each in waiting] == [200] * 3
+        blocked.free.set()
+        assert [future.result().status for future in waiting] == [200] * 3
         assert busy.ask("/predict", png(picture())).status == 200
 
 
-def test_who_waits_too_long_is_told(predictor: Predictor):
-    held = BlockedPredictor(predictor.description)
-    with running([held], Settings(timeout=0.2), warm=False) as slow:
+def test_a_late_result_is_a_timeout(predictor: Predictor):
+    blocked = BlockedPredictor(predictor.description)
+    with running([blocked], Settings(timeout=0.2), warm=False) as slow:
         answer = slow.ask("/predict", png(picture()))
         assert (answer.status, answer.json["code"]) == (504, "late")
-        held.free.set()
+        blocked.free.set()
 
 
-def test_who_leaves_is_forgotten(predictor: Predictor):
-    held = BlockedPredictor(predictor.description)
-    with running([held], Settings(), warm=False) as service, ThreadPoolExecutor(1) as senders:
+def test_requests_of_disconnected_clients_are_dropped(predictor: Predictor):
+    blocked = BlockedPredictor(predictor.description)
+    with running([blocked], Settings(), warm=False) as service, ThreadPoolExecutor(1) as senders:
         first = senders.submit(service.ask, "/predict", png(picture()))
-        assert held.begun.wait(60)
+        assert blocked.started.wait(60)
         image = png(picture(32, 32))
         with socket.create_connection(("127.0.0.1", service.port)) as line:
             head = (
@@ -55,9 +55,9 @@ def test_who_leaves_is_forgotten(predictor: Predictor):
                 time.sleep(0.01)
         while service.service.batcher.waiting:
             time.sleep(0.01)
-        held.free.set()
+        blocked.free.set()
         assert first.result().status == 200
-    assert held.batches == [(1, 64, 96)]
+    assert blocked.batches == [(1, 64, 96)]
 
 
 @pytest.mark.parametrize(
@@ -68,7 +68,7 @@ def test_who_leaves_is_forgotten(predictor: Predictor):
         (b"POST /predict HTTP/1.1\r\nHost: a\r\nContent-Length: 9\r\n\r\nx", Settings(body_timeout=0.2)),
     ],
 )
-def test_slow_senders_time_out(predictor: Predictor, sent: bytes, settings: Settings):
+def test_slow_uploads_time_out(predictor: Predictor, sent: bytes, settings: Settings):
     with running([BlockedPredictor(predictor.description)], settings, warm=False) as service:
         with socket.create_connection(("127.0.0.1", service.port), timeout=300) as line:
             line.sendall(sent)
@@ -76,7 +76,7 @@ def test_slow_senders_time_out(predictor: Predictor, sent: bytes, settings: Sett
         assert service.service.budget.used == 0
 
 
-def test_too_many_connections_are_sent_away(predictor: Predictor):
+def test_too_many_connections_are_refused(predictor: Predictor):
     with running([BlockedPredictor(predictor.description)], Settings(connections=2), warm=False) as service:
         lines = [socket.create_connection(("127.0.0.1", service.port), timeout=300) for _ in range(3)]
         assert b" 503 " in lines[2].recv(4096)
@@ -99,7 +99,7 @@ def test_token_and_origins(predictor: Predictor):
         assert guarded.ask("/predict", image, Authorization=token, Origin=guarded.url).status == 200
 
 
-def test_every_answer_is_kept_from_other_pages(service: RunningService):
+def test_every_response_has_security_headers(service: RunningService):
     for path in ("/", "/page/main.js", "/info", "/nowhere"):
         policy = service.ask(path).headers["Content-Security-Policy"]
         assert "default-src 'none'" in policy
@@ -107,7 +107,7 @@ def test_every_answer_is_kept_from_other_pages(service: RunningService):
         assert "unsafe" not in policy
 
 
-def test_an_address_that_is_taken(service: RunningService):
+def test_a_port_in_use(service: RunningService):
     with pytest.raises(UserError, match=f"port {service.port}: address already in use"):
         listen("127.0.0.1", service.port)
 

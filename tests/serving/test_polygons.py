@@ -1,4 +1,4 @@
-"""Outlines against what they must do: drawn again they give the class map, and there is one for each region."""
+"""Polygons: drawn again they give the segmentation map, and there is one per region."""
 
 import itertools
 
@@ -26,15 +26,15 @@ def drawn(shapes: list[Polygon], size: tuple[int, int]) -> np.ndarray:
 
 
 def regions(label: np.ndarray) -> int:
-    """How many sets of pixels of one class touch along their sides, by flooding each."""
+    """Number of 4-connected regions, by flood fill."""
     left, count = set(np.ndindex(label.shape)), 0
     while left:
         count += 1
         todo = [left.pop()]
         while todo:
             row, column = todo.pop()
-            beside = {(row + 1, column), (row - 1, column), (row, column + 1), (row, column - 1)} & left
-            same = {each for each in beside if label[each] == label[row, column]}
+            neighbors = {(row + 1, column), (row - 1, column), (row, column + 1), (row, column - 1)} & left
+            same = {pixel for pixel in neighbors if label[pixel] == label[row, column]}
             left -= same
             todo += same
     return count

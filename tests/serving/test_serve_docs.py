@@ -50,7 +50,7 @@ def test_the_client_and_a_folder(service: RunningService, place: Path, capsys: p
     assert sorted(path.name for path in (place / "predictions").iterdir()) == ["1.png", "1_overlay.jpg", "legend.png"]
 
 
-def words() -> str:
+def prose() -> str:
     """The page without its benchmark tables."""
     return re.sub(r"<!-- table.*?end of table -->", "", DOCUMENT.read_text(encoding="utf-8"), flags=re.DOTALL)
 
@@ -58,16 +58,16 @@ def words() -> str:
 def test_documented_options_exist(monkeypatch: pytest.MonkeyPatch):
     monkeypatch.setenv("COLUMNS", "300")
     help_text = fastfcn("serve", "--help").out
-    text = words()
+    text = prose()
     named = set(re.findall(r"(?<!`curl )`?(--[a-z][a-z-]+)", "\n".join(commands("fastfcn serve")) + text)) - {
         "--server", "--out", "--data-binary", "--build-arg", "--gpus", "--rm",  # of other programs
     }  # fmt: skip
     assert len(named) >= 10
-    assert {each for each in named if each not in help_text} == set()
+    assert {option for option in named if option not in help_text} == set()
     assert all(line.split()[1] == "serve" for line in commands("fastfcn serve"))
 
 
 def test_documented_scripts_exist():
-    scripts = re.findall(r"`python (benchmarks/\w+\.py)`", words())
+    scripts = re.findall(r"`python (benchmarks/\w+\.py)`", prose())
     assert len(scripts) == 2
     assert all((DOCUMENT.parents[1] / script).is_file() for script in scripts)

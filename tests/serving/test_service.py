@@ -1,4 +1,4 @@
-"""The service over HTTP: every answer, every refusal, and what happens to those who are slow, late or gone."""
+"""The HTTP API: response formats, problems, information routes, metrics and logs."""
 
 import io
 import json
@@ -23,12 +23,12 @@ def says(predictor: Predictor, seed: int = 0) -> Prediction:
     return predictor(picture(seed=seed))
 
 
-def test_every_answer_is_the_predictors(service: RunningService, predictor: Predictor):
+def test_every_format_matches_the_predictor(service: RunningService, predictor: Predictor):
     expected, image = says(predictor), png(picture())
     runs = service.ask("/predict", image).json
     assert np.array_equal(labels_from_runs(runs), expected.labels)
-    assert {each["name"]: each["share"] for each in runs["classes"]} == pytest.approx(expected.shares())
-    assert sum(each["pixels"] for each in runs["classes"]) == 64 * 96
+    assert {entry["name"]: entry["share"] for entry in runs["classes"]} == pytest.approx(expected.shares())
+    assert sum(entry["pixels"] for entry in runs["classes"]) == 64 * 96
     labels = service.ask("/predict", image, Accept="image/png")
     assert labels.headers["Content-Type"] == "image/png"
     assert np.array_equal(np.array(Image.open(io.BytesIO(labels.body))), np.array(expected.label_image()))
@@ -36,8 +36,8 @@ def test_every_answer_is_the_predictors(service: RunningService, predictor: Pred
     drawn = np.array(Image.open(io.BytesIO(overlay.body))).astype(int)
     assert np.abs(drawn - expected.overlay(0.25)).mean() < 12
     polygons = service.ask("/predict", image, Accept="application/geo+json").json
-    assert sum(each["properties"]["pixels"] for each in polygons["features"]) == 64 * 96
-    assert {each["properties"]["class"] for each in polygons["features"]} == set(expected.shares())
+    assert sum(entry["properties"]["pixels"] for entry in polygons["features"]) == 64 * 96
+    assert {entry["properties"]["class"] for entry in polygons["features"]} == set(expected.shares())
 
 
 def test_an_image_in_a_form(service: RunningService, predictor: Predictor):
@@ -47,18 +47,18 @@ def test_an_image_in_a_form(service: RunningService, predictor: Predictor):
     assert np.array_equal(labels_from_runs(answer), says(predictor).labels)
 
 
-def test_a_batch_goes_on_past_a_broken_image(service: RunningService, predictor: Predictor):
+def test_a_batch_continues_after_a_broken_image(service: RunningService, predictor: Predictor):
     files = [("a.png", png(picture())), ("b.txt", b"no image"), ("a.png", png(picture(seed=1)))]
     results = service.ask("/predict/batch", *form(*files)).json["results"]
-    assert [each["status"] for each in results] == [200, 415, 200]
-    assert [each["name"] for each in results] == ["a.png", "b.txt", "a.png"]
+    assert [result["status"] for result in results] == [200, 415, 200]
+    assert [entry["name"] for entry in results] == ["a.png", "b.txt", "a.png"]
     for result, seed in ((results[0], 0), (results[2], 1)):
         assert (labels_from_runs(result) == says(predictor, seed).labels).mean() > 0.999
     packed = service.ask("/predict/batch?format=labels", *form(*files))
     assert packed.headers["Content-Type"] == "application/zip"
     with zipfile.ZipFile(io.BytesIO(packed.body)) as archive:
         assert sorted(archive.namelist()) == ["a.png", "a_2.png", "results.json"]
-        assert [each["status"] for each in json.loads(archive.read("results.json"))["results"]] == [200, 415, 200]
+        assert [result["status"] for result in json.loads(archive.read("results.json"))["results"]] == [200, 415, 200]
     assert service.ask("/predict/batch", *form(("b.txt", b"no image"))).status == 415
 
 
@@ -86,14 +86,14 @@ def test_a_batch_goes_on_past_a_broken_image(service: RunningService, predictor:
         ("/predict", None, "", 405, "wrong-method"),
     ],
 )
-def test_what_is_wrong_is_said(service: RunningService, path: str, body: bytes, kind: str, status: int, code: str):
+def test_problems(service: RunningService, path: str, body: bytes, kind: str, status: int, code: str):
     answer = service.ask(path, body, kind, X_Request_ID="mine-1")
     assert answer.headers["Content-Type"] == "application/problem+json"
-    held = answer.json
-    assert (answer.status, held["status"], held["code"]) == (status, status, code)
-    assert held["detail"].endswith(".")
-    assert held["request_id"] == answer.headers["X-Request-ID"] == "mine-1"
-    assert service.ask("/predict", png(picture())).status == 200  # and it goes on
+    body_json = answer.json
+    assert (answer.status, body_json["status"], body_json["code"]) == (status, status, code)
+    assert body_json["detail"].endswith(".")
+    assert body_json["request_id"] == answer.headers["X-Request-ID"] == "mine-1"
+    assert service.ask("/predict", png(picture())).status == 200  # and it continues
 
 
 def test_a_form_with_text_fields_and_a_large_file(service: RunningService):
@@ -107,11 +107,11 @@ def test_a_form_with_text_fields_and_a_large_file(service: RunningService):
     assert (truncated.status, truncated.json["code"]) == (400, "broken-form")
 
 
-def test_an_answer_that_cannot_be_made(service: RunningService):
+def test_an_unavailable_media_type(service: RunningService):
     assert service.ask("/predict", png(picture()), Accept="text/html").json["code"] == "not-acceptable"
 
 
-def test_a_length_that_is_too_large_is_refused_before_it_is_sent(service: RunningService):
+def test_a_large_content_length_is_refused_before_the_body(service: RunningService):
     with socket.create_connection(("127.0.0.1", service.port), timeout=300) as line:
         line.sendall(
             b"POST /predict HTTP/1.1\r\nHost: a\r\nContent-Type: image/png\r\nContent-Length: 999999999\r\n\r\n"
@@ -121,7 +121,7 @@ def test_a_length_that_is_too_large_is_refused_before_it_is_sent(service: Runnin
 
 def test_information_routes(service: RunningService, predictor: Predictor):
     info = service.ask("/info").json
-    assert [each["name"] for each in info["classes"]] == list(predictor.classes)
+    assert [entry["name"] for entry in info["classes"]] == list(predictor.classes)
     assert (info["limits"]["pixels"], info["limits"]["images"]) == (200_000, 4)
     assert service.ask("/health").json == {"status": "alive"}
     assert service.ask("/ready").json == {"status": "ready"}
@@ -134,7 +134,7 @@ def test_information_routes(service: RunningService, predictor: Predictor):
     )
 
 
-def test_figures_count_what_happened(service: RunningService):
+def test_metrics(service: RunningService):
     def figure(name: str) -> float:
         lines = service.ask("/metrics").body.decode().splitlines()
         return next(float(line.split()[-1]) for line in lines if line.startswith(name + " "))
@@ -148,7 +148,7 @@ def test_figures_count_what_happened(service: RunningService):
     assert figure("fastfcn_waiting_images") == figure("fastfcn_upload_bytes") == 0
 
 
-def test_a_request_is_a_line_of_json(service: RunningService):
+def test_request_logs(service: RunningService):
     lines: list[str] = []
 
     class Lines(logging.Handler):
@@ -162,13 +162,13 @@ def test_a_request_is_a_line_of_json(service: RunningService):
         wanted = ["abc-1"]
         service.ask("/predict", png(picture()), X_Request_ID="abc-1")
         wanted.append(service.ask("/predict", b"nonsense", X_Request_ID="no good\tid").headers["X-Request-ID"])
-        held: dict[str, dict] = {}
-        while not held.keys() >= set(wanted):  # they are written after the answer
+        body_json: dict[str, dict] = {}
+        while not body_json.keys() >= set(wanted):  # they are written after the answer
             time.sleep(0.01)
-            held = {line["id"]: line for line in map(json.loads, lines)}
+            body_json = {line["id"]: line for line in map(json.loads, lines)}
     finally:
         logger.removeHandler(handler)
-    first, second = (held[each] for each in wanted)
+    first, second = (body_json[request_id] for request_id in wanted)
     assert (first["event"], first["id"], first["status"], first["size"]) == ("request", "abc-1", 200, "64x96")
     assert first["infer"] > 0
     assert (second["status"], second["problem"], len(second["id"])) == (415, "unknown-format", 32)

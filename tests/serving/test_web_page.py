@@ -191,8 +191,8 @@ def test_a_picture_that_is_too_large_in_full_size(service: RunningService, visit
 
 
 def test_busy_late_token_and_gone(predictor: Predictor, visit: Visit):
-    held = BlockedPredictor(predictor.description)
-    with running([held], Settings(token="s3cret", timeout=0.3, max_waiting=1), warm=False) as service:
+    blocked = BlockedPredictor(predictor.description)
+    with running([blocked], Settings(token="s3cret", timeout=0.3, max_waiting=1), warm=False) as service:
         visit.page.goto(service.url)
         visit.wait("#token-form:not([hidden])")
         visit.page.locator("#token").fill("s3cret")
@@ -206,7 +206,7 @@ def test_busy_late_token_and_gone(predictor: Predictor, visit: Visit):
         visit.page.locator("#retry").click()
         visit.page.locator("#work-text", has_text="Busy. Retrying").wait_for()
         service.service.batcher.release(1)
-        held.free.set()
+        blocked.free.set()
         visit.wait("#sum:not([hidden])")
         assert visit.text("#legend .share") == "100.0 %"
     visit.page.locator("#again").click()

@@ -20,7 +20,7 @@ export function showAllClasses(classes) {
  *  `onChange()`; `onPoint(index)` is called with the class under the pointer, or null. */
 export function showResult(classes, hidden, onChange, onPoint) {
   document.getElementById("legend-title").textContent =
-    classes.length === 1 ? "1 class found" : `${classes.length} classes found`;
+    classes.length === 1 ? "1 class" : `${classes.length} classes`;
   document.getElementById("legend-tools").hidden = document.getElementById("sum").hidden = false;
   list.classList.remove("known");
   const shares = percentages(classes.map((entry) => entry.pixels));
