@@ -213,9 +213,9 @@ def run(command: str, where: str, folder: Path, environment: dict[str, str], ser
     if words[:2] == ["fastfcn", "serve"]:
         service.start(words[2:], folder, environment)
         return
-    for output in re.findall(r"--out (runs/\S+)", command):
+    for output in re.findall(r"--out (runs/\S+)|--fix (\S+)", command):
         if "--resume" not in command:
-            shutil.rmtree(folder / output, ignore_errors=True)
+            shutil.rmtree(folder / "".join(output), ignore_errors=True)
     if words[0] == "curl":
         small = small.replace("curl ", "curl --fail --silent --show-error --max-time 60 ", 1)
     if "--help" in words or (words[1] in IN_PROCESS and not re.search("hf://|>|--server", small)):
