@@ -1,6 +1,7 @@
 """The notebooks of the documentation run from top to bottom, and are stored without outputs."""
 
 import os
+import re
 import sys
 from pathlib import Path
 
@@ -26,7 +27,9 @@ def test_notebook_runs(path, tmp_path, monkeypatch):
     monkeypatch.setenv("IPYTHONDIR", str(tmp_path / "ipython"))
     notebook = nbformat.read(path, as_version=4)
     NotebookClient(notebook, timeout=300, resources={"metadata": {"path": str(tmp_path)}}).execute()
-    assert "Error" not in outputs(notebook)
+    assert not re.search(
+        r"^(Error:|Traceback|.*not found$)", outputs(notebook), re.M
+    )  # of commands: `!` does not raise
 
 
 @pytest.mark.parametrize("path", NOTEBOOKS, ids=lambda path: path.stem)
