@@ -87,6 +87,32 @@ def test_a_folder_without_permission(tmp_path: Path):
         tmp_path.chmod(0o700)
 
 
+@pytest.mark.parametrize("stem", ["m" * 251, "\u00e4" * 125, "a" * 200, "b"])
+def test_the_longest_names_can_be_written(tmp_path: Path, stem: str):
+    """255 bytes are allowed; the temporary name must not be longer, nor end inside a letter."""
+    target = tmp_path / f"{stem}.txt"
+    with replace_file(target) as temporary:
+        assert len(os.fsencode(temporary.name)) <= 255
+        temporary.write_text("whole")
+    assert names(tmp_path) == [target.name]
+
+
+@pytest.mark.parametrize("name", ["m" * 252 + ".txt", "m." + "t" * 300])
+def test_names_that_are_too_long_are_an_output_error(tmp_path: Path, name: str):
+    with pytest.raises(OutputError, match="name too long"):
+        write_text(tmp_path / name, "x")
+    assert names(tmp_path) == []
+
+
+def test_two_files_with_the_same_beginning_have_different_temporary_names(tmp_path: Path):
+    first, second = (tmp_path / ("m" * 250 + f"{number}.png") for number in (1, 2))
+    with replace_file(first) as one, replace_file(second) as other:
+        assert one != other
+        one.write_text("1")
+        other.write_text("2")
+    assert (first.read_text(), second.read_text()) == ("1", "2")
+
+
 def test_make_folder_returns_what_is_there_already(tmp_path: Path):
     assert make_folder(str(tmp_path / "a" / "b")) == tmp_path / "a" / "b"
     assert make_folder(tmp_path / "a" / "b").is_dir()

@@ -1,11 +1,15 @@
 """Atomic file writes: an interrupted program leaves either the old file or the new one, never a partial file."""
 
+import itertools
 import os
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 
 from fastfcn.errors import OutputError
+
+_count = itertools.count()  # temporary files of this process
+SHORT = 64  # bytes of a file name that every file system allows
 
 
 def make_folder(path: str | Path) -> Path:
@@ -24,12 +28,12 @@ def make_folder(path: str | Path) -> Path:
 def replace_file(path: str | Path) -> Iterator[Path]:
     """Yield a temporary path in the folder of `path`; rename it to `path` at the end, or delete it after an error.
 
-    The temporary name keeps the suffix, because writers choose the format by it. Raises OutputError if the file cannot
-    be written.
+    The temporary name keeps the suffix, because writers choose the format by it, and is never too long if that of
+    `path` is not. Raises OutputError if the file cannot be written.
     """
     target = Path(path)
     make_folder(target.parent)
-    temporary = target.with_name(f".{target.stem}.{os.getpid()}{target.suffix}")
+    temporary = target.with_name(_temporary_name(target))
     try:
         yield temporary
         temporary.replace(target)
@@ -38,7 +42,15 @@ def replace_file(path: str | Path) -> Iterator[Path]:
             f"Cannot write {target}: {_reason(error)}.", "Free some space or choose another place."
         ) from error
     finally:
-        temporary.unlink(missing_ok=True)
+        with suppress(OSError):  # the error above says what is wrong
+            temporary.unlink(missing_ok=True)
+
+
+def _temporary_name(target: Path) -> str:
+    """A hidden name that this process uses once; the stem is cut so that it is no longer than `target`, or short."""
+    ending = f".{os.getpid()}-{next(_count)}{target.suffix}"
+    length = max(len(os.fsencode(target.name)), SHORT) - len(os.fsencode(ending)) - 1
+    return "." + os.fsencode(target.stem)[: max(length, 0)].decode(errors="ignore") + ending
 
 
 def write_text(path: str | Path, text: str) -> None:
