@@ -203,5 +203,5 @@ def test_a_step_with_each_kind_of_recipe_in_two_parts_equals_the_whole(section: 
 
 def test_weights_must_be_as_many_as_classes():
     used = tiny_recipe('loss={kind="weighted_cross_entropy", weights=[1.0, 2.0], mean_over="all"}')
-    with pytest.raises(RecipeError, match=r"loss.weights has 2 numbers, but the data set 9 classes"):
+    with pytest.raises(RecipeError, match=r"loss.weights has 2 numbers, but the dataset has 9 classes"):
         build.network(used, 9)

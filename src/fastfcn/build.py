@@ -1,4 +1,4 @@
-"""Recipe -> parts: the only file that reads a recipe's fields to make something of them."""
+"""Recipe -> parts: the only module that builds networks, losses, datasets and optimizers from a recipe."""
 
 from collections.abc import Sequence
 from pathlib import Path
@@ -32,13 +32,13 @@ from fastfcn.recipes.recipe import Recipe, load
 
 
 def description(recipe: Recipe) -> DataSetDescription:
-    """The data set that the recipe names: a name of the catalogue or a TOML file, beside the recipe or from here."""
+    """Description of the recipe's dataset: from the catalog, or from a TOML file."""
     return load_description(recipe.dataset)
 
 
-def dataset(recipe: Recipe, about: DataSetDescription, root: str | Path, split: str, train: bool) -> Dataset:
+def dataset(recipe: Recipe, described: DataSetDescription, root: str | Path, split: str, train: bool) -> Dataset:
     """One split of the data under `root`, with the recipe's augmentation if `train`."""
-    return Dataset(about, root, split, train_transform(recipe) if train else None)
+    return Dataset(described, root, split, train_transform(recipe) if train else None)
 
 
 def train_transform(recipe: Recipe) -> TrainTransform:
@@ -62,20 +62,21 @@ def train_transform(recipe: Recipe) -> TrainTransform:
 
 
 def create(name: str | Path | Recipe, classes: int | None = None) -> Segmenter:
-    """The network of a recipe, given as such or by name or path, with random weights.
+    """The network of a recipe (a `Recipe`, its name or its path) with random weights.
 
-    `classes`: how many classes it tells apart; those of the recipe's data set if left out. Raises RecipeError.
+    `classes`: number of classes (default: those of the recipe's dataset). Raises RecipeError.
     """
-    used = name if isinstance(name, Recipe) else load(name)
-    return network(used, classes or len(description(used).classes))
+    recipe = name if isinstance(name, Recipe) else load(name)
+    return network(recipe, classes or len(description(recipe).classes))
 
 
 def network(recipe: Recipe, classes: int) -> Segmenter:
-    """The network of the recipe with random weights; raises RecipeError where it cannot be made for `classes`."""
+    """The network of the recipe with random weights. Raises RecipeError if the recipe does not fit `classes`."""
     if recipe.loss.kind == "weighted_cross_entropy" and len(recipe.loss.weights) != classes:
+        number = len(recipe.loss.weights)
         raise RecipeError(
-            f"{recipe.name}: loss.weights has {len(recipe.loss.weights)} numbers, but the data set {classes} classes.",
-            "Give one weight for each class, in their order.",
+            f"{recipe.name}: loss.weights has {number} numbers, but the dataset has {classes} classes.",
+            "Write one weight per class, in the order of the classes.",
         )
     if needs_stages(recipe) and recipe.neck.kind != "none":
         raise RecipeError(
@@ -95,23 +96,23 @@ def network(recipe: Recipe, classes: int) -> Segmenter:
 
 
 def backbone(recipe: Recipe) -> Any:
-    """The backbone of the recipe with random weights; raises RecipeError where timm has no such network."""
-    wanted = recipe.backbone
+    """The backbone of the recipe with random weights. Raises RecipeError if timm cannot provide it."""
+    part = recipe.backbone
     try:
-        match wanted.kind:
+        match part.kind:
             case "resnet":
-                return resnet_backbone(wanted.name, wanted.strides, wanted.dilations, wanted.style)
+                return resnet_backbone(part.name, part.strides, part.dilations, part.style)
             case "pyramid":
-                return any_backbone(wanted.name)
+                return any_backbone(part.name)
     except (RuntimeError, ValueError, AttributeError, KeyError) as error:
         raise RecipeError(
-            f"{recipe.name}: backbone.name = {wanted.name!r} cannot be used as kind {wanted.kind!r}: {error}",
-            "Names are those of timm: python -c \"import timm; print(timm.list_models('resnet*'))\"",
+            f"{recipe.name}: backbone.name = {part.name!r} cannot be used as kind {part.kind!r}: {error}",
+            "List timm's networks: python -c \"import timm; print(timm.list_models('resnet*'))\"",
         ) from error
 
 
 def neck(recipe: Recipe, channels: Sequence[int]) -> JPU | JPUX | NoNeck:
-    """The neck of the recipe over maps of `channels`, finest first."""
+    """The neck of the recipe for maps of `channels`, finest first."""
     part = recipe.neck
     match part.kind:
         case "jpu":
@@ -159,7 +160,7 @@ def loss_terms(recipe: Recipe) -> LossTerms:
 
 
 def pixel_loss(recipe: Recipe) -> PixelLoss:
-    """The loss of the recipe's heads."""
+    """The loss of the main logits, and of extra outputs that have a pixel loss."""
     loss = recipe.loss
     match loss.kind:
         case "cross_entropy":

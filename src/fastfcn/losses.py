@@ -1,7 +1,7 @@
-"""Training losses, normalised so that they come out the same however a batch is split over devices and parts.
+"""Training losses, normalized to be independent of how a batch is split over devices and accumulation steps.
 
-For data with rare classes there are, beside plain cross-entropy: weights for classes, hard example mining, Dice and
-Lovász. The last three belong to an image: their mean is over images, so no part of a batch needs to know of another.
+Besides cross-entropy there are, for datasets with rare classes: class weights, online hard example mining, Dice and
+Lovász. The last three are computed per image and averaged over images.
 """
 
 from collections.abc import Mapping, Sequence
@@ -25,14 +25,14 @@ from fastfcn.utils.types import IGNORE_INDEX
 
 @dataclass(frozen=True)
 class CrossEntropy:
-    """Every labelled pixel counts the same."""
+    """Every labeled pixel has the same weight."""
 
 
 @dataclass(frozen=True)
 class WeightedCrossEntropy:
-    """Each pixel's cross-entropy times the weight of its class; still divided by the number of pixels.
+    """Each pixel's cross-entropy times the weight of its class, divided by the number of pixels.
 
-    With weights whose mean over the pixels is 1, such as `weights_from_counts` gives, the learning rate can stay.
+    If the mean of the weights over all pixels is 1, as from `weights_from_counts`, the learning rate stays valid.
     """
 
     weights: tuple[float, ...]
@@ -40,10 +40,10 @@ class WeightedCrossEntropy:
 
 @dataclass(frozen=True)
 class HardPixels:
-    """Cross-entropy of each image's hard pixels alone (online hard example mining, arXiv:1604.03540).
+    """Mean cross-entropy of each image's hard pixels (online hard example mining, arXiv:1604.03540).
 
-    Hard are those whose own class gets a probability below `threshold`, and in any case the share `min_kept` of the
-    image's labelled pixels that is hardest. The loss is their mean.
+    Hard pixels are those whose true class has a probability below `threshold`, and at least the hardest `min_kept`
+    (0 to 1) of the image's labeled pixels.
     """
 
     threshold: float
@@ -133,7 +133,7 @@ def pixel_loss(logits: Tensor, labels: Tensor, terms: LossTerms, pixels: Tensor,
 
 
 def weighted_pixel_loss(logits: Tensor, labels: Tensor, align_corners: bool, weights: Sequence[float]) -> Tensor:
-    """Sum of cross-entropy over the labelled pixels, that of each times the weight of its class."""
+    """Sum over the labeled pixels of cross-entropy times the weight of the pixel's class."""
     logits = full_precision(logits)
     table = logits.new_zeros(IGNORE_INDEX + 1)
     table[: len(weights)] = torch.tensor(weights, dtype=logits.dtype)
@@ -143,39 +143,39 @@ def weighted_pixel_loss(logits: Tensor, labels: Tensor, align_corners: bool, wei
 def hard_pixel_loss(
     logits: Tensor, labels: Tensor, align_corners: bool, threshold: float, min_kept: float
 ) -> Tensor:  # fmt: skip
-    """Sum over images of the mean cross-entropy of their hard pixels (see HardPixels); 0 for one without labels.
+    """Sum over images of the mean cross-entropy of their hard pixels (see HardPixels); 0 for an unlabeled image.
 
-    Cross-entropy is formed twice: once to find the hard pixels, once of them; both in strips.
+    Cross-entropy is computed twice, in strips: to find the hard pixels, and for them.
     """
     logits = full_precision(logits)
     losses = upsampled_pixel_losses(logits.detach(), labels, align_corners, IGNORE_INDEX).flatten(1)
-    labelled = (labels != IGNORE_INDEX).flatten(1)
-    ranked = losses.masked_fill(~labelled, -1.0).sort(1, descending=True).values
-    # A gather, not an index: nothing has to be fetched from a GPU.
-    last = (labelled.sum(1, keepdim=True) * min_kept).ceil().long().clamp(min=1) - 1
+    labeled = (labels != IGNORE_INDEX).flatten(1)
+    ranked = losses.masked_fill(~labeled, -1.0).sort(1, descending=True).values
+    # gather instead of indexing: no GPU synchronization.
+    last = (labeled.sum(1, keepdim=True) * min_kept).ceil().long().clamp(min=1) - 1
     limit = torch.minimum(ranked.gather(1, last), -torch.tensor(threshold, dtype=losses.dtype).log().to(losses.device))
-    hard = labelled & (losses >= limit)
+    hard = labeled & (losses >= limit)
     weights = hard / hard.sum(1, keepdim=True).clamp(min=1)
     return upsampled_cross_entropy(logits, labels, align_corners, IGNORE_INDEX, weights.view(labels.shape))
 
 
 def dice_loss(logits: Tensor, labels: Tensor, align_corners: bool) -> Tensor:
-    """Sum over images of 1 - soft Dice, the mean over the classes that the image has; 0 for one without labels.
+    """Sum over images of 1 - soft Dice, averaged over the classes in the image; 0 for an unlabeled image.
 
-    Dice of a class is 2 * right / (claimed + true), over the image's labelled pixels (see `upsampled_class_overlap`).
-    The logits of all classes never exist at full size.
+    Dice of a class is 2 * overlap / (predicted + true) over the image's labeled pixels (`upsampled_class_overlap`).
+    The logits never exist at full size.
     """
-    right, claimed, true = upsampled_class_overlap(full_precision(logits), labels, align_corners, IGNORE_INDEX)
+    overlap, predicted, true = upsampled_class_overlap(full_precision(logits), labels, align_corners, IGNORE_INDEX)
     present = true > 0
-    losses = 1 - 2 * right / (claimed + true).clamp(min=1e-12)
+    losses = 1 - 2 * overlap / (predicted + true).clamp(min=1e-12)
     return ((losses * present).sum(1) / present.sum(1).clamp(min=1)).sum()
 
 
 def lovasz_loss(logits: Tensor, labels: Tensor, align_corners: bool) -> Tensor:
-    """Sum over images of Lovász-softmax, the mean over the classes that the image has; 0 for one without labels.
+    """Sum over images of Lovász-softmax, averaged over the classes in the image; 0 for an unlabeled image.
 
-    Unlike the other losses this one forms the full-size logits of all classes, of one image at a time: each class
-    sorts all of its pixels. The backward pass forms them again rather than keep them.
+    Unlike the other losses it computes full-size logits, for one image at a time, since it sorts the pixels of each
+    class. The backward pass recomputes them.
     """
     parts = []
     for image, label in zip(full_precision(logits), labels, strict=True):
@@ -185,19 +185,19 @@ def lovasz_loss(logits: Tensor, labels: Tensor, align_corners: bool) -> Tensor:
 
 def _image_lovasz(logits: Tensor, label: Tensor, align_corners: bool) -> Tensor:
     full = F.interpolate(logits[None], size=label.shape, mode="bilinear", align_corners=align_corners)[0]
-    labelled = label != IGNORE_INDEX
+    labeled = label != IGNORE_INDEX
     share = full.softmax(0)
     losses = []
-    for index in label[labelled].unique().tolist():
-        true = (label == index)[labelled].to(share.dtype)
-        errors = (true - share[index][labelled]).abs()
+    for index in label[labeled].unique().tolist():
+        true = (label == index)[labeled].to(share.dtype)
+        errors = (true - share[index][labeled]).abs()
         ranked, order = errors.sort(descending=True)
         losses.append((ranked * _lovasz_slopes(true[order])).sum())
     return torch.stack(losses).mean() if losses else 0.0 * logits.sum()
 
 
 def _lovasz_slopes(true: Tensor) -> Tensor:
-    """What each further error, the largest first, adds to the Jaccard loss (algorithm 1 of arXiv:1705.08790)."""
+    """Gradient of the Jaccard loss for errors in descending order (algorithm 1 of arXiv:1705.08790)."""
     missed = true.cumsum(0)
     jaccard = 1 - (true.sum() - missed) / (true.sum() + (1 - true).cumsum(0))
     return torch.cat([jaccard[:1], jaccard[1:] - jaccard[:-1]])
@@ -217,10 +217,9 @@ def se_loss(logits: Tensor, labels: Tensor) -> Tensor:
 
 
 def weights_from_counts(counts: Sequence[int], power: float) -> tuple[float, ...]:
-    """Weights of classes from how many pixels each has: count ** -power, with a mean over all pixels of 1.
+    """Class weights from the number of pixels of each class: count ** -power, scaled to a mean over all pixels of 1.
 
-    `power`: 0 weighs all the same, 1 gives every class the same say in all; 0.5 lies between. A class without pixels
-    gets the weight 1, which nothing is multiplied by.
+    `power`: 0 gives equal weights, 1 gives each class the same total weight. A class without pixels has weight 1.
     """
     raised = [count**-power if count else 0.0 for count in counts]
     mean = sum(count * each for count, each in zip(counts, raised, strict=True)) / max(sum(counts), 1)

@@ -43,7 +43,7 @@ def divided(size: tuple[int, int], strides: tuple[int, ...]) -> list[tuple[int, 
 
 
 def test_stride_32_with_dilations_as_openmmlab_has_it():
-    net = meta_resnet("resnet50c", (1, 2, 2, 2), (1, 1, 2, 4), "conv2")
+    net = meta_resnet("resnet50c", (1, 2, 2, 2), (1, 1, 2, 4), "pytorch")
     assert numbers(net, "conv2", "stride") == STRIDE_32[0]
     assert numbers(net, "conv2", "dilation") == STRIDE_32[1]
     assert numbers(net, "conv2", "padding") == STRIDE_32[1]
@@ -52,14 +52,14 @@ def test_stride_32_with_dilations_as_openmmlab_has_it():
 
 
 def test_stride_in_the_first_1x1():
-    net = meta_resnet("resnet50", (1, 2, 2, 2), (1, 1, 1, 1), "conv1")
+    net = meta_resnet("resnet50", (1, 2, 2, 2), (1, 1, 1, 1), "caffe")
     assert numbers(net, "conv1", "stride") == STRIDE_32[0]
     assert {stride for stage in numbers(net, "conv2", "stride") for stride in stage} == {1}
     assert {each for stage in numbers(net, "conv2", "dilation") for each in stage} == {1}
 
 
 def test_dilated_originals_keep_stride_8():
-    net = meta_resnet("resnet50c", (1, 2, 1, 1), (1, 1, 2, 4), "conv2")
+    net = meta_resnet("resnet50c", (1, 2, 1, 1), (1, 1, 2, 4), "pytorch")
     assert numbers(net, "conv2", "dilation") == STRIDE_32[1]
     assert numbers(net, "conv2", "stride") == [[1, 1, 1], [2, 1, 1, 1], [1] * 6, [1, 1, 1]]
     for size in [(64, 96), (33, 65), (481, 353)]:
@@ -68,7 +68,7 @@ def test_dilated_originals_keep_stride_8():
 
 def test_basic_blocks():
     """They have no 1x1: the stride stays in the first 3x3, and the second takes the whole dilation."""
-    net = meta_resnet("resnet18", (1, 2, 2, 1), (1, 1, 2, 4), "conv2")
+    net = meta_resnet("resnet18", (1, 2, 2, 1), (1, 1, 2, 4), "pytorch")
     assert numbers(net, "conv1", "stride") == [[1, 1], [2, 1], [2, 1], [1, 1]]
     assert {stride for stage in numbers(net, "conv2", "stride") for stride in stage} == {1}
     assert numbers(net, "conv1", "dilation") == [[1, 1], [1, 1], [1, 2], [2, 4]]

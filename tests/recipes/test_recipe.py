@@ -146,7 +146,7 @@ def test_what_a_file_of_format_1_lacks_is_said_in_words_of_the_current_format():
     ("found", "says"),
     [
         ("4", "has format 4; this version of fastfcn reads formats up to 3"),
-        ("0", "has format 0, which never was one"),
+        ("0", "has format 0, which does not exist"),
         ('"1"', 'format: found "1"; allowed: 3'),
         ("true", "format: found true; allowed: 3"),
     ],
@@ -191,7 +191,7 @@ def test_a_folder_and_a_file_of_bytes_are_not_recipes(tmp_path: Path):
     with pytest.raises(RecipeError, match="is a directory"):
         recipes.load(_made(tmp_path / "folder.toml"))
     (tmp_path / "picture.toml").write_bytes(b"\xff\xd8\xff")
-    with pytest.raises(RecipeError, match=r"picture\.toml is not a text in UTF-8"):
+    with pytest.raises(RecipeError, match=r"picture\.toml is not UTF-8 text"):
         recipes.load(tmp_path / "picture.toml")
 
 

@@ -46,15 +46,15 @@ def test_all_errors_of_a_file_come_at_once():
     )
     assert sorted(complaints(text)) == sorted(
         [
-            "seed: found -1; allowed: a whole number from 0 to 4294967295",
+            "seed: found -1; allowed: an integer from 0 to 4294967295",
             "data.crop: missing; every key must be written",
             "data.corp: unknown key; allowed: dataset, train_split, val_split, mean, std, scale_by, "
             "base_size, scale_range, interpolation, rotate, crop, padding, cat_max_ratio, flip, "
             "photometric_distortion, blur; "
             'did you mean "crop"?',
-            'backbone.pretrained: found ""; allowed: a text in quotes',
+            'backbone.pretrained: found ""; allowed: a string in quotes',
             'backbone.style: found "cafe"; allowed: "pytorch", "caffe"; did you mean "caffe"?',
-            "head.pools: found []; allowed: a list of whole numbers of at least 1",
+            "head.pools: found []; allowed: a list of integers of at least 1",
             'optim.lr: found "0.01"; allowed: a number above 0',
             "optim.steps: missing; every key must be written",
             "optim.min_lr: found nan; allowed: a number of at least 0",
@@ -78,10 +78,10 @@ def test_an_empty_file_misses_every_section_and_nothing_optional():
 @pytest.mark.parametrize(
     ("key", "bad", "allowed"),
     [
-        ("data.crop", "[0, 5]", "[height, width], whole numbers of at least 1"),
-        ("data.crop", "[512]", "[height, width], whole numbers of at least 1"),
-        ("data.crop", "[512.0, 512]", "[height, width], whole numbers of at least 1"),
-        ("data.crop", "512", "[height, width], whole numbers of at least 1"),
+        ("data.crop", "[0, 5]", "[height, width], integers of at least 1"),
+        ("data.crop", "[512]", "[height, width], integers of at least 1"),
+        ("data.crop", "[512.0, 512]", "[height, width], integers of at least 1"),
+        ("data.crop", "512", "[height, width], integers of at least 1"),
         ("data.scale_range", "[2.0, 0.5]", "[low, high], above 0"),
         ("data.std", "[1, 2, 0]", "[red, green, blue], three numbers above 0"),
         ("data.mean", "[1, 2]", "[red, green, blue], three numbers"),
@@ -95,24 +95,24 @@ def test_an_empty_file_misses_every_section_and_nothing_optional():
         ("optim.schedule_end", '"never"', '"last_step", "after_last_step"'),
         ("optim.clip_norm", "-1", "a number of at least 0"),
         ("optim.ema", "1.0", "a number from 0 to below 1"),
-        ("data.cat_max_ratio", "0", "a share above 0 and up to 1 (1.0 accepts every crop)"),
-        ("data.dataset", "3", "a text in quotes"),
-        ("backbone.dilations", "[1, 1, 2]", "four whole numbers of at least 1, one per stage"),
-        ("backbone.strides", "[1, 2, 2, 4]", "four whole numbers, each 1 or 2"),
+        ("data.cat_max_ratio", "0", "a fraction above 0, at most 1"),
+        ("data.dataset", "3", "a string in quotes"),
+        ("backbone.dilations", "[1, 1, 2]", "four integers of at least 1, one per stage"),
+        ("backbone.strides", "[1, 2, 2, 4]", "four integers, each 1 or 2"),
         ("neck.align_corners", "0", "true or false"),
-        ("head.kernel", "2", "an odd whole number of at least 1"),
+        ("head.kernel", "2", "an odd integer of at least 1"),
         ("head.dropout", "1.0", "a number from 0 to below 1"),
         ("auxiliary.stage", "4", "a stage from 0 to 3 (strides 4, 8, 16, 32)"),
-        ("optim.batch", "0", "a whole number of at least 1"),
-        ("optim.batch", "8.0", "a whole number of at least 1"),
+        ("optim.batch", "0", "an integer of at least 1"),
+        ("optim.batch", "8.0", "an integer of at least 1"),
         ("optim.lr", "inf", "a number above 0"),
         (
             "eval.resize",
             '"all"',
-            '[height, width], whole numbers of at least 1, or "none" (the image\'s own size)',
+            '[height, width], integers of at least 1, or "none" (the image\'s own size)',
         ),
         ("eval.scales", "[]", "a list of numbers above 0"),
-        ("seed", "4294967296", "a whole number from 0 to 4294967295"),
+        ("seed", "4294967296", "an integer from 0 to 4294967295"),
         ("published.fps", "0", "a number above 0"),
     ],
 )
@@ -205,7 +205,10 @@ def test_toml_text_reads_back():
 @pytest.mark.parametrize(
     ("section", "complaint"),
     [
-        ('kind="ohem", threshold=1.5, min_kept=0.1', "loss.threshold: found 1.5; allowed: a share above 0 and up to 1"),
+        (
+            'kind="ohem", threshold=1.5, min_kept=0.1',
+            "loss.threshold: found 1.5; allowed: a fraction above 0, at most 1",
+        ),
         ('kind="ohem", threshold=0.7, min_kept=0.1, mean_over="all"', "loss.mean_over: unknown key; allowed: kind, "),
         (
             'kind="dice", dice=0.0, cross_entropy=1.0, mean_over="all"',

@@ -1,4 +1,4 @@
-"""Any timm network as maps at strides 4, 8, 16 and 32, with strides and dilations of ResNets as options."""
+"""Backbones: any timm network with maps at strides 4, 8, 16 and 32; ResNets with custom strides and dilations."""
 
 import math
 from collections.abc import Sequence
@@ -12,21 +12,21 @@ from torch import Tensor, nn
 from fastfcn.utils.modules import add_base_class
 
 STRIDES = (4, 8, 16, 32)
-UNEVEN = (33, 63)  # a size that no stride divides; rounded up: 9x16, 5x8, 3x4, 2x2
+UNEVEN = (33, 63)  # a size that no stride divides; maps rounded up: 9x16, 5x8, 3x4, 2x2
 
 
 def backbone(name: str) -> Any:
     """The `timm` network `name` without its classifier, with random weights.
 
     It maps images (B, 3, H, W) of any size to four maps (B, C, ceil(H / stride), ceil(W / stride)) at strides 4, 8, 16
-    and 32, finest first. Where the network itself would round down, or refuse the size, zeros (the mean colour of a
-    normalised image) are added on the right and at the bottom up to a multiple of 32, and the maps cut to size. The
-    channels are `.feature_info.channels()`, the weights named as timm names them. Raises ValueError where the network
-    has no such maps or does not take images of any size, and RuntimeError where timm has no network of that name.
+    and 32, finest first. If the network would round down or refuse the size, images are padded with zeros (the mean
+    of normalized images) on the right and at the bottom to a multiple of 32, and the maps are cropped. The channels
+    are `.feature_info.channels()`; weights have timm's names. Raises ValueError if the network has no such maps or
+    does not accept images of any size, and RuntimeError if timm has no network of that name.
     """
     traits = _traits(name)
     options: dict[str, Any] = {"strict_img_size": False} if traits.strict else {}
-    net = timm.create_model(name, features_only=True, pretrained=False, out_indices=traits.wanted, **options)
+    net = timm.create_model(name, features_only=True, pretrained=False, out_indices=traits.indices, **options)
     if traits.uneven and not traits.channels_last:
         return net
     add_base_class(net, _AnySize, channels_last=traits.channels_last)
@@ -34,7 +34,7 @@ def backbone(name: str) -> Any:
 
 
 class _AnySize(nn.Module):
-    """In front of a timm network's class: images of any size, maps rounded up, channels first."""
+    """Mixin for a timm network's class: accepts images of any size, returns maps rounded up, channels first."""
 
     channels_last: bool
 
@@ -42,19 +42,19 @@ class _AnySize(nn.Module):
         height, width = images.shape[-2:]
         maps = super().forward(nn.functional.pad(images, (0, -width % STRIDES[-1], 0, -height % STRIDES[-1])))
         if self.channels_last:
-            maps = [each.permute(0, 3, 1, 2) for each in maps]
+            maps = [map_.permute(0, 3, 1, 2) for map_ in maps]
         sizes = _rounded_up((height, width))
-        return [each[..., :rows, :columns] for each, (rows, columns) in zip(maps, sizes, strict=True)]
+        return [map_[..., :rows, :columns] for map_, (rows, columns) in zip(maps, sizes, strict=True)]
 
 
 class _Traits(NamedTuple):
-    """What is to be known of a timm network before it is made.
+    """Properties of a timm network, found before it is created.
 
-    `wanted`: which of its maps; `strict`: it has to be told to take images of any size; `channels_last`: the order of
-    its maps; `uneven`: it takes sizes that 32 does not divide, and rounds up.
+    `indices`: its maps at strides 4 to 32; `strict`: needs `strict_img_size=False` to accept any size;
+    `channels_last`: layout of its maps; `uneven`: accepts sizes that 32 does not divide, and rounds up.
     """
 
-    wanted: tuple[int, ...]
+    indices: tuple[int, ...]
     strict: bool
     channels_last: bool
     uneven: bool
@@ -62,31 +62,33 @@ class _Traits(NamedTuple):
 
 @cache
 def _traits(name: str) -> _Traits:
-    """Found out without arithmetic, on the meta device; raises as `backbone` does."""
+    """Determined on the meta device, without computing; raises as `backbone` does."""
     with torch.device("meta"):
         whole: Any = timm.create_model(name, features_only=True, pretrained=False)
         reductions = whole.feature_info.reduction()
-        wanted = tuple(index for index, reduction in enumerate(reductions) if reduction in STRIDES)
-        if len(wanted) != len(STRIDES):
-            raise ValueError(f"{name} gives maps at strides {reductions}, not at {list(STRIDES)}")
-        strict = getattr(getattr(whole, "patch_embed", None), "strict_img_size", False)  # those with windows, of Swin
+        indices = tuple(index for index, reduction in enumerate(reductions) if reduction in STRIDES)
+        if len(indices) != len(STRIDES):
+            raise ValueError(f"{name} has maps at strides {reductions}, not at {list(STRIDES)}")
+        strict = getattr(
+            getattr(whole, "patch_embed", None), "strict_img_size", False
+        )  # networks with windows, such as Swin
         if strict:
             whole = timm.create_model(name, features_only=True, pretrained=False, strict_img_size=False)
     channels_last = getattr(whole, "output_fmt", "NCHW") == "NHWC"
     sizes = [_map_sizes(whole.eval(), size, channels_last) for size in (UNEVEN, (64, 96))]
     if sizes[1] is None:
-        raise ValueError(f"{name} does not take images of any size")
-    return _Traits(wanted, strict, channels_last, sizes[0] is not None and sizes[0][-4:] == _rounded_up(UNEVEN))
+        raise ValueError(f"{name} does not accept images of any size")
+    return _Traits(indices, strict, channels_last, sizes[0] is not None and sizes[0][-4:] == _rounded_up(UNEVEN))
 
 
 def _map_sizes(whole: Any, size: tuple[int, int], channels_last: bool) -> list[tuple[int, ...]] | None:
-    """(height, width) of each map that a network on the meta device gives for an image of `size`; None if it fails."""
+    """(height, width) of each map of a network on the meta device for an image of `size`; None if it fails."""
     try:
         with torch.no_grad():
             maps = whole(torch.empty(1, 3, *size, device="meta"))
-    except (RuntimeError, AssertionError, ValueError):  # what timm raises for sizes that it does not take
+    except (RuntimeError, AssertionError, ValueError):  # what timm raises for unsupported sizes
         return None
-    return [tuple(each.shape[1:3] if channels_last else each.shape[2:4]) for each in maps]
+    return [tuple(map_.shape[1:3] if channels_last else map_.shape[2:4]) for map_ in maps]
 
 
 def _rounded_up(size: tuple[int, int]) -> list[tuple[int, ...]]:
@@ -101,11 +103,11 @@ def resnet_backbone(
 ) -> Any:
     """A ResNet with the stride and dilation of each of its four stages set.
 
-    As in OpenMMLab, a stage's first block takes half of the stage's dilation ("contract dilation"); stride 32 with
-    dilations (1, 1, 2, 4) is FastFCN's backbone there, strides (1, 2, 1, 1) with the same its dilated original.
+    As in mmsegmentation, the first block of a stage has half of the stage's dilation (`contract_dilation`). Stride 32
+    with dilations (1, 1, 2, 4) is its FastFCN backbone; strides (1, 2, 1, 1) with these is the dilated baseline.
     The first bottleneck of a stage has its stride in the 3x3 convolution (`style` "pytorch") or in the first 1x1
     ("caffe").
-    Raises ValueError where the strides of the network cannot be set, and as `backbone` does.
+    Raises ValueError if the strides of the network cannot be set, and as `backbone` does.
     """
     net = backbone(name)
     if not hasattr(net, "layer4") or isinstance(net, _AnySize):
@@ -121,7 +123,7 @@ def resnet_backbone(
 
 
 def _can_stride(block: Any, stride: int) -> bool:
-    """Whether `stride` can be set in convolutions alone; blurs, pooling shortcuts and missing ones stand against it."""
+    """Whether `stride` can be set in convolutions alone: not with anti-aliasing, pooling shortcuts or missing ones."""
     if not isinstance(getattr(block, "aa", None), nn.Identity | None) or not isinstance(block.conv2, nn.Conv2d):
         return False
     shortcut = block.downsample[0] if block.downsample else None
@@ -138,7 +140,7 @@ def _set_stride(block: Any, stride: int, style: str) -> None:
 
 
 def _set_dilation(block: Any, first: int, dilation: int) -> None:
-    """The block's first 3x3 convolution gets `first`, a second one `dilation`."""
+    """Set the dilation of the block's first 3x3 convolution to `first`, of a second one to `dilation`."""
     convolutions = [block.conv2] if hasattr(block, "conv3") else [block.conv1, block.conv2]
-    for convolution, amount in zip(convolutions, (first, dilation), strict=False):
-        convolution.dilation = convolution.padding = (amount, amount)
+    for convolution, value in zip(convolutions, (first, dilation), strict=False):
+        convolution.dilation = convolution.padding = (value, value)

@@ -10,10 +10,10 @@ from fastfcn.ops.upsample import upsample
 
 
 class JPU(nn.Module):
-    """Joins the maps of a pyramid into one map at the size of the finest.
+    """Joins the maps of a pyramid into one map at the size of the finest (figure 4 of the paper).
 
-    `channels`: channels of the maps, finest first (strides 8, 16 and 32 in the paper). Works on any pyramid whose
-    maps come finest first, such as any `timm` network made with `features_only=True`:
+    `channels`: of the maps, finest first (strides 8, 16 and 32 in the paper). Works with any pyramid, for example of a
+    `timm` network with `features_only=True`:
 
         backbone = timm.create_model("resnet18", features_only=True, out_indices=(2, 3, 4))
         jpu = JPU(backbone.feature_info.channels(), width=128)
@@ -40,8 +40,8 @@ class JPU(nn.Module):
         """Maps [(B, C_i, H_i, W_i)], finest first -> (B, out_channels, H_0, W_0)."""
         maps = [lateral(stage) for lateral, stage in zip(self.lateral, stages, strict=True)]
         size = maps[0].shape[-2:]
-        joined = torch.cat([upsample(each, size, self.align_corners) for each in maps], dim=1)
-        # Behind the joining, ReLU keeps for its gradient the map that the head keeps anyway.
+        joined = torch.cat([upsample(map_, size, self.align_corners) for map_ in maps], dim=1)
+        # ReLU after concatenation stores for backward the same map as the head, instead of one more per branch.
         return torch.cat([branch(joined) for branch in self.dilated], dim=1).relu_()
 
 

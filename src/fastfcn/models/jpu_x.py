@@ -1,4 +1,4 @@
-"""JPU_X, the pyramid form of Joint Pyramid Upsampling: the stages are joined two by two."""
+"""JPU_X: Joint Pyramid Upsampling in two steps, as in FastFCN's official code."""
 
 from collections.abc import Sequence
 
@@ -10,11 +10,11 @@ from fastfcn.ops.upsample import upsample
 
 
 class JPUX(nn.Module):
-    """Joins three maps into one at the size of the finest: the first with the second, the result with the third.
+    """Joins three maps into one at the size of the finest: the first two, then the result with the third.
 
-    `channels`: of the maps, finest first (strides 8, 16 and 32). It is an option of FastFCN's own code (`JPU_X` of
-    wuhuikai/FastFCN, 2020), newer than the paper. The first step has half the `width`, the second twice the
-    `dilations`. `groups` is that of the group norms. `out_channels` is `width` times (1 + number of dilations).
+    `channels`: of the maps, finest first (strides 8, 16 and 32). `JPU_X` of wuhuikai/FastFCN (2020) is newer than the
+    paper. The first step has half the `width`, the second twice the `dilations`. `groups`: of the group norms.
+    `out_channels` is `width` times (1 + number of dilations).
     """
 
     def __init__(self, channels: Sequence[int], width: int, dilations: Sequence[int], groups: int, align_corners: bool):
@@ -35,14 +35,14 @@ class JPUX(nn.Module):
 
 
 class JointUpsampling(nn.Module):
-    """A coarse map at the size of a fine one, beside what dilated convolutions see in both together."""
+    """Concatenation of the upsampled coarse map and of dilated convolutions over both maps."""
 
     def __init__(self, coarse: int, fine: int, width: int, dilations: Sequence[int], groups: int, align_corners: bool):
         super().__init__()
         self.align_corners = align_corners
         self.coarse = ConvBNReLU(coarse, width, 3)
         self.fine = ConvBNReLU(fine, width, 3)
-        self.dilated = nn.ModuleList(GroupNormSeparable(2 * width, width, each, groups) for each in dilations)
+        self.dilated = nn.ModuleList(GroupNormSeparable(2 * width, width, dilation, groups) for dilation in dilations)
         self.out_channels = width * (1 + len(dilations))
 
     def forward(self, coarse: Tensor, fine: Tensor) -> Tensor:
@@ -54,7 +54,7 @@ class JointUpsampling(nn.Module):
 
 
 class GroupNormSeparable(nn.Module):
-    """Dilated 3x3 convolution of each channel, then 1x1, each with a group norm, and ReLU after the last."""
+    """Depthwise dilated 3x3 convolution, then 1x1, each with a group norm, and ReLU after the last."""
 
     def __init__(self, inputs: int, outputs: int, dilation: int, groups: int):
         super().__init__()

@@ -1,4 +1,4 @@
-"""The blocks that all parts are made of, and their initial weights."""
+"""Layers that the necks and heads share, and their weight initialization."""
 
 from collections.abc import Sequence
 
@@ -29,7 +29,7 @@ class ConvBNReLU(nn.Sequential):
 
 
 class SeparableConv(nn.Module):
-    """Dilated 3x3 convolution of each channel, batch norm, then 1x1 convolution and batch norm; no activation."""
+    """Depthwise dilated 3x3 convolution, batch norm, 1x1 convolution, batch norm; no activation."""
 
     def __init__(self, inputs: int, outputs: int, dilation: int):
         super().__init__()
@@ -42,10 +42,10 @@ class SeparableConv(nn.Module):
 
 
 def depthwise(layer: nn.Module, features: Tensor) -> Tensor:
-    """What `layer`, a convolution of each channel by itself, makes of `features`; in float32 under autocast on a CPU.
+    """Apply `layer`, a depthwise convolution, to `features`; in float32 even under autocast on a CPU.
 
-    In bf16 the weight gradient of such a convolution of dilation 8 reads memory there that nobody wrote (torch 2.15
-    with oneDNN on a CPU with AVX-512 bf16): now and then it is 1e30 or nan.
+    In bf16, the weight gradient of a depthwise convolution with dilation 8 reads uninitialized memory (torch 2.15 with
+    oneDNN on a CPU with AVX-512 bf16) and is sometimes 1e30 or NaN.
     """
     if torch.is_autocast_enabled("cpu") and features.device.type == "cpu":
         with torch.autocast("cpu", enabled=False):
@@ -59,23 +59,23 @@ def classifier(inputs: int, classes: int) -> nn.Conv2d:
 
 
 def openmmlab_weights(part: nn.Module) -> None:
-    """Draw random weights as mmcv does: normal by the number of outputs, a classifier's near zero.
+    """Initialize weights as mmcv does: Kaiming normal with `fan_out`; classifiers with a std of 0.01.
 
-    PyTorch itself draws by the number of inputs. Where a part narrows many channels to few, that makes weights up to
-    ten times smaller; in front of a batch norm a step of training turns them a hundred times as far.
+    PyTorch's default uses `fan_in`. For layers with many inputs and few outputs its weights are up to ten times
+    smaller, so that, before a batch norm, a training step changes their direction a hundred times as much.
     """
     for layer in part.modules():
         if isinstance(layer, ConvBNReLU):
             nn.init.kaiming_normal_(layer.conv.weight, mode="fan_out", nonlinearity="relu")
-        elif isinstance(layer, nn.Conv2d) and layer.bias is not None:  # a classifier is the only one with a bias
+        elif isinstance(layer, nn.Conv2d) and layer.bias is not None:  # only classifiers have a bias
             nn.init.normal_(layer.weight, std=0.01)
             nn.init.zeros_(layer.bias)
 
 
 class ContextBottleneck(ConvBNReLU):
-    """Convolution over a full map beside pooled ones, upsampled to its size; their share works on the small maps.
+    """Convolution over a full map and pooled maps upsampled to its size, without upsampling them (ops.pyramid).
 
-    `widths`: channels of the maps in the order of the weight; `full`: which of them is the full one.
+    `widths`: channels of the maps in the order of the weight; `full`: index of the full map.
     """
 
     def __init__(self, widths: Sequence[int], full: int, outputs: int, kernel: int):
@@ -83,11 +83,11 @@ class ContextBottleneck(ConvBNReLU):
         self.widths, self.full = tuple(widths), full
 
     def parts(self) -> tuple[Tensor, list[Tensor]]:
-        """The weight for the full map, and those for the pooled ones."""
+        """The weight for the full map, and the weights for the pooled maps."""
         weights = list(self.conv.weight.split(self.widths, dim=1))
         return weights.pop(self.full), weights
 
-    def forward(  # type: ignore[override] # of two kinds of map
+    def forward(  # type: ignore[override] # takes two kinds of maps
         self, full: Tensor, pooled: Sequence[Tensor], align_corners: bool
     ) -> Tensor:
         """(B, C, H, W) and maps (B, C_i, s, s) -> (B, outputs, H, W)."""

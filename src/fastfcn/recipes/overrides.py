@@ -1,4 +1,4 @@
-"""Overrides: changes such as `optim.lr=0.02` to a recipe's text, each marked with what was there before."""
+"""Overrides: changes such as `optim.lr=0.02` to a recipe's text, each marked with the original value."""
 
 import re
 from collections.abc import Mapping, Sequence
@@ -12,16 +12,16 @@ from fastfcn.errors import RecipeError
 from fastfcn.recipes.validation import toml_text
 
 _KEY = re.compile(r"[A-Za-z0-9_-]+(\.[A-Za-z0-9_-]+)*")
-_WORD = re.compile(r"[\w~/.\\][\w~/.\\:@+ -]*")  # what may stand without quotes: names and paths
+_WORD = re.compile(r"[\w~/.\\][\w~/.\\:@+ -]*")  # names and paths need no quotes
 _EXAMPLE = "Write key=value, for example optim.lr=0.02"
-_ADDED = "added"  # the mark of a key that was not there; every other mark is "was OLD"
+_ADDED = "added"  # the mark of a new key; all other marks are "was OLD"
 
 
 def apply(text: str, changes: Sequence[str]) -> str:
-    """`text` with every `key=value` of `changes` made in it.
+    """Apply every `key=value` of `changes` to `text`.
 
-    A mark always names the first value: changed twice, 0.01 is still what it was; changed back, it goes.
-    Raises RecipeError for a change that cannot be read; whether the result makes a recipe is not asked here.
+    A mark always names the original value, also after a second change; changing back removes the mark.
+    Raises RecipeError for a change that cannot be parsed. The result is not validated here.
     """
     document = tomlkit.parse(text)
     for change in changes:
@@ -66,21 +66,21 @@ def _set(document: tomlkit.TOMLDocument, path: str, value: Item, change: str) ->
     if isinstance(table, Table):
         _put(table, key, value, change)
     elif isinstance(table, InlineTable):
-        # A section on one line has room for one mark: it is marked as a whole.
+        # An inline table can have one comment only, so one mark covers all of it.
         changed = _value(toml_text(table.unwrap() | {key: value.unwrap()}))
         assert changed is not None
         _put(document, section, changed, change)
     else:
         known = ", ".join(name for name, item in document.items() if isinstance(item, Mapping))
-        raise RecipeError(f"The override '{change}' names no section of the recipe.", f"Sections: {known}")
+        raise RecipeError(f"The override '{change}' does not name a section of the recipe.", f"Sections: {known}")
 
 
 def _put(parent: Container | Table, key: str, value: Item, change: str) -> None:
     old = _child(parent, key) if key in parent else None
     if isinstance(old, Table) and not isinstance(value, InlineTable):
         raise RecipeError(
-            f"The override '{change}' puts a single value where the section [{key}] is.",
-            f'Name a key of it ({key}.KEY=value), or give the whole section: {key}={{kind = "..."}}',
+            f"The override '{change}' would replace the section [{key}] by a single value.",
+            f'Set one of its keys ({key}.KEY=value), or the whole section: {key}={{kind = "..."}}',
         )
     if old is None:
         if isinstance(value, InlineTable) and isinstance(parent, Container):
@@ -99,21 +99,21 @@ def _replace(parent: Container | Table, key: str, old: Item, value: Item) -> Non
         mark, value = "", original
     else:
         mark = f"was {before}" if before else _ADDED
-    # tomlkit hands the old item's comment on to a new item that has none.
+    # tomlkit copies the old item's comment to a new item without one.
     _mark(old, mark, comment)
     if isinstance(old, Table):
         value = _section(value, _tail(old))
         _mark(value, mark, comment)
         written = len(value.value.body)
         parent[key] = value
-        del value.value.body[written:]  # the blank line that tomlkit puts behind a comment
+        del value.value.body[written:]  # the blank line that tomlkit adds after a comment
     else:
         _mark(value, mark, comment)
         parent[key] = value
 
 
 def _before(item: Item) -> str | None:
-    """TOML text, on one line, of what stood here before any override; None where nothing did."""
+    """The value before any override, as TOML on one line; None for an added key."""
     mark, _ = _read_mark(item)
     if mark:
         return None if mark == _ADDED else mark.removeprefix("was ")
@@ -125,9 +125,9 @@ def _before(item: Item) -> str | None:
 
 
 def _read_mark(item: Item) -> tuple[str, str]:
-    """The mark in an item's comment, "" where it has none, and what else the comment says.
+    """The mark in an item's comment ("" without one) and the rest of the comment.
 
-    The old value may itself hold a semicolon, so a mark ends at the first one before which it is TOML.
+    The old value may contain a semicolon, so a mark ends at the first one that leaves valid TOML before it.
     """
     comment = item.trivia.comment
     words = comment.removeprefix("#").strip()
@@ -148,7 +148,7 @@ def _mark(item: Item, mark: str, comment: str) -> None:
 
 
 def _section(value: Item, tail: list[Item]) -> Table:
-    """An inline table as a section with one key per line, then the blank lines and comments of `tail`."""
+    """An inline table as a section with one key per line, followed by the blank lines and comments of `tail`."""
     assert isinstance(value, InlineTable)
     lines = [f"{key} = {_child(value, key).as_string().strip()}\n" for key in value]
     body = tomlkit.parse("".join(lines))
@@ -158,22 +158,22 @@ def _section(value: Item, tail: list[Item]) -> Table:
 
 
 def _tail(table: Table) -> list[Item]:
-    """Blank lines and comments behind a section's last key: they belong to what follows."""
+    """Blank lines and comments after a section's last key, which belong to the next section."""
     body = table.value.body
     last = max((index for index, (key, _) in enumerate(body) if key is not None), default=-1)
     return [item for _, item in body[last + 1 :]]
 
 
 def _child(parent: Container | Table | InlineTable, key: str) -> Item:
-    # Not parent[key], which gives a plain bool without its comment.
+    # parent[key] would return a plain bool without its comment.
     item = (parent if isinstance(parent, Container) else parent.value).item(key)
     if not isinstance(item, Item):
-        raise RecipeError(f"The recipe writes '{key}' in several places.", f"Write one section [{key}].")
+        raise RecipeError(f"The recipe has '{key}' in several places.", f"Write one section [{key}].")
     return item
 
 
 def _same(one: Item, other: Item) -> bool:
-    """Equal in value and in type, whatever the order of a table's keys."""
+    """Equal values of equal types; the order of a table's keys does not matter."""
     values = one.unwrap(), other.unwrap()
     first, second = (sorted(value.items()) if isinstance(value, dict) else value for value in values)
     return repr(first) == repr(second)

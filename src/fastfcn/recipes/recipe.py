@@ -1,7 +1,7 @@
-"""Recipes: everything that decides what is trained and how it is scored, in one flat TOML.
+"""Recipes: everything that determines training and evaluation, in one TOML file.
 
-A recipe's text is kept as it was written, comments included: what is loaded, printed and saved is the same,
-with a changed value beside its old one, as in `lr = 0.02  # was 0.01`.
+The text of a recipe is kept as written, including comments. Overridden values are marked with the original one, as in
+`lr = 0.02  # was 0.01`.
 """
 
 import tomllib
@@ -22,15 +22,15 @@ from fastfcn.recipes.schema import (
     Backbone,
     Data,
     Eval,
-    FromZero,
     Head,
     Loss,
-    Names,
     Neck,
+    NonNegativeInt,
     Optim,
     Published,
     Section,
-    Words,
+    Text,
+    TextList,
     allowed,
 )
 from fastfcn.recipes.upgrades import UPGRADES
@@ -47,11 +47,11 @@ class Recipe(Section):
     """One recipe. Attributes are the sections of the file, e.g. `recipe.data.crop` or `recipe.head.kind`."""
 
     format: Annotated[int, Field(ge=FORMAT, le=FORMAT), allowed(str(FORMAT))]
-    name: Words
-    aliases: Names
-    summary: Words
-    seed: FromZero
-    load_from: Words  # a weights file of the whole network to start from, or "none"
+    name: Text
+    aliases: TextList
+    summary: Text
+    seed: NonNegativeInt
+    load_from: Text  # a weights file of the whole network to start from, or "none"
     weight_init: Literal["openmmlab", "pytorch"]  # whose random initialization outside the backbone
     data: Data
     backbone: Backbone
@@ -64,15 +64,15 @@ class Recipe(Section):
     published: Published | None = None
 
     _text: str = PrivateAttr(default="")
-    _folder: Path | None = PrivateAttr(default=None)  # of the file that names `data.dataset`
+    _folder: Path | None = PrivateAttr(default=None)  # of the recipe's file, for a relative `data.dataset`
 
     @property
     def text(self) -> str:
-        """The recipe as TOML: what was loaded, byte for byte, with overridden values marked `# was OLD`."""
+        """The recipe as TOML: the loaded text, byte for byte, with overridden values marked `# was OLD`."""
         return self._text
 
     def override(self, changes: Sequence[str]) -> "Recipe":
-        """This recipe with `changes` such as `optim.lr=0.02` or `neck={kind="none"}`; raises RecipeError."""
+        """A copy with `changes` such as `optim.lr=0.02` or `neck={kind="none"}`. Raises RecipeError."""
         if not changes:
             return self
         try:
@@ -87,7 +87,7 @@ class Recipe(Section):
 
     @property
     def dataset(self) -> str:
-        """`data.dataset`; the path of a TOML that lies beside the recipe's own file as it is found from here."""
+        """`data.dataset`; a TOML path relative to the recipe's file is resolved."""
         beside = self._folder / self.data.dataset if self._folder else None
         is_there = beside is not None and self.data.dataset.endswith(".toml") and beside.is_file()
         return str(beside) if is_there else self.data.dataset
@@ -98,7 +98,7 @@ class Recipe(Section):
             temporary.write_bytes(self.text.encode())
 
     def differences(self, other: "Recipe") -> list[tuple[str, Any, Any]]:
-        """(dotted key, value here, value in `other`) wherever they differ; None stands for an absent key."""
+        """(dotted key, value here, value in `other`) for each difference; None for a key that only one has."""
         mine, theirs = flatten(self.model_dump()), flatten(other.model_dump())
         sections = list(type(self).model_fields)
         keys = sorted(dict.fromkeys([*mine, *theirs]), key=lambda key: sections.index(key.split(".")[0]))
@@ -113,9 +113,9 @@ class Recipe(Section):
 
 
 def load(name_or_path: str | Path, overrides: Sequence[str] = ()) -> Recipe:
-    """The recipe of that name, alias or path (a path ends in .toml), with `overrides` made in it.
+    """The recipe of that name, alias or path (ending in .toml), with `overrides` applied.
 
-    Raises RecipeError for an unknown name, or with everything that is wrong in the file.
+    Raises RecipeError for an unknown name, or with all errors in the file.
     """
     loaded = parse(*_find(name_or_path))
     if str(name_or_path).endswith(".toml"):
@@ -124,9 +124,9 @@ def load(name_or_path: str | Path, overrides: Sequence[str] = ()) -> Recipe:
 
 
 def parse(text: str, source: str) -> Recipe:
-    """The recipe written in `text`; `source` says in errors where it came from.
+    """Parse the text of a recipe; `source` is its name in error messages.
 
-    Raises RecipeError with everything that is wrong, one line each.
+    Raises RecipeError with all errors, one line each.
     """
     try:
         document = tomlkit.parse(text)
@@ -149,15 +149,15 @@ def parse(text: str, source: str) -> Recipe:
 
 
 def names() -> list[str]:
-    """The names of the recipes that come with the package, in alphabetical order."""
+    """Names of the recipes in the package, sorted."""
     return sorted(_shipped())
 
 
 def _upgrade(document: tomlkit.TOMLDocument, source: str) -> bool:
-    """Bring an older document up to FORMAT, in place; whether there was anything to do."""
+    """Upgrade a document of an older format in place; returns whether anything changed."""
     written = document.get("format")
     if not isinstance(written, int) or isinstance(written, bool) or written == FORMAT:
-        return False  # what is no format at all, the schema refuses
+        return False  # the schema refuses other values
     if written > FORMAT:
         raise RecipeError(
             f"{source} has format {written}; this version of fastfcn reads formats up to {FORMAT}.",
@@ -165,14 +165,14 @@ def _upgrade(document: tomlkit.TOMLDocument, source: str) -> bool:
         )
     for old in range(written, FORMAT):
         if old not in UPGRADES:
-            raise RecipeError(f"{source} has format {written}, which never was one; allowed: 1 to {FORMAT}")
+            raise RecipeError(f"{source} has format {written}, which does not exist; allowed: 1 to {FORMAT}")
         UPGRADES[old](document)
     document["format"] = FORMAT
     return True
 
 
 def _find(name_or_path: str | Path) -> tuple[str, str]:
-    """Text of a recipe and what to call it in errors."""
+    """Text of a recipe and its name in error messages."""
     if str(name_or_path).endswith(".toml"):
         return _file_text(Path(name_or_path)), str(name_or_path)
     name, shipped = str(name_or_path), _shipped()
@@ -180,7 +180,7 @@ def _find(name_or_path: str | Path) -> tuple[str, str]:
     if name not in shipped and name not in aliases:
         raise RecipeError(
             f"There is no recipe '{name}'{did_you_mean(name, [*shipped, *aliases])}",
-            "`fastfcn recipes` lists them; a file of your own is given by its path, ending in .toml",
+            "`fastfcn recipes` lists them; for your own recipe, pass the path of its .toml file",
         )
     name = aliases.get(name, name)
     return shipped[name], f"Recipe '{name}'"
@@ -190,7 +190,7 @@ def _file_text(path: Path) -> str:
     try:
         return path.expanduser().read_bytes().decode("utf-8-sig")
     except UnicodeDecodeError as error:
-        raise RecipeError(f"{path} is not a text in UTF-8: {error.reason} at byte {error.start}") from None
+        raise RecipeError(f"{path} is not UTF-8 text: {error.reason} at byte {error.start}") from None
     except OSError as error:
         reason = (error.strerror or str(error)).lower()
         raise RecipeError(f"Cannot read the recipe {path}: {reason}") from None
@@ -209,12 +209,12 @@ def _shipped() -> dict[str, str]:
 
 @cache
 def _aliases() -> dict[str, str]:
-    """Other name -> name, read with the quick parser: only a recipe that is asked for is checked."""
+    """Alias -> name. The recipes are parsed but not validated here, which is faster."""
     return {alias: name for name, text in _shipped().items() for alias in tomllib.loads(text)["aliases"]}
 
 
 def _tuples(value: Any) -> Any:
-    """Lists as tuples, so that a frozen recipe is frozen throughout."""
+    """Lists as tuples, so that all values of a frozen recipe are immutable."""
     match value:
         case dict():
             return {key: _tuples(inner) for key, inner in value.items()}

@@ -11,19 +11,19 @@ from pydantic_core import PydanticCustomError, ValidationError
 
 
 class Section(BaseModel):
-    """A section of a recipe: frozen, every key known, no value of another type (3 may stand for 3.0)."""
+    """A section of a recipe: frozen, without unknown keys, types are strict (but 3 is accepted for 3.0)."""
 
     model_config = ConfigDict(frozen=True, extra="forbid", strict=True)
 
 
-def allowed(words: str) -> WrapValidator:
-    """Make every failure of a kind of value say, in words, what would have been allowed."""
+def allowed(description: str) -> WrapValidator:
+    """Replace the message of every failed validation of a type by `description`, which says what is allowed."""
 
     def check(value, validate):
         try:
             return validate(value)
         except (ValidationError, ValueError):
-            raise PydanticCustomError("allowed", "{allowed}", {"allowed": words}) from None
+            raise PydanticCustomError("allowed", "{allowed}", {"allowed": description}) from None
 
     return WrapValidator(check)
 
@@ -42,81 +42,81 @@ def _ordered(pair: tuple[float, float]) -> tuple[float, float]:
 
 _Finite = Annotated[float, Field(allow_inf_nan=False)]
 _Positive = Annotated[float, Field(gt=0, allow_inf_nan=False)]
-_Counted = Annotated[int, Field(ge=1)]
+_PositiveInt = Annotated[int, Field(ge=1)]
 
-Switch = Annotated[bool, allowed("true or false")]
-Words = Annotated[str, Field(min_length=1), allowed("a text in quotes")]
-Names = Annotated[tuple[Annotated[str, Field(min_length=1)], ...], allowed("a list of texts in quotes")]
-Count = Annotated[_Counted, allowed("a whole number of at least 1")]
-Counts = Annotated[tuple[_Counted, ...], Field(min_length=1), allowed("a list of whole numbers of at least 1")]
-FromZero = Annotated[int, Field(ge=0, lt=2**32), allowed("a whole number from 0 to 4294967295")]
-Kernel = Annotated[_Counted, AfterValidator(_odd), allowed("an odd whole number of at least 1")]
+Bool = Annotated[bool, allowed("true or false")]
+Text = Annotated[str, Field(min_length=1), allowed("a string in quotes")]
+TextList = Annotated[tuple[Annotated[str, Field(min_length=1)], ...], allowed("a list of strings in quotes")]
+PositiveInt = Annotated[_PositiveInt, allowed("an integer of at least 1")]
+PositiveInts = Annotated[tuple[_PositiveInt, ...], Field(min_length=1), allowed("a list of integers of at least 1")]
+NonNegativeInt = Annotated[int, Field(ge=0, lt=2**32), allowed("an integer from 0 to 4294967295")]
+Kernel = Annotated[_PositiveInt, AfterValidator(_odd), allowed("an odd integer of at least 1")]
 Stage = Annotated[int, Field(ge=0, le=3), allowed("a stage from 0 to 3 (strides 4, 8, 16, 32)")]
 Positive = Annotated[_Positive, allowed("a number above 0")]
 Positives = Annotated[tuple[_Positive, ...], Field(min_length=1), allowed("a list of numbers above 0")]
-NotNegative = Annotated[float, Field(ge=0, allow_inf_nan=False), allowed("a number of at least 0")]
+NonNegative = Annotated[float, Field(ge=0, allow_inf_nan=False), allowed("a number of at least 0")]
 Probability = Annotated[float, Field(ge=0, le=1), allowed("a probability from 0 to 1")]
 Angle = Annotated[float, Field(ge=0, le=180), allowed("degrees from 0 to 180")]
-BelowOne = Annotated[float, Field(ge=0, lt=1), allowed("a number from 0 to below 1")]
-Share = Annotated[float, Field(gt=0, le=1), allowed("a share above 0 and up to 1 (1.0 accepts every crop)")]
+FractionBelowOne = Annotated[float, Field(ge=0, lt=1), allowed("a number from 0 to below 1")]
+Fraction = Annotated[float, Field(gt=0, le=1), allowed("a fraction above 0, at most 1")]
 Percent = Annotated[float, Field(ge=0, le=100), allowed("a percentage from 0 to 100")]
-Size = Annotated[tuple[_Counted, _Counted], allowed("[height, width], whole numbers of at least 1")]
+Size = Annotated[tuple[_PositiveInt, _PositiveInt], allowed("[height, width], integers of at least 1")]
 Range = Annotated[tuple[_Positive, _Positive], AfterValidator(_ordered), allowed("[low, high], above 0")]
 Color = Annotated[tuple[_Finite, _Finite, _Finite], allowed("[red, green, blue], three numbers")]
-Spread = Annotated[tuple[_Positive, _Positive, _Positive], allowed("[red, green, blue], three numbers above 0")]
+Std = Annotated[tuple[_Positive, _Positive, _Positive], allowed("[red, green, blue], three numbers above 0")]
 _Stride = Annotated[int, Field(ge=1, le=2)]
-Strides = Annotated[tuple[_Stride, _Stride, _Stride, _Stride], allowed("four whole numbers, each 1 or 2")]
+Strides = Annotated[tuple[_Stride, _Stride, _Stride, _Stride], allowed("four integers, each 1 or 2")]
 Dilations = Annotated[
-    tuple[_Counted, _Counted, _Counted, _Counted], allowed("four whole numbers of at least 1, one per stage")
+    tuple[_PositiveInt, _PositiveInt, _PositiveInt, _PositiveInt], allowed("four integers of at least 1, one per stage")
 ]
 TestSize = Annotated[
-    tuple[_Counted, _Counted] | Literal["none"],
-    allowed('[height, width], whole numbers of at least 1, or "none" (the image\'s own size)'),
+    tuple[_PositiveInt, _PositiveInt] | Literal["none"],
+    allowed('[height, width], integers of at least 1, or "none" (the image\'s own size)'),
 ]
 
 
 class Data(Section):
-    """The data set, and how training images are drawn from it; sizes are (height, width) in pixels."""
+    """The dataset and its augmentation in training; sizes are (height, width) in pixels."""
 
-    dataset: Words  # a name of the catalogue, or the path of a data set's TOML
-    train_split: Words
-    val_split: Words
+    dataset: Text  # a name of the catalog, or the path of a dataset's TOML file
+    train_split: Text
+    val_split: Text
     mean: Color
-    std: Spread
+    std: Std
     scale_by: Literal["box", "short_side"]  # fit into the box of base_size, or match its short side
     base_size: Size  # the random scale multiplies it
     scale_range: Range
-    interpolation: Literal["opencv", "pillow"]  # whose bilinear and nearest resizing
-    rotate: Angle  # degrees, to either side
+    interpolation: Literal["opencv", "pillow"]  # whose implementation of bilinear and nearest resizing
+    rotate: Angle  # maximum angle in degrees, in both directions
     crop: Size
-    padding: Literal["mean", "black"]  # of what the scaled image lacks: 0 after normalisation, or before it
-    cat_max_ratio: Share  # a crop is redrawn (up to 10 times) while one class fills more of it
+    padding: Literal["mean", "black"]  # fill value where the scaled image is smaller than the crop
+    cat_max_ratio: Fraction  # a crop is redrawn (up to 10 times) while one class fills more of it
     flip: Probability
     photometric_distortion: Probability  # of each of brightness, contrast, saturation and hue
     blur: Probability  # of a Gaussian blur with a radius of up to one pixel
 
 
 class ResNet(Section):
-    """A timm ResNet whose strides and dilations are chosen per stage."""
+    """A timm ResNet with the stride and dilation of each stage set."""
 
     kind: Literal["resnet"]
-    name: Words
-    pretrained: Words  # "openmmlab", "imagenet", "none" or a path
+    name: Text
+    pretrained: Text  # "openmmlab", "imagenet", "none" or a path
     strides: Strides
     dilations: Dilations
     style: Literal["pytorch", "caffe"]  # bottlenecks have their stride in the 3x3, or in the first 1x1 convolution
 
 
 class Pyramid(Section):
-    """Any timm network with `features_only`, as it is."""
+    """Any timm network with `features_only`, unchanged."""
 
     kind: Literal["pyramid"]
-    name: Words
-    pretrained: Words
+    name: Text
+    pretrained: Text
 
 
-class Absent(Section):
-    """A part that is left out."""
+class Disabled(Section):
+    """A part that the network does not have."""
 
     kind: Literal["none"]
 
@@ -125,99 +125,99 @@ class Jpu(Section):
     """Joint Pyramid Upsampling (arXiv:1903.11816, section 3.3)."""
 
     kind: Literal["jpu"]
-    width: Count
-    dilations: Counts
-    align_corners: Switch
+    width: PositiveInt
+    dilations: PositiveInts
+    align_corners: Bool
 
 
 class JpuX(Section):
-    """Two joint upsampling stages, one after the other, in FastFCN's code (wuhuikai/FastFCN, `JPU_X`)."""
+    """Two joint upsampling stages in sequence (`JPU_X` of wuhuikai/FastFCN)."""
 
     kind: Literal["jpu_x"]
-    width: Count
-    dilations: Counts  # of the first stage; the second has twice these
-    groups: Count  # of the group norms
-    align_corners: Switch
+    width: PositiveInt
+    dilations: PositiveInts  # of the first stage; the second has twice these
+    groups: PositiveInt  # of the group norms
+    align_corners: Bool
 
 
 class Psp(Section):
     """Pyramid pooling (arXiv:1612.01105)."""
 
     kind: Literal["psp"]
-    width: Count
-    pools: Counts
+    width: PositiveInt
+    pools: PositiveInts
     kernel: Kernel
-    dropout: BelowOne
-    align_corners: Switch
+    dropout: FractionBelowOne
+    align_corners: Bool
 
 
 class Aspp(Section):
     """Atrous spatial pyramid pooling (arXiv:1706.05587)."""
 
     kind: Literal["aspp"]
-    width: Count
-    dilations: Counts
+    width: PositiveInt
+    dilations: PositiveInts
     kernel: Kernel
-    dropout: BelowOne
-    align_corners: Switch
+    dropout: FractionBelowOne
+    align_corners: Bool
 
 
 class DeepLabV3(Section):
     """Atrous spatial pyramid pooling, projected, then one more convolution (wuhuikai/FastFCN, `DeepLabV3Head`)."""
 
     kind: Literal["deeplabv3"]
-    width: Count
-    dilations: Counts
-    project_dropout: BelowOne
+    width: PositiveInt
+    dilations: PositiveInts
+    project_dropout: FractionBelowOne
     kernel: Kernel
-    dropout: BelowOne
-    align_corners: Switch
+    dropout: FractionBelowOne
+    align_corners: Bool
 
 
 class Enc(Section):
     """Context encoding (arXiv:1803.08904)."""
 
     kind: Literal["enc"]
-    width: Count
-    codewords: Count
+    width: PositiveInt
+    codewords: PositiveInt
     kernel: Kernel
-    dropout: BelowOne
-    align_corners: Switch
-    se_loss_weight: NotNegative  # of the semantic encoding (SE) loss
+    dropout: FractionBelowOne
+    align_corners: Bool
+    se_loss_weight: NonNegative  # of the semantic encoding (SE) loss
 
 
 class Fcn(Section):
     """Plain convolutions."""
 
     kind: Literal["fcn"]
-    width: Count
-    depth: Count
+    width: PositiveInt
+    depth: PositiveInt
     kernel: Kernel
-    dropout: BelowOne
-    align_corners: Switch
+    dropout: FractionBelowOne
+    align_corners: Bool
 
 
 class Ocr(Section):
     """Object-contextual representations (arXiv:1909.11065)."""
 
     kind: Literal["ocr"]
-    width: Count
-    key_width: Count  # channels of the attention's queries, keys and values
+    width: PositiveInt
+    key_width: PositiveInt  # channels of the attention's queries, keys and values
     kernel: Kernel
-    dropout: BelowOne
-    align_corners: Switch
-    regions_loss_weight: NotNegative  # of the pixel loss of the coarse logits
+    dropout: FractionBelowOne
+    align_corners: Bool
+    regions_loss_weight: NonNegative  # of the pixel loss of the coarse logits
 
 
 class UPerNet(Section):
     """Pyramid pooling and a feature pyramid over all four stages (arXiv:1807.10221); needs neck.kind = "none"."""
 
     kind: Literal["upernet"]
-    width: Count
-    pools: Counts
+    width: PositiveInt
+    pools: PositiveInts
     kernel: Kernel
-    dropout: BelowOne
-    align_corners: Switch
+    dropout: FractionBelowOne
+    align_corners: Bool
 
 
 class AuxiliaryFcn(Section):
@@ -225,11 +225,11 @@ class AuxiliaryFcn(Section):
 
     kind: Literal["fcn"]
     stage: Stage
-    width: Count
-    depth: Count
+    width: PositiveInt
+    depth: PositiveInt
     kernel: Kernel
-    dropout: BelowOne
-    loss_weight: NotNegative
+    dropout: FractionBelowOne
+    loss_weight: NonNegative
 
 
 class CrossEntropy(Section):
@@ -240,36 +240,36 @@ class CrossEntropy(Section):
 
 
 class WeightedCrossEntropy(Section):
-    """Cross-entropy with a weight for each class, for data in which some are rare."""
+    """Cross-entropy with a weight for each class, for datasets with rare classes."""
 
     kind: Literal["weighted_cross_entropy"]
-    weights: Positives  # one for each class, in the order of the data set's
+    weights: Positives  # one per class, in the dataset's order
     mean_over: Literal["all", "labeled"]
 
 
 class HardPixels(Section):
-    """Cross-entropy of each image's hard pixels alone (online hard example mining, arXiv:1604.03540)."""
+    """Cross-entropy of the hard pixels of each image only (online hard example mining, arXiv:1604.03540)."""
 
     kind: Literal["ohem"]
-    threshold: Share  # hard pixels: those whose true class has a lower probability,
-    min_kept: Share  # and at least this share of the image's labeled pixels
+    threshold: Fraction  # hard pixels: those whose true class has a lower probability,
+    min_kept: Fraction  # and at least this share of the image's labeled pixels
 
 
 class Dice(Section):
-    """1 - soft Dice of each image (arXiv:1606.04797), beside cross-entropy."""
+    """1 - soft Dice of each image (arXiv:1606.04797), plus cross-entropy."""
 
     kind: Literal["dice"]
     dice: Positive
-    cross_entropy: NotNegative
+    cross_entropy: NonNegative
     mean_over: Literal["all", "labeled"]  # of cross-entropy
 
 
 class Lovasz(Section):
-    """Lovász-softmax of each image (arXiv:1705.08790), beside cross-entropy."""
+    """Lovász-softmax of each image (arXiv:1705.08790), plus cross-entropy."""
 
     kind: Literal["lovasz"]
     lovasz: Positive
-    cross_entropy: NotNegative
+    cross_entropy: NonNegative
     mean_over: Literal["all", "labeled"]  # of cross-entropy
 
 
@@ -279,56 +279,56 @@ class Optim(Section):
     kind: Literal["sgd"]
     lr: Positive
     head_lr_factor: Positive  # multiplies lr outside the backbone
-    momentum: BelowOne
-    weight_decay: NotNegative
-    power: NotNegative
-    min_lr: NotNegative
-    schedule_end: Literal["last_step", "after_last_step"]  # where min_lr is reached: length is steps - 1 or steps
-    warmup_steps: FromZero
-    steps: Count
-    batch: Count  # images per step, of all devices together
-    clip_norm: NotNegative  # the largest L2 norm of all gradients together; 0.0 = no limit
-    ema: BelowOne  # decay of an exponential moving average of the weights; 0.0 = none
+    momentum: FractionBelowOne
+    weight_decay: NonNegative
+    power: NonNegative
+    min_lr: NonNegative
+    schedule_end: Literal["last_step", "after_last_step"]  # when lr reaches min_lr: length is steps - 1, or steps
+    warmup_steps: NonNegativeInt
+    steps: PositiveInt
+    batch: PositiveInt  # images per step over all devices
+    clip_norm: NonNegative  # maximum L2 norm of all gradients together; 0.0 = no clipping
+    ema: FractionBelowOne  # decay of the exponential moving average of the weights; 0.0 = no average
 
 
 class WholeImage(Section):
-    """Testing on whole images: how often, at what size, and with which views in multi-scale testing."""
+    """Evaluation on whole images: interval in steps, size, and the views of test-time augmentation (TTA)."""
 
     kind: Literal["whole"]
-    every: Count
+    every: PositiveInt
     resize: TestSize
-    scales: Positives  # of multi-scale testing
-    flip: Switch
+    scales: Positives  # of TTA
+    flip: Bool
 
 
 class SlidingWindow(Section):
-    """Testing by square windows that overlap (wuhuikai/FastFCN, `MultiEvalModule`); lengths in pixels."""
+    """Evaluation by overlapping square windows (`MultiEvalModule` of wuhuikai/FastFCN); lengths in pixels."""
 
     kind: Literal["sliding"]
-    every: Count
-    base_size: Count  # the longer side of an image at scale 1.0
-    crop: Count  # side of a window
-    stride: Count  # from one window to the next
-    scales: Positives  # of multi-scale testing; otherwise 1.0
-    flip: Switch  # in multi-scale testing
+    every: PositiveInt
+    base_size: PositiveInt  # the longer side of an image at scale 1.0
+    crop: PositiveInt  # side of a window
+    stride: PositiveInt  # between windows
+    scales: Positives  # of TTA; 1.0 without it
+    flip: Bool  # in TTA
 
 
 class Published(Section):
-    """Figures published for this recipe, and where: to compare with, never to compute with."""
+    """Published results of this recipe and their source, for comparison only."""
 
     miou: Percent | None = None
     miou_tta: Percent | None = None
-    final_score: Percent | None = None  # mean of pixel accuracy and mIoU on a test set nobody but its keepers can score
+    final_score: Percent | None = None  # mean of pixel accuracy and mIoU on a test set scored by its maintainers only
     memory_gb: Positive | None = None
     fps: Positive | None = None
-    device: Words | None = None
-    weights: Words | None = None
-    source: Words
+    device: Text | None = None
+    weights: Text | None = None
+    source: Text
 
 
 Backbone = Annotated[ResNet | Pyramid, Discriminator("kind")]
-Neck = Annotated[Jpu | JpuX | Absent, Discriminator("kind")]
+Neck = Annotated[Jpu | JpuX | Disabled, Discriminator("kind")]
 Head = Annotated[Psp | Aspp | DeepLabV3 | Enc | Fcn | Ocr | UPerNet, Discriminator("kind")]
-Auxiliary = Annotated[AuxiliaryFcn | Absent, Discriminator("kind")]
+Auxiliary = Annotated[AuxiliaryFcn | Disabled, Discriminator("kind")]
 Loss = Annotated[CrossEntropy | WeightedCrossEntropy | HardPixels | Dice | Lovasz, Discriminator("kind")]
 Eval = Annotated[WholeImage | SlidingWindow, Discriminator("kind")]

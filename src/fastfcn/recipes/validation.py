@@ -1,4 +1,4 @@
-"""What is wrong with a recipe's values, one line each: the key, what was found, what is allowed."""
+"""Error messages for a recipe's values, one line each: the key, the value found, what is allowed."""
 
 import re
 from collections.abc import Callable, Mapping
@@ -13,7 +13,7 @@ from fastfcn.utils.spelling import did_you_mean
 
 
 class Rule(NamedTuple):
-    """A demand on several values together; `holds` is asked only when each of them is valid by itself."""
+    """A constraint on several values; it is only checked if each of them is valid by itself."""
 
     keys: tuple[str, ...]
     holds: Callable[..., bool]
@@ -41,7 +41,7 @@ RULES = (
 
 
 def toml_text(value: Any) -> str:
-    """A plain value as TOML on one line, e.g. `[0.5, 2.0]` or `{kind = "none"}`."""
+    """A value as TOML on one line, e.g. `[0.5, 2.0]` or `{kind = "none"}`."""
     match value:
         case Mapping():
             return "{" + ", ".join(f"{key} = {toml_text(inner)}" for key, inner in value.items()) + "}"
@@ -52,7 +52,7 @@ def toml_text(value: Any) -> str:
 
 
 def flatten(values: Mapping[str, Any]) -> dict[str, Any]:
-    """Nested sections as one dictionary with dotted keys; an absent (None) value is left out."""
+    """Nested sections as one dictionary with dotted keys; None is left out."""
     flat: dict[str, Any] = {}
     for key, value in values.items():
         if isinstance(value, Mapping):
@@ -63,7 +63,7 @@ def flatten(values: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def field_lines(error: ValidationError, schema: type[BaseModel]) -> dict[str, str]:
-    """What is wrong with each value by itself: dotted key -> line."""
+    """Errors of single values: dotted key -> line."""
     lines = {}
     for problem in error.errors():
         path = tuple(str(step) for step in problem["loc"])
@@ -72,12 +72,12 @@ def field_lines(error: ValidationError, schema: type[BaseModel]) -> dict[str, st
         key = path[0] if len(path) == 1 else f"{path[0]}.{path[-1]}"
         if problem["type"].startswith("union_tag"):
             key += ".kind"
-        lines[key] = f"{key}: {_complaint(problem, key, models, schema)}"
+        lines[key] = f"{key}: {_message(problem, key, models, schema)}"
     return lines
 
 
 def rule_lines(values: Mapping[str, Any], wrong: Mapping[str, str]) -> list[str]:
-    """Lines of the rules that `values` break; rules on values that are missing or wrong are left out."""
+    """A line for each rule that `values` break. Rules on missing keys or on keys in `wrong` are skipped."""
     flat = {key: value for key, value in flatten(values).items() if key not in wrong}
     broken = []
     for rule in RULES:
@@ -88,12 +88,12 @@ def rule_lines(values: Mapping[str, Any], wrong: Mapping[str, str]) -> list[str]
 
 
 def kind_of(model: type[BaseModel]) -> str:
-    """The value of `kind` that picks `model`."""
+    """The value of `kind` that selects `model`."""
     return get_args(model.model_fields["kind"].annotation)[0]
 
 
 def models_in(annotation: Any) -> list[type[BaseModel]]:
-    """The models that a section may be: five for [head], one for [data], none for a plain value."""
+    """The models of a section: several for a union such as [head], one for [data], none for a plain value."""
     if isinstance(annotation, type) and issubclass(annotation, BaseModel):
         return [annotation]
     return [model for part in get_args(annotation) for model in models_in(part)]
@@ -106,7 +106,7 @@ def _models_around(path: tuple[str, ...], schema: type[BaseModel]) -> list[type[
     return [model for model in models if len(path) == 2 or kind_of(model) == path[1]]
 
 
-def _complaint(problem: ErrorDetails, key: str, models: list[type[BaseModel]], schema: type[BaseModel]) -> str:
+def _message(problem: ErrorDetails, key: str, models: list[type[BaseModel]], schema: type[BaseModel]) -> str:
     found, context = problem["input"], problem.get("ctx", {})
     match problem["type"]:
         case "missing" if models == [schema] and models_in(schema.model_fields[key].annotation):
