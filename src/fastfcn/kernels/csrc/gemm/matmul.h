@@ -29,7 +29,7 @@ inline void multiply_last_panel(int64_t columns, int64_t rows, int64_t k, const 
                                 const float* b, float* c, int64_t c_stride, bool accumulate, const Epilogue* epilogue) {
   float sums[ROWS * PANEL];
   for (int64_t row = 0; accumulate && row < rows; ++row) std::copy_n(c + row * c_stride, columns, sums + row * PANEL);
-  multiply_any_rows<ROWS>(rows, k, a, a_stride, b, sums, PANEL, accumulate);
+  multiply_any_rows<ROWS>(rows, k, a, a_stride, b, sums, accumulate);
   for (int64_t row = 0; row < rows; ++row)
     for (int64_t column = 0; column < columns; ++column) {
       float value = sums[row * PANEL + column];

@@ -118,12 +118,12 @@ template <int M, bool A_TRANSPOSED = false>
     for (int v = 0; v < VECTORS; ++v) store(c + row * c_stride + v * LANES, sum[row][v]);
 }
 
-// M rows of A by one panel, without an epilogue. Not inlined, like multiply_rows_by_panels: in a larger function the
-// inner loop would run out of registers.
+// M rows of A by one panel, into contiguous rows of C (M, PANEL), without an epilogue. Not inlined, like
+// multiply_rows_by_panels: in a larger function the inner loop would run out of registers.
 template <int M, bool A_TRANSPOSED>
 [[gnu::noinline]] void multiply_rows(int64_t k, const float* a, int64_t a_stride, const float* b, float* c,
-                                     int64_t c_stride, bool accumulate, const Prefetch& prefetch) {
-  micro_kernel<M, A_TRANSPOSED>(k, a, a_stride, b, c, c_stride, accumulate, nullptr, prefetch, true);
+                                     bool accumulate, const Prefetch& prefetch) {
+  micro_kernel<M, A_TRANSPOSED>(k, a, a_stride, b, c, PANEL, accumulate, nullptr, prefetch, true);
 }
 
 // Consecutive panels of B, `size` floats apart. During the first `fetched` products later panels are prefetched;
@@ -153,12 +153,12 @@ template <int M>
 // multiply_rows for a number of rows known at run time, at most M.
 template <int M, bool A_TRANSPOSED = false>
 void multiply_any_rows(int64_t rows, int64_t k, const float* a, int64_t a_stride, const float* b, float* c,
-                       int64_t c_stride, bool accumulate, const Prefetch& prefetch = {}) {
-  if (rows == M) return multiply_rows<M, A_TRANSPOSED>(k, a, a_stride, b, c, c_stride, accumulate, prefetch);
-  if constexpr (M > 1)
-    multiply_any_rows<M - 1, A_TRANSPOSED>(rows, k, a, a_stride, b, c, c_stride, accumulate, prefetch);
+                       bool accumulate, const Prefetch& prefetch = {}) {
+  if (rows == M) return multiply_rows<M, A_TRANSPOSED>(k, a, a_stride, b, c, accumulate, prefetch);
+  if constexpr (M > 1) multiply_any_rows<M - 1, A_TRANSPOSED>(rows, k, a, a_stride, b, c, accumulate, prefetch);
 }
 
+// multiply_rows_by_panels for a number of rows known at run time, at most M.
 template <int M = ROWS>
 void multiply_any_rows_by_panels(int64_t rows, const PanelGroup& right, int64_t k, const float* a, int64_t a_stride,
                                  float* c, int64_t c_stride, bool accumulate, const Epilogue* epilogue) {

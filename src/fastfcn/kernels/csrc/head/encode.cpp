@@ -68,14 +68,14 @@ void assign(float square, const Codewords& codes, float* products, float* totals
   }
 }
 
-// Adds `count` pixels to `sums`: (channels, columns), and in an additional last row the sums of the assignment.
+// Adds `count` pixels to `sums`: (panels, channels, PANEL), and after these the sums of the assignment, (columns).
 void add_block(const float* x, int64_t count, const Codewords& codes, float* products, float* sums) {
   const int64_t channels = codes.channels, panels = codes.columns / PANEL;
   for (int64_t panel = 0; panel < panels; ++panel)
     for (int64_t pixel = 0; pixel < count; pixel += ROWS)
       multiply_any_rows<ROWS>(std::min<int64_t>(ROWS, count - pixel), channels, x + pixel * channels, channels,
                               codes.packed + panel * channels * PANEL,
-                              products + (panel * BLOCK_PIXELS + pixel) * PANEL, PANEL, false);
+                              products + (panel * BLOCK_PIXELS + pixel) * PANEL, false);
   for (int64_t pixel = 0; pixel < count; ++pixel) {
     const float* values = x + pixel * channels;
     assign(dot(values, values, channels), codes, products + pixel * PANEL, sums + channels * codes.columns);
@@ -84,7 +84,7 @@ void add_block(const float* x, int64_t count, const Codewords& codes, float* pro
     for (int64_t channel = 0; channel < channels; channel += ROWS)
       multiply_any_rows<ROWS, true>(std::min<int64_t>(ROWS, channels - channel), count, x + channel, channels,
                                     products + panel * BLOCK_PIXELS * PANEL,
-                                    sums + channel * codes.columns + panel * PANEL, codes.columns, true);
+                                    sums + (panel * channels + channel) * PANEL, true);
 }
 
 }  // namespace
@@ -114,8 +114,9 @@ at::Tensor encode(const at::Tensor& features, const at::Tensor& packed, const at
     float* to = out.mutable_data_ptr<float>() + image * count * channels;
     for (int64_t code = 0; code < count; ++code) {
       const float* codeword = codes.at(0, code);
+      const float* sums_of_code = from + (codeword - codes.packed);  // the same layout
       for (int64_t channel = 0; channel < channels; ++channel)
-        *to++ = from[channel * codes.columns + code] - totals[code] * codeword[channel * PANEL];
+        *to++ = sums_of_code[channel * PANEL] - totals[code] * codeword[channel * PANEL];
     }
   }
   return out;

@@ -86,7 +86,7 @@ struct WeightGradient {
             multiply_any_rows<ROWS, true>(std::min<int64_t>(ROWS, inputs - input), layout.tiles,
                                           left + layout.input_offset(point, 0) + input, layout.tile_stride(),
                                           right + layout.product_offset(panel, point, 0),
-                                          products.data() + (point * inputs + input) * PANEL, PANEL, false);
+                                          products.data() + (point * inputs + input) * PANEL, false);
         for (int64_t input = 0; input < inputs; ++input)
           write_gradients(plan, products.data() + input * PANEL, inputs * PANEL, panel, first + input, accumulate);
       }

@@ -18,7 +18,7 @@ inline void multiply_tiles(const WorkspaceLayout& layout, int64_t point, int64_t
   left += layout.input_offset(point, 0), sums += layout.product_offset(panel, point, 0);
   for (int64_t group = 0; group < layout.groups; ++group, prefetch.advance()) {
     const int64_t rows = layout.min_tiles + (group < layout.larger_groups);
-    multiply_any_rows<ROWS>(rows, depth, left, layout.tile_stride(), weights, sums, PANEL, accumulate, prefetch);
+    multiply_any_rows<ROWS>(rows, depth, left, layout.tile_stride(), weights, sums, accumulate, prefetch);
     left += rows * layout.tile_stride(), sums += rows * PANEL;
   }
 }
