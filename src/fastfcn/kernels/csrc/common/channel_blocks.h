@@ -5,8 +5,9 @@
 // page.
 #pragma once
 
+#include "common/scratch.h"
 #include "common/tensors.h"
-#include "gemm/micro_kernel.h"
+#include "common/vector.h"
 
 namespace fastfcn {
 

@@ -1,7 +1,9 @@
 // Vectorized exponential function.
 #pragma once
 
-#include "gemm/micro_kernel.h"
+#include <cstdint>
+
+#include "common/vector.h"
 
 namespace fastfcn {
 

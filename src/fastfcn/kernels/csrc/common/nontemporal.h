@@ -2,7 +2,9 @@
 // it.
 #pragma once
 
-#include "gemm/micro_kernel.h"
+#include <cstdint>
+
+#include "common/vector.h"
 
 #if defined(__AVX__)
 #include <immintrin.h>

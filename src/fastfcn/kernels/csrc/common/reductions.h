@@ -1,7 +1,10 @@
 // Reductions: over the lanes of a vector, and dot products.
 #pragma once
 
-#include "gemm/micro_kernel.h"
+#include <algorithm>
+#include <cstdint>
+
+#include "common/vector.h"
 
 namespace fastfcn {
 

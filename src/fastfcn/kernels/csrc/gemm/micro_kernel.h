@@ -5,25 +5,14 @@
 #include <cstdint>
 
 #include "common/scratch.h"
+#include "common/vector.h"
 
 namespace fastfcn {
 
-#if defined(__AVX512F__)
-constexpr int LANES = 16, ROWS = 12;
-#elif defined(__AVX__)
-constexpr int LANES = 8, ROWS = 6;
-#else
-constexpr int LANES = 4, ROWS = 6;
-#endif
-constexpr int VECTORS = 2;  // vectors in a row of a panel
+constexpr int ROWS = LANES == 16 ? 12 : 6;  // rows of A, as many as the registers hold
+constexpr int VECTORS = 2;                  // vectors in a row of a panel
 constexpr int64_t PANEL = LANES * VECTORS;
 constexpr int64_t PREFETCH_DISTANCE = 4 * CACHE_LINE;  // steps of k between the prefetch of A and its use
-
-typedef float Vector __attribute__((vector_size(LANES * 4), aligned(4), may_alias));
-
-inline Vector load(const float* from) { return *reinterpret_cast<const Vector*>(from); }
-inline void store(float* to, Vector value) { *reinterpret_cast<Vector*>(to) = value; }
-inline Vector positive(Vector value) { return value > 0 ? value : Vector{}; }
 
 // Memory that will be read soon, prefetched during a product: `lines` cache lines for every CACHE_LINE steps of k. More
 // at once would delay the product's own loads.

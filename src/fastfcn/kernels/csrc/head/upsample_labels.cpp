@@ -6,8 +6,9 @@
 
 #include "common/bilinear.h"
 #include "common/register.h"
+#include "common/scratch.h"
 #include "common/tensors.h"
-#include "gemm/micro_kernel.h"
+#include "common/vector.h"
 
 #if defined(__AVX__)
 #include <immintrin.h>

@@ -4,7 +4,7 @@
 #include "common/convolutions.h"
 #include "common/register.h"
 #include "common/tensors.h"
-#include "gemm/micro_kernel.h"
+#include "common/vector.h"
 
 namespace fastfcn {
 namespace {
