@@ -22,7 +22,9 @@ PEERS = {
 
 # What each folder is for, in the drawing of the layers.
 PURPOSES = {
-    "cli": "commands and tables",
+    "api": "Python API",
+    "cli": "commands",
+    "cli.tables": "tables for the terminal",
     "demo": "the offline demo",
     "client": "client of the service",
     "training": "runs, optimizer, log",
