@@ -24,7 +24,7 @@ from torch import Tensor, nn
 from fastfcn import build, recipes, weights
 from fastfcn.bench.record import image_size, machine_facts, rounded
 from fastfcn.data.images import read_image
-from fastfcn.data.transforms import normalise_batch
+from fastfcn.data.transforms import normalize_batch
 from fastfcn.exporting.export import ExportSettings, export
 from fastfcn.exporting.verification import MAX_DIFFERENCE, MIN_AGREEMENT, VerificationError, sample_image
 from fastfcn.models.segmenter import Segmenter
@@ -53,7 +53,7 @@ def photographs(folder: Path) -> list[Path]:
 
 
 def normalised(used: Recipe, pictures: np.ndarray) -> Tensor:
-    return normalise_batch(torch.from_numpy(pictures).permute(0, 3, 1, 2), used.data.mean, used.data.std)
+    return normalize_batch(torch.from_numpy(pictures).permute(0, 3, 1, 2), used.data.mean, used.data.std)
 
 
 @torch.no_grad()

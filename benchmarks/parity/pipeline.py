@@ -31,9 +31,9 @@ from torch import nn
 from torch.nn import functional
 
 from fastfcn import build, recipes
-from fastfcn.data.description import DataSetDescription
+from fastfcn.data.description import DatasetDescription
 from fastfcn.data.images import read_image
-from fastfcn.data.resize import resize_image, scaled_size
+from fastfcn.data.opencv_resize import resize_image, scaled_size
 from fastfcn.evaluation import evaluate, inference
 from fastfcn.metrics import Scores
 
@@ -72,7 +72,7 @@ class Theirs:
         return self.models[tta].test_step(batch)[0].pred_sem_seg.data.squeeze(0).numpy().astype(np.uint8)
 
 
-def write_example(about: DataSetDescription, photograph: Path, labels: np.ndarray, folder: Path) -> None:
+def write_example(about: DatasetDescription, photograph: Path, labels: np.ndarray, folder: Path) -> None:
     """Lay the file and a mask of `labels` where the data set has its validation images and masks."""
     names = {"split": about.splits["val"], "city": "any", "name": "photograph"}
     image, mask = (folder / patterns[0].format(**names) for patterns in (about.images, about.labels))

@@ -18,7 +18,7 @@ from PIL import Image
 from torch import Tensor, nn
 
 from fastfcn import build, recipes
-from fastfcn.data.transforms import normalise
+from fastfcn.data.transforms import normalize
 from fastfcn.training.prepare import prepare
 from fastfcn.training.train import train_step
 from fastfcn.utils.machine import Machine
@@ -168,7 +168,7 @@ class Ours(Side):
 
     def step(self, images: np.ndarray, labels: np.ndarray) -> dict[str, float]:
         data = self.recipe.data
-        batch = torch.stack([normalise(each, data.mean, data.std) for each in images])
+        batch = torch.stack([normalize(each, data.mean, data.std) for each in images])
         one = iter([(batch, torch.from_numpy(labels))])
         # The losses turn half precision into float32, and would turn double precision into it too.
         single = Tensor.double if self.precision == torch.float64 else Tensor.float

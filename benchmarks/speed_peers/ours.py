@@ -7,7 +7,7 @@ import torch
 
 import fastfcn
 from fastfcn import build, kernels, recipes, weights
-from fastfcn.data.transforms import normalise
+from fastfcn.data.transforms import normalize
 from fastfcn.prediction import load as predict
 from fastfcn.training import train
 from fastfcn.training.prepare import prepare
@@ -47,7 +47,7 @@ def load_training(variant: Variant, contest: Contest, place: Place, image: np.nd
     model.mark_forward_method("forward_train")
     model.train()
     images, labels = drawn_batch(image, contest.batch, len(read.description.classes))
-    normal = torch.stack([normalise(each, used.data.mean, used.data.std) for each in images])
+    normal = torch.stack([normalize(each, used.data.mean, used.data.std) for each in images])
     batch = held(normal, place), held(torch.from_numpy(labels), place)
     batches = iter(lambda: fabric.to_device(batch), None)
     steps = count()

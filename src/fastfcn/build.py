@@ -8,7 +8,7 @@ import torch
 from torch import nn
 
 from fastfcn.data.dataset import Dataset
-from fastfcn.data.description import DataSetDescription, load_description
+from fastfcn.data.description import DatasetDescription, load_description
 from fastfcn.data.transforms import TrainTransform
 from fastfcn.errors import RecipeError
 from fastfcn.losses import (
@@ -31,12 +31,12 @@ from fastfcn.models.segmenter import Segmenter
 from fastfcn.recipes.recipe import Recipe, load
 
 
-def description(recipe: Recipe) -> DataSetDescription:
+def description(recipe: Recipe) -> DatasetDescription:
     """Description of the recipe's dataset: from the catalog, or from a TOML file."""
     return load_description(recipe.dataset)
 
 
-def dataset(recipe: Recipe, described: DataSetDescription, root: str | Path, split: str, train: bool) -> Dataset:
+def dataset(recipe: Recipe, described: DatasetDescription, root: str | Path, split: str, train: bool) -> Dataset:
     """One split of the data under `root`, with the recipe's augmentation if `train`."""
     return Dataset(described, root, split, train_transform(recipe) if train else None)
 

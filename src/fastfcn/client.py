@@ -21,7 +21,7 @@ from urllib.request import OpenerDirector, ProxyHandler, Request, build_opener
 import numpy as np
 from PIL import Image
 
-from fastfcn.data.description import DataSetDescription
+from fastfcn.data.description import DatasetDescription
 from fastfcn.data.images import read_image
 from fastfcn.errors import DataError, UserError
 from fastfcn.prediction.prediction import Prediction
@@ -48,7 +48,7 @@ class Client:
         self._headers = {"Authorization": f"Bearer {token}"} if token else {}
         self._opener = _opener(parts.hostname or "")
         self.info = self._request("/info")
-        self.description = DataSetDescription.model_validate(self.info["description"])
+        self.description = DatasetDescription.model_validate(self.info["description"])
         self.classes = self.description.class_names
 
     def __call__(self, image: str | Path | Image.Image | np.ndarray) -> Prediction:

@@ -8,7 +8,7 @@ import pytest
 from PIL import Image
 
 from fastfcn.checking.known_dataset import KnownDatasetReport, check_known_dataset
-from fastfcn.data.description import DataSetDescription, description_names, load_description
+from fastfcn.data.description import DatasetDescription, description_names, load_description
 from fastfcn.errors import DataError
 from tests.helpers.command import Finished, fastfcn
 from tests.helpers.tiny import write_streets
@@ -16,7 +16,7 @@ from tests.helpers.tiny import write_streets
 CAMVID = load_description("camvid")
 
 
-def describe(**changes: object) -> DataSetDescription:
+def describe(**changes: object) -> DatasetDescription:
     """CamVid's description with other counts and the like."""
     return CAMVID.model_copy(update=changes)
 
@@ -229,7 +229,7 @@ def test_directions_for_every_data_set_of_the_catalogue(tmp_path: Path, name: st
     done = fastfcn("check", folder, "--dataset", name)
     assert done.code == 1
     assert about.get.strip() in done.out
-    assert about.licence in done.out
+    assert about.license in done.out
     assert ("is empty" if there else "does not exist") in done.out
     assert "https://" in about.get or "http://" in about.get
     for split in ("train", "val"):  # in the tree, and with the published number

@@ -7,7 +7,7 @@ import pytest
 from fastfcn.checking.check import check_folder
 from fastfcn.checking.folder_names import folder_name
 from fastfcn.checking.layouts import find_layout
-from fastfcn.data.description import DataSetDescription
+from fastfcn.data.description import DatasetDescription
 from fastfcn.data.layout import find_examples
 from fastfcn.errors import DataError
 from tests.checking.clean import label, picture, save
@@ -60,12 +60,12 @@ def write(root: Path, images: str, masks: str, **parts: str) -> None:
         save(root / masks.format(number, **parts), label(number))
 
 
-def described(images: tuple[str, ...], labels: tuple[str, ...], **more: object) -> DataSetDescription:
+def described(images: tuple[str, ...], labels: tuple[str, ...], **more: object) -> DatasetDescription:
     """A description of these patterns: what is found must be what a data set of them reads."""
     about: dict = {"format": 1, "name": "a", "title": "a", "home": "", "labels_kind": "index", "folders": (".",)}
     about |= {"lists": (), "ignored": ()}
     classes = tuple({"name": str(value), "color": (value, 0, 0), "ids": (value,)} for value in range(4))
-    return DataSetDescription.model_validate(about | {"images": images, "labels": labels, "classes": classes} | more)
+    return DatasetDescription.model_validate(about | {"images": images, "labels": labels, "classes": classes} | more)
 
 
 @pytest.mark.parametrize("name", LAYOUTS)

@@ -9,7 +9,7 @@ from PIL import Image
 from torch.utils.data import DataLoader
 
 from fastfcn.data.dataset import Dataset, read_batches
-from fastfcn.data.description import DataSetDescription, load_description, parse_description
+from fastfcn.data.description import DatasetDescription, load_description, parse_description
 from fastfcn.data.sampler import BatchSampler, SampleKey
 from fastfcn.data.transforms import TrainTransform
 from fastfcn.errors import DataError
@@ -42,7 +42,7 @@ LABEL = np.array([[0, 0, 1, 255], [1, 1, 0, 255]], np.uint8)
 
 
 @pytest.fixture
-def fields() -> DataSetDescription:
+def fields() -> DatasetDescription:
     return parse_description(TOML, "fields.toml")
 
 
@@ -131,7 +131,7 @@ def test_check_tells_all_problems_at_once(tmp_path, fields):
     assert "problems found: 4" in message
     assert "size.png is 2 x 4 (height x width), its image 3 x 3" in message
     assert "value.png: value 200 in 2 pixels" in message
-    assert "color.png cannot be read: it is a colour mask" in message
+    assert "color.png cannot be read: it is a color mask" in message
     assert "cut.png cannot be read" in message
     assert "good" not in message
 
@@ -149,7 +149,7 @@ def test_check_lists_twenty_problems_and_counts_the_rest(tmp_path, fields):
 
 @pytest.mark.parametrize(
     ("value", "expected"),
-    [(0, "'soil' is the only class, while 4 pixels are ignored as 'cloud'"), (255, "no pixel of any class")],
+    [(0, "'soil' is the only class, but 4 pixels are ignored as 'cloud'"), (255, "no pixel belongs to a class")],
 )
 def test_ignoring_all_but_one_class_is_not_silent(tmp_path, fields, value, expected):
     write(tmp_path, "a", np.array([[value] * 2, [255] * 2] * 2, np.uint8))

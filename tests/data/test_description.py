@@ -46,7 +46,7 @@ def test_good_description():
     assert description.ignored[0].name == "cloud"
 
 
-def test_catalogue_is_complete_and_consistent():
+def test_catalog_is_complete_and_consistent():
     assert set(CLASS_COUNTS) <= set(description_names())
     for name in description_names():
         description = load_description(name)
@@ -72,7 +72,7 @@ def test_catalogue_is_complete_and_consistent():
         ("camvid", 10, "bicyclist", (0, 128, 192)),
     ],
 )
-def test_catalogue_facts(dataset, raw_id, name, color):
+def test_catalog_facts(dataset, raw_id, name, color):
     found = [entry for entry in load_description(dataset).classes if raw_id in entry.ids]
     assert [entry.name for entry in found] == [name]
     assert color is None or found[0].color == color
@@ -108,7 +108,7 @@ def test_published_counts_and_directions():
         about = load_description(name)
         assert (about.counts["train"][0], about.counts["val"][0]) == published
         assert about.get
-        assert about.licence
+        assert about.license
     assert load_description("voc").counts["trainaug"] == (10582,)
     assert parse_description(GOOD, "fields.toml").counts == {}
 
@@ -129,11 +129,11 @@ def test_all_mistakes_come_at_once():
 @pytest.mark.parametrize(
     ("old", "new", "expected"),
     [
-        ("[1, 2]", "[0, 2]", "the id 0 is named twice"),
-        ("ids = [255]", "ids = [2]", "the id 2 is named twice"),
+        ("[1, 2]", "[0, 2]", "the id 0 occurs twice"),
+        ("ids = [255]", "ids = [2]", "the id 2 occurs twice"),
         (", ids = [0]", "", "'soil' needs ids"),
         ('"crop"', '"soil"', "the name 'soil' occurs twice"),
-        ('"index"', '"color"', "'soil' has ids, but colour masks are told by color"),
+        ('"index"', '"color"', "'soil' has ids, but color masks are identified by color"),
         ("_masks/{name}", "_masks/{nam}", "labels: the placeholder {nam} is not in images"),
         ("{split}/{name}.jpg", "{split}/a.jpg", "images: every pattern needs the placeholder {name}"),
         ("{split}/{name}.jpg", "../{split}/{name}.jpg", "not a path below the data folder"),
@@ -142,7 +142,7 @@ def test_all_mistakes_come_at_once():
         ("lists = []", "lists = []\ncounts = { test = [9] }", "counts: there is no split 'test'"),
         ("lists = []", "lists = []\ncounts = { val = [0] }", "counts.val.0"),
         ("lists = []", "lists = []\ncounts = { val = [] }", "counts.val"),
-        ("lists = []", 'lists = []\nlicense = "free"', 'license: unknown key; did you mean "licence"?'),
+        ("lists = []", 'lists = []\nlicences = "free"', 'licences: unknown key; did you mean "license"?'),
     ],
 )
 def test_each_mistake_is_explained(old, new, expected):
@@ -154,7 +154,7 @@ def test_color_masks_need_distinct_colors():
     text = GOOD.replace('"index"', '"color"').replace(", ids = [0]", "").replace(", ids = [1, 2]", "")
     text = text.replace(", ids = [255]", ", color = [0, 0, 0]")
     assert parse_description(text, "x").ignored[0].color == (0, 0, 0)
-    assert "the colour [120, 80, 40] is named twice" in mistakes(text.replace("[40, 160, 60]", "[120, 80, 40]"))
+    assert "the color [120, 80, 40] occurs twice" in mistakes(text.replace("[40, 160, 60]", "[120, 80, 40]"))
     assert "ignored: 'cloud' needs a color" in mistakes(text.replace(", color = [0, 0, 0]", ""))
 
 
@@ -171,3 +171,12 @@ def test_broken_toml_and_unknown_names(tmp_path):
 def test_more_classes_than_a_byte_can_tell():
     classes = "".join(f'{{ name = "c{i}", color = [0, 0, 0], ids = [{i}] }},' for i in range(255))
     assert "at most 254" in mistakes(GOOD.split("classes =")[0].replace("[255]", "[999]") + f"classes = [{classes}]")
+
+
+def test_the_old_key_licence_is_still_read():
+    assert (
+        parse_description(GOOD.replace("lists = []", 'lists = []\nlicence = "CC BY 4.0"'), "x").license == "CC BY 4.0"
+    )
+    assert (
+        parse_description(GOOD.replace("lists = []", 'lists = []\nlicense = "CC BY 4.0"'), "x").license == "CC BY 4.0"
+    )

@@ -2,7 +2,7 @@ from pathlib import Path
 
 import pytest
 
-from fastfcn.data.description import DataSetDescription, load_description
+from fastfcn.data.description import DatasetDescription, load_description
 from fastfcn.data.layout import find_examples
 from fastfcn.errors import DataError
 
@@ -13,7 +13,7 @@ def touch(root: Path, *names: str) -> None:
         (root / name).touch()
 
 
-def names(description: DataSetDescription, root: Path, split: str) -> list[str]:
+def names(description: DatasetDescription, root: Path, split: str) -> list[str]:
     return [example.name for example in find_examples(description, root, split)]
 
 

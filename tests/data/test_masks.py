@@ -66,7 +66,7 @@ def test_rgb_mask_with_equal_channels_is_a_number(tmp_path):
 
 def test_color_mask_where_numbers_are_expected(tmp_path):
     Image.fromarray(COLORS[VALUES]).save(tmp_path / "color.png")
-    with pytest.raises(DataError, match=r'color\.png .*it is a colour mask.* labels_kind = "color"'):
+    with pytest.raises(DataError, match=r'color\.png .*it is a color mask.* labels_kind = "color"'):
         read_mask(tmp_path / "color.png", "index")
 
 

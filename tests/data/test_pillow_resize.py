@@ -6,7 +6,7 @@ import torch
 from PIL import Image, ImageFilter, ImageOps
 
 from fastfcn.data import pillow_resize as pillow
-from fastfcn.data.transforms import TrainTransform, normalise, short_side_size
+from fastfcn.data.transforms import TrainTransform, normalize, short_side_size
 from tests.helpers.tiny import picture
 
 MEAN, STD = (123.675, 116.28, 103.53), (58.395, 57.12, 57.375)
@@ -76,7 +76,7 @@ def test_equals_plain_pillow(size: tuple[int, int], rotate: float):
     for seed in range(40):
         pixels, classes = official(rotate=rotate)(image, label, np.random.default_rng(seed))
         expected, mask = plain(image, label, np.random.default_rng(seed), rotate)
-        assert torch.equal(pixels, normalise(expected, MEAN, STD))
+        assert torch.equal(pixels, normalize(expected, MEAN, STD))
         assert np.array_equal(classes.numpy(), mask)
         padded += bool((mask[-1] == 255).all() or (mask[:, -1] == 255).all())
         unblurred = official(rotate=rotate, blur=0.0)(image, label, np.random.default_rng(seed))[0]

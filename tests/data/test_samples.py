@@ -11,7 +11,7 @@ import pytest
 from PIL import Image
 
 from fastfcn.data.dataset import Dataset
-from fastfcn.data.description import DataSetDescription, load_description, parse_description
+from fastfcn.data.description import DatasetDescription, load_description, parse_description
 from fastfcn.errors import DataError
 
 # Numbers from 0 to 181 that COCO left empty: street sign, hat, shoe, eye glasses, plate, mirror, window, desk, door,
@@ -142,8 +142,8 @@ def test_cityscapes_label_ids(shared_data, street):
     assert (example.label != stored(gt / f"{STREET}_gtFine_labelTrainIds.png", "L")).sum() == 77
 
 
-def changed(about: DataSetDescription, **changes) -> DataSetDescription:
-    return DataSetDescription.model_validate(about.model_dump() | changes)
+def changed(about: DatasetDescription, **changes) -> DatasetDescription:
+    return DatasetDescription.model_validate(about.model_dump() | changes)
 
 
 def test_cityscapes_files_as_the_sample_has_them(shared_data):
@@ -180,7 +180,7 @@ def voc(shared_data, tmp_path) -> Path:
     return tmp_path
 
 
-def by_color(about: DataSetDescription) -> DataSetDescription:
+def by_color(about: DatasetDescription) -> DatasetDescription:
     classes = [each.model_dump() | {"ids": ()} for each in about.classes]
     void = {"name": "void", "color": (224, 224, 192)}
     return changed(about, labels_kind="color", classes=classes, ignored=[void])

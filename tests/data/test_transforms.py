@@ -4,14 +4,14 @@ import numpy as np
 import pytest
 import torch
 
-from fastfcn.data.resize import resize_image, resize_label
+from fastfcn.data.opencv_resize import resize_image, resize_label
 from fastfcn.data.sampler import SampleKey
 from fastfcn.data.transforms import (
     TrainTransform,
     distorted,
     largest_class_share,
-    normalise,
-    normalise_batch,
+    normalize,
+    normalize_batch,
     shift_colors,
 )
 
@@ -47,8 +47,8 @@ def label() -> np.ndarray:
 @pytest.mark.parametrize("shape", [(1, 1, 1), (2, 5, 1), (1, 1, 7), (3, 40, 60)])
 def test_a_batch_is_normalised_as_each_image_is(shape: tuple[int, int, int]):
     images = np.random.default_rng(2).integers(0, 256, (*shape, 3), dtype=np.uint8)
-    found = normalise_batch(torch.from_numpy(images).permute(0, 3, 1, 2), MEAN, STD)
-    assert torch.equal(found, torch.stack([normalise(each, MEAN, STD) for each in images]))
+    found = normalize_batch(torch.from_numpy(images).permute(0, 3, 1, 2), MEAN, STD)
+    assert torch.equal(found, torch.stack([normalize(each, MEAN, STD) for each in images]))
     assert found.is_contiguous(memory_format=torch.channels_last)
 
 
@@ -90,7 +90,7 @@ def test_what_is_missing_is_padded_right_and_below(image, label):
     whole = transform(scale_range=(0.5, 0.5), cat_max_ratio=1.0, flip=0.0, photometric_distortion=0.0)
     pixels, classes = whole(image, label, key())
     assert torch.equal(classes[:20, :30], torch.from_numpy(resize_label(label, (20, 30))))
-    assert torch.equal(pixels[:, :20, :30], normalise(resize_image(image, (20, 30)), MEAN, STD))
+    assert torch.equal(pixels[:, :20, :30], normalize(resize_image(image, (20, 30)), MEAN, STD))
     assert (pixels[:, 20:] == 0).all()
     assert (pixels[:, :, 30:] == 0).all()
     assert (classes[20:] == 255).all()
@@ -149,10 +149,10 @@ def test_largest_class_share_leaves_ignored_pixels_out():
 def test_normalise():
     image = np.random.default_rng(0).integers(0, 256, (3, 5, 3), dtype=np.uint8)
     expected = (image.astype(np.float32) - np.float32(MEAN)) / np.float32(STD)
-    result = normalise(image, MEAN, STD)
+    result = normalize(image, MEAN, STD)
     assert result.is_contiguous()
     assert np.array_equal(result.numpy(), expected.transpose(2, 0, 1))
-    assert np.array_equal(normalise(image[:, ::-1], MEAN, STD).numpy(), expected[:, ::-1].transpose(2, 0, 1))
+    assert np.array_equal(normalize(image[:, ::-1], MEAN, STD).numpy(), expected[:, ::-1].transpose(2, 0, 1))
 
 
 @pytest.mark.parametrize(("saturation", "hue"), [(1.0, 0.0), (0.5, 0.0), (1.5, 0.0), (1.0, 36.0), (1.3, -30.0)])

@@ -12,7 +12,7 @@ from torch import Tensor
 from torch.nn import functional
 
 from fastfcn import build
-from fastfcn.data.resize import resize_image
+from fastfcn.data.opencv_resize import resize_image
 from fastfcn.evaluation import evaluate, inference
 from fastfcn.evaluation.scores import as_json
 from fastfcn.metrics import Scores

@@ -7,7 +7,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from fastfcn.data.transforms import normalise
+from fastfcn.data.transforms import normalize
 from fastfcn.evaluation.inference import TestImages, predict_labels
 from fastfcn.evaluation.inference import test_sizes as sizes_for_testing
 from fastfcn.evaluation.sliding_window import long_side_size, sliding_window_votes, window_starts
@@ -122,7 +122,7 @@ def test_evaluation_goes_by_the_kind_in_the_recipe(used: Recipe, tta: bool):
     found = predict_labels(model, used, [image], (61, 90), tta)
     mean, std = torch.tensor(used.data.mean), torch.tensor(used.data.std)
     scales, flip = (used.eval.scales, True) if tta else ((1.0,), False)
-    normalised = normalise(pixels, used.data.mean, used.data.std)[None]
+    normalised = normalize(pixels, used.data.mean, used.data.std)[None]
     expected = sliding_window_votes(model, normalised, -mean / std, BASE, CROP, STRIDE, scales, flip)
     assert found.dtype == torch.uint8
     assert torch.equal(found.long(), expected[0].argmax(0))

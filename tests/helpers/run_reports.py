@@ -5,7 +5,7 @@ from pathlib import Path
 import numpy as np
 import torch
 
-from fastfcn.data.description import DataSetDescription, load_description
+from fastfcn.data.description import DatasetDescription, load_description
 from fastfcn.evaluation.analysis.analyze import Analysis, Collector
 from fastfcn.evaluation.analysis.error_types import error_types
 from fastfcn.evaluation.analysis.examples import ExampleImage
@@ -18,7 +18,7 @@ SIZE = (48, 64)
 HOSTILE = "<script>alert('ä')</script> & a name of many words"
 
 
-def description(classes: int) -> DataSetDescription:
+def description(classes: int) -> DatasetDescription:
     """The first classes of ADE20K; if there are fewer than all, the last one's name contains markup."""
     dataset = load_description("ade20k")
     labels = list(dataset.classes[:classes])

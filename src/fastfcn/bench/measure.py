@@ -14,8 +14,8 @@ from fastfcn.bench.flops import count_flops, device_peaks
 from fastfcn.bench.memory import peak_memory
 from fastfcn.bench.record import machine_facts
 from fastfcn.bench.timing import Progress, timed
-from fastfcn.data.description import DataSetDescription
-from fastfcn.data.resize import keep_ratio_size
+from fastfcn.data.description import DatasetDescription
+from fastfcn.data.opencv_resize import keep_ratio_size
 from fastfcn.errors import UserError
 from fastfcn.models.segmenter import Segmenter
 from fastfcn.prediction.exported import ExportedPredictor
@@ -152,7 +152,7 @@ def _predictor(subject: Subject, settings: Settings) -> Predictor:
     return TorchPredictor(network, subject.recipe, about, settings.accelerator, settings.precision)
 
 
-def _network(subject: Subject) -> tuple[Segmenter, DataSetDescription]:
+def _network(subject: Subject) -> tuple[Segmenter, DatasetDescription]:
     if subject.weights:
         held = weights.read(subject.weights)
         return weights.load_model(replace(held, recipe=subject.recipe)), held.description
@@ -172,7 +172,7 @@ def _batches(setting: dict, classes: int, device: torch.device) -> Iterator[tupl
 
 
 def _arithmetic(
-    subject: Subject, about: DataSetDescription, setting: dict, device: torch.device, dtype: torch.dtype | None
+    subject: Subject, about: DatasetDescription, setting: dict, device: torch.device, dtype: torch.dtype | None
 ) -> dict:
     """Operations and parameters of the plain network, and how much of the device's peak the measured speed is."""
     with torch.device("meta"):

@@ -7,7 +7,7 @@ from typing import Any
 
 from fastfcn.checking.problem import Problem
 from fastfcn.data.dataset import Dataset
-from fastfcn.data.description import DataSetDescription
+from fastfcn.data.description import DatasetDescription
 from fastfcn.data.layout import Pairs, find_pairs, masks_without_image, split_parts
 from fastfcn.errors import DataError
 from fastfcn.utils.progress import progress_bar
@@ -33,7 +33,7 @@ class SplitReport:
 class KnownDatasetReport:
     """The result of the comparison; `problems` is empty if the folder can be used."""
 
-    description: DataSetDescription
+    description: DatasetDescription
     root: Path
     splits: list[SplitReport] = field(default_factory=list)
     problems: list[Problem] = field(default_factory=list)
@@ -69,7 +69,7 @@ def relative(path: Path, root: Path) -> str:
 
 
 def check_known_dataset(
-    description: DataSetDescription, root: str | Path, splits: Sequence[str] = (), values: bool = False,
+    description: DatasetDescription, root: str | Path, splits: Sequence[str] = (), values: bool = False,
     workers: int = 1,
 ) -> KnownDatasetReport:  # fmt: skip
     """Compare the folder `root` with a dataset: images per split, missing files, and one example pair per split.
@@ -138,7 +138,7 @@ def _wrong_masks(report: KnownDatasetReport, split: str, pairs: Pairs, workers: 
     dataset = Dataset(report.description, report.root, split, examples=pairs.examples)
     with progress_bar() as bar:
         task = bar.add_task(f"Reading masks ({split})", total=len(dataset))
-        _, problems = dataset.survey_labels(workers, lambda done, _: bar.update(task, completed=done))
+        _, problems = dataset.inspect_labels(workers, lambda done, _: bar.update(task, completed=done))
         bar.update(task, visible=False)
     files = {problem.path: None for problem in problems if problem.path}
     if problems:

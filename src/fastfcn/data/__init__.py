@@ -1,1 +1,1 @@
-"""Data sets: their descriptions, one reader, the training transform and the order of samples."""
+"""Datasets: descriptions, reading images and masks, training transforms, and the order of samples."""

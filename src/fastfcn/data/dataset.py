@@ -1,4 +1,4 @@
-"""One reader for every data set: examples as they are or augmented, and a check of all masks."""
+"""The dataset of one split: examples as stored or augmented for training, and a check of all masks."""
 
 from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import ThreadPoolExecutor
@@ -10,7 +10,7 @@ import numpy as np
 import torch.utils.data
 from torch import Tensor
 
-from fastfcn.data.description import DataSetDescription
+from fastfcn.data.description import DatasetDescription
 from fastfcn.data.images import image_size, read_image
 from fastfcn.data.layout import ExampleFiles, find_examples
 from fastfcn.data.masks import UNNAMED, class_table, describe_value, read_mask
@@ -19,12 +19,13 @@ from fastfcn.data.transforms import TrainTransform
 from fastfcn.errors import DataError
 from fastfcn.utils.types import IGNORE_INDEX
 
-SHOWN = 20  # problems that an error lists before it only counts
+SHOWN = 20  # problems listed in an error
+FIX_MASKS = "Fix the masks, or add their values to `classes` or `ignored` in the dataset's .toml file."
 
 
 @dataclass(frozen=True)
 class Example:
-    """An image with its label: RGB uint8 (H, W, 3), and uint8 (H, W) of class indices, 255 where ignored."""
+    """An image and its label: RGB uint8 (H, W, 3), and uint8 (H, W) of class indices, 255 = ignored."""
 
     image: np.ndarray
     label: np.ndarray
@@ -35,37 +36,36 @@ class Example:
 
 @dataclass(frozen=True)
 class PixelCounts:
-    """How many pixels a split has of each class, int64 (classes,), and how many that are ignored."""
+    """Pixels of a split: per class, int64 (classes,), and ignored."""
 
     classes: np.ndarray
     ignored: int
 
 
 class LabelProblem(NamedTuple):
-    """What is wrong with the mask at `path`, or, where that is None, with all masks together."""
+    """A problem of the mask at `path`, or, if None, of all masks together."""
 
     path: Path | None
     message: str
 
 
 class Dataset(torch.utils.data.Dataset):
-    """The examples of one split below the data folder `root`, in a fixed order.
+    """The examples of one split in the data folder `root`, in a fixed order.
 
-    `dataset[3]` is an Example as it is on disk; `dataset[SampleKey(...)]` an image and label tensor that
-    `transform` made with the key's own random generator, so that training reads are a pure function of the
-    key. Raises DataError where files are missing, cannot be read, do not fit each other or hold values that
-    the description does not name.
+    `dataset[3]` is an Example as stored; `dataset[SampleKey(...)]` is an image and a label tensor from `transform`,
+    with the random generator of the key, so the sample is a pure function of the key. Raises DataError if files are
+    missing, unreadable or of different sizes, or if a mask contains values that are not in the description.
     """
 
     def __init__(
         self,
-        description: DataSetDescription,
+        description: DatasetDescription,
         root: str | Path,
         split: str,
         transform: TrainTransform | None = None,
         examples: list[ExampleFiles] | None = None,
     ):
-        """`examples` are the split's files where they have been found already."""
+        """`examples`: the files of the split, if they are known already."""
         self.description = description
         self.root = Path(root)
         self.split = split
@@ -90,46 +90,47 @@ class Dataset(torch.utils.data.Dataset):
         if not isinstance(key, SampleKey):
             return Example(image, label, *files)
         if self.transform is None:
-            raise TypeError("a sample key needs a data set with a transform")
+            raise TypeError("a sample key needs a dataset with a transform")
         return self.transform(image, label, key.generator())
 
     def read_label(self, path: Path) -> np.ndarray:
-        """The mask at `path` as a label: uint8 (H, W) of class indices, 255 where ignored."""
+        """Read the mask at `path` as a label: uint8 (H, W) of class indices, 255 = ignored."""
         values = read_mask(path, self.description.labels_kind)
         label = self.table[values]
         if (label == UNNAMED).any():
             unnamed = self._unnamed(values[label == UNNAMED])
-            raise DataError(f"{path}: {unnamed}, which {self.description.name} does not name.", _NAME_THEM)
+            raise DataError(
+                f"{path}: {unnamed}, which are not in the description of {self.description.name}.", FIX_MASKS
+            )
         return label
 
     def check_labels(self, workers: int = 1, progress: Callable[[int, int], None] | None = None) -> PixelCounts:
         """Read every mask once, on `workers` threads, and count the pixels of each class.
 
-        `progress` is called with (masks done, masks in all). Raises one DataError that tells of every mask
-        that cannot be read, is of another size than its image, or holds unnamed values, and where ignoring
-        leaves no pixel at all or one class alone.
+        `progress` is called with (masks done, total masks). Raises one DataError with all problems: unreadable masks,
+        sizes that differ from the image, unknown values, and a dataset with one class or none besides ignored pixels.
         """
-        counts, problems = self.survey_labels(workers, progress)
+        counts, problems = self.inspect_labels(workers, progress)
         if problems:
-            raise DataError(_summary(self, [problem.message for problem in problems]), _NAME_THEM)
+            raise DataError(_summary(self, [problem.message for problem in problems]), FIX_MASKS)
         return counts
 
-    def survey_labels(
+    def inspect_labels(
         self, workers: int = 1, progress: Callable[[int, int], None] | None = None
     ) -> tuple[PixelCounts, list[LabelProblem]]:
-        """What `check_labels` counts, and all that is wrong instead of an error."""
+        """Like `check_labels`, but return the problems instead of raising an error."""
         totals, problems = np.zeros(256, np.int64), []
         pool = ThreadPoolExecutor(max(workers, 1))
         try:
-            for done, (counts, found) in enumerate(pool.map(self._check, self.examples), start=1):
+            for done, (counts, mask_problems) in enumerate(pool.map(self._check, self.examples), start=1):
                 totals += counts
-                problems += found
+                problems += mask_problems
                 if progress:
                     progress(done, len(self))
         finally:
             pool.shutdown(cancel_futures=True)
         counts = PixelCounts(totals[: len(self.description.classes)], int(totals[IGNORE_INDEX]))
-        return counts, problems or [LabelProblem(None, each) for each in _lopsided(self.description, counts)]
+        return counts, problems or [LabelProblem(None, message) for message in _single_class(self.description, counts)]
 
     def _check(self, files: ExampleFiles) -> tuple[np.ndarray, list[LabelProblem]]:
         try:
@@ -142,19 +143,19 @@ class Dataset(torch.utils.data.Dataset):
         problems = [problem] if problem else []
         if counts[UNNAMED]:
             problems.append(f"{files.label_path}: {self._unnamed(values[label == UNNAMED])}")
-        return counts, [LabelProblem(files.label_path, each) for each in problems]
+        return counts, [LabelProblem(files.label_path, message) for message in problems]
 
     def _unnamed(self, values: np.ndarray) -> str:
-        """The distinct `values` in words, the most frequent first."""
-        found, counts = np.unique(values, return_counts=True)
+        """Describe the distinct `values`, the most frequent first."""
+        unique, counts = np.unique(values, return_counts=True)
         order = np.argsort(-counts, kind="stable")
         kind = self.description.labels_kind
-        parts = [f"value {describe_value(int(found[i]), kind)} in {counts[i]} pixels" for i in order[:5]]
-        return ", ".join(parts) + (f" and {len(found) - 5} more values" if len(found) > 5 else "")
+        parts = [f"value {describe_value(int(unique[i]), kind)} in {counts[i]} pixels" for i in order[:5]]
+        return ", ".join(parts) + (f" and {len(unique) - 5} more values" if len(unique) > 5 else "")
 
 
 def read_batches(loader: Iterable[Any]) -> Iterator[Any]:
-    """What `loader` gives; a DataError that a worker process sends comes without that process's traceback."""
+    """Iterate over `loader`; a DataError raised in a worker process loses that process's traceback."""
     try:
         yield from loader
     except DataError as error:
@@ -165,23 +166,20 @@ def read_batches(loader: Iterable[Any]) -> Iterator[Any]:
         raise DataError(message or hint, hint if message else "") from None
 
 
-_NAME_THEM = "Mend the masks, or name their values in `classes` or `ignored` of the data set's .toml file."
-
-
 def _size_problem(files: ExampleFiles, image: tuple[int, ...], label: tuple[int, ...]) -> str:
     if image == label:
         return ""
     return f"{files.label_path} is {label[0]} x {label[1]} (height x width), its image {image[0]} x {image[1]}"
 
 
-def _lopsided(description: DataSetDescription, counts: PixelCounts) -> list[str]:
-    """The well-known trap of masks with 0 and 255 for two classes where 255 is ignored."""
+def _single_class(description: DatasetDescription, counts: PixelCounts) -> list[str]:
+    """Masks with 0 and 255 for two classes, while 255 is ignored."""
     present = [name for name, pixels in zip(description.class_names, counts.classes, strict=True) if pixels]
     if not counts.ignored or len(present) > 1 or len(present) == len(description.classes):
         return []
     names = ", ".join(repr(entry.name) for entry in description.ignored)
-    what = f"{present[0]!r} is the only class" if present else "there is no pixel of any class"
-    return [f"{what}, while {counts.ignored} pixels are ignored as {names}: one of these may be a class"]
+    what = f"{present[0]!r} is the only class" if present else "no pixel belongs to a class"
+    return [f"{what}, but {counts.ignored} pixels are ignored as {names}, which may be a class"]
 
 
 def _summary(dataset: Dataset, problems: list[str]) -> str:

@@ -1,17 +1,17 @@
-"""What a data set is: where its files lie, its classes, and the meaning of every value of its masks."""
+"""Dataset descriptions: file patterns, classes, and the meaning of every mask value."""
 
 import string
 import tomllib
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
-from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
+from pydantic import AliasChoices, BaseModel, ConfigDict, Field, ValidationError, model_validator
 
 from fastfcn.errors import DataError
 from fastfcn.utils.spelling import did_you_mean
 
 CATALOG = Path(__file__).parent / "catalog"
-MAX_CLASSES = 254  # a label is one byte: 255 is an ignored pixel, 254 marks a value without a meaning
+MAX_CLASSES = 254  # labels are uint8: 255 is ignored, 254 marks unknown values
 
 Byte = Annotated[int, Field(ge=0, le=255)]
 Color = tuple[Byte, Byte, Byte]
@@ -25,7 +25,7 @@ class _Strict(BaseModel):
 
 
 class SegmentationClass(_Strict):
-    """One class: its name, its colour (red, green, blue) and the mask values that stand for it."""
+    """A class: its name, its color (red, green, blue) and the mask values that stand for it."""
 
     name: Text
     color: Color
@@ -33,27 +33,26 @@ class SegmentationClass(_Strict):
 
 
 class IgnoredValue(_Strict):
-    """Mask values (or, in colour masks, the colour) of pixels that are neither trained on nor counted."""
+    """Mask values (or, in color masks, the color) that are ignored in training and evaluation."""
 
     name: Text
     color: Color | None = None
     ids: tuple[RawId, ...] = ()
 
 
-class DataSetDescription(_Strict):
-    """A data set's TOML file, checked.
+class DatasetDescription(_Strict):
+    """A validated dataset description, the content of a dataset's TOML file.
 
-    Patterns are paths below the data folder, or below the first of `folders` in it that holds the split (so
-    that one may name an unpacked archive or the folder around it). `{split}` stands for what `splits` says;
-    every other placeholder matches any part of a file or folder name in `images` and takes what it matched in
-    `labels`. Several patterns are alternatives. With `lists` (files with one name a line) an example's
-    `{name}` comes from there.
+    Patterns are paths relative to the data folder, or to the first of `folders` in it that contains the split (such as
+    the folder in an unpacked archive). `{split}` is replaced by the value in `splits`. Every other placeholder matches
+    any part of a file or folder name in `images`, and is replaced by what it matched in `labels`. Several patterns are
+    alternatives. With `lists` (text files with one name per line), the `{name}` of examples comes from there.
 
-    What `fastfcn check` tells a reader who has not got the data yet: `home`, `get` (what to fetch and where to
-    put it) and `licence`. `counts` is how many images each split has, as published; several where editions differ.
+    `home`, `get` (what to download and where to put it) and `license` are printed by `fastfcn check`. `counts` is the
+    published number of images per split; several if editions differ.
 
-    `labels_kind` is "index" where the number stored in a grey or palette mask is the raw id, and "color"
-    where a pixel's colour says its class. A value that neither `classes` nor `ignored` names is an error.
+    `labels_kind` is "index" if masks store ids (grayscale or palette files), and "color" if the color of a pixel is its
+    class. A value that is neither in `classes` nor in `ignored` is an error.
     """
 
     format: Literal[1]
@@ -61,7 +60,7 @@ class DataSetDescription(_Strict):
     title: Text
     home: str
     get: str = ""
-    licence: str = ""
+    license: str = Field("", validation_alias=AliasChoices("license", "licence"))
     counts: dict[Text, Annotated[tuple[Count, ...], Field(min_length=1)]] = {}
     labels_kind: Literal["index", "color"]
     folders: Annotated[tuple[Text, ...], Field(min_length=1)]
@@ -81,7 +80,7 @@ class DataSetDescription(_Strict):
         return tuple(entry.color for entry in self.classes)
 
     @model_validator(mode="after")
-    def _consistent(self) -> "DataSetDescription":
+    def _consistent(self) -> "DatasetDescription":
         problems = [*_pattern_problems(self), *_value_problems(self)]
         problems += [f"classes: the name {name!r} occurs twice" for name in _repeated(self.class_names)]
         problems += [f"counts: there is no split {name!r}" for name in self.counts if name not in self.splits]
@@ -91,40 +90,40 @@ class DataSetDescription(_Strict):
 
 
 def description_names() -> list[str]:
-    """The names of the data sets that come with the package."""
+    """The names of the datasets that come with the package."""
     return sorted(path.stem for path in CATALOG.glob("*.toml"))
 
 
-def load_description(name_or_path: str | Path) -> DataSetDescription:
-    """Read the description of a data set of the catalogue, or a TOML file of one's own.
+def load_description(name_or_path: str | Path) -> DatasetDescription:
+    """Load the description of a known dataset by name, or a description file by path.
 
-    Raises DataError for an unknown name, an unreadable file, and for all mistakes in the file at once.
+    Raises DataError for an unknown name, an unreadable file, and for all mistakes in a file at once.
     """
     given = str(name_or_path)
     is_path = given.endswith(".toml") or "/" in given or "\\" in given
     if not is_path and given not in description_names():
         known = ", ".join(description_names())
         raise DataError(
-            f"There is no data set named {given!r}{did_you_mean(given, description_names())}",
-            f"Known data sets: {known}. For a data set of your own give the path of its .toml file.",
+            f"There is no dataset named {given!r}{did_you_mean(given, description_names())}",
+            f"Known datasets: {known}. For your own dataset, give the path of its .toml file.",
         )
     path = Path(given) if is_path else CATALOG / f"{given}.toml"
     try:
         text = path.read_text(encoding="utf-8")
     except (OSError, UnicodeDecodeError) as error:
-        raise DataError(f"Cannot read the data set description {path}: {error}.", "Check the path.") from error
+        raise DataError(f"Cannot read the dataset description {path}: {error}.", "Check the path.") from error
     return parse_description(text, str(path))
 
 
-def parse_description(text: str, source: str) -> DataSetDescription:
-    """Check the TOML `text` of a data set; `source` is what errors call it. Raises DataError."""
+def parse_description(text: str, source: str) -> DatasetDescription:
+    """Validate the TOML `text` of a dataset description; `source` names it in errors. Raises DataError."""
     try:
-        return DataSetDescription.model_validate(tomllib.loads(text))
+        return DatasetDescription.model_validate(tomllib.loads(text))
     except tomllib.TOMLDecodeError as error:
-        raise DataError(f"{source} is not valid TOML: {error}.", "Correct the line it names.") from error
+        raise DataError(f"{source} is not valid TOML: {error}.", "Fix that line.") from error
     except ValidationError as error:
         lines = "\n".join(f"  {line}" for line in _validation_lines(error))
-        raise DataError(f"The data set description {source} has mistakes:\n{lines}", "Correct them all.") from error
+        raise DataError(f"The dataset description {source} has mistakes:\n{lines}", "Fix these keys.") from error
 
 
 def placeholders(pattern: str) -> set[str]:
@@ -132,7 +131,7 @@ def placeholders(pattern: str) -> set[str]:
     return {name for _, name, _, _ in string.Formatter().parse(pattern) if name is not None}
 
 
-def _pattern_problems(description: DataSetDescription) -> list[str]:
+def _pattern_problems(description: DatasetDescription) -> list[str]:
     try:
         images = [placeholders(pattern) for pattern in description.images]
         labels = [placeholders(pattern) for pattern in description.labels]
@@ -151,16 +150,14 @@ def _pattern_problems(description: DataSetDescription) -> list[str]:
     return problems + [f"{path!r} is not a path below the data folder" for path in outside]
 
 
-def _value_problems(description: DataSetDescription) -> list[str]:
+def _value_problems(description: DatasetDescription) -> list[str]:
     entries = [*description.classes, *description.ignored]
     if description.labels_kind == "index":
-        problems = [
-            f"{entry.name!r} needs ids: the mask values that stand for it" for entry in entries if not entry.ids
-        ]
-        return problems + [f"the id {value} is named twice" for value in _repeated(i for e in entries for i in e.ids)]
-    problems = [f"{entry.name!r} has ids, but colour masks are told by color" for entry in entries if entry.ids]
+        problems = [f"{entry.name!r} needs ids: its mask values" for entry in entries if not entry.ids]
+        return problems + [f"the id {value} occurs twice" for value in _repeated(i for e in entries for i in e.ids)]
+    problems = [f"{entry.name!r} has ids, but color masks are identified by color" for entry in entries if entry.ids]
     problems += [f"ignored: {entry.name!r} needs a color" for entry in description.ignored if entry.color is None]
-    return problems + [f"the colour {list(c)} is named twice" for c in _repeated(e.color for e in entries if e.color)]
+    return problems + [f"the color {list(c)} occurs twice" for c in _repeated(e.color for e in entries if e.color)]
 
 
 def _repeated(values: Any) -> list[Any]:
@@ -190,4 +187,4 @@ def _keys_beside(location: tuple[int | str, ...]) -> list[str]:
         case "ignored" if len(location) > 1:
             return list(IgnoredValue.model_fields)
         case _:
-            return list(DataSetDescription.model_fields)
+            return list(DatasetDescription.model_fields)

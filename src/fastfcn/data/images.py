@@ -1,4 +1,4 @@
-"""Decoding images and their sizes; every failure is a DataError that names the file."""
+"""Decode images and read their sizes; every failure is a DataError that names the file."""
 
 import struct
 from collections.abc import Iterator
@@ -10,7 +10,7 @@ from PIL import ExifTags, Image, ImageOps
 
 from fastfcn.errors import DataError
 
-TURNED = (5, 6, 7, 8)  # EXIF orientations that exchange height and width
+TURNED = (5, 6, 7, 8)  # EXIF orientations that swap height and width
 BROKEN = (OSError, SyntaxError, ValueError, EOFError, struct.error, Image.DecompressionBombError)
 
 
@@ -23,7 +23,7 @@ def opened(path: Path) -> Iterator[Image.Image]:
     except FileNotFoundError as error:
         raise DataError(f"{path} does not exist.", "Check the data folder.") from error
     except BROKEN as error:
-        hint = "Get the file again, or remove it, from a data set with its pair."
+        hint = "Restore the file from an intact copy, or remove it together with its mask."
         raise DataError(f"{path} cannot be read: {error}.", hint) from error
 
 
@@ -39,22 +39,22 @@ def image_size(path: Path) -> tuple[int, int]:
 def read_image(path: Path) -> np.ndarray:
     """The image at `path` as RGB, uint8 (H, W, 3).
 
-    It is turned as its EXIF orientation says, as viewers and OpenCV do: a mask drawn over what one sees then
-    fits, and any other has another size, which is an error. Transparency is dropped; of 16 bits the upper 8
-    are kept. Raises DataError for what cannot be decoded, and for 32-bit values, which have no agreed range.
+    Its EXIF orientation is applied, as viewers and OpenCV do, so it matches masks drawn on the displayed image.
+    Alpha channels are dropped; of 16 bits the upper 8 are kept. Raises DataError if the file cannot be decoded, and for
+    32-bit values, whose range is unknown.
     """
     with opened(path) as image:
         return rgb_pixels(image)
 
 
 def rgb_pixels(image: Image.Image) -> np.ndarray:
-    """An opened image as `read_image` returns it. Raises ValueError for values without an agreed range."""
+    """An opened image as `read_image` returns it. Raises ValueError for values without a known range."""
     upright = ImageOps.exif_transpose(image)
     if upright.mode.startswith("I"):
         values = np.asarray(upright).astype(np.int64)
         if values.min() < 0 or values.max() > 65535:
-            raise ValueError(f"its values go from {values.min()} to {values.max()}, more than 16 bits hold")
+            raise ValueError(f"its values range from {values.min()} to {values.max()}, which exceeds 16 bits")
         upright = Image.fromarray((values >> 8).astype(np.uint8))
     if upright.mode == "F":
-        raise ValueError("it holds floating-point values; convert it to 8 bits")
+        raise ValueError("it contains floating-point values; convert it to 8 bits")
     return np.array(upright.convert("RGB"))

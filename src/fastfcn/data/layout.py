@@ -1,18 +1,18 @@
-"""Where a data set's files lie: from the patterns of its description to pairs of image and mask."""
+"""Find the files of a dataset: image-mask pairs from the patterns of its description."""
 
 import re
 from glob import escape, glob
 from pathlib import Path
 from typing import NamedTuple
 
-from fastfcn.data.description import DataSetDescription
+from fastfcn.data.description import DatasetDescription
 from fastfcn.errors import DataError
 
-Found = dict[str, str]  # placeholder -> what it stands for
+Placeholders = dict[str, str]  # placeholder -> value
 
 
 class ExampleFiles(NamedTuple):
-    """One example on disk; `name` is what the pattern's placeholders matched, joined by slashes."""
+    """The files of one example; `name` joins the values of the path placeholders with slashes."""
 
     name: str
     image_path: Path
@@ -20,37 +20,36 @@ class ExampleFiles(NamedTuple):
 
 
 class Pairs(NamedTuple):
-    """What the files of one split amount to; `folder` is where the patterns begin, `listed` the split's list if any.
+    """The files of one split; `folder` is what the patterns are relative to, `listed` the split's list file, if any.
 
-    `values` says for each image what the placeholders of its pattern stand for.
+    `values` has the values of the path placeholders for each image.
     """
 
     folder: Path
     listed: Path | None
-    values: list[Found]
+    values: list[Placeholders]
     examples: list[ExampleFiles]
     images_without_mask: list[Path]
     names_without_image: list[str]
 
 
-def find_examples(description: DataSetDescription, root: str | Path, split: str) -> list[ExampleFiles]:
-    """All examples of `split` ("train", or "train+val" for both) below the data folder `root`, sorted by
-    path.
+def find_examples(description: DatasetDescription, root: str | Path, split: str) -> list[ExampleFiles]:
+    """All examples of `split` ("train", or "train+val" for both) in the data folder `root`, sorted by path.
 
-    Raises DataError where the folder or the split is missing or empty, where an image has no mask, and where
-    two files claim to be the same image.
+    Raises DataError if the folder or the split is missing or empty, if an image has no mask, or if two files are the
+    same example.
     """
     root = Path(root)
     if not root.is_dir():
         raise DataError(
             f"The data folder {root} does not exist.",
-            f"Give the folder that holds {description.title}{_source(description)}.",
+            f"Give the folder that contains {description.title}{_source(description)}.",
         )
     return [example for part in split_parts(description, split) for example in _examples_of(description, root, part)]
 
 
-def split_parts(description: DataSetDescription, split: str) -> list[str]:
-    """The names in `split`: ["train", "val"] of "train+val". Raises DataError for one that the data set lacks."""
+def split_parts(description: DatasetDescription, split: str) -> list[str]:
+    """Split "train+val" into ["train", "val"]. Raises DataError for a split that the dataset does not have."""
     parts = [part.strip() for part in split.split("+")]
     for part in parts:
         if part not in description.splits:
@@ -59,10 +58,10 @@ def split_parts(description: DataSetDescription, split: str) -> list[str]:
     return parts
 
 
-def find_pairs(description: DataSetDescription, root: Path, split: str) -> Pairs | None:
-    """What there is of one `split` below `root`, with what lacks its other half; None where there is nothing.
+def find_pairs(description: DatasetDescription, root: Path, split: str) -> Pairs | None:
+    """The files of one `split` in `root`, including unpaired ones; None if there are none.
 
-    Raises DataError where two files claim to be the same image.
+    Raises DataError if two files are the same example.
     """
     value = description.splits[split]
     for folder in (root / name for name in description.folders):
@@ -78,12 +77,12 @@ def find_pairs(description: DataSetDescription, root: Path, split: str) -> Pairs
     return None
 
 
-def masks_without_image(description: DataSetDescription, pairs: Pairs, split: str) -> list[Path]:
-    """Masks of `split` that belong to no image of it, nor (where lists say what is in a split) of another.
+def masks_without_image(description: DatasetDescription, pairs: Pairs, split: str) -> list[Path]:
+    """Masks of `split` without an image in it or, if the dataset has split lists, in any other split.
 
-    NAME_labelTrainIds.png, which mmsegmentation's converters write beside a mask, belongs to NAME.
+    NAME_labelTrainIds.png, which mmsegmentation's converters write next to a mask, belongs to NAME.
     """
-    lonely: list[Path] = []
+    unmatched: list[Path] = []
     for pattern in description.labels:
         wildcard, expression = _compile(pattern, {"split": description.splits[split]})
         keys = list(expression.groupindex)
@@ -92,41 +91,41 @@ def masks_without_image(description: DataSetDescription, pairs: Pairs, split: st
             match = expression.fullmatch(Path(relative).as_posix())
             values = match.groupdict() if match else {}
             origin = values | {"name": values.get("name", "").removesuffix("_labelTrainIds")}
-            owners = [tuple(each[key] for key in keys) for each in (values, origin)] if match else []
+            owners = [tuple(candidate[key] for key in keys) for candidate in (values, origin)] if match else []
             if not match or known.intersection(owners):
                 continue
             if not description.lists or not _first_file(description.images, pairs.folder, values):
-                lonely.append(pairs.folder / relative)
-    return lonely
+                unmatched.append(pairs.folder / relative)
+    return unmatched
 
 
-def _examples_of(description: DataSetDescription, root: Path, split: str) -> list[ExampleFiles]:
+def _examples_of(description: DatasetDescription, root: Path, split: str) -> list[ExampleFiles]:
     pairs, value = find_pairs(description, root, split), description.splits[split]
     if pairs is None:
         patterns = " or ".join(pattern.replace("{split}", value) for pattern in description.lists or description.images)
         raise DataError(
-            f"{root} holds no images of the split {split!r} of {description.name}: nothing matches {patterns}.",
-            f"Give the folder in which these paths begin{_source(description)}.",
+            f"{root} contains no images of the split {split!r} of {description.name}: nothing matches {patterns}.",
+            f"Give the folder that these paths are relative to{_source(description)}.",
         )
     if pairs.names_without_image:
         patterns = " or ".join(str(pairs.folder / pattern) for pattern in description.images)
         raise DataError(
-            f"{pairs.listed} names {_some(pairs.names_without_image)}, but there is no such image: looked for "
+            f"{pairs.listed} names {_some(pairs.names_without_image)}, but there is no such image. Searched for "
             f"{patterns}.",
             "Add the images or remove the names from the list.",
         )
     if pairs.images_without_mask:
         patterns = " or ".join(str(pairs.folder / pattern.replace("{split}", value)) for pattern in description.labels)
         raise DataError(
-            f"There is no mask for {_some([str(path) for path in pairs.images_without_mask])}: looked for {patterns}.",
-            "Add the masks, or move the images without one out of the folder.",
+            f"No mask for {_some([str(path) for path in pairs.images_without_mask])}: searched for {patterns}.",
+            "Add the masks, or remove the images without a mask from the folder.",
         )
     return pairs.examples
 
 
-def _matched(description: DataSetDescription, folder: Path, split: str) -> list[tuple[Path, Found]]:
-    """Every file below `folder` that one of the image patterns matches and that is not another image's mask."""
-    found: dict[tuple[str, ...], tuple[Path, Found]] = {}
+def _matched(description: DatasetDescription, folder: Path, split: str) -> list[tuple[Path, Placeholders]]:
+    """All files in `folder` that match an image pattern and are not the mask of another image."""
+    found: dict[tuple[str, ...], tuple[Path, Placeholders]] = {}
     for pattern in description.images:
         wildcard, expression = _compile(pattern, {"split": split})
         # Not Path.glob, which would also find hidden files, such as the ._NAME.png that macOS leaves.
@@ -140,15 +139,15 @@ def _matched(description: DataSetDescription, folder: Path, split: str) -> list[
     return [(path, values) for path, values in found.values() if path not in masks]
 
 
-def _list_file(description: DataSetDescription, folder: Path, split: str) -> Path | None:
+def _list_file(description: DatasetDescription, folder: Path, split: str) -> Path | None:
     paths = [folder / pattern.format(split=split) for pattern in description.lists]
     return next((path for path in paths if path.is_file()), None)
 
 
 def _listed(
-    description: DataSetDescription, folder: Path, split: str, listed: Path
-) -> tuple[list[tuple[Path, Found]], list[str]]:
-    """Every image that the split's list names, and the names for which there is none."""
+    description: DatasetDescription, folder: Path, split: str, listed: Path
+) -> tuple[list[tuple[Path, Placeholders]], list[str]]:
+    """The images named in the list of the split, and the names without an image."""
     names = [line.strip() for line in listed.read_text(encoding="utf-8").splitlines() if line.strip()]
     found, missing = [], []
     for values in ({"name": name, "split": split} for name in names):
@@ -158,9 +157,9 @@ def _listed(
 
 
 def _with_masks(
-    description: DataSetDescription, folder: Path, found: list[tuple[Path, Found]]
+    description: DatasetDescription, folder: Path, found: list[tuple[Path, Placeholders]]
 ) -> tuple[list[ExampleFiles], list[Path]]:
-    """The images with their masks, and those without one."""
+    """Pair images with their masks; returns the pairs and the images without a mask."""
     examples, missing = [], []
     for image, values in found:
         mask = _first_file(description.labels, folder, values)
@@ -169,13 +168,13 @@ def _with_masks(
     return examples, missing
 
 
-def _first_file(patterns: tuple[str, ...], folder: Path, values: Found) -> Path | None:
+def _first_file(patterns: tuple[str, ...], folder: Path, values: Placeholders) -> Path | None:
     paths = (folder / pattern.format(**values) for pattern in patterns)
     return next((path for path in paths if path.is_file()), None)
 
 
-def _compile(pattern: str, known: Found) -> tuple[str, re.Pattern[str]]:
-    """A shell wildcard for `glob` and the expression that says what each placeholder matched."""
+def _compile(pattern: str, known: Placeholders) -> tuple[str, re.Pattern[str]]:
+    """Translate a pattern to a wildcard for `glob` and a regular expression with a group per placeholder."""
     wildcard, expression, seen = "", "", set()
     for piece in re.split(r"(\{\w+\})", pattern):
         name = piece[1:-1] if piece.startswith("{") else ""
@@ -194,5 +193,5 @@ def _some(names: list[str]) -> str:
     return ", ".join(names[:3]) + more
 
 
-def _source(description: DataSetDescription) -> str:
+def _source(description: DatasetDescription) -> str:
     return f"; get it from {description.home}" if description.home else ""

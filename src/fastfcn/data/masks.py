@@ -1,7 +1,7 @@
-"""Masks, the files in which a data set publishes its labels, and what their values mean.
+"""Read masks, the image files that store a dataset's labels, and map their values to classes.
 
-A mask's value is the number stored in a grey or palette file, or the colour of a colour mask as
-red * 65536 + green * 256 + blue. A table with an entry for every value gives the class.
+A mask value is the number stored in a grayscale or palette file, or the color in a color mask as
+red * 65536 + green * 256 + blue. A lookup table with an entry for every possible value maps values to classes.
 """
 
 from pathlib import Path
@@ -9,25 +9,25 @@ from pathlib import Path
 import numpy as np
 from PIL import Image
 
-from fastfcn.data.description import DataSetDescription
+from fastfcn.data.description import DatasetDescription
 from fastfcn.data.images import opened
 from fastfcn.utils.types import IGNORE_INDEX
 
-UNNAMED = 254  # in tables: a value that the description does not name
-STRETCHED = {"L;2": 85, "L;4": 17}  # Pillow stretches the numbers of 2 and 4 bit grey files to 0-255 by these
+UNNAMED = 254  # table entry of values that are not in the description
+STRETCHED = {"L;2": 85, "L;4": 17}  # Pillow multiplies the values of 2- and 4-bit grayscale files by these
 
 
 def read_mask(path: Path, labels_kind: str) -> np.ndarray:
-    """The values of the mask at `path`, (H, W): unsigned integers of 8, 16 or 32 bits. Raises DataError.
+    """Read the values of the mask at `path`, (H, W): unsigned integers of 8, 16 or 32 bits. Raises DataError.
 
-    The mask is decoded by Pillow, because OpenCV and torchvision replace palette numbers by colours.
+    Masks are decoded with Pillow, because OpenCV and torchvision convert palette indices to colors.
     """
     with opened(path) as image:
         return _colors(image) if labels_kind == "color" else _indices(image)
 
 
-def class_table(description: DataSetDescription) -> np.ndarray:
-    """The class index of every mask value, or IGNORE_INDEX, or UNNAMED; uint8 (65536,), for colours (2^24,)."""
+def class_table(description: DatasetDescription) -> np.ndarray:
+    """Lookup table of class indices, IGNORE_INDEX or UNNAMED: uint8 (65536,), or (2^24,) for color masks."""
     colored = description.labels_kind == "color"
     table = np.full(1 << 24 if colored else 1 << 16, UNNAMED, np.uint8)
     for entries, first in ((description.classes, 0), (description.ignored, None)):
@@ -38,7 +38,7 @@ def class_table(description: DataSetDescription) -> np.ndarray:
 
 
 def describe_value(value: int, labels_kind: str) -> str:
-    """`value` as a user would write it: 12, or [128, 64, 0] for a colour."""
+    """Format a mask value: 12, or [128, 64, 0] for a color."""
     return str([value >> 16, value >> 8 & 255, value & 255]) if labels_kind == "color" else str(value)
 
 
@@ -54,16 +54,15 @@ def _indices(image: Image.Image) -> np.ndarray:
             if (channels[..., 0] == channels[..., 1]).all() and (channels[..., 0] == channels[..., 2]).all():
                 return channels[..., 0]
             raise ValueError(
-                'it is a colour mask, but the data set\'s masks hold numbers (labels_kind = "index"); '
-                'for colours write labels_kind = "color"'
+                'it is a color mask, but labels_kind is "index"; for color masks use labels_kind = "color"'
             )
         case mode if mode.startswith("I"):
             values = np.array(image).astype(np.int64)
             if values.min() < 0 or values.max() > 65535:
-                raise ValueError(f"its values go from {values.min()} to {values.max()}, more than 16 bits hold")
+                raise ValueError(f"its values range from {values.min()} to {values.max()}, which exceeds 16 bits")
             return values.astype(np.uint16)
         case mode:
-            raise ValueError(f"masks cannot have Pillow's mode {mode!r}; write 8-bit grey or palette PNG")
+            raise ValueError(f"masks cannot have Pillow's mode {mode!r}; write 8-bit grayscale or palette PNG")
 
 
 def _colors(image: Image.Image) -> np.ndarray:

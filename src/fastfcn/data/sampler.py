@@ -1,4 +1,4 @@
-"""Which images make up a step: a pure function of the seed, so that a resumed run sees the same ones."""
+"""The images of each training step: a pure function of the seed, so a resumed run sees the same ones."""
 
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -11,7 +11,7 @@ from fastfcn.errors import UserError
 
 @dataclass(frozen=True, slots=True)
 class SampleKey:
-    """One place in one step's batch: `slot` counts through the total batch, `index` is the image."""
+    """One sample of a step: `slot` counts through the total batch, `index` is the image."""
 
     step: int
     slot: int
@@ -19,20 +19,21 @@ class SampleKey:
     seed: int
 
     def generator(self) -> np.random.Generator:
-        """The source of all chance in this sample's augmentation."""
+        """The random generator of this sample's augmentation."""
         return np.random.default_rng([self.seed, self.step, self.slot])
 
 
 def batch(step: int, rank: int, world: int, batch: int, count: int, seed: int) -> list[SampleKey]:
-    """The part of the total `batch` of `step` that process `rank` of `world` reads, out of `count` images.
+    """The samples that process `rank` of `world` reads in `step`, out of the total `batch`, from `count` images.
 
-    Images come in the order of one permutation per epoch; a batch may reach from one epoch into the next, so
-    every image is seen once per epoch and none is left out. The total batch is the same for every `world`.
+    Images come in the order of one permutation per epoch. A batch may continue into the next epoch, so every image is
+    seen once per epoch and none is dropped. The total batch is the same for every `world`. Raises UserError if the
+    batch cannot be divided by `world`.
     """
     if batch % world:
         raise UserError(
-            f"A batch of {batch} cannot be shared evenly by {world} processes.",
-            "Choose a batch that is a multiple of devices times accumulated parts.",
+            f"A batch of {batch} cannot be divided by {world} processes.",
+            "Choose a batch that is a multiple of devices times accumulation steps.",
         )
     share = batch // world
     slots = range(rank * share, (rank + 1) * share)
@@ -40,10 +41,9 @@ def batch(step: int, rank: int, world: int, batch: int, count: int, seed: int) -
 
 
 class BatchSampler:
-    """The batches of one process from step `start` up to, not including, `end`: a DataLoader's
-    `batch_sampler`.
+    """The batches of one process for steps `start` to `end` (exclusive): a `batch_sampler` for a DataLoader.
 
-    With `parts` > 1 each step comes as that many smaller lists, for gradient accumulation.
+    With `parts` > 1, each step is split into that many smaller lists, for gradient accumulation.
     """
 
     def __init__(
@@ -73,11 +73,11 @@ class BatchSampler:
 
 
 def _image(position: int, count: int, seed: int) -> int:
-    epoch, place = divmod(position, count)
-    return int(_permutation(epoch, count, seed)[place])
+    epoch, offset = divmod(position, count)
+    return int(_permutation(epoch, count, seed)[offset])
 
 
 @lru_cache(maxsize=4)
 def _permutation(epoch: int, count: int, seed: int) -> np.ndarray:
-    # A spawn key, because [seed, epoch] alone gives the stream of the sample in step `epoch`, slot 0.
+    # A spawn key, because [seed, epoch] would repeat the stream of the sample in step `epoch`, slot 0.
     return np.random.default_rng(np.random.SeedSequence(seed, spawn_key=(epoch,))).permutation(count)

@@ -6,8 +6,8 @@ import torch
 from torch import Tensor
 
 from fastfcn.data.dataset import Dataset
-from fastfcn.data.resize import keep_ratio_size, resize_image, scaled_size
-from fastfcn.data.transforms import normalise_batch
+from fastfcn.data.opencv_resize import keep_ratio_size, resize_image, scaled_size
+from fastfcn.data.transforms import normalize_batch
 from fastfcn.evaluation.sliding_window import sliding_window_votes
 from fastfcn.models.segmenter import Segmenter
 from fastfcn.ops.upsample import label_type, mean_softmax_labels, upsampled_strips
@@ -91,7 +91,7 @@ def predict_probabilities(
 def _normalized(model: Segmenter, recipe: Recipe, images: list[Tensor]) -> list[Tensor]:
     """Each image as a normalized batch (1, 3, h, w) on the device of the network."""
     device = next(model.parameters()).device
-    return [normalise_batch(image.to(device)[None], recipe.data.mean, recipe.data.std) for image in images]
+    return [normalize_batch(image.to(device)[None], recipe.data.mean, recipe.data.std) for image in images]
 
 
 def _sliding_window_votes(model: Segmenter, recipe: Recipe, batch: Tensor, tta: bool) -> Tensor:
@@ -99,7 +99,7 @@ def _sliding_window_votes(model: Segmenter, recipe: Recipe, batch: Tensor, tta: 
     settings = recipe.eval
     assert settings.kind == "sliding"
     black = torch.zeros(1, 3, 1, 1, device=batch.device)
-    black = normalise_batch(black, recipe.data.mean, recipe.data.std).flatten()
+    black = normalize_batch(black, recipe.data.mean, recipe.data.std).flatten()
     scales, flip = (settings.scales, settings.flip) if tta else ((1.0,), False)
     return sliding_window_votes(model, batch, black, settings.base_size, settings.crop, settings.stride, scales, flip)
 

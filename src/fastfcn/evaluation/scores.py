@@ -3,7 +3,7 @@
 import math
 from dataclasses import dataclass
 
-from fastfcn.data.description import DataSetDescription
+from fastfcn.data.description import DatasetDescription
 from fastfcn.metrics import Scores
 
 
@@ -16,7 +16,7 @@ class EvaluationResult:
     """
 
     scores: Scores
-    description: DataSetDescription
+    description: DatasetDescription
     split: str
 
     @property
@@ -44,7 +44,7 @@ class EvaluationResult:
         return as_json(self.scores, self.description)
 
 
-def as_json(scores: Scores, description: DataSetDescription) -> dict:
+def as_json(scores: Scores, description: DatasetDescription) -> dict:
     """Scores as JSON: `miou`, `mean_accuracy`, `pixel_accuracy` (0-100), and `classes` by name; nan becomes null.
 
     `final_score` (0-1) is the mean of pixel accuracy and mIoU, by which the scene parsing challenge on ADE20K ranks;

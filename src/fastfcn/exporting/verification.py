@@ -9,7 +9,7 @@ import numpy as np
 import torch
 from PIL import Image
 
-from fastfcn.data.transforms import normalise_batch
+from fastfcn.data.transforms import normalize_batch
 from fastfcn.errors import UserError
 from fastfcn.models.segmenter import Segmenter
 from fastfcn.prediction.runtimes.base import Session
@@ -146,7 +146,7 @@ def sample_image(size: Size, image: np.ndarray | None = None, seed: int = 0) -> 
 def network_logits(model: Segmenter, recipe: Recipe, images: np.ndarray) -> np.ndarray:
     """Logits (B, classes, H, W) of the PyTorch network for RGB uint8 images (B, H, W, 3)."""
     pixels = torch.from_numpy(images).permute(0, 3, 1, 2)
-    return model(normalise_batch(pixels, recipe.data.mean, recipe.data.std)).numpy()
+    return model(normalize_batch(pixels, recipe.data.mean, recipe.data.std)).numpy()
 
 
 def _compare(model: Segmenter, recipe: Recipe, candidate: Candidate, images: np.ndarray) -> SizeResult:

@@ -9,7 +9,7 @@ from typing import NamedTuple
 from fastfcn.checking.check import FolderReport
 from fastfcn.data.description import (
     MAX_CLASSES,
-    DataSetDescription,
+    DatasetDescription,
     IgnoredValue,
     SegmentationClass,
     description_names,
@@ -223,7 +223,7 @@ def class_colors(values: list[int], names: Sequence[str], palette: dict[int, Col
 
 def _palette_names(colors: Sequence) -> tuple[dict[Color, str], str]:
     """Names by color from the known dataset with this palette: at least half of its classes, and all but one color."""
-    best: DataSetDescription | None = None
+    best: DatasetDescription | None = None
     best_share = 0.5
     for known in map(load_description, description_names()):
         palette = set(known.colors)
@@ -235,7 +235,7 @@ def _palette_names(colors: Sequence) -> tuple[dict[Color, str], str]:
     return {entry.color: entry.name for entry in best.classes}, f"The colors are those of {best.title}."
 
 
-def _same_classes(known: DataSetDescription, values: Sequence) -> bool:
+def _same_classes(known: DatasetDescription, values: Sequence) -> bool:
     """Whether a folder with the layout of `known` also has its classes, and not other ones counted from 0.
 
     True if at least half of the classes occur, or if the ids have gaps, as those of a subset of the classes have.

@@ -9,7 +9,7 @@ from pathlib import Path
 from fastfcn import recipes
 from fastfcn.checking.check import FolderReport, check_folder
 from fastfcn.checking.problem import Problem
-from fastfcn.data.description import DataSetDescription, parse_description
+from fastfcn.data.description import DatasetDescription, parse_description
 from fastfcn.errors import OutputError, WeightsError
 from fastfcn.init.choices import Facts, TrainingMachine, choose_loss, this_machine
 from fastfcn.init.classes import choose_classes
@@ -29,7 +29,7 @@ class InitResult:
 
     root: Path
     files: tuple[Path, ...]
-    description: DataSetDescription
+    description: DatasetDescription
     recipe: Recipe
     train: int
     val: int
@@ -107,7 +107,7 @@ def _weights_file(pretrained: str) -> str:
 
 def _facts(
     report: FolderReport,
-    dataset: DataSetDescription,
+    dataset: DatasetDescription,
     splits: Splits,
     weights: str,
     backbone: str,
@@ -120,7 +120,7 @@ def _facts(
     return Facts(train, val, report.sizes, dataset.class_names, shares, weights, backbone, machine)
 
 
-def _pixels(report: FolderReport, dataset: DataSetDescription) -> list[int]:
+def _pixels(report: FolderReport, dataset: DatasetDescription) -> list[int]:
     """Pixels per class, over all masks."""
     counts = {entry.value: entry.pixels for entry in report.values}
     colored = dataset.labels_kind == "color"

@@ -7,7 +7,7 @@ from pathlib import Path
 import numpy as np
 from PIL import Image
 
-from fastfcn.data.description import DataSetDescription
+from fastfcn.data.description import DatasetDescription
 from fastfcn.errors import DataError, UserError
 from fastfcn.prediction.image_formats import as_pixels
 from fastfcn.prediction.prediction import Prediction
@@ -42,7 +42,7 @@ def predict_files(
             yield None
 
 
-def save_legend(description: DataSetDescription, folder: Path) -> None:
+def save_legend(description: DatasetDescription, folder: Path) -> None:
     """Write legend.png: the classes with their colors."""
     with replace_file(make_folder(folder) / "legend.png") as temporary:
         legend(description.class_names, description.colors).save(temporary)

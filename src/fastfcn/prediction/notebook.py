@@ -8,7 +8,7 @@ from html import escape
 import numpy as np
 from PIL import Image
 
-from fastfcn.data.description import DataSetDescription
+from fastfcn.data.description import DatasetDescription
 
 MAX_SIDE = 960  # pixels; limits the size of the notebook file, which contains all images
 
@@ -22,7 +22,7 @@ def as_png(pixels: np.ndarray) -> bytes:
     return stream.getvalue()
 
 
-def as_html(pixels: np.ndarray, shares: Mapping[str, float], description: DataSetDescription) -> str:
+def as_html(pixels: np.ndarray, shares: Mapping[str, float], description: DatasetDescription) -> str:
     """RGB uint8 (H, W, 3) as self-contained HTML with a legend of the classes, sorted by `shares` (0 to 1)."""
     content = base64.b64encode(as_png(pixels)).decode()
     colors = dict(zip(description.class_names, description.colors, strict=True))

@@ -5,7 +5,7 @@ from dataclasses import dataclass
 import numpy as np
 from PIL import Image
 
-from fastfcn.data.description import DataSetDescription
+from fastfcn.data.description import DatasetDescription
 from fastfcn.prediction.notebook import as_html, as_png
 from fastfcn.visualize import colorize, overlay, palette_image
 
@@ -23,7 +23,7 @@ class Prediction:
 
     labels: np.ndarray
     image: np.ndarray
-    description: DataSetDescription
+    description: DatasetDescription
     logits: np.ndarray | None = None
 
     @property
@@ -58,7 +58,7 @@ class Prediction:
         return f"Prediction({self.labels.shape[0]} x {self.labels.shape[1]}: {named})"
 
 
-def label_image(labels: np.ndarray, description: DataSetDescription) -> Image.Image:
+def label_image(labels: np.ndarray, description: DatasetDescription) -> Image.Image:
     """Class indices (H, W) as a palette image that stores the dataset's ids and shows the class colors.
 
     Classes without ids are stored as class indices. The image is 16-bit gray if an id exceeds 255.

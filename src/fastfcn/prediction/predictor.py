@@ -8,8 +8,8 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from fastfcn.data.description import DataSetDescription
-from fastfcn.data.transforms import normalise_batch
+from fastfcn.data.description import DatasetDescription
+from fastfcn.data.transforms import normalize_batch
 from fastfcn.errors import UserError
 from fastfcn.fast.optimize import optimize
 from fastfcn.models.segmenter import Segmenter
@@ -28,7 +28,7 @@ class Predictor(ABC):
         device: where the network runs.
     """
 
-    def __init__(self, recipe: Recipe, description: DataSetDescription, device: torch.device):
+    def __init__(self, recipe: Recipe, description: DatasetDescription, device: torch.device):
         self.recipe = recipe
         self.description = description
         self.device = device
@@ -91,7 +91,7 @@ class TorchPredictor(Predictor):
         self,
         model: Segmenter,
         recipe: Recipe,
-        description: DataSetDescription,
+        description: DatasetDescription,
         device: str = "auto",
         precision: str = "32-true",
     ):
@@ -117,7 +117,7 @@ class TorchPredictor(Predictor):
 
     def _normalized(self, images: np.ndarray) -> Tensor:
         pixels = torch.from_numpy(images).to(self.device).permute(0, 3, 1, 2)
-        return normalise_batch(pixels, self.recipe.data.mean, self.recipe.data.std)
+        return normalize_batch(pixels, self.recipe.data.mean, self.recipe.data.std)
 
 
 def find_device(name: str) -> torch.device:

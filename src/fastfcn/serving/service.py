@@ -9,7 +9,7 @@ from typing import Any, Protocol, TypeVar
 
 import numpy as np
 
-from fastfcn.data.description import DataSetDescription
+from fastfcn.data.description import DatasetDescription
 from fastfcn.prediction.prediction import Prediction
 from fastfcn.serving import problems
 from fastfcn.serving.batcher import Batcher, FullError, Job, LateError
@@ -29,7 +29,7 @@ class LabelPredictor(Protocol):
     """The part of a predictor that the service uses."""
 
     @property
-    def description(self) -> DataSetDescription: ...
+    def description(self) -> DatasetDescription: ...
 
     def labels(self, images: np.ndarray) -> np.ndarray: ...
 

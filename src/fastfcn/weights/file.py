@@ -12,7 +12,7 @@ from safetensors.torch import save_file
 from torch import Tensor, nn
 
 from fastfcn import build, recipes
-from fastfcn.data.description import DataSetDescription
+from fastfcn.data.description import DatasetDescription
 from fastfcn.errors import MissingFileError, WeightsError
 from fastfcn.models.segmenter import Segmenter
 from fastfcn.recipes.recipe import Recipe
@@ -33,14 +33,14 @@ class Weights:
     """
 
     recipe: Recipe
-    description: DataSetDescription
+    description: DatasetDescription
     tensors: dict[str, Tensor]
     facts: dict
     made: dict[str, str] = field(default_factory=dict)
 
 
 def save(
-    path: str | Path, model: nn.Module, recipe: Recipe, description: DataSetDescription, facts: dict | None = None
+    path: str | Path, model: nn.Module, recipe: Recipe, description: DatasetDescription, facts: dict | None = None
 ) -> None:
     """Write the weights of `model` with its recipe and classes, atomically. Raises OutputError."""
     header = {
@@ -76,7 +76,7 @@ def read(path: str | Path) -> Weights:
     """Read a weights file; nothing in it is executed. Raises WeightsError."""
     header, tensors = read_tensors(path, FORMAT)
     try:
-        description = DataSetDescription.model_validate_json(header["dataset"])
+        description = DatasetDescription.model_validate_json(header["dataset"])
         return Weights(
             recipes.parse(header["recipe"], f"the recipe in {path}"),
             description,

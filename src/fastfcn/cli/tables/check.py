@@ -15,7 +15,7 @@ from fastfcn.checking.fixing import CHANGES, Change
 from fastfcn.checking.known_dataset import KnownDatasetReport
 from fastfcn.checking.problem import Problem
 from fastfcn.checking.statistics import ValueCount
-from fastfcn.data.description import DataSetDescription
+from fastfcn.data.description import DatasetDescription
 
 SHOWN = 5  # files listed per problem
 MAX_ROWS = 40  # values listed in the table
@@ -133,7 +133,7 @@ def _print(console: Console, text: str) -> None:
     console.print(text, soft_wrap=True, highlight=False)
 
 
-def layout_tree(description: DataSetDescription, root: str | Path) -> Tree:
+def layout_tree(description: DatasetDescription, root: str | Path) -> Tree:
     """The expected layout: the first pattern of images, masks and lists for each split."""
     tree = Tree(f"[bold]{escape(str(root))}[/]")
     nodes: dict[tuple[str, ...], Tree] = {(): tree}
@@ -155,7 +155,7 @@ def show_known_dataset_report(report: KnownDatasetReport, console: Console) -> N
     """Print the source, the expected layout, the files found and the problems of a known dataset."""
     description = report.description
     console.print(f"[bold]{escape(description.title)}[/]")
-    for line in filter(None, (description.get.strip(), description.licence, description.home)):
+    for line in filter(None, (description.get.strip(), description.license, description.home)):
         console.print(line, soft_wrap=True, highlight=False, markup=False)
     console.print(layout_tree(description, report.root))
     if any(split.images for split in report.splits):

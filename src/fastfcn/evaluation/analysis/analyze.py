@@ -8,7 +8,7 @@ import torch
 from lightning_fabric import Fabric
 from torch import Tensor
 
-from fastfcn.data.description import DataSetDescription
+from fastfcn.data.description import DatasetDescription
 from fastfcn.evaluation.analysis.bootstrap import Bootstrap, Intervals
 from fastfcn.evaluation.analysis.boundary import BoundaryCounts
 from fastfcn.evaluation.analysis.calibration import Calibration, Reliability, TemperatureScaling
@@ -85,7 +85,7 @@ class Analysis:
     `miou_histogram`: images in twenty bins of their own mIoU.
     """
 
-    description: DataSetDescription
+    description: DatasetDescription
     split: str
     images: int
     tta: bool

@@ -6,7 +6,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from fastfcn import recipes
-from fastfcn.data.description import DataSetDescription
+from fastfcn.data.description import DatasetDescription
 from fastfcn.errors import WeightsError
 from fastfcn.recipes.recipe import Recipe
 from fastfcn.weights.file import provenance
@@ -28,7 +28,7 @@ class ExportMetadata:
     """
 
     recipe: Recipe
-    description: DataSetDescription
+    description: DatasetDescription
     logits: bool = False
     precision: str = "f32"
     largest: tuple[int, int] | None = None
@@ -60,7 +60,7 @@ def parse_metadata(strings: Mapping[str, str], path: str | Path) -> ExportMetada
         largest = json.loads(strings["largest"])
         return ExportMetadata(
             recipes.parse(strings["recipe"], f"the recipe in {path}"),
-            DataSetDescription.model_validate_json(strings["dataset"]),
+            DatasetDescription.model_validate_json(strings["dataset"]),
             any(name in LOGITS for name in json.loads(strings["outputs"])),
             strings["precision"],
             (largest[0], largest[1]) if largest else None,

@@ -5,7 +5,7 @@ import hashlib
 import numpy as np
 import pytest
 
-from fastfcn.data.resize import keep_ratio_size, resize_image, resize_label, scaled_size
+from fastfcn.data.opencv_resize import keep_ratio_size, resize_image, resize_label, scaled_size
 
 # Size before and after, and what cv2.resize 5.0.0, 4.11.0, 4.5.5 and 3.4.18 make of `drawn`, by INTER_LINEAR and, of
 # the first channel, by INTER_NEAREST: SHA-256 of the bytes.
