@@ -89,13 +89,13 @@ def test_sample_key_gives_the_augmented_tensors(tmp_path, fields):
     expected = transform()(example.image, example.label, key.generator())
     assert torch.equal(image, expected[0])
     assert torch.equal(label, expected[1])
-    with pytest.raises(TypeError, match="needs a data set with a transform"):
+    with pytest.raises(TypeError, match="needs a dataset with a transform"):
         Dataset(fields, tmp_path, "val")[key]
 
 
 def test_unnamed_value_while_reading(tmp_path, fields):
     write(tmp_path, "a", np.array([[0, 7, 7], [3, 9, 7]], np.uint8))
-    with pytest.raises(DataError, match=r"a\.png: value 7 in 3 pixels, value 9 in 1 pixels, which fields") as caught:
+    with pytest.raises(DataError, match=r"a\.png: value 7 in 3 pixels, value 9 in 1 pixels, which are not in the description of fields") as caught:
         Dataset(fields, tmp_path, "val")[0]
     assert "ignored" in caught.value.hint
 
@@ -184,7 +184,7 @@ def test_an_error_in_a_worker_arrives_without_its_traceback(tmp_path, fields):
     with pytest.raises(DataError) as caught:
         list(read_batches(loader))
     assert caught.value.message.startswith(f"{image} cannot be read")
-    assert caught.value.hint == "Get the file again, or remove it, from a data set with its pair."
+    assert caught.value.hint == "Restore the file from an intact copy, or remove it together with its mask."
 
 
 def test_dataset_can_be_pickled(tmp_path, fields):

@@ -52,7 +52,7 @@ def test_masks_beside_the_images_are_not_images(tmp_path):
     touch(tmp_path, "train/a.png", "train/a_mask.png", "train/b.png", "train/b_mask.png", "train/c_mask.png")
     camvid = load_description("camvid")
     beside = camvid.model_copy(update={"images": ("{split}/{name}.png",), "labels": ("{split}/{name}_mask.png",)})
-    with pytest.raises(DataError, match=r"no mask for .*c_mask.png"):
+    with pytest.raises(DataError, match=r"No mask for .*c_mask.png"):
         names(beside, tmp_path, "train")
     (tmp_path / "train/c_mask.png").unlink()
     assert names(beside, tmp_path, "train") == ["a", "b"]
