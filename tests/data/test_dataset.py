@@ -95,7 +95,9 @@ def test_sample_key_gives_the_augmented_tensors(tmp_path, fields):
 
 def test_unnamed_value_while_reading(tmp_path, fields):
     write(tmp_path, "a", np.array([[0, 7, 7], [3, 9, 7]], np.uint8))
-    with pytest.raises(DataError, match=r"a\.png: value 7 in 3 pixels, value 9 in 1 pixels, which are not in the description of fields") as caught:
+    with pytest.raises(
+        DataError, match=r"a\.png: value 7 in 3 pixels, value 9 in 1 pixels, which are not in the description of fields"
+    ) as caught:
         Dataset(fields, tmp_path, "val")[0]
     assert "ignored" in caught.value.hint
 

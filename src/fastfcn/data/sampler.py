@@ -32,7 +32,7 @@ def batch(step: int, rank: int, world: int, batch: int, count: int, seed: int) -
     """
     if batch % world:
         raise UserError(
-            f"A batch of {batch} cannot be divided by {world} processes.",
+            f"A batch of {batch} cannot be divided evenly among {world} processes.",
             "Choose a batch that is a multiple of devices times accumulation steps.",
         )
     share = batch // world
