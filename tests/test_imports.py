@@ -184,7 +184,46 @@ def test_nothing_is_unpickled():
 
 
 @pytest.mark.parametrize("module", ["fastfcn", "fastfcn.cli", "fastfcn.cli.tables.recipes"])
-def test_what_is_quick_does_not_wait_for_torch(module: str):
+def test_fast_modules_do_not_import_torch(module: str):
     code = f"import sys, {module}; print(sorted({{'torch', 'timm', 'numpy'}} & set(sys.modules)))"
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert done.stdout.strip() == "[]"
+
+
+@pytest.mark.parametrize(
+    ("arguments", "code"),
+    [
+        ("--help", 0),
+        ("--version", 0),
+        ("train --help", 0),
+        ("recipes", 0),
+        ("recipe demo optim.lr=0.02", 0),
+        ("recipe fastfcn_r50_psp_camvid dilated_r50_psp_camvid", 0),
+        ("train nosuch --data data --out run", 2),
+        ("reproduce nosuch --data data", 2),
+        ("bench nosuch", 2),
+        ("profile nosuch.safetensors", 2),
+        ("evaluate nosuch.safetensors --data data", 2),
+        ("predict nosuch.onnx a.png --out out", 2),
+        ("info nosuch.safetensors", 2),
+        ("serve nosuch.safetensors", 2),
+        ("push nosuch.safetensors me/streets", 2),
+        ("export nosuch.safetensors --format onnx --out a.onnx", 2),
+        ("convert nosuch.pth --recipe demo --out a.safetensors", 2),
+    ],
+)
+def test_fast_commands_do_not_import_torch(arguments: str, code: int):
+    """In particular those that end with an unknown recipe or a missing file."""
+    program = f"""
+import sys
+from fastfcn.cli import main
+sys.argv = ["fastfcn", *{arguments.split()!r}]
+try:
+    main()
+    code = 0
+except SystemExit as stop:
+    code = stop.code
+print(code, sorted({{'torch', 'timm', 'numpy'}} & set(sys.modules)))
+"""
+    done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=True)
+    assert done.stdout.splitlines()[-1] == f"{code} []", done

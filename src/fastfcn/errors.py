@@ -1,5 +1,7 @@
 """Errors a user can fix; the command line prints them without a traceback."""
 
+WEIGHTS_HINT = "Give a weights file written by `fastfcn train` or `convert`."
+
 
 class UserError(Exception):
     """Something in the input is wrong: `message` says what and where, `hint` how to fix it."""
@@ -31,7 +33,7 @@ class DivergedError(UserError):
 class MissingFileError(WeightsError):
     """A weights file or checkpoint does not exist."""
 
-    def __init__(self, path: object, hint: str = "Give a weights file written by `fastfcn train` or `convert`."):
+    def __init__(self, path: object, hint: str = WEIGHTS_HINT):
         super().__init__(f"There is no file {path}.", hint)
 
 

@@ -34,8 +34,8 @@ NARROW_X = 'neck={kind="jpu_x", width=8, dilations=[1, 2, 4], groups=4, align_co
 
 def narrow_recipe(head: str, neck_x: bool = False) -> Recipe:
     changes = [NARROW[0], *([NARROW_X] if neck_x else NARROW[1:2]), *NARROW[2:], HEADS[head]]
-    presence = "head.se_loss_weight=0.2" if head == "enc" else "head.se_loss_weight=0.0"
-    return recipes.load("official_r50_enc_pcontext", [*changes, presence])
+    se_loss = ["head.se_loss_weight=0.2"] if head == "enc" else []
+    return recipes.load("official_r50_enc_pcontext", [*changes, *se_loss])
 
 
 @pytest.mark.parametrize("neck", ["jpu", "jpu_x"])

@@ -9,9 +9,9 @@ from fastfcn.cli.output import out_console
 
 
 def demo(
-    out: Annotated[Path, typer.Option(help="Folder to write into; made anew.")] = Path("fastfcn-demo"),
+    out: Annotated[Path, typer.Option(metavar="DIR", help="New folder to write to.")] = Path("fastfcn-demo"),
 ) -> None:
-    """Draw street scenes, train a small network on them for two minutes, and show what it learnt.
+    """Train a small network on synthetic street scenes for two minutes and segment some of them.
 
     [dim]fastfcn demo --out streets-demo[/]
     """

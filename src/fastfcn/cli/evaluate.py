@@ -6,23 +6,26 @@ from typing import Annotated
 
 import typer
 
-from fastfcn.cli.options import Accelerator, Changes, Data, Devices, Precision, Trusted, Workers
+from fastfcn.cli.options import Accelerator, Changes, Data, Devices, Precision, Split, Trusted, Workers, check_weights
 from fastfcn.cli.output import out_console
 
 
 def evaluate(
-    weights: Annotated[str, typer.Argument(help="A weights file, an exported one, or hf://USER/NAME.")],
+    weights: Annotated[str, typer.Argument(help="Weights file, exported file, or hf://USER/NAME.")],
     data: Data,
     changes: Changes = None,
-    split: Annotated[str | None, typer.Option(help="Split to score; by default the recipe's val split.")] = None,
+    split: Split = None,
     tta: Annotated[
-        bool, typer.Option("--tta", help="Multi-scale and flip testing, as the recipe's eval says.")
+        bool, typer.Option("--tta", help="Test-time augmentation: average over the recipe's scales and flips.")
     ] = False,
     json_file: Annotated[
-        Path | None, typer.Option("--json", metavar="FILE", help="Also write the scores here.")
+        Path | None, typer.Option("--json", metavar="FILE", help="Also write the scores to FILE.")
     ] = None,
     report: Annotated[
-        Path | None, typer.Option(metavar="FILE", help="Also write a page with intervals, calibration, images: .html")
+        Path | None,
+        typer.Option(
+            metavar="FILE", help="Also write an HTML report to FILE: confidence intervals, calibration, images."
+        ),
     ] = None,
     devices: Devices = 1,
     workers: Workers = None,
@@ -30,11 +33,12 @@ def evaluate(
     accelerator: Accelerator = "auto",
     trusted: Trusted = False,
 ) -> None:
-    """Score a weights file at the original resolution: mIoU, accuracies and a table of classes.
+    """Evaluate a weights file: mIoU, pixel accuracy, mean accuracy, and IoU per class, at full resolution.
 
     [dim]fastfcn evaluate runs/camvid/weights.safetensors --data CamVid --tta --json scores.json\n
     fastfcn evaluate runs/camvid/weights.safetensors --data CamVid --report scores.html[/]
     """
+    check_weights(weights)
     from fastfcn.cli.tables.scores import score_table
     from fastfcn.evaluation.evaluate import evaluate as evaluate_weights
     from fastfcn.report.report import evaluate_with_report
@@ -42,7 +46,7 @@ def evaluate(
     from fastfcn.utils.machine import Machine
 
     for file in filter(None, (json_file, report)):
-        make_folder(file.parent)  # what is wrong with it is said before the work
+        make_folder(file.parent)  # report an unusable path before the evaluation
     machine = Machine(accelerator, devices, 1, workers, precision)
     if report:
         result = evaluate_with_report(weights, data, machine, report, split, tta, changes or [], trusted)

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from fastfcn.cli.options import JsonFile
+from fastfcn.cli.options import JsonFile, check_weights
 from fastfcn.cli.output import out_console, say
 
 if TYPE_CHECKING:
@@ -51,6 +51,7 @@ def export(
     [dim]fastfcn export weights.safetensors --format onnx --out model.onnx\n
     fastfcn export weights.safetensors --format openvino --int8 --calibrate photos --data CamVid --out model.xml[/]
     """
+    check_weights(weights)
     import torch
 
     from fastfcn.bench.record import image_size, machine_facts, rounded

@@ -5,24 +5,26 @@ from typing import Annotated
 
 import typer
 
+from fastfcn.cli.options import check_weights
 from fastfcn.cli.output import out_console
 
 
 def info(
-    weights: Annotated[str, typer.Argument(help="A weights file, or hf://USER/NAME.")],
-    as_json: Annotated[bool, typer.Option("--json", help="Print it as JSON.")] = False,
+    weights: Annotated[str, typer.Argument(help="Weights file, or hf://USER/NAME.")],
+    as_json: Annotated[bool, typer.Option("--json", help="Print JSON.")] = False,
 ) -> None:
-    """Say what a weights file is: classes with their colours, recipe, score, data set, size, when it was made.
+    """Describe a weights file: recipe, network, dataset, score, size, versions, and classes with their colors.
 
     [dim]fastfcn info runs/camvid/weights.safetensors\n
     fastfcn info runs/camvid/weights.safetensors --json > weights.json[/]
     """
+    check_weights(weights)
     from fastfcn.cli.tables.info import show_info
     from fastfcn.weights.hub import fetch, is_address
     from fastfcn.weights.info import info as read_info
 
-    about = read_info(fetch(weights) if is_address(weights) else weights)
+    description = read_info(fetch(weights) if is_address(weights) else weights)
     if as_json:
-        out_console.file.write(json.dumps(about, indent=1) + "\n")
+        out_console.file.write(json.dumps(description, indent=1) + "\n")
     else:
-        show_info(about, out_console)
+        show_info(description, out_console)

@@ -1,21 +1,42 @@
-"""Options that several verbs have."""
+"""Arguments and options that several commands share."""
 
 from pathlib import Path
 from typing import Annotated
 
 import typer
 
-Changes = Annotated[list[str] | None, typer.Argument(help="Changes to the recipe: KEY=VALUE, e.g. optim.lr=0.02")]
-Data = Annotated[Path, typer.Option(help="Folder of the data set.")]
-Devices = Annotated[int, typer.Option(min=1, help="Processes, one a device.")]
-Workers = Annotated[int | None, typer.Option(min=0, help="Processes that read images, for each device.")]
-JsonFile = Annotated[Path | None, typer.Option("--json", metavar="FILE", help="Also write the figures here.")]
-Threads = Annotated[int | None, typer.Option(min=1, help="Of the processor; else as torch chooses.")]
-Precision = Annotated[str, typer.Option(help="32-true, bf16-mixed or 16-mixed.")]
-Trusted = Annotated[bool, typer.Option("--trusted", help="A .pt2 file may run the code that it holds.")]
-Accelerator = Annotated[str, typer.Option(help="auto, cpu, cuda or mps.")]
+from fastfcn.errors import WEIGHTS_HINT, MissingFileError
+
+Changes = Annotated[
+    list[str] | None, typer.Argument(metavar="[KEY=VALUE]...", help="Overrides of the recipe, such as optim.lr=0.02.")
+]
+Data = Annotated[Path, typer.Option(metavar="DIR", help="Dataset folder.")]
+Split = Annotated[str | None, typer.Option(help="Split to evaluate (default: the recipe's validation split).")]
+Devices = Annotated[int, typer.Option(min=1, help="Number of devices to use, one process per device.")]
+Workers = Annotated[int | None, typer.Option(min=0, help="Dataloader workers per device (default: by CPU cores).")]
+JsonFile = Annotated[Path | None, typer.Option("--json", metavar="FILE", help="Also write the results to FILE.")]
+Threads = Annotated[int | None, typer.Option(min=1, help="Number of CPU threads (default: PyTorch's).")]
+Precision = Annotated[str, typer.Option(help="Numeric precision: 32-true, bf16-mixed or 16-mixed.")]
+Trusted = Annotated[bool, typer.Option("--trusted", help="Allow a .pt2 file to run the code in it.")]
+Accelerator = Annotated[str, typer.Option(help="Device type: auto, cpu, cuda or mps.")]
 
 TOKEN = "FASTFCN_TOKEN"  # environment variable with the bearer token of a service
+
+
+def check_weights(path: str | Path, hint: str = WEIGHTS_HINT) -> None:
+    """Raise MissingFileError if a weights file does not exist, before PyTorch is imported; hf:// addresses pass."""
+    if not str(path).startswith("hf://") and not Path(path).exists():
+        raise MissingFileError(path, hint)
+
+
+def check_network(name: str, changes: list[str]) -> None:
+    """Raise a UserError if a recipe or weights file does not exist or is invalid, before PyTorch is imported."""
+    from fastfcn import recipes
+
+    if Path(name).suffix in ("", ".toml"):
+        recipes.load(name, changes)
+    else:
+        check_weights(name)
 
 
 def split_changes(arguments: list[str] | None) -> tuple[list[str], list[str]]:

@@ -1,4 +1,4 @@
-"""What the command line prints: lines, and errors without a traceback."""
+"""Terminal output: consoles, lines, errors without a traceback, and JSON files."""
 
 import json
 from pathlib import Path
@@ -12,17 +12,19 @@ error_console = Console(stderr=True)
 
 
 def say(text: str) -> None:
-    """Print a line that is not broken, so that paths and commands can be copied."""
+    """Print a line without wrapping it, so that paths and commands can be copied."""
     out_console.print(text, soft_wrap=True, highlight=False)
 
 
 def print_error(error: UserError) -> None:
+    """Print the message of an error and its hint to stderr."""
     error_console.print(f"[bold red]Error:[/] {plain(error.message)}", highlight=False, soft_wrap=True)
     if error.hint:
         error_console.print(f"[yellow]{plain(error.hint)}[/]", highlight=False, soft_wrap=True)
 
 
 def plain(text: str) -> str:
+    """Escape square brackets, which are markup for rich."""
     return text.replace("[", r"\[")
 
 

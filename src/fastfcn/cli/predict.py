@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from fastfcn.cli.options import TOKEN, Trusted
+from fastfcn.cli.options import TOKEN, Trusted, check_weights
 from fastfcn.cli.output import print_error, say
 from fastfcn.errors import DataError, UserError
 from fastfcn.utils.progress import video_progress, with_progress
@@ -62,6 +62,8 @@ def predict(
     fastfcn predict hf://USER/NAME webcam --out recorded --seconds 20\n
     fastfcn predict --server http://127.0.0.1:8000 photos --out segmented[/]
     """
+    if not server:
+        check_weights(weights)
     from fastfcn.prediction.inputs import find_inputs
     from fastfcn.prediction.job import PredictionJob
     from fastfcn.prediction.load import load

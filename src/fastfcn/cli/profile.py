@@ -5,32 +5,45 @@ from typing import Annotated
 
 import typer
 
-from fastfcn.cli.options import JsonFile, Precision, Threads, split_changes
+from fastfcn.cli.options import JsonFile, Precision, Threads, check_network, split_changes
 from fastfcn.cli.output import out_console, write_record
 
 
 def profile(
     arguments: Annotated[
         list[str] | None,
-        typer.Argument(metavar="NAME [KEY=VALUE]...", help="A recipe and changes to it; with --budget any number."),
+        typer.Argument(
+            metavar="NAME [KEY=VALUE]...", help="A recipe and overrides; with --budget any number of recipes."
+        ),
     ] = None,
-    size: Annotated[str | None, typer.Option(metavar="HxW", help="Of the image; else the recipe's crop.")] = None,
-    runs: Annotated[int | None, typer.Option(min=1, help="Counted passes; else about ten seconds of them.")] = None,
-    picture: Annotated[Path | None, typer.Option(metavar="FILE.png", help="Also draw the stages here.")] = None,
-    budget: Annotated[str | None, typer.Option(metavar="TIME", help="'20 ms', '0.5 s' or '30 images/s'.")] = None,
-    seconds: Annotated[float, typer.Option(min=0, help="With --budget: how long to measure.")] = 30.0,
+    size: Annotated[str | None, typer.Option(metavar="HxW", help="Image size (default: the recipe's crop).")] = None,
+    runs: Annotated[
+        int | None, typer.Option(min=1, help="Number of timed passes (default: as many as fit in ten seconds).")
+    ] = None,
+    chart: Annotated[
+        Path | None, typer.Option("--chart", "--picture", metavar="FILE.png", help="Also draw a chart of the stages.")
+    ] = None,
+    budget: Annotated[
+        str | None, typer.Option(metavar="TIME", help="Latency budget: '20 ms', '0.5 s' or '30 images/s'.")
+    ] = None,
+    seconds: Annotated[float, typer.Option(min=0, help="With --budget: how long to measure, in seconds.")] = 30.0,
     threads: Threads = None,
     json_file: JsonFile = None,
     precision: Precision = "32-true",
-    accelerator: Annotated[str, typer.Option("--accelerator", "--device", help="auto, cpu, cuda or mps.")] = "auto",
+    accelerator: Annotated[
+        str, typer.Option("--accelerator", "--device", help="Device type: auto, cpu, cuda or mps.")
+    ] = "auto",
 ) -> None:
-    """Show where a network's time, arithmetic and memory go, stage by stage, JPU beside its dilated twin.
+    """Profile the stages of a network: time, FLOPs and memory, next to its dilated baseline.
 
-    With --budget: list which recipes, widths of JPU and sizes keep within a time for an image on this machine.
+    With --budget: list the recipes, JPU widths and image sizes that meet a latency budget on this machine.
 
-    [dim]fastfcn profile fastfcn_r50_psp_cityscapes_80k_b8 --size 256x512 --picture stages.png\n
+    [dim]fastfcn profile fastfcn_r50_psp_cityscapes_80k_b8 --size 256x512 --chart stages.png\n
     fastfcn profile --budget '200 ms' --size 256x512[/]
     """
+    names, changes = split_changes(arguments)
+    for name in names:
+        check_network(name, changes)
     from fastfcn.bench.measure import Settings
     from fastfcn.bench.profile import profile as profile_recipe
     from fastfcn.bench.profile import within_budget
@@ -39,11 +52,10 @@ def profile(
     from fastfcn.cli.tables.profile import budget_table, stage_table
     from fastfcn.utils.files import make_folder
 
-    names, changes = split_changes(arguments)
-    for each in filter(None, (json_file, picture)):
-        make_folder(each.parent)  # what is wrong with it is said before the work
-    if picture:
-        check_suffix(picture)
+    for path in filter(None, (json_file, chart)):
+        make_folder(path.parent)  # report an unusable path before measuring
+    if chart:
+        check_suffix(chart)
     settings = Settings(image_size(size) if size else None, runs, None, precision, accelerator, threads)
     if budget:
         record = within_budget(budget, names, changes, settings, seconds)
@@ -51,5 +63,6 @@ def profile(
     else:
         record = profile_recipe(names, changes, settings)
         out_console.print(stage_table(record))
-        save_stage_chart(record, picture)
+        if chart:
+            save_stage_chart(record, chart)
     write_record(json_file, record)

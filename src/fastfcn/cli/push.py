@@ -5,30 +5,32 @@ from typing import Annotated
 
 import typer
 
+from fastfcn.cli.options import check_weights
 from fastfcn.cli.output import say
 
 
 def push(
-    weights: Annotated[Path, typer.Argument(help="A weights file.")],
-    name: Annotated[str, typer.Argument(metavar="USER/NAME", help="Of the model on the Hub; made if need be.")],
-    private: Annotated[bool, typer.Option("--private", help="Make it for yourself alone.")] = False,
-    licence: Annotated[str | None, typer.Option("--license", help="The Hub's word for it, such as apache-2.0.")] = None,
-    message: Annotated[str, typer.Option(help="What to note with this version.")] = "",
+    weights: Annotated[Path, typer.Argument(help="Weights file.")],
+    name: Annotated[str, typer.Argument(metavar="USER/NAME", help="Model on the Hub; created if it does not exist.")],
+    private: Annotated[bool, typer.Option("--private", help="Create a private model.")] = False,
+    license: Annotated[str | None, typer.Option(help="License identifier of the Hub, such as apache-2.0.")] = None,
+    message: Annotated[str, typer.Option(help="Commit message.")] = "",
     dry_run: Annotated[
-        Path | None, typer.Option("--dry-run", metavar="FOLDER", help="Write card and files here; send nothing.")
+        Path | None, typer.Option("--dry-run", metavar="FOLDER", help="Write the files to FOLDER instead of uploading.")
     ] = None,
 ) -> None:
-    """Put a weights file on the Hugging Face Hub, with a model card written from it. Needs a login there.
+    """Upload a weights file to the Hugging Face Hub, with a model card. Needs a login (hf auth login).
 
     [dim]fastfcn push runs/camvid/weights.safetensors me/streets --dry-run streets-card\n
     fastfcn push runs/camvid/weights.safetensors me/streets --private[/]
     """
+    check_weights(weights)
     from fastfcn.weights.push import push as push_weights
     from fastfcn.weights.push import write_files
 
     if dry_run:
-        for file in write_files(weights, name, dry_run, licence):
+        for file in write_files(weights, name, dry_run, license):
             say(f"Wrote {file}.")
         return
-    say(f"Sent to {push_weights(weights, name, private, message, licence)}")
-    say(f'[dim]Use it anywhere: fastfcn.load("hf://{name}"), or fastfcn predict hf://{name} PHOTOS --out coloured[/]')
+    say(f"Uploaded to {push_weights(weights, name, private, message, license)}")
+    say(f'[dim]Use it anywhere: fastfcn.load("hf://{name}"), or fastfcn predict hf://{name} PHOTOS --out segmented[/]')

@@ -1,4 +1,4 @@
-"""Verbs that show recipes."""
+"""`fastfcn recipes` and `fastfcn recipe`: list, print and compare recipes."""
 
 from typing import Annotated
 
@@ -8,7 +8,7 @@ from fastfcn.cli.output import out_console
 
 
 def recipes() -> None:
-    """List the recipes with their published scores.
+    """List the recipes with their published mIoU.
 
     [dim]fastfcn recipes[/]
     """
@@ -18,13 +18,13 @@ def recipes() -> None:
 
 
 def recipe(
-    name: Annotated[str, typer.Argument(help="Name, OpenMMLab config name, or path of a recipe.")],
+    name: Annotated[str, typer.Argument(help="Name of a recipe or OpenMMLab config, or path of a recipe file.")],
     changes: Annotated[
         list[str] | None,
-        typer.Argument(help="KEY=VALUE changes to make, or one other recipe to compare with."),
+        typer.Argument(metavar="[KEY=VALUE]...", help="Overrides, or another recipe to compare with."),
     ] = None,
 ) -> None:
-    """Print a recipe, with changes marked; or show what differs between two.
+    """Print a recipe, with overrides marked, or compare two recipes.
 
     [dim]fastfcn recipe fastfcn_r50_psp_camvid optim.lr=0.02\n
     fastfcn recipe fastfcn_r50_psp_camvid dilated_r50_psp_camvid[/]

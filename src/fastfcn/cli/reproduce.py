@@ -5,34 +5,43 @@ from typing import Annotated
 
 import typer
 
-from fastfcn.cli.options import Accelerator, Data, Devices, Precision, Workers
+from fastfcn.cli.options import Accelerator, Data, Devices, Precision, Split, Workers, check_network
 from fastfcn.cli.output import out_console, plain, say
 
 
 def reproduce(
-    name: Annotated[str, typer.Argument(metavar="RECIPE", help="A recipe with published scores.")],
+    name: Annotated[str, typer.Argument(metavar="RECIPE", help="Name of a recipe with published scores.")],
     data: Data,
-    out: Annotated[Path | None, typer.Option(help="Folder for all that is made; else reproduced/RECIPE.")] = None,
-    checkpoint: Annotated[Path | None, typer.Option(help="Weights to score, instead of the published ones.")] = None,
-    train: Annotated[bool, typer.Option("--train", help="Train the row first; the same command goes on.")] = False,
-    tta: Annotated[bool | None, typer.Option("--tta/--no-tta", help="Several scales and flip, too.")] = None,
-    tolerance: Annotated[float | None, typer.Option(min=0, help="Points of mIoU that still hold.")] = None,
-    split: Annotated[str | None, typer.Option(help="Split to score; by default the recipe's val split.")] = None,
-    dry_run: Annotated[bool, typer.Option("--dry-run", help="Say what would be done, and stop.")] = False,
+    out: Annotated[Path | None, typer.Option(metavar="DIR", help="Output folder (default: reproduced/RECIPE).")] = None,
+    checkpoint: Annotated[
+        Path | None, typer.Option(help="Evaluate these weights instead of the published ones.")
+    ] = None,
+    train: Annotated[bool, typer.Option("--train", help="Train the recipe first; run again to resume.")] = False,
+    tta: Annotated[
+        bool | None,
+        typer.Option("--tta/--no-tta", help="Also evaluate with several scales and flips (default: if published)."),
+    ] = None,
+    tolerance: Annotated[
+        float | None,
+        typer.Option(min=0, help="Allowed mIoU difference, in points (default: 0.1; 1 for your own training)."),
+    ] = None,
+    split: Split = None,
+    dry_run: Annotated[bool, typer.Option("--dry-run", help="Print the plan and exit.")] = False,
     devices: Devices = 1,
-    nodes: Annotated[int, typer.Option(min=1, help="Machines.")] = 1,
+    nodes: Annotated[int, typer.Option(min=1, help="Number of machines.")] = 1,
     workers: Workers = None,
     precision: Precision = "32-true",
     accelerator: Accelerator = "auto",
-    accumulate: Annotated[int, typer.Option(min=1, help="Train each batch in so many parts, to save memory.")] = 1,
+    accumulate: Annotated[int, typer.Option(min=1, help="Split each batch into this many parts to save memory.")] = 1,
 ) -> None:
-    """Reproduce a row of the table: fetch the published weights or train, score, and compare.
+    """Reproduce a published result: download the weights or train, evaluate, and compare the scores.
 
-    The exit code is 0 where the published scores hold, and 1 where they differ.
+    The exit code is 0 if the scores agree within the tolerance, and 1 otherwise.
 
     [dim]fastfcn reproduce fastfcn_r50_psp_cityscapes_80k_b8 --data cityscapes\n
     fastfcn reproduce fastfcn_r50_psp_cityscapes_80k_b8 --data cityscapes --train --devices 4[/]
     """
+    check_network(name, [])
     from fastfcn.cli.tables.reproduce import verdict_table
     from fastfcn.reproduce.plan import describe, make_plan
     from fastfcn.reproduce.reproduce import reproduce as reproduce_row
@@ -49,7 +58,7 @@ def reproduce(
     if not machine.first_process:
         return
     if verdict is None:
-        say("Stopped. The same command goes on where it was.")
+        say("Stopped. Run the same command to continue.")
         raise typer.Exit(130)
     out_console.print(verdict_table(verdict))
     say(plain(markdown_row(verdict)))

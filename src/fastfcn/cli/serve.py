@@ -5,7 +5,7 @@ from typing import Annotated
 
 import typer
 
-from fastfcn.cli.options import TOKEN
+from fastfcn.cli.options import TOKEN, check_weights
 from fastfcn.cli.output import error_console, plain
 
 
@@ -35,6 +35,7 @@ def serve(
     [dim]fastfcn serve runs/camvid/weights.safetensors\n
     fastfcn serve weights.safetensors --host 0.0.0.0 --token SECRET --device cuda:0 --device cuda:1[/]
     """
+    check_weights(weights)
     from fastfcn.serving.serve import serve as run_service
     from fastfcn.serving.settings import MIB, Settings
 

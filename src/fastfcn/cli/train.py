@@ -10,34 +10,39 @@ from fastfcn.cli.output import plain, say
 
 
 def train(
-    name: Annotated[str, typer.Argument(metavar="RECIPE", help="Name or path of a recipe.")],
+    name: Annotated[str, typer.Argument(metavar="RECIPE", help="Name of a recipe, or path of a recipe file.")],
     data: Data,
-    out: Annotated[Path, typer.Option(help="Folder of the run; made anew.")],
+    out: Annotated[Path, typer.Option(metavar="DIR", help="New folder for the run.")],
     changes: Changes = None,
-    resume: Annotated[bool, typer.Option("--resume", help="Go on with the run in --out.")] = False,
+    resume: Annotated[bool, typer.Option("--resume", help="Continue the interrupted run in --out.")] = False,
     devices: Devices = 1,
-    nodes: Annotated[int, typer.Option(min=1, help="Machines.")] = 1,
+    nodes: Annotated[int, typer.Option(min=1, help="Number of machines.")] = 1,
     workers: Workers = None,
     precision: Precision = "32-true",
     accelerator: Accelerator = "auto",
-    accumulate: Annotated[int, typer.Option(min=1, help="Work off each batch in so many parts, to save memory.")] = 1,
-    deterministic: Annotated[bool, typer.Option(help="Bit for bit repeatable on a GPU too; slower.")] = False,
+    accumulate: Annotated[int, typer.Option(min=1, help="Split each batch into this many parts to save memory.")] = 1,
+    deterministic: Annotated[bool, typer.Option(help="Use deterministic algorithms on a GPU, too; slower.")] = False,
     checkpoint_activations: Annotated[
-        bool, typer.Option("--checkpoint-activations", help="Less memory, same losses; about a third slower.")
+        bool,
+        typer.Option("--checkpoint-activations", help="Recompute activations to save memory; about a third slower."),
     ] = False,
-    compile: Annotated[bool, typer.Option("--compile", help="Compile the network first; needs a compiler.")] = False,
+    compile: Annotated[bool, typer.Option("--compile", help="Use torch.compile; needs a C++ compiler.")] = False,
     log: Annotated[
-        list[str] | None, typer.Option(help="Also log to tensorboard, mlflow or wandb; may be given again.")
+        list[str] | None, typer.Option(help="Also log to tensorboard, mlflow or wandb; repeat for more than one.")
     ] = None,
-    report: Annotated[bool, typer.Option(help="End with OUT/report.html, a page on the best weights.")] = True,
+    report: Annotated[bool, typer.Option(help="Write an HTML report on the best weights to OUT/report.html.")] = True,
 ) -> None:
-    """Train a recipe. Ctrl-C stops after the step; --resume goes on, bit for bit as if never stopped.
+    """Train a recipe.
+
+    Ctrl-C stops after the current step. --resume continues with exactly the results of an uninterrupted run.
 
     [dim]fastfcn train fastfcn_r50_psp_camvid --data CamVid --out runs/camvid\n
     fastfcn train fastfcn_r18_psp_camvid optim.steps=200 backbone.pretrained=none --data CamVid --out runs/try\n
     fastfcn train fastfcn_r50_psp_camvid --data CamVid --out runs/camvid --resume --log tensorboard[/]
     """
     from fastfcn import recipes
+
+    recipe = recipes.load(name, changes or [])  # an invalid recipe is reported before the slow imports below
     from fastfcn.report.report import report_after_training
     from fastfcn.training.loggers import check_loggers
     from fastfcn.training.run import Run
@@ -47,9 +52,8 @@ def train(
     machine = Machine(
         accelerator, devices, nodes, workers, precision, accumulate, deterministic, checkpoint_activations, compile
     )
-    wanted = recipes.load(name, changes or [])
     check_loggers(log or [])
-    result = train_recipe(wanted, data, out, machine, resume, log or [])
+    result = train_recipe(recipe, data, out, machine, resume, log or [])
     if not machine.first_process:
         return
     if not result.finished:
