@@ -8,7 +8,7 @@ import typer
 from fastfcn.errors import WEIGHTS_HINT, MissingFileError
 
 Changes = Annotated[
-    list[str] | None, typer.Argument(metavar="[KEY=VALUE]...", help="Overrides of the recipe, such as optim.lr=0.02.")
+    list[str] | None, typer.Argument(metavar="KEY=VALUE", help="Overrides of the recipe, such as optim.lr=0.02.")
 ]
 Data = Annotated[Path, typer.Option(metavar="DIR", help="Dataset folder.")]
 Split = Annotated[str | None, typer.Option(help="Split to evaluate (default: the recipe's validation split).")]

@@ -21,7 +21,7 @@ def recipe(
     name: Annotated[str, typer.Argument(help="Name of a recipe or OpenMMLab config, or path of a recipe file.")],
     changes: Annotated[
         list[str] | None,
-        typer.Argument(metavar="[KEY=VALUE]...", help="Overrides, or another recipe to compare with."),
+        typer.Argument(metavar="KEY=VALUE", help="Overrides, or another recipe to compare with."),
     ] = None,
 ) -> None:
     """Print a recipe, with overrides marked, or compare two recipes.
