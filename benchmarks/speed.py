@@ -29,8 +29,8 @@ import torch
 from fastfcn.bench.fresh_process import in_fresh_process
 from fastfcn.bench.record import image_size, machine_facts
 from speed_peers import measure, results
+from speed_peers.calls import Place
 from speed_peers.contests import QUICK_SIZE, Contest, contests
-from speed_peers.turns import Place
 
 PEERS = ("mmsegmentation", "mmengine", "mmcv-lite", "openvino", "onnx", "onnxruntime")
 

@@ -22,8 +22,8 @@ from fastfcn.data.sampler import SampleKey
 from fastfcn.utils.files import write_text
 from parity.record import circumstances, table, write
 from speed_peers import measure
+from speed_peers.calls import Place
 from speed_peers.contests import Contest, OpenMMLab, Variant
-from speed_peers.turns import Place
 
 ROOT = Path(__file__).parents[1]
 README = ROOT / "benchmarks" / "README.md"

@@ -144,6 +144,29 @@ def direct_imports(module: str) -> Iterator[str]:
                 yield found
 
 
+def test_no_cycles_in_benchmarks():
+    """Imports inside functions count, too."""
+    folder = ROOT / "benchmarks"
+    modules = {".".join(path.relative_to(folder).with_suffix("").parts): path for path in folder.rglob("*.py")}
+    modules |= {path.stem: path for path in (folder / "parity").glob("*.py")}  # its scripts import each other by name
+
+    def imports(module: str) -> Iterator[str]:
+        for node in ast.walk(ast.parse(modules[module].read_text(encoding="utf-8"))):
+            if isinstance(node, ast.Import):
+                yield from (alias.name for alias in node.names if alias.name in modules)
+            elif isinstance(node, ast.ImportFrom):
+                names = {node.module or ""} | {f"{node.module}.{alias.name}" for alias in node.names}
+                yield from names & modules.keys()
+
+    def visit(module: str, path: tuple[str, ...]) -> None:
+        assert module not in path, " -> ".join([*path[path.index(module) :], module])
+        for other in imports(module):
+            visit(other, (*path, module))
+
+    for module in modules:
+        visit(module, ())
+
+
 def test_the_table_is_read_right():
     """Names of the package, of its modules and of functions in them, as they are written in cli and build."""
     assert {name for name, _ in imported("cli.__init__")} == {"cli", "errors"}

@@ -12,8 +12,9 @@ from fastfcn import kernels
 from fastfcn.bench.flops import device_peaks
 from fastfcn.bench.fresh_process import in_fresh_process
 from fastfcn.errors import UserError
+from speed_peers.calls import Place
 from speed_peers.contests import Contest, Variant
-from speed_peers.turns import Place, Worker, rest
+from speed_peers.turns import Worker, rest
 
 LEAST_ROUNDS, MOST_ROUNDS = 3, 30
 

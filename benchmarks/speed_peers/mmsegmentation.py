@@ -11,10 +11,9 @@ from mmseg.structures import SegDataSample
 from safetensors.torch import load_file
 from torch import Tensor, nn
 
+from speed_peers.calls import Call, Place, full_labels, normalised, through
 from speed_peers.contests import Contest, OpenMMLab, Variant
-from speed_peers.loading import Call, full_labels, normalised, through
 from speed_peers.training import drawn_batch, held
-from speed_peers.turns import Place
 
 
 def architecture(network: OpenMMLab) -> openmmlab.Architecture:

@@ -12,10 +12,9 @@ from fastfcn.prediction import load as predict
 from fastfcn.training import train
 from fastfcn.training.prepare import prepare
 from fastfcn.utils.machine import Machine
+from speed_peers.calls import Call, Place
 from speed_peers.contests import Contest, Variant
-from speed_peers.loading import Call
 from speed_peers.training import drawn_batch, held
-from speed_peers.turns import Place
 
 # What these import, build and load belongs to the library, not to the network's memory.
 assert fastfcn.load is predict.load

@@ -19,11 +19,10 @@ from fastfcn.models.segmenter import Segmenter
 from fastfcn.ops.pyramid import pyramid_pool
 from fastfcn.weights.openmmlab import from_openmmlab
 from speed_peers import vision
+from speed_peers.calls import Place, full_labels, image_path
 from speed_peers.contests import Contest, Network, OpenMMLab, Ours, TorchVision, Variant
-from speed_peers.loading import full_labels
 from speed_peers.mmsegmentation import Alone, architecture, network_of, state_path
 from speed_peers.runtimes import onnx_path
-from speed_peers.turns import Place, image_path
 
 EXPORTED = ("openvino", "onnxruntime")
 MEANING_SIZE = (512, 512)  # of the photograph whose scores get mean 0 and standard deviation 3

@@ -3,9 +3,8 @@
 import numpy as np
 import torch
 
+from speed_peers.calls import Call, Place, full_labels
 from speed_peers.contests import Contest, Variant
-from speed_peers.loading import Call, full_labels
-from speed_peers.turns import Place
 
 MANY_CLASSES = 32
 

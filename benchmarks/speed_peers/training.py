@@ -3,7 +3,7 @@
 import numpy as np
 from torch import Tensor
 
-from speed_peers.turns import Place
+from speed_peers.calls import Place
 
 
 def drawn_batch(image: np.ndarray, batch: int, classes: int) -> tuple[np.ndarray, np.ndarray]:

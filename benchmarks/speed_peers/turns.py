@@ -7,7 +7,6 @@ import os
 import traceback
 import warnings
 from collections.abc import Callable
-from dataclasses import dataclass
 from multiprocessing.connection import Connection
 from pathlib import Path
 from time import perf_counter, process_time, sleep
@@ -18,19 +17,11 @@ import torch
 
 from fastfcn.bench.memory import MIB, peak_memory
 from fastfcn.bench.timing import synchronize
+from speed_peers.calls import Place, image_path
 from speed_peers.contests import Contest, Variant
 
 TURN_SECONDS = 0.3  # a turn is as many calls as begin within this time, one at least
 PAUSE = 0.05  # between turns: the threads of some libraries look for work for a while before they sleep
-
-
-@dataclass(frozen=True)
-class Place:
-    """Where a contest takes place: `folder` holds weights and image, `device` is "cpu" or "cuda"."""
-
-    folder: Path
-    device: str
-    threads: int
 
 
 class Worker:
@@ -117,10 +108,6 @@ def held_memory(device: torch.device) -> float:
         return torch.cuda.memory_allocated(device) / MIB
     ctypes.CDLL(None).malloc_trim(0)  # glibc hands back to the system what is free
     return int(Path("/proc/self/statm").read_text().split()[1]) * os.sysconf("SC_PAGE_SIZE") / MIB
-
-
-def image_path(place: Place, contest: Contest) -> Path:
-    return place.folder / "image_{}x{}.npy".format(*contest.size)
 
 
 def rest() -> None:

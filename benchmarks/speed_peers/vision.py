@@ -5,9 +5,8 @@ import torch
 from torch import Tensor
 from torchvision.models.segmentation import deeplabv3_resnet50
 
+from speed_peers.calls import Call, Place, full_labels, normalised, through
 from speed_peers.contests import Contest, Variant
-from speed_peers.loading import Call, full_labels, normalised, through
-from speed_peers.turns import Place
 
 
 def load(variant: Variant, contest: Contest, place: Place, image: np.ndarray) -> Call:
