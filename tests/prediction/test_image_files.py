@@ -1,5 +1,6 @@
 """`predict` on files: finding inputs, written outputs, and errors that do not stop the other images."""
 
+import os
 from pathlib import Path
 
 import numpy as np
@@ -59,6 +60,90 @@ def test_patterns_are_relative_to_the_current_folder(tmp_path: Path, monkeypatch
     assert find_images(["../photos/*.png"]) == [Path("../photos/a.png")]
     monkeypatch.chdir(tmp_path)
     assert find_images(["photos", "./photos/a.png", "photos/*"]) == [Path("photos/a.png")]
+
+
+@pytest.fixture
+def linked(tmp_path: Path) -> Path:
+    """photos/a.png, photos/deep/b.png, other/c.png, and links to themselves, to one another and to folders above."""
+    for name in ("photos/a.png", "photos/deep/b.png", "other/c.png", "d.png"):
+        save_picture(tmp_path / name)
+    photos = tmp_path / "photos"
+    for name, target in {
+        "loop": ".", "up": "..", "up_again": "..", "deep/back": "..", "deep/self": ".", "deep/top": "../..",
+        "again": "deep", "else": "../other", "else_again": "../other", "../other/back": "../photos",
+    }.items():  # fmt: skip
+        (photos / name).symlink_to(target)
+    (photos / "link.png").symlink_to("a.png")
+    return photos
+
+
+@pytest.mark.parametrize("pattern", ["", "/**", "/**/*.png", "/**/[a-z]*.p?g", "/../photos/**"])
+def test_each_folder_is_searched_once_and_none_above(linked: Path, pattern: str):
+    """Links to the folder itself, or two to the one above it, would otherwise never end."""
+    below = Path(f"{linked}{pattern.removesuffix('/**')}") if pattern.endswith("photos/**") else linked
+    expected = [below / name for name in ("a.png", "deep/b.png", "else/c.png", "link.png")]
+    assert find_images([f"{linked}{pattern}"]) == expected
+
+
+def test_two_recursive_parts_in_a_pattern(linked: Path):
+    assert find_images([f"{linked.parent}/**/deep/**/*.png"]) == [linked / "deep/b.png"]
+    assert find_images([f"{linked}/*/**/b.png"])[0] == linked / "again/b.png"
+
+
+def test_a_link_to_a_folder_is_searched_like_the_folder(linked: Path):
+    (linked.parent / "link").symlink_to("photos")
+    assert [path.name for path in find_images([str(linked.parent / "link")])] == ["a.png", "b.png", "c.png", "link.png"]
+
+
+@pytest.mark.skipif(not hasattr(os, "mkfifo"), reason="needs FIFOs")
+def test_what_is_not_a_regular_file_is_reported_and_skipped(tmp_path: Path):
+    save_picture(tmp_path / "a.png")
+    for name in ("b.png", "c.mp4"):
+        os.mkfifo(tmp_path / name)
+    (tmp_path / "d.jpg").symlink_to("nothing.jpg")
+    (tmp_path / "e.jpg").symlink_to("e.jpg")
+    os.mkfifo(tmp_path / "notes.txt")
+    for given in ([str(tmp_path)], [f"{tmp_path}/*"], [f"{tmp_path}/**"]):
+        inputs = find_inputs(given)
+        assert (inputs.images, inputs.videos) == ([tmp_path / "a.png"], [])
+        words = {"b.png": "FIFO", "c.mp4": "FIFO", "d.jpg": "does not exist", "e.jpg": "does not exist"}
+        for problem, (name, reason) in zip(inputs.problems, words.items(), strict=True):
+            assert str(tmp_path / name) in problem.message
+            assert reason in problem.message
+    named = find_inputs([str(tmp_path / "b.png"), "/dev/null", str(tmp_path / "a.png")])
+    assert named.images == [tmp_path / "a.png"]
+    assert len(named.problems) == 2
+
+
+@pytest.mark.parametrize(("longest", "overlay"), [(243, True), (251, False)])
+def test_the_longest_names(predictor: Predictor, tmp_path: Path, longest: int, overlay: bool):
+    """NAME_overlay.jpg may have 255 letters. A longer name is reported, and nothing of it is written."""
+    images = [save_picture(tmp_path / f"{name}.png") for name in ("m" * longest, "n" * 251, "z")]
+    first, second, third = predict(predictor, images, tmp_path / "out", overlay=overlay)
+    assert first is None
+    assert third is None
+    written = names(tmp_path / "out")
+    assert {f"{'m' * longest}.png", "z.png"} < set(written)
+    assert any(name.startswith("n") for name in written) == (not overlay)
+    assert not any(name.startswith(".") for name in written)
+    if overlay:
+        assert isinstance(second, DataError)
+        assert "name too long" in second.message
+
+
+@pytest.mark.skipif(not hasattr(os, "mkfifo"), reason="needs FIFOs")
+def test_the_command_reports_what_it_skips(weights_file: Path, tmp_path: Path):
+    folder = tmp_path / "in"
+    save_picture(folder / f"{'m' * 246}.png")
+    save_picture(folder / "z.png")
+    (folder / "loop").symlink_to(".")
+    os.mkfifo(folder / "fifo.png")
+    done = command.fastfcn("predict", weights_file, folder, "--out", tmp_path / "out", "--device", "cpu")
+    assert done.code == 1
+    assert "Segmented 1 of 2 images" in done.out
+    assert "fifo.png was skipped" in done.err
+    assert f"{'m' * 246}.png was skipped: file name too long" in done.err
+    assert names(tmp_path / "out") == ["legend.png", "z.png", "z_overlay.jpg"]
 
 
 def test_names_with_pattern_characters(tmp_path: Path):

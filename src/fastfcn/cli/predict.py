@@ -73,8 +73,10 @@ def predict(
     if not inputs:
         raise UserError("No inputs were given.", "Add images, folders or patterns after the weights file.")
     job = PredictionJob(find_inputs(inputs), out, OutputSettings(overlay, labels, opacity, every, seconds))
+    for problem in job.inputs.problems:
+        print_error(problem)
     complete = predict_remotely(job, server) if server else run(job, load(weights, device, trusted, precision))
-    if not complete:
+    if not complete or job.inputs.problems:
         raise typer.Exit(1)
 
 

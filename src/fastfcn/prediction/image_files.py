@@ -24,11 +24,12 @@ def predict_files(
 ) -> Iterator[UserError | None]:  # fmt: skip
     """Write NAME.png (class ids) and NAME_overlay.jpg for each image into `folder`.
 
-    Yields None for each image that was written and the error for each that could not be read; the other images are
-    processed anyway. Raises OutputError if `folder` cannot be written.
+    Yields None for each image that was written and the error for each that could not be read, or whose name is too
+    long for its outputs; the other images are processed anyway. Raises OutputError if `folder` cannot be written.
     """
     make_folder(folder)
-    with closing(prefetch(_predicted(predict, prefetch(_read(images))))) as predictions:
+    outputs = [folder / f"{name}{'_overlay.jpg' if overlay else '.png'}" for name in names]
+    with closing(prefetch(_predicted(predict, prefetch(_read(images, outputs))))) as predictions:
         for name, prediction in zip(names, predictions, strict=True):
             if not isinstance(prediction, Prediction):
                 yield prediction
@@ -48,9 +49,24 @@ def save_legend(description: DatasetDescription, folder: Path) -> None:
         legend(description.class_names, description.colors).save(temporary)
 
 
-def _read(images: list[Path]) -> Iterator[np.ndarray | UserError]:
-    for path in images:
+def check_output_name(source: Path, output: Path) -> None:
+    """Raise DataError if a file called `output` cannot exist, because its name is too long or has invalid letters."""
+    try:
+        output.lstat()
+    except FileNotFoundError:
+        return
+    except OSError as error:
+        if output.parent.is_dir():
+            reason = (error.strerror or str(error)).lower()
+            raise DataError(
+                f"{source} was skipped: {reason} for the output {output.name}.", "Rename the image."
+            ) from error
+
+
+def _read(images: list[Path], outputs: list[Path]) -> Iterator[np.ndarray | UserError]:
+    for path, output in zip(images, outputs, strict=True):
         try:
+            check_output_name(path, output)
             yield as_pixels(path)
         except DataError as error:
             yield error

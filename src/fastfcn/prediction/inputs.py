@@ -1,11 +1,14 @@
 """The inputs of `predict`: images, videos and cameras, given by name, folder or pattern."""
 
+import os
+from collections import deque
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from glob import escape, glob
 from pathlib import Path
 
 from fastfcn.data.decoding import IMAGE_SUFFIXES
-from fastfcn.errors import DataError
+from fastfcn.errors import DataError, UserError
 
 VIDEO_SUFFIXES = (
     *(".mp4", ".m4v", ".mov", ".mkv", ".webm", ".avi", ".mpg", ".mpeg", ".ts", ".mts", ".m2ts"),
@@ -16,17 +19,22 @@ SUFFIXES = {*IMAGE_SUFFIXES, *VIDEO_SUFFIXES}
 
 @dataclass(frozen=True)
 class Inputs:
-    """Image files, video files, and cameras ("webcam", "webcam:1"), without duplicates and in order."""
+    """Image files, video files, and cameras ("webcam", "webcam:1"), without duplicates and in order.
+
+    `problems`: an error for each file of a suitable name that cannot be an image or a video, such as a FIFO.
+    """
 
     images: list[Path]
     videos: list[Path]
     cameras: list[str]
+    problems: tuple[UserError, ...] = ()
 
 
 def find_inputs(arguments: list[str]) -> Inputs:
     """Find files, folders (searched recursively), glob patterns and cameras.
 
-    A file that is named directly counts as an image unless its suffix is that of a video. Raises DataError for an
+    A file that is named directly counts as an image unless its suffix is that of a video. Links to folders are
+    followed, but each folder is searched once, and none that contains the one that is searched. Raises DataError for an
     argument that matches nothing.
     """
     cameras: dict[str, None] = {}
@@ -44,8 +52,11 @@ def find_inputs(arguments: list[str]) -> Inputs:
                 "Put patterns in quotes: 'photos/*.jpg'.",
             )
         paths |= dict.fromkeys(matches)
+    problems = {path: problem for path in paths if (problem := _problem(path))}
+    paths = {path: None for path in paths if path not in problems}
     videos = [path for path in paths if path.suffix.lower() in VIDEO_SUFFIXES]
-    return Inputs([path for path in paths if path.suffix.lower() not in VIDEO_SUFFIXES], videos, list(cameras))
+    images = [path for path in paths if path.suffix.lower() not in VIDEO_SUFFIXES]
+    return Inputs(images, videos, list(cameras), tuple(problems.values()))
 
 
 def is_camera(argument: str) -> bool:
@@ -54,13 +65,77 @@ def is_camera(argument: str) -> bool:
 
 
 def _expand(argument: str) -> list[Path]:
+    """Files that an argument means, sorted; of folders and patterns those whose suffix is that of an image or video."""
     path = Path(argument)
-    if path.is_file():
+    if path.exists() and not path.is_dir():
         return [path]
-    # glob.glob skips hidden files, such as the ._NAME.jpg that macOS creates; Path.glob does not.
-    pattern = f"{escape(argument)}/**" if path.is_dir() else argument
-    matches = (Path(match) for match in glob(pattern, recursive=True))  # noqa: PTH207
-    return sorted(match for match in matches if match.suffix.lower() in SUFFIXES and match.is_file())
+    matches = _files_below(path) if path.is_dir() else _matches(path.parts)
+    return sorted({match for match in matches if match.suffix.lower() in SUFFIXES and not match.is_dir()})
+
+
+def _matches(parts: Sequence[str]) -> Iterator[Path]:
+    """Files that match a pattern, given as the parts of its path; `**` stands for any number of folders.
+
+    Hidden files, such as the ._NAME.jpg that macOS creates, are left out, as by glob.glob (unlike Path.glob). That
+    function follows a link to a folder above it again and again.
+    """
+    before = parts.index("**") if "**" in parts else len(parts)
+    bases = sorted(Path(match) for match in glob(str(Path(*parts[:before])))) if before else [Path()]  # noqa: PTH207
+    if before == len(parts):
+        yield from bases
+        return
+    after = parts[before + 1 :]
+    for base in bases:
+        if not after:
+            yield from _files_below(base)
+            continue
+        for folder in _folders_below(base):
+            yield from _matches([*(escape(part) for part in folder.parts), *after])
+
+
+def _files_below(top: Path) -> Iterator[Path]:
+    """All files below a folder, hidden ones and the contents of hidden folders left out."""
+    for folder in _folders_below(top):
+        yield from (path for path in _entries(folder) if not path.is_dir())
+
+
+def _folders_below(top: Path) -> Iterator[Path]:
+    """`top` and all folders below it, each once, even if links lead to it.
+
+    Links to folders come last, so that a folder keeps its own path if it is below `top`; a link to a folder that
+    contains `top` is not followed.
+    """
+    if not top.is_dir():
+        return
+    seen = {os.path.realpath(above) for above in Path(os.path.realpath(top)).parents}
+    waiting, links = deque([top]), deque()
+    while waiting or links:
+        folder = waiting.popleft() if waiting else links.popleft()
+        real = os.path.realpath(folder)
+        if real in seen:
+            continue
+        seen.add(real)
+        yield folder
+        for path in _entries(folder):
+            if path.is_dir():
+                (links if path.is_symlink() else waiting).append(path)
+
+
+def _entries(folder: Path) -> list[Path]:
+    """The entries of a folder that are not hidden; none if it cannot be read."""
+    try:
+        return sorted(path for path in folder.iterdir() if not path.name.startswith("."))
+    except OSError:
+        return []
+
+
+def _problem(path: Path) -> DataError | None:
+    """Why `path` cannot be an image or a video, without opening it: reading from a FIFO can wait for ever."""
+    if path.is_file():
+        return None
+    if path.is_symlink() and not path.exists():
+        return DataError(f"{path} was skipped: it is a link to a file that does not exist.")
+    return DataError(f"{path} was skipped: it is not a regular file, but a FIFO, a socket or a device.")
 
 
 def output_names(inputs: list[Path]) -> list[str]:

@@ -4,7 +4,7 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 
 from fastfcn.errors import OutputError, UserError
-from fastfcn.prediction.image_files import PredictImage, predict_files
+from fastfcn.prediction.image_files import PredictImage, check_output_name, predict_files
 from fastfcn.prediction.inputs import Inputs, output_names
 from fastfcn.prediction.predictor import Predictor
 from fastfcn.prediction.video.reader import VideoReader, import_av, open_camera
@@ -60,8 +60,10 @@ class PredictionJob:
 
         Raises DataError and OutputError.
         """
-        with VideoReader(self.inputs.videos[index]) as reader:
-            return segment(predictor, reader, self.videos[index], self.settings, progress=progress(reader.frames))
+        source, out = self.inputs.videos[index], self.videos[index]
+        check_output_name(source, out)
+        with VideoReader(source) as reader:
+            return segment(predictor, reader, out, self.settings, progress=progress(reader.frames))
 
     def record_camera(self, predictor: Predictor, name: str, progress: Callable[[int | None], Progress]) -> VideoResult:
         """Record a camera until Ctrl-C, or for `settings.seconds`."""
