@@ -1,0 +1,119 @@
+"""Damaged copies of valid files: bytes for binary files, words and numbers for text files."""
+
+import random
+import re
+
+EXTREMES = (
+    b"\x00",
+    b"\xff",
+    b"\x80",
+    b"\x7f",
+    b"\x00\x00\x00\x00",
+    b"\xff\xff\xff\xff",
+    b"\x7f\xff\xff\xff",
+    b"\x00\x01",
+)
+WORDS = (
+    *("", "0", "-1", "1e30", "-1e-30", "nan", "inf", "-inf", "99999999999999999999", "4294967296", "true", "[]", "{}"),
+    *('""', '"', "'", "\\", "[", "]", "{", "}", "[[", "{name}", "{split}", "{0}", "{name!x}", "{name:>9}", "*"),
+    *("../..", "/", "\0", "\x1b[31m", "\u202e", "ß", "汽车", "\ufeff", "\r", "\n", "\t", "#", "=", ",", ";", "%s"),
+    *("a" * 300, "[" * 200),
+)  # fmt: skip
+
+
+def damaged(data: bytes, chance: random.Random) -> bytes:
+    """`data` after one to four random changes."""
+    for _ in range(chance.choice((1, 1, 1, 2, 4))):
+        data = chance.choice(BINARY)(data, chance)
+    return data
+
+
+def damaged_text(data: bytes, chance: random.Random) -> bytes:
+    """As `damaged`, but most changes replace whole words and lines."""
+    if chance.random() < 0.2:
+        return damaged(data, chance)
+    text = data.decode("utf-8", "surrogateescape")
+    for _ in range(chance.choice((1, 1, 1, 2, 4))):
+        text = chance.choice(TEXT)(text, chance)
+    encoding = chance.choice(("utf-8",) * 6 + ("utf-16", "utf-8-sig", "latin-1"))
+    return text.encode(encoding, "replace" if encoding == "latin-1" else "surrogatepass")
+
+
+def _flip(data: bytes, chance: random.Random) -> bytes:
+    if not data:
+        return data
+    place = _place(data, chance)
+    return data[:place] + bytes([data[place] ^ (1 << chance.randrange(8))]) + data[place + 1 :]
+
+
+def _overwrite(data: bytes, chance: random.Random) -> bytes:
+    place, value = _place(data, chance), chance.choice(EXTREMES)
+    return data[:place] + value + data[place + len(value) :]
+
+
+def _cut(data: bytes, chance: random.Random) -> bytes:
+    return data[: _place(data, chance)]
+
+
+def _remove(data: bytes, chance: random.Random) -> bytes:
+    place = _place(data, chance)
+    return data[:place] + data[place + chance.choice((1, 2, 4, 64)) :]
+
+
+def _insert(data: bytes, chance: random.Random) -> bytes:
+    place = _place(data, chance)
+    return data[:place] + chance.randbytes(chance.choice((1, 4, 64))) + data[place:]
+
+
+def _repeat(data: bytes, chance: random.Random) -> bytes:
+    place = _place(data, chance)
+    return data[:place] + data[place : place + chance.choice((4, 64, 1024))] + data[place:]
+
+
+def _zeros(data: bytes, chance: random.Random) -> bytes:
+    place = _place(data, chance)
+    return data[:place] + bytes(len(data) - place)
+
+
+def _place(data: bytes, chance: random.Random) -> int:
+    """Headers are where most can go wrong, so that half of the places are among the first 128 bytes."""
+    near = min(len(data), 128) if chance.random() < 0.5 else len(data)
+    return chance.randrange(max(near, 1))
+
+
+def _word(text: str, chance: random.Random) -> str:
+    found = list(re.finditer(r"\w[\w.\-]*|\"[^\"]*\"", text)) or [re.match("", text)]
+    match = chance.choice(found)
+    return text[: match.start()] + chance.choice(WORDS) + text[match.end() :] if match else text
+
+
+def _number(text: str, chance: random.Random) -> str:
+    found = list(re.finditer(r"-?\d+(?:\.\d+)?", text))
+    if not found:
+        return _word(text, chance)
+    match = chance.choice(found)
+    values = ("0", "-1", "1e30", "nan", "0.5", "2147483648", "99999999999999999999", "-0.0", "inf", "300")
+    return text[: match.start()] + chance.choice(values) + text[match.end() :]
+
+
+def _line_twice(text: str, chance: random.Random) -> str:
+    lines = text.split("\n")
+    place = chance.randrange(len(lines))
+    return "\n".join([*lines[:place], lines[place], *lines[place:]])
+
+
+def _line_gone(text: str, chance: random.Random) -> str:
+    lines = text.split("\n")
+    lines.pop(chance.randrange(len(lines)))
+    return "\n".join(lines)
+
+
+def _lines_exchanged(text: str, chance: random.Random) -> str:
+    lines = text.split("\n")
+    one, other = chance.randrange(len(lines)), chance.randrange(len(lines))
+    lines[one], lines[other] = lines[other], lines[one]
+    return "\n".join(lines)
+
+
+BINARY = (_flip, _flip, _overwrite, _overwrite, _cut, _remove, _insert, _repeat, _zeros)
+TEXT = (_word, _word, _number, _number, _line_twice, _line_gone, _lines_exchanged)
