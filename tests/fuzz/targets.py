@@ -15,7 +15,6 @@ from PIL import Image
 from fastfcn.data.decoding import as_colors, as_numbers, as_rgb, open_image
 from fastfcn.data.description import CATALOG
 from fastfcn.errors import UserError
-from fastfcn.prediction.runtimes.predictor import ExportedPredictor  # noqa: F401 - import it before the clock starts
 from tests.fuzz.mutate import damaged, damaged_text
 from tests.helpers.command import fastfcn
 from tests.helpers.tiny import NARROW, picture, tiny_recipe, tiny_weights, write_streets
