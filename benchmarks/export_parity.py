@@ -31,7 +31,7 @@ from fastfcn.models.segmenter import Segmenter
 from fastfcn.recipes.recipe import Recipe
 from fastfcn.utils.files import write_text
 from fastfcn.utils.provenance import command
-from fastfcn.utils.types import Size
+from fastfcn.utils.sizes import Size
 
 RESULT = Path(__file__).parent / "results" / "export_parity.json"
 FILES = {"onnx": "model.onnx", "openvino": "model.xml", "pt2": "model.pt2", "executorch": "model.pte"}

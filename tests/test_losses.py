@@ -12,7 +12,7 @@ from fastfcn import build
 from fastfcn.losses import ExtraLoss, LossTerms, se_loss, segmentation_loss
 from fastfcn.ops.cross_entropy import summed_cross_entropy
 from fastfcn.training.train import train_step
-from fastfcn.utils.types import IGNORE_INDEX
+from fastfcn.utils.sizes import IGNORE_INDEX
 from tests.helpers.tiny import tiny_model, tiny_recipe
 
 CLASSES = 5

@@ -32,7 +32,7 @@ from fastfcn.losses import (
 from fastfcn.ops import cross_entropy
 from fastfcn.ops.cross_entropy import summed_cross_entropy
 from fastfcn.training.train import train_step
-from fastfcn.utils.types import IGNORE_INDEX
+from fastfcn.utils.sizes import IGNORE_INDEX
 from tests.helpers.plain_losses import full_size, plain_dice, plain_hard, plain_lovasz, plain_weighted
 from tests.helpers.tiny import tiny_model, tiny_recipe
 

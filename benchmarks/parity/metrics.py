@@ -15,7 +15,7 @@ import torch
 from mmseg.evaluation import IoUMetric
 
 from fastfcn.metrics import ConfusionMatrix, Scores
-from fastfcn.utils.types import IGNORE_INDEX
+from fastfcn.utils.sizes import IGNORE_INDEX
 
 # Classes, number of maps, (height, width), share of ignored pixels, classes that never occur in the labels,
 # and whether they are absent from the predictions too.

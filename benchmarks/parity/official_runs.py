@@ -17,7 +17,7 @@ from fastfcn.evaluation.sliding_window import sliding_window_votes
 from fastfcn.models.segmenter import Segmenter
 from fastfcn.training.train import train_step
 from fastfcn.utils.machine import Machine
-from fastfcn.utils.types import IGNORE_INDEX
+from fastfcn.utils.sizes import IGNORE_INDEX
 from fastfcn.weights.official import from_official
 
 # (height, width), base size, crop, stride, all scales and mirror images: a quarter of the recipes', and the recipes'.

@@ -22,7 +22,7 @@ from fastfcn.data.transforms import normalize
 from fastfcn.training.prepare import prepare
 from fastfcn.training.train import train_step
 from fastfcn.utils.machine import Machine
-from fastfcn.utils.types import IGNORE_INDEX
+from fastfcn.utils.sizes import IGNORE_INDEX
 from fastfcn.weights.openmmlab import rename
 
 STEPS = 10

@@ -3,7 +3,7 @@
 from collections.abc import Iterator
 from dataclasses import dataclass, replace
 
-from fastfcn.utils.types import Size
+from fastfcn.utils.sizes import Size
 
 DILATED = ('neck={kind="none"}', "backbone.strides=[1,2,1,1]", "backbone.dilations=[1,1,2,4]")
 QUICK_SIZE = (64, 128)

@@ -20,7 +20,7 @@ from fastfcn.ops.cross_entropy import (
     upsampled_cross_entropy,
     upsampled_pixel_losses,
 )
-from fastfcn.utils.types import IGNORE_INDEX
+from fastfcn.utils.sizes import IGNORE_INDEX
 
 
 @dataclass(frozen=True)

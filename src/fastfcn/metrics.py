@@ -4,7 +4,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from fastfcn.utils.types import IGNORE_INDEX
+from fastfcn.utils.sizes import IGNORE_INDEX
 
 
 class ConfusionMatrix:

@@ -8,7 +8,7 @@ from PIL import Image
 from fastfcn.data.description import parse_description
 from fastfcn.data.masks import UNNAMED, class_table, describe_value, read_mask
 from fastfcn.errors import DataError
-from fastfcn.utils.types import IGNORE_INDEX
+from fastfcn.utils.sizes import IGNORE_INDEX
 
 VALUES = np.array([[0, 1, 2], [3, 2, 1]], dtype=np.uint8)
 COLORS = np.array([[0, 0, 0], [128, 64, 128], [255, 0, 7], [1, 2, 3]], dtype=np.uint8)

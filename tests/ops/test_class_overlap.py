@@ -7,7 +7,7 @@ import torch.nn.functional as F
 from fastfcn.ops import cross_entropy as module
 from fastfcn.ops.class_overlap import upsampled_class_overlap
 from fastfcn.ops.cross_entropy import upsampled_cross_entropy, upsampled_pixel_losses
-from fastfcn.utils.types import IGNORE_INDEX
+from fastfcn.utils.sizes import IGNORE_INDEX
 from tests.ops.test_cross_entropy import Largest, drawn_labels, random
 
 

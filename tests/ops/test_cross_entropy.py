@@ -8,7 +8,7 @@ from torch.utils._python_dispatch import TorchDispatchMode
 
 from fastfcn.ops import cross_entropy as module
 from fastfcn.ops.cross_entropy import interpolation_matrix, strips, upsampled_cross_entropy
-from fastfcn.utils.types import IGNORE_INDEX
+from fastfcn.utils.sizes import IGNORE_INDEX
 
 Size = tuple[int, int]
 # (shape of the logits, size of the labels): whole and odd ratios, up, down, equal, one axis only, single pixels.

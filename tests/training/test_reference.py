@@ -20,7 +20,7 @@ from fastfcn import build
 from fastfcn.models.segmenter import Segmenter
 from fastfcn.recipes.recipe import Recipe
 from fastfcn.training.train import train_step
-from fastfcn.utils.types import IGNORE_INDEX
+from fastfcn.utils.sizes import IGNORE_INDEX
 from tests.helpers.tiny import tiny_model, tiny_recipe
 
 STEPS, SCHEDULE = 3, 6

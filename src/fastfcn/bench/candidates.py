@@ -13,7 +13,7 @@ from fastfcn.bench.flops import count_flops
 from fastfcn.bench.stages import parameters
 from fastfcn.errors import UserError
 from fastfcn.recipes.recipe import Recipe
-from fastfcn.utils.types import Size
+from fastfcn.utils.sizes import Size
 
 WIDTHS = (96, 128, 256, 512)  # of JPU, tried beside the recipe's own
 SIZES: tuple[Size, ...] = ((512, 1024), (256, 512))

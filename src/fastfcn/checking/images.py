@@ -10,7 +10,7 @@ from PIL import ExifTags, Image
 
 from fastfcn.checking.problem import Flag
 from fastfcn.data.images import BROKEN, TURNED
-from fastfcn.utils.types import Size
+from fastfcn.utils.sizes import Size
 
 CELLS = 5  # a fingerprint is the brightness of CELLS x CELLS cells
 TEXTURE = 6.0  # standard deviation of the cells below which an image is too uniform for a fingerprint

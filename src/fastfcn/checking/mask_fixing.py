@@ -13,7 +13,7 @@ from fastfcn.checking.statistics import color_at
 from fastfcn.checking.value_problems import MaskIds, near_colors, outlier_ids, palettes_differ
 from fastfcn.data.images import opened
 from fastfcn.data.masks import read_mask
-from fastfcn.utils.types import IGNORE_INDEX
+from fastfcn.utils.sizes import IGNORE_INDEX
 
 TOLERANCE = 24  # maximum difference between a flat pixel and the valid value it is assigned to
 

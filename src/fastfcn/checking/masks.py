@@ -11,7 +11,7 @@ from fastfcn.checking.images import explain_failure, failure_flag
 from fastfcn.checking.problem import Flag
 from fastfcn.data.images import BROKEN
 from fastfcn.data.masks import STRETCHED
-from fastfcn.utils.types import Size
+from fastfcn.utils.sizes import Size
 
 MAX_COLORS = 1024  # a mask with more is a photo or blurred
 MAX_IDS = 100  # a mask with more and without flat areas is a photo

@@ -11,7 +11,7 @@ from fastfcn.checking.layouts import DatasetFiles
 from fastfcn.checking.problem import ERROR, FIX, INIT, WARNING, Flag, Problem
 from fastfcn.checking.statistics import Statistics, ValueCount
 from fastfcn.checking.value_problems import MaskIds, mistaken_ids, near_colors
-from fastfcn.utils.types import IGNORE_INDEX
+from fastfcn.utils.sizes import IGNORE_INDEX
 
 RARE = 0.002  # fraction of all pixels below which a class is rare
 MIN_PAIRS = 5  # pairs below which fractions of pixels are not judged

@@ -8,7 +8,7 @@ import numpy as np
 from fastfcn.checking.images import CELLS, ImageInfo
 from fastfcn.checking.masks import Color, MaskInfo
 from fastfcn.checking.problem import UNUSABLE_IMAGE, UNUSABLE_MASK, Flag
-from fastfcn.utils.types import Size
+from fastfcn.utils.sizes import Size
 
 SLOTS = 256  # distinct ids, or distinct colors
 MORE = SLOTS - 1  # the slot shared by all further colors

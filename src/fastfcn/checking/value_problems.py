@@ -11,7 +11,7 @@ from fastfcn.checking.layouts import DatasetFiles
 from fastfcn.checking.masks import Color
 from fastfcn.checking.problem import ERROR, FIX, INIT, UNUSABLE_MASK, WARNING, Flag, Problem
 from fastfcn.checking.statistics import MORE, Statistics, ValueCount, color_at, palette_bytes
-from fastfcn.utils.types import IGNORE_INDEX
+from fastfcn.utils.sizes import IGNORE_INDEX
 
 USUAL = 0.8  # fraction of masks that contain an id from which it counts as usual
 MIN_EVIDENCE = 3.0  # log likelihood ratio above which the ids of a mask count as shifted

@@ -17,7 +17,7 @@ from fastfcn.data.masks import UNNAMED, class_table, describe_value, read_mask
 from fastfcn.data.sampler import SampleKey
 from fastfcn.data.transforms import TrainTransform
 from fastfcn.errors import DataError
-from fastfcn.utils.types import IGNORE_INDEX
+from fastfcn.utils.sizes import IGNORE_INDEX
 
 SHOWN = 20  # problems listed in an error
 FIX_MASKS = "Fix the masks, or add their values to `classes` or `ignored` in the dataset's .toml file."

@@ -11,7 +11,7 @@ from PIL import Image
 
 from fastfcn.data.description import DatasetDescription
 from fastfcn.data.images import opened
-from fastfcn.utils.types import IGNORE_INDEX
+from fastfcn.utils.sizes import IGNORE_INDEX
 
 UNNAMED = 254  # table entry of values that are not in the description
 STRETCHED = {"L;2": 85, "L;4": 17}  # Pillow multiplies the values of 2- and 4-bit grayscale files by these

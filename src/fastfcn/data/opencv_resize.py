@@ -6,7 +6,7 @@ integer arithmetic is used here, so scores depend neither on OpenCV nor, as with
 
 import numpy as np
 
-from fastfcn.utils.types import Size
+from fastfcn.utils.sizes import Size
 
 Window = tuple[slice, slice]  # rows and columns
 

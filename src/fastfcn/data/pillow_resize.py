@@ -6,7 +6,7 @@ import numpy as np
 from PIL import Image, ImageFilter
 
 from fastfcn.data.opencv_resize import WHOLE, Window
-from fastfcn.utils.types import Size
+from fastfcn.utils.sizes import Size
 
 BILINEAR, NEAREST = Image.Resampling.BILINEAR, Image.Resampling.NEAREST
 

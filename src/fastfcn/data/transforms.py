@@ -12,7 +12,7 @@ from torch.nn import functional
 from fastfcn.data import opencv_resize as opencv
 from fastfcn.data import pillow_resize as pillow
 from fastfcn.data.opencv_resize import Window, keep_ratio_size
-from fastfcn.utils.types import IGNORE_INDEX, Size
+from fastfcn.utils.sizes import IGNORE_INDEX, Size
 
 CROP_TRIES = 10
 BRIGHTNESS = 32.0  # added, in gray levels

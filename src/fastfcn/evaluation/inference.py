@@ -12,7 +12,7 @@ from fastfcn.evaluation.sliding_window import sliding_window_votes
 from fastfcn.models.segmenter import Segmenter
 from fastfcn.ops.upsample import label_type, mean_softmax_labels, upsampled_strips
 from fastfcn.recipes.recipe import Recipe
-from fastfcn.utils.types import Size
+from fastfcn.utils.sizes import Size
 
 
 class TestImages(torch.utils.data.Dataset):

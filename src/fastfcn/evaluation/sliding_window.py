@@ -10,7 +10,7 @@ from itertools import product
 import torch.nn.functional as F
 from torch import Tensor
 
-from fastfcn.utils.types import Size
+from fastfcn.utils.sizes import Size
 
 Network = Callable[[Tensor], Tensor]  # images (B, 3, h, w) -> logits (B, classes, h, w)
 

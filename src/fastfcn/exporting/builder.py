@@ -13,7 +13,7 @@ from fastfcn.exporting.network import trace, trace_backed
 from fastfcn.prediction.runtimes import openvino
 from fastfcn.prediction.runtimes.base import Runtime
 from fastfcn.prediction.runtimes.metadata import ExportMetadata
-from fastfcn.utils.types import Size
+from fastfcn.utils.sizes import Size
 from fastfcn.weights.file import Weights
 
 

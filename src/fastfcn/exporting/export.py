@@ -30,7 +30,7 @@ from fastfcn.prediction.runtimes.registry import RUNTIMES, find_runtime, open_se
 from fastfcn.utils.files import make_folder
 from fastfcn.utils.machine import Machine
 from fastfcn.utils.progress import with_progress
-from fastfcn.utils.types import Size
+from fastfcn.utils.sizes import Size
 
 ReportStep = Callable[[str], None]  # called with a line for each step
 

@@ -14,7 +14,7 @@ from fastfcn.errors import UserError
 from fastfcn.models.segmenter import Segmenter
 from fastfcn.prediction.runtimes.base import Session
 from fastfcn.recipes.recipe import Recipe
-from fastfcn.utils.types import Size
+from fastfcn.utils.sizes import Size
 
 MIN_AGREEMENT = 0.9999  # share of pixels with equal labels
 MAX_DIFFERENCE = 2e-3  # of logits, whose standard deviation is about 3 in a trained network

@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from fastfcn.losses import weights_from_counts
-from fastfcn.utils.types import Size
+from fastfcn.utils.sizes import Size
 
 GIB = 2**30
 # Pixels of the largest training images: more takes days on a CPU and does not fit into a small GPU.

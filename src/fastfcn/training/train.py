@@ -27,7 +27,7 @@ from fastfcn.utils.files import write_text
 from fastfcn.utils.machine import Machine
 from fastfcn.utils.memory import process_memory
 from fastfcn.utils.progress import progress_bar
-from fastfcn.utils.types import IGNORE_INDEX
+from fastfcn.utils.sizes import IGNORE_INDEX
 from fastfcn.weights.pretrained import load_initial_weights
 
 

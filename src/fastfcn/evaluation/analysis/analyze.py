@@ -17,7 +17,7 @@ from fastfcn.evaluation.analysis.examples import ExampleImage, ImageRanking, exa
 from fastfcn.evaluation.analysis.speed import Speed, measure_speed
 from fastfcn.evaluation.evaluate import EvaluationSetup, Progress, measure
 from fastfcn.metrics import ConfusionMatrix, Scores
-from fastfcn.utils.types import IGNORE_INDEX
+from fastfcn.utils.sizes import IGNORE_INDEX
 
 
 class Collector:

@@ -8,7 +8,7 @@ from collections.abc import Callable
 
 import numpy as np
 
-from fastfcn.utils.types import IGNORE_INDEX
+from fastfcn.utils.sizes import IGNORE_INDEX
 
 BOUNDARY_WIDTH = 0.02  # as a fraction of the image's diagonal
 

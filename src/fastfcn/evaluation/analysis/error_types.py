@@ -3,7 +3,7 @@
 import numpy as np
 
 from fastfcn.evaluation.analysis.boundary import boundary_pixels, interior
-from fastfcn.utils.types import IGNORE_INDEX
+from fastfcn.utils.sizes import IGNORE_INDEX
 
 CORRECT, BOUNDARY, CONFUSION, MISSED = range(4)
 ERROR_TYPES = ("boundary", "confusion", "missed")
