@@ -35,9 +35,11 @@ NO_DOCKER = "needs Docker"
 FOUR_GPUS = "needs four GPUs; tests/training runs two processes on the CPU"
 WEIGHTS = "would download published weights and evaluate a whole dataset; tests/reproduce does it with small files"
 TRAINS = "would train for 80,000 steps; tests/reproduce does it with few"
+BY_NAME = "downloads 275 MB; tests/weights/test_published.py does it from a server on this machine"
 TOO_FEW = "two images where the published dataset has hundreds"
 
 NOT_RUN = {
+    "fastfcn predict fastfcn_r50_psp_cityscapes_80k_b8 street.jpg --out predictions": BY_NAME,
     "pip install . && fastfcn demo": "two minutes; tests/demo runs the demo with few steps",
     "pip install '.[test]' && pytest": SETS_UP,
     "pip install -e '.[dev]'": SETS_UP,

@@ -67,7 +67,7 @@ def test_hashes_in_names():
 
 def test_url_variants():
     address = "https://a.b/v0.5/fastfcn/fastfcn/one/one_2021-57749bed.pth"
-    assert url_variants(address) == [address, "https://a.b/v0.5/fastfcn/one/one_2021-57749bed.pth"]
+    assert url_variants(address) == ["https://a.b/v0.5/fastfcn/one/one_2021-57749bed.pth", address]
     for name in recipes.names():
         published = recipes.load(name).published
         if published and published.weights:

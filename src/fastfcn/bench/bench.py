@@ -20,7 +20,7 @@ from fastfcn.errors import UserError
 from fastfcn.prediction.load import is_model_file, open_model, open_weights
 from fastfcn.utils.progress import progress_bar
 from fastfcn.utils.provenance import today
-from fastfcn.weights.hub import local_file
+from fastfcn.weights.locate import local_file
 
 PARTS = ("inference", "training")
 NOTES = {

@@ -6,12 +6,23 @@ from typing import Annotated
 
 import typer
 
-from fastfcn.cli.options import Accelerator, Changes, Data, Devices, Precision, Split, Trusted, Workers, check_weights
+from fastfcn.cli.options import (
+    MODEL_HELP,
+    Accelerator,
+    Changes,
+    Data,
+    Devices,
+    Precision,
+    Split,
+    Trusted,
+    Workers,
+    check_weights,
+)
 from fastfcn.cli.output import out_console
 
 
 def evaluate(
-    weights: Annotated[str, typer.Argument(help="Weights file, exported file, or hf://USER/NAME.")],
+    weights: Annotated[str, typer.Argument(help=MODEL_HELP)],
     data: Data,
     changes: Changes = None,
     split: Split = None,

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from fastfcn.cli.options import JsonFile, check_weights
+from fastfcn.cli.options import WEIGHTS_HELP, JsonFile, check_weights
 from fastfcn.cli.output import out_console, say
 
 if TYPE_CHECKING:
@@ -14,7 +14,7 @@ if TYPE_CHECKING:
 
 
 def export(
-    weights: Annotated[str, typer.Argument(help="Weights file, or hf://USER/NAME.")],
+    weights: Annotated[str, typer.Argument(help=WEIGHTS_HELP)],
     format: Annotated[str, typer.Option("--format", help="onnx, openvino, pt2 or executorch.")],
     out: Annotated[Path, typer.Option(metavar="FILE", help="File to write: .onnx, .xml, .pt2 or .pte.")],
     logits: Annotated[bool, typer.Option("--logits", help="Add logits as a second output.")] = False,

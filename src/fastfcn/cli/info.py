@@ -5,12 +5,12 @@ from typing import Annotated
 
 import typer
 
-from fastfcn.cli.options import check_weights
+from fastfcn.cli.options import WEIGHTS_HELP, check_weights
 from fastfcn.cli.output import out_console
 
 
 def info(
-    weights: Annotated[str, typer.Argument(help="Weights file, or hf://USER/NAME.")],
+    weights: Annotated[str, typer.Argument(help=WEIGHTS_HELP)],
     as_json: Annotated[bool, typer.Option("--json", help="Print JSON.")] = False,
 ) -> None:
     """Describe a weights file: recipe, network, dataset, score, size, versions, and classes with their colors.
@@ -20,10 +20,10 @@ def info(
     """
     check_weights(weights)
     from fastfcn.cli.tables.info import show_info
-    from fastfcn.weights.hub import fetch, is_address
     from fastfcn.weights.info import info as read_info
+    from fastfcn.weights.locate import local_file
 
-    description = read_info(fetch(weights) if is_address(weights) else weights)
+    description = read_info(local_file(weights))
     if as_json:
         out_console.file.write(json.dumps(description, indent=1) + "\n")
     else:

@@ -5,7 +5,7 @@ from typing import Annotated
 
 import typer
 
-from fastfcn.errors import WEIGHTS_HINT, MissingFileError
+from fastfcn.errors import WEIGHTS_HINT, MissingFileError, WeightsError
 
 Changes = Annotated[
     list[str] | None, typer.Argument(metavar="KEY=VALUE", help="Overrides of the recipe, such as optim.lr=0.02.")
@@ -20,12 +20,22 @@ Precision = Annotated[str, typer.Option(help="Numeric precision: 32-true, bf16-m
 Trusted = Annotated[bool, typer.Option("--trusted", help="Allow a .pt2 file to run the code in it.")]
 Accelerator = Annotated[str, typer.Option(help="Device type: auto, cpu, cuda or mps.")]
 
+WEIGHTS_HELP = "Weights file, recipe with published weights (downloaded once), or hf://USER/NAME."
+MODEL_HELP = "Weights file, exported file, recipe with published weights (downloaded once), or hf://USER/NAME."
+
 TOKEN = "FASTFCN_TOKEN"  # environment variable with the bearer token of a service
 
 
 def check_weights(path: str | Path, hint: str = WEIGHTS_HINT) -> None:
-    """Raise MissingFileError if a weights file does not exist, before PyTorch is imported; hf:// addresses pass."""
-    if not str(path).startswith("hf://") and not Path(path).exists():
+    """Raise WeightsError if there are no weights of that name, before PyTorch is imported; hf:// addresses pass."""
+    if str(path).startswith("hf://") or Path(path).exists():
+        return
+    from fastfcn.recipes.published import published_recipe, similar_name
+
+    if published_recipe(path) is None:
+        similar = "" if Path(path).suffix else similar_name(str(path))
+        if similar:
+            raise WeightsError(f"There is no file and no published model {path}{similar}", hint)
         raise MissingFileError(path, hint)
 
 

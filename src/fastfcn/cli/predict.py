@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from fastfcn.cli.options import TOKEN, Trusted, check_weights
+from fastfcn.cli.options import MODEL_HELP, TOKEN, Trusted, check_weights
 from fastfcn.cli.output import print_error, say
 from fastfcn.errors import DataError, UserError
 from fastfcn.utils.progress import video_progress, with_progress
@@ -22,7 +22,10 @@ if TYPE_CHECKING:
 
 
 def predict(
-    weights: Annotated[str, typer.Argument(metavar="WEIGHTS", help="Weights file, exported file, or hf://USER/NAME.")],
+    weights: Annotated[
+        str,
+        typer.Argument(metavar="WEIGHTS", help=MODEL_HELP),
+    ],
     out: Annotated[Path, typer.Option(metavar="DIR", help="Folder to write to.")],
     inputs: Annotated[
         list[str] | None,

@@ -5,12 +5,12 @@ from typing import Annotated
 
 import typer
 
-from fastfcn.cli.options import TOKEN, check_weights
+from fastfcn.cli.options import MODEL_HELP, TOKEN, check_weights
 from fastfcn.cli.output import error_console, plain
 
 
 def serve(
-    weights: Annotated[str, typer.Argument(help="Weights file, exported network, or hf://USER/NAME.")],
+    weights: Annotated[str, typer.Argument(help=MODEL_HELP)],
     host: Annotated[str, typer.Option(help="Address to listen on; 0.0.0.0 for all interfaces.")] = "127.0.0.1",
     port: Annotated[int, typer.Option(min=0, max=65535, help="Port; 0 for any free port.")] = 8000,
     token: Annotated[str | None, typer.Option(envvar=TOKEN, help="Require this bearer token.")] = None,

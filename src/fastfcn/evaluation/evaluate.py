@@ -22,7 +22,7 @@ from fastfcn.prediction.load import open_model
 from fastfcn.recipes.recipe import Recipe
 from fastfcn.utils.machine import Machine
 from fastfcn.utils.progress import with_progress
-from fastfcn.weights.hub import local_file
+from fastfcn.weights.locate import local_file
 
 Progress = Callable[[Iterable, int, str], Iterable]  # (items, total, description) -> the items, under a progress bar
 

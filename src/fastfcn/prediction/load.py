@@ -8,7 +8,8 @@ from fastfcn.prediction.exported import FULL_PRECISION, ExportedPredictor
 from fastfcn.prediction.predictor import Predictor, TorchPredictor
 from fastfcn.prediction.runtimes.registry import runtime_of
 from fastfcn.weights.file import Weights
-from fastfcn.weights.hub import is_address, local_file
+from fastfcn.weights.hub import is_address
+from fastfcn.weights.locate import local_file
 
 WEIGHTS_SUFFIXES = (".safetensors", ".pth", ".pt", ".tar")  # all but the first get an error that says how to convert
 
@@ -17,7 +18,8 @@ def load(path: str | Path, device: str = "auto", trusted: bool = False, precisio
     """Load a model for prediction.
 
     Args:
-        path: a weights file, a file written by `fastfcn export`, or `hf://USER/NAME` on the Hugging Face Hub.
+        path: a weights file; a file written by `fastfcn export`; the name of a recipe with published weights, which are
+            downloaded and converted once; or `hf://USER/NAME` on the Hugging Face Hub.
         device: "auto" (a GPU if there is one), "cpu", "cuda", "cuda:1" or "mps".
         trusted: allow a .pt2 file, which contains native code that runs when it is loaded. Nothing is executed when
             files of other formats are loaded.

@@ -153,6 +153,11 @@ def names() -> list[str]:
     return sorted(_shipped())
 
 
+def is_known(name: str) -> bool:
+    """Whether `name` is the name or an alias of a recipe that comes with the package."""
+    return name in _shipped() or name in _aliases()
+
+
 def _upgrade(document: tomlkit.TOMLDocument, source: str) -> bool:
     """Upgrade a document of an older format in place; returns whether anything changed."""
     written = document.get("format")

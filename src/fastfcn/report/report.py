@@ -19,7 +19,7 @@ from fastfcn.training.run import Run
 from fastfcn.utils.files import write_text
 from fastfcn.utils.machine import Machine
 from fastfcn.utils.progress import with_progress
-from fastfcn.weights.hub import local_file
+from fastfcn.weights.locate import local_file
 
 Examples = tuple[list[int], list[int]]  # indices of the worst and the best images
 

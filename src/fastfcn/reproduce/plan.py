@@ -123,9 +123,9 @@ def _describe_weights(plan: Plan) -> Iterator[str]:
         yield f"  weights  {plan.checkpoint}" + ("" if plan.checkpoint.is_file() else ": there is no such file")
     elif plan.address:
         kept = (cache_folder() / plan.address.rsplit("/", 1)[-1]).is_file()
-        yield f"  weights  {plan.address}" + (": fetched already" if kept else "")
-        for other in url_variants(plan.address)[1:]:
-            yield f"           or {other}"
+        first, *others = url_variants(plan.address)
+        yield f"  weights  {first}" + (": fetched already" if kept else "")
+        yield from (f"           or {other}" for other in others)
         yield f"           sha256 {hash_in_name(plan.address) or '(not published)'}..., kept in {cache_folder()}"
     else:
         yield "  weights  no address is published; name the file with --checkpoint, or --train"

@@ -15,6 +15,7 @@ from fastfcn.utils.files import make_folder
 from fastfcn.utils.progress import console
 
 CHUNK = 1 << 20  # bytes
+OTHERWISE = "Or give a file you downloaded with --checkpoint FILE, or train the recipe with --train."
 NOT_FOUND = (403, 404, 410)  # HTTP status codes for a URL that does not exist
 
 
@@ -23,8 +24,11 @@ def cache_folder() -> Path:
     return Path(os.environ.get("FASTFCN_CACHE") or Path.home() / ".cache" / "fastfcn")
 
 
-def fetch_published(recipe: str, url: str | None) -> Path:
-    """The published weights of the recipe of that name, from the cache or downloaded. Raises WeightsError."""
+def fetch_published(recipe: str, url: str | None, otherwise: str = OTHERWISE) -> Path:
+    """The published weights of the recipe of that name, from the cache or downloaded.
+
+    Raises WeightsError; `otherwise` ends its hint: how to go on without the download.
+    """
     if not url:
         raise WeightsError(
             f"Recipe '{recipe}' has no URL of published weights.",
@@ -41,7 +45,7 @@ def fetch_published(recipe: str, url: str | None) -> Path:
                 break
     raise WeightsError(
         "\n".join(messages),
-        f"{hint}\nOr give a file you downloaded with --checkpoint FILE, or train the recipe with --train.",
+        f"{hint}\n{otherwise}",
     )
 
 
@@ -52,9 +56,9 @@ def hash_in_name(name: str) -> str:
 
 
 def url_variants(url: str) -> list[str]:
-    """The URLs to try: OpenMMLab's table has `fastfcn/fastfcn/` in the URL of one file, its index `fastfcn/`."""
+    """The URLs to try. OpenMMLab's table has `fastfcn/fastfcn/` in the URL of one file; its metafile has `fastfcn/`."""
     once = re.sub(r"/([^/]+)/\1/", r"/\1/", url)
-    return list(dict.fromkeys([url, once]))
+    return list(dict.fromkeys([once, url]))
 
 
 def download(url: str, sha256_prefix: str) -> Path:

@@ -17,11 +17,6 @@ def is_address(path: str | Path) -> bool:
     return isinstance(path, str) and path.startswith(SCHEME)
 
 
-def local_file(path: str | Path) -> Path:
-    """The local path of a weights file; one on the Hub is downloaded."""
-    return fetch(path) if is_address(path) else Path(path)
-
-
 def fetch(address: str | Path) -> Path:
     """The weights file at `hf://USER/NAME`, from the Hub's cache on this machine or downloaded.
 
