@@ -148,3 +148,95 @@ def test_invalid_responses(answer: tuple, words: str, pauses: list[float]):
 def test_invalid_urls(url: str):
     with pytest.raises(UserError, match="is not a valid service URL"):
         Client(url)
+
+
+@contextmanager
+def client_of(predictor: Predictor, answer: bytes) -> Iterator[Client]:
+    """A client whose service sends `answer` to every image."""
+    with answering((200, {}, info(predictor)), (200, {}, answer)) as (url, _):
+        yield Client(url, tries=1)
+
+
+def runs(classes: object, lengths: object, height: object = 64, width: object = 96) -> bytes:
+    return json.dumps({"height": height, "width": width, "runs": {"classes": classes, "lengths": lengths}}).encode()
+
+
+HOSTILE = {
+    "class 300": runs([300], [6144]),
+    "a class that the model does not have": runs([200], [6144]),
+    "negative class": runs([-1], [6144]),
+    "another size": runs([0], [1], 1, 1),
+    "height and width exchanged": runs([0], [6144], 96, 64),
+    "too many pixels": runs([0], [2_000_000_000], 1, 2_000_000_000),
+    "longer than the image": runs([0], [2_000_000_000]),
+    "beyond 64 bits": runs([0], [10**30]),
+    "sum that overflows to the right one": runs([0, 0, 0], [2**63 - 1, 2**63 - 1, 6146]),
+    "negative length": runs([0, 0], [6145, -1]),
+    "empty runs": runs([0, 1], [6144, 0]),
+    "too short": runs([0], [6143]),
+    "more classes than lengths": runs([0, 0], [6144]),
+    "fractions": runs([0.5], [6144.0]),
+    "truth values": runs([True], [6144]),
+    "texts": runs("0", "6144"),
+    "nested lists": runs([[0]], [[6144]]),
+    "no runs": b'{"height": 64, "width": 96}',
+    "list": b"[1, 2]",
+    "number": b"7",
+    "null": b"null",
+    "not a number": b'{"height": NaN, "width": Infinity, "runs": null}',
+    "deep": b"[" * 200_000,
+    "long number": b"1" * 100_000,
+    "not UTF-8": b"\xff\xfe\x00",
+    "too long": b" " * (client_module.OTHER_BYTES + 6144 * client_module.RUN_BYTES) + b"{} ",
+    "nothing": b"",
+}
+
+
+@pytest.mark.parametrize("kind", HOSTILE)
+def test_responses_that_do_not_fit_the_image_are_refused(kind: str, predictor: Predictor):
+    with client_of(predictor, HOSTILE[kind]) as client, pytest.raises(UserError, match="is not from fastfcn"):
+        client(picture())
+
+
+@pytest.mark.parametrize("answer", [b"[" * 100_000, b"[]", b"{}", b"null", b'{"description": 3}', b" " * 2**21 + b"{}"])
+def test_hostile_information(answer: bytes):
+    with answering((200, {}, answer)) as (url, _), pytest.raises(UserError, match="is not from fastfcn"):
+        Client(url, tries=1)
+
+
+@pytest.mark.parametrize("answer", [b"[" * 100_000, b"[]", b"7", b'{"detail": "' + b"long " * 10_000 + b'"}'])
+def test_hostile_problems_are_one_short_message(answer: bytes, predictor: Predictor):
+    given = ((200, {}, info(predictor)), (500, {}, answer))
+    with answering(*given) as (url, _), pytest.raises(UserError) as error:
+        Client(url, tries=1)(picture())
+    assert len(error.value.message) < 400
+
+
+def test_a_response_that_never_ends_is_given_up(predictor: Predictor, monkeypatch: pytest.MonkeyPatch):
+    """Each byte arrives in time, the whole does not."""
+    clock = iter(range(0, 10**6, 50))
+    monkeypatch.setattr(client_module.time, "monotonic", lambda: next(clock))
+    with client_of(predictor, b" " * 500_000 + runs([0], [6144])) as client:
+        assert client.timeout == 120
+        with pytest.raises(UserError, match="no complete response within 120 s"):
+            client(picture())
+
+
+@pytest.mark.parametrize("status", [301, 302, 303, 307, 308])
+@pytest.mark.parametrize("at", ["/info", "/predict"])
+def test_redirects_to_other_servers_are_not_followed(status: int, at: str, predictor: Predictor):
+    """They would get the token and the image."""
+    with answering((200, {}, info(predictor))) as (other, asked):
+        for place in (other, other.replace("127.0.0.1", "localhost"), "https://127.0.0.1:1", "//elsewhere.example"):
+            redirect = (status, {"Location": place + "/x"}, b"")
+            given = (redirect,) if at == "/info" else ((200, {}, info(predictor)), redirect)
+            with answering(*given) as (url, _), pytest.raises(UserError) as error:
+                Client(url, token="s3cret", tries=1)(picture())
+            assert "redirect" in error.value.message or "status 30" in error.value.message
+    assert asked == []
+
+
+def test_redirects_within_the_service_are_followed(predictor: Predictor):
+    with answering((302, {"Location": "/v2/info"}, b""), (200, {}, info(predictor))) as (url, asked):
+        assert Client(url, token="s3cret").classes == predictor.classes
+    assert asked == ["/info", "/v2/info"]

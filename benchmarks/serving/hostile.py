@@ -179,7 +179,7 @@ def huge_headers(generator: np.random.Generator) -> list[bytes]:
         case 1:
             return [post("/predict", b"", "image/png", *(f"X-{number}: y" for number in range(size // 100)))]
         case 2:
-            return [f"GET /{'a' * size} HTTP/1.1\r\nHost: a\r\nConnection: close\r\n\r\n".encode()]
+            return [f"GET /{'a' * size} HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\n\r\n".encode()]
         case _:
             return [
                 post("/predict", picture(generator), "image/png", "X-Request-ID: " + "\t{}" * 50, "Authorization: \xff")
@@ -188,19 +188,20 @@ def huge_headers(generator: np.random.Generator) -> list[bytes]:
 
 def broken_http(generator: np.random.Generator) -> list[bytes]:
     lines = (
-        "POST /predict HTTP/1.1\r\nHost: a\r\nContent-Length: -5\r\n\r\n",
-        "POST /predict HTTP/1.1\r\nHost: a\r\nContent-Length: 99999999999999999999\r\n\r\n",
-        "POST /predict HTTP/1.1\r\nHost: a\r\nTransfer-Encoding: chunked\r\nContent-Length: 4\r\n\r\nzz\r\n",
-        "POST /predict HTTP/1.1\r\nHost: a\r\nTransfer-Encoding: chunked\r\n\r\nffffffffff\r\n",
+        "POST /predict HTTP/1.1\r\nHost: localhost\r\nContent-Length: -5\r\n\r\n",
+        "POST /predict HTTP/1.1\r\nHost: localhost\r\nContent-Length: 99999999999999999999\r\n\r\n",
+        "POST /predict HTTP/1.1\r\nHost: localhost\r\nTransfer-Encoding: chunked\r\nContent-Length: 4\r\n\r\nzz\r\n",
+        "POST /predict HTTP/1.1\r\nHost: localhost\r\nTransfer-Encoding: chunked\r\n\r\nffffffffff\r\n",
         "POST /predict HTTP/9.9\r\n\r\n",
         "\x16\x03\x01\x02\0\x01\0\x01\xfc\x03\x03",
-        "GET /page/..%2f..%2fapp.py HTTP/1.1\r\nHost: a\r\nConnection: close\r\n\r\n",
-        "GET /examples/%00.jpg HTTP/1.1\r\nHost: a\r\nConnection: close\r\n\r\n",
-        "TRACE / HTTP/1.1\r\nHost: a\r\nConnection: close\r\n\r\n",
-        "GET / HTTP/1.1\r\nHost: a\r\nConnection: Upgrade\r\nUpgrade: websocket\r\n\r\n",
-        "OPTIONS /predict HTTP/1.1\r\nHost: a\r\nOrigin: http://[\r\nConnection: close\r\n\r\n",
-        "POST /predict HTTP/1.1\r\nHost: a\r\nOrigin: http://[\r\nConnection: close\r\nContent-Length: 0\r\n\r\n",
-        "GET /info HTTP/1.1\r\nHost: a\r\nConnection: close\r\n\r\n" * 3,
+        "GET /page/..%2f..%2fapp.py HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\n\r\n",
+        "GET /examples/%00.jpg HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\n\r\n",
+        "TRACE / HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\n\r\n",
+        "GET / HTTP/1.1\r\nHost: localhost\r\nConnection: Upgrade\r\nUpgrade: websocket\r\n\r\n",
+        "OPTIONS /predict HTTP/1.1\r\nHost: localhost\r\nOrigin: http://[\r\nConnection: close\r\n\r\n",
+        "POST /predict HTTP/1.1\r\nHost: ::1\r\nOrigin: http://[\r\nConnection: close\r\nContent-Length: 0\r\n\r\n",
+        "POST /predict HTTP/1.1\r\nHost: [::1]\r\nOrigin: http://[\r\nConnection: close\r\nContent-Length: 0\r\n\r\n",
+        "GET /info HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\n\r\n" * 3,
     )
     return [str(_choice(generator, lines)).encode("latin-1"), b""]
 

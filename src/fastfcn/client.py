@@ -6,6 +6,7 @@ prediction = client("street.jpg")  # labels, shares(), overlay(), as from fastfc
 
 import io
 import json
+import time
 from collections import deque
 from collections.abc import Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
@@ -13,14 +14,15 @@ from http.client import HTTPException
 from pathlib import Path
 from random import uniform
 from time import sleep
-from typing import Any
+from typing import IO, Any
 from urllib.error import HTTPError, URLError
 from urllib.parse import urlsplit
-from urllib.request import OpenerDirector, ProxyHandler, Request, build_opener
+from urllib.request import HTTPRedirectHandler, OpenerDirector, ProxyHandler, Request, build_opener
 
 import numpy as np
 from PIL import Image
 
+from fastfcn.data.decoding import open_image, upright_size
 from fastfcn.data.description import DatasetDescription
 from fastfcn.data.images import read_image
 from fastfcn.errors import DataError, UserError
@@ -29,6 +31,10 @@ from fastfcn.prediction.prediction import Prediction
 RETRY_STATUSES = (429, 502, 503, 504)
 MAX_PAUSE = 30.0  # seconds
 LOCAL_HOSTS = ("127.0.0.1", "localhost", "::1")
+MAX_RUNS = 2_000_000  # the most that a service sends
+RUN_BYTES = 12  # of JSON; the most that a run takes, on average
+OTHER_BYTES = 2**20  # of JSON: the rest of a response
+MAX_TEXT = 300  # characters of a service's message that are shown
 
 
 class Client:
@@ -48,7 +54,10 @@ class Client:
         self._headers = {"Authorization": f"Bearer {token}"} if token else {}
         self._opener = _opener(parts.hostname or "")
         self.info = self._request("/info")
-        self.description = DatasetDescription.model_validate(self.info["description"])
+        try:
+            self.description = DatasetDescription.model_validate(self.info["description"])
+        except (KeyError, TypeError, ValueError, RecursionError) as error:
+            raise self._not_fastfcn() from error
         self.classes = self.description.class_names
 
     def __call__(self, image: str | Path | Image.Image | np.ndarray) -> Prediction:
@@ -61,12 +70,17 @@ class Client:
         return Prediction(labels, pixels, self.description)
 
     def labels(self, file: bytes, name: str = "the image") -> np.ndarray:
-        """The segmentation map (H, W), uint8, of an encoded image; `name` is used in errors. Raises like a call."""
-        response = self._request("/predict?format=runs", file, name)
+        """The segmentation map (H, W), uint8, of an encoded image; `name` is used in errors. Raises like a call.
+
+        A response that does not fit the image or the classes is a UserError.
+        """
+        with open_image(io.BytesIO(file), name) as image:
+            size = upright_size(image)
+        limit = OTHER_BYTES + RUN_BYTES * min(size[0] * size[1], MAX_RUNS)
+        response = self._request("/predict?format=runs", file, name, limit)
         try:
-            flat = np.repeat(np.array(response["runs"]["classes"], np.uint8), response["runs"]["lengths"])
-            return flat.reshape(response["height"], response["width"])
-        except (KeyError, TypeError, ValueError) as error:
+            return _labels_from_runs(response, size, len(self.classes))
+        except (KeyError, TypeError, ValueError, OverflowError) as error:
             raise self._not_fastfcn() from error
 
     def file_labels(self, paths: Sequence[Path], concurrency: int = 4) -> Iterator[np.ndarray | DataError]:
@@ -89,22 +103,23 @@ class Client:
         except DataError as error:
             return error
 
-    def _request(self, path: str, body: bytes | None = None, name: str = "") -> dict[str, Any]:
-        """The JSON response of the service, with retries."""
-        headers = self._headers | ({"Content-Type": "application/octet-stream"} if body is not None else {})
+    def _request(
+        self, path: str, body: bytes | None = None, name: str = "", limit: int = OTHER_BYTES
+    ) -> dict[str, Any]:
+        """The JSON response of the service, of at most `limit` bytes, with retries."""
         attempt = 0
         while True:
             attempt += 1
             pause = min(MAX_PAUSE, 0.25 * 2**attempt)
             try:
-                with self._opener.open(Request(self.url + path, body, headers), timeout=self.timeout) as response:
-                    return json.load(response)
+                with self._opener.open(self._message(path, body), timeout=self.timeout) as response:
+                    return json.loads(_read(response, limit, self.timeout))
             except HTTPError as error:
                 failure = self._failure(error, name)
                 if error.code not in RETRY_STATUSES:
                     raise failure from error
                 pause = _retry_after(error, pause)
-            except ValueError as error:
+            except (ValueError, RecursionError) as error:
                 raise self._not_fastfcn() from error
             except (OSError, URLError, HTTPException) as error:
                 reason = getattr(error, "reason", None) or error
@@ -113,15 +128,19 @@ class Client:
                 raise failure
             sleep(pause * uniform(1.0, 1.25))  # jitter spreads the retries of several clients
 
+    def _message(self, path: str, body: bytes | None) -> Request:
+        headers = {"Content-Type": "application/octet-stream"} if body is not None else {}
+        return Request(self.url + path, body, self._headers | headers)
+
     def _not_fastfcn(self) -> UserError:
         return UserError(f"The response of {self.url} is not from fastfcn.", "Check the URL.")
 
     def _failure(self, error: HTTPError, name: str) -> UserError:
         """The service's problem as an exception: DataError if it is about the image `name`, else UserError."""
         try:
-            problem = json.load(error)
-            text, hint = str(problem["detail"]), str(problem.get("hint", ""))
-        except (ValueError, KeyError, TypeError, OSError):
+            problem = json.loads(_read(error, OTHER_BYTES, self.timeout))
+            text, hint = str(problem["detail"])[:MAX_TEXT], str(problem.get("hint", ""))[:MAX_TEXT]
+        except (ValueError, KeyError, TypeError, AttributeError, RecursionError, OSError, HTTPException):
             text, hint = f"status {error.code}", ""
         if name and error.code in (400, 413, 415, 422, 504):
             return DataError(f"{name}: {text}", hint)
@@ -149,9 +168,67 @@ def _file(path: Path) -> bytes:
         raise DataError(f"{path} cannot be read: {(error.strerror or str(error)).lower()}.", "Check it.") from error
 
 
+def _labels_from_runs(response: Any, size: tuple[int, int], num_classes: int) -> np.ndarray:
+    """The segmentation map (H, W), uint8, of an image of `size` (height, width).
+
+    Everything is checked before memory of the claimed size is used. Raises ValueError, TypeError or OverflowError for a
+    response that does not fit the image or the classes.
+    """
+    if (response["height"], response["width"]) != size:
+        raise ValueError("the result has another size than the image")
+    pixels = size[0] * size[1]
+    classes, lengths = _integers(response["runs"]["classes"]), _integers(response["runs"]["lengths"])
+    if classes.shape != lengths.shape or not ((lengths >= 1) & (lengths <= pixels)).all():
+        raise ValueError("invalid run lengths")
+    if lengths.sum() != pixels or not ((classes >= 0) & (classes < num_classes)).all():
+        raise ValueError("the runs do not fit the image or the classes")
+    return np.repeat(classes.astype(np.uint8), lengths).reshape(size)
+
+
+def _integers(values: Any) -> np.ndarray:
+    """A JSON list of integers as int64. Raises TypeError for anything else, OverflowError for too large numbers."""
+    if not isinstance(values, list) or not set(map(type, values)) <= {int}:
+        raise TypeError("not a list of integers")
+    return np.array(values, np.int64)
+
+
+def _read(response: IO[bytes], limit: int, seconds: float) -> bytes:
+    """The body of a response. Raises ValueError beyond `limit` bytes, TimeoutError if it takes too long."""
+    parts, length, end = [], 0, time.monotonic() + seconds
+    while part := response.read1(2**16):  # type: ignore[attr-defined]
+        parts.append(part)
+        length += len(part)
+        if length > limit:
+            raise ValueError(f"more than {limit} bytes")
+        if time.monotonic() > end:
+            raise TimeoutError(f"no complete response within {seconds:g} s")
+    return b"".join(parts)
+
+
+class _SameOrigin(HTTPRedirectHandler):
+    """Follows redirects within the service only: another host must get neither the token nor the image."""
+
+    def redirect_request(
+        self, req: Request, fp: IO[bytes], code: int, msg: str, headers: Any, newurl: str
+    ) -> Request | None:
+        if origin(newurl) != origin(req.full_url):
+            place = "{}://{}".format(*origin(newurl))
+            raise UserError(
+                f"{req.host} redirects to another server, {place[:MAX_TEXT]}.", "If you trust it, use its URL."
+            )
+        return super().redirect_request(req, fp, code, msg, headers, newurl)
+
+
+def origin(url: str) -> tuple[str, str]:
+    """Scheme, and host with port, of a URL, in lower case."""
+    parts = urlsplit(url)
+    return parts.scheme.lower(), parts.netloc.lower()
+
+
 def _opener(host: str) -> OpenerDirector:
     """Requests to this machine bypass proxies."""
-    return build_opener(ProxyHandler({})) if host in LOCAL_HOSTS else build_opener()
+    proxies = (ProxyHandler({}),) if host in LOCAL_HOSTS else ()
+    return build_opener(_SameOrigin, *proxies)
 
 
 def _retry_after(error: HTTPError, default: float) -> float:

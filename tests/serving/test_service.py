@@ -114,7 +114,7 @@ def test_an_unavailable_media_type(service: RunningService):
 def test_a_large_content_length_is_refused_before_the_body(service: RunningService):
     with socket.create_connection(("127.0.0.1", service.port), timeout=300) as line:
         line.sendall(
-            b"POST /predict HTTP/1.1\r\nHost: a\r\nContent-Type: image/png\r\nContent-Length: 999999999\r\n\r\n"
+            b"POST /predict HTTP/1.1\r\nHost: localhost\r\nContent-Type: image/png\r\nContent-Length: 999999999\r\n\r\n"
         )
         assert b" 413 " in line.recv(4096)
 

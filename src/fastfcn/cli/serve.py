@@ -15,6 +15,13 @@ def serve(
     port: Annotated[int, typer.Option(min=0, max=65535, help="Port; 0 for any free port.")] = 8000,
     token: Annotated[str | None, typer.Option(envvar=TOKEN, help="Require this bearer token.")] = None,
     allow_origin: Annotated[list[str] | None, typer.Option(help="Allow pages of this origin; repeatable.")] = None,
+    allowed_host: Annotated[
+        list[str] | None,
+        typer.Option(
+            help="Accept this host name in requests; repeatable, * for all (default: localhost and IP addresses; with "
+            "a token, all)."
+        ),
+    ] = None,
     device: Annotated[list[str] | None, typer.Option(help="auto, cpu, cuda, cuda:1 or mps; repeatable.")] = None,
     workers: Annotated[int, typer.Option(min=1, max=64, help="Copies of the network on each device.")] = 1,
     max_batch: Annotated[
@@ -45,6 +52,7 @@ def serve(
         host=host,
         port=port,
         token=token or None,
+        hosts=tuple(allowed_host or ()),
         origins=tuple(origin.rstrip("/") for origin in allow_origin or ()),
         max_batch=max_batch,
         max_waiting=max_waiting,

@@ -1,4 +1,4 @@
-"""Limits on HTTP connections: slow headers, clients that stop reading, and the number of sockets."""
+"""Limits on HTTP connections: slow headers, tiny chunks, clients that stop reading, and the number of sockets."""
 
 import asyncio
 from typing import Any
@@ -6,14 +6,41 @@ from typing import Any
 from fastfcn.errors import MissingExtraError
 
 BUSY = b"HTTP/1.1 503 Service Unavailable\r\nRetry-After: 5\r\nContent-Length: 0\r\nConnection: close\r\n\r\n"
+FREE_CHUNKS = 1000  # chunks of a body that may be of any size
+CHUNK_BYTES = 64  # least mean size of all further ones
 TIMED_OUT = b"HTTP/1.1 408 Request Timeout\r\nContent-Length: 0\r\nConnection: close\r\n\r\n"
 
 
+class ChunkLimit:
+    """A mixin for h11's connection: a body of very many tiny chunks is a protocol error.
+
+    A chunk of one byte takes as long to process as one of some kilobytes, so that a single sender of tiny chunks would
+    keep the event loop busy for everyone.
+    """
+
+    protocol_error: type[Exception]
+    chunks = chunk_bytes = 0
+
+    def next_event(self) -> Any:
+        event = super().next_event()  # type: ignore[misc]
+        kind = type(event).__name__
+        if kind == "Request":
+            self.chunks = self.chunk_bytes = 0
+        elif kind == "Data":
+            self.chunks += event.chunk_start
+            self.chunk_bytes += len(event.data)
+            if self.chunks > FREE_CHUNKS + self.chunk_bytes // CHUNK_BYTES:
+                self._process_error(self.their_role)  # type: ignore[attr-defined]
+                raise self.protocol_error("too many tiny chunks")
+        return event
+
+
 class ConnectionLimits(asyncio.Protocol):
-    """A mixin for uvicorn's protocol with three limits.
+    """A mixin for uvicorn's protocol with limits.
 
     A request's headers, and the rest of a body after its response, must arrive within `head_timeout` seconds; a client
-    that stops reading is disconnected after `write_timeout` seconds; at most `max_connections` sockets are open.
+    that stops reading is disconnected after `write_timeout` seconds; at most `max_connections` sockets are open;
+    `ChunkLimit` bounds the number of chunks.
     """
 
     head_timeout: float
@@ -45,6 +72,12 @@ class ConnectionLimits(asyncio.Protocol):
         super().data_received(data)
         if self.responding:
             self.cancel_head_timer()
+
+    def send_400_response(self, msg: str) -> None:
+        if self.conn.our_state.__name__ in ("IDLE", "SEND_RESPONSE"):
+            super().send_400_response(msg)  # type: ignore[misc]
+        else:  # the error is in the rest of a body whose response is already on its way
+            self.transport.close()
 
     def on_response_complete(self) -> None:
         super().on_response_complete()  # type: ignore[misc]
@@ -89,8 +122,20 @@ class ConnectionLimits(asyncio.Protocol):
 def limited_protocol(head_timeout: float, write_timeout: float, max_connections: int) -> type[asyncio.Protocol]:
     """uvicorn's protocol with these limits."""
     try:
-        from uvicorn.protocols.http.h11_impl import H11Protocol
+        import uvicorn.protocols.http.h11_impl as implementation
     except ImportError as error:
         raise MissingExtraError("uvicorn", "serve", "The service") from error
-    limits = {"head_timeout": head_timeout, "write_timeout": write_timeout, "max_connections": max_connections}
-    return type("LimitedProtocol", (ConnectionLimits, H11Protocol), limits)
+    h11_impl: Any = implementation
+    h11 = h11_impl.h11
+    connection: Any = type(
+        "LimitedConnection", (ChunkLimit, h11.Connection), {"protocol_error": h11.RemoteProtocolError}
+    )
+
+    class LimitedProtocol(ConnectionLimits, h11_impl.H11Protocol):
+        def __init__(self, *arguments: Any, **options: Any):
+            super().__init__(*arguments, **options)
+            self.conn = connection(h11.SERVER, h11_impl.DEFAULT_MAX_INCOMPLETE_EVENT_SIZE)
+            self.head_timeout, self.write_timeout = head_timeout, write_timeout
+            self.max_connections = max_connections
+
+    return LimitedProtocol

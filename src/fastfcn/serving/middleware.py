@@ -11,6 +11,7 @@ from urllib.parse import urlsplit
 from uuid import uuid4
 
 from fastfcn.serving import problems
+from fastfcn.serving.hosts import AllowedHosts
 from fastfcn.serving.monitoring import log_event
 from fastfcn.serving.problems import MEDIA_TYPE, Problem
 from fastfcn.serving.service import Service
@@ -44,6 +45,7 @@ class RequestMiddleware:
     def __init__(self, app: App, service: Service):
         self.app, self.service = app, service
         self.settings, self.metrics = service.settings, service.metrics
+        self.hosts = AllowedHosts(service.settings)
 
     async def __call__(self, scope: Scope, receive: Any, send: Send) -> None:
         if scope["type"] != "http":
@@ -64,11 +66,13 @@ class RequestMiddleware:
 
     def _check(self, request: "_Request") -> None:
         """Raise Problem if the request is not allowed, or if the queue is full."""
-        origin = request.headers.get("origin")
-        if origin and origin not in self.settings.origins and "*" not in self.settings.origins:
-            host = request.headers.get("host", "")
-            if request.method not in ("GET", "HEAD") and host_of(origin) != host.lower():
-                raise problems.foreign_origin()
+        host = request.headers.get("host", "")
+        if host not in self.hosts:
+            raise problems.foreign_host(host)
+        origin = request.headers.get("origin", "")
+        allowed = not origin or origin in self.settings.origins or "*" in self.settings.origins
+        if not allowed and request.method not in ("GET", "HEAD") and host_of(origin) != host.lower():
+            raise problems.foreign_origin()
         token = self.settings.token
         if token and request.path in PROTECTED and request.method != "OPTIONS":
             authorization = request.headers.get("authorization", "")

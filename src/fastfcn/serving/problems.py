@@ -127,6 +127,11 @@ def foreign_origin() -> Problem:
                    "Start the service with --allow-origin ORIGIN.")  # fmt: skip
 
 
+def foreign_host(host: str) -> Problem:
+    return Problem(421, "foreign-host", f"The service has no name {host[:60]!r}.",
+                   "Start the service with --allowed-host NAME, or use its address.")  # fmt: skip
+
+
 def internal() -> Problem:
     return Problem(500, "internal", "Internal server error.",
                    "The log of the service has the details under the request id.")  # fmt: skip

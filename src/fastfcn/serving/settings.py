@@ -9,7 +9,8 @@ MIB = 2**20
 class Settings:
     """Settings of `fastfcn serve`.
 
-    `name`: of the model; `origins`: other origins whose pages may send requests. `max_batch`: most images that run
+    `name`: of the model; `origins`: other origins whose pages may send requests; `hosts`: names of this service that
+    are accepted in the Host header besides those of `hosts.py`, "*" for all. `max_batch`: most images that run
     together, None: by device. `max_bytes`, `max_pixels`: limits of an image; `max_images`: of a batch. `max_waiting`:
     most images in the queue; `queue_seconds`: longest expected wait that is accepted. Seconds: `timeout` from the end
     of a request to its response, `body_timeout` for receiving the body, `head_timeout` for receiving the headers.
@@ -21,6 +22,7 @@ class Settings:
     port: int = 8000
     token: str | None = None
     origins: tuple[str, ...] = ()
+    hosts: tuple[str, ...] = ()
     max_batch: int | None = None
     max_waiting: int = 20
     queue_seconds: float = 10.0
