@@ -24,7 +24,7 @@ from PIL import Image
 
 from fastfcn.data.decoding import open_image, upright_size
 from fastfcn.data.description import DatasetDescription
-from fastfcn.data.images import read_image
+from fastfcn.data.images import from_pil, read_image
 from fastfcn.errors import DataError, UserError
 from fastfcn.prediction.prediction import Prediction
 
@@ -153,7 +153,7 @@ def _encoded(image: str | Path | Image.Image | np.ndarray) -> tuple[bytes, np.nd
     """The encoded image to send, and its pixels (H, W, 3)."""
     if isinstance(image, str | Path):
         return _file(Path(image)), read_image(Path(image))
-    pixels = np.array(image.convert("RGB")) if isinstance(image, Image.Image) else image
+    pixels = from_pil(image) if isinstance(image, Image.Image) else image
     if not isinstance(pixels, np.ndarray) or pixels.dtype != np.uint8 or pixels.ndim != 3 or pixels.shape[2] != 3:
         raise DataError("An image must be a path, a PIL image, or an RGB uint8 array (H, W, 3).")
     stream = io.BytesIO()

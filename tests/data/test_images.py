@@ -1,9 +1,14 @@
+import io
+import os
+import struct
+
 import numpy as np
 import pytest
-from PIL import Image
+from PIL import Image, ImageOps
 
-from fastfcn.data.images import image_size, read_image
+from fastfcn.data.images import from_pil, image_size, read_image
 from fastfcn.errors import DataError
+from tests.helpers.image_files import jpeg_with_exif
 
 
 @pytest.fixture
@@ -76,3 +81,33 @@ def test_missing_and_foreign_files_are_named(tmp_path):
     (tmp_path / "text.png").write_text("not an image")
     with pytest.raises(DataError, match=r"text\.png cannot be read"):
         image_size(tmp_path / "text.png")
+
+
+def test_pil_images_give_the_pixels_of_their_files(tmp_path):
+    ramp = np.tile(np.linspace(0, 65535, 96).astype(np.uint16), (64, 1))
+    Image.fromarray(ramp).save(tmp_path / "ramp.png")
+    plain = io.BytesIO()
+    Image.fromarray((ramp >> 8).astype(np.uint8)).save(plain, "JPEG")
+    (tmp_path / "turned.jpg").write_bytes(jpeg_with_exif(plain.getvalue(), (274, 3, 1, struct.pack("<H", 6))))
+    for name in ("ramp.png", "turned.jpg"):
+        with Image.open(tmp_path / name) as image:
+            assert np.array_equal(from_pil(image), read_image(tmp_path / name))
+    with Image.open(tmp_path / "turned.jpg") as image:
+        upright = ImageOps.exif_transpose(image)
+    assert np.array_equal(from_pil(upright), read_image(tmp_path / "turned.jpg"))
+
+
+@pytest.mark.parametrize("values", [np.linspace(0, 1, 12, dtype=np.float32), np.arange(12, dtype=np.int32) * 20])
+def test_pil_images_of_unknown_range_are_refused(values):
+    with pytest.raises(DataError, match="PIL image of mode [IF] cannot be used.*range is not known"):
+        from_pil(Image.fromarray(values.reshape(3, 4)))
+
+
+@pytest.mark.parametrize("read", [read_image, image_size])
+def test_files_that_are_not_regular_are_refused_at_once(tmp_path, read):
+    os.mkfifo(tmp_path / "pipe.png")
+    (tmp_path / "zero.png").symlink_to("/dev/zero")
+    (tmp_path / "self.png").symlink_to("self.png")
+    for name in ("pipe.png", "zero.png", "self.png"):
+        with pytest.raises(DataError, match=f"{name} cannot be read"):
+            read(tmp_path / name)

@@ -97,6 +97,14 @@ def test_what_is_missing_is_padded_right_and_below(image, label):
     assert (classes[:, 30:] == 255).all()
 
 
+@pytest.mark.parametrize("shape", [(60, 1), (1, 60), (1, 1)])
+def test_flip_of_an_image_one_pixel_wide(shape: tuple[int, int]):
+    pixels, classes = np.full((*shape, 3), 90, np.uint8), np.ones(shape, np.uint8)
+    result, target = transform(flip=1.0, crop=(40, 60))(pixels, classes, key())
+    assert result.shape == (3, 40, 60)
+    assert target.shape == (40, 60)
+
+
 def test_flip_turns_image_and_label_together(image, label):
     still = transform(scale_range=(1.0, 1.0), crop=(40, 60), cat_max_ratio=1.0, photometric_distortion=0.0, flip=0.0)
     turned = transform(scale_range=(1.0, 1.0), crop=(40, 60), cat_max_ratio=1.0, photometric_distortion=0.0, flip=1.0)

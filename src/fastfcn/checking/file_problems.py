@@ -13,6 +13,7 @@ from fastfcn.checking.problem import ERROR, FIX, WARNING, Flag, Problem
 from fastfcn.checking.statistics import Statistics
 
 REPLACE = "Restore these files from an intact copy. `--fix OUT` leaves such pairs out and lists them."
+TILES = "Cut them into tiles of at most 89 million pixels, each image in the same places as its mask."
 LEFT_OUT = "`--fix OUT` leaves them out and lists them."
 
 
@@ -32,11 +33,15 @@ FLAG_REPORTS = (
     FlagReport("image_truncated", ERROR, "image", Flag.IMAGE_TRUNCATED, "Truncated or corrupt images", REPLACE),
     FlagReport("mask_unreadable", ERROR, "mask", Flag.MASK_UNREADABLE, "Unreadable masks", REPLACE),
     FlagReport("mask_truncated", ERROR, "mask", Flag.MASK_TRUNCATED, "Truncated or corrupt masks", REPLACE),
+    FlagReport("image_too_large", ERROR, "image", Flag.IMAGE_TOO_LARGE,
+         "Images with more pixels than Pillow's limit of 179 million", TILES),
+    FlagReport("mask_too_large", ERROR, "mask", Flag.MASK_TOO_LARGE,
+         "Masks with more pixels than Pillow's limit of 179 million", TILES),
     FlagReport("image_mode", ERROR, "image", Flag.IMAGE_MODE,
          "Images with floating-point or negative values, whose range is unknown",
          "Convert all of them to 8 bits with the same range."),
     FlagReport("mask_mode", ERROR, "mask", Flag.MASK_MODE,
-         "Masks with floating-point or negative values", "Save the masks as 8-bit grayscale or palette PNG."),
+         "Masks in a format whose numbers cannot be read exactly", "Save the masks as 8-bit grayscale or palette PNG."),
     FlagReport("mask_ids_too_large", ERROR, "mask", Flag.MASK_IDS_TOO_LARGE,
          "Masks with values above 255 (instance masks?)",
          "Save the class id of each pixel instead (for Cityscapes, use the labelIds files)."),

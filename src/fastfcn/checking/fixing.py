@@ -6,14 +6,14 @@ from pathlib import Path
 from typing import NamedTuple
 
 import numpy as np
-from PIL import Image, ImageOps
+from PIL import Image
 
 from fastfcn.checking.check import NAME_LISTS, FolderReport
 from fastfcn.checking.file_problems import FLAG_REPORTS, misspelled_pairs
 from fastfcn.checking.images import duplicate_groups
 from fastfcn.checking.mask_fixing import MaskPlan, UnfixableError, fixed_mask, fixed_palette, plan_masks
 from fastfcn.checking.problem import UNUSABLE_IMAGE, UNUSABLE_MASK, Flag
-from fastfcn.data.images import opened
+from fastfcn.data.decoding import open_image, upright, upright_size
 from fastfcn.errors import DataError, OutputError
 from fastfcn.utils.files import make_folder, replace_file, write_text
 from fastfcn.utils.progress import with_progress
@@ -118,12 +118,12 @@ class _Copy:
         return changes
 
     def _as_stored(self, source: Path) -> Image.Image:
-        with opened(source) as image:
+        with open_image(source) as image:
             return Image.fromarray(np.array(image)) if image.mode == "P" else image.copy()
 
     def _resized(self, label: Image.Image, image: str, changes: list[str]) -> Image.Image:
-        with opened(self.report.root / image) as file:
-            width, height = ImageOps.exif_transpose(file).size
+        with open_image(self.report.root / image) as file:
+            height, width = upright_size(file)
         shape = (label.height / label.width) / (height / width)
         if not 1 - SAME_SHAPE <= shape <= 1 + SAME_SHAPE:
             size = f"{label.height} x {label.width} and its image {height} x {width}"
@@ -138,9 +138,9 @@ class _Copy:
         if not changes:
             self._copy(image)
             return []
-        with opened(self.report.root / image) as file:
-            upright = file if flags & Flag.EXIF_MASK_MISMATCH else ImageOps.exif_transpose(file)
-            pixels = _eight_bits(upright, bool(flags & Flag.IMAGE_16_BIT_DARK)).convert("RGB")
+        with open_image(self.report.root / image) as file:
+            visible = file if flags & Flag.EXIF_MASK_MISMATCH else upright(file)
+            pixels = _eight_bits(visible, bool(flags & Flag.IMAGE_16_BIT_DARK)).convert("RGB")
         clean = Image.fromarray(np.array(pixels))  # drops EXIF and other metadata
         with replace_file(self.out / image) as temporary:
             if temporary.suffix.lower() in (".jpg", ".jpeg", ".jpe"):

@@ -6,10 +6,10 @@ from pathlib import Path
 from typing import NamedTuple
 
 import numpy as np
-from PIL import ExifTags, Image
+from PIL import Image
 
 from fastfcn.checking.problem import Flag
-from fastfcn.data.images import BROKEN, TURNED
+from fastfcn.data.decoding import DECODE_ERRORS, explain, has_16_bits, orientation, read_bytes, upright_size
 from fastfcn.utils.sizes import Size
 
 CELLS = 5  # a fingerprint is the brightness of CELLS x CELLS cells
@@ -34,15 +34,17 @@ class ImageInfo(NamedTuple):
 def inspect_image(path: Path) -> ImageInfo:
     """Decode the image at `path` at reduced size; never raises for a broken file."""
     try:
-        data = path.read_bytes()
-    except OSError as error:
-        return ImageInfo(Flag.IMAGE_UNREADABLE, failure=error.strerror or str(error))
+        data = read_bytes(path)
+    except (OSError, ValueError) as error:
+        return ImageInfo(Flag.IMAGE_UNREADABLE, failure=explain(error))
     digest = int.from_bytes(hashlib.blake2b(data, digest_size=8).digest(), "little")
     try:
         with Image.open(io.BytesIO(data)) as image:
             return _inspect(image)._replace(digest=digest)
-    except BROKEN as error:
+    except DECODE_ERRORS as error:
         failure = explain_failure(data, error)
+        if isinstance(error, Image.DecompressionBombError):
+            return ImageInfo(Flag.IMAGE_TOO_LARGE, digest=digest, failure=failure)
         flag = failure_flag(failure, Flag.IMAGE_TRUNCATED, Flag.IMAGE_UNREADABLE)
         return ImageInfo(flag, digest=digest, failure=failure)
 
@@ -55,9 +57,7 @@ def explain_failure(data: bytes, error: Exception) -> str:
         return "it is a Git LFS pointer, not the file itself (run: git lfs pull)"
     if data.lstrip()[:1] == b"<":
         return "it is a web page or XML, not an image"
-    if isinstance(error, Image.UnidentifiedImageError):
-        return "it is not an image format that Pillow can read"
-    return str(error)
+    return explain(error)
 
 
 def failure_flag(failure: str, truncated: Flag, unreadable: Flag) -> Flag:
@@ -68,8 +68,8 @@ def failure_flag(failure: str, truncated: Flag, unreadable: Flag) -> Flag:
 
 def _inspect(image: Image.Image) -> ImageInfo:
     flags, (width, height) = _format_flags(image), image.size
-    orientation = Image.Image.getexif(image).get(ExifTags.Base.Orientation, 1)
-    if orientation in range(2, 9):
+    size = upright_size(image)
+    if orientation(image) != 1:
         flags |= Flag.IMAGE_ROTATED
     if image.format == "JPEG":
         image.draft("L", (8 * CELLS, 8 * CELLS))  # up to an eighth of the size; the whole file is still decoded
@@ -80,16 +80,14 @@ def _inspect(image: Image.Image) -> ImageInfo:
     low, high = small.getextrema()
     if low == high:
         flags |= Flag.IMAGE_BLANK
-    upright = (width, height) if orientation in TURNED else (height, width)
-    return ImageInfo(flags, (height, width), upright, fingerprint=_fingerprint(small))
+    return ImageInfo(flags, (height, width), size, fingerprint=_fingerprint(small))
 
 
 def _format_flags(image: Image.Image) -> Flag:
     flags = Flag(0)
     if image.mode in ("RGBA", "LA", "PA", "CMYK", "RGBa", "La") or "transparency" in image.info:
         flags |= Flag.IMAGE_CHANNELS
-    tile = getattr(image, "tile", None)
-    if image.mode.startswith("I") or (tile and "16" in str(tile[0][3])):
+    if image.mode.startswith("I") or has_16_bits(image):
         flags |= Flag.IMAGE_16_BIT
     if image.format != "MPO" and getattr(image, "is_animated", False):
         flags |= Flag.IMAGE_FRAMES

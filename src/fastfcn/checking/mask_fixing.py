@@ -11,7 +11,7 @@ from fastfcn.checking.masks import Color, flat
 from fastfcn.checking.problem import Flag
 from fastfcn.checking.statistics import color_at
 from fastfcn.checking.value_problems import MaskIds, near_colors, outlier_ids, palettes_differ
-from fastfcn.data.images import opened
+from fastfcn.data.decoding import open_image
 from fastfcn.data.masks import read_mask
 from fastfcn.utils.sizes import IGNORE_INDEX
 
@@ -206,7 +206,7 @@ def fixed_palette(path: Path, pair: int, flags: Flag, plan: MaskPlan) -> list[in
         return plan.palette
     colors = {number: color for color, number in plan.colors.items()}
     if flags & Flag.MASK_PALETTE and pair not in plan.repainted:
-        with opened(path) as image:
+        with open_image(path) as image:
             stored = bytes(image.getpalette("RGB") or b"")
         colors = {number: color_at(stored, number) for number in range(len(stored) // 3)}
     elif pair not in plan.repainted and not flags & Flag.MASK_COLORED:

@@ -9,8 +9,7 @@ from PIL import Image
 
 from fastfcn.checking.images import explain_failure, failure_flag
 from fastfcn.checking.problem import Flag
-from fastfcn.data.images import BROKEN
-from fastfcn.data.masks import STRETCHED
+from fastfcn.data.decoding import DECODE_ERRORS, as_numbers, explain, has_16_bits, read_bytes
 from fastfcn.utils.sizes import Size
 
 MAX_COLORS = 1024  # a mask with more is a photo or blurred
@@ -45,18 +44,18 @@ class MaskInfo(NamedTuple):
 def inspect_mask(path: Path) -> MaskInfo:
     """Decode the mask at `path`; never raises for a broken file."""
     try:
-        data = path.read_bytes()
-    except OSError as error:
-        return MaskInfo(Flag.MASK_UNREADABLE, failure=error.strerror or str(error))
+        data = read_bytes(path)
+    except (OSError, ValueError) as error:
+        return MaskInfo(Flag.MASK_UNREADABLE, failure=explain(error))
     try:
         with Image.open(io.BytesIO(data)) as image:
             flags = _format_flags(image, data)
-            stretch = STRETCHED.get(str(image.tile[0][3]), 1) if getattr(image, "tile", None) else 1
-            image.load()
-            info = _inspect(image, stretch, bool(flags & Flag.MASK_LOSSY))
+            info = _inspect(image, bool(flags & Flag.MASK_LOSSY))
             return info._replace(flags=info.flags | flags, size=(image.height, image.width))
-    except BROKEN as error:
+    except DECODE_ERRORS as error:
         failure = explain_failure(data, error)
+        if isinstance(error, Image.DecompressionBombError):
+            return MaskInfo(Flag.MASK_TOO_LARGE, failure=failure)
         return MaskInfo(failure_flag(failure, Flag.MASK_TRUNCATED, Flag.MASK_UNREADABLE), failure=failure)
 
 
@@ -69,33 +68,36 @@ def _format_flags(image: Image.Image, data: bytes) -> Flag:
     return flags
 
 
-def _inspect(image: Image.Image, stretch: int, lossy: bool) -> MaskInfo:
+def _inspect(image: Image.Image, lossy: bool) -> MaskInfo:
+    """Inspect an image that is not decoded yet, because the stored bits are not known afterwards."""
     match image.mode:
-        case "1" | "L" | "P":
-            return _ids(image, stretch, lossy)
-        case "LA" | "PA":
-            return _ids(image.getchannel(0), stretch, lossy)
-        case "RGB" | "RGBA" | "RGBX" | "CMYK" | "YCbCr":
+        case "1" | "L" | "P" | "LA" | "PA":
+            return _mode_problem(image) if has_16_bits(image) and image.mode == "LA" else _ids(image, lossy)
+        case "RGB" | "RGBA" | "RGBX" if not has_16_bits(image):
             return _colors(image, lossy)
         case mode if mode.startswith("I"):
-            return _wide_ids(np.asarray(image))
-        case mode:
-            return MaskInfo(Flag.MASK_MODE, failure=f"its pixels have Pillow's mode {mode!r}")
+            return _wide_ids(image)
+        case _:
+            return _mode_problem(image)
 
 
-def _ids(image: Image.Image, stretch: int, lossy: bool) -> MaskInfo:
-    counts = np.array(image.histogram(), np.int64)
-    if image.mode == "1":
-        counts[1], counts[255] = counts[255], 0
-    if stretch > 1:
-        counts = np.pad(counts[::stretch], (0, 256 - len(counts[::stretch])))
+def _mode_problem(image: Image.Image) -> MaskInfo:
+    try:
+        as_numbers(image)
+    except ValueError as error:
+        return MaskInfo(Flag.MASK_MODE, failure=explain(error))
+    return MaskInfo(Flag.MASK_MODE, failure=f"its pixels have Pillow's mode {image.mode!r}")
+
+
+def _ids(image: Image.Image, lossy: bool) -> MaskInfo:
+    values = as_numbers(image)
+    counts = np.array(Image.fromarray(values).histogram(), np.int64)
     flags, palette = Flag(0), b""
     if image.mode == "P":
         flags, palette = Flag.MASK_PALETTE, bytes(image.getpalette("RGB") or b"")
-    values = np.asarray(image)
     if np.count_nonzero(counts) > 2 and (lossy or blurred(values, BLURRED)):
         flags |= Flag.MASK_BLURRED
-        counts = np.bincount(values[flat(values)] // stretch, minlength=256)
+        counts = np.bincount(values[flat(values)], minlength=256)
         counts[counts < MIN_VALID * counts.sum()] = 0
     elif np.count_nonzero(counts) > MAX_IDS and flat(values).mean() < MIN_VALID:
         return MaskInfo(flags | Flag.MASK_IS_PHOTO, counts=counts * 0, failure="it looks like a grayscale photo")
@@ -106,12 +108,14 @@ def _single(counts: np.ndarray) -> Flag:
     return Flag.SINGLE_VALUE if np.count_nonzero(counts) == 1 else Flag(0)
 
 
-def _wide_ids(values: np.ndarray) -> MaskInfo:
-    low, high = int(values.min()), int(values.max())
-    if low < 0:
-        return MaskInfo(Flag.MASK_MODE, failure=f"its values range from {low} to {high}")
-    if high > 255:
-        return MaskInfo(Flag.MASK_IDS_TOO_LARGE, failure=f"its values go up to {high}")
+def _wide_ids(image: Image.Image) -> MaskInfo:
+    try:
+        values = as_numbers(image)
+    except ValueError as error:
+        negative = np.asarray(image).min() < 0
+        return MaskInfo(Flag.MASK_MODE if negative else Flag.MASK_IDS_TOO_LARGE, failure=explain(error))
+    if values.max() > 255:
+        return MaskInfo(Flag.MASK_IDS_TOO_LARGE, failure=f"its values go up to {values.max()}")
     counts = np.bincount(values.ravel(), minlength=256)
     return MaskInfo(Flag.MASK_16_BIT | _single(counts), counts=counts)
 

@@ -66,7 +66,11 @@ class Flag(IntFlag):
     SIZES_DIFFER = auto()
     EXIF_MASK_MISMATCH = auto()  # the mask fits the stored pixels, not the image rotated by EXIF
     SINGLE_VALUE = auto()
+    IMAGE_TOO_LARGE = auto()  # more pixels than Pillow's limit
+    MASK_TOO_LARGE = auto()
 
 
-UNUSABLE_IMAGE = Flag.IMAGE_UNREADABLE | Flag.IMAGE_TRUNCATED | Flag.IMAGE_MODE
-UNUSABLE_MASK = Flag.MASK_UNREADABLE | Flag.MASK_TRUNCATED | Flag.MASK_MODE | Flag.MASK_IDS_TOO_LARGE
+UNUSABLE_IMAGE = Flag.IMAGE_UNREADABLE | Flag.IMAGE_TRUNCATED | Flag.IMAGE_TOO_LARGE | Flag.IMAGE_MODE
+UNUSABLE_MASK = (
+    Flag.MASK_UNREADABLE | Flag.MASK_TRUNCATED | Flag.MASK_TOO_LARGE | Flag.MASK_MODE | Flag.MASK_IDS_TOO_LARGE
+)

@@ -19,6 +19,9 @@ maxval, and drops the lower half of 16-bit files with several channels.
 | CMYK, YCbCr, Lab                       | converted to RGB    | error                                 |
 """
 
+import errno
+import os
+import stat
 import struct
 import zlib
 from collections.abc import Iterator
@@ -38,7 +41,12 @@ DECODE_ERRORS = (
 )
 IMAGE_SUFFIXES = (
     *(".jpg", ".jpeg", ".jpe", ".png", ".bmp", ".dib", ".webp", ".tif", ".tiff", ".ppm", ".pgm", ".pbm", ".pnm"),
-    *(".gif", ".jp2", ".avif", ".tga"),
+    *(".gif", ".jp2", ".j2k", ".avif", ".tga", ".jfif"),
+)
+# Images that Pillow cannot read without other packages.
+UNSUPPORTED_SUFFIXES = (
+    *(".heic", ".heif", ".jxl", ".svg", ".exr", ".hdr", ".dcm", ".nii", ".raw"),
+    *(".dng", ".cr2", ".cr3", ".nef", ".arw", ".orf", ".rw2"),
 )
 TRANSPOSED = (5, 6, 7, 8)  # EXIF orientations that swap height and width
 TRANSFORMS = {
@@ -50,6 +58,7 @@ TRANSFORMS = {
     7: Image.Transpose.TRANSVERSE,
     8: Image.Transpose.ROTATE_90,
 }
+MAX_BYTES = 2**30  # of a file; larger ones have more pixels than Pillow's limit, or are sparse
 MAX_SIDE = 65_535  # pixels; longer sides are not photographs, and some decoders and layers cannot handle them
 
 
@@ -61,12 +70,33 @@ def open_image(source: Path | BinaryIO, name: str | Path | None = None) -> Itera
     """
     name = str(source) if name is None else name
     try:
+        if isinstance(source, Path):
+            require_regular(source)
         with Image.open(source) as image:
             yield image
     except FileNotFoundError as error:
         raise DataError(f"{name} does not exist.", "Check the data folder.") from error
+    except DataError:
+        raise
     except DECODE_ERRORS as error:
         raise DataError(f"{name} cannot be read: {explain(error)}.", _advice(error)) from error
+
+
+def require_regular(path: Path) -> None:
+    """Raise OSError for a folder, and ValueError for a pipe, device or socket: reading these may never end."""
+    mode = os.stat(path).st_mode  # noqa: PTH116 - this runs for every image
+    if stat.S_ISDIR(mode):
+        raise IsADirectoryError(errno.EISDIR, os.strerror(errno.EISDIR))
+    if not stat.S_ISREG(mode):
+        raise ValueError("it is not a regular file")
+
+
+def read_bytes(path: Path) -> bytes:
+    """The content of an image file. Raises OSError or ValueError, also if it has more than MAX_BYTES."""
+    require_regular(path)
+    if path.stat().st_size > MAX_BYTES:
+        raise ValueError(f"it is larger than {MAX_BYTES // 2**30} GiB")
+    return path.read_bytes()
 
 
 def explain(error: Exception) -> str:
@@ -85,9 +115,10 @@ def explain(error: Exception) -> str:
 def orientation(image: Image.Image) -> int:
     """The EXIF orientation that is still to be applied, 1-8; 1 for none.
 
-    Pillow applies that of a TIFF file itself when it decodes it, and its `size` is the upright one already.
+    Pillow applies that of a TIFF file itself when it decodes it, and its `size` is the upright one already. An image
+    that was made from another one (`format` is None) is used as it is.
     """
-    if image.format == "TIFF":
+    if image.format in (None, "TIFF"):
         return 1
     try:
         # The general reader, because the one for PNG decodes the whole image to look for EXIF data at its end.
@@ -117,6 +148,8 @@ def as_rgb(image: Image.Image) -> np.ndarray:
     image = upright(image)
     if image.mode.startswith("I"):
         values = _integers(image)
+        if image.mode == "I" and image.format is None and values.max(initial=256) < 256:
+            raise ValueError("its 32-bit values are all below 256, so their range is not known; convert it to mode L")
         image = Image.fromarray((values >> 8).astype(np.uint8))
     if image.mode == "F":
         raise ValueError("it holds floating-point values, whose range is not known; convert it to 8 bits")
@@ -129,7 +162,7 @@ def as_numbers(image: Image.Image) -> np.ndarray:
     Raises ValueError for colors, and where the stored numbers cannot be known for certain.
     """
     raw, largest = _raw_mode(image), _pnm_maxval(image)
-    if "16" in raw and image.mode in ("RGB", "RGBA", "LA", "RGBX"):
+    if has_16_bits(image) and image.mode in ("RGB", "RGBA", "LA", "RGBX"):
         raise ValueError("it has 16 bits in several channels, of which only the upper 8 can be read; save it as 8-bit")
     match image.mode:
         case "1" | "L" | "P":
@@ -140,8 +173,11 @@ def as_numbers(image: Image.Image) -> np.ndarray:
         case "RGB" | "RGBA" | "RGBX":
             channels = np.array(image)
             if (channels[..., 0] == channels[..., 1]).all() and (channels[..., 0] == channels[..., 2]).all():
-                return channels[..., 0]
-            raise ValueError("it is a color mask, but numbers are expected")
+                return _stored_numbers(channels[..., 0], raw, largest)
+            raise ValueError(
+                "it is a color mask, but the dataset's masks hold numbers; convert it to class ids, or write "
+                'labels_kind = "color" if all masks have colors'
+            )
         case mode if mode.startswith("I"):
             values = _integers(image)
             return np.rint(values * (largest / 65535)).astype(np.uint16) if largest else values.astype(np.uint16)
@@ -151,7 +187,7 @@ def as_numbers(image: Image.Image) -> np.ndarray:
 
 def as_colors(image: Image.Image) -> np.ndarray:
     """The colors of a mask as red * 65536 + green * 256 + blue, uint32 (H, W). Raises ValueError for other modes."""
-    if "16" in _raw_mode(image) or image.mode.startswith(("I", "F")):
+    if has_16_bits(image) or image.mode.startswith(("I", "F")):
         raise ValueError("it has more than 8 bits per channel, so its colors cannot be compared; save it as 8-bit")
     if image.mode in ("CMYK", "YCbCr", "LAB", "HSV"):
         raise ValueError(
@@ -184,6 +220,14 @@ def _integers(image: Image.Image) -> np.ndarray:
     return values
 
 
+def has_16_bits(image: Image.Image) -> bool:
+    """Whether the file stores 16 bits per channel; known until the image is decoded, except for gray ones."""
+    if image.format == "TIFF":
+        bits = getattr(image, "tag_v2", {}).get(258, (8,))
+        return max(bits if isinstance(bits, tuple) else (bits,)) == 16
+    return image.mode.startswith("I;16") or "16" in _raw_mode(image) or (_pnm_maxval(image) or 0) > 255
+
+
 def _raw_mode(image: Image.Image) -> str:
     """How pixels are stored in the file, e.g. "L;4"; known until the image is decoded."""
     tile = getattr(image, "tile", None)
@@ -209,6 +253,6 @@ def _advice(error: Exception) -> str:
         return "Change its permissions, or leave it out."
     if isinstance(error, IsADirectoryError):
         return "Name a file."
-    if isinstance(error, ValueError) and "save it as" in str(error):
-        return "Convert it, or remove it, from a dataset together with its pair."
-    return "Get the file again, or remove it, from a dataset together with its pair."
+    if isinstance(error, ValueError) and any(verb in str(error) for verb in ("save it as", "convert it")):
+        return "The file is whole, but its pixels cannot be used as they are."
+    return "Restore the file from an intact copy, or remove it together with its mask."

@@ -95,7 +95,8 @@ class TrainTransform:
         """
         image, label = self._scale_and_crop(image, label, generator)
         if generator.random() < self.flip:
-            image, label = image[:, ::-1], label[:, ::-1]
+            # Copies, because torch refuses the negative strides that views of images one pixel wide keep.
+            image, label = image[:, ::-1].copy(), label[:, ::-1].copy()
         image = distorted(image, self.photometric_distortion, generator)
         missing = self.crop[0] - label.shape[0], self.crop[1] - label.shape[1]
         classes = functional.pad(torch.from_numpy(np.ascontiguousarray(label)), _padding(missing), value=IGNORE_INDEX)

@@ -8,7 +8,7 @@ import torch
 from PIL import Image
 from torch import Tensor
 
-from fastfcn.data.images import read_image
+from fastfcn.data.images import from_pil, read_image
 from fastfcn.errors import DataError
 
 ImageLike = str | Path | Image.Image | np.ndarray | Tensor
@@ -30,7 +30,7 @@ def as_pixels(image: ImageLike) -> np.ndarray:
         case str() | Path():
             return read_image(Path(image))
         case Image.Image():
-            return np.array(image.convert("RGB"))
+            return from_pil(image)
         case Tensor():
             return _from_tensor(image)
         case np.ndarray():

@@ -6,7 +6,7 @@ import warnings
 import numpy as np
 from PIL import Image, UnidentifiedImageError
 
-from fastfcn.data.images import rgb_pixels
+from fastfcn.data.decoding import as_rgb
 from fastfcn.serving import problems
 from fastfcn.serving.problems import Problem, reason_of
 
@@ -76,7 +76,7 @@ def decode(data: bytes, max_pixels: int) -> np.ndarray:
 
 
 def _pixels(image: Image.Image) -> np.ndarray:
-    pixels = rgb_pixels(image)
+    pixels = as_rgb(image)
     if not pixels.size:
         raise ValueError("it has no pixels")
     return pixels
