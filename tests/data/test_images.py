@@ -99,7 +99,7 @@ def test_pil_images_give_the_pixels_of_their_files(tmp_path):
 
 @pytest.mark.parametrize("values", [np.linspace(0, 1, 12, dtype=np.float32), np.arange(12, dtype=np.int32) * 20])
 def test_pil_images_of_unknown_range_are_refused(values):
-    with pytest.raises(DataError, match="PIL image of mode [IF] cannot be used.*range is not known"):
+    with pytest.raises(DataError, match=r"PIL image of mode [IF] cannot be used.*range is not known"):
         from_pil(Image.fromarray(values.reshape(3, 4)))
 
 

@@ -145,10 +145,11 @@ def as_rgb(image: Image.Image) -> np.ndarray:
 
     Raises ValueError for values without a known range: floating point, or integers beyond 16 bits.
     """
+    in_memory = image.format is None
     image = upright(image)
     if image.mode.startswith("I"):
         values = _integers(image)
-        if image.mode == "I" and image.format is None and values.max(initial=256) < 256:
+        if image.mode == "I" and in_memory and values.size and values.max() < 256:
             raise ValueError("its 32-bit values are all below 256, so their range is not known; convert it to mode L")
         image = Image.fromarray((values >> 8).astype(np.uint8))
     if image.mode == "F":

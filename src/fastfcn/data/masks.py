@@ -43,4 +43,3 @@ def describe_value(value: int, labels_kind: str) -> str:
 
 def _color_value(color: tuple[int, int, int]) -> int:
     return color[0] << 16 | color[1] << 8 | color[2]
-
