@@ -22,7 +22,7 @@ import torch
 from torch import Tensor, nn
 
 from fastfcn import build, recipes, weights
-from fastfcn.bench.record import image_size, machine_facts, rounded
+from fastfcn.bench.record import image_size, machine_info, rounded
 from fastfcn.data.images import read_image
 from fastfcn.data.transforms import normalize_batch
 from fastfcn.exporting.export import ExportSettings, export
@@ -124,7 +124,7 @@ def main(given: list[str] | None = None) -> int:
             sizes = tuple(asked.size) if asked.size else SIZES
             result = compare(name, form, sizes, photographs(asked.images), Path(folder))
             record["results"][f"{name}/{form}"] = result
-            record |= {"tolerances": tolerances} | machine_facts(torch.device("cpu"))
+            record |= {"tolerances": tolerances} | machine_info(torch.device("cpu"))
             write_text(asked.out, json.dumps(record, indent=1) + "\n")
             print(f"  differ by {result['worst_difference']:.1e}, {result['worst_agreement']:.4%} equal", flush=True)
     broken = [f"{name}: {line}" for name, result in record["results"].items() for line in result["broken"]]

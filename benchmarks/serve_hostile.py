@@ -22,7 +22,7 @@ from pathlib import Path
 import numpy as np
 import torch
 
-from fastfcn.bench.record import machine_facts
+from fastfcn.bench.record import machine_info
 from fastfcn.utils.files import write_text
 from fastfcn.utils.provenance import command
 from serving.hostile import Attack, attacks, picture
@@ -184,7 +184,7 @@ def main(given: list[str] | None = None) -> int:
         figures = measure(asked, Path(folder))
     bounds = verdict(figures)
     about = {"command": command(), "date": datetime.now(UTC).date().isoformat(), "seed": asked.seed}
-    about |= machine_facts(torch.device("cpu"))
+    about |= machine_info(torch.device("cpu"))
     write_text(asked.out, json.dumps(about | figures | {"bounds": bounds}, indent=1) + "\n")
     print(json.dumps(figures | {"bounds": bounds}, indent=1))
     return 0 if all(bounds.values()) else 1

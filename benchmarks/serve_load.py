@@ -26,7 +26,7 @@ from PIL import Image
 
 import fastfcn
 from fastfcn.bench.fresh_process import in_fresh_process
-from fastfcn.bench.record import image_size, machine_facts
+from fastfcn.bench.record import image_size, machine_info
 from fastfcn.demo.streets import draw
 from fastfcn.utils.files import write_text
 from fastfcn.utils.provenance import command
@@ -199,7 +199,7 @@ def main(given: list[str] | None = None) -> int:
         figures = measure(asked, Path(folder))
     bounds = verdict(figures)
     about = {"command": command(), "date": datetime.now(UTC).date().isoformat()}
-    about |= machine_facts(torch.device("cpu"))
+    about |= machine_info(torch.device("cpu"))
     about |= {"network": str(asked.weights or f"{RECIPE}, random weights"), "size": list(asked.size)}
     about |= {"seconds": asked.seconds, "max_batch": asked.max_batch}
     write_text(asked.out, json.dumps(about | figures | {"bounds": bounds}, indent=1) + "\n")

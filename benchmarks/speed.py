@@ -27,7 +27,7 @@ from time import monotonic
 import torch
 
 from fastfcn.bench.fresh_process import in_fresh_process
-from fastfcn.bench.record import image_size, machine_facts
+from fastfcn.bench.record import image_size, machine_info
 from speed_peers import measure, results
 from speed_peers.calls import Place
 from speed_peers.contests import QUICK_SIZE, Contest, contests
@@ -75,7 +75,7 @@ def chosen(asked: argparse.Namespace) -> list[Contest]:
 
 def facts(place: Place) -> dict:
     """Machine, versions, the peaks of matrix products, and whether our kernels could be built."""
-    found = machine_facts(torch.device(place.device))
+    found = machine_info(torch.device(place.device))
     for name in PEERS:
         try:
             found["versions"][name] = version(name)
@@ -92,7 +92,7 @@ def measured(asked: argparse.Namespace, place: Place, path: Path | None) -> dict
     """Hold all contests, writing after each; returns the whole record."""
     old = results.read(path) if path else {"rows": []}
     torch.set_num_threads(place.threads)
-    results.check_same_machine(old, machine_facts(torch.device(place.device))["machine"])
+    results.check_same_machine(old, machine_info(torch.device(place.device))["machine"])
     about = facts(place)
     noted = {"date": datetime.now(UTC).strftime("%Y-%m-%d %H:%M"), "command": command(asked)}
     record, began = old, monotonic()

@@ -15,7 +15,7 @@ import torch
 from torch import nn
 
 from fastfcn import build, recipes, weights
-from fastfcn.bench.memory import sampling
+from fastfcn.bench.memory import sample_in_background
 
 START_SECONDS = 600.0
 MEMORY_SECONDS = 0.25  # between two looks at the memory
@@ -88,7 +88,7 @@ class ServiceProcess:
 def watched(service: ServiceProcess) -> Iterator[list[float]]:
     """The memory (MiB) of the service during the block, every quarter of a second."""
     seen: list[float] = []
-    with sampling(MEMORY_SECONDS, lambda: seen.append(service.memory()) if service.alive else None):
+    with sample_in_background(MEMORY_SECONDS, lambda: seen.append(service.memory()) if service.alive else None):
         yield seen
 
 

@@ -114,7 +114,7 @@ def cells(row: dict, first: str) -> list[str]:
 def bounds(criteria: list[dict]) -> list[str]:
     lines = ["| bound | measured | |", "|---|--:|---|"]
     for each in criteria:
-        value = f"{100 * each['measured']:.4f} %" if "class map" in each["bound"] else f"{each['measured']:g}"
+        value = f"{100 * each['measured']:.4f} %" if "labels" in each["bound"] else f"{each['measured']:g}"
         lines.append(f"| {each['bound']} | {value} | {each['result']} |")
     return lines
 

@@ -1,4 +1,4 @@
-"""Pictures of class maps: colours, overlays, legends and contact sheets. Pure functions, white background."""
+"""Images of segmentation maps: colors, overlays, legends and contact sheets."""
 
 import math
 from collections.abc import Mapping, Sequence
@@ -10,23 +10,23 @@ Color = tuple[int, int, int]
 
 INK, QUIET, PAPER, IGNORED = (30, 34, 40), (112, 118, 126), (255, 255, 255), (0, 0, 0)
 TEXT, SWATCH, ROW, MARGIN, GAP = 15, 16, 25, 18, 10  # pixels
-LONGEST = 240  # pixels of a class name in a legend
+MAX_NAME_WIDTH = 240  # pixels, of a class name in a legend
 
 
 def colorize(label: np.ndarray, colors: Sequence[Color]) -> np.ndarray:
-    """Return the class map `label` (H, W) in its colours, RGB uint8 (H, W, 3).
+    """Color the segmentation map `label` (H, W): RGB uint8 (H, W, 3).
 
-    `colors[i]` is that of class i. What has no class, 255 and everything from `len(colors)` on, is black.
+    `colors[i]` is the color of class i; labels from `len(colors)` on, such as 255, are black.
     """
     table = np.array([*colors, IGNORED], np.uint8)
     return table[np.minimum(label, len(colors))]
 
 
 def overlay(image: np.ndarray, label: np.ndarray, colors: Sequence[Color], opacity: float = 0.5) -> np.ndarray:
-    """Lay the class map `label` (H, W) over the RGB `image` (H, W, 3): uint8 (H, W, 3).
+    """Blend the segmentation map `label` (H, W) over the RGB `image` (H, W, 3): uint8 (H, W, 3).
 
-    `opacity` (0-1) is that of the colours; light lines part the classes. Ignored pixels keep their image,
-    darkened. Raises ValueError where the sizes differ.
+    `opacity`: of the colors, 0 to 1. Light lines separate the classes; pixels without a class are darkened. Raises
+    ValueError if the sizes differ.
     """
     if image.shape[:2] != label.shape:
         raise ValueError(f"image {image.shape[:2]} and label {label.shape} differ in size")
@@ -37,9 +37,9 @@ def overlay(image: np.ndarray, label: np.ndarray, colors: Sequence[Color], opaci
 
 
 def borders(label: np.ndarray, thickness: int = 1) -> np.ndarray:
-    """Return where (bool, (H, W)) a pixel's class is not that of its neighbour to the right or below.
+    """Mask (bool, (H, W)) of pixels whose class differs from that of the next pixel to the right or below.
 
-    A `thickness` of 2 compares with the second neighbours as well, and so on.
+    With a `thickness` of n, the next n pixels are compared.
     """
     line = np.zeros(label.shape, bool)
     for step in range(1, thickness + 1):
@@ -49,16 +49,13 @@ def borders(label: np.ndarray, thickness: int = 1) -> np.ndarray:
 
 
 def palette_image(ids: np.ndarray, colors: Mapping[int, Color]) -> Image.Image:
-    """Return the map `ids` (H, W), uint8, as a picture that stores the numbers and shows `colors` (by id).
-
-    Numbers without a colour are shown black.
-    """
+    """An image that stores `ids` (H, W), uint8, as palette indices and shows `colors`, by id; others are black."""
     palette = np.zeros((256, 3), np.uint8)
     for number, color in colors.items():
         palette[number] = color
-    picture = Image.fromarray(ids)
-    picture.putpalette(palette.tobytes())
-    return picture
+    image = Image.fromarray(ids)
+    image.putpalette(palette.tobytes())
+    return image
 
 
 def legend(
@@ -67,14 +64,13 @@ def legend(
     shares: Mapping[str, float] | None = None,
     width: int | None = None,
 ) -> Image.Image:
-    """Return a table of colour and name, in as many columns as `width` pixels hold or as look well.
+    """A table of colors and class names, in as many columns as fit into `width` pixels (default: about square).
 
-    With `shares` (name -> 0-1) only the classes named there are listed, the largest first, each with its part
-    in percent.
+    With `shares` (name -> 0 to 1), only the classes in it are listed, the largest first, with percentages.
     """
     entries = list(zip(names, colors, strict=True))
     if shares is not None:
-        entries = sorted((each for each in entries if each[0] in shares), key=lambda each: -shares[each[0]])
+        entries = sorted((entry for entry in entries if entry[0] in shares), key=lambda entry: -shares[entry[0]])
     font = ImageFont.load_default(TEXT)
     labels = [_shortened(name, font) for name, _ in entries]
     percents = ["" if shares is None else _percent(shares[name]) for name, _ in entries]
@@ -82,8 +78,8 @@ def legend(
     cell = SWATCH + GAP + name_width + (0 if shares is None else 62) + 2 * GAP
     columns, rows = _grid(len(entries), cell, width)
     size = (width or columns * cell - 2 * GAP + 2 * MARGIN, rows * ROW + 2 * MARGIN - (ROW - SWATCH))
-    picture = Image.new("RGB", size, PAPER)
-    pen = ImageDraw.Draw(picture)
+    image = Image.new("RGB", size, PAPER)
+    pen = ImageDraw.Draw(image)
     for index, (_, color) in enumerate(entries):
         left, top = MARGIN + index // rows * cell, MARGIN + index % rows * ROW
         box = (left, top, left + SWATCH, top + SWATCH)
@@ -91,7 +87,7 @@ def legend(
         text, middle = left + SWATCH + GAP, top + SWATCH / 2
         pen.text((text, middle), labels[index], INK, font, "lm")
         pen.text((left + cell - 2 * GAP, middle), percents[index], QUIET, font, "rm")
-    return picture
+    return image
 
 
 def contact_sheet(
@@ -102,17 +98,17 @@ def contact_sheet(
     footer: Image.Image | None = None,
     cell_width: int = 384,
 ) -> Image.Image:
-    """Return rows of pictures, RGB uint8 (H, W, 3) each, made `cell_width` pixels wide, below `titles`.
+    """A grid of images, RGB uint8 (H, W, 3) each, resized to `cell_width` pixels, with `titles` above the columns.
 
-    `captions` are written below the rows, `headline` above everything, `footer` (a legend) at the bottom.
+    `captions`: below the rows; `headline`: at the top; `footer`: an image at the bottom, such as a legend.
     """
-    cells = [[_fitted(picture, cell_width) for picture in row] for row in rows]
+    cells = [[_resized(image, cell_width) for image in row] for row in rows]
     large, font = ImageFont.load_default(24), ImageFont.load_default(TEXT)
     head, caption = MARGIN + (44 if headline else 0), 38 if captions else GAP
     heights = [max(cell.height for cell in row) + caption for row in cells]
     width = 2 * MARGIN + len(titles) * (cell_width + GAP) - GAP
-    foot = footer.height if footer else MARGIN - GAP
-    sheet = Image.new("RGB", (width, head + ROW + sum(heights) + foot), PAPER)
+    footer_height = footer.height if footer else MARGIN - GAP
+    sheet = Image.new("RGB", (width, head + ROW + sum(heights) + footer_height), PAPER)
     pen = ImageDraw.Draw(sheet)
     pen.text((MARGIN, MARGIN), headline, INK, large)
     for column, title in enumerate(titles):
@@ -129,13 +125,13 @@ def contact_sheet(
     return sheet
 
 
-def _fitted(picture: np.ndarray, width: int) -> Image.Image:
-    height = max(1, round(picture.shape[0] * width / picture.shape[1]))
-    return Image.fromarray(picture).resize((width, height), Image.Resampling.LANCZOS)
+def _resized(image: np.ndarray, width: int) -> Image.Image:
+    height = max(1, round(image.shape[0] * width / image.shape[1]))
+    return Image.fromarray(image).resize((width, height), Image.Resampling.LANCZOS)
 
 
 def _grid(count: int, cell: int, width: int | None) -> tuple[int, int]:
-    """Return (columns, rows) for `count` cells: within `width`, or about a fifth wider than high."""
+    """(columns, rows) for `count` cells: within `width`, or about a fifth wider than high."""
     if width:
         columns = max(1, (width - 2 * MARGIN + 2 * GAP) // cell)
     else:
@@ -145,9 +141,9 @@ def _grid(count: int, cell: int, width: int | None) -> tuple[int, int]:
 
 
 def _shortened(name: str, font: ImageFont.FreeTypeFont | ImageFont.ImageFont) -> str:
-    if font.getlength(name) <= LONGEST:
+    if font.getlength(name) <= MAX_NAME_WIDTH:
         return name
-    while font.getlength(name + "…") > LONGEST:
+    while font.getlength(name + "…") > MAX_NAME_WIDTH:
         name = name[:-1]
     return name.rstrip() + "…"
 
@@ -157,5 +153,5 @@ def _percent(share: float) -> str:
 
 
 def _edge(color: Color) -> Color:
-    """Return a darker outline, so that pale swatches stand out from the paper."""
+    """A darker outline, so that pale swatches are visible on white."""
     return color[0] * 3 // 4, color[1] * 3 // 4, color[2] * 3 // 4

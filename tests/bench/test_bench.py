@@ -1,4 +1,4 @@
-"""`fastfcn bench`: what JSON and table say, and what it refuses; and a measurement that was disturbed."""
+"""`fastfcn bench`: JSON, table and errors; and measurements on a busy machine."""
 
 import json
 from io import StringIO
@@ -22,7 +22,7 @@ def shown(whole: dict) -> str:
     return text.getvalue()
 
 
-def test_a_killed_process_is_too_little_memory(monkeypatch):
+def test_a_killed_process_ran_out_of_memory(monkeypatch):
     def killed(*_, **__):
         raise MemoryError("the system killed the process")
 
@@ -65,7 +65,7 @@ def test_command(tmp_path):
         (0.5, 1.2, "cuda", []),
     ],
 )
-def test_a_disturbed_measurement_is_noticed(busy, p95, device, expected):
+def test_disturbed_measurements_are_detected(busy, p95, device, expected):
     quiet = {"mean_ms": 1.0, "p50_ms": 1.0, "p95_ms": 1.0, "cores_busy": 2.0}
     result = {"inference": quiet, "training": quiet | {"p95_ms": p95, "cores_busy": busy}}
     assert bench_all.disturbed({"machine": {"device": device, "threads": 2}, "results": [result]}) == expected
@@ -73,10 +73,10 @@ def test_a_disturbed_measurement_is_noticed(busy, p95, device, expected):
     assert bench_all.disturbed({"results": [killed]}) == []
 
 
-def test_a_disturbed_measurement_is_taken_again(monkeypatch):
-    verdicts = iter([["training"], [], ["never asked for"]])
+def test_disturbed_measurements_are_repeated(monkeypatch):
+    results = iter([["training"], [], ["not requested"]])
     monkeypatch.setattr(bench_all, "measure", lambda *_: {"results": [{"name": "a"}]})
-    monkeypatch.setattr(bench_all, "disturbed", lambda _: next(verdicts))
+    monkeypatch.setattr(bench_all, "disturbed", lambda _: next(results))
     assert bench_all.undisturbed("a", "cpu", "32-true")["results"] == [{"name": "a", "attempts": 2, "disturbed": []}]
     monkeypatch.setattr(bench_all, "disturbed", lambda _: ["inference"])
     (one,) = bench_all.undisturbed("a", "cpu", "32-true")["results"]

@@ -1,4 +1,4 @@
-"""Arithmetic counted: by hand for small networks, and OpenMMLab's networks against published counts."""
+"""FLOPs: counted by hand for small networks, and of OpenMMLab's networks against published counts."""
 
 import pytest
 import torch
@@ -26,9 +26,9 @@ def test_matrix_products_by_hand():
     assert count_flops(lambda images: images @ right, torch.empty(2, 3, 4, 7)) == 2 * (2 * 3 * 4) * 7 * 5
 
 
-# GFLOP of the direct form at 512x1024 with 19 classes, counted over mmsegmentation 1.2.2, and what the algebraic form
-# saves: PSP's bottleneck over four upsampled maps (309 -> 155), ASPP's over the image pool. The Encoding layer's own
-# products, which are element by element there, are 0.5.
+# GFLOPs at 512x1024 with 19 classes, counted for mmsegmentation 1.2.2, and what is saved by not upsampling pooled maps:
+# in PSP's bottleneck over four maps (309 -> 155), in ASPP's over the image pool. The products of the Encoding layer,
+# elementwise operations there, add 0.5.
 DIRECT = {"psp": (520, 713), "aspp": (885, 1078), "enc": (370, 563)}
 SAVED = {"psp": 154, "aspp": 39, "enc": 0}
 
@@ -43,7 +43,7 @@ def test_published_networks(head, kind):
     assert counted == pytest.approx(expected, abs=1.5)
 
 
-def test_a_device_has_a_peak():
+def test_peak_of_a_device():
     assert 1e8 < matrix_peak(torch.device("cpu"), torch.float32, seconds=0) < 1e15
 
 
@@ -56,7 +56,7 @@ def test_peaks_by_format(monkeypatch):
     assert device_peaks(cpu, torch.bfloat16) == ({"float32": 2.0, "bfloat16": 3.0}, "bfloat16")
 
 
-def test_a_slow_format_is_measured_on_shorter_matrices(monkeypatch):
+def test_slow_formats_are_measured_on_smaller_matrices(monkeypatch):
     lengths = []
 
     def one_gigaflop_each_millisecond(left, right, product):

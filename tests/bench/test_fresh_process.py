@@ -1,4 +1,4 @@
-"""A process of its own: what it gives, what it says, and how it may end."""
+"""A function in a separate process: results, progress, errors and crashes."""
 
 import os
 
@@ -21,17 +21,17 @@ def test_result_and_progress_come_back():
     assert seen == [(1, 2), (2, 2)]
 
 
-def test_errors_of_the_users_come_back():
+def test_user_errors_come_back():
     with pytest.raises(UserError) as caught:
         in_fresh_process(work.refuse, progress=ignore)
     assert (caught.value.message, caught.value.hint) == ("No such thing.", "Take another.")
 
 
-def test_a_killed_process_wanted_too_much_memory():
+def test_a_killed_process_ran_out_of_memory():
     with pytest.raises(MemoryError, match="killed the process"):
         in_fresh_process(work.be_killed, progress=ignore)
 
 
-def test_another_end_is_no_result():
+def test_any_other_exit_is_an_error():
     with pytest.raises(RuntimeError, match="code 3"):
         in_fresh_process(work.fail, progress=ignore)

@@ -1,4 +1,4 @@
-"""Inference and training measured: figures that agree with each other, of the network that the recipe names."""
+"""Measurements of inference and training: consistent numbers, of the right network."""
 
 from dataclasses import replace
 
@@ -18,8 +18,8 @@ FACTS = {"precision", "batch", "machine", "versions"}
 
 
 @pytest.fixture(autouse=True)
-def at_once(monkeypatch):
-    """No second of warming up, and no second of matrix products."""
+def no_warmup(monkeypatch):
+    """Skip the warm-up and the matrix products."""
     monkeypatch.setattr(timing, "WARM_SECONDS", 0)
     monkeypatch.setattr(flops, "matrix_peak", lambda device, dtype: 1e11)
 
@@ -53,18 +53,18 @@ def test_inference(subject):
 def test_inference_goes_through_the_predictor(subject, monkeypatch):
     seen = []
 
-    class Watched(measure.Predictor):
-        def _normalised(self, images):
+    class Watched(measure.TorchPredictor):
+        def _normalized(self, images):
             seen.append((images.shape, str(images.dtype), torch.is_autocast_enabled("cpu")))
-            return super()._normalised(images)
+            return super()._normalized(images)
 
-    monkeypatch.setattr(measure, "Predictor", Watched)
+    monkeypatch.setattr(measure, "TorchPredictor", Watched)
     one = measure_inference(subject, replace(TINY, size=(40, 72), precision="bf16-mixed"))
     assert seen == [((1, 40, 72, 3), "uint8", True)] * 5
     assert (one["size"], one["precision"], one["share_is_of"]) == ([40, 72], "bf16-mixed", "bfloat16")
 
 
-def test_arithmetic_grows_with_the_image(subject):
+def test_flops_grow_with_the_image(subject):
     small, large = (measure_inference(subject, replace(TINY, size=size)) for size in ((64, 64), (128, 128)))
     assert 3.5 < large["gflops"] / small["gflops"] < 4.1  # the pooled branches stay the same
 
@@ -97,11 +97,11 @@ def test_batch_and_crop_can_be_chosen():
 def test_a_weights_file_is_measured(tmp_path, monkeypatch):
     path = tiny_weights(tmp_path / "w.safetensors")
     seen = []
-    monkeypatch.setattr(measure, "Predictor", lambda model, *rest: seen.append(model) or 1 / 0)
+    monkeypatch.setattr(measure, "TorchPredictor", lambda model, *rest: seen.append(model) or 1 / 0)
     with pytest.raises(ZeroDivisionError):
         measure_inference(Subject("w", tiny_recipe(), path), TINY)
-    wanted = tiny_model().state_dict()
-    assert all(torch.equal(value, wanted[name]) for name, value in seen[0].state_dict().items())
+    expected = tiny_model().state_dict()
+    assert all(torch.equal(value, expected[name]) for name, value in seen[0].state_dict().items())
 
 
 @pytest.mark.parametrize(
@@ -112,7 +112,7 @@ def test_a_weights_file_is_measured(tmp_path, monkeypatch):
         MemoryError(),
     ],
 )
-def test_too_little_memory_is_a_result(subject, monkeypatch, error):
+def test_running_out_of_memory_is_a_result(subject, monkeypatch, error):
     def fails(*_):
         raise error
 
@@ -123,20 +123,20 @@ def test_too_little_memory_is_a_result(subject, monkeypatch, error):
     assert "mean_ms" not in one
 
 
-def test_another_error_is_none(subject, monkeypatch):
+def test_other_errors_are_raised(subject, monkeypatch):
     monkeypatch.setattr(measure, "train_step", lambda *_: torch.zeros(2) @ torch.zeros(3))
     with pytest.raises(RuntimeError, match="size"):
         measure_training(subject, TINY)
 
 
-def test_the_flops_are_of_the_recipe_s_network(subject):
+def test_flops_are_those_of_the_recipe(subject):
     one = measure_inference(subject, TINY)
     counted = flops.count_flops(build.create(subject.recipe).eval().logits, torch.zeros(1, 3, 64, 96))
     assert one["gflops"] == pytest.approx(counted / 1e9)
 
 
-@pytest.mark.skipif(torch.backends.mps.is_available(), reason="it is there")
-def test_a_device_that_is_not_there(subject):
+@pytest.mark.skipif(torch.backends.mps.is_available(), reason="the device exists")
+def test_a_missing_device(subject):
     with pytest.raises(UserError, match="mps"):
         measure_inference(subject, replace(TINY, accelerator="mps"))
     with pytest.raises(UserError, match="mps"):

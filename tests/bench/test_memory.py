@@ -1,4 +1,4 @@
-"""Peak memory: what is used and freed within counts, what was used before does not."""
+"""Peak memory includes what a block used and freed, not what was used before."""
 
 import mmap
 import time
@@ -12,9 +12,9 @@ MIB = 2**20
 
 
 def use(mib: int) -> None:
-    """Touch every page of a mapping and give it back; the allocator may keep what it has, a mapping is gone.
+    """Touch every page of a mapping, keep it for many samples, then unmap it.
 
-    It is held for many samples: filling it may take no longer than the time between two.
+    Unlike freed memory of the allocator, which may keep it, an unmapped page is returned to the system at once.
     """
     with mmap.mmap(-1, mib * MIB) as mapped:
         for start in range(0, mib * MIB, 4096):
@@ -29,18 +29,18 @@ def contexts():
 
 
 @pytest.mark.skipif(not contexts(), reason="needs /proc")
-@pytest.mark.parametrize("context", contexts(), ids=lambda each: each.__name__)
-def test_what_was_freed_within_counts(context):
+@pytest.mark.parametrize("context", contexts(), ids=lambda context: context.__name__)
+def test_memory_freed_within_is_included(context):
     use(200)
     with context() as peak:
         use(60)
-    # The system counts pages of each thread in lots, so a little may be missing or in excess.
+    # Linux counts the pages of each thread in batches, so the result is approximate.
     assert 40 < peak.mib < 120
     assert "first call" in peak.meaning
 
 
 @pytest.mark.skipif(not contexts(), reason="needs /proc")
-def test_a_cpu_is_measured_and_what_cannot_be_says_so():
+def test_cpu_and_unsupported_devices():
     with memory.peak_memory(torch.device("cpu")) as peak:
         pass
     assert peak.mib is not None
@@ -51,7 +51,7 @@ def test_a_cpu_is_measured_and_what_cannot_be_says_so():
     assert "not measured" in peak.meaning
 
 
-def test_sampling_stands_in_where_the_mark_cannot_be_reset(tmp_path, monkeypatch):
+def test_sampling_if_the_high_water_mark_cannot_be_reset(tmp_path, monkeypatch):
     monkeypatch.setattr(memory, "CLEAR", tmp_path / "no" / "clear_refs")
     if not memory.STATUS.exists():
         pytest.skip("needs /proc")

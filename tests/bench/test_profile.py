@@ -1,4 +1,4 @@
-"""`fastfcn profile`: what JSON, table and picture say of the stages, and of a budget; and what it refuses."""
+"""`fastfcn profile`: JSON, table and chart of the stages and of a latency budget; and its errors."""
 
 import json
 from io import StringIO
@@ -26,8 +26,8 @@ def row(stage: str, ms: float, **more: float) -> dict:
 
 def record(**more: float) -> dict:
     shared = [row("image", 1.0), row("stem", 9.0), row("layer1", 20.0)]
-    jpu = [*shared, row("layer4", 30.0, **more), row("neck", 60.0), row("head", 70.0), row("class map", 10.0)]
-    dilated = [*shared, row("layer4", 280.0), row("head", 80.0), row("class map", 10.0)]
+    jpu = [*shared, row("layer4", 30.0, **more), row("neck", 60.0), row("head", 70.0), row("labels", 10.0)]
+    dilated = [*shared, row("layer4", 280.0), row("head", 80.0), row("labels", 10.0)]
     machine = {"device": "cpu", "gpu": None, "processor": "Abacus", "threads": 3}
     about = {"head": "psp", "runs": 5}
     return {
@@ -45,7 +45,7 @@ def lines(whole: dict, width: int = 80) -> list[list[str]]:
     return [line.split() for line in text.getvalue().splitlines()]
 
 
-def test_stages_stand_side_by_side():
+def test_stages_side_by_side():
     shown = lines(record())
     assert ["layer4", "1.50", "2.00", "30", "4.0", "1.50", "2.00", "280", "4.0"] in shown
     assert ["neck", "(JPU)", "1.50", "2.00", "60", "4.0"] in shown
@@ -55,7 +55,7 @@ def test_stages_stand_side_by_side():
     assert "199, 398 ms in total" in " ".join(word for line in shown for word in line)
 
 
-def test_a_busy_machine_is_told():
+def test_a_busy_machine_is_reported():
     quiet, busy = (
         " ".join(word for line in lines(record() | {"cores_busy": cores}) for word in line) for cores in (2.9, 1.5)
     )
@@ -63,7 +63,7 @@ def test_a_busy_machine_is_told():
     assert "Only 1.5 of 3 CPU cores" in busy
 
 
-def test_growth_of_memory_is_shown_where_it_was_measured():
+def test_memory_growth_is_shown_if_measured():
     whole = record()
     del whole["networks"][1]
     assert not any("peak" in line for line in lines(whole))
@@ -71,16 +71,16 @@ def test_growth_of_memory_is_shown_where_it_was_measured():
         one["peak_growth_mib"] = float(number)
     shown = lines(whole)
     assert ["neck", "(JPU)", "1.50", "2.00", "60", "4.0", "4.0"] in shown
-    assert ["all", "10.50", "14.0", "200", "28.0", "6.0"] in shown  # the highest, for peaks do not add up
+    assert ["all", "10.50", "14.0", "200", "28.0", "6.0"] in shown  # the highest: peaks do not add up
 
 
-def test_bars_are_as_long_as_their_figures():
+def test_bar_lengths():
     whole = record()
     pixels = np.asarray(stage_chart(whole))
     colors = stage_colors(stage_order(whole))
     assert len(set(colors.values())) == 7
     unit = (WIDTH - LEFT - RIGHT) / 400  # the longer bar's milliseconds
-    # Rows of pixels in which bars begin: a legend has no field as long as a head's.
+    # Rows of pixels where bars begin; nothing in the legend is as wide as the head's bar.
     long_heads = [(row == colors["head"]).all(1).sum() > 50 for row in pixels]
     bars = [y for y in range(1, len(pixels)) if long_heads[y] and not long_heads[y - 1]][:2]
     for y, network in zip(bars, whole["networks"], strict=True):
@@ -94,7 +94,7 @@ def test_command(tmp_path):
     tiny_recipe(RESNET).save(tmp_path / "tiny.toml")
     done = fastfcn("profile", tmp_path / "tiny.toml", "neck.width=16", "--size", "32x48", "--runs", 2, "--threads", 1,
                    "--device", "cpu", "--json", tmp_path / "out" / "p.json",
-                   "--picture", tmp_path / "out" / "p.png")  # fmt: skip
+                   "--chart", tmp_path / "out" / "p.png")  # fmt: skip
     assert done.code == 0, done
     whole = json.loads((tmp_path / "out" / "p.json").read_text())
     about = {"command", "date", "seconds", "size", "precision", "changes", "notes"}
@@ -141,18 +141,18 @@ def test_budget_command(tmp_path):
         (["demo", "--size", "512"], ["Invalid image size '512'"]),
         (["demo", "--precision", "fp8"], ["fp8"]),
         (["demo", "--device", "tpu"], ["tpu"]),
-        (["demo", "--picture", "stages"], ["stages", "FILE.png"]),
-        (["--budget", "soon"], ["'soon' is no time"]),
+        (["demo", "--chart", "stages"], ["stages", "FILE.png"]),
+        (["--budget", "soon"], ["Invalid latency budget 'soon'"]),
         (["nothing", "--budget", "20 ms"], ["There is no recipe"]),
     ],
 )
-def test_refused_before_anything_is_measured(arguments, words, monkeypatch, tmp_path):
+def test_errors_before_measuring(arguments, words, monkeypatch, tmp_path):
     monkeypatch.setattr(profiles, "in_fresh_process", lambda *_, **__: pytest.fail("measured"))
     monkeypatch.chdir(tmp_path)
     assert_refused(fastfcn("profile", *arguments), *words)
 
 
-def test_a_killed_process_wanted_too_much_memory(monkeypatch):
+def test_a_killed_process_ran_out_of_memory(monkeypatch):
     def killed(*_, **__):
         raise MemoryError("the system killed the process")
 

@@ -1,4 +1,4 @@
-"""Stages: all operations and parameters of a network belong to one, and to the one in which they are at work."""
+"""Stages: every operation and parameter of a network is counted once, in the stage that uses it."""
 
 import pytest
 import timm
@@ -6,10 +6,10 @@ import torch
 from torch import nn
 
 from fastfcn import build
-from fastfcn.bench import passes, stages
+from fastfcn.bench import stage_profiler, stages
 from fastfcn.bench.flops import count_flops
 from fastfcn.bench.measure import Settings
-from fastfcn.bench.passes import Passes, profile_networks
+from fastfcn.bench.stage_profiler import StageProfiler, profile_networks
 from fastfcn.models.segmenter import Segmenter
 from tests.helpers.tiny import tiny_model, tiny_recipe
 
@@ -27,20 +27,20 @@ def with_backbone(name: str) -> Segmenter:
     return meta_network(f'backbone={{kind="pyramid", name="{name}", pretrained="none"}}')
 
 
-# Arithmetic.
+# FLOPs.
 
 
 @pytest.mark.parametrize("changes", [(), (DILATED, 'neck={kind="none"}')], ids=["jpu", "dilated"])
-def test_operations_of_the_stages_are_those_of_the_whole(changes):
+def test_flops_of_the_stages_add_up_to_the_network(changes):
     network = meta_network(*changes)
     counted = stages.count_stages(network, SIZE)
     images = torch.empty(1, 3, *SIZE, device="meta")
     assert sum(counted.values()) == count_flops(network.logits, images)
     necks = [] if changes else ["neck"]
-    assert list(counted) == ["image", "stem", *LAYERS, *necks, "head", "class map"]
+    assert list(counted) == ["image", "stem", *LAYERS, *necks, "head", "labels"]
 
 
-def test_operations_of_each_stage():
+def test_flops_of_each_stage():
     network = meta_network()
     counted = stages.count_stages(network, SIZE)
     maps = network.backbone(torch.empty(1, 3, *SIZE, device="meta"))
@@ -48,7 +48,7 @@ def test_operations_of_each_stage():
         assert counted[name] == count_flops(getattr(network.backbone, name), before)
     assert counted["neck"] == count_flops(network.neck, maps[1:])
     assert counted["head"] == count_flops(network.head, network.neck(maps[1:]))
-    assert counted["image"] == counted["class map"] == 0
+    assert counted["image"] == counted["labels"] == 0
     assert counted["stem"] == count_flops(network.backbone, torch.empty(1, 3, *SIZE, device="meta")) - sum(
         counted[name] for name in ["layer1", *LAYERS[1:]]
     )
@@ -57,19 +57,19 @@ def test_operations_of_each_stage():
 # Parameters.
 
 
-def parameters_by_work(network: Segmenter) -> dict[str, int]:
-    """The plain way: each module's own parameters go to the stage that ends next after it has worked."""
-    waiting: list[nn.Module] = []
+def parameters_by_execution(network: Segmenter) -> dict[str, int]:
+    """A plain reference: parameters of each module belong to the stage that ends next after the module ran."""
+    pending: list[nn.Module] = []
     totals: dict[str, int] = {}
 
     def end(stage: str, _: object) -> None:
-        totals[stage] = sum(each.numel() for module in waiting for each in module.parameters(recurse=False))
-        waiting.clear()
+        totals[stage] = sum(each.numel() for module in pending for each in module.parameters(recurse=False))
+        pending.clear()
 
     modules = [*network.backbone.modules(), *network.neck.modules(), *network.head.modules()]
     for module in modules:
-        module.register_forward_pre_hook(lambda module, _: waiting.append(module))
-    with stages.marked(network, end), torch.no_grad():
+        module.register_forward_pre_hook(lambda module, _: pending.append(module))
+    with stages.stage_callbacks(network, end), torch.no_grad():
         network.logits(torch.empty(1, 3, *SIZE, device="meta"))
     return totals
 
@@ -77,77 +77,82 @@ def parameters_by_work(network: Segmenter) -> dict[str, int]:
 @pytest.mark.parametrize(
     "name", ["test_resnet", "test_efficientnet", "mobilenetv3_small_050", "repvit_m1", "hrnet_w18_small"]
 )
-def test_parameters_belong_where_they_work(name):
+def test_parameters_belong_to_the_stage_that_uses_them(name):
     network = with_backbone(name)
-    counted, wanted = stages.of_stages(network, stages.parameters), parameters_by_work(network)
-    head = counted.pop("head")  # its bottleneck's weight is at work in parts, without its module being called
+    counted, expected = stages.sum_by_stage(network, stages.parameters), parameters_by_execution(network)
+    head = counted.pop("head")  # its bottleneck's weight is used in parts, without a call of its module
     assert head == sum(each.numel() for each in network.head.parameters())
-    assert counted == {stage: wanted[stage] for stage in counted}
+    assert counted == {stage: expected[stage] for stage in counted}
     everything = [each.numel() for part in (network.backbone, network.neck) for each in part.parameters()]
     assert sum(counted.values()) == sum(everything)
 
 
-def test_a_backbone_whose_stages_cannot_be_told_is_one():
+def test_a_backbone_with_unknown_stages_is_one_stage():
     network = with_backbone("hrnet_w18_small")
-    assert list(stages.of_stages(network, stages.parameters)) == ["backbone", "neck", "head"]
-    assert list(stages.count_stages(network, SIZE)) == ["image", "backbone", "neck", "head", "class map"]
+    assert list(stages.sum_by_stage(network, stages.parameters)) == ["backbone", "neck", "head"]
+    assert list(stages.count_stages(network, SIZE)) == ["image", "backbone", "neck", "head", "labels"]
 
 
 def test_names_are_those_of_timm():
     network = with_backbone("test_efficientnet")
-    wanted = timm.create_model("test_efficientnet", features_only=True).feature_info.module_name()[-4:]
-    assert list(stages.backbone_stages(network.backbone)) == wanted
+    expected = timm.create_model("test_efficientnet", features_only=True).feature_info.module_name()[-4:]
+    assert list(stages.backbone_stages(network.backbone)) == expected
 
 
-def test_held_bytes_hold_buffers():
+def test_weight_bytes_include_buffers():
     norm = nn.BatchNorm2d(8)
-    assert stages.held_bytes(norm) == 4 * 8 * 4 + 8  # weight, bias, mean, variance, and a counter of 64 bits
-    assert stages.held_bytes(nn.Sequential(norm)) == 0
+    assert stages.weight_bytes(norm) == 4 * 8 * 4 + 8  # weight, bias, mean, variance, and a counter of 64 bits
+    assert stages.weight_bytes(nn.Sequential(norm)) == 0
 
 
-# Marks.
+# Callbacks.
 
 
-def test_nothing_is_left_behind():
+def test_hooks_are_removed():
     network = tiny_model()
-    with pytest.raises(ZeroDivisionError), stages.marked(network, lambda *_: 1 / 0):
+    with pytest.raises(ZeroDivisionError), stages.stage_callbacks(network, lambda *_: 1 / 0):
         network.logits(torch.zeros(1, 3, *SIZE))
-    with stages.marked(network, lambda *_: None):
-        marked = network.logits(torch.zeros(1, 3, *SIZE))
+    with stages.stage_callbacks(network, lambda *_: None):
+        hooked = network.logits(torch.zeros(1, 3, *SIZE))
     hooks = [hook for each in network.modules() for hook in (*each._forward_hooks, *each._forward_pre_hooks)]
     assert hooks == []
-    assert torch.equal(marked, network.logits(torch.zeros(1, 3, *SIZE)))
+    assert torch.equal(hooked, network.logits(torch.zeros(1, 3, *SIZE)))
 
 
-def test_time_goes_to_the_stage_in_which_it_passes(monkeypatch):
-    """By a clock that stands still but in some modules."""
+def test_time_is_assigned_to_the_stage_that_spends_it(monkeypatch):
+    """With a simulated clock that advances only in some modules."""
     clock = [0.0]
-    monkeypatch.setattr(passes, "perf_counter", lambda: clock[0])
+    monkeypatch.setattr(stage_profiler, "perf_counter", lambda: clock[0])
 
     def takes(module, seconds: float) -> None:
         module.register_forward_pre_hook(lambda *_: clock.__setitem__(0, clock[0] + seconds))
 
-    one = Passes(tiny_recipe(), SIZE, Settings(accelerator="cpu"))
-    network = one.network
+    profiler = StageProfiler(tiny_recipe(), SIZE, Settings(accelerator="cpu"))
+    network = profiler.network
     spent = {"stem": 1.0, "layer1": 2.0, "layer2": 0.0, "layer3": 4.0, "layer4": 8.0, "neck": 16.0, "head": 32.0}
     takes(network.backbone.conv1, 1.0)
     for name in ("layer1", "layer3", "layer4"):
         takes(getattr(network.backbone, name)[0], spent[name])
     takes(network.neck, 16.0)
     takes(network.head, 32.0)
-    one.by_stage()
-    assert one.milliseconds == {"image": [0.0]} | {name: [1000 * s] for name, s in spent.items()} | {"class map": [0.0]}
+    profiler.time_stages()
+    assert profiler.stage_ms == {"image": [0.0]} | {name: [1000 * s] for name, s in spent.items()} | {"labels": [0.0]}
 
 
-def test_what_stages_hand_on():
-    one = Passes(tiny_recipe(), SIZE, Settings(accelerator="cpu"))
-    one.memory()
+def test_output_bytes_of_stages():
+    profiler = StageProfiler(tiny_recipe(), SIZE, Settings(accelerator="cpu"))
+    profiler.measure_memory()
     network = tiny_model()
     maps = network.backbone(torch.zeros(1, 3, *SIZE))
-    wanted = {name: 4 * each.numel() for name, each in zip(LAYERS, maps, strict=True)}
-    wanted |= {"neck": 4 * network.neck(maps[1:]).numel(), "head": 4 * network.logits(torch.zeros(1, 3, *SIZE)).numel()}
-    assert one.handed_on == {"image": 4 * 3 * 64 * 96, "stem": one.handed_on["stem"]} | wanted | {"class map": 64 * 96}
-    assert one.growth == {}
+    expected = {name: 4 * each.numel() for name, each in zip(LAYERS, maps, strict=True)}
+    expected |= {
+        "neck": 4 * network.neck(maps[1:]).numel(),
+        "head": 4 * network.logits(torch.zeros(1, 3, *SIZE)).numel(),
+    }
+    assert profiler.output_bytes == {"image": 4 * 3 * 64 * 96, "stem": profiler.output_bytes["stem"]} | expected | {
+        "labels": 64 * 96
+    }
+    assert profiler.memory_growth == {}
 
 
 def test_a_profile_of_two_networks():
@@ -169,13 +174,13 @@ def test_a_profile_of_two_networks():
         assert sum(one["parameters"] for one in rows) == whole
         flops = count_flops(model.logits, torch.empty(1, 3, *SIZE, device="meta"))
         assert sum(one["gflops"] for one in rows) == pytest.approx(flops / 1e9, rel=1e-12)
-    assert [one["stage"] for one in record["networks"][1]["stages"]] == ["image", "stem", *LAYERS, "head", "class map"]
+    assert [one["stage"] for one in record["networks"][1]["stages"]] == ["image", "stem", *LAYERS, "head", "labels"]
 
 
-def test_too_little_memory_is_the_users_to_mend(monkeypatch):
+def test_running_out_of_memory_is_a_user_error(monkeypatch):
     def fails(*_):
         raise RuntimeError("[enforce fail] DefaultCPUAllocator: can't allocate memory: you tried to allocate 8 bytes")
 
-    monkeypatch.setattr(passes, "_run", fails)
-    with pytest.raises(passes.UserError, match="too little memory for 64x96"):
+    monkeypatch.setattr(stage_profiler, "_run", fails)
+    with pytest.raises(stage_profiler.UserError, match="Out of memory at 64x96"):
         profile_networks([tiny_recipe()], SIZE, Settings(accelerator="cpu"), lambda *_: None)

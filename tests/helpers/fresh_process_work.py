@@ -1,4 +1,4 @@
-"""What the tests have done in a fresh process; it imports little, so that the process starts quickly."""
+"""Functions that tests run in a fresh process; few imports, so that the process starts quickly."""
 
 import os
 import signal

@@ -7,7 +7,8 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from fastfcn.ops.pyramid import bin_matrix, convolve_upsampled, interpolation_matrix, pyramid_pool
+from fastfcn.ops.pyramid import bin_matrix, convolve_upsampled, pyramid_pool
+from fastfcn.ops.upsample import interpolation_matrix
 
 POOLS = (1, 2, 3, 6)
 # Odd, prime, narrow, smaller than the largest bin, and a single pixel.

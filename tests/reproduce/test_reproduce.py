@@ -1,4 +1,4 @@
-"""`fastfcn reproduce`: from an address to a verdict, with a server on this machine and random weights."""
+"""`fastfcn reproduce`: from a URL to a verdict, with a local server and random weights."""
 
 import hashlib
 import json
@@ -36,7 +36,7 @@ def server(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[FileServ
 
 
 class Row:
-    """A tiny published row: drawn streets, a checkpoint as mmsegmentation saved them, and its true scores."""
+    """A tiny published result: the demo dataset, a checkpoint in mmsegmentation's format, and its true scores."""
 
     def __init__(self, folder: Path):
         self.folder = folder
@@ -59,7 +59,7 @@ def row(tmp_path_factory: pytest.TempPathFactory) -> Row:
 
 
 def recipe_file(folder: Path, row: Row, weights: str | None = None, *changes: str, **shift: float | None) -> Path:
-    """The row's recipe with what is published: the true scores plus `shift`, rounded; None leaves a figure out."""
+    """The recipe with published scores: the true ones plus `shift`, rounded; None omits a score."""
     lines = ["[published]"]
     for figure, score in row.scores.items():
         if (by := shift.get(figure, 0.0)) is not None:
@@ -71,29 +71,29 @@ def recipe_file(folder: Path, row: Row, weights: str | None = None, *changes: st
     return path
 
 
-def go(written: Path, row: Row, out: Path, *more: object) -> Finished:
-    done = fastfcn("reproduce", written, "--data", row.data, "--out", out, *MACHINE, *more)
+def run_command(recipe: Path, row: Row, out: Path, *more: object) -> Finished:
+    done = fastfcn("reproduce", recipe, "--data", row.data, "--out", out, *MACHINE, *more)
     assert "Traceback" not in done.err, done.err
     return done
 
 
-def said(out: Path) -> dict[str, Any]:
+def read_verdict(out: Path) -> dict[str, Any]:
     return json.loads((out / "verdict.json").read_text())
 
 
 def files(folder: Path) -> list[str]:
-    return sorted(each.name for each in folder.iterdir()) if folder.exists() else []
+    return sorted(path.name for path in folder.iterdir()) if folder.exists() else []
 
 
-# From the network to a verdict.
+# From download to verdict.
 
 
 def test_the_published_scores_hold(server: FileServer, row: Row, tmp_path: Path):
     server.files[f"/v0.5/{row.file}"] = row.content
-    written = recipe_file(tmp_path, row, f"{server.address}/v0.5/{row.file}")
-    done = go(written, row, tmp_path / "out")
+    recipe = recipe_file(tmp_path, row, f"{server.address}/v0.5/{row.file}")
+    done = run_command(recipe, row, tmp_path / "out")
     assert done.code == 0, done
-    verdict = said(tmp_path / "out")
+    verdict = read_verdict(tmp_path / "out")
     assert (verdict["recipe"], verdict["verdict"], verdict["tolerance"]) == ("tiny", "holds", 0.1)
     assert verdict["weights"] == {
         "file": row.file, "sha256": row.hash, "kind": "published", "address": f"{server.address}/v0.5/{row.file}",
@@ -102,11 +102,11 @@ def test_the_published_scores_hold(server: FileServer, row: Row, tmp_path: Path)
     assert {"command", "date", "source"} <= verdict.keys()
     assert {"fastfcn", "torch", "python"} <= verdict["versions"].keys()
     for figure, score in row.scores.items():
-        each = verdict["figures"][figure]
-        assert each["published"] == round(score, 2)
-        assert each["measured"] == pytest.approx(score, abs=1e-4)
-        assert each["difference"] == pytest.approx(score - round(score, 2), abs=1e-3)
-        assert (each["verdict"], each["device"]) == ("holds", "cpu")
+        result = verdict["figures"][figure]
+        assert result["published"] == round(score, 2)
+        assert result["measured"] == pytest.approx(score, abs=1e-4)
+        assert result["difference"] == pytest.approx(score - round(score, 2), abs=1e-3)
+        assert (result["verdict"], result["device"]) == ("holds", "cpu")
     line = (tmp_path / "out/row.md").read_text().rstrip("\n")
     assert line in done.out.splitlines()
     one, many = (f"{score:.2f}" for score in row.scores.values())
@@ -117,38 +117,38 @@ def test_the_published_scores_hold(server: FileServer, row: Row, tmp_path: Path)
 @pytest.mark.parametrize("figure", ["miou", "miou_tta"])
 def test_a_score_that_differs(server: FileServer, row: Row, tmp_path: Path, figure: str):
     server.files[f"/{row.file}"] = row.content
-    written = recipe_file(tmp_path, row, f"{server.address}/{row.file}", **{figure: 0.5})
-    done = go(written, row, tmp_path / "out")
+    recipe = recipe_file(tmp_path, row, f"{server.address}/{row.file}", **{figure: 0.5})
+    done = run_command(recipe, row, tmp_path / "out")
     assert done.code == 1
-    verdict = said(tmp_path / "out")
+    verdict = read_verdict(tmp_path / "out")
     assert verdict["verdict"] == "differs"
     assert {name: each["verdict"] for name, each in verdict["figures"].items()} == {
         "miou": "holds", "miou_tta": "holds", figure: "differs",
     }  # fmt: skip
     assert verdict["figures"][figure]["difference"] == pytest.approx(-0.5, abs=0.006)
     assert "differs" in done.out
-    assert go(written, row, tmp_path / "out", "--tolerance", 0.51).code == 0
-    assert said(tmp_path / "out")["tolerance"] == 0.51
+    assert run_command(recipe, row, tmp_path / "out", "--tolerance", 0.51).code == 0
+    assert read_verdict(tmp_path / "out")["tolerance"] == 0.51
 
 
-def test_an_interrupted_download_goes_on(server: FileServer, row: Row, tmp_path: Path):
+def test_an_interrupted_download_is_resumed(server: FileServer, row: Row, tmp_path: Path):
     server.files[f"/{row.file}"] = row.content
-    written = recipe_file(tmp_path, row, f"{server.address}/{row.file}")
+    recipe = recipe_file(tmp_path, row, f"{server.address}/{row.file}")
     server.break_after = 100_000
-    done = go(written, row, tmp_path / "out", "--no-tta")
+    done = run_command(recipe, row, tmp_path / "out", "--no-tta")
     assert done.code == 2
     assert "it resumes" in done.err
     assert files(tmp_path / "cache") == [f"{row.file}.part"]
     assert files(tmp_path / "out") == []
     server.break_after = None
-    assert go(written, row, tmp_path / "out", "--no-tta").code == 0
+    assert run_command(recipe, row, tmp_path / "out", "--no-tta").code == 0
     assert [each.range for each in server.requests] == [None, "bytes=100000-"]
-    assert list(said(tmp_path / "out")["figures"]) == ["miou"]
+    assert list(read_verdict(tmp_path / "out")["figures"]) == ["miou"]
 
 
 def test_a_wrong_hash_is_refused(server: FileServer, row: Row, tmp_path: Path):
     server.files["/tiny-2cccc1ad.pth"] = row.content
-    done = go(recipe_file(tmp_path, row, f"{server.address}/tiny-2cccc1ad.pth"), row, tmp_path / "out")
+    done = run_command(recipe_file(tmp_path, row, f"{server.address}/tiny-2cccc1ad.pth"), row, tmp_path / "out")
     assert done.code == 2
     assert f"the sha256 is {row.hash[:16]}..., expected 2cccc1ad" in done.err
     assert files(tmp_path / "out") == files(tmp_path / "cache") == []
@@ -156,124 +156,124 @@ def test_a_wrong_hash_is_refused(server: FileServer, row: Row, tmp_path: Path):
 
 def test_both_spellings_of_an_address_are_tried(server: FileServer, row: Row, tmp_path: Path):
     once, twice = f"/v0.5/fastfcn/tiny/{row.file}", f"/v0.5/fastfcn/fastfcn/tiny/{row.file}"
-    written = recipe_file(tmp_path, row, server.address + twice)
-    done = go(written, row, tmp_path / "out", "--no-tta")
-    assert done.code == 2  # neither is there
+    recipe = recipe_file(tmp_path, row, server.address + twice)
+    done = run_command(recipe, row, tmp_path / "out", "--no-tta")
+    assert done.code == 2  # neither exists
     assert server.address + once in done.err
     assert server.address + twice in done.err
     server.files[once] = row.content
-    assert go(written, row, tmp_path / "out", "--no-tta").code == 0
+    assert run_command(recipe, row, tmp_path / "out", "--no-tta").code == 0
     assert [each.path for each in server.requests] == [twice, once] * 2
 
 
 def test_without_a_network(server: FileServer, row: Row, tmp_path: Path):
-    written = recipe_file(tmp_path, row, f"{server.address}/fastfcn/fastfcn/{row.file}")
+    recipe = recipe_file(tmp_path, row, f"{server.address}/fastfcn/fastfcn/{row.file}")
     server.server_close()
-    done = go(written, row, tmp_path / "out")
+    done = run_command(recipe, row, tmp_path / "out")
     assert done.code == 2
-    assert done.err.count("Cannot download") == 1  # another spelling would fail alike
+    assert done.err.count("Cannot download") == 1  # other variants are not tried: they would fail too
     for word in (f"{server.address}/fastfcn/fastfcn/{row.file}", "--checkpoint FILE", "--train", "Error:"):
         assert word in done.err
 
 
-# What is there is not done again.
+# Results are reused.
 
 
 def refuse(*_: object, **__: object) -> None:
-    raise AssertionError("this was done already")
+    raise AssertionError("done already")
 
 
 def test_a_second_run_computes_nothing(server: FileServer, row: Row, tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
     server.files[f"/{row.file}"] = row.content
-    written = recipe_file(tmp_path, row, f"{server.address}/{row.file}")
-    assert go(written, row, tmp_path / "out").code == 0
-    first = said(tmp_path / "out")
+    recipe = recipe_file(tmp_path, row, f"{server.address}/{row.file}")
+    assert run_command(recipe, row, tmp_path / "out").code == 0
+    first = read_verdict(tmp_path / "out")
     for name in ("fetch", "convert", "evaluate"):
         monkeypatch.setattr(reproduce, name, refuse)
-    assert go(written, row, tmp_path / "out").code == 0
-    second = said(tmp_path / "out")
+    assert run_command(recipe, row, tmp_path / "out").code == 0
+    second = read_verdict(tmp_path / "out")
     assert second["figures"] == first["figures"]
     assert second["weights"] == first["weights"]
 
 
-def test_one_scale_is_kept_when_several_are_asked_for_later(row: Row, tmp_path: Path, monkeypatch):
+def test_single_scale_result_is_reused_when_tta_is_added(row: Row, tmp_path: Path, monkeypatch):
     checkpoint = tmp_path / row.file
     checkpoint.write_bytes(row.content)
-    written = recipe_file(tmp_path, row)
+    recipe = recipe_file(tmp_path, row)
     measured = []
 
-    def note(*arguments: Any, **named: Any) -> Any:
+    def recording(*arguments: Any, **named: Any) -> Any:
         measured.append(named["tta"])
         return evaluate(*arguments, **named)
 
-    monkeypatch.setattr(reproduce, "evaluate", note)
+    monkeypatch.setattr(reproduce, "evaluate", recording)
     options = ("--checkpoint", checkpoint)
-    assert go(written, row, tmp_path / "out", *options, "--no-tta").code == 0
-    assert go(written, row, tmp_path / "out", *options).code == 0
+    assert run_command(recipe, row, tmp_path / "out", *options, "--no-tta").code == 0
+    assert run_command(recipe, row, tmp_path / "out", *options).code == 0
     assert measured == [False, True]
     mask = sorted((row.data / "labels/val").iterdir())[0]
     os.utime(mask, (1, 1))  # the data may have changed
-    assert go(written, row, tmp_path / "out", *options, "--no-tta").code == 0
+    assert run_command(recipe, row, tmp_path / "out", *options, "--no-tta").code == 0
     assert measured == [False, True, False]
 
 
-def test_other_weights_are_converted_and_scored_anew(row: Row, tmp_path: Path):
-    written = recipe_file(tmp_path, row)
+def test_other_weights_are_converted_and_evaluated_again(row: Row, tmp_path: Path):
+    recipe = recipe_file(tmp_path, row)
     for name, shift in (("a.pth", 0.0), ("b.pth", 3.0)):
         model = tiny_model()
         model.head.classifier.bias.data[0] += shift
         save_0x(tmp_path / name, openmmlab_state(model), CLASSES)
-        go(written, row, tmp_path / "out", "--checkpoint", tmp_path / name, "--no-tta")
-        verdict = said(tmp_path / "out")
+        run_command(recipe, row, tmp_path / "out", "--checkpoint", tmp_path / name, "--no-tta")
+        verdict = read_verdict(tmp_path / "out")
         assert verdict["weights"]["file"] == name
         assert (verdict["figures"]["miou"]["difference"] == pytest.approx(0.0, abs=0.006)) == (shift == 0.0)
 
 
-def test_a_folder_of_another_recipe_is_left_alone(row: Row, tmp_path: Path):
-    written = recipe_file(tmp_path, row)
+def test_a_folder_of_another_recipe_is_refused(row: Row, tmp_path: Path):
+    recipe = recipe_file(tmp_path, row)
     (tmp_path / "a.pth").write_bytes(row.content)
-    assert go(written, row, tmp_path / "out", "--checkpoint", tmp_path / "a.pth", "--no-tta").code == 0
-    written.write_text(written.read_text().replace('name = "tiny"', 'name = "other"'))
-    done = go(written, row, tmp_path / "out", "--checkpoint", tmp_path / "a.pth", "--no-tta")
+    assert run_command(recipe, row, tmp_path / "out", "--checkpoint", tmp_path / "a.pth", "--no-tta").code == 0
+    recipe.write_text(recipe.read_text().replace('name = "tiny"', 'name = "other"'))
+    done = run_command(recipe, row, tmp_path / "out", "--checkpoint", tmp_path / "a.pth", "--no-tta")
     assert done.code == 2
     assert "holds another recipe's results: tiny" in done.err
 
 
-# Weights of one's own.
+# Custom weights.
 
 
 def test_a_checkpoint_of_another_training(row: Row, tmp_path: Path):
-    written = recipe_file(tmp_path, row, "https://example.org/tiny-2cccc1ad.pth", miou=0.8)
+    recipe = recipe_file(tmp_path, row, "https://example.org/tiny-2cccc1ad.pth", miou=0.8)
     (tmp_path / "mine.pth").write_bytes(row.content)
-    done = go(written, row, tmp_path / "out", "--checkpoint", tmp_path / "mine.pth", "--no-tta")
+    done = run_command(recipe, row, tmp_path / "out", "--checkpoint", tmp_path / "mine.pth", "--no-tta")
     assert done.code == 0
     assert "is not the published file (...-2cccc1ad): the verdict is about mine.pth." in done.out
-    verdict = said(tmp_path / "out")
-    assert (verdict["tolerance"], verdict["weights"]["kind"], verdict["weights"]["address"]) == (1.0, "own", None)
+    verdict = read_verdict(tmp_path / "out")
+    assert (verdict["tolerance"], verdict["weights"]["kind"], verdict["weights"]["address"]) == (1.0, "custom", None)
 
 
-def test_a_checkpoint_that_is_not_what_its_name_says(row: Row, tmp_path: Path):
+def test_a_checkpoint_with_a_wrong_hash_in_its_name(row: Row, tmp_path: Path):
     (tmp_path / "tiny-2cccc1ad.pth").write_bytes(row.content)
-    written = recipe_file(tmp_path, row)
-    done = go(written, row, tmp_path / "out", "--checkpoint", tmp_path / "tiny-2cccc1ad.pth")
+    recipe = recipe_file(tmp_path, row)
+    done = run_command(recipe, row, tmp_path / "out", "--checkpoint", tmp_path / "tiny-2cccc1ad.pth")
     assert done.code == 2
-    assert f"the sha256 is {row.hash[:16]}..., its name says 2cccc1ad" in done.err
-    done = go(written, row, tmp_path / "out", "--checkpoint", tmp_path / "nothing.pth")
+    assert f"the sha256 is {row.hash[:16]}..., but its name has 2cccc1ad" in done.err
+    done = run_command(recipe, row, tmp_path / "out", "--checkpoint", tmp_path / "nothing.pth")
     assert done.code == 2
     assert "There is no file" in done.err
 
 
-def test_a_weights_file_is_scored_as_it_is(row: Row, tmp_path: Path):
-    held = row.folder / "plain.safetensors"
-    done = go(recipe_file(tmp_path, row), row, tmp_path / "out", "--checkpoint", held, "--no-tta")
+def test_a_weights_file_is_not_converted(row: Row, tmp_path: Path):
+    weights = row.folder / "plain.safetensors"
+    done = run_command(recipe_file(tmp_path, row), row, tmp_path / "out", "--checkpoint", weights, "--no-tta")
     assert done.code == 0
-    assert said(tmp_path / "out")["weights"]["sha256"] == hashlib.sha256(held.read_bytes()).hexdigest()
+    assert read_verdict(tmp_path / "out")["weights"]["sha256"] == hashlib.sha256(weights.read_bytes()).hexdigest()
     assert files(tmp_path / "out") == ["row.md", "scores_miou.json", "verdict.json"]
-    assert "another recipe" not in done.out
+    assert "different recipe" not in done.out
     other = recipe_file(tmp_path, row, None, "optim.lr=0.5", "eval.flip=false")
-    done = go(other, row, tmp_path / "out", "--checkpoint", held, "--no-tta")
-    assert f"{held} was made with another recipe; these differ: optim.lr, eval.flip." in done.out
-    assert said(tmp_path / "out")["weights"]["other_recipe_in"] == ["optim.lr", "eval.flip"]
+    done = run_command(other, row, tmp_path / "out", "--checkpoint", weights, "--no-tta")
+    assert f"{weights} was trained with a different recipe; differing keys: optim.lr, eval.flip." in done.out
+    assert read_verdict(tmp_path / "out")["weights"]["other_recipe_in"] == ["optim.lr", "eval.flip"]
 
 
 # Training.
@@ -282,25 +282,25 @@ SHORT = ("optim.steps=2", "eval.every=2")
 
 
 def test_training_first(row: Row, tmp_path: Path):
-    written = recipe_file(tmp_path, row, None, *SHORT)
-    done = go(written, row, tmp_path / "out", "--train", "--tolerance", 100)
+    recipe = recipe_file(tmp_path, row, None, *SHORT)
+    done = run_command(recipe, row, tmp_path / "out", "--train", "--tolerance", 100)
     assert done.code == 0, done
     assert f"--data {row.data} --out {tmp_path / 'out'} --train --devices 1" in done.out
     assert "torchrun --nnodes 2 --nproc-per-node 1" in done.out
     run = Run(tmp_path / "out/run")
-    verdict = said(tmp_path / "out")
+    verdict = read_verdict(tmp_path / "out")
     assert verdict["weights"]["kind"] == "trained"
     assert verdict["weights"]["sha256"] == hashlib.sha256(run.last.read_bytes()).hexdigest()
     last = run.read_log()[-1]["validation"]["miou"]
     assert verdict["figures"]["miou"]["measured"] == pytest.approx(last, abs=1e-3)
     before = run.log.read_bytes(), run.last.read_bytes()
-    assert go(written, row, tmp_path / "out", "--train", "--tolerance", 100).code == 0
+    assert run_command(recipe, row, tmp_path / "out", "--train", "--tolerance", 100).code == 0
     assert (run.log.read_bytes(), run.last.read_bytes()) == before
-    assert said(tmp_path / "out")["figures"] == verdict["figures"]
+    assert read_verdict(tmp_path / "out")["figures"] == verdict["figures"]
 
 
-def test_a_stopped_training_goes_on_with_the_same_command(row: Row, tmp_path: Path, monkeypatch):
-    written = recipe_file(tmp_path, row, None, *SHORT)
+def test_an_interrupted_training_is_resumed(row: Row, tmp_path: Path, monkeypatch):
+    recipe = recipe_file(tmp_path, row, None, *SHORT)
     resumed = []
 
     def stopped(_recipe: object, _data: object, out: Path, _machine: object, resume: bool) -> TrainingResult:
@@ -311,21 +311,21 @@ def test_a_stopped_training_goes_on_with_the_same_command(row: Row, tmp_path: Pa
 
     monkeypatch.setattr(reproduce, "train", stopped)
     for _ in range(2):
-        done = go(written, row, tmp_path / "out", "--train")
+        done = run_command(recipe, row, tmp_path / "out", "--train")
         assert done.code == 130
-        assert "The same command goes on" in done.out
+        assert "Run the same command to continue" in done.out
     assert resumed == [False, True]
     assert "verdict.json" not in files(tmp_path / "out")
 
 
-def test_two_processes_train_and_score_together(row: Row, tmp_path: Path):
-    written = recipe_file(tmp_path, row, None, *SHORT)
-    command = [sys.executable, "-m", "fastfcn", "reproduce", written, "--data", row.data, "--out", tmp_path / "out",
+def test_two_processes(row: Row, tmp_path: Path):
+    recipe = recipe_file(tmp_path, row, None, *SHORT)
+    command = [sys.executable, "-m", "fastfcn", "reproduce", recipe, "--data", row.data, "--out", tmp_path / "out",
                *MACHINE, "--train", "--tolerance", 100, "--devices", 2]  # fmt: skip
     environment = {**os.environ, "OMP_NUM_THREADS": "1"}
     done = subprocess.run(list(map(str, command)), env=environment, capture_output=True, text=True)
     assert done.returncode == 0, done.stderr
-    verdict = said(tmp_path / "out")
+    verdict = read_verdict(tmp_path / "out")
     assert done.stdout.count("| `tiny` |") == 1
     last = Run(tmp_path / "out/run").last
     for figure, tta in (("miou", False), ("miou_tta", True)):
@@ -333,32 +333,30 @@ def test_two_processes_train_and_score_together(row: Row, tmp_path: Path):
         assert verdict["figures"][figure]["measured"] == pytest.approx(scores.miou, abs=1e-4)
 
 
-# Before any work.
+# Plan and errors.
 
 
-def test_a_dry_run_says_all_and_does_nothing(server: FileServer, row: Row, tmp_path: Path):
-    written = recipe_file(tmp_path, row, f"{server.address}/fastfcn/fastfcn/{row.file}")
-    done = go(written, row, tmp_path / "out", "--dry-run")
+def test_dry_run(server: FileServer, row: Row, tmp_path: Path):
+    recipe = recipe_file(tmp_path, row, f"{server.address}/fastfcn/fastfcn/{row.file}")
+    done = run_command(recipe, row, tmp_path / "out", "--dry-run")
     assert done.code == 0
     assert (server.requests, files(tmp_path / "out")) == ([], [])
     score, words = row.scores["miou_tta"], done.out
     for word in (f"{server.address}/fastfcn/{row.file}", f"sha256 {row.hash[:8]}", "streets val", "ready",
                  f"published {score:.2f}", "holds within 0.1", "fastfcn convert", "--tta"):  # fmt: skip
         assert word in words
-    done = fastfcn("reproduce", written, "--data", tmp_path / "nowhere", "--train", "--devices", 4, "--dry-run")
+    done = fastfcn("reproduce", recipe, "--data", tmp_path / "nowhere", "--train", "--devices", 4, "--dry-run")
     assert done.code == 0
     for word in ("not ready", "does not exist", "4 steps", "--train --devices 4",
                  "torchrun --nnodes 2 --nproc-per-node 4", "--nodes 2", "holds within 1 "):  # fmt: skip
         assert word in done.out
 
 
-def test_a_folder_that_is_not_the_data_set_is_refused_before_anything_is_fetched(
-    server: FileServer, row: Row, tmp_path: Path
-):
-    written = recipe_file(tmp_path, row, f"{server.address}/{row.file}")
+def test_data_problems_are_reported_before_downloading(server: FileServer, row: Row, tmp_path: Path):
+    recipe = recipe_file(tmp_path, row, f"{server.address}/{row.file}")
     data = write_streets(tmp_path / "streets", 1, 2)
     sorted((data / "labels/val").iterdir())[0].unlink()
-    done = fastfcn("reproduce", written, "--data", data, "--out", tmp_path / "out", *MACHINE)
+    done = fastfcn("reproduce", recipe, "--data", data, "--out", tmp_path / "out", *MACHINE)
     assert done.code == 2
     assert "val: 1 images have no mask" in done.err
     assert f"fastfcn check {data} --dataset streets" in done.err
@@ -373,8 +371,8 @@ def test_a_folder_that_is_not_the_data_set_is_refused_before_anything_is_fetched
         (("--split", "night"), ("has no split 'night'",)),
     ],
 )
-def test_what_cannot_be_done(row: Row, tmp_path: Path, options: tuple[str, ...], words: tuple[str, ...]):
-    done = go(recipe_file(tmp_path, row), row, tmp_path / "out", *options)
+def test_invalid_options(row: Row, tmp_path: Path, options: tuple[str, ...], words: tuple[str, ...]):
+    done = run_command(recipe_file(tmp_path, row), row, tmp_path / "out", *options)
     assert done.code == 2
     for word in words:
         assert word in done.err
@@ -386,13 +384,13 @@ def test_recipes_without_published_scores(row: Row, tmp_path: Path):
     assert "Recipe 'fastfcn_r50_psp_camvid' has no published mIoU" in done.err
     assert "fastfcn_r50_psp_cityscapes_80k_b8" in done.err
     assert "demo" not in done.err
-    done = go(recipe_file(tmp_path, row, miou=None, miou_tta=None), row, tmp_path / "out")
+    done = run_command(recipe_file(tmp_path, row, miou=None, miou_tta=None), row, tmp_path / "out")
     assert (done.code, "has no published mIoU" in done.err) == (2, True)
-    done = go(recipe_file(tmp_path, row, miou=None), row, tmp_path / "out", "--no-tta")
-    assert (done.code, "only the mIoU at several scales is published" in done.err) == (2, True)
+    done = run_command(recipe_file(tmp_path, row, miou=None), row, tmp_path / "out", "--no-tta")
+    assert (done.code, "only a multi-scale mIoU is published" in done.err) == (2, True)
 
 
-def test_every_published_row_has_a_plan(tmp_path: Path):
+def test_every_published_result_has_a_plan(tmp_path: Path):
     names = [name for name in recipes.names() if has_scores(recipes.load(name))]
     assert len(names) >= 18
     for name in names:

@@ -1,4 +1,4 @@
-"""When a figure holds and when it differs, in numbers."""
+"""When a score holds and when it differs."""
 
 import math
 
@@ -11,7 +11,7 @@ from fastfcn.weights.download import hash_in_name, url_variants
 
 
 @pytest.mark.parametrize(
-    ("published", "measured", "said", "difference"),
+    ("published", "measured", "expected", "difference"),
     [
         (79.26, 79.2649, "holds", 0.0049),
         (79.26, 79.36, "holds", 0.1),
@@ -23,13 +23,13 @@ from fastfcn.weights.download import hash_in_name, url_variants
         (None, 70.0, None, None),
     ],
 )
-def test_compare(published: float | None, measured: float | None, said: str | None, difference: float | None):
-    found = compare(published, measured, 0.1)
-    assert (found["verdict"], found["difference"]) == (said, difference)
-    assert found["measured"] is None or math.isfinite(found["measured"])
+def test_compare(published: float | None, measured: float | None, expected: str | None, difference: float | None):
+    result = compare(published, measured, 0.1)
+    assert (result["verdict"], result["difference"]) == (expected, difference)
+    assert result["measured"] is None or math.isfinite(result["measured"])
 
 
-def kept(miou: float | None, device: str = "cpu") -> dict:
+def record(miou: float | None, device: str = "cpu") -> dict:
     return {"scores": {"miou": miou}, "device": device, "date": "2026-01-02", "seconds": 3.0}
 
 
@@ -37,24 +37,24 @@ DATA = {"dataset": "cityscapes", "folder": "cs", "split": "val", "images": 500}
 WEIGHTS = {"file": "x.pth", "sha256": "00", "kind": "published", "address": None}
 
 
-def said_of(one: float | None, many: float | None) -> dict:
-    used = recipes.load("fastfcn_r50_psp_cityscapes_80k_b8")
-    return verdict(used, {"miou": kept(one), "miou_tta": kept(many, "H100")}, 0.1, WEIGHTS, DATA)
+def verdict_of(one: float | None, many: float | None) -> dict:
+    recipe = recipes.load("fastfcn_r50_psp_cityscapes_80k_b8")
+    return verdict(recipe, {"miou": record(one), "miou_tta": record(many, "H100")}, 0.1, WEIGHTS, DATA)
 
 
-def test_one_figure_that_differs_decides():
-    assert said_of(79.26, 80.86)["verdict"] == "holds"
-    assert said_of(79.26, 80.5)["verdict"] == "differs"
-    assert said_of(70.0, 80.86)["verdict"] == "differs"
-    assert said_of(None, 80.86)["verdict"] == "differs"
+def test_one_differing_score_decides():
+    assert verdict_of(79.26, 80.86)["verdict"] == "holds"
+    assert verdict_of(79.26, 80.5)["verdict"] == "differs"
+    assert verdict_of(70.0, 80.86)["verdict"] == "differs"
+    assert verdict_of(None, 80.86)["verdict"] == "differs"
 
 
 def test_rows_fit_their_header():
-    row = markdown_row(said_of(79.2, 80.9))
+    row = markdown_row(verdict_of(79.2, 80.9))
     assert row.count("|") == len(COLUMNS) + 1
     assert all(line.count("|") == len(COLUMNS) + 1 for line in markdown_header().splitlines())
     assert "| 79.26 | 79.20 | 80.86 | 80.90 | 0.1 | holds | cpu, H100 |" in row
-    assert verdict_table(said_of(None, 80.9)).row_count == 2
+    assert verdict_table(verdict_of(None, 80.9)).row_count == 2
 
 
 def test_hashes_in_names():

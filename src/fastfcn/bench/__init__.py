@@ -1,1 +1,1 @@
-"""How fast, how large, how much arithmetic: measured in fresh processes or counted, and shown as a table."""
+"""Speed, memory and FLOPs of networks: what `fastfcn bench` and `fastfcn profile` measure."""

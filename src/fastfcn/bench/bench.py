@@ -24,14 +24,14 @@ from fastfcn.weights.locate import local_file
 
 PARTS = ("inference", "training")
 NOTES = {
-    "inference": "uint8 image in, class map out, through fastfcn.load, one image at a time",
-    "training": "fastfcn.training.train.train_step on one synthetic batch; reading and augmenting images is not in it",
-    "recipe_device_batch": "a fourth of the batch where figures are published, trained on 4 GPUs; else the whole batch",
-    "images_per_second": "from the mean of the runs; every run is synchronised with the device",
-    "cores_busy": "processors kept busy on average; less than the threads where the machine had other work",
+    "inference": "from a uint8 image to its segmentation map, through fastfcn.load, one image at a time",
+    "training": "fastfcn.training.train.train_step on one synthetic batch, without reading and augmenting images",
+    "recipe_device_batch": "a quarter of the batch of a published recipe (trained on 4 GPUs), else the whole batch",
+    "images_per_second": "from the mean of the runs; the device is synchronized after each run",
+    "cores_busy": "average number of busy CPU cores; lower than the number of threads if the machine had other work",
     "gflops": "2 per multiply-add; convolutions and matrix products of the network without the auxiliary head",
-    "share_of_peak": "gflops * images_per_second over the speed of the fastest square matrix product on the device; "
-    "all products of the plain convolutions count; Winograd's form and skipped zero padding take it beyond 1",
+    "share_of_peak": "gflops * images_per_second divided by the speed of the fastest square matrix product; "
+    "all products of direct convolution count, so Winograd convolutions and skipped zero padding can raise it above 1",
 }
 
 
@@ -41,36 +41,36 @@ def bench(
     settings: Settings | None = None,
     parts: Sequence[str] = PARTS,
 ) -> dict:
-    """Measure recipes (names or paths ending in .toml, with random weights), weights files (.safetensors), or exported
-    files, which cannot be trained.
+    """Measure the speed and memory of `names`, each part of each in a fresh process.
 
-    `changes` such as "data.crop=[256,512]" are made in each recipe; `parts`: "inference", "training". Returns what is
-    written as JSON: date, machine, versions, notes, and a result of each name. Each part of each is measured in a
-    fresh process. Too little memory is a result like others. Raises UserError (its kinds) for what cannot be measured.
+    `names`: recipes (with random weights), weights files (.safetensors), or exported files (inference only);
+    `changes`: overrides of each recipe, such as "data.crop=[256,512]"; `parts`: "inference" and "training". Returns the
+    content of the JSON file: date, machine, versions, notes, and one result per name. Running out of memory is a result
+    too. Raises UserError and its subclasses.
     """
     settings = settings or Settings()
     if not names or not parts:
-        raise UserError("There is nothing to measure.", "Name a recipe; leave out --no-infer or --no-train.")
-    # What is wrong with the last is said before the first is measured.
+        raise UserError("Nothing to measure.", "Name a recipe, and use at most one of --no-infer and --no-train.")
+    # All names are checked before the first is measured.
     subjects = [_subject(name, changes, settings, "training" in parts) for name in names]
-    began, results = perf_counter(), []
+    start, results = perf_counter(), []
     with progress_bar() as bar:
-        whole = bar.add_task("All", total=len(subjects) * len(parts), visible=len(subjects) * len(parts) > 1)
+        overall = bar.add_task("All", total=len(subjects) * len(parts), visible=len(subjects) * len(parts) > 1)
         for subject in subjects:
             result = {"name": subject.name, "recipe": subject.recipe.name, "changes": list(changes)}
             result["weights"] = str(subject.weights or "random")
             for part in parts:
                 result[part] = _measure(part, subject, settings, bar)
-                bar.advance(whole)
+                bar.advance(overall)
             results.append(result)
-    return _record(results, perf_counter() - began)
+    return _record(results, perf_counter() - start)
 
 
-def _subject(name: str, changes: Sequence[str], settings: Settings, trains: bool) -> Subject:
+def _subject(name: str, changes: Sequence[str], settings: Settings, training: bool) -> Subject:
     if not is_model_file(name):
         return Subject(name, recipes.load(name, changes))
     path = local_file(name)
-    if trains:
+    if training:
         model = open_weights(path, "train", "Add --no-train to measure inference only.")
     else:
         model = open_model(path, settings.accelerator, settings.precision, settings.trusted)
@@ -92,7 +92,7 @@ def _measure(part: str, subject: Subject, settings: Settings, bar: Progress) -> 
 
 
 def _record(results: list[dict], seconds: float) -> dict:
-    """The results with what is common to them said once."""
+    """The results, with machine and versions, which they have in common, moved to the top."""
     common: dict = {}
     for result in results:
         for part in PARTS:

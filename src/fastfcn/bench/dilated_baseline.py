@@ -1,4 +1,4 @@
-"""The dilated twin of a network with JPU: what FastFCN does without."""
+"""The dilated baseline of a network with JPU: the same backbone and head at stride 8, with dilation instead of JPU."""
 
 import torch
 
@@ -10,24 +10,23 @@ DILATED = ("backbone.strides=[1, 2, 1, 1]", "backbone.dilations=[1, 1, 2, 4]", '
 COMPARED = ("backbone", "neck", "head")
 
 
-def dilated_baseline(one: Recipe) -> Recipe | None:
-    """The recipe of the same backbone and head without JPU, whose backbone stays at stride 8 by dilation instead.
+def dilated_baseline(recipe: Recipe) -> Recipe | None:
+    """The recipe's dilated baseline: a shipped recipe if one has this network and data, else a changed copy.
 
-    A shipped recipe where one says just that, as those of OpenMMLab's originals do. None for a recipe without JPU and
-    for backbones whose strides cannot be set.
+    None for a recipe without JPU, and for backbones whose strides cannot be set.
     """
-    if one.neck.kind == "none" or one.backbone.kind != "resnet":
+    if recipe.neck.kind == "none" or recipe.backbone.kind != "resnet":
         return None
-    baseline = one.override([*DILATED, f'name="{one.name}_dilated"'])
+    baseline = recipe.override([*DILATED, f'name="{recipe.name}_dilated"'])
     try:
         with torch.device("meta"):
             build.backbone(baseline)
     except RecipeError:
         return None
     shipped = (recipes.load(name) for name in recipes.names())
-    return next((recipe for recipe in shipped if _same_network(recipe, baseline)), baseline)
+    return next((candidate for candidate in shipped if _same_network(candidate, baseline)), baseline)
 
 
-def _same_network(one: Recipe, other: Recipe) -> bool:
-    same_data = (one.data.dataset, one.data.crop) == (other.data.dataset, other.data.crop)
-    return same_data and all(getattr(one, part) == getattr(other, part) for part in COMPARED)
+def _same_network(first: Recipe, second: Recipe) -> bool:
+    same_data = (first.data.dataset, first.data.crop) == (second.data.dataset, second.data.crop)
+    return same_data and all(getattr(first, part) == getattr(second, part) for part in COMPARED)

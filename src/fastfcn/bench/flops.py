@@ -1,7 +1,7 @@
-"""Arithmetic: how much of it a network does for an image, and how much a device can do in a second.
+"""FLOPs of a network for an image, and the peak FLOPs per second of a device.
 
-Both count a multiplication and the addition after it as two operations, and both count convolutions and matrix
-products alone: all the rest of a network is a matter of memory.
+A multiply-add counts as two operations. Only convolutions and matrix products are counted: the speed of all other
+layers depends on memory bandwidth.
 """
 
 from collections.abc import Callable
@@ -13,14 +13,14 @@ from torch.utils.flop_counter import FlopCounterMode
 
 from fastfcn.bench.timing import synchronize
 
-LENGTH = {"cuda": 8192, "cpu": 2048}  # of the square matrices
-SHORTEST = 256
+MAX_LENGTH = {"cuda": 8192, "cpu": 2048}  # side of the square matrices
+MIN_LENGTH = 256
 
 
 def count_flops(function: Callable[[Any], object], images: Any) -> int:
-    """Operations in the convolutions and matrix products of `function(images)`: a tensor, or whatever it takes.
+    """FLOPs of the convolutions and matrix products in `function(images)`.
 
-    On the meta device nothing is computed, so a network of any size is counted at once.
+    `images`: whatever the function takes. On the meta device nothing is computed, so counting is fast for any network.
     """
     with torch.no_grad(), FlopCounterMode(display=False) as counter:
         function(images)
@@ -28,10 +28,10 @@ def count_flops(function: Callable[[Any], object], images: Any) -> int:
 
 
 def device_peaks(device: torch.device, precision: torch.dtype | None) -> tuple[dict[str, float], str]:
-    """Operations per second in matrix products by number format, and the format that convolutions work in.
+    """FLOPs per second of matrix products by number format, and the format in which convolutions are computed.
 
-    `precision`: what autocast casts to, None where it is off. Float32 is always measured. Where cuDNN is allowed to
-    round the inputs of float32 convolutions to TensorFloat-32, as torch lets it by default, that is their format.
+    `precision`: autocast's dtype, None without autocast. Float32 is always measured. If cuDNN may round the inputs of
+    float32 convolutions to TensorFloat-32, which is PyTorch's default, that is their format.
     """
     peaks = {"float32": matrix_peak(device, torch.float32)}
     if precision is not None:
@@ -48,22 +48,22 @@ def device_peaks(device: torch.device, precision: torch.dtype | None) -> tuple[d
 
 
 def matrix_peak(device: torch.device, dtype: torch.dtype, seconds: float = 1.0) -> float:
-    """Operations per second of the fastest of the square matrix products that fit into `seconds`, three at least.
+    """FLOPs per second of the fastest square matrix product measured in `seconds`; at least three are measured.
 
-    The matrices are as long as LENGTH says, or half of it, a fourth, ... where three products would take longer than
-    that: some processors work in bfloat16 hundreds of times as slowly as in float32.
+    The side of the matrices is doubled up to MAX_LENGTH, as long as three products fit into `seconds`: on some CPUs
+    bfloat16 is hundreds of times slower than float32.
     """
-    full = LENGTH.get(device.type, 4096)
-    length = min(SHORTEST, full)
+    full = MAX_LENGTH.get(device.type, 4096)
+    length = min(MIN_LENGTH, full)
     while True:
         left, right = (torch.randn(length, length, device=device).to(dtype) for _ in range(2))
-        product = left @ right  # the first one of its size takes longer
+        product = left @ right  # the first product of a size is slower
         best = _product_seconds(left, right, product)
         if length == full or 3 * 8 * best > seconds:
             break
         length *= 2
-    rounds, began = 1, perf_counter()
-    while rounds < 3 or perf_counter() - began < seconds:
+    rounds, start = 1, perf_counter()
+    while rounds < 3 or perf_counter() - start < seconds:
         best = min(best, _product_seconds(left, right, product))
         rounds += 1
     return 2 * length**3 / best

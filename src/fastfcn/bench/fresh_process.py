@@ -1,4 +1,4 @@
-"""Work in a process of its own, where nothing is left of earlier work and whose end is survived."""
+"""Run a function in a separate process: memory starts clean, and a crash does not end the parent."""
 
 import multiprocessing
 import signal
@@ -8,22 +8,22 @@ from typing import Any
 
 from fastfcn.errors import UserError
 
-Progress = Callable[[int, int], None]  # (done, in all)
+Progress = Callable[[int, int], None]  # (done, total)
 
 
 def in_fresh_process(function: Callable[..., Any], *arguments: Any, progress: Progress) -> Any:
-    """`function(*arguments, progress)` in a fresh process; `function` is one that can be imported.
+    """Return `function(*arguments, progress)`, run in a fresh process; `function` must be importable.
 
-    Raises the UserError that it raised there, MemoryError where the system killed it, as Linux does for want of
-    memory, and RuntimeError where it failed in another way; the process has then printed its traceback.
+    Raises the UserError that it raised there, MemoryError if the system killed the process (Linux does so when memory
+    runs out), and RuntimeError if it failed otherwise; the process then printed its traceback.
     """
     context = multiprocessing.get_context("spawn")
-    ours, theirs = context.Pipe()
-    process = context.Process(target=_answer, args=(function, arguments, theirs))
+    connection, child_connection = context.Pipe()
+    process = context.Process(target=_run, args=(function, arguments, child_connection))
     process.start()
-    theirs.close()
+    child_connection.close()
     try:
-        return _listen(ours, progress)
+        return _receive(connection, progress)
     except (EOFError, ConnectionResetError):
         process.join()
         if process.exitcode == -signal.SIGKILL:
@@ -32,12 +32,12 @@ def in_fresh_process(function: Callable[..., Any], *arguments: Any, progress: Pr
     finally:
         process.kill()
         process.join()
-        ours.close()
+        connection.close()
 
 
-def _listen(line: Connection, progress: Progress) -> Any:
+def _receive(connection: Connection, progress: Progress) -> Any:
     while True:
-        match line.recv():
+        match connection.recv():
             case ("progress", done, total):
                 progress(done, total)
             case ("result", result):
@@ -46,10 +46,11 @@ def _listen(line: Connection, progress: Progress) -> Any:
                 raise UserError(message, hint)
 
 
-def _answer(function: Callable[..., Any], arguments: tuple, line: Connection) -> None:
+def _run(function: Callable[..., Any], arguments: tuple, connection: Connection) -> None:
     try:
-        line.send(("result", function(*arguments, lambda done, total: line.send(("progress", done, total)))))
+        result = function(*arguments, lambda done, total: connection.send(("progress", done, total)))
+        connection.send(("result", result))
     except UserError as error:
-        line.send(("error", error.message, error.hint))
+        connection.send(("error", error.message, error.hint))
     except KeyboardInterrupt:
-        pass  # it reaches the parent as well, which speaks
+        pass  # the parent receives it too and reports it

@@ -1,4 +1,4 @@
-"""The most memory that a piece of work needs at once, on a GPU or a CPU."""
+"""Peak memory of a block of code, on a GPU or a CPU."""
 
 import ctypes
 import gc
@@ -15,26 +15,25 @@ CLEAR = Path("/proc/self/clear_refs")
 SAMPLE_SECONDS = 0.005
 MIB = 2**20
 
-GPU = "most memory held by tensors at once on the GPU, the network included (torch.cuda.max_memory_allocated)"
-GROWTH = "growth of the process's resident memory over its state before the first call, the network not included"
-HIGH_WATER = f"{GROWTH} (the system's high-water mark, reset before the first call)"
+GPU = "peak memory of tensors on the GPU, including the network (torch.cuda.max_memory_allocated)"
+GROWTH = "growth of the process's resident memory since before the first call, without the network"
+HIGH_WATER = f"{GROWTH} (high-water mark of the kernel, reset before the first call)"
 SAMPLED = f"{GROWTH} (sampled every {SAMPLE_SECONDS * 1000:.0f} ms)"
 
 
 @dataclass
 class Peak:
-    """What was measured: `mib` in MiB (2**20 bytes), None where the system does not tell; `meaning` says of what."""
+    """Peak memory: `mib` in MiB (2**20 bytes), None if it cannot be measured; `meaning` describes what was measured."""
 
     mib: float | None
     meaning: str
 
 
 def peak_memory(device: torch.device) -> AbstractContextManager[Peak]:
-    """A context whose `Peak` holds, at its end, the most memory that `device` needed within it.
+    """A context whose `Peak` holds, at its end, the peak memory that `device` used within it.
 
-    Memory that the process freed earlier is handed back to the system first, because work that fits into it would
-    seem to need none. A fresh process is still the only honest place for a figure from a CPU: what the allocator or
-    a library keeps from earlier work cannot all be had back.
+    Memory that was freed earlier is first returned to the system; work that reuses it would seem to need none. On a
+    CPU, measure in a fresh process: the allocator and libraries keep some memory of earlier work.
     """
     gc.collect()
     match device.type:
@@ -45,7 +44,7 @@ def peak_memory(device: torch.device) -> AbstractContextManager[Peak]:
         case "cpu" if STATUS.exists():
             return _sampled()
         case _:
-            return nullcontext(Peak(None, "not measured: this system does not tell"))
+            return nullcontext(Peak(None, "not measured: not available on this system"))
 
 
 @contextmanager
@@ -59,7 +58,7 @@ def _on_gpu(device: torch.device) -> Iterator[Peak]:
 
 @contextmanager
 def _high_water() -> Iterator[Peak]:
-    _hand_back()
+    _return_free_memory()
     CLEAR.write_text("5")  # Linux: sets VmHWM to what is resident now (proc_pid_clear_refs(5))
     before, peak = _status("VmRSS"), Peak(None, HIGH_WATER)
     yield peak
@@ -68,29 +67,29 @@ def _high_water() -> Iterator[Peak]:
 
 @contextmanager
 def _sampled() -> Iterator[Peak]:
-    _hand_back()
-    before, peak, seen = _status("VmRSS"), Peak(None, SAMPLED), [0.0]
-    with sampling(SAMPLE_SECONDS, lambda: seen.append(_status("VmRSS"))):
+    _return_free_memory()
+    before, peak, samples = _status("VmRSS"), Peak(None, SAMPLED), [0.0]
+    with sample_in_background(SAMPLE_SECONDS, lambda: samples.append(_status("VmRSS"))):
         yield peak
-    peak.mib = max(max(seen) - before, 0.0)
+    peak.mib = max(max(samples) - before, 0.0)
 
 
 @contextmanager
-def sampling(seconds: float, sample: Callable[[], None]) -> Iterator[None]:
-    """Call `sample` every so many seconds, in a thread of its own, as long as the block runs."""
-    done = Event()
+def sample_in_background(seconds: float, sample: Callable[[], None]) -> Iterator[None]:
+    """Call `sample` every `seconds` in a separate thread while the block runs."""
+    stopped = Event()
 
-    def watch() -> None:
-        while not done.wait(seconds):
+    def run() -> None:
+        while not stopped.wait(seconds):
             sample()
 
-    watcher = Thread(target=watch, daemon=True)
-    watcher.start()
+    thread = Thread(target=run, daemon=True)
+    thread.start()
     try:
         yield
     finally:
-        done.set()
-        watcher.join()
+        stopped.set()
+        thread.join()
 
 
 def _can_reset() -> bool:
@@ -107,8 +106,8 @@ def _status(field: str) -> float:
     return int(lines[field].split()[0]) / 1024
 
 
-def _hand_back() -> None:
-    """Ask glibc's allocator to give free memory back to the system; elsewhere this does nothing."""
+def _return_free_memory() -> None:
+    """Let glibc's allocator return free memory to the system; does nothing without glibc."""
     try:
         ctypes.CDLL(None).malloc_trim(0)
     except (OSError, AttributeError, TypeError):

@@ -5,20 +5,20 @@ from time import perf_counter
 from typing import Any
 
 from fastfcn import recipes
-from fastfcn.bench.candidates import candidates, milliseconds, sizes_for
+from fastfcn.bench.candidates import candidate_sizes, candidates, milliseconds
 from fastfcn.bench.dilated_baseline import dilated_baseline
-from fastfcn.bench.fitting import fitting
 from fastfcn.bench.fresh_process import in_fresh_process
+from fastfcn.bench.latency_budget import rank_candidates
 from fastfcn.bench.measure import Settings
-from fastfcn.bench.passes import profile_networks
 from fastfcn.bench.record import rounded
-from fastfcn.bench.stages import CLASS_MAP, HEAD, IMAGE, NECK
+from fastfcn.bench.stage_profiler import profile_networks
+from fastfcn.bench.stages import HEAD, IMAGE, LABELS, NECK
 from fastfcn.errors import UserError
 from fastfcn.utils.progress import progress_bar
 from fastfcn.utils.provenance import today
 
 SECONDS = 30.0  # of measuring for a budget; counting FLOPs and estimating take additional time
-TITLES = {IMAGE: "normalize image", CLASS_MAP: "upsample + argmax"}
+TITLES = {IMAGE: "normalize image", LABELS: "upsample + argmax"}
 
 STAGE_NOTES = {
     "stages": "a stage is everything between the end of the previous stage and its own end, as inference runs it, from "
@@ -80,9 +80,11 @@ def within_budget(
     its subclasses.
     """
     settings, limit = settings or Settings(), milliseconds(budget)
-    networks = candidates(names or recipes.names(), changes, sizes_for(settings.size))
+    networks = candidates(names or recipes.names(), changes, candidate_sizes(settings.size))
     setting = {"budget_ms": limit, "precision": settings.precision, "changes": list(changes), "notes": BUDGET_NOTES}
-    return _measured(f"{len(networks)} networks for {budget}", setting, fitting, networks, limit, seconds, settings)
+    return _measured(
+        f"{len(networks)} networks for {budget}", setting, rank_candidates, networks, limit, seconds, settings
+    )
 
 
 def stage_order(record: dict) -> list[str]:

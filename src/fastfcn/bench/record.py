@@ -10,7 +10,7 @@ from fastfcn.errors import UserError
 from fastfcn.utils.provenance import package_versions
 
 
-def machine_facts(device: torch.device) -> dict:
+def machine_info(device: torch.device) -> dict:
     """The keys "machine" (device, CPU, GPU, threads, system) and "versions" (Python and packages) of a record."""
     gpu = torch.cuda.get_device_name(device) if device.type == "cuda" else None
     machine = {

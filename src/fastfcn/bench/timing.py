@@ -1,4 +1,4 @@
-"""Calls on the clock: warm, each on its own, and on a GPU not before the device is done."""
+"""Timing of calls, after warm-up and with device synchronization."""
 
 import math
 from collections.abc import Callable
@@ -9,18 +9,18 @@ from time import perf_counter, process_time
 import numpy as np
 import torch
 
-WARM_CALLS, WARM_SECONDS = 2, 1.0  # at least so many calls, and so long, before anything counts
-AIM_SECONDS = 10.0  # how long all counted calls should take together
+WARM_CALLS, WARM_SECONDS = 2, 1.0  # minimum of warm-up
+AIM_SECONDS = 10.0  # total time of the timed calls, by default
 LEAST_RUNS, MOST_RUNS = 5, 1000
 
-Progress = Callable[[int, int], None]  # (calls done, calls in all)
+Progress = Callable[[int, int], None]  # (calls done, calls in total)
 
 
 @dataclass(frozen=True)
 class Timing:
-    """`milliseconds` of each counted call, after `warmup` calls that were not counted.
+    """`milliseconds` of each timed call, after `warmup` calls that are not included.
 
-    `cores`: processors that the process kept busy on average; much less than its threads where others want them too.
+    `cores`: average number of busy CPU cores; far below the number of threads if other processes use the CPU.
     """
 
     milliseconds: tuple[float, ...]
@@ -28,7 +28,7 @@ class Timing:
     cores: float
 
     def as_json(self, images: int) -> dict:
-        """Figures of calls that each work on `images` images; images per second come from the mean."""
+        """Statistics of calls that process `images` images each; images per second are computed from the mean."""
         mean = fmean(self.milliseconds)
         p50, p95 = np.percentile(self.milliseconds, [50, 95]).tolist()
         return {
@@ -42,25 +42,25 @@ class Timing:
         }
 
 
-def timed(
+def time_calls(
     call: Callable[[], object], device: torch.device, runs: int | None = None, progress: Progress | None = None
 ) -> Timing:
-    """Time `call` on `device`, `runs` times or for about ten seconds (5 to 1000 times), after warming up.
+    """Time `call` on `device` after warm-up, `runs` times (default: for about ten seconds, 5 to 1000 times).
 
-    Each call ends when the device has finished its work, so none overlaps with the next.
+    The device is synchronized after each call, so calls do not overlap.
     """
-    warmup, last, began = 0, 0.0, perf_counter()
-    while warmup < WARM_CALLS or perf_counter() - began < WARM_SECONDS:
+    warmup, last, start = 0, 0.0, perf_counter()
+    while warmup < WARM_CALLS or perf_counter() - start < WARM_SECONDS:
         last = _seconds(call, device)
         warmup += 1
     total = runs or min(max(math.ceil(AIM_SECONDS / max(last, 1e-6)), LEAST_RUNS), MOST_RUNS)
     milliseconds: list[float] = []
-    began, processor = perf_counter(), process_time()
+    start, cpu_start = perf_counter(), process_time()
     for done in range(total):
         if progress:
             progress(done, total)
         milliseconds.append(1000 * _seconds(call, device))
-    cores = (process_time() - processor) / (perf_counter() - began)
+    cores = (process_time() - cpu_start) / (perf_counter() - start)
     if progress:
         progress(total, total)
     return Timing(tuple(milliseconds), warmup, cores)
@@ -75,7 +75,7 @@ def _seconds(call: Callable[[], object], device: torch.device) -> float:
 
 
 def synchronize(device: torch.device) -> None:
-    """Wait until `device` has done all that it was given."""
+    """Wait until `device` has finished all its work."""
     match device.type:
         case "cuda":
             torch.cuda.synchronize(device)

@@ -54,7 +54,7 @@ def export(
     check_weights(weights)
     import torch
 
-    from fastfcn.bench.record import image_size, machine_facts, rounded
+    from fastfcn.bench.record import image_size, machine_info, rounded
     from fastfcn.cli.tables.export import verification_table
     from fastfcn.errors import UserError
     from fastfcn.exporting.export import ExportSettings
@@ -80,7 +80,7 @@ def export(
     _report(result)
     if json_file:
         context = {"date": today(), "command": command()}
-        record = context | machine_facts(torch.device("cpu")) | result.as_json()
+        record = context | machine_info(torch.device("cpu")) | result.as_json()
         write_text(json_file, json.dumps(rounded(record), indent=1) + "\n")
 
 

@@ -1,7 +1,7 @@
-"""How much probability each class gets, in all and where it is right: sums over an image, in strips of rows.
+"""Sums of the full-size softmax for the Dice loss, computed in strips of rows.
 
-Soft Dice needs nothing else of the full-size softmax. Each strip of it is formed, summed and forgotten; the backward
-pass forms it once more, because what a pixel's gradient is follows from the sums over all of them.
+The Dice loss needs only sums over an image, so each strip of the softmax is computed, summed and dropped. The backward
+pass computes the strips again, because the gradient of each pixel depends on the sums over all pixels.
 """
 
 from typing import Any
@@ -12,21 +12,22 @@ from torch import Tensor
 from fastfcn.ops.cross_entropy import (
     exponentials_,
     interpolation_matrices,
-    mixed_strips,
-    narrowed,
-    where_labelled,
-    widened,
+    labeled_pixels,
+    logit_strips,
+    upsample_columns,
+    upsample_columns_transposed,
 )
 
 
 def upsampled_class_overlap(
     logits: Tensor, labels: Tensor, align_corners: bool, ignored: int
 ) -> tuple[Tensor, Tensor, Tensor]:
-    """Per image and class, over its labelled pixels: right, claimed and true, each (B, C).
+    """Overlap, predicted and true area per image and class, over the labeled pixels; each (B, C).
 
-    Of the softmax of `logits` (B, C, h, w) resized bilinearly to the size of `labels` (B, H, W): `claimed` is its sum,
-    `right` that over the pixels that the class has, and `true` how many those are. Memory beyond logits and gradient:
-    one image's maps of size (h, W), and a few strips. The gradient cannot itself be differentiated.
+    With p the softmax of `logits` (B, C, h, w) resized bilinearly to the size of `labels` (B, H, W): `predicted` is the
+    sum of p, `overlap` the sum over the pixels of the class, and `true` their number. Memory in addition to logits and
+    gradient: one image's maps of size (h, W), and a few strips. Raises RuntimeError in a backward pass with
+    `create_graph=True`.
     """
     return _ClassOverlap.apply(logits, labels, align_corners, ignored)  # type: ignore[return-value]
 
@@ -42,50 +43,51 @@ class _ClassOverlap(torch.autograd.Function):
         with torch.autocast(logits.device.type, enabled=False):
             rows, columns = interpolation_matrices(logits, labels, align_corners)
             for number, (image, label) in enumerate(zip(logits, labels, strict=True)):
-                labelled, index = where_labelled(label, ignored)
-                right, claimed, true = (each[number] for each in sums)
-                for lines, _, _, strip in mixed_strips(widened(image, columns), rows, columns, align_corners):
-                    _softmax_(strip, index[lines], labelled[lines])
-                    at, held = index[lines].flatten(), labelled[lines].flatten().to(strip.dtype)
-                    claimed += strip.sum((0, 2))
-                    right.index_add_(0, at, strip.gather(1, index[lines]).flatten())
-                    true.index_add_(0, at, held)
+                labeled, index = labeled_pixels(label, ignored)
+                overlap, predicted, true = (values[number] for values in sums)
+                for lines, _, _, strip in logit_strips(upsample_columns(image, columns), rows, columns, align_corners):
+                    _softmax_(strip, index[lines], labeled[lines])
+                    classes, counts = index[lines].flatten(), labeled[lines].flatten().to(strip.dtype)
+                    predicted += strip.sum((0, 2))
+                    overlap.index_add_(0, classes, strip.gather(1, index[lines]).flatten())
+                    true.index_add_(0, classes, counts)
         ctx.mark_non_differentiable(sums[2])
         return sums[0], sums[1], sums[2]
 
     @staticmethod
     def backward(ctx: Any, *grad_outputs: Tensor) -> tuple[Tensor | None, ...]:
-        if torch.is_grad_enabled():  # with create_graph=True; the gradient would pass for a constant
-            raise RuntimeError("upsampled_class_overlap can be differentiated once only, not with create_graph=True")
+        if torch.is_grad_enabled():  # with create_graph=True, the gradient would be a constant
+            raise RuntimeError("upsampled_class_overlap does not support create_graph=True")
         logits, labels = ctx.saved_tensors
         align_corners, ignored = ctx.settings
         gradient = torch.empty_like(logits)
         with torch.autocast(logits.device.type, enabled=False):
             rows, columns = interpolation_matrices(logits, labels, align_corners)
             for number, (image, label) in enumerate(zip(logits, labels, strict=True)):
-                labelled, index = where_labelled(label, ignored)
-                wide = widened(image, columns)
-                pulled = torch.zeros_like(wide)
-                of_right, of_claimed = (each[number] for each in grad_outputs[:2])
-                for lines, between, mixing, strip in mixed_strips(wide, rows, columns, align_corners):
-                    _softmax_(strip, index[lines], labelled[lines])
-                    strip = _softmax_gradient(strip, index[lines], of_right, of_claimed)
-                    pulled[between].addmm_(mixing.T, strip.view(len(strip), -1))
-                gradient[number].copy_(narrowed(pulled, columns))
+                labeled, index = labeled_pixels(label, ignored)
+                wide = upsample_columns(image, columns)
+                row_gradient = torch.zeros_like(wide)
+                overlap_gradient, predicted_gradient = (values[number] for values in grad_outputs[:2])
+                for lines, source, matrix, strip in logit_strips(wide, rows, columns, align_corners):
+                    _softmax_(strip, index[lines], labeled[lines])
+                    strip = _softmax_gradient(strip, index[lines], overlap_gradient, predicted_gradient)
+                    row_gradient[source].addmm_(matrix.T, strip.view(len(strip), -1))
+                gradient[number].copy_(upsample_columns_transposed(row_gradient, columns))
         return gradient, None, None, None
 
 
-def _softmax_(strip: Tensor, index: Tensor, labelled: Tensor) -> None:
-    """Make logits (rows, C, W) their softmax over classes, in place; 0 where there is no label."""
+def _softmax_(strip: Tensor, index: Tensor, labeled: Tensor) -> None:
+    """Replace logits (rows, C, W) by their softmax over classes, in place; 0 for unlabeled pixels."""
     total, _ = exponentials_(strip, index)
-    strip.mul_(labelled / total)
+    strip.mul_(labeled / total)
 
 
-def _softmax_gradient(softmax: Tensor, index: Tensor, of_right: Tensor, of_claimed: Tensor) -> Tensor:
-    """The gradient by the logits, p (g - sum of p g), of a loss whose gradient g by the softmax p (rows, C, W) is
+def _softmax_gradient(softmax: Tensor, index: Tensor, overlap_gradient: Tensor, predicted_gradient: Tensor) -> Tensor:
+    """The gradient with respect to the logits, p (g - sum of p g), with p = `softmax` (rows, C, W).
 
-    `of_claimed` (C,) at each class, and `of_right` (C,) more at the class that the pixel has.
+    g, the gradient with respect to p, is `predicted_gradient` (C,) for each class, plus `overlap_gradient` (C,) for the
+    true class of the pixel.
     """
-    slope = of_claimed[None, :, None].expand_as(softmax).contiguous()
-    slope.scatter_add_(1, index, of_right[index])
+    slope = predicted_gradient[None, :, None].expand_as(softmax).contiguous()
+    slope.scatter_add_(1, index, overlap_gradient[index])
     return softmax * (slope - (softmax * slope).sum(1, keepdim=True))

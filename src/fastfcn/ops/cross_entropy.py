@@ -1,14 +1,14 @@
-"""From low-resolution logits to the cross-entropy at the labels' size, in strips of rows, gradient included.
+"""Cross-entropy of low-resolution logits at the labels' size, with its gradient, computed in strips of rows.
 
-Full-size logits of a crop of 512 x 512 with 150 classes are 157 MB an image; the plain path, `F.interpolate` and
-`F.cross_entropy`, keeps two such maps for the backward pass and makes two more there. But the gradient of the loss is
-known as soon as the softmax is, so each strip of rows is upsampled, turned into its share of the gradient, pulled back
-to the low resolution at once, and forgotten.
+Full-size logits of a 512 x 512 crop with 150 classes take 157 MB per image; `F.interpolate` and `F.cross_entropy` keep
+two such maps for the backward pass and create two more there. The gradient of the loss follows directly from the
+softmax, so each strip of rows is upsampled, converted to its part of the gradient, reduced to the low resolution, and
+dropped.
 
-Bilinear upsampling is `R x C^T` with two interpolation matrices, so its transpose is `R^T g C`. The columns of an
-image are widened once, and the rows of each strip mixed from the few that it lies between. Maps are stored
-(height, classes, width): a strip is then one matrix product of (rows, few) by (few, classes * width), and the
-softmax runs over a dimension whose neighbours lie side by side.
+Bilinear upsampling is `R x C^T` with two interpolation matrices, so its transpose is `R^T g C`. The columns of an image
+are upsampled once; the rows of each strip are interpolated from a few source rows. Maps are stored as (height, classes,
+width): a strip is then one matrix product of (rows, source rows) by (source rows, classes * width), and pixels are
+contiguous in the softmax.
 """
 
 from collections.abc import Iterator
@@ -18,17 +18,19 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-CPU_STRIP = 2**19  # logits held at once for each thread: 2 MiB in float32, about what stays in a processor's cache
-GPU_STRIP = 2**24  # enough to keep a GPU busy
+from fastfcn.ops.upsample import interpolation_matrix
+
+CPU_STRIP = 2**19  # logits per strip and thread: 2 MiB in float32, about the size of a CPU core's cache
+GPU_STRIP = 2**24  # logits per strip, enough to keep a GPU busy
 
 
 def full_precision(logits: Tensor) -> Tensor:
-    """Logits of half the bits in float32."""
+    """Logits in float32, or float64 if they are float64."""
     return logits if logits.dtype == torch.float64 else logits.float()
 
 
 def summed_cross_entropy(logits: Tensor, labels: Tensor, align_corners: bool, ignored: int) -> Tensor:
-    """Sum of cross-entropy over the labelled pixels, as if the logits were resized to the labels' size first."""
+    """Sum of the cross-entropy over labeled pixels, of logits resized bilinearly to the labels' size."""
     if logits.shape[-2:] == labels.shape[-2:]:
         return F.cross_entropy(full_precision(logits), labels.long(), ignore_index=ignored, reduction="sum")
     return upsampled_cross_entropy(full_precision(logits), labels, align_corners, ignored)
@@ -37,130 +39,131 @@ def summed_cross_entropy(logits: Tensor, labels: Tensor, align_corners: bool, ig
 def upsampled_cross_entropy(
     logits: Tensor, labels: Tensor, align_corners: bool, ignored: int, weights: Tensor | None = None
 ) -> Tensor:
-    """Sum over the labelled pixels of the cross-entropy of logits resized bilinearly to the labels' size.
+    """Sum over labeled pixels of the cross-entropy of logits resized bilinearly to the labels' size.
 
     `logits`: (B, C, h, w) of any memory format; `labels`: (B, H, W) of any integer type, `ignored` = no label;
-    `weights`: (B, H, W), what each pixel's loss is multiplied by; constants, of which no gradient is formed.
-    Equal to `F.interpolate` and `F.cross_entropy(ignore_index=ignored, reduction="sum")` to rounding, gradient too,
-    in the type of the logits. Memory beyond the logits and their gradient: two images' maps of size (h, W), and a few
-    strips. The gradient cannot itself be differentiated: RuntimeError with `create_graph=True`.
+    `weights`: (B, H, W), factor of each pixel's loss, treated as constant. Equal to `F.interpolate` and
+    `F.cross_entropy(ignore_index=ignored, reduction="sum")` up to rounding, including gradients, in the dtype of the
+    logits. Memory in addition to the logits and their gradient: two images' maps of size (h, W), and a few strips.
+    Raises RuntimeError in a backward pass with `create_graph=True`.
     """
-    wanted = torch.is_grad_enabled() and logits.requires_grad
-    return _UpsampledCrossEntropy.apply(logits, labels, align_corners, ignored, wanted, weights)  # type: ignore[return-value]
+    need_gradient = torch.is_grad_enabled() and logits.requires_grad
+    return _UpsampledCrossEntropy.apply(logits, labels, align_corners, ignored, need_gradient, weights)  # type: ignore[return-value]
 
 
 @torch.no_grad()
 def upsampled_pixel_losses(logits: Tensor, labels: Tensor, align_corners: bool, ignored: int) -> Tensor:
-    """The cross-entropy of every pixel, (B, H, W), 0 where there is no label; arguments as above, no gradient."""
+    """The cross-entropy of each pixel, (B, H, W), 0 if unlabeled; arguments as above; without gradient."""
     losses = logits.new_zeros(labels.shape)
     with torch.autocast(logits.device.type, enabled=False):
         rows, columns = interpolation_matrices(logits, labels, align_corners)
-        for image, label, into in zip(logits, labels, losses, strict=True):
-            labelled, index = where_labelled(label, ignored)
-            for lines, _, _, strip in mixed_strips(widened(image, columns), rows, columns, align_corners):
+        for image, label, image_losses in zip(logits, labels, losses, strict=True):
+            labeled, index = labeled_pixels(label, ignored)
+            for lines, _, _, strip in logit_strips(upsample_columns(image, columns), rows, columns, align_corners):
                 total, at_label = exponentials_(strip, index[lines])
-                into[lines] = ((total.log() - at_label) * labelled[lines])[:, 0]
+                image_losses[lines] = ((total.log() - at_label) * labeled[lines])[:, 0]
     return losses
 
 
 class _UpsampledCrossEntropy(torch.autograd.Function):
-    """The loss, and with it the gradient, which backward only has to scale."""
+    """The forward pass computes the gradient too; the backward pass only scales it."""
 
     @staticmethod
     def forward(
-        ctx: Any, logits: Tensor, labels: Tensor, align_corners: bool, ignored: int, wanted: bool,
+        ctx: Any, logits: Tensor, labels: Tensor, align_corners: bool, ignored: int, need_gradient: bool,
         weights: Tensor | None,
     ) -> Tensor:  # fmt: skip
-        gradient = torch.empty_like(logits) if wanted else None
-        with torch.autocast(logits.device.type, enabled=False):  # else the products would be in half precision
+        gradient = torch.empty_like(logits) if need_gradient else None
+        with torch.autocast(logits.device.type, enabled=False):  # else the matrix products would be in half precision
             matrices = interpolation_matrices(logits, labels, align_corners)
             losses = []
             for number, (image, label) in enumerate(zip(logits, labels, strict=True)):
-                labelled, index = where_labelled(label, ignored)
-                counted = labelled if weights is None else weights[number].to(image.dtype)[:, None] * labelled
-                into = None if gradient is None else gradient[number]
-                losses += _image_losses(image, index, counted, matrices, align_corners, into)
+                labeled, index = labeled_pixels(label, ignored)
+                pixel_weights = labeled if weights is None else weights[number].to(image.dtype)[:, None] * labeled
+                image_gradient = None if gradient is None else gradient[number]
+                losses += _image_losses(image, index, pixel_weights, matrices, align_corners, image_gradient)
         if gradient is not None:
             ctx.save_for_backward(gradient)
         return torch.stack(losses).sum()
 
     @staticmethod
     def backward(ctx: Any, *grad_outputs: Tensor) -> tuple[Tensor | None, ...]:
-        if torch.is_grad_enabled():  # with create_graph=True; the gradient would pass for a constant
-            raise RuntimeError("upsampled_cross_entropy can be differentiated once only, not with create_graph=True")
+        if torch.is_grad_enabled():  # with create_graph=True, the gradient would be a constant
+            raise RuntimeError("upsampled_cross_entropy does not support create_graph=True")
         (gradient,) = ctx.saved_tensors
         return gradient * grad_outputs[0], None, None, None, None, None
 
 
 def _image_losses(
-    image: Tensor, index: Tensor, counted: Tensor, matrices: tuple[Tensor, Tensor], align_corners: bool,
+    image: Tensor, index: Tensor, pixel_weights: Tensor, matrices: tuple[Tensor, Tensor], align_corners: bool,
     gradient: Tensor | None,
 ) -> list[Tensor]:  # fmt: skip
-    """Losses of the strips of one image (C, h, w); fills `gradient` (C, h, w), where there is one.
+    """Losses of the strips of one image (C, h, w); fills `gradient` (C, h, w) unless it is None.
 
-    `index`, `counted`: (H, 1, W), the class of each pixel and how much it counts.
+    `index`, `pixel_weights`: (H, 1, W), class and weight of each pixel.
     """
     rows, columns = matrices
-    wide = widened(image, columns)
-    pulled = None if gradient is None else torch.zeros_like(wide)
+    wide = upsample_columns(image, columns)
+    row_gradient = None if gradient is None else torch.zeros_like(wide)
     losses = []
-    for lines, between, mixing, strip in mixed_strips(wide, rows, columns, align_corners):
-        share, at = counted[lines], index[lines]
-        total, at_label = exponentials_(strip, at)
-        losses.append(((total.log() - at_label) * share).sum())
-        if pulled is not None:
-            strip.mul_(share / total)  # the softmax, 0 where nothing is counted
-            strip.scatter_(1, at, strip.gather(1, at) - share.to(strip.dtype))  # minus one-hot
-            pulled[between].addmm_(mixing.T, strip.view(len(strip), -1))
-    if gradient is not None and pulled is not None:
-        gradient.copy_(narrowed(pulled, columns))
+    for lines, source, matrix, strip in logit_strips(wide, rows, columns, align_corners):
+        weight, classes = pixel_weights[lines], index[lines]
+        total, at_label = exponentials_(strip, classes)
+        losses.append(((total.log() - at_label) * weight).sum())
+        if row_gradient is not None:
+            strip.mul_(weight / total)  # the weighted softmax
+            strip.scatter_(1, classes, strip.gather(1, classes) - weight.to(strip.dtype))  # minus one-hot
+            row_gradient[source].addmm_(matrix.T, strip.view(len(strip), -1))
+    if gradient is not None and row_gradient is not None:
+        gradient.copy_(upsample_columns_transposed(row_gradient, columns))
     return losses
 
 
-def where_labelled(label: Tensor, ignored: int) -> tuple[Tensor, Tensor]:
-    """Which pixels have a label, and it as an index, 0 where there is none; both (H, 1, W)."""
-    labelled = (label != ignored)[:, None]
-    return labelled, label.long()[:, None].masked_fill(~labelled, 0)
+def labeled_pixels(label: Tensor, ignored: int) -> tuple[Tensor, Tensor]:
+    """Mask of the labeled pixels, and their class, 0 for unlabeled pixels; both (H, 1, W)."""
+    labeled = (label != ignored)[:, None]
+    return labeled, label.long()[:, None].masked_fill(~labeled, 0)
 
 
 def exponentials_(strip: Tensor, index: Tensor) -> tuple[Tensor, Tensor]:
-    """Make the logits (rows, C, W) of a strip exp(score - highest), in place; return their sum and score at `index`.
+    """Replace the logits (rows, C, W) of a strip by exp(logit - max), in place.
 
-    The score at `index` is the one before exp, less the highest too, so that log(sum) - score is the cross-entropy.
+    Returns their sum, and logit - max of the class `index`, so that log(sum) minus the latter is the cross-entropy.
     """
     strip.sub_(strip.amax(1, keepdim=True))
     at_label = strip.gather(1, index)
     return strip.exp_().sum(1, keepdim=True), at_label
 
 
-def widened(image: Tensor, columns: Tensor) -> Tensor:
-    """An image (C, h, w) with its columns upsampled, stored (h, C * W)."""
+def upsample_columns(image: Tensor, columns: Tensor) -> Tensor:
+    """An image (C, h, w) with its columns upsampled, stored as (h, C * W)."""
     return (image.transpose(0, 1) @ columns.T).view(image.shape[1], -1)
 
 
-def narrowed(pulled: Tensor, columns: Tensor) -> Tensor:
-    """The transpose of `widened`: a gradient (h, C * W) as one of the image (C, h, w)."""
-    return (pulled.view(len(pulled), -1, len(columns)) @ columns).transpose(0, 1)
+def upsample_columns_transposed(row_gradient: Tensor, columns: Tensor) -> Tensor:
+    """The transpose of `upsample_columns`: from a gradient (h, C * W) to that of the image (C, h, w)."""
+    return (row_gradient.view(len(row_gradient), -1, len(columns)) @ columns).transpose(0, 1)
 
 
-def mixed_strips(
+def logit_strips(
     wide: Tensor, rows: Tensor, columns: Tensor, align_corners: bool
 ) -> Iterator[tuple[slice, slice, Tensor, Tensor]]:
-    """Strips of full-size logits (rows, C, W), to be changed at will, with their rows and the rows they come from.
+    """Yield (rows, source rows, matrix, strip) for all strips of the full-size logits.
 
-    The third is the matrix that mixed them; its transpose takes a gradient of the strip back.
+    `strip`: logits (rows, C, W), which the caller may overwrite; `matrix`: interpolates them from the source rows; its
+    transpose maps a gradient of the strip back.
     """
     before, width = len(wide), len(columns)
     for top, bottom, first, last in strips(before, len(rows), _strip_rows(wide), align_corners):
-        mixing = rows[top:bottom, first:last]
-        strip = (mixing @ wide[first:last]).view(bottom - top, -1, width)
-        yield slice(top, bottom), slice(first, last), mixing, strip
+        matrix = rows[top:bottom, first:last]
+        strip = (matrix @ wide[first:last]).view(bottom - top, -1, width)
+        yield slice(top, bottom), slice(first, last), matrix, strip
 
 
 def strips(before: int, after: int, rows: int, align_corners: bool) -> Iterator[tuple[int, int, int, int]]:
-    """Strips (top, bottom) of the `after` rows, and the (first, last) of the `before` rows that they lie between.
+    """Strips (top, bottom) of `after` output rows, and the range (first, last) of `before` input rows that they need.
 
-    One row more is taken at either end, for the positions are rounded in another way inside the matrices.
+    The range has one extra row at both ends, because positions are rounded differently inside the matrices.
     """
     for top in range(0, after, rows):
         bottom = min(top + rows, after)
@@ -169,24 +172,18 @@ def strips(before: int, after: int, rows: int, align_corners: bool) -> Iterator[
 
 
 def _source(row: int, before: int, after: int, align_corners: bool) -> float:
-    """Where output row `row` lies among the input rows, as `F.interpolate` places it."""
+    """Position of the output row `row` in the input, as in `F.interpolate`."""
     if align_corners:
         return row * (before - 1) / max(after - 1, 1)
     return max((row + 0.5) * before / after - 0.5, 0.0)
 
 
-def interpolation_matrix(length: int, like: Tensor, before: int, align_corners: bool) -> Tensor:
-    """Matrix (length, before) that resizes `before` values to `length` linearly, in the type of `like`."""
-    identity = torch.eye(before, device=like.device, dtype=like.dtype)[None]
-    return F.interpolate(identity, size=length, mode="linear", align_corners=align_corners)[0].T
-
-
 def interpolation_matrices(logits: Tensor, labels: Tensor, align_corners: bool) -> tuple[Tensor, Tensor]:
-    """What takes rows (H, h) and columns (W, w) of logits (B, C, h, w) to the size of labels (B, H, W)."""
+    """Matrices (H, h) and (W, w) that resize logits (B, C, h, w) to the size of labels (B, H, W)."""
     heights, widths = ((labels.shape[axis], logits.shape[axis + 1]) for axis in (1, 2))
-    return tuple(interpolation_matrix(after, logits, before, align_corners) for after, before in (heights, widths))  # type: ignore[return-value]
+    return tuple(interpolation_matrix(after, before, logits, align_corners) for after, before in (heights, widths))  # type: ignore[return-value]
 
 
 def _strip_rows(wide: Tensor) -> int:
-    held = CPU_STRIP * torch.get_num_threads() if wide.device.type == "cpu" else GPU_STRIP
-    return max(1, held // wide.shape[1])
+    elements = CPU_STRIP * torch.get_num_threads() if wide.device.type == "cpu" else GPU_STRIP
+    return max(1, elements // wide.shape[1])

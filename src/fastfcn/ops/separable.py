@@ -1,9 +1,8 @@
-"""Depthwise convolution, batch norm and 1x1 convolution in training on a processor, of which only the input is kept.
+"""Depthwise convolution, batch norm and 1x1 convolution in CPU training; only the input is saved for backward.
 
-JPU sends one map of 1536 channels through four of these. Kept by the graph as usual are eight more maps of that size:
-what goes into each norm, and what comes out. The first is quickly made again, by nine products for each value. The
-second is not needed: a norm is a product and a sum for each channel, which go into the 1x1 convolution, forward and
-backward.
+JPU applies four of these to one map of 1536 channels. Autograd would save eight more maps of that size: input and
+output of each norm. The input is recomputed, with nine products per value. The output is not needed: a norm is a
+product and a sum per channel, which are merged into the 1x1 convolution, forward and backward.
 """
 
 from typing import Any
@@ -14,22 +13,22 @@ from torch.autograd.function import once_differentiable
 
 
 def separable_conv(features: Tensor, spatial: Tensor, norm: nn.BatchNorm2d, pointwise: Tensor, dilation: int) -> Tensor:
-    """conv1x1(batch_norm(depthwise(features))), all without bias: values and gradients as layer by layer, to rounding.
+    """conv1x1(batch_norm(depthwise(features))), without biases; equal to the separate layers up to rounding.
 
     `features`: (B, C, H, W), float32 on the CPU, C a multiple of 16; `spatial`: (C, 1, 3, 3), padded by its `dilation`;
-    `norm`: in training, its running statistics are moved; `pointwise`: (O, C, 1, 1). It needs the operators of
-    `kernels.build`. Returns (B, O, H, W), channels last. The gradient cannot itself be differentiated: RuntimeError
-    with `create_graph=True`.
+    `norm`: in training mode, its running statistics are updated; `pointwise`: (O, C, 1, 1). Needs the operators of
+    `kernels.build`. Returns (B, O, H, W), channels last. Raises RuntimeError in a backward pass with
+    `create_graph=True`.
     """
     result, mean, variance = _SeparableConv.apply(
         features, spatial, norm.weight, norm.bias, pointwise, norm.eps, dilation
-    )  # type: ignore[misc] # what `apply` returns has no type
-    _move_statistics(norm, mean, variance, features[:, 0].numel())
+    )  # type: ignore[misc] # `apply` is not typed
+    _update_statistics(norm, mean, variance, features[:, 0].numel())
     return result
 
 
 class _SeparableConv(torch.autograd.Function):
-    """With u = depthwise(x) - its mean, s = weight / deviation: y = (P diag(s)) u + P bias."""
+    """With u = depthwise(x) - mean and s = weight / std: y = (P diag(s)) u + P bias."""
 
     @staticmethod
     def forward(
@@ -48,52 +47,52 @@ class _SeparableConv(torch.autograd.Function):
 
     @staticmethod
     @once_differentiable
-    def backward(  # type: ignore[override] # the decorator's fault
+    def backward(  # type: ignore[override] # the decorator changes the type
         ctx: Any, *grad_outputs: Tensor
     ) -> tuple[Tensor | None, ...]:
         features, spatial, weight, bias, pointwise, mean, inverse = ctx.saved_tensors
         matrix, scale = pointwise.flatten(1), weight * inverse
-        slope = _pixels(grad_outputs[0])
-        centred = _depthwise(features, spatial, mean, ctx.dilation)
-        # One product of the map holds what the norm and the 1x1 convolution need: sums over pixels.
-        products, sums = slope.T @ _pixels(centred), slope.sum(0)
-        of_pointwise = products * scale + sums[:, None] * bias
-        of_bias = sums @ matrix
-        of_weight = (matrix * products).sum(0) * inverse
-        count = slope.shape[0]
-        found = torch.addmm(-scale * of_bias / count, slope, matrix * scale)
-        found.addcmul_(_pixels(centred), scale * inverse * of_weight / count, value=-1)
-        del centred
-        inner = _map(found, features)
-        of_spatial = torch.ops.fastfcn.depthwise_weight_gradient(features, inner, ctx.dilation)
-        of_features = None
+        grad_output = _pixels(grad_outputs[0])
+        centered = _depthwise(features, spatial, mean, ctx.dilation)
+        # One product over the map gives the sums over pixels that the norm and the 1x1 convolution need.
+        products, sums = grad_output.T @ _pixels(centered), grad_output.sum(0)
+        grad_pointwise = products * scale + sums[:, None] * bias
+        grad_bias = sums @ matrix
+        grad_weight = (matrix * products).sum(0) * inverse
+        count = grad_output.shape[0]
+        grad_pixels = torch.addmm(-scale * grad_bias / count, grad_output, matrix * scale)
+        grad_pixels.addcmul_(_pixels(centered), scale * inverse * grad_weight / count, value=-1)
+        del centered
+        inner = _map(grad_pixels, features)
+        grad_spatial = torch.ops.fastfcn.depthwise_weight_gradient(features, inner, ctx.dilation)
+        grad_features = None
         if ctx.needs_input_grad[0]:
-            of_features = _depthwise(inner, spatial.flip(2, 3), torch.zeros_like(weight), ctx.dilation)
-        return of_features, of_spatial, of_weight, of_bias, of_pointwise.view_as(pointwise), None, None
+            grad_features = _depthwise(inner, spatial.flip(2, 3), torch.zeros_like(weight), ctx.dilation)
+        return grad_features, grad_spatial, grad_weight, grad_bias, grad_pointwise.view_as(pointwise), None, None
 
 
 def _depthwise(features: Tensor, spatial: Tensor, shift: Tensor, dilation: int) -> Tensor:
-    """The depthwise convolution less the `shift` of each channel."""
+    """The depthwise convolution, minus the `shift` of each channel."""
     return torch.ops.fastfcn.depthwise(features, spatial, shift, dilation)
 
 
 def _pixels(features: Tensor) -> Tensor:
-    """(B, C, H, W) -> (B * H * W, C), of a map stored channels last without a copy."""
+    """(B, C, H, W) -> (B * H * W, C); a view of a channels-last map."""
     return features.permute(0, 2, 3, 1).reshape(-1, features.shape[1])
 
 
 def _map(pixels: Tensor, like: Tensor) -> Tensor:
-    """The inverse of `_pixels`, of the size of `like`."""
+    """The inverse of `_pixels`, for the size of `like`."""
     batch, _, height, width = like.shape
     return pixels.view(batch, height, width, -1).permute(0, 3, 1, 2)
 
 
 @torch.no_grad()
-def _move_statistics(norm: nn.BatchNorm2d, mean: Tensor, variance: Tensor, count: int) -> None:
-    """The running statistics after a batch with `count` values in each channel, as `norm` itself would move them."""
+def _update_statistics(norm: nn.BatchNorm2d, mean: Tensor, variance: Tensor, count: int) -> None:
+    """Update the running statistics after a batch with `count` values per channel, as `norm` itself would."""
     if norm.running_mean is None or norm.running_var is None or norm.num_batches_tracked is None:
         return
     norm.num_batches_tracked += 1
-    share = norm.momentum if norm.momentum is not None else 1 / float(norm.num_batches_tracked)
-    norm.running_mean.lerp_(mean, share)
-    norm.running_var.lerp_(variance * (count / max(count - 1, 1)), share)
+    momentum = norm.momentum if norm.momentum is not None else 1 / float(norm.num_batches_tracked)
+    norm.running_mean.lerp_(mean, momentum)
+    norm.running_var.lerp_(variance * (count / max(count - 1, 1)), momentum)

@@ -1,4 +1,4 @@
-"""From stride-8 logits to a full-size class map in strips of rows, so that full-size logits never exist."""
+"""Upsampling of logits, and segmentation maps from them in strips of rows: full-size logits never exist."""
 
 from collections.abc import Iterator, Sequence
 from itertools import pairwise
@@ -7,22 +7,32 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-STRIP_ELEMENTS = 4_000_000  # logits held at once: 16 MB in float32, about what stays in a processor's cache
+STRIP_ELEMENTS = 4_000_000  # logits per strip: 16 MB in float32, about the size of a CPU's cache
 
 
 def upsample(logits: Tensor, size: Sequence[int], align_corners: bool = False) -> Tensor:
-    """Bilinear resize of (B, C, h, w) logits to `size`; a copy is saved where the size is right already."""
-    # Sizes that are still free have no answer; resizing to the same size changes nothing.
+    """Resize logits (B, C, h, w) bilinearly to `size`; returns `logits` itself if they have that size."""
+    # Dynamic sizes cannot be compared during export; resizing to the same size changes nothing.
     if not torch.compiler.is_exporting() and logits.shape[-2:] == tuple(size):
         return logits
     return F.interpolate(logits, size=size, mode="bilinear", align_corners=align_corners)
 
 
-def upsample_labels(logits: Tensor, sizes: Sequence[Sequence[int]], align_corners: bool = False) -> Tensor:
-    """Class map of logits resized through each of `sizes` in turn.
+def interpolation_matrix(length: int, before: int, like: Tensor, align_corners: bool) -> Tensor:
+    """Matrix (length, before) that resizes `before` values to `length` linearly, as `F.interpolate` does.
 
-    `logits`: (B, C, h, w). Several sizes compose: mmsegmentation resizes to the network's input and from there to
-    the image. Returns (B, H, W) of the last size, uint8 (int64 from 256 classes on). Ties go to the lowest class.
+    Device and dtype are those of `like`.
+    """
+    dtype = torch.float64 if like.dtype == torch.float64 else torch.float32
+    identity = torch.eye(before, device=like.device, dtype=dtype)[None]
+    return F.interpolate(identity, size=length, mode="linear", align_corners=align_corners)[0].T.to(like.dtype)
+
+
+def upsample_labels(logits: Tensor, sizes: Sequence[Sequence[int]], align_corners: bool = False) -> Tensor:
+    """Segmentation map of `logits` (B, C, h, w) resized to each of `sizes` in turn.
+
+    mmsegmentation resizes to the network's input size and from there to the image size. Returns (B, H, W) of the last
+    size: uint8, or int64 for more than 256 classes. Ties go to the lowest class.
     """
     strips = [
         strip.argmax(1).to(label_type(logits.shape[1])) for strip in upsampled_strips(logits, sizes, align_corners)
@@ -31,15 +41,15 @@ def upsample_labels(logits: Tensor, sizes: Sequence[Sequence[int]], align_corner
 
 
 def label_type(classes: int) -> torch.dtype:
-    """The smallest type that holds a class index."""
+    """Dtype of labels: uint8, or int64 for more than 256 classes."""
     return torch.uint8 if classes <= 256 else torch.int64
 
 
 def mean_softmax_labels(views: Sequence[tuple[Tensor, Sequence[Sequence[int]]]], align_corners: bool = False) -> Tensor:
-    """Class map of the mean over views of softmax(resized logits): multi-scale and flip testing.
+    """Segmentation map of the mean softmax over several views, for multi-scale and flip testing.
 
-    `views`: logits (B, C, h, w) of any size, each with the sizes it is resized through; the last size is the same
-    for all. Memory beyond the views does not grow with the image.
+    `views`: logits (B, C, h, w) of any size, each with the sizes it is resized to in turn; the last size is the same
+    for all views. Apart from the views and the result, memory does not grow with the image.
     """
     votes = zip(*(upsampled_strips(logits, sizes, align_corners) for logits, sizes in views), strict=True)
     strips = [torch.stack([strip.softmax(1) for strip in strips]).sum(0).argmax(1) for strips in votes]
@@ -47,10 +57,9 @@ def mean_softmax_labels(views: Sequence[tuple[Tensor, Sequence[Sequence[int]]]],
 
 
 def upsampled_strips(logits: Tensor, sizes: Sequence[Sequence[int]], align_corners: bool = False) -> Iterator[Tensor]:
-    """Yield the resized logits (B, C, rows, W) strip by strip, from the top row to the last.
+    """Yield the resized logits in strips (B, C, rows, W), from top to bottom.
 
-    Equal to resizing the whole to rounding; memory does not grow with the height of the image. The strips depend
-    on the last size, B and C alone.
+    Equal to resizing all logits at once, up to rounding. The number of rows depends only on B, C and the last size.
     """
     steps = [size for before, size in pairwise([logits.shape[-2:], *sizes]) if tuple(before) != tuple(size)]
     batch, classes = logits.shape[:2]
@@ -61,7 +70,7 @@ def upsampled_strips(logits: Tensor, sizes: Sequence[Sequence[int]], align_corne
 
 
 def _rows(logits: Tensor, sizes: Sequence[Sequence[int]], top: int, bottom: int, align_corners: bool) -> Tensor:
-    """Rows top..bottom of the logits resized through `sizes`."""
+    """Rows `top` to `bottom` of the logits resized to `sizes` in turn."""
     if not sizes:
         return logits[:, :, top:bottom]
     *earlier, (height, width) = sizes
@@ -71,13 +80,13 @@ def _rows(logits: Tensor, sizes: Sequence[Sequence[int]], top: int, bottom: int,
     high = (low + 1).clamp(max=before - 1)
     first, last = int(low[0]), int(high[-1]) + 1
     source = _rows(logits, earlier, first, last, align_corners)
-    share = (position - low).to(logits.dtype)[:, None]
-    mixed = torch.lerp(source[:, :, low - first], source[:, :, high - first], share)
-    return upsample(mixed, (bottom - top, width), align_corners)
+    fraction = (position - low).to(logits.dtype)[:, None]
+    interpolated = torch.lerp(source[:, :, low - first], source[:, :, high - first], fraction)
+    return upsample(interpolated, (bottom - top, width), align_corners)
 
 
 def _source_rows(rows: Tensor, before: int, after: int, align_corners: bool) -> Tensor:
-    """Where output rows lie among the input rows, as `F.interpolate` places them."""
+    """Positions of output rows in the input, as in `F.interpolate`."""
     rows = rows.to(torch.float32)
     if align_corners:
         return rows * ((before - 1) / max(after - 1, 1))

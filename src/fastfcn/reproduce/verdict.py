@@ -1,4 +1,4 @@
-"""Does a measured score hold the published one? The comparison as JSON, as a table, and as a row of Markdown."""
+"""Comparison of measured with published scores, as JSON and as a row of Markdown."""
 
 import math
 import platform
@@ -6,47 +6,47 @@ import platform
 from fastfcn.recipes.recipe import Recipe
 from fastfcn.utils.provenance import command, package_versions, today
 
-FIGURES = {"miou": "one scale", "miou_tta": "scales and flip"}
+FIGURES = {"miou": "single scale", "miou_tta": "multi-scale and flip"}
 COLUMNS = (
     "recipe", "data", "mIoU published", "measured", "ms+flip published", "measured", "tolerance", "verdict", "device",
     "date",
 )  # fmt: skip
 
-# Points of mIoU. The same weights: figures are published with two digits (0.005), and other versions of the libraries
-# that decode, resize and convolve change single pixels at borders. A wrong stride, resize, mean or class costs points.
+# Points of mIoU. For the same weights: published scores are rounded (0.005), and different versions of libraries for
+# decoding, resizing and convolution change single pixels at borders. A wrong stride, resize or mean costs points.
 TOLERANCE = 0.1
-# Weights of another training: the published figures are of a single run each, and nobody published how far runs
-# scatter. Trainings of OpenMMLab's configs by others came out 0.48 and 1.02 below its table (mmsegmentation issues 22
-# and 87); one that came out 1.16 below OpenMMLab itself calls much lower (issue 2196).
+# For weights of another training: published scores are of one run each, and the spread between runs is not published.
+# Users who trained OpenMMLab's configs got 0.48 and 1.02 less than its table (mmsegmentation issues 22 and 87);
+# OpenMMLab calls 1.16 less "much lower" (issue 2196).
 TRAINED_TOLERANCE = 1.0
 
 
 def compare(published: float | None, measured: float | None, tolerance: float) -> dict:
-    """One figure: `published`, `measured` (percent; None: nothing to measure), `difference` and `verdict`.
+    """Compare one score: `published`, `measured` (percent; None: not available), `difference` and `verdict`.
 
-    The verdict is "holds" or "differs", or None where nothing was published.
+    The verdict is "holds" or "differs", or None if nothing was published.
     """
     measured = None if measured is None or math.isnan(measured) else measured
     difference = None if measured is None or published is None else round(measured - published, 4)
     holds = difference is not None and abs(difference) <= tolerance
-    said = None if published is None else "holds" if holds else "differs"
-    return {"published": published, "measured": measured, "difference": difference, "verdict": said}
+    result = None if published is None else "holds" if holds else "differs"
+    return {"published": published, "measured": measured, "difference": difference, "verdict": result}
 
 
 def verdict(recipe: Recipe, measured: dict[str, dict], tolerance: float, weights: dict, data: dict) -> dict:
-    """The whole verdict: "holds" where every published figure that was measured holds.
+    """The full verdict: "holds" if no measured score differs from the published one.
 
-    `measured`: for each of FIGURES that was measured, what `reproduce` keeps of it ("scores", "device", "date").
+    `measured`: the record of each of FIGURES that was measured ("scores", "device", "date", "seconds").
     """
     published = recipe.published.model_dump() if recipe.published else {}
     figures = {}
-    for name, kept in measured.items():
-        compared = compare(published.get(name), kept["scores"]["miou"], tolerance)
-        figures[name] = compared | {key: kept[key] for key in ("device", "date", "seconds")}
+    for name, record in measured.items():
+        compared = compare(published.get(name), record["scores"]["miou"], tolerance)
+        figures[name] = compared | {key: record[key] for key in ("device", "date", "seconds")}
     return {
         "recipe": recipe.name,
         "summary": recipe.summary,
-        "verdict": "differs" if any(each["verdict"] == "differs" for each in figures.values()) else "holds",
+        "verdict": "differs" if any(figure["verdict"] == "differs" for figure in figures.values()) else "holds",
         "tolerance": tolerance,
         "figures": figures,
         "source": published.get("source"),
@@ -58,19 +58,19 @@ def verdict(recipe: Recipe, measured: dict[str, dict], tolerance: float, weights
     }
 
 
-def markdown_row(said: dict) -> str:
-    """The verdict as one row under COLUMNS."""
-    cells = [f"`{said['recipe']}`", f"{said['data']['dataset']} {said['data']['split']}"]
+def markdown_row(verdict: dict) -> str:
+    """The verdict as a table row with COLUMNS."""
+    cells = [f"`{verdict['recipe']}`", f"{verdict['data']['dataset']} {verdict['data']['split']}"]
     for name in FIGURES:
-        each = said["figures"].get(name, {})
-        cells += [percent(each.get("published")), percent(each.get("measured"))]
-    devices = ", ".join(dict.fromkeys(each["device"] for each in said["figures"].values()))
-    cells += [f"{said['tolerance']:g}", said["verdict"], devices, said["date"]]
+        figure = verdict["figures"].get(name, {})
+        cells += [percent(figure.get("published")), percent(figure.get("measured"))]
+    devices = ", ".join(dict.fromkeys(figure["device"] for figure in verdict["figures"].values()))
+    cells += [f"{verdict['tolerance']:g}", verdict["verdict"], devices, verdict["date"]]
     return f"| {' | '.join(cells)} |"
 
 
 def markdown_header() -> str:
-    """The two lines above rows of Markdown."""
+    """The header and delimiter rows of the Markdown table."""
     return f"| {' | '.join(COLUMNS)} |\n|{'---|' * len(COLUMNS)}"
 
 

@@ -1,4 +1,4 @@
-"""What a time budget chooses among, how it is estimated, which of it is measured, and in which order it is told."""
+"""Candidates for a latency budget: how latency is estimated, which are measured, and their order."""
 
 from io import StringIO
 
@@ -7,9 +7,9 @@ import torch
 from rich.console import Console
 
 from fastfcn import build, recipes
-from fastfcn.bench import candidates as choice
-from fastfcn.bench import fitting as fitter
-from fastfcn.bench.candidates import Arithmetic, Candidate, candidates, milliseconds, sizes_for
+from fastfcn.bench import candidates as module
+from fastfcn.bench import latency_budget
+from fastfcn.bench.candidates import Candidate, PartFlops, candidate_sizes, candidates, parse_latency
 from fastfcn.bench.flops import count_flops
 from fastfcn.bench.measure import Settings
 from fastfcn.cli.tables.profile import budget_table
@@ -20,27 +20,27 @@ ENOUGH = 1e6  # seconds
 
 
 @pytest.mark.parametrize(
-    ("text", "wanted"),
+    ("text", "expected"),
     [("20 ms", 20), ("20ms", 20), (" 0.5 s", 500), (".5S", 500), ("30 images/s", 1000 / 30), ("25 FPS", 40)],
 )
-def test_times(text, wanted):
-    assert milliseconds(text) == pytest.approx(wanted)
+def test_parse_latency(text, expected):
+    assert parse_latency(text) == pytest.approx(expected)
 
 
 @pytest.mark.parametrize("text", ["", "20", "soon", "0 ms", "-3 ms", "1e3 ms", "5 minutes", "nan s"])
-def test_no_times(text):
-    with pytest.raises(UserError, match="no time for an image"):
-        milliseconds(text)
+def test_invalid_latencies(text):
+    with pytest.raises(UserError, match="Invalid latency budget"):
+        parse_latency(text)
 
 
 def test_sizes():
-    assert sizes_for(None) == ((512, 1024), (256, 512))
-    assert sizes_for((300, 401)) == ((300, 401), (150, 200), (75, 100))
+    assert candidate_sizes(None) == ((512, 1024), (256, 512))
+    assert candidate_sizes((300, 401)) == ((300, 401), (150, 200), (75, 100))
 
 
-def test_each_network_is_there_once():
+def test_each_network_is_listed_once():
     found = candidates(recipes.names(), [], [(64, 96)])
-    networks = [(choice.backbone_key(one.recipe), one.recipe.neck, one.recipe.head, one.classes) for one in found]
+    networks = [(module.backbone_key(one.recipe), one.recipe.neck, one.recipe.head, one.classes) for one in found]
     assert len(set(networks)) == len(networks)
     assert {name for one in found for name in one.names} == set(recipes.names())
     psp = [one for one in found if "fastfcn_r50_psp_cityscapes_80k_b8" in one.names]
@@ -59,10 +59,10 @@ def test_a_changed_recipe_has_no_published_score():
 
 
 @pytest.mark.parametrize("kind", ["psp", "dilated"])
-def test_arithmetic_is_that_of_the_whole(kind):
+def test_part_flops_add_up_to_the_network(kind):
     used = tiny_recipe() if kind == "psp" else tiny_recipe('neck={kind="none"}')
     one = Candidate(("tiny",), used, (40, 72), 9, 1.0, None)
-    parts = Arithmetic().of(one)
+    parts = PartFlops().of(one)
     with torch.device("meta"):
         whole = count_flops(build.create(used).eval().logits, torch.empty(1, 3, 40, 72))
     assert parts["backbone"] + parts["neck"] + parts["head"] == whole
@@ -70,38 +70,38 @@ def test_arithmetic_is_that_of_the_whole(kind):
     assert parts["logits"] == 9 * 40 * 72
 
 
-# What is measured, by a machine of known speed: 10 ms for each million operations.
+# Measurements on a simulated machine that needs 10 ms per million operations.
 
-SLOW = 1e-5  # milliseconds for an operation
-COUNTING = Arithmetic()  # counts each part once for all tests
+SLOW = 1e-5  # milliseconds per operation
+COUNTING = PartFlops()  # counts each part once for all tests
 
 
 @pytest.fixture
 def machine(monkeypatch):
-    """Replaces measuring; `machine.factor` times what the reference's stages say is what networks take."""
+    """Replaces measurements; networks take `machine.factor` times the latency that the reference's stages suggest."""
 
     class Machine:
         factor = 1.0
-        asked: list
+        measured: list
 
-    made = Machine()
-    made.asked = []
+    simulated = Machine()
+    simulated.measured = []
 
     def stages(recipes, size, settings, progress):
         parts = COUNTING.of(Candidate((), recipes[0], size, 9, 1.0, None))
         names = {"layer1": "backbone", "neck": "neck", "head": "head"}
         rows = [{"stage": stage, "ms": parts[part] * SLOW} for stage, part in names.items()]
-        rows += [{"stage": "image", "ms": 0.0}, {"stage": "class map", "ms": 0.0}]
+        rows += [{"stage": "image", "ms": 0.0}, {"stage": "labels", "ms": 0.0}]
         return {"machine": {}, "versions": {}, "networks": [{"stages": rows}]}
 
     def measured(candidate, settings):
-        made.asked.append(candidate)
-        return true_ms(candidate) * made.factor
+        simulated.measured.append(candidate)
+        return true_ms(candidate) * simulated.factor
 
-    monkeypatch.setattr(fitter, "Arithmetic", lambda: COUNTING)
-    monkeypatch.setattr(fitter, "profile_networks", stages)
-    monkeypatch.setattr(fitter, "_milliseconds", measured)
-    return made
+    monkeypatch.setattr(latency_budget, "PartFlops", lambda: COUNTING)
+    monkeypatch.setattr(latency_budget, "profile_networks", stages)
+    monkeypatch.setattr(latency_budget, "_milliseconds", measured)
+    return simulated
 
 
 def true_ms(candidate: Candidate) -> float:
@@ -114,12 +114,12 @@ def tiny_candidates(sizes=((64, 96), (32, 48))) -> list[Candidate]:
 
 
 def fit(found, budget, seconds=ENOUGH) -> list[dict]:
-    whole = fitter.fitting(found, budget, seconds, Settings(accelerator="cpu"), lambda *_: None)
-    assert whole["estimated_from"]["recipe"] == "tiny"
-    return whole["candidates"]
+    record = latency_budget.rank_candidates(found, budget, seconds, Settings(accelerator="cpu"), lambda *_: None)
+    assert record["estimated_from"]["recipe"] == "tiny"
+    return record["candidates"]
 
 
-def test_what_may_fit_is_measured_and_nothing_else(machine):
+def test_only_candidates_near_the_budget_are_measured(machine):
     found = tiny_candidates()
     times = sorted(true_ms(one) for one in found)
     budget = (times[3] + times[4]) / 2
@@ -133,12 +133,12 @@ def test_what_may_fit_is_measured_and_nothing_else(machine):
     assert sum(one["fits"] for one in rows) == 4
 
 
-def test_the_best_come_first(machine):
+def test_the_order_of_candidates(machine):
     rows = fit(tiny_candidates(), 1e9)
     assert [(one["size"], one["width"]) for one in rows] == [
         (size, width) for size in ([64, 96], [32, 48]) for width in (8, 96, 128, 256, 512)
     ]
-    assert [(list(one.size), one.width) for one in machine.asked] == [(one["size"], one["width"]) for one in rows]
+    assert [(list(one.size), one.width) for one in machine.measured] == [(one["size"], one["width"]) for one in rows]
 
 
 def test_a_wider_jpu_comes_before_a_narrower_one(machine):
@@ -146,7 +146,7 @@ def test_a_wider_jpu_comes_before_a_narrower_one(machine):
     assert [one["width"] for one in rows] == [256, 512, 128, 96]
 
 
-def test_without_time_one_is_measured_and_corrects_the_others(machine):
+def test_with_no_time_one_candidate_is_measured_and_corrects_the_others(machine):
     machine.factor = 3.0
     rows = fit(tiny_candidates(), 1e9, seconds=0.001)
     assert [one["figure"] for one in rows] == ["measured"] + ["estimated"] * 9
@@ -155,20 +155,20 @@ def test_without_time_one_is_measured_and_corrects_the_others(machine):
 
 
 def test_too_little_memory_does_not_fit(machine, monkeypatch):
-    monkeypatch.setattr(fitter, "_milliseconds", lambda *_: float("inf"))
+    monkeypatch.setattr(latency_budget, "_milliseconds", lambda *_: float("inf"))
     rows = fit(tiny_candidates(), 1e9)
     assert {(one["ms"], one["fits"], one["figure"]) for one in rows} == {(None, False, "measured")}
 
 
-def test_a_network_is_really_measured(monkeypatch):
-    monkeypatch.setattr(fitter, "LEAST_SECONDS", 0)
-    assert 0 < fitter._milliseconds(tiny_candidates()[0], Settings(accelerator="cpu")) < float("inf")
+def test_real_measurement(monkeypatch):
+    monkeypatch.setattr(latency_budget, "LEAST_SECONDS", 0)
+    assert 0 < latency_budget._milliseconds(tiny_candidates()[0], Settings(accelerator="cpu")) < float("inf")
 
     def fails(*_):
         raise RuntimeError("CUDA out of memory. Tried to allocate 20.00 GiB.")
 
-    monkeypatch.setattr(fitter.Passes, "once", fails)
-    assert fitter._milliseconds(tiny_candidates()[0], Settings(accelerator="cpu")) == float("inf")
+    monkeypatch.setattr(latency_budget.StageProfiler, "run", fails)
+    assert latency_budget._milliseconds(tiny_candidates()[0], Settings(accelerator="cpu")) == float("inf")
 
 
 # The table.
@@ -188,7 +188,7 @@ def row(name: str, ms: float | None, figure: str, fits: bool, width: int | None 
             "figure": figure, "fits": fits, "published_miou": 70.5 if width is None else None}  # fmt: skip
 
 
-def test_the_table_tells_measured_from_estimated():
+def test_the_table_distinguishes_measured_from_estimated():
     text = shown([row("a", 12.5, "measured", True), row("b", 18.0, "estimated", True, None),
                   row("c", 30.0, "measured", False)], 20.0)  # fmt: skip
     lines = [line.split() for line in text.splitlines()]
@@ -199,14 +199,14 @@ def test_the_table_tells_measured_from_estimated():
     assert "Abacus" in text
 
 
-def test_where_nothing_fits_the_quickest_are_told():
+def test_the_fastest_are_listed_if_none_fits():
     rows = [row(str(number), 100.0 - number, "estimated", False) for number in range(5)]
     text = shown([*rows, row("x", None, "measured", False)], 20.0)
     assert "No candidate meets 20 ms" in text
     assert [line.split()[0] for line in text.splitlines() if "64x96" in line] == ["4", "3", "2"]
 
 
-def test_a_long_list_is_cut():
+def test_long_lists_are_truncated():
     text = shown([row("a", 1.0, "measured", True)] * 25, 20.0)
     assert text.count("64x96") == 20
     assert "5 more are in the --json file" in " ".join(text.split())
