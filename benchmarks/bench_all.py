@@ -1,9 +1,10 @@
-"""Speed and memory of the three heads, JPU beside dilated: python benchmarks/bench_all.py --accelerator cpu|cuda.
+"""Speed and memory of JPU and dilated networks, for three heads.
 
-Every figure is taken by `fastfcn bench`, in a process of its own. On a GPU the recipes are measured as they are, in
-float32 and in bf16; on a CPU at sizes that it manages in minutes, and again, up to four times in all, where other work
-disturbed it. Writes benchmarks/results/bench_ACCELERATOR.json, after each recipe anew, from which
-benchmarks/readme_table.py makes the README's columns.
+    python benchmarks/bench_all.py --accelerator cpu
+
+Measures with `fastfcn bench`, each in a separate process. On a GPU the recipes are measured as they are, in float32 and
+in bf16; on a CPU at smaller sizes, and up to four times if the machine was busy. Writes
+benchmarks/results/bench_ACCELERATOR.json after each recipe; benchmarks/readme_table.py creates tables from it.
 """
 
 import argparse
@@ -25,31 +26,31 @@ REDUCED = (
     "of 512x1024"
 )
 ATTEMPTS = 4
-STEADY, BUSY = 1.04, 0.9  # of an undisturbed measurement: most of p95 over the median, least of the threads at work
+MAX_SPREAD, MIN_BUSY = 1.04, 0.9  # of an undisturbed measurement: p95 / median, and busy cores / threads
 
 
 def undisturbed(name: str, accelerator: str, precision: str) -> dict:
-    """The record of the first attempt that nothing disturbed, or else of the last; it says which, and what was."""
+    """The record of the first undisturbed attempt, else of the last; with the number of attempts."""
     for attempt in range(1, ATTEMPTS + 1):
         record = measure(name, accelerator, precision)
-        troubled = disturbed(record)
-        if not troubled:
+        busy_parts = disturbed(record)
+        if not busy_parts:
             break
-        print(f"{name}: attempt {attempt} was disturbed: {', '.join(troubled)}", flush=True)
-    record["results"][0] |= {"attempts": attempt, "disturbed": troubled}
+        print(f"{name}: attempt {attempt} was disturbed: {', '.join(busy_parts)}", flush=True)
+    record["results"][0] |= {"attempts": attempt, "disturbed": busy_parts}
     return record
 
 
 def disturbed(record: dict) -> list[str]:
-    """The parts of a measurement on a CPU that other work on the machine slowed down."""
+    """The parts of a CPU measurement during which the machine was busy with other work."""
     machine, (result,) = record.get("machine"), record["results"]
     if not machine or machine["device"] != "cpu":
         return []
     parts = {part: result[part] for part in ("inference", "training") if "mean_ms" in result[part]}
     return [
         part
-        for part, one in parts.items()
-        if one["p95_ms"] > STEADY * one["p50_ms"] or one["cores_busy"] < BUSY * machine["threads"]
+        for part, values in parts.items()
+        if values["p95_ms"] > MAX_SPREAD * values["p50_ms"] or values["cores_busy"] < MIN_BUSY * machine["threads"]
     ]
 
 
@@ -62,7 +63,7 @@ def measure(name: str, accelerator: str, precision: str) -> dict:
 
 
 def merged(records: list[dict], command: str, reduced: str) -> dict:
-    """One record of several: what is common to them once, their seconds and results together."""
+    """Merge records: common values of the first, the sum of seconds, and all results."""
     whole = {"command": command} | ({"reduced": reduced} if reduced else {}) | records[0]
     whole["seconds"] = sum(record["seconds"] for record in records)
     whole["results"] = [result for record in records for result in record["results"]]
@@ -70,19 +71,19 @@ def merged(records: list[dict], command: str, reduced: str) -> dict:
 
 
 def main() -> None:
-    """Measure, write after each recipe, and show each pair side by side at the end."""
+    """Measure, write after each recipe, and print a table of each pair at the end."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("names", nargs="*", metavar="RECIPE", help="other recipes than the six of Cityscapes")
-    parser.add_argument("--accelerator", choices=("cpu", "cuda"), required=True)
-    chosen = parser.parse_args()
-    command = " ".join(["python benchmarks/bench_all.py --accelerator", chosen.accelerator, *chosen.names])
-    names = chosen.names or NAMES
+    parser.add_argument("names", nargs="*", metavar="RECIPE", help="recipes (default: six of Cityscapes)")
+    parser.add_argument("--accelerator", choices=("cpu", "cuda"), required=True, help="device type")
+    args = parser.parse_args()
+    command = " ".join(["python benchmarks/bench_all.py --accelerator", args.accelerator, *args.names])
+    names = args.names or NAMES
     records = []
-    for precision in ("32-true",) if chosen.accelerator == "cpu" else ("bf16-mixed", "32-true"):
+    for precision in ("32-true",) if args.accelerator == "cpu" else ("bf16-mixed", "32-true"):
         for name in names:
-            records.append(undisturbed(name, chosen.accelerator, precision))
-            whole = merged(records, command, REDUCED if chosen.accelerator == "cpu" else "")
-            write_text(RESULTS / f"bench_{chosen.accelerator}.json", json.dumps(whole, indent=1) + "\n")
+            records.append(undisturbed(name, args.accelerator, precision))
+            whole = merged(records, command, REDUCED if args.accelerator == "cpu" else "")
+            write_text(RESULTS / f"bench_{args.accelerator}.json", json.dumps(whole, indent=1) + "\n")
     console = Console()
     for index in range(0, len(whole["results"]), 2):
         console.print(bench_table(whole | {"results": whole["results"][index : index + 2]}))

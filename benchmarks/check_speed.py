@@ -1,11 +1,11 @@
-"""How fast `fastfcn check DIR` is on one core, how it scales with threads, and what it remembers for each image.
+"""Speed of `fastfcn check DIR` on one core and on all cores, and its memory per image.
 
-On a machine with nothing else to do:
+Run on an idle machine:
 
     python benchmarks/check_speed.py
 
-Draws pairs of 480x360 into a temporary folder, surveys them in fresh processes, and writes
-benchmarks/results/check_speed.json. Exits with 1 where a bound falls short.
+Generates image/mask pairs of 480x360 in a temporary folder, checks them in fresh processes, and writes
+benchmarks/results/check_speed.json. Exits with 1 if a target is missed.
 """
 
 import argparse
@@ -27,19 +27,19 @@ from fastfcn.utils.progress import with_progress
 ROOT = Path(__file__).parents[1]
 RESULT = ROOT / "benchmarks" / "results" / "check_speed.json"
 SIZE = (360, 480)  # (height, width)
-FAST, LEAN = 150, 200  # pairs per second and core at least; bytes per image at most
-# Run in a process of its own: the folder, threads, and whether allocations are traced (which takes time).
-WORK = """
+MIN_SPEED, MAX_BYTES = 150, 200  # pairs per second and core; bytes per image
+# Run in a separate process with the folder, the number of threads, and whether to trace allocations (which is slow).
+SCRIPT = """
 import json, resource, sys, time, tracemalloc
 from fastfcn.checking.check import check_folder
 folder, workers, traced = sys.argv[1], int(sys.argv[2]), sys.argv[3] == "traced"
 if traced:
     tracemalloc.start()
 wall, busy = time.perf_counter(), time.process_time()
-found = check_folder(folder, workers, show_progress=False)
+result = check_folder(folder, workers, show_progress=False)
 wall, busy = time.perf_counter() - wall, time.process_time() - busy
 print(json.dumps({
-    "pairs": found.pairs, "problems": [each.kind for each in found.problems], "wall_s": wall, "cpu_s": busy,
+    "pairs": result.pairs, "problems": [problem.kind for problem in result.problems], "wall_s": wall, "cpu_s": busy,
     "peak_rss": resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024,
     "peak_traced": tracemalloc.get_traced_memory()[1] if traced else None,
 }))
@@ -47,7 +47,7 @@ print(json.dumps({
 
 
 def draw(folder: Path, pairs: int) -> Path:
-    """Pairs of JPEG images and PNG masks, no two the same; files about as large as CamVid's."""
+    """Generate different JPEG images and PNG masks with file sizes similar to CamVid's."""
     for number in with_progress(range(pairs), pairs, f"Drawing {pairs} pairs"):
         random = np.random.default_rng(number)
         split = "val" if number % 5 == 4 else "train"
@@ -63,37 +63,37 @@ def draw(folder: Path, pairs: int) -> Path:
     return folder
 
 
-def surveyed(folder: Path, workers: int, traced: bool = False) -> dict:
-    """What WORK prints in a fresh process."""
-    command = [sys.executable, "-c", WORK, str(folder), str(workers), "traced" if traced else "timed"]
+def run_check(folder: Path, workers: int, traced: bool = False) -> dict:
+    """The output of SCRIPT in a fresh process."""
+    command = [sys.executable, "-c", SCRIPT, str(folder), str(workers), "traced" if traced else "timed"]
     return json.loads(subprocess.run(command, capture_output=True, text=True, check=True).stdout)
 
 
 def measured(few: Path, many: Path, runs: int) -> dict:
-    """Speed on one thread (the best of `runs`), on all cores, and growth of memory from `few` to `many` images."""
+    """Speed on one thread (best of `runs`) and on all cores, and memory growth from `few` to `many` images."""
     cores = len(os.sched_getaffinity(0))
-    surveyed(many, cores)  # brings the files into the system's cache
-    one = min((surveyed(many, 1) for _ in range(runs)), key=lambda run: run["cpu_s"])
-    all_cores = min((surveyed(many, cores) for _ in range(runs)), key=lambda run: run["wall_s"])
-    small, large = surveyed(few, 1, traced=True), surveyed(many, 1, traced=True)
-    small_rss = surveyed(few, 1)["peak_rss"]
+    run_check(many, cores)  # fills the system's file cache
+    single = min((run_check(many, 1) for _ in range(runs)), key=lambda run: run["cpu_s"])
+    all_cores = min((run_check(many, cores) for _ in range(runs)), key=lambda run: run["wall_s"])
+    small, large = run_check(few, 1, traced=True), run_check(many, 1, traced=True)
+    small_rss = run_check(few, 1)["peak_rss"]
     more = large["pairs"] - small["pairs"]
     return {
-        "pairs": one["pairs"],
-        "problems": one["problems"],
-        "pairs_per_second_per_core": one["pairs"] / one["cpu_s"],
-        "pairs_per_second_one_thread": one["pairs"] / one["wall_s"],
+        "pairs": single["pairs"],
+        "problems": single["problems"],
+        "pairs_per_second_per_core": single["pairs"] / single["cpu_s"],
+        "pairs_per_second_one_thread": single["pairs"] / single["wall_s"],
         "pairs_per_second_all_cores": all_cores["pairs"] / all_cores["wall_s"],
         "threads_all_cores": cores,
         "cpu_seconds_per_pair_all_cores": all_cores["cpu_s"] / all_cores["pairs"],
         "bytes_per_image_traced": (large["peak_traced"] - small["peak_traced"]) / more,
-        "bytes_per_image_resident": (one["peak_rss"] - small_rss) / more,
+        "bytes_per_image_resident": (single["peak_rss"] - small_rss) / more,
         "fixed_bytes_traced": small["peak_traced"],
     }
 
 
 def machine() -> dict:
-    """Where this was measured."""
+    """The machine and package versions."""
     names = [
         line.split(":")[1].strip() for line in Path("/proc/cpuinfo").read_text().splitlines() if "model name" in line
     ]
@@ -103,17 +103,17 @@ def machine() -> dict:
 
 def main() -> int:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--pairs", type=int, default=5000, help="another number is not recorded")
-    parser.add_argument("--runs", type=int, default=3)
-    chosen = parser.parse_args()
+    parser.add_argument("--pairs", type=int, default=5000, help="number of pairs; only the default is recorded")
+    parser.add_argument("--runs", type=int, default=3, help="runs per measurement; the best one counts")
+    args = parser.parse_args()
     with tempfile.TemporaryDirectory() as folder:
-        few = draw(Path(folder) / "few", max(chosen.pairs // 5, 1))
-        many = draw(Path(folder) / "many", chosen.pairs)
+        few = draw(Path(folder) / "few", max(args.pairs // 5, 1))
+        many = draw(Path(folder) / "many", args.pairs)
         jpeg = [path.stat().st_size for path in (few / "images").rglob("*.jpg")]
-        figures = measured(few, many, chosen.runs) | {"mean_bytes_of_an_image_file": sum(jpeg) / len(jpeg)}
-    held = {
-        f"at least {FAST} pairs per second and core": figures["pairs_per_second_per_core"] >= FAST,
-        f"at most {LEAN} bytes per image": figures["bytes_per_image_traced"] <= LEAN,
+        figures = measured(few, many, args.runs) | {"mean_bytes_of_an_image_file": sum(jpeg) / len(jpeg)}
+    targets = {
+        f"at least {MIN_SPEED} pairs per second and core": figures["pairs_per_second_per_core"] >= MIN_SPEED,
+        f"at most {MAX_BYTES} bytes per image": figures["bytes_per_image_traced"] <= MAX_BYTES,
     }
     record = {
         "command": "python benchmarks/check_speed.py",
@@ -121,18 +121,18 @@ def main() -> int:
         "machine": machine(),
         "size": SIZE,
         "notes": {
-            "per_core": "pairs over processor seconds of one thread; files in the system's cache",
-            "traced": "growth of the peak of all allocations by Python and numpy, from a fifth of the images to all",
-            "resident": "the same of the process's peak memory, which the system hands out in larger pieces",
+            "per_core": "pairs divided by CPU seconds of one thread; files in the system's cache",
+            "traced": "growth of the peak of Python and NumPy allocations, from a fifth of the images to all",
+            "resident": "the same for the process's peak resident memory, which is allocated in larger blocks",
         },
         **{key: round(value, 6) if isinstance(value, float) else value for key, value in figures.items()},
-        "bounds_held": held,
+        "bounds_held": targets,
     }
     text = json.dumps(record, indent=1) + "\n"
     print(text)
-    if chosen.pairs == parser.get_default("pairs"):
+    if args.pairs == parser.get_default("pairs"):
         write_text(RESULT, text)
-    return 0 if all(held.values()) else 1
+    return 0 if all(targets.values()) else 1
 
 
 if __name__ == "__main__":

@@ -4,9 +4,9 @@ import json
 from dataclasses import dataclass
 from pathlib import Path
 
-from documents import with_tables
 from fastfcn import recipes
 from fastfcn.recipes.recipe import Recipe
+from markdown_tables import with_tables
 
 ROOT = Path(__file__).parents[1]
 RESULTS = ROOT / "benchmarks" / "results"

@@ -4,8 +4,8 @@ import json
 from collections import Counter
 from collections.abc import Callable
 
-from documents import markdown, with_tables
 from fastfcn.recipes.recipe import load
+from markdown_tables import markdown, with_tables
 from readme_table import HEADS, RESULTS, ROOT
 
 SCRIPT = "python benchmarks/service_tables.py"
@@ -13,34 +13,34 @@ NOTHING = "Nothing has been measured yet."
 
 
 def tables(of: dict[str, Callable[[dict], str]]) -> str:
-    """A table for each file of results, by its name, that is there."""
+    """One table for each result file, by name, that exists."""
     found = [(RESULTS / f"{name}.json", table) for name, table in of.items()]
     return "\n\n".join(table(json.loads(path.read_text())) for path, table in found if path.exists()) or NOTHING
 
 
 def export_tables() -> str:
-    """What became of exported networks, in float32 and in int8."""
+    """Tables of exported networks, in float32 and in int8."""
     return tables({"export_parity": parity_table, "export_int8": int8_table})
 
 
 def parity_table(record: dict) -> str:
-    """A line for each network and runtime: the worst of all sizes."""
+    """One row per network and runtime: the worst values of all sizes."""
     rows, sizes = [], Counter()
-    for case, found in record["results"].items():
-        used = load(case.partition("/")[0])
-        sizes.update("x".join(map(str, each["size"])) for each in found["results"])
-        agreement, difference = f"{found['worst_agreement']:.4%}", f"{found['worst_difference']:.1e}"
-        verdict = "; ".join(found["broken"]) or "holds"
-        network = f"{HEADS[used.head.kind]}, {used.backbone.name}"
-        rows.append([network, found["title"], f"{found['megabytes']:.0f}", agreement, difference, verdict])
-    header = ["network", "runtime", "MB", "equal labels, least", "scores, largest difference", "tolerances"]
-    date = max(found["date"] for found in record["results"].values())
-    script = "`python benchmarks/export_parity.py --images PHOTOGRAPHS`"
-    return f"At {', '.join(sizes)}, none of them traced: {script}, {date}.\n\n{markdown(header, rows)}"
+    for case, result in record["results"].items():
+        recipe = load(case.partition("/")[0])
+        sizes.update("x".join(map(str, each["size"])) for each in result["results"])
+        agreement, difference = f"{result['worst_agreement']:.4%}", f"{result['worst_difference']:.1e}"
+        verdict = "; ".join(result["broken"]) or "holds"
+        network = f"{HEADS[recipe.head.kind]}, {recipe.backbone.name}"
+        rows.append([network, result["title"], f"{result['megabytes']:.0f}", agreement, difference, verdict])
+    header = ["network", "runtime", "MB", "min. equal labels", "max. logit difference", "tolerances"]
+    date = max(result["date"] for result in record["results"].values())
+    script = "`python benchmarks/export_parity.py --images FOLDER_WITH_IMAGES`"
+    return f"Image sizes {', '.join(sizes)}, none of them traced: {script}, {date}.\n\n{markdown(header, rows)}"
 
 
 def int8_table(record: dict) -> str:
-    """The int8 file of a trained network beside the same in float32, in OpenVINO."""
+    """Int8 compared with float32 in OpenVINO, for a trained network."""
     header = ["size", "equal labels", "float32 ms", "int8 ms", "times as fast"]
     rows = []
     for each in record["results"]:
@@ -58,7 +58,7 @@ def serve_tables() -> str:
 
 
 def load_table(record: dict) -> str:
-    """Both loads beside the predictor alone."""
+    """Both loads compared with the predictor alone."""
     offline, memory = record["offline_images_per_second"], record["memory"]
     rows = [["the predictor alone", f"{sum(offline) / len(offline):.2f}", "", "", ""]]
     for name in ("load", "overload"):
@@ -81,7 +81,7 @@ def load_table(record: dict) -> str:
 
 
 def hostile_table(record: dict) -> str:
-    """How each kind of hostile request was answered."""
+    """Answers to each kind of hostile request."""
     kinds: dict[str, Counter] = {}
     for kind, answers in record["answers"].items():
         kinds.setdefault(kind.split(" GET ")[0].split(" POST ")[0], Counter()).update(answers)
@@ -99,7 +99,7 @@ def hostile_table(record: dict) -> str:
 
 
 def machine(record: dict) -> str:
-    """The processor and its threads."""
+    """The CPU and the number of threads."""
     return f"{record['machine']['processor']}, {record['machine']['threads']} threads"
 
 

@@ -1,16 +1,16 @@
-"""How fast is fastfcn beside others with the same weights? Speed, memory and equal class maps, in turns.
+"""Compare speed and memory of fastfcn and other software with the same weights; segmentation maps must be equal.
 
-Run in the peers' environment (README.md), on a machine with nothing else to do:
+Run in the comparison environment (benchmarks/README.md), on an idle machine:
 
     python benchmarks/speed.py
     python benchmarks/speed.py --device cuda
     python benchmarks/speed.py --only 'psp_19*/fastfcn*'
     python benchmarks/speed.py --out benchmarks/results/speed_cpu_avx2.json
 
-Writes benchmarks/results/speed_DEVICE.json, after each contest anew, and the tables of benchmarks/README.md from it;
-another machine's results have a file of their own beside it, and tables where that document has marks of its name;
---only renews the rows that its patterns name (CONTEST or CONTEST/VARIANT, * and ? as in a shell) and keeps the others.
-Exits with 1 where a bound falls short or a variant failed.
+Writes benchmarks/results/speed_DEVICE.json after each comparison, and the tables of benchmarks/README.md. Results of
+another machine need another file; its tables are written if the README has markers with its name. --only updates the
+rows that match its patterns (COMPARISON or COMPARISON/VARIANT, with * and ?) and keeps the others. Exits with 1 if a
+target is missed or a variant failed.
 """
 
 import argparse
@@ -29,117 +29,127 @@ import torch
 from fastfcn.bench.fresh_process import in_fresh_process
 from fastfcn.bench.record import image_size, machine_info
 from speed_peers import measure, results
-from speed_peers.calls import Place
-from speed_peers.contests import QUICK_SIZE, Contest, contests
+from speed_peers.comparisons import QUICK_SIZE, Comparison, comparisons
+from speed_peers.environment import Environment
 
 PEERS = ("mmsegmentation", "mmengine", "mmcv-lite", "openvino", "onnx", "onnxruntime")
 
 
 def arguments() -> argparse.Namespace:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--device", choices=("cpu", "cuda"), default="cpu")
-    parser.add_argument("--only", nargs="+", metavar="PATTERN", help="CONTEST or CONTEST/VARIANT")
-    parser.add_argument("--size", type=image_size, metavar="HxW", help="all contests at this size instead")
-    parser.add_argument("--threads", type=int, default=len(os.sched_getaffinity(0)), help="all cores if left out")
-    parser.add_argument("--seconds", type=float, default=40.0, help="of counted turns in each contest, about")
-    parser.add_argument("--launches", type=int, default=1, help="of each variant's process in that time")
-    parser.add_argument("--quick", action="store_true", help="64x128 and three rounds; records only with --out")
-    parser.add_argument("--with-compile", action="store_true", help="torch.compile too, which takes minutes")
-    parser.add_argument("--gpu-contests", action="store_true", help="those of a GPU, on whatever device")
-    parser.add_argument("--images", type=Path, default=results.ROOT.parent / "shared" / "data" / "samples")
-    parser.add_argument("--folder", type=Path, help="keep weights here and use those that are here")
-    parser.add_argument("--out", type=Path, help="the file of results")
-    parser.add_argument("--tables", action="store_true", help="only make the tables from the file of results")
-    parser.add_argument("--picture", type=Path, nargs="?", const=results.ROOT / "docs" / "speed.png",
-                        help="only draw the file of results (docs/speed.png)")  # fmt: skip
-    asked = parser.parse_args()
-    if asked.launches < 1:
-        parser.error(f"--launches {asked.launches}: one at least.")
-    return asked
+    parser.add_argument("--device", choices=("cpu", "cuda"), default="cpu", help="device type")
+    parser.add_argument("--only", nargs="+", metavar="PATTERN", help="COMPARISON or COMPARISON/VARIANT")
+    parser.add_argument("--size", type=image_size, metavar="HxW", help="one image size for all comparisons")
+    parser.add_argument(
+        "--threads", type=int, default=len(os.sched_getaffinity(0)), help="CPU threads (default: all cores)"
+    )
+    parser.add_argument("--seconds", type=float, default=40.0, help="approximate duration of each comparison")
+    parser.add_argument("--launches", type=int, default=1, help="processes per variant in that time")
+    parser.add_argument("--quick", action="store_true", help="64x128 and three rounds; written only with --out")
+    parser.add_argument("--with-compile", action="store_true", help="include torch.compile, which takes minutes")
+    parser.add_argument("--gpu-comparisons", action="store_true", help="run the GPU comparisons on any device")
+    parser.add_argument(
+        "--images", type=Path, default=results.ROOT.parent / "shared" / "data" / "samples", help="folder with images"
+    )
+    parser.add_argument("--folder", type=Path, help="cache folder for weights")
+    parser.add_argument("--out", type=Path, help="result file")
+    parser.add_argument("--tables", action="store_true", help="only write the tables from the result file")
+    parser.add_argument("--chart", type=Path, nargs="?", const=results.ROOT / "docs" / "speed.png",
+                        help="only draw the chart from the result file (default: docs/speed.png)")  # fmt: skip
+    args = parser.parse_args()
+    if args.launches < 1:
+        parser.error("--launches must be at least 1.")
+    return args
 
 
-def chosen(asked: argparse.Namespace) -> list[Contest]:
-    """The contests, with the variants that --only names and the ones that they are compared with."""
-    size = asked.size or (QUICK_SIZE if asked.quick else None)
-    picked = []
-    for contest in contests("cuda" if asked.gpu_contests else asked.device, asked.with_compile, size):
-        named = [each for each in contest.variants if results.wanted(asked.only, contest.name, each.name)]
-        needed = {each.name for each in named} | {each.reference for each in named} | {contest.variants[0].name}
+def chosen(args: argparse.Namespace) -> list[Comparison]:
+    """The comparisons with the variants that --only names, and the variants they are compared with."""
+    size = args.size or (QUICK_SIZE if args.quick else None)
+    selected = []
+    for comparison in comparisons("cuda" if args.gpu_comparisons else args.device, args.with_compile, size):
+        named = [
+            variant for variant in comparison.variants if results.matches(args.only, comparison.name, variant.name)
+        ]
+        needed = (
+            {variant.name for variant in named}
+            | {variant.reference for variant in named}
+            | {comparison.variants[0].name}
+        )
         if named:
-            variants = tuple(each for each in contest.variants if each.name in needed)
-            picked.append(replace(contest, variants=variants))
-    if not picked:
-        raise SystemExit("No contest has a name that fits --only.")
-    return picked
+            variants = tuple(variant for variant in comparison.variants if variant.name in needed)
+            selected.append(replace(comparison, variants=variants))
+    if not selected:
+        raise SystemExit("No comparison matches --only.")
+    return selected
 
 
-def facts(place: Place) -> dict:
+def machine_record(environment: Environment) -> dict:
     """Machine, versions, the peaks of matrix products, and whether our kernels could be built."""
-    found = machine_info(torch.device(place.device))
+    record = machine_info(torch.device(environment.device))
     for name in PEERS:
         try:
-            found["versions"][name] = version(name)
+            record["versions"][name] = version(name)
         except PackageNotFoundError:
             continue
-    asked = (measure.about_machine, place.device, place.threads)
-    found |= in_fresh_process(*asked, progress=lambda done, total: None)
-    peaks = ", ".join(f"{name}: {speed:,.1f} GFLOP/s" for name, speed in found["peaks"].values())
-    print(f"{peaks}; compiled kernels: {found.get('kernels', 'not used')}", flush=True)
-    return found
-
-
-def measured(asked: argparse.Namespace, place: Place, path: Path | None) -> dict:
-    """Hold all contests, writing after each; returns the whole record."""
-    old = results.read(path) if path else {"rows": []}
-    torch.set_num_threads(place.threads)
-    results.check_same_machine(old, machine_info(torch.device(place.device))["machine"])
-    about = facts(place)
-    noted = {"date": datetime.now(UTC).strftime("%Y-%m-%d %H:%M"), "command": command(asked)}
-    record, began = old, monotonic()
-    for contest in chosen(asked):
-        start = monotonic()
-        seconds = 0.0 if asked.quick else asked.seconds
-        rows = measure.run(contest, place, asked.images, seconds, asked.launches, about["peaks"])
-        named = [row for row in rows if results.wanted(asked.only, row["contest"], row["variant"])]
-        record = results.merged(record, [noted | row for row in named], about, place.device)
-        if path:
-            results.write(path, record)
-        print("\n".join(results.figures(rows)), flush=True)
-        print(f"{monotonic() - start:.0f} s, {monotonic() - began:.0f} s in all", flush=True)
+    job = (measure.machine_peaks, environment.device, environment.threads)
+    record |= in_fresh_process(*job, progress=lambda done, total: None)
+    peaks = ", ".join(f"{name}: {speed:,.1f} GFLOP/s" for name, speed in record["peaks"].values())
+    print(f"{peaks}; compiled kernels: {record.get('kernels', 'not used')}", flush=True)
     return record
 
 
-def command(asked: argparse.Namespace) -> str:
-    """The command line without paths, which are of this machine."""
-    said = ["python", "benchmarks/speed.py", "--device", asked.device, "--threads", str(asked.threads)]
-    said += ["--seconds", f"{asked.seconds:g}"] + (["--only", *asked.only] if asked.only else [])
-    said += ["--launches", str(asked.launches)] if asked.launches > 1 else []
-    said += ["--size", "{}x{}".format(*asked.size)] if asked.size else []
-    flags = {"--quick": asked.quick, "--with-compile": asked.with_compile, "--gpu-contests": asked.gpu_contests}
-    return shlex.join(said + [flag for flag, given in flags.items() if given])
+def measured(args: argparse.Namespace, environment: Environment, path: Path | None) -> dict:
+    """Run all comparisons, writing after each; returns the record."""
+    old = results.read(path) if path else {"rows": []}
+    torch.set_num_threads(environment.threads)
+    results.check_same_machine(old, machine_info(torch.device(environment.device))["machine"])
+    machine = machine_record(environment)
+    run = {"date": datetime.now(UTC).strftime("%Y-%m-%d %H:%M"), "command": command(args)}
+    record, run_start = old, monotonic()
+    for comparison in chosen(args):
+        start = monotonic()
+        seconds = 0.0 if args.quick else args.seconds
+        rows = measure.run(comparison, environment, args.images, seconds, args.launches, machine["peaks"])
+        named = [row for row in rows if results.matches(args.only, row["contest"], row["variant"])]
+        record = results.merged(record, [run | row for row in named], machine, environment.device)
+        if path:
+            results.write(path, record)
+        print("\n".join(results.figures(rows)), flush=True)
+        print(f"{monotonic() - start:.0f} s, {monotonic() - run_start:.0f} s in total", flush=True)
+    return record
+
+
+def command(args: argparse.Namespace) -> str:
+    """The command line, without paths."""
+    words = ["python", "benchmarks/speed.py", "--device", args.device, "--threads", str(args.threads)]
+    words += ["--seconds", f"{args.seconds:g}"] + (["--only", *args.only] if args.only else [])
+    words += ["--launches", str(args.launches)] if args.launches > 1 else []
+    words += ["--size", "{}x{}".format(*args.size)] if args.size else []
+    flags = {"--quick": args.quick, "--with-compile": args.with_compile, "--gpu-comparisons": args.gpu_comparisons}
+    return shlex.join(words + [flag for flag, argv in flags.items() if argv])
 
 
 def main() -> None:
-    asked = arguments()
-    path = (asked.out or results.result_path(asked.device)).resolve()
-    if asked.picture:
-        from speed_peers.picture import draw
+    args = arguments()
+    path = (args.out or results.result_path(args.device)).resolve()
+    if args.chart:
+        from speed_peers.chart import draw
 
-        return draw(results.read(path), asked.picture)
-    if asked.tables:
+        return draw(results.read(path), args.chart)
+    if args.tables:
         return results.put_tables(path, results.read(path))
-    if asked.quick and not asked.out:
+    if args.quick and not args.out:
         path = None
     with ExitStack() as closing:
-        folder = asked.folder or Path(closing.enter_context(tempfile.TemporaryDirectory()))
+        folder = args.folder or Path(closing.enter_context(tempfile.TemporaryDirectory()))
         folder.mkdir(parents=True, exist_ok=True)
-        record = measured(asked, Place(folder, asked.device, asked.threads), path)
+        record = measured(args, Environment(folder, args.device, args.threads), path)
     print("\n".join(results.bounds(record["criteria"])))
     if path:
         results.put_tables(path, record)
-    short = [each["bound"] for each in record["criteria"] if each["result"] != "holds"]
-    short += [f"{row['contest']}: {row['variant']}: {row['failed']}" for row in record["rows"] if "failed" in row]
-    raise SystemExit("\n".join(["Falls short:", *short]) if short else 0)
+    missed = [target["bound"] for target in record["criteria"] if target["result"] != "holds"]
+    missed += [f"{row['contest']}: {row['variant']}: {row['failed']}" for row in record["rows"] if "failed" in row]
+    raise SystemExit("\n".join(["Missed:", *missed]) if missed else 0)
 
 
 if __name__ == "__main__":

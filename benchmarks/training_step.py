@@ -1,11 +1,11 @@
-"""Time and memory of a training step beside mmsegmentation's, with the same weights; and whether loading keeps up.
+"""Compare time and memory of a training step with mmsegmentation's, with the same weights; and measure data loading.
 
-Run in the peers' environment (README.md), on a machine with nothing else to do:
+Run in the comparison environment (benchmarks/README.md), on an idle machine:
 
     python benchmarks/training_step.py
 
-Writes benchmarks/results/training_step_cpu.json, after each network anew, and the table of benchmarks/README.md.
-Exits with 1 where a bound falls short or a side failed.
+Writes benchmarks/results/training_step_cpu.json after each network, and the table of benchmarks/README.md. Exits with 1
+if a target is missed or a side failed.
 """
 
 import argparse
@@ -22,14 +22,14 @@ from fastfcn.data.sampler import SampleKey
 from fastfcn.utils.files import write_text
 from parity.record import circumstances, table, write
 from speed_peers import measure
-from speed_peers.calls import Place
-from speed_peers.contests import Contest, OpenMMLab, Variant
+from speed_peers.comparisons import Comparison, OpenMMLab, Variant
+from speed_peers.environment import Environment
 
 ROOT = Path(__file__).parents[1]
 README = ROOT / "benchmarks" / "README.md"
 MARKS = "<!-- training_step -->\n", "<!-- end training_step -->"
 NETWORKS = [(head, classes) for classes in (19, 150) for head in ("psp", "aspp", "enc")]
-# Least (theirs / our time) and most (our / their growth of memory).
+# Minimum of (their time / our time), maximum of (our memory growth / theirs).
 BOUNDS = {(head, classes): (1.6, 0.55) if head == "enc" else (1.2, 0.75) for head, classes in NETWORKS}
 LOADER_RECIPE, LOADED = "fastfcn_r50_psp_camvid", 100
 THEIRS, OURS = "mmsegmentation", "fastfcn"
@@ -38,25 +38,31 @@ THEIRS, OURS = "mmsegmentation", "fastfcn"
 def arguments() -> argparse.Namespace:
     shared = ROOT.parent / "shared" / "data"
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--only", nargs="+", metavar="HEAD_CLASSES", help="such as psp_19; nothing is recorded then")
-    parser.add_argument("--size", type=image_size, default=(256, 512), metavar="HxW", help="other sizes: no record")
-    parser.add_argument("--batch", type=int, default=2)
-    parser.add_argument("--threads", type=int, default=len(os.sched_getaffinity(0)), help="all cores if left out")
-    parser.add_argument("--seconds", type=float, default=180.0, help="of counted steps for each network, about")
-    parser.add_argument("--images", type=Path, default=shared / "samples", help="folder with photographs")
-    parser.add_argument("--camvid", type=Path, default=shared / "camvid", help="folder of the data set")
+    parser.add_argument(
+        "--only", nargs="+", metavar="HEAD_CLASSES", help="networks such as psp_19; results are not written"
+    )
+    parser.add_argument(
+        "--size", type=image_size, default=(256, 512), metavar="HxW", help="crop size; only the default is written"
+    )
+    parser.add_argument("--batch", type=int, default=2, help="batch size")
+    parser.add_argument(
+        "--threads", type=int, default=len(os.sched_getaffinity(0)), help="CPU threads (default: all cores)"
+    )
+    parser.add_argument("--seconds", type=float, default=180.0, help="approximate duration for each network")
+    parser.add_argument("--images", type=Path, default=shared / "samples", help="folder with images")
+    parser.add_argument("--camvid", type=Path, default=shared / "camvid", help="folder of CamVid")
     return parser.parse_args()
 
 
-def contest(head: str, classes: int, size: tuple[int, int], batch: int) -> Contest:
-    """Steps of both sides in float32, in turns."""
+def comparison(head: str, classes: int, size: tuple[int, int], batch: int) -> Comparison:
+    """Interleaved steps of both sides in float32."""
     network = OpenMMLab(head, classes)
     variants = tuple(Variant(name, f"{name}_training", network) for name in (THEIRS, OURS))
-    return Contest(f"{head}_{classes}", size, variants, batch)
+    return Comparison(f"{head}_{classes}", size, variants, batch)
 
 
 def compared(rows: list[dict], bounds: tuple[float, float]) -> dict:
-    """Both sides' figures, their ratios, and which bounds they miss."""
+    """Results of both sides, their ratios, and the missed targets."""
     sides = {row["variant"]: row for row in rows}
     result: dict = {"sides": rounded(sides)}
     if any("failed" in row for row in rows):
@@ -64,26 +70,26 @@ def compared(rows: list[dict], bounds: tuple[float, float]) -> dict:
     theirs, ours = sides[THEIRS], sides[OURS]
     faster = theirs["median_ms"] / ours["median_ms"]
     growth = ours["growth_mib"] / theirs["growth_mib"]
-    missed = [f"{faster:.2f} times as fast, not {bounds[0]}"] * (faster < bounds[0])
-    missed += [f"{growth:.2f} of the memory, not {bounds[1]}"] * (growth > bounds[1])
+    missed = [f"{faster:.2f} times as fast, target {bounds[0]}"] * (faster < bounds[0])
+    missed += [f"{growth:.2f} of the memory, target {bounds[1]}"] * (growth > bounds[1])
     return result | {"times_as_fast": rounded(faster), "growth_ratio": rounded(growth), "missed": missed}
 
 
 def loading(folder: Path) -> dict:
-    """Images per second that one process reads, decodes and augments, of the first of CamVid's training images."""
-    used = recipes.load(LOADER_RECIPE)
-    examples = build.dataset(used, build.description(used), folder, used.data.train_split, train=True)
-    keys = [SampleKey(0, slot, slot, used.seed) for slot in range(min(LOADED, len(examples)))]
+    """Images per second that one process reads, decodes and augments, for the first of CamVid's training images."""
+    recipe = recipes.load(LOADER_RECIPE)
+    examples = build.dataset(recipe, build.description(recipe), folder, recipe.data.train_split, train=True)
+    keys = [SampleKey(0, slot, slot, recipe.seed) for slot in range(min(LOADED, len(examples)))]
     examples[keys[0]]
-    began = perf_counter()
+    start = perf_counter()
     for key in keys:
         examples[key]
-    facts = {"recipe": used.name, "images": len(keys), "crop": list(used.data.crop)}
-    return facts | {"images_per_second": rounded(len(keys) / (perf_counter() - began))}
+    settings = {"recipe": recipe.name, "images": len(keys), "crop": list(recipe.data.crop)}
+    return settings | {"images_per_second": rounded(len(keys) / (perf_counter() - start))}
 
 
 def lines(result: dict) -> list[str]:
-    """The table of README.md."""
+    """The table of benchmarks/README.md."""
     rows = []
     for name, network in result["networks"].items():
         sides = [network["sides"][side] for side in (THEIRS, OURS)]
@@ -97,43 +103,43 @@ def lines(result: dict) -> list[str]:
     processor = f"{machine['processor']}, {machine['threads']} thread(s), torch {result['versions']['torch']}"
     size = "x".join(map(str, setting["size"]))
     header = ["network", "their ms", "our ms", "times as fast", "their MiB", "our MiB", "of the memory", "bounds"]
-    said = f"One process loads {loaded['images_per_second']:.0f} CamVid images a second." if loaded else ""
+    loading_speed = f"One process loads {loaded['images_per_second']:.0f} CamVid images a second." if loaded else ""
     return [
-        f"{result['date']}, {processor}, float32, batch {setting['batch']} of {size}. {said}".strip(),
+        f"{result['date']}, {processor}, float32, batch {setting['batch']} of {size}. {loading_speed}".strip(),
         "",
         *table(header, rows),
     ]
 
 
 def with_table(text: str, result: dict) -> str:
-    """`text` of README.md with the table between its marks."""
+    """`text` of the README with the table between its markers."""
     before, rest = text.split(MARKS[0])
     return before + MARKS[0] + "\n".join(lines(result)) + "\n" + MARKS[1] + rest.split(MARKS[1])[1]
 
 
 def main() -> None:
-    asked, began = arguments(), monotonic()
-    torch.set_num_threads(asked.threads)
-    networks = [each for each in NETWORKS if not asked.only or "{}_{}".format(*each) in asked.only]
-    whole = networks == NETWORKS and (asked.size, asked.batch) == ((256, 512), 2)
-    loaded = loading(asked.camvid) if asked.camvid.is_dir() else None
+    args, start = arguments(), monotonic()
+    torch.set_num_threads(args.threads)
+    networks = [network for network in NETWORKS if not args.only or "{}_{}".format(*network) in args.only]
+    whole = networks == NETWORKS and (args.size, args.batch) == ((256, 512), 2)
+    loaded = loading(args.camvid) if args.camvid.is_dir() else None
     print("loading:", loaded, flush=True)
-    found: dict[str, dict] = {}
+    results: dict[str, dict] = {}
     with tempfile.TemporaryDirectory() as folder:
-        place = Place(Path(folder), "cpu", asked.threads)
+        environment = Environment(Path(folder), "cpu", args.threads)
         for head, classes in networks:
-            held = contest(head, classes, asked.size, asked.batch)
-            rows = measure.run(held, place, asked.images, asked.seconds, launches=1, peaks={})
-            found[held.name] = compared(rows, BOUNDS[head, classes])
-            print(held.name, {key: value for key, value in found[held.name].items() if key != "sides"}, flush=True)
-            setting = {"size": asked.size, "batch": asked.batch, "seconds": asked.seconds}
-            result = circumstances(monotonic() - began) | {"setting": setting, "loading": loaded, "networks": found}
+            steps = comparison(head, classes, args.size, args.batch)
+            rows = measure.run(steps, environment, args.images, args.seconds, launches=1, peaks={})
+            results[steps.name] = compared(rows, BOUNDS[head, classes])
+            print(steps.name, {key: value for key, value in results[steps.name].items() if key != "sides"}, flush=True)
+            setting = {"size": args.size, "batch": args.batch, "seconds": args.seconds}
+            result = circumstances(monotonic() - start) | {"setting": setting, "loading": loaded, "networks": results}
             if whole:
                 write("training_step_cpu", result)
     print("\n".join(lines(result)))
     if whole:
         write_text(README, with_table(README.read_text(encoding="utf-8"), result))
-    missed = [f"{name}: {line}" for name, network in found.items() for line in network["missed"]]
+    missed = [f"{name}: {line}" for name, network in results.items() for line in network["missed"]]
     raise SystemExit("\n".join(missed) or 0)
 
 

@@ -18,8 +18,8 @@ import pytest
 
 import readme_table
 import service_tables
-from documents import with_tables
 from fastfcn import api
+from markdown_tables import with_tables
 from tests.helpers.command import fastfcn
 from tests.helpers.documents import ADDRESS, DOCUMENTS, OTHER, PYTHON, SHELL, Service, fences, write_reader_folder
 from tests.helpers.fake_hub import TOKEN, fake_hub

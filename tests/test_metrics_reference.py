@@ -1,6 +1,6 @@
 """Our metrics against mmsegmentation's IoUMetric: its stored values, and a plain restatement of it.
 
-The values were stored by benchmarks/parity/store_scores.py.
+The values were stored by benchmarks/parity/store_logits.py.
 """
 
 import json

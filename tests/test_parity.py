@@ -1,7 +1,7 @@
 """Our networks against logits that mmsegmentation 1.2.2 computed with the same weights.
 
 The weights are functions of OpenMMLab's key names (named_weights.py); the logits were stored by
-benchmarks/parity/store_scores.py, so mmsegmentation itself is not needed here.
+benchmarks/parity/store_logits.py, so mmsegmentation itself is not needed here.
 """
 
 import copy

@@ -1,10 +1,10 @@
-"""Do our networks give mmsegmentation's scores from mmsegmentation's weights?
+"""Compare the logits of fastfcn's networks with mmsegmentation's, with the same weights.
 
-Run in the peers' environment (README.md):
+Run in the comparison environment (README.md):
 
     python benchmarks/parity/forward.py
 
-Exits with 1 where a bound does not hold.
+Exits with 1 if a tolerance is exceeded.
 """
 
 import argparse
@@ -30,33 +30,33 @@ from fastfcn.weights.openmmlab import from_openmmlab
 SIZES = ((512, 1024), (512, 512), (481, 353))  # (height, width)
 ODD = SIZES[-1]
 LEAST_AGREEMENT = 0.9999
-MOST_DIFFERENCE = 2e-3  # of scores whose standard deviation is about 3
+MOST_DIFFERENCE = 2e-3  # of logits with a standard deviation of about 3
 MEAN = np.array([123.675, 116.28, 103.53], dtype=np.float32)
 STD = np.array([58.395, 57.12, 57.375], dtype=np.float32)
 
 
-class Photographs:
+class SampleImages:
     """The first three .jpg files under a folder, by name: two for running statistics, one to compare on."""
 
     def __init__(self, folder: Path):
         self.paths = sorted(folder.rglob("*.jpg"))[:3]
         if len(self.paths) < 3:
-            raise SystemExit(f"{folder} has no three .jpg photographs; name a folder with --images")
+            raise SystemExit(f"{folder} has fewer than three .jpg images; choose a folder with --images")
 
-    def picture(self, index: int, size: tuple[int, int]) -> np.ndarray:
+    def image(self, index: int, size: tuple[int, int]) -> np.ndarray:
         """uint8 RGB (height, width, 3)."""
         with Image.open(self.paths[index]) as image:
             return np.asarray(image.convert("RGB").resize(size[::-1], Image.Resampling.BILINEAR))
 
     def for_statistics(self) -> Tensor:
-        """(8, 3, 128, 192): quarters of two photographs, so that pooled branches see more than two values."""
-        halves = [half for index in (0, 1) for half in np.split(self.picture(index, (256, 384)), 2)]
-        return torch.cat([normalised(part) for half in halves for part in np.split(half, 2, axis=1)])
+        """(8, 3, 128, 192): quarters of two images, so that batch norms of pooled branches get more than two values."""
+        halves = [half for index in (0, 1) for half in np.split(self.image(index, (256, 384)), 2)]
+        return torch.cat([normalized(part) for half in halves for part in np.split(half, 2, axis=1)])
 
 
-def normalised(picture: np.ndarray) -> Tensor:
+def normalized(image: np.ndarray) -> Tensor:
     """uint8 RGB (H, W, 3) -> (1, 3, H, W)."""
-    return torch.from_numpy(((picture - MEAN) / STD).astype(np.float32)).permute(2, 0, 1)[None].contiguous()
+    return torch.from_numpy(((image - MEAN) / STD).astype(np.float32)).permute(2, 0, 1)[None].contiguous()
 
 
 def comparison(ours: Tensor, theirs: Tensor) -> dict:
@@ -69,10 +69,10 @@ def comparison(ours: Tensor, theirs: Tensor) -> dict:
     }
 
 
-def theirs_of(model: nn.Module, photographs: Photographs) -> tuple[dict, Tensor, Tensor | None]:
-    """Full-size scores by size, and the auxiliary and SE logits at the odd size."""
-    full = {size: openmmlab.logits(model, normalised(photographs.picture(2, size))) for size in SIZES}
-    return full, *openmmlab.side_scores(model, normalised(photographs.picture(2, ODD)))
+def theirs_of(model: nn.Module, samples: SampleImages) -> tuple[dict, Tensor, Tensor | None]:
+    """Full-size logits by size, and the auxiliary and SE logits at the odd size."""
+    full = {size: openmmlab.logits(model, normalized(samples.image(2, size))) for size in SIZES}
+    return full, *openmmlab.side_logits(model, normalized(samples.image(2, ODD)))
 
 
 def from_state(architecture: Architecture, state: dict[str, Tensor]) -> nn.Module:
@@ -81,55 +81,57 @@ def from_state(architecture: Architecture, state: dict[str, Tensor]) -> nn.Modul
     return model.eval()
 
 
-def state_rows(model: nn.Module, photographs: Photographs, theirs: tuple) -> Iterator[dict]:
-    """One row a size, and one for what only training uses."""
+def state_rows(model: nn.Module, samples: SampleImages, theirs: tuple) -> Iterator[dict]:
+    """One row per size, and one for each output that only training uses."""
     full, auxiliary, se_logits = theirs
     for size in SIZES:
-        ours = model(normalised(photographs.picture(2, size)))
+        ours = model(normalized(samples.image(2, size)))
         yield {"route": "state dict", "size": list(size)} | comparison(ours, full[size])
-    _, extras = model.forward_train(normalised(photographs.picture(2, ODD)))
+    _, extras = model.forward_train(normalized(samples.image(2, ODD)))
     yield {"route": "auxiliary head", "size": list(ODD)} | comparison(extras["auxiliary"], auxiliary)
     if se_logits is not None:
-        yield {"route": "class presence", "size": list(ODD)} | comparison(extras["se"], se_logits)
+        yield {"route": "SE logits", "size": list(ODD)} | comparison(extras["se"], se_logits)
 
 
 def converted_row(
-    architecture: Architecture, checkpoint: Path, expected: nn.Module, picture: np.ndarray, theirs: Tensor
+    architecture: Architecture, checkpoint: Path, expected: nn.Module, image: np.ndarray, theirs: Tensor
 ) -> dict:
-    """`fastfcn convert`, `fastfcn.load`: the same tensors, scores, and labels from the raw picture."""
+    """`fastfcn convert`, `fastfcn.load`: equal tensors, logits, and labels from the uint8 image."""
     weights = checkpoint.with_suffix(".safetensors")
     convert(checkpoint, architecture.recipe, weights)
     predictor = fastfcn.load(weights, device="cpu")
     model = load_model(read(weights)).eval()
-    held, wanted = model.state_dict(), expected.state_dict()
-    equal = held.keys() == wanted.keys() and all(torch.equal(held[key], wanted[key]) for key in held)
-    labels = torch.from_numpy(predictor(picture).labels.astype(np.int64))
-    return comparison(model(normalised(picture)), theirs) | {
+    tensors, expected_tensors = model.state_dict(), expected.state_dict()
+    equal = tensors.keys() == expected_tensors.keys() and all(
+        torch.equal(tensors[key], expected_tensors[key]) for key in tensors
+    )
+    labels = torch.from_numpy(predictor(image).labels.astype(np.int64))
+    return comparison(model(normalized(image)), theirs) | {
         "weights_equal": equal,
         "predictor_agreement": float((labels == theirs[0].argmax(0)).double().mean()),
     }
 
 
 def parameters(model: nn.Module) -> int:
-    return sum(each.numel() for each in model.parameters())
+    return sum(parameter.numel() for parameter in model.parameters())
 
 
 @torch.no_grad()
-def compare(architecture: Architecture, photographs: Photographs, folder: Path) -> dict:
-    """Everything measured of one architecture."""
+def compare(architecture: Architecture, samples: SampleImages, folder: Path) -> dict:
+    """All measurements of one architecture."""
     model = openmmlab.build(architecture)
-    compared = normalised(photographs.picture(2, (512, 512)))
-    openmmlab.give_meaning(model, photographs.for_statistics(), compared)
-    theirs = theirs_of(model, photographs)
+    compared = normalized(samples.image(2, (512, 512)))
+    openmmlab.calibrate_weights(model, samples.for_statistics(), compared)
+    theirs = theirs_of(model, samples)
     layouts = {layout: folder / f"{architecture.name}_{layout}.pth" for layout in ("1.x", "0.x")}
     for layout, path in layouts.items():
         openmmlab.save(architecture, model, layout, path)
     state, counted = model.state_dict(), parameters(model)
     del model
     ours = from_state(architecture, state)
-    rows = list(state_rows(ours, photographs, theirs))
+    rows = list(state_rows(ours, samples, theirs))
     for layout, path in layouts.items():
-        row = converted_row(architecture, path, ours, photographs.picture(2, ODD), theirs[0][ODD])
+        row = converted_row(architecture, path, ours, samples.image(2, ODD), theirs[0][ODD])
         rows.append({"route": f"checkpoint {layout}", "size": list(ODD)} | row)
     return {
         "architecture": architecture.name,
@@ -141,7 +143,7 @@ def compare(architecture: Architecture, photographs: Photographs, folder: Path) 
 
 
 def failures(result: dict) -> Iterator[str]:
-    """What does not hold, one line each."""
+    """What exceeds a tolerance, one line each."""
     for each in result["architectures"]:
         if len(set(each["parameters"].values())) > 1:
             yield f"{each['architecture']}: parameters {each['parameters']}"
@@ -153,7 +155,7 @@ def failures(result: dict) -> Iterator[str]:
 
 
 def summary(result: dict) -> str:
-    """The worst of all rows, and the circumstances, in words."""
+    """The worst values of all rows, and the conditions."""
     rows = [row for each in result["architectures"] for row in each["rows"]]
     predictor = min(row.get("predictor_agreement", 1.0) for row in rows)
     return (
@@ -195,17 +197,19 @@ def lines(result: dict) -> list[str]:
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("--images", type=Path, default=record.REPOSITORY.parent / "shared/data/samples")
-    parser.add_argument("--only", nargs="*", help="names such as fastfcn_psp_19; nothing is recorded then")
+    parser.add_argument(
+        "--images", type=Path, default=record.REPOSITORY.parent / "shared/data/samples", help="folder with images"
+    )
+    parser.add_argument("--only", nargs="*", help="networks such as fastfcn_psp_19; results are not written")
     arguments = parser.parse_args()
-    photographs = Photographs(arguments.images)
+    samples = SampleImages(arguments.images)
     start = time.monotonic()
     compared = []
     for architecture in ARCHITECTURES:
         if arguments.only and architecture.name not in arguments.only:
             continue
         with tempfile.TemporaryDirectory() as folder:
-            compared.append(compare(architecture, photographs, Path(folder)))
+            compared.append(compare(architecture, samples, Path(folder)))
         worst = max(row["difference"] for row in compared[-1]["rows"])
         print(f"{architecture.name}: difference {worst:.1e}, {time.monotonic() - start:.0f} s", flush=True)
     bounds = {"least_agreement": LEAST_AGREEMENT, "most_difference": MOST_DIFFERENCE}

@@ -1,10 +1,10 @@
-"""Are our scores of class maps those of mmsegmentation's IoUMetric?
+"""Compare fastfcn's metrics with mmsegmentation's IoUMetric.
 
-Run in the peers' environment (README.md):
+Run in the comparison environment (README.md):
 
     python benchmarks/parity/metrics.py
 
-Exits with 1 where anything differs.
+Exits with 1 if anything differs.
 """
 
 import time
@@ -46,15 +46,15 @@ def maps(case: tuple, generator: np.random.Generator) -> list[tuple[torch.Tensor
 
 
 def theirs(classes: int, pairs: list) -> dict:
-    """IoUMetric's areas, per-class shares and rounded means."""
+    """IoUMetric's areas, per-class IoU and accuracy, and rounded means."""
     metric = IoUMetric(ignore_index=IGNORE_INDEX)
     metric.dataset_meta = {"classes": tuple(map(str, range(classes)))}
     for prediction, label in pairs:
         metric.process({}, [{"pred_sem_seg": {"data": prediction}, "gt_sem_seg": {"data": label}}])
     areas = [sum(parts).numpy() for parts in zip(*metric.results, strict=True)]
-    each = IoUMetric.total_area_to_metrics(*map(torch.from_numpy, areas))
+    per_class = IoUMetric.total_area_to_metrics(*map(torch.from_numpy, areas))
     means = metric.compute_metrics(metric.results)
-    return {"areas": areas, "IoU": each["IoU"], "Acc": each["Acc"], "means": means}
+    return {"areas": areas, "IoU": per_class["IoU"], "Acc": per_class["Acc"], "means": means}
 
 
 def compare(case: tuple, generator: np.random.Generator) -> dict:
@@ -84,12 +84,12 @@ def compare(case: tuple, generator: np.random.Generator) -> dict:
     }
 
 
-# Theirs are rounded to two places after arithmetic in float32.
+# IoUMetric rounds to two decimals after computing in float32.
 ROUNDING = 0.005 + 1e-5
 
 
 def largest(ours: np.ndarray, expected: np.ndarray) -> float:
-    """Largest difference in percent points; infinite where not the same classes are nan."""
+    """Largest difference in percentage points; infinite if different classes are nan."""
     if not np.array_equal(np.isnan(ours), np.isnan(expected)):
         return float("inf")
     return float(np.nanmax(np.abs(ours - expected)))

@@ -1,10 +1,10 @@
-"""Does the official family do what FastFCN's own code does, from its weights?
+"""Compare the official family with FastFCN's official code, with the same weights.
 
-Run in the peers' environment (README.md), with a checkout of https://github.com/wuhuikai/FastFCN:
+Run in the comparison environment (README.md), with a checkout of https://github.com/wuhuikai/FastFCN:
 
     python benchmarks/parity/official.py --official FastFCN
 
-Exits with 1 where a bound does not hold.
+Exits with 1 if a tolerance is exceeded.
 """
 
 import argparse
@@ -20,10 +20,10 @@ from typing import Any
 import official_code
 import record
 import torch
-from forward import Photographs, comparison, normalised
-from official_networks import NETWORKS, Architecture, from_theirs, parameters, with_meaning
+from forward import SampleImages, comparison, normalized
+from official_networks import NETWORKS, Architecture, calibrated_network, from_theirs, parameters
 from official_runs import training_row, window_rows
-from store_scores import sample
+from store_logits import sample
 from torch import nn
 
 from fastfcn import weights
@@ -38,52 +38,52 @@ from tests.helpers import named_weights, official_weights
 SIZES = ((480, 480), (353, 481))  # (height, width)
 ODD = SIZES[-1]
 BOUNDS = {
-    "difference": 2e-3,  # of scores whose standard deviation is about 3
+    "difference": 2e-3,  # of logits with a standard deviation of about 3
     "agreement": 0.9999,
     "windows": 1e-3,  # relative, of sums of exponentials
     "loss": 1e-3,  # relative
-    "update": 1e-2,  # of the length of the way that the weights went
+    "update": 1e-2,  # relative to the length of the update
 }
 STORED_SIZES = ((97, 65), (41, 401))
 STORED = (("psp", "jpu"), ("deeplabv3", "jpu"), ("enc", "jpu_x"))
 
 
-def score_rows(ours: Segmenter, theirs: nn.Module, photographs: Photographs) -> Iterator[dict]:
-    """Full-size scores at each size; at the odd one what training uses as well."""
+def score_rows(ours: Segmenter, theirs: nn.Module, samples: SampleImages) -> Iterator[dict]:
+    """Full-size logits at each size; at the odd one also the outputs that only training uses."""
     for size in SIZES:
-        image = normalised(photographs.picture(2, size))
+        image = normalized(samples.image(2, size))
         expected = theirs(image)
         yield {"route": "scores", "size": list(size)} | comparison(ours(image), expected[0])
-    _, extras = ours.forward_train(normalised(photographs.picture(2, ODD)))
+    _, extras = ours.forward_train(normalized(samples.image(2, ODD)))
     full = upsample(extras["auxiliary"], ODD, ours.align_corners)
     yield {"route": "auxiliary head", "size": list(ODD)} | comparison(full, expected[-1])
     if "se" in extras:
-        yield {"route": "class presence", "size": list(ODD)} | comparison(extras["se"], expected[1])
+        yield {"route": "SE logits", "size": list(ODD)} | comparison(extras["se"], expected[1])
 
 
-def checkpoint_row(used: Recipe, ours: Segmenter, theirs: nn.Module, folder: Path) -> dict:
-    """A `.pth.tar` as their training writes it, through `fastfcn convert`: the same tensors."""
+def checkpoint_row(recipe: Recipe, ours: Segmenter, theirs: nn.Module, folder: Path) -> dict:
+    """A `.pth.tar` as the official code writes it, through `fastfcn convert`: equal tensors."""
     official_code.save(theirs, folder / "model_best.pth.tar")
-    used.save(folder / "used.toml")
+    recipe.save(folder / "used.toml")
     convert(folder / "model_best.pth.tar", str(folder / "used.toml"), folder / "w.safetensors")
-    held, wanted = weights.read(folder / "w.safetensors").tensors, ours.state_dict()
-    equal = held.keys() == wanted.keys() and all(torch.equal(held[key], wanted[key]) for key in held)
+    tensors, expected = weights.read(folder / "w.safetensors").tensors, ours.state_dict()
+    equal = tensors.keys() == expected.keys() and all(torch.equal(tensors[key], expected[key]) for key in tensors)
     return {"route": "checkpoint", "weights_equal": equal}
 
 
 @torch.no_grad()
-def compare(encoding: Any, architecture: Architecture, photographs: Photographs) -> dict:
-    """Scores of one network, and the way through its checkpoint."""
-    used, theirs = architecture.recipe(), with_meaning(encoding, architecture, photographs)
-    ours = from_theirs(used, theirs)
+def compare(encoding: Any, architecture: Architecture, samples: SampleImages) -> dict:
+    """Logits of one network, and its converted checkpoint."""
+    recipe, theirs = architecture.recipe(), calibrated_network(encoding, architecture, samples)
+    ours = from_theirs(recipe, theirs)
     counted = {"theirs": parameters(theirs) - parameters(theirs.pretrained.fc), "ours": parameters(ours)}
     with tempfile.TemporaryDirectory() as folder:
-        rows = [*score_rows(ours, theirs, photographs), checkpoint_row(used, ours, theirs, Path(folder))]
-    return {"architecture": architecture.name, "recipe": used.name, "parameters": counted, "rows": rows}
+        rows = [*score_rows(ours, theirs, samples), checkpoint_row(recipe, ours, theirs, Path(folder))]
+    return {"architecture": architecture.name, "recipe": recipe.name, "parameters": counted, "rows": rows}
 
 
 def failures(result: dict) -> Iterator[str]:
-    """What does not hold, one line each."""
+    """What exceeds a tolerance, one line each."""
     for each in result["architectures"]:
         if len(set(each["parameters"].values())) > 1:
             yield f"{each['architecture']}: parameters {each['parameters']}"
@@ -126,7 +126,7 @@ def lines(result: dict) -> list[str]:
 
 @torch.no_grad()
 def store(encoding: Any, head: str, neck: str) -> None:
-    """Write what tests/test_parity_official.py expects of one network, with weights drawn from its key names."""
+    """Write the expected values of tests/test_parity_official.py, with weights drawn from key names."""
     architecture = next(each for each in NETWORKS if (each.head, each.neck) == (head, neck))
     model = official_code.build(encoding, head, neck, architecture.depth, architecture.data).eval()
     drawn = official_weights.weights(head, neck, model.nclass)
@@ -138,27 +138,29 @@ def store(encoding: Any, head: str, neck: str) -> None:
         images.append(entry | ({"presence": sample(outputs[1], model.nclass, seed)} if len(outputs) == 3 else {}))
     content = {"made_by": "benchmarks/parity/official.py --store", "torch": torch.__version__, "head": head,
                "neck": neck, "classes": model.nclass, "images": images}  # fmt: skip
-    path = record.REPOSITORY / "tests" / "stored_scores" / f"official_{head}_{neck}.json"
+    path = record.REPOSITORY / "tests" / "stored" / "logits" / f"official_{head}_{neck}.json"
     path.write_text(json.dumps(content) + "\n")
 
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--official", type=Path, required=True, help="a checkout of wuhuikai/FastFCN")
-    parser.add_argument("--images", type=Path, default=record.REPOSITORY.parent / "shared/data/samples")
-    parser.add_argument("--store", action="store_true", help="write what the tests expect, and compare nothing")
+    parser.add_argument(
+        "--images", type=Path, default=record.REPOSITORY.parent / "shared/data/samples", help="folder with images"
+    )
+    parser.add_argument("--store", action="store_true", help="only write the expected values of the tests")
     arguments = parser.parse_args()
     encoding, start = official_code.load(arguments.official), time.monotonic()
     if arguments.store:
         for head, neck in STORED:
             store(encoding, head, neck)
         return
-    photographs, compared = Photographs(arguments.images), []
+    samples, compared = SampleImages(arguments.images), []
     for architecture in NETWORKS:
-        compared.append(compare(encoding, architecture, photographs))
+        compared.append(compare(encoding, architecture, samples))
         print(architecture.name, f"{time.monotonic() - start:.0f} s", flush=True)
-    windows = list(window_rows(encoding, photographs))
-    trained = [training_row(encoding, each, photographs) for each in NETWORKS if each.depth == 50]
+    windows = list(window_rows(encoding, samples))
+    trained = [training_row(encoding, each, samples) for each in NETWORKS if each.depth == 50]
     commit = subprocess.run(["git", "-C", arguments.official, "rev-parse", "HEAD"], capture_output=True, text=True)
     result = record.circumstances(time.monotonic() - start) | {
         "command": "python benchmarks/parity/official.py --official FastFCN",

@@ -1,7 +1,7 @@
-"""FastFCN's own code (wuhuikai/FastFCN) on a CPU: networks, weights with meaning, checkpoints, evaluator, training.
+"""FastFCN's official code (wuhuikai/FastFCN) on a CPU: networks, calibrated weights, checkpoints, evaluation, training.
 
-It is imported from a checkout that the caller names, and nothing in it is changed there. What it lacks to run
-without a GPU, on today's PyTorch and without libraries that are not used here, is put in its place while it runs.
+It is imported from a checkout, which is not changed. What it needs from a GPU, from old PyTorch versions or from unused
+libraries is patched while it runs.
 """
 
 import contextlib
@@ -19,14 +19,14 @@ import torch
 from torch import Tensor, nn
 from torch.nn.modules.batchnorm import _BatchNorm
 
-UNUSED = ("requests", "scipy", "scipy.io", "tqdm")  # for downloads, data sets and progress
+UNUSED = ("requests", "scipy", "scipy.io", "tqdm")  # for downloads, datasets and progress bars
 MODELS = {"enc": "encnet", "psp": "psp", "deeplabv3": "deeplab"}
-SCORES_STD = 3.0
+LOGITS_STD = 3.0
 MOMENTUM = 0.1
 
 
-class StandIn(ModuleType):
-    """A module of which everything is None."""
+class EmptyModule(ModuleType):
+    """A module whose attributes are all None."""
 
     def __getattr__(self, name: str) -> None:
         if name.startswith("__"):
@@ -34,32 +34,32 @@ class StandIn(ModuleType):
 
 
 def load(checkout: Path) -> Any:
-    """Its package `encoding`, ready to run on a CPU."""
+    """Its package `encoding`, patched to run on a CPU."""
     if not (checkout / "encoding" / "models" / "base.py").is_file():
-        raise SystemExit(f"{checkout} is no checkout of https://github.com/wuhuikai/FastFCN")
+        raise SystemExit(f"{checkout} is not a checkout of https://github.com/wuhuikai/FastFCN")
     for name in UNUSED:
         try:
             importlib.import_module(name)
         except ImportError:
-            sys.modules[name] = StandIn(name)
+            sys.modules[name] = EmptyModule(name)
     torch.Tensor.cuda = lambda self, *_, **__: self  # type: ignore[method-assign, assignment]
     torch.cuda.device_of = lambda _: contextlib.nullcontext()  # type: ignore[assignment, misc]
-    # What PyTorch called `saved_tensors` once; the Encoding layer's backward asks for it.
+    # The old name of `saved_tensors`, which the Encoding layer's backward uses.
     torch.autograd.function.FunctionCtx.saved_variables = property(lambda self: self.saved_tensors)  # type: ignore
     sys.path.insert(0, str(checkout))
     encoding = importlib.import_module("encoding")
-    for name in ("resnet50", "resnet101"):  # which would be downloaded
-        made = getattr(encoding.dilated, name)
-        setattr(encoding.dilated, name, functools.partial(_without_pretrained, made))
+    for name in ("resnet50", "resnet101"):  # do not download weights
+        constructor = getattr(encoding.dilated, name)
+        setattr(encoding.dilated, name, functools.partial(_without_pretrained, constructor))
     return encoding
 
 
-def _without_pretrained(made: Any, pretrained: bool, **settings: Any) -> nn.Module:
-    return made(pretrained=False, **settings)
+def _without_pretrained(constructor: Any, pretrained: bool, **settings: Any) -> nn.Module:
+    return constructor(pretrained=False, **settings)
 
 
 def build(encoding: Any, head: str, neck: str, depth: int, data: str) -> nn.Module:
-    """The network that its scripts make with `--model`, `--jpu`, `--backbone` and `--dataset`; always the same."""
+    """The network for its options `--model`, `--jpu`, `--backbone` and `--dataset`, with fixed random weights."""
     torch.manual_seed(0)
     return encoding.models.get_segmentation_model(
         MODELS[head], dataset=data, backbone=f"resnet{depth}", dilated=False, lateral=False, jpu=neck.upper(),
@@ -76,11 +76,11 @@ def classifiers(model: nn.Module) -> tuple[nn.Conv2d, nn.Conv2d]:
 
 
 @torch.no_grad()
-def give_meaning(model: nn.Module, photographs: Tensor, compared: Tensor) -> None:
-    """Weights whose class maps mean something, though untrained, in place; as for mmsegmentation's networks.
+def calibrate_weights(model: nn.Module, samples: Tensor, compared: Tensor) -> None:
+    """Give an untrained model weights that predict many classes, in place; as for mmsegmentation's networks.
 
-    Affine parameters of all norms are drawn, running statistics are those of `photographs` (B, 3, H, W), and the
-    scores of `compared` (1, 3, H, W) get mean 0 and a standard deviation of 3.
+    Affine parameters of all norms are random, running statistics are those of `samples` (B, 3, H, W), and the logits of
+    `compared` (1, 3, H, W) are scaled to mean 0 and a standard deviation of 3.
     """
     torch.manual_seed(0)
     for name, module in model.named_modules():
@@ -92,7 +92,7 @@ def give_meaning(model: nn.Module, photographs: Tensor, compared: Tensor) -> Non
     without_dropout(model)
     for norm in norms:
         norm.momentum = 1.0
-    model.train()(photographs)
+    model.train()(samples)
     for norm in norms:
         norm.momentum = MOMENTUM
     for classifier in classifiers(model):
@@ -101,20 +101,20 @@ def give_meaning(model: nn.Module, photographs: Tensor, compared: Tensor) -> Non
     outputs = model.eval()(compared)
     for classifier, scores in zip(classifiers(model), (outputs[0], outputs[-1]), strict=True):
         mean = scores.mean((0, 2, 3))
-        scale = SCORES_STD / (scores - mean[:, None, None]).std()
+        scale = LOGITS_STD / (scores - mean[:, None, None]).std()
         classifier.weight *= scale
         classifier.bias.copy_(-mean * scale)
 
 
 def without_dropout(model: nn.Module) -> None:
-    """Dropout set to nothing, in place, for what is to be compared has no chance in it."""
+    """Set the dropout rate to 0, in place, so that results can be compared."""
     for module in model.modules():
         if isinstance(module, nn.Dropout2d):
             module.p = 0.0
 
 
 def save(model: nn.Module, path: Path) -> None:
-    """A checkpoint as its training leaves it: the optimizer's momentum and a number of NumPy beside the weights."""
+    """A checkpoint as its training writes it: weights, the optimizer's momentum and a NumPy number."""
     optimizer = torch.optim.SGD(model.parameters(), lr=0.01, momentum=0.9)
     best = np.float64(0.5105)
     content = {"epoch": 80, "state_dict": model.state_dict(), "optimizer": optimizer.state_dict(), "best_pred": best}
@@ -125,7 +125,7 @@ def save(model: nn.Module, path: Path) -> None:
 def window_scores(
     encoding: Any, model: nn.Module, image: Tensor, base_size: int, crop: int, scales: Sequence[float], flip: bool
 ) -> Tensor:
-    """What its MultiEvalModule says of a normalised image (1, 3, H, W): (1, classes, H, W)."""
+    """Result of its MultiEvalModule for a normalized image (1, 3, H, W): (1, classes, H, W)."""
     model.base_size, model.crop_size = base_size, crop
     with quiet():
         evaluator = encoding.models.MultiEvalModule(model, model.nclass, flip=flip, scales=list(scales))
@@ -133,7 +133,7 @@ def window_scores(
 
 
 class Training:
-    """Its training: groups of parameters, schedule, losses and order of the steps as in its train.py."""
+    """Its training: parameter groups, schedule, losses and order of steps as in its train.py."""
 
     def __init__(self, encoding: Any, model: nn.Module, lr: float, steps: int, aux_weight: float):
         self.model = model.train()
@@ -151,7 +151,7 @@ class Training:
             self.schedule = encoding.utils.LR_Scheduler("poly", lr, 1, steps)
 
     def step(self, index: int, images: Tensor, labels: Tensor) -> float:
-        """`labels` with -1 for what is ignored."""
+        """One step; `labels` are -1 for ignored pixels."""
         with quiet():
             self.schedule(self.optimizer, index, 0, 0.0)
         self.optimizer.zero_grad()
@@ -163,6 +163,6 @@ class Training:
 
 @contextlib.contextmanager
 def quiet() -> Any:
-    """Without what it prints."""
-    with Path(os.devnull).open("w") as nowhere, contextlib.redirect_stdout(nowhere):
+    """Suppress its output."""
+    with Path(os.devnull).open("w") as devnull, contextlib.redirect_stdout(devnull):
         yield

@@ -1,4 +1,4 @@
-"""Testing by windows and training, by FastFCN's own code and by us, from the same weights."""
+"""Sliding-window evaluation and training, by the official code and by fastfcn, with the same weights."""
 
 from collections.abc import Iterator
 from typing import Any
@@ -6,8 +6,8 @@ from typing import Any
 import numpy as np
 import official_code
 import torch
-from forward import Photographs
-from official_networks import NETWORKS, Architecture, from_theirs, with_meaning
+from forward import SampleImages
+from official_networks import NETWORKS, Architecture, calibrated_network, from_theirs
 from torch import Tensor, nn
 from torchvision import transforms
 
@@ -20,7 +20,7 @@ from fastfcn.utils.machine import Machine
 from fastfcn.utils.sizes import IGNORE_INDEX
 from fastfcn.weights.official import from_official
 
-# (height, width), base size, crop, stride, all scales and mirror images: a quarter of the recipes', and the recipes'.
+# (height, width), base size, crop, stride, multi-scale and flip: at a quarter of the recipes' sizes, and at theirs.
 SMALL = (130, 120, 80)
 WINDOWED = [(size, *SMALL, tta) for size in ((97, 130), (130, 97), (61, 61)) for tta in (False, True)]
 WINDOWED.append(((375, 500), 520, 480, 320, False))
@@ -29,18 +29,18 @@ RATE = 0.00001
 
 
 @torch.no_grad()
-def window_rows(encoding: Any, photographs: Photographs) -> Iterator[dict]:
-    """Their evaluator and ours: scores of the same normalised image, and labels from the raw picture."""
-    theirs = with_meaning(encoding, NETWORKS[0], photographs)
+def window_rows(encoding: Any, samples: SampleImages) -> Iterator[dict]:
+    """The official evaluator and fastfcn's: scores of the same normalized image, and labels from the uint8 image."""
+    theirs = calibrated_network(encoding, NETWORKS[0], samples)
     ours = from_theirs(NETWORKS[0].recipe(), theirs)
     for size, base_size, crop, stride, tta in WINDOWED:
-        used = NETWORKS[0].recipe([f"eval.base_size={base_size}", f"eval.crop={crop}", f"eval.stride={stride}"])
-        picture = photographs.picture(2, size)
-        image, black = (as_they_read(each) for each in (picture, np.zeros((1, 1, 3), np.uint8)))
-        scales, flip = (used.eval.scales, True) if tta else ((1.0,), False)
+        recipe = NETWORKS[0].recipe([f"eval.base_size={base_size}", f"eval.crop={crop}", f"eval.stride={stride}"])
+        pixels = samples.image(2, size)
+        image, black = (as_they_read(array) for array in (pixels, np.zeros((1, 1, 3), np.uint8)))
+        scales, flip = (recipe.eval.scales, True) if tta else ((1.0,), False)
         expected = official_code.window_scores(encoding, theirs, image, base_size, crop, scales, flip)
         scores = sliding_window_votes(ours, image, black.flatten(), base_size, crop, stride, scales, flip)
-        labels = predict_labels(ours, used, [torch.from_numpy(picture.transpose(2, 0, 1).copy())], size, tta)
+        labels = predict_labels(ours, recipe, [torch.from_numpy(pixels.transpose(2, 0, 1).copy())], size, tta)
         yield {
             "size": list(size),
             "windows": [base_size, crop, stride],
@@ -52,35 +52,35 @@ def window_rows(encoding: Any, photographs: Photographs) -> Iterator[dict]:
         }
 
 
-def as_they_read(picture: np.ndarray) -> Tensor:
-    """uint8 RGB (H, W, 3) -> (1, 3, H, W), by what their test.py composes."""
+def as_they_read(pixels: np.ndarray) -> Tensor:
+    """uint8 RGB (H, W, 3) -> (1, 3, H, W), with the transforms of the official test.py."""
     steps = [transforms.ToTensor(), transforms.Normalize([0.485, 0.456, 0.406], [0.229, 0.224, 0.225])]
-    return transforms.Compose(steps)(picture.copy())[None]
+    return transforms.Compose(steps)(pixels.copy())[None]
 
 
-def training_row(encoding: Any, architecture: Architecture, photographs: Photographs) -> dict:
-    """Training steps from the same weights on the same batches: losses, and what became of the weights.
+def training_row(encoding: Any, architecture: Architecture, samples: SampleImages) -> dict:
+    """Training steps from the same weights on the same batches: losses, and the updated weights.
 
-    In double precision and at a low rate: with drawn weights the loss is so rough that at the recipe's rate single
-    precision's rounding would grow a hundredfold at each step, and drown everything else.
+    In double precision and with a small learning rate: with random weights, rounding errors of single precision would
+    grow by a factor of a hundred per step at the recipe's learning rate.
     """
     changes = ["head.dropout=0.0", "auxiliary.dropout=0.0", f"optim.steps={STEPS}", f"optim.lr={RATE}"]
     changes += ["head.project_dropout=0.0"] if architecture.head == "deeplabv3" else []
-    used = architecture.recipe(changes)
-    theirs = with_meaning(encoding, architecture, photographs).double()
-    ours = from_theirs(used, theirs).double()
+    recipe = architecture.recipe(changes)
+    theirs = calibrated_network(encoding, architecture, samples).double()
+    ours = from_theirs(recipe, theirs).double()
     before = {name: value.detach().clone() for name, value in ours.named_parameters()}
-    training = official_code.Training(encoding, theirs, used.optim.lr, STEPS, used.auxiliary.loss_weight)
+    training = official_code.Training(encoding, theirs, recipe.optim.lr, STEPS, recipe.auxiliary.loss_weight)
     fabric = Machine("cpu").launch()
-    model, optimizer = fabric.setup(ours, build.optimizer(used, ours))
+    model, optimizer = fabric.setup(ours, build.optimizer(recipe, ours))
     model.mark_forward_method("forward_train")
     model.train()
     generator, losses = np.random.default_rng(0), []
     for step in range(STEPS):
-        images = photographs.for_statistics()[..., :96, step * 32 : step * 32 + 128].double()
+        images = samples.for_statistics()[..., :96, step * 32 : step * 32 + 128].double()
         labels = drawn_labels(images, theirs.nclass, generator)
         expected = training.step(step, images, torch.where(labels == IGNORE_INDEX, -1, labels))
-        found = train_step(model, optimizer, iter([(images, labels)]), used, step, fabric)
+        found = train_step(model, optimizer, iter([(images, labels)]), recipe, step, fabric)
         losses.append({"theirs": expected, "ours": float(found["loss"])})
     worst = max(abs(each["ours"] / each["theirs"] - 1) for each in losses)
     change = update_difference(before, ours, theirs)
@@ -97,12 +97,12 @@ def drawn_labels(images: Tensor, classes: int, generator: np.random.Generator) -
 
 @torch.no_grad()
 def update_difference(before: dict[str, Tensor], ours: Segmenter, theirs: nn.Module) -> dict:
-    """How far apart the weights ended, as a share of how far they went; and the same of the running statistics."""
+    """Difference of the final weights relative to the length of the update; and of the running statistics."""
     expected, found = from_official(theirs.state_dict()), ours.state_dict()
-    apart = sum(float((found[name] - expected[name]).double().square().sum()) for name in before)
-    went = sum(float((expected[name] - before[name]).double().square().sum()) for name in before)
+    distance = sum(float((found[name] - expected[name]).double().square().sum()) for name in before)
+    length = sum(float((expected[name] - before[name]).double().square().sum()) for name in before)
     buffers = [name for name in found if "running" in name]
     running = max(
         float(((found[name] - expected[name]).abs() / (expected[name].abs() + 1e-3)).max()) for name in buffers
     )
-    return {"update_difference": (apart / went) ** 0.5, "running_difference": running}
+    return {"update_difference": (distance / length) ** 0.5, "running_difference": running}

@@ -1,4 +1,4 @@
-"""mmsegmentation's side of the comparison: models, weights with meaning, inference, files."""
+"""mmsegmentation's side of the comparison: models, calibrated weights, inference, checkpoint files."""
 
 import time
 from collections import OrderedDict
@@ -14,9 +14,9 @@ from mmseg.utils import get_classes, get_palette
 from torch import Tensor, nn
 
 CONFIGS = Path(mmseg.__file__).parent / ".mim" / "configs"
-FOLDERS = {"psp": "pspnet", "aspp": "deeplabv3", "enc": "encnet"}  # the dilated originals
-DATA_SETS = {19: "cityscapes", 150: "ade20k"}
-SCORES_STD = 3.0
+FOLDERS = {"psp": "pspnet", "aspp": "deeplabv3", "enc": "encnet"}  # the dilated baselines
+DATASETS = {19: "cityscapes", 150: "ade20k"}
+LOGITS_STD = 3.0
 
 # Trained parameters with the auxiliary head, as counted from mmsegmentation 1.2.2.
 PARAMETERS = {
@@ -32,7 +32,7 @@ JPU_PARAMETERS = 19_735_552
 
 @dataclass(frozen=True)
 class Architecture:
-    """One network both sides know: `jpu` False is the dilated original the paper compares with."""
+    """One network that both sides have; `jpu` False is the dilated baseline."""
 
     head: str
     classes: int
@@ -60,11 +60,11 @@ class Architecture:
         return PARAMETERS[self.head, self.classes] - (0 if self.jpu else JPU_PARAMETERS)
 
 
-ARCHITECTURES = [Architecture(head, classes, jpu) for jpu in (True, False) for classes in DATA_SETS for head in FOLDERS]
+ARCHITECTURES = [Architecture(head, classes, jpu) for jpu in (True, False) for classes in DATASETS for head in FOLDERS]
 
 
 def single_device(node: object) -> None:
-    """Replace SyncBN, which needs several processes, by BN, in place; the keys and the arithmetic stay."""
+    """Replace SyncBN, which needs several processes, by BN, in place; keys and results are the same."""
     if isinstance(node, dict):
         if node.get("type") == "SyncBN":
             node["type"] = "BN"
@@ -82,24 +82,24 @@ def build(architecture: Architecture) -> nn.Module:
 
 
 @torch.no_grad()
-def scores(model: nn.Module, images: Tensor) -> Tensor:
-    """(B, classes, H, W): mmsegmentation's own test-time path on normalised RGB (B, 3, H, W)."""
+def logits(model: nn.Module, images: Tensor) -> Tensor:
+    """(B, classes, H, W): mmsegmentation's test-time path on normalized RGB (B, 3, H, W)."""
     return torch.stack([sample.seg_logits.data for sample in model.predict(images)])
 
 
 @torch.no_grad()
-def side_scores(model: nn.Module, images: Tensor) -> tuple[Tensor, Tensor | None]:
-    """The auxiliary head's scores at its own stride, and EncNet's class presence (B, classes) or None."""
+def side_logits(model: nn.Module, images: Tensor) -> tuple[Tensor, Tensor | None]:
+    """The auxiliary head's logits at its stride, and EncNet's SE logits (B, classes) or None."""
     stages = model.extract_feat(images)
     head = model.decode_head.forward(stages)
     return model.auxiliary_head.forward(stages), head[1] if isinstance(head, tuple) else None
 
 
 def draw_norms(model: nn.Module) -> None:
-    """Affine parameters of every batch norm at random, in place.
+    """Set random affine parameters of all batch norms, in place.
 
-    The last of each block gets smaller weights, as training gives it; with large ones a random network doubles
-    the rounding errors of float32 from block to block, and the comparison would measure little else.
+    The last norm of each block gets small weights, as in trained networks; with large ones a random network doubles the
+    rounding errors of float32 in each block, which would dominate the comparison.
     """
     for name, module in model.named_modules():
         if isinstance(module, (nn.BatchNorm1d, nn.BatchNorm2d)):
@@ -110,18 +110,18 @@ def draw_norms(model: nn.Module) -> None:
 
 
 @torch.no_grad()
-def give_meaning(model: nn.Module, photographs: Tensor, compared: Tensor) -> None:
-    """Weights whose class maps mean something, though untrained, in place.
+def calibrate_weights(model: nn.Module, samples: Tensor, compared: Tensor) -> None:
+    """Give an untrained model weights that predict many classes, in place.
 
-    As initialised, mmsegmentation's scores are nearly flat and equal class maps prove little. Here the
-    affine parameters of every batch norm are drawn, the running statistics are those of `photographs`
-    (B, 3, H, W), and the classifiers are scaled so that the scores of `compared` (1, 3, H, W) have mean 0 and
-    a standard deviation of 3: many classes occur, as in a trained network's maps.
+    With mmsegmentation's initialization the logits are nearly constant, and equal segmentation maps show little. Here
+    the affine parameters of all batch norms are random, the running statistics are those of `samples` (B, 3, H, W),
+    and the classifiers are scaled so that the logits of `compared` (1, 3, H, W) have mean 0 and a standard deviation
+    of 3.
     """
     torch.manual_seed(0)
     draw_norms(model)
     model.train()
-    stages = model.extract_feat(photographs)
+    stages = model.extract_feat(samples)
     model.decode_head.forward(stages)
     model.auxiliary_head.forward(stages)
     model.eval()
@@ -134,16 +134,16 @@ def give_meaning(model: nn.Module, photographs: Tensor, compared: Tensor) -> Non
     spread_classes(model.auxiliary_head.conv_seg, model.auxiliary_head.forward(stages))
 
 
-def spread_classes(classifier: nn.Conv2d, scores: Tensor) -> None:
-    """Turn the `scores` it gives into ones of mean 0 for each class and standard deviation 3, in place."""
-    mean = scores.mean((0, 2, 3))
-    scale = SCORES_STD / (scores - mean[:, None, None]).std()
+def spread_classes(classifier: nn.Conv2d, logits: Tensor) -> None:
+    """Scale the classifier so that its `logits` get mean 0 for each class and a standard deviation of 3."""
+    mean = logits.mean((0, 2, 3))
+    scale = LOGITS_STD / (logits - mean[:, None, None]).std()
     classifier.weight *= scale
     classifier.bias.copy_(-mean * scale)
 
 
 def meta_of_1x(architecture: Architecture, model: nn.Module) -> dict:
-    data_set = DATA_SETS[architecture.classes]
+    dataset = DATASETS[architecture.classes]
     return {
         "epoch": 0,
         "iter": 80000,
@@ -152,18 +152,18 @@ def meta_of_1x(architecture: Architecture, model: nn.Module) -> dict:
         "experiment_name": architecture.name,
         "time": time.strftime("%Y%m%d_%H%M%S"),
         "mmengine_version": "0.10.7",
-        "dataset_meta": {"classes": tuple(get_classes(data_set)), "palette": get_palette(data_set)},
+        "dataset_meta": {"classes": tuple(get_classes(dataset)), "palette": get_palette(dataset)},
     }
 
 
 def meta_of_0x(architecture: Architecture, model: nn.Module) -> dict:
-    data_set = DATA_SETS[architecture.classes]
+    dataset = DATASETS[architecture.classes]
     return {
         "env_info": "sys.platform: linux",
         "mmseg_version": "0.18.0",
         "config": model.cfg.pretty_text,
-        "CLASSES": tuple(get_classes(data_set)),
-        "PALETTE": get_palette(data_set),
+        "CLASSES": tuple(get_classes(dataset)),
+        "PALETTE": get_palette(dataset),
         "epoch": 1,
         "iter": 80000,
         "hook_msgs": {},

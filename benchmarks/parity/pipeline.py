@@ -1,10 +1,10 @@
-"""Is our class map of a photograph that of mmsegmentation's test pipeline, from the file to the last pixel?
+"""Compare segmentation maps with those of mmsegmentation's test pipeline, from the image file to the last pixel.
 
-Run in the peers' environment (README.md):
+Run in the comparison environment (README.md):
 
     python benchmarks/parity/pipeline.py
 
-Exits with 1 where a bound does not hold.
+Exits with 1 if a tolerance is exceeded.
 """
 
 import argparse
@@ -21,7 +21,7 @@ import openmmlab
 import PIL
 import record
 import torch
-from forward import Photographs, from_state, normalised
+from forward import SampleImages, from_state, normalized
 from lightning_fabric import Fabric
 from mmengine.dataset import Compose, pseudo_collate
 from mmseg.models import SegTTAModel
@@ -39,7 +39,7 @@ from fastfcn.metrics import Scores
 
 LEAST_AGREEMENT = 0.999
 SAMPLES = Path("samples")
-PHOTOGRAPHS = (
+IMAGES = (
     SAMPLES / "coco_stuff_sample/val_img/000000001503.jpg",
     SAMPLES / "ade20k_sample/images/validation/ADE_val_00000003.jpg",
     SAMPLES / "mmseg_tests_data/color.jpg",
@@ -50,13 +50,13 @@ PHOTOGRAPHS = (
     SAMPLES / "coco_stuff_sample/val_img/000000001490.jpg",
 )
 STREET = SAMPLES / ("mmseg_tests_data/pseudo_cityscapes_dataset/leftImg8bit/frankfurt_000000_000294_leftImg8bit.png")
-# The recipe of Cityscapes shows the network two million pixels of any photograph: too slow here for all of them.
-TESTED = {150: PHOTOGRAPHS, 19: (STREET,)}
-ALSO_WITH_TORCH = "fastfcn_psp_150"  # the network tried with torch's resize, too
+# The Cityscapes recipe resizes each image to two million pixels, too slow for all of them.
+TESTED = {150: IMAGES, 19: (STREET,)}
+ALSO_WITH_TORCH = "fastfcn_psp_150"  # also tested with PyTorch's resize
 
 
-class Theirs:
-    """A network of mmsegmentation with the pipelines of its config, annotations left out."""
+class OpenMMLabTester:
+    """A network of mmsegmentation with the test pipelines of its config, without annotations."""
 
     def __init__(self, model: nn.Module):
         loaded, *transforms = model.cfg.tta_pipeline
@@ -67,41 +67,39 @@ class Theirs:
 
     @torch.no_grad()
     def labels(self, path: Path, tta: bool) -> np.ndarray:
-        """Class map (H, W) of the file."""
+        """Segmentation map (H, W) of the file."""
         batch = pseudo_collate([self.pipelines[tta]({"img_path": str(path)})])
         return self.models[tta].test_step(batch)[0].pred_sem_seg.data.squeeze(0).numpy().astype(np.uint8)
 
 
-def write_example(about: DatasetDescription, photograph: Path, labels: np.ndarray, folder: Path) -> None:
-    """Lay the file and a mask of `labels` where the data set has its validation images and masks."""
-    names = {"split": about.splits["val"], "city": "any", "name": "photograph"}
-    image, mask = (folder / patterns[0].format(**names) for patterns in (about.images, about.labels))
+def write_example(description: DatasetDescription, source: Path, labels: np.ndarray, folder: Path) -> None:
+    """Write the image, and `labels` as its mask, in the layout of the dataset's val split."""
+    names = {"split": description.splits["val"], "city": "any", "name": "image"}
+    image, mask = (folder / patterns[0].format(**names) for patterns in (description.images, description.labels))
     for path in (image, mask):
         path.parent.mkdir(parents=True)
-    shutil.copy(photograph, image)
-    Image.fromarray(np.array([each.ids[0] for each in about.classes], np.uint8)[labels]).save(mask)
+    shutil.copy(source, image)
+    Image.fromarray(np.array([each.ids[0] for each in description.classes], np.uint8)[labels]).save(mask)
 
 
 def our_scores(model: nn.Module, architecture: Architecture, folder: Path, tta: bool) -> Scores:
-    """What `fastfcn evaluate` counts with their class map as the truth: pixel accuracy is the share of equal labels."""
-    used = recipes.load(architecture.recipe)
-    dataset = build.dataset(used, build.description(used), folder, used.data.val_split, train=False)
-    return evaluate.measure(model, used, dataset, Fabric(accelerator="cpu", devices=1), tta)
+    """Scores of `fastfcn evaluate` with mmsegmentation's labels as masks; pixel accuracy: share of equal labels."""
+    recipe = recipes.load(architecture.recipe)
+    dataset = build.dataset(recipe, build.description(recipe), folder, recipe.data.val_split, train=False)
+    return evaluate.measure(model, recipe, dataset, Fabric(accelerator="cpu", devices=1), tta)
 
 
-def compare(architecture: Architecture, photographs: list[Path], known: Photographs, folder: Path) -> list[dict]:
-    """A row for each photograph, seen in one view and in twelve."""
+def compare(architecture: Architecture, images: list[Path], samples: SampleImages, folder: Path) -> list[dict]:
+    """A row for each image, with one view and with twelve."""
     theirs = openmmlab.build(architecture)
-    compared = normalised(known.picture(2, (512, 512)))
+    compared = normalized(samples.image(2, (512, 512)))
     with torch.no_grad():
-        openmmlab.give_meaning(theirs, known.for_statistics(), compared)
-    about = build.description(recipes.load(architecture.recipe))
-    cases = [
-        (path, tta, folder / f"{number}_{tta}") for number, path in enumerate(photographs) for tta in (False, True)
-    ]
-    side = Theirs(theirs)
+        openmmlab.calibrate_weights(theirs, samples.for_statistics(), compared)
+    description = build.description(recipes.load(architecture.recipe))
+    cases = [(path, tta, folder / f"{number}_{tta}") for number, path in enumerate(images) for tta in (False, True)]
+    side = OpenMMLabTester(theirs)
     for path, tta, place in cases:
-        write_example(about, path, side.labels(path, tta), place)
+        write_example(description, path, side.labels(path, tta), place)
     state = theirs.state_dict()
     del theirs, side
     ours = from_state(architecture, state).to(memory_format=torch.channels_last)
@@ -119,27 +117,27 @@ def compare(architecture: Architecture, photographs: list[Path], known: Photogra
 
 
 def torch_resize(image: np.ndarray, size: tuple[int, int]) -> np.ndarray:
-    """torch's bilinear resize of uint8 images, which fastfcn does not use."""
+    """PyTorch's bilinear resize of uint8 images, which fastfcn does not use."""
     pixels = torch.from_numpy(image).permute(2, 0, 1)[None]
     return functional.interpolate(pixels, size, mode="bilinear", align_corners=False)[0].permute(1, 2, 0).numpy()
 
 
 def image_row(path: Path) -> dict:
-    """Decoded and resized by OpenCV and by us (and by torch): the share of values that differ, and by how much."""
+    """Decoded and resized by OpenCV, fastfcn and PyTorch: the share of values that differ, and by how much."""
     theirs, ours = cv2.imread(str(path), cv2.IMREAD_COLOR)[..., ::-1], read_image(path)
     size = ours.shape[:2]
     resized = {"ours": [], "torch": []}
     for classes in TESTED:
-        used = recipes.load(next(each.recipe for each in ARCHITECTURES if each.classes == classes))
-        for each in inference.test_sizes(used, size, tta=False) + inference.test_sizes(used, size, tta=True):
-            wanted = cv2.resize(theirs, each[::-1], interpolation=cv2.INTER_LINEAR).astype(int)
-            resized["ours"].append(np.abs(resize_image(ours, each) - wanted))
-            resized["torch"].append(np.abs(torch_resize(ours, each) - wanted))
+        recipe = recipes.load(next(each.recipe for each in ARCHITECTURES if each.classes == classes))
+        for each in inference.test_sizes(recipe, size, tta=False) + inference.test_sizes(recipe, size, tta=True):
+            expected = cv2.resize(theirs, each[::-1], interpolation=cv2.INTER_LINEAR).astype(int)
+            resized["ours"].append(np.abs(resize_image(ours, each) - expected))
+            resized["torch"].append(np.abs(torch_resize(ours, each) - expected))
     row = {"photograph": path.name, "size": list(size), "decoded_differently": float((ours != theirs).mean())}
     for name, differences in resized.items():
         flat = np.concatenate([each.ravel() for each in differences])
         row[name] = {"resized_differently": float((flat > 0).mean()), "most_levels": int(flat.max())}
-    # How often rounding each side of the scaled image on its own would have given another size.
+    # How often rounding each side of the scaled image separately would give another size.
     scales = recipes.load(ARCHITECTURES[0].recipe).eval.scales
     plain = [tuple(int(side * scale + 0.5) for side in size) for scale in scales]
     row["sizes_unlike_plain_rounding"] = sum(a != scaled_size(size, s) for a, s in zip(plain, scales, strict=True))
@@ -147,7 +145,7 @@ def image_row(path: Path) -> dict:
 
 
 def failures(result: dict) -> Iterator[str]:
-    """What does not hold, one line each."""
+    """What exceeds a tolerance, one line each."""
     for each in result["images"]:
         if each["decoded_differently"] or each["ours"]["resized_differently"]:
             yield f"image: {each}"
@@ -166,7 +164,7 @@ def lines(result: dict) -> list[str]:
             found = shares.setdefault((each["classes"], row["photograph"]), {})
             found[each["head"], row["views"]] = f"{100 * row['agreement']:.4f}"
     columns = [(head, views) for head in openmmlab.FOLDERS for views in (1, 12)]
-    header = ["photograph", "size", "classes"] + [
+    header = ["image", "size", "classes"] + [
         f"{head}, {views} view{'s' if views > 1 else ''}" for head, views in columns
     ]
     maps = [[name, sizes[name], str(n), *(row.get(each, "") for each in columns)] for (n, name), row in shares.items()]
@@ -181,31 +179,40 @@ def lines(result: dict) -> list[str]:
     ]
     summary = (
         f"{result['date']}, {result['machine']['processor']}, torch {result['versions']['torch']}, "
-        f"OpenCV {result['versions']['opencv']}: {len(rows)} class maps, at least "
+        f"OpenCV {result['versions']['opencv']}: {len(rows)} segmentation maps, at least "
         f"{100 * min(row['agreement'] for row in rows):.4f} % of the labels equal."
     )
-    other = ["photograph", "decoded differently", "resized differently", "by torch", "by levels", "class map then"]
+    other = [
+        "image",
+        "decoded differently",
+        "resized differently",
+        "by torch",
+        "max. difference",
+        "labels then equal",
+    ]
     return [summary, "", *record.table(header, maps), "", *record.table(other, images)]
 
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("--data", type=Path, default=record.REPOSITORY.parent / "shared/data")
-    parser.add_argument("--only", nargs="*", help="names such as fastfcn_psp_150; nothing is recorded then")
-    parser.add_argument("--first", type=int, help="that many photographs alone; nothing is recorded then")
+    parser.add_argument(
+        "--data", type=Path, default=record.REPOSITORY.parent / "shared/data", help="folder of the datasets"
+    )
+    parser.add_argument("--only", nargs="*", help="networks such as fastfcn_psp_150; results are not written")
+    parser.add_argument("--first", type=int, help="use only this many images; results are not written")
     arguments = parser.parse_args()
     start = time.monotonic()
-    known = Photographs(arguments.data / SAMPLES)
-    images = [image_row(arguments.data / path) for path in (*PHOTOGRAPHS, STREET)]
+    samples = SampleImages(arguments.data / SAMPLES)
+    images = [image_row(arguments.data / path) for path in (*IMAGES, STREET)]
     compared = []
     for each in ARCHITECTURES:
         if not each.jpu or (arguments.only and each.name not in arguments.only):
             continue
         paths = [arguments.data / path for path in TESTED[each.classes][: arguments.first]]
         with tempfile.TemporaryDirectory() as folder:
-            rows = compare(each, paths, known, Path(folder))
-        about = {"architecture": each.name, "head": each.head, "classes": each.classes, "recipe": each.recipe}
-        compared.append(about | {"config": each.config.stem, "rows": rows})
+            rows = compare(each, paths, samples, Path(folder))
+        description = {"architecture": each.name, "head": each.head, "classes": each.classes, "recipe": each.recipe}
+        compared.append(description | {"config": each.config.stem, "rows": rows})
     result = record.circumstances(time.monotonic() - start) | {"bound": LEAST_AGREEMENT, "images": images}
     result["versions"] |= {"opencv": cv2.__version__, "pillow": PIL.__version__}
     result["architectures"] = compared

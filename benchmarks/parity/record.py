@@ -1,4 +1,4 @@
-"""What a comparison leaves behind: a file under benchmarks/results and a table in README.md made from it."""
+"""Writes results: a file under benchmarks/results, and a table in README.md."""
 
 import json
 import os
@@ -17,7 +17,7 @@ PACKAGES = ("torch", "torchvision", "timm", "numpy", "mmsegmentation", "mmengine
 
 
 def processor() -> str:
-    """The processor's name as Linux gives it, or what Python knows."""
+    """The CPU's name from /proc/cpuinfo, else from Python."""
     cpuinfo = Path("/proc/cpuinfo")
     lines = cpuinfo.read_text().splitlines() if cpuinfo.is_file() else []
     names = [line.split(":", 1)[1].strip() for line in lines if line.startswith("model name")]
@@ -25,7 +25,7 @@ def processor() -> str:
 
 
 def circumstances(seconds: float) -> dict:
-    """When, where and with what a comparison ran."""
+    """Date, command, duration, machine and versions."""
     return {
         "date": datetime.now(UTC).strftime("%Y-%m-%d"),
         "command": " ".join(["python", *(sys.argv[:1] and [relative(Path(sys.argv[0]))]), *sys.argv[1:]]),
@@ -50,7 +50,7 @@ def write(name: str, result: dict) -> None:
 
 
 def put_table(name: str, lines: list[str]) -> None:
-    """Replace what stands between `<!-- NAME -->` and `<!-- end NAME -->` in README.md."""
+    """Replace the text between `<!-- NAME -->` and `<!-- end NAME -->` in README.md."""
     opening, closing = f"<!-- {name} -->\n", f"<!-- end {name} -->"
     before, rest = README.read_text().split(opening)
     after = rest.split(closing)[1]

@@ -1,12 +1,12 @@
-"""Does `fastfcn reproduce` reach mmsegmentation's own mIoU, from a checkpoint that mmsegmentation wrote?
+"""Check that `fastfcn reproduce` measures mmsegmentation's mIoU, for a checkpoint that mmsegmentation wrote.
 
-Run in the peers' environment (README.md):
+Run in the comparison environment (README.md):
 
     python benchmarks/parity/reproduce.py
 
-mmsegmentation makes a checkpoint of random weights, tests it on ADE20K's sample images, and scores it with its own
-IoUMetric. That is put into a recipe as the published figure, the checkpoint behind a server on this machine, and
-`fastfcn reproduce` is run as a user would. Exits with 1 where anything is not as it should be.
+mmsegmentation writes a checkpoint with random weights, tests it on ADE20K's sample images, and computes mIoU with its
+IoUMetric. A recipe with this as its published result is then run through `fastfcn reproduce`, with the checkpoint on a
+local server. Exits with 1 if a result is wrong.
 """
 
 import argparse
@@ -26,13 +26,13 @@ import numpy as np
 import openmmlab
 import record
 import torch
-from forward import Photographs, normalised
+from forward import SampleImages, normalized
 from mmengine.structures import PixelData
 from mmseg.evaluation import IoUMetric
 from mmseg.structures import SegDataSample
 from openmmlab import Architecture
 from PIL import Image
-from pipeline import SAMPLES, Theirs
+from pipeline import SAMPLES, OpenMMLabTester
 
 from fastfcn import recipes
 from fastfcn.data.description import CATALOG, load_description
@@ -40,37 +40,37 @@ from fastfcn.data.description import CATALOG, load_description
 ARCHITECTURE = Architecture("psp", 150, True)
 IMAGES = SAMPLES / "ade20k_sample/images/validation"
 FIGURES = {"miou": False, "miou_tta": True}
-BLOCK, CHANGED = 64, 0.2  # pixels, and the share of such blocks of a mask that get another class
-SHIFT = 0.3  # points by which a published figure is made wrong
+BLOCK, CHANGED = 64, 0.2  # pixels, and share of blocks of a mask that get another class
+SHIFT = 0.3  # error of the wrong published result, in points
 
 
 class Server(ThreadingHTTPServer):
-    """Serves one file at every path; ends each answer after `break_after` bytes."""
+    """Serves one file at every path; ends each response after `break_after` bytes."""
 
     def __init__(self, content: bytes):
         super().__init__(("127.0.0.1", 0), Handler)
-        self.content, self.break_after, self.asked = content, None, []
+        self.content, self.break_after, self.offsets = content, None, []
         Thread(target=self.serve_forever, daemon=True).start()
 
 
 class Handler(BaseHTTPRequestHandler):
-    """One answer, whole or from where the client goes on."""
+    """Responds with the file, or with the requested range."""
 
     def do_GET(self) -> None:
         start = re.fullmatch(r"bytes=(\d+)-", self.headers.get("Range", ""))
-        self.server.asked.append(int(start[1]) if start else 0)
-        body = self.server.content[self.server.asked[-1] :]
+        self.server.offsets.append(int(start[1]) if start else 0)
+        body = self.server.content[self.server.offsets[-1] :]
         self.send_response(206 if start else 200)
         self.send_header("Content-Length", str(len(body)))
         self.end_headers()
         self.wfile.write(body[: self.server.break_after])
 
     def log_message(self, *_: object) -> None:
-        """Quiet."""
+        """Do not log."""
 
 
 def write_data(images: list[Path], labels: list[np.ndarray], folder: Path) -> None:
-    """The images with masks that are `labels` but for some blocks, in ADE20K's layout and ids."""
+    """Write the images, with `labels` as masks except for some random blocks, in ADE20K's layout and ids."""
     generator = np.random.default_rng(0)
     for image, label in zip(images, labels, strict=True):
         mask = label + 1
@@ -85,7 +85,7 @@ def write_data(images: list[Path], labels: list[np.ndarray], folder: Path) -> No
 
 
 def their_score(labels: list[np.ndarray], folder: Path, images: list[Path]) -> float:
-    """mIoU of the class maps in percent by mmsegmentation's metric, with the masks as it reads them."""
+    """mIoU of the segmentation maps in percent by mmsegmentation's metric, with the masks as it reads them."""
     metric = IoUMetric()
     metric.dataset_meta = {"classes": load_description("ade20k").class_names}
     for label, image in zip(labels, images, strict=True):
@@ -99,19 +99,19 @@ def their_score(labels: list[np.ndarray], folder: Path, images: list[Path]) -> f
 
 
 def recipe_file(folder: Path, figures: dict[str, float], address: str) -> Path:
-    """The row's recipe with other published figures and address; its data set is ADE20K of any number of images."""
+    """The recipe with another published result and URL; its dataset is ADE20K with any number of images."""
     text = (CATALOG / "ade20k.toml").read_text()
     (folder / "ade20k_sample.toml").write_text(re.sub(r"^counts = .*\n", "", text, flags=re.M))
-    used = recipes.load(ARCHITECTURE.recipe, [f"data.dataset={folder / 'ade20k_sample.toml'}"])
+    recipe = recipes.load(ARCHITECTURE.recipe, [f"data.dataset={folder / 'ade20k_sample.toml'}"])
     lines = [f"{name} = {value:.2f}" for name, value in figures.items()]
     published = "\n".join(["[published]", *lines, f'weights = "{address}"', 'source = "measured here"'])
     path = folder / "row.toml"
-    path.write_text(used.text[: used.text.index("[published]")] + published + "\n")
+    path.write_text(recipe.text[: recipe.text.index("[published]")] + published + "\n")
     return path
 
 
 def reproduce(row: Path, folder: Path, out: str, *options: str) -> dict:
-    """Run the command; exit code, seconds, what the server was asked for is the caller's to add."""
+    """Run the command; returns exit code, seconds, results and error."""
     command = [sys.executable, "-m", "fastfcn", "reproduce", str(row), "--data", str(folder / "data")]
     command += ["--out", str(folder / out), "--accelerator", "cpu", "--workers", "0", *options]
     environment = {**os.environ, "FASTFCN_CACHE": str(folder / "cache"), "no_proxy": "127.0.0.1"}
@@ -127,7 +127,7 @@ def reproduce(row: Path, folder: Path, out: str, *options: str) -> dict:
 
 
 def cases(folder: Path, figures: dict[str, float], content: bytes) -> dict[str, dict]:
-    """All that a user may meet, in order."""
+    """All situations of a user, in order."""
     digits = hashlib.sha256(content).hexdigest()[:8]
     server = Server(content)
     address = f"http://127.0.0.1:{server.server_address[1]}/{ARCHITECTURE.name}"
@@ -135,45 +135,47 @@ def cases(folder: Path, figures: dict[str, float], content: bytes) -> dict[str, 
     server.break_after = len(content) // 2
     found = {"download interrupted": reproduce(row, folder, "out")}
     server.break_after = None
-    found["the same command again"] = reproduce(row, folder, "out") | {"asked_from_byte": server.asked[-1]}
-    found["once more"] = reproduce(row, folder, "out") | {"requests": len(server.asked)}
+    found["the same command again"] = reproduce(row, folder, "out") | {"asked_from_byte": server.offsets[-1]}
+    found["once more"] = reproduce(row, folder, "out") | {"requests": len(server.offsets)}
     wrong = {name: value + SHIFT for name, value in figures.items()}
     found["a published figure that is wrong"] = reproduce(
         recipe_file(folder, wrong, f"{address}-{digits}.pth"), folder, "other", "--no-tta"
     )
-    server.asked.clear()
+    server.offsets.clear()
     found["a wrong hash"] = reproduce(recipe_file(folder, figures, f"{address}-00000000.pth"), folder, "third")
     server.shutdown()
     return found
 
 
 def failures(result: dict) -> list[str]:
-    """What is not as it should be."""
+    """What is wrong, one line each."""
     found, size = result["cases"], result["checkpoint_bytes"]
     codes = [each["exit_code"] for each in found.values()]
     wrong = [] if codes == [2, 0, 0, 1, 2] else [f"exit codes {codes}"]
     if found["the same command again"].get("asked_from_byte") != size // 2:
-        wrong.append("the download did not go on where it stopped")
+        wrong.append("the download did not resume where it stopped")
     if found["once more"].get("requests") != 2 or found["once more"]["seconds"] > 120:
-        wrong.append("the last run did something again")
+        wrong.append("the last run repeated work")
     return wrong
 
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("--data", type=Path, default=record.REPOSITORY.parent / "shared/data")
-    parser.add_argument("--first", type=int, help="that many images alone; nothing is recorded then")
+    parser.add_argument(
+        "--data", type=Path, default=record.REPOSITORY.parent / "shared/data", help="folder of the datasets"
+    )
+    parser.add_argument("--first", type=int, help="use only this many images; results are not written")
     arguments = parser.parse_args()
     start = time.monotonic()
     images = sorted((arguments.data / IMAGES).glob("*.jpg"))[: arguments.first]
-    known = Photographs(arguments.data / SAMPLES)
+    samples = SampleImages(arguments.data / SAMPLES)
     with tempfile.TemporaryDirectory() as name:
         folder = Path(name)
         model = openmmlab.build(ARCHITECTURE)
         with torch.no_grad():
-            openmmlab.give_meaning(model, known.for_statistics(), normalised(known.picture(2, (512, 512))))
+            openmmlab.calibrate_weights(model, samples.for_statistics(), normalized(samples.image(2, (512, 512))))
         openmmlab.save(ARCHITECTURE, model, "0.x", folder / "theirs.pth")
-        side = Theirs(model)
+        side = OpenMMLabTester(model)
         maps = {figure: [side.labels(path, tta) for path in images] for figure, tta in FIGURES.items()}
         write_data(images, maps["miou"], folder / "data")
         figures = {figure: their_score(labels, folder / "data", images) for figure, labels in maps.items()}

@@ -1,10 +1,10 @@
-"""Does our training do what mmsegmentation's does, step by step?
+"""Compare training with mmsegmentation's, step by step.
 
-Run in the peers' environment (README.md):
+Run in the comparison environment (README.md):
 
     python benchmarks/parity/training.py
 
-Exits with 1 where a bound does not hold, or where a planted mistake is not noticed.
+Exits with 1 if a tolerance is exceeded, or if a deliberate mistake is not detected.
 """
 
 import argparse
@@ -19,14 +19,15 @@ from pathlib import Path
 import record
 import torch
 from openmmlab import ARCHITECTURES, Architecture
-from steps import (
+from torch import Tensor
+from training_steps import (
     CROPS,
     IMAGES,
     SCHEDULE,
     STEPS,
-    Ours,
-    Side,
-    Theirs,
+    FastFCNTrainer,
+    OpenMMLabTrainer,
+    Trainer,
     batches,
     distances,
     norms,
@@ -34,11 +35,10 @@ from steps import (
     schedule_difference,
     starting_network,
 )
-from torch import Tensor
 
 from fastfcn.weights.openmmlab import rename
 
-# Relative, but for the rates. In float64 for every step; in float32 FIRST, for the first step.
+# Relative, except for learning rates. In float64 for every step; in float32 see FIRST, for the first step.
 BOUNDS = {
     "losses": 1e-6,
     "gradient norms": 1e-5,
@@ -46,13 +46,13 @@ BOUNDS = {
     "weights, of their way": 1e-4,
     "running statistics": 1e-6,
 }
-# In float64 for every step, whatever else: of each loss, and of the gradient of the whole network.
+# In float64 for every step, in any case: of each loss, and of the gradient of the whole network.
 ALWAYS = {"losses": 1e-3, "gradient norm": 1e-2}
-# Where theirs, rounded differently, goes further from itself than a bound, the bound says nothing of the rules: ours
-# may then go this many times as far as that.
+# If theirs with different rounding differs from itself by more than a tolerance, ours may differ this many times as
+# much.
 CHAOS = 3
 FIRST = {"losses": 1e-3, "gradient norms": 1e-2, "rates": 1e-9}
-# Rules of other trainers, and slips; none may pass for mmsegmentation's.
+# Rules of other trainers, and mistakes; each must be detected.
 MISTAKES = (
     'loss.mean_over="labeled"',
     "auxiliary.loss_weight=0.2",
@@ -64,12 +64,12 @@ MISTAKES = (
     'optim.schedule_end="after_last_step"',
     "head.dropout=0.1",
 )
-MISTAKEN, MISTAKEN_STEPS = "fastfcn_enc_19", 2
+MISTAKE_NETWORK, MISTAKE_STEPS = "fastfcn_enc_19", 2
 SCHEDULES = (80_000, 160_000)
 
 
-def compared_step(expected: dict[str, float], theirs: Side, found: dict[str, float], side: Side) -> dict:
-    """Losses and gradient norms, gradients, and rates: theirs and how far apart they are."""
+def compared_step(expected: dict[str, float], theirs: Trainer, found: dict[str, float], side: Trainer) -> dict:
+    """Losses, gradient norms, gradients and learning rates: mmsegmentation's values and the differences."""
     length, ours = norms(theirs.gradients.items()), norms(side.gradients.items())
     return {
         "losses": {
@@ -85,13 +85,13 @@ def compared_step(expected: dict[str, float], theirs: Side, found: dict[str, flo
 
 
 def columns(rows: list) -> list | dict:
-    """Dictionaries of the same keys as one, of lists."""
+    """Transpose a list of dictionaries into a dictionary of lists, recursively."""
     keys = rows[0] if isinstance(rows[0], dict) else ()
     return {key: columns([row[key] for row in rows]) for key in keys} or rows
 
 
-def compared_end(start: dict[str, Tensor], theirs: Side, side: Side) -> dict:
-    """How far apart the weights are at last, also relative to the way they came; and the running statistics."""
+def compared_end(start: dict[str, Tensor], theirs: Trainer, side: Trainer) -> dict:
+    """Difference of the final weights, also relative to their update; and of the running statistics."""
     end, found = theirs.state(), side.state()
     weights = {name: end[name] for name in theirs.gradients}
     way = norms((name, value.double() - start[name]) for name, value in weights.items())
@@ -109,20 +109,20 @@ def compared_end(start: dict[str, Tensor], theirs: Side, side: Side) -> dict:
 def compare(
     architecture: Architecture, folder: Path, precision: torch.dtype, count: int, mistake: Sequence[str] = ()
 ) -> dict[str, dict]:
-    """`count` steps from the same weights, each side by itself from then on.
+    """Run `count` steps from the same weights on each side.
 
-    Returns how far "ours" goes from theirs, and in float32 how far theirs "itself" goes with its tensors stored
-    channels last: the same rules, rounded differently. In float64 that is asked of PSP, whose norms over a few pooled
-    values make much of a rounding error.
+    Returns the differences of "ours" from theirs and, in float32, of "itself": theirs with tensors in channels last, so
+    the same rules with different rounding. In float64, "itself" is measured for PSP, whose batch norms over a few
+    pooled values amplify rounding errors.
     """
-    gc.collect()  # hooks and networks hold each other, and a comparison's are gigabytes
+    gc.collect()  # networks and hooks are in reference cycles, and take gigabytes
     model = starting_network(architecture, folder)
     start = {rename(name): value.clone() for name, value in model.state_dict().items()}
     other = copy.deepcopy(model) if precision == torch.float32 or "psp" in architecture.name else None
-    theirs = Theirs(model, precision)
-    sides: dict[str, Side] = {"ours": Ours(architecture, start, precision, mistake)}
+    theirs = OpenMMLabTrainer(model, precision)
+    sides: dict[str, Trainer] = {"ours": FastFCNTrainer(architecture, start, precision, mistake)}
     if other:
-        sides["itself"] = Theirs(other, precision, torch.channels_last)
+        sides["itself"] = OpenMMLabTrainer(other, precision, torch.channels_last)
     rows: dict[str, list] = {name: [] for name in sides}
     for batch in batches(folder, architecture.classes, count):
         expected = theirs.step(*batch)
@@ -132,7 +132,7 @@ def compare(
 
 
 def worst(followed: dict, count: int | None = None) -> dict[str, float]:
-    """The largest difference of each kind that has a bound, over the first `count` steps."""
+    """The largest difference of each kind that has a tolerance, over the first `count` steps."""
     steps = followed["steps"]
     return {
         "losses": max(max(each["apart"][:count]) for each in steps["losses"].values()),
@@ -155,21 +155,21 @@ def broken_always(steps: dict) -> list[str]:
 
 
 def failures(result: dict) -> Iterator[str]:
-    """What does not hold, one line each."""
+    """What exceeds a tolerance, one line each."""
     for name, network in result["networks"].items():
         exact, usual = (network[precision]["ours"] for precision in ("float64", "float32"))
         itself = network["float64"].get("itself")
         lines = broken(worst(exact), worst(itself) if itself else None) + broken_always(exact["steps"])
         yield from (f"{name}: {line}" for line in lines)
-        # Past the first step, float32 is at the mercy of rounding: the file shows it beside theirs against itself.
+        # After the first step rounding dominates in float32; results are shown next to those of theirs against itself.
         first = worst(usual, count=1)
         yield from (f"{name}, float32: {kind}" for kind, bound in FIRST.items() if not first[kind] <= bound)
         if not (exact["batches_counted"] and usual["batches_counted"]):
-            yield f"{name}: batch norms count other numbers of batches"
+            yield f"{name}: batch norms counted different numbers of batches"
     for steps, difference in result["schedules"].items():
         if difference > BOUNDS["rates"]:
             yield f"schedule of {steps} steps: rates differ by {difference}"
-    yield from (f"{name} is not noticed" for name, found in result["mistakes"].items() if not broken(found))
+    yield from (f"{name} is not detected" for name, found in result["mistakes"].items() if not broken(found))
 
 
 def lines(result: dict) -> list[str]:
@@ -191,18 +191,22 @@ def lines(result: dict) -> list[str]:
         "",
         *record.table(["network", "numbers", "theirs against", "first gradient norms", *kinds], rows),
         "",
-        *record.table(["planted mistake", "bounds it breaks"], mistakes),
+        *record.table(["deliberate mistake", "exceeded tolerances"], mistakes),
     ]
 
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("--images", type=Path, default=record.REPOSITORY.parent / "shared/data/samples")
-    parser.add_argument("--only", nargs="*", help="names such as fastfcn_psp_19; nothing is recorded without --merge")
-    parser.add_argument("--merge", action="store_true", help="put what --only measures into the recorded result")
-    parser.add_argument("--steps", type=int, default=STEPS, help="fewer, to try; nothing is recorded then")
+    parser.add_argument(
+        "--images", type=Path, default=record.REPOSITORY.parent / "shared/data/samples", help="folder with images"
+    )
+    parser.add_argument(
+        "--only", nargs="*", help="networks such as fastfcn_psp_19; results are not written without --merge"
+    )
+    parser.add_argument("--merge", action="store_true", help="merge results of --only into the result file")
+    parser.add_argument("--steps", type=int, default=STEPS, help="number of steps; only the default is written")
     arguments = parser.parse_args()
-    began = time.monotonic()
+    start_time = time.monotonic()
     networks: dict[str, dict] = {}
     mistakes = {}
     for architecture in ARCHITECTURES:
@@ -214,19 +218,24 @@ def main() -> None:
             networks[architecture.name][str(precision).removeprefix("torch.")] = found
             for side, followed in found.items():
                 print(
-                    architecture.name, precision, side, worst(followed), f"{time.monotonic() - began:.0f} s", flush=True
+                    architecture.name,
+                    precision,
+                    side,
+                    worst(followed),
+                    f"{time.monotonic() - start_time:.0f} s",
+                    flush=True,
                 )
-        for mistake in MISTAKES if architecture.name == MISTAKEN else ():
-            wrong = compare(architecture, arguments.images, torch.float64, MISTAKEN_STEPS, [mistake])
+        for mistake in MISTAKES if architecture.name == MISTAKE_NETWORK else ():
+            wrong = compare(architecture, arguments.images, torch.float64, MISTAKE_STEPS, [mistake])
             mistakes[mistake] = worst(wrong["ours"])
             print(mistake, "breaks", broken(mistakes[mistake]), flush=True)
     path = record.RESULTS / "parity_training.json"
     if arguments.merge:
         earlier = json.loads(path.read_text())
         networks, mistakes = earlier["networks"] | networks, earlier["mistakes"] | mistakes
-    result = record.circumstances(time.monotonic() - began) | {
+    result = record.circumstances(time.monotonic() - start_time) | {
         "bounds": {"float64": BOUNDS, "always": ALWAYS, "float32, first step": FIRST},
-        "setting": {"batch": IMAGES, "crops": CROPS, "schedule": SCHEDULE, "mistaken_steps": MISTAKEN_STEPS},
+        "setting": {"batch": IMAGES, "crops": CROPS, "schedule": SCHEDULE, "mistaken_steps": MISTAKE_STEPS},
         "schedules": {str(steps): schedule_difference(steps) for steps in SCHEDULES},
         "mistakes": mistakes,
         "networks": networks,

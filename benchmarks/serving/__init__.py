@@ -1,1 +1,1 @@
-"""What serve_load.py and serve_hostile.py share: the service as a process, and requests to it on this machine."""
+"""Shared by serve_load.py and serve_hostile.py: the service as a subprocess, and an HTTP client."""

@@ -1,4 +1,4 @@
-"""One contest, from its processes to its rows."""
+"""Run one comparison: from its processes to the rows of results."""
 
 from collections.abc import Callable
 from contextlib import ExitStack
@@ -12,33 +12,33 @@ from fastfcn import kernels
 from fastfcn.bench.flops import device_peaks
 from fastfcn.bench.fresh_process import in_fresh_process
 from fastfcn.errors import UserError
-from speed_peers.calls import Place
-from speed_peers.contests import Contest, Variant
-from speed_peers.turns import Worker, rest
+from speed_peers.comparisons import Comparison, Variant
+from speed_peers.environment import Environment
+from speed_peers.worker import Worker, pause
 
 LEAST_ROUNDS, MOST_ROUNDS = 3, 30
 
-Peaks = dict[str, tuple[str, float]]  # by the precision of a variant: the format that it works in, GFLOP/s
+Peaks = dict[str, tuple[str, float]]  # precision of a variant -> (number format, GFLOP/s)
 
 
-class Runs:
-    """What one variant has shown, in one process or several; `failed` says why it is out of the contest."""
+class VariantResults:
+    """Measurements of one variant, in one or several processes; `failed` is the error message if it failed."""
 
     def __init__(self, variant: Variant):
         self.variant = variant
         self.worker: Worker | None = None
         self.failed = ""
-        self.seconds: list[float] = []  # of each counted call
-        self.processor = 0.0  # the processor's seconds in them
-        self.growths: list[float] = []  # of each process's memory, in MiB
-        self.memory = ""  # what that is
+        self.seconds: list[float] = []  # of each timed call
+        self.cpu_seconds = 0.0  # CPU time of these calls
+        self.growths: list[float] = []  # memory growth of each process, MiB
+        self.memory = ""  # what was measured
 
-    def start(self, contest: Contest, place: Place) -> None:
-        """Start a process of its own, unless an earlier one failed."""
+    def start(self, comparison: Comparison, environment: Environment) -> None:
+        """Start a process, unless an earlier one failed."""
         if self.failed:
             return
         try:
-            worker = self.worker = Worker(self.variant, contest, place)
+            worker = self.worker = Worker(self.variant, comparison, environment)
         except RuntimeError as error:
             self.fail(error)
         else:
@@ -50,10 +50,10 @@ class Runs:
         self.close()
 
     def turn(self, counted: bool = True) -> float:
-        """One turn; returns the seconds that it took."""
+        """Run one turn; returns its duration in seconds."""
         if not self.worker:
             return 0.0
-        rest()
+        pause()
         try:
             seconds, processor = self.worker.turn()
         except RuntimeError as error:
@@ -61,11 +61,11 @@ class Runs:
             return 0.0
         if counted:
             self.seconds += seconds
-            self.processor += processor
+            self.cpu_seconds += processor
         return sum(seconds)
 
     def finish(self) -> None:
-        """Note the memory of the process."""
+        """Record the memory of the process."""
         if self.worker:
             growth, self.memory = self.worker.finish()
             self.growths += [] if growth is None else [growth]
@@ -76,30 +76,32 @@ class Runs:
         self.worker = None
 
 
-def run(contest: Contest, place: Place, images: Path, seconds: float, launches: int, peaks: Peaks) -> list[dict]:
-    """Prepare, take turns for about `seconds` in all, and return a row for each variant, in their order.
+def run(
+    comparison: Comparison, environment: Environment, images: Path, seconds: float, launches: int, peaks: Peaks
+) -> list[dict]:
+    """Prepare, run interleaved turns for about `seconds` in total, and return one row per variant, in order.
 
-    The processes are started `launches` times, once at least: one may be some percent faster than the next.
+    Each variant's process is started `launches` times: one process may be a few percent faster than the next.
     """
-    from speed_peers.prepare import prepare  # not in the variants' processes, which import what this module imports
+    from speed_peers.prepare import prepare  # not at the top: the variants' processes import this module
 
     try:
-        gflops = in_fresh_process(prepare, contest, place, images, progress=lambda done, total: None)
+        gflops = in_fresh_process(prepare, comparison, environment, images, progress=lambda done, total: None)
     except (UserError, RuntimeError, MemoryError) as error:
-        print(f"    {contest.name} could not be prepared: {error}", flush=True)
-        return [labelled(contest, variant) | {"failed": str(error)} for variant in contest.variants]
-    field, rounds = [Runs(variant) for variant in contest.variants], 0
+        print(f"    {comparison.name} preparation failed: {error}", flush=True)
+        return [row_header(comparison, variant) | {"failed": str(error)} for variant in comparison.variants]
+    entries, rounds = [VariantResults(variant) for variant in comparison.variants], 0
     for _ in range(launches):
         with ExitStack() as closing:
-            for runs in field:
+            for runs in entries:
                 closing.callback(runs.close)
-                runs.start(contest, place)
-            rounds += take_turns(field, seconds / launches)
-            for runs in field:
+                runs.start(comparison, environment)
+            rounds += take_turns(entries, seconds / launches)
+            for runs in entries:
                 runs.finish()
-    labels = {runs.variant.name: runs.labels for runs in field if not runs.failed}
-    noted = {"rounds": rounds, "launches": launches}
-    rows = [row(contest, runs, gflops, peaks, labels) | noted for runs in field]
+    labels = {runs.variant.name: runs.labels for runs in entries if not runs.failed}
+    counts = {"rounds": rounds, "launches": launches}
+    rows = [row(comparison, runs, gflops, peaks, labels) | counts for runs in entries]
     medians = {each["variant"]: each["median_ms"] for each in rows if "failed" not in each}
     for each in rows:
         others = {name: other for name, other in medians.items() if name != each["variant"]}
@@ -108,61 +110,63 @@ def run(contest: Contest, place: Place, images: Path, seconds: float, launches: 
     return rows
 
 
-def take_turns(field: list[Runs], seconds: float) -> int:
-    """One round to get warm, which also says how many rounds fit into `seconds`, then those; returns how many."""
-    lasted = sum(runs.turn(counted=False) for runs in field)
-    rounds = min(max(round(seconds / max(lasted, 1e-3)), LEAST_ROUNDS), MOST_ROUNDS)
+def take_turns(entries: list[VariantResults], seconds: float) -> int:
+    """Run a warm-up round, which estimates how many rounds fit into `seconds`, then those; returns their number."""
+    duration = sum(runs.turn(counted=False) for runs in entries)
+    rounds = min(max(round(seconds / max(duration, 1e-3)), LEAST_ROUNDS), MOST_ROUNDS)
     for _ in range(rounds):
-        for runs in field:
+        for runs in entries:
             runs.turn()
     return rounds
 
 
-def labelled(contest: Contest, variant: Variant) -> dict:
-    return {"contest": contest.name, "variant": variant.name, "size": list(contest.size)}
+def row_header(comparison: Comparison, variant: Variant) -> dict:
+    return {"contest": comparison.name, "variant": variant.name, "size": list(comparison.size)}
 
 
-def row(contest: Contest, runs: Runs, gflops: dict[str, float], peaks: Peaks, labels: dict[str, np.ndarray]) -> dict:
-    """What is written of one variant."""
-    variant, start = runs.variant, labelled(contest, runs.variant)
+def row(
+    comparison: Comparison, runs: VariantResults, gflops: dict[str, float], peaks: Peaks, labels: dict[str, np.ndarray]
+) -> dict:
+    """The result of one variant."""
+    variant, start = runs.variant, row_header(comparison, runs.variant)
     if runs.failed:
         return start | {"failed": runs.failed}
-    middle, growth = median(runs.seconds), max(runs.growths, default=None)
+    median_seconds, growth = median(runs.seconds), max(runs.growths, default=None)
     result = start | {
         "precision": variant.precision,
-        "images_per_second": (contest.batch or 1) / middle,
-        "median_ms": 1000 * middle,
+        "images_per_second": (comparison.batch or 1) / median_seconds,
+        "median_ms": 1000 * median_seconds,
         "fastest_ms": 1000 * min(runs.seconds),
         "slowest_ms": 1000 * max(runs.seconds),
         "first_ms": 1000 * runs.first,
         "calls": len(runs.seconds),
-        "cores_busy": runs.processor / sum(runs.seconds),
+        "cores_busy": runs.cpu_seconds / sum(runs.seconds),
         "loaded_mib": runs.loaded,
         "growth_mib": growth,
         "whole_mib": runs.loaded + (growth or 0.0),
         "memory": runs.memory,
     }
-    if contest.batch:
-        return result | {"batch": contest.batch}
+    if comparison.batch:
+        return result | {"batch": comparison.batch}
     used, peak = peaks[variant.precision]
     nominal = gflops[variant.network.name]
-    result |= {"gflops": nominal, "share_of_peak": nominal / middle / peak, "share_is_of": used}
+    result |= {"gflops": nominal, "share_of_peak": nominal / median_seconds / peak, "share_is_of": used}
     return result | compared(variant, labels)
 
 
 def compared(variant: Variant, labels: dict[str, np.ndarray]) -> dict:
-    """How many classes the class map holds, and the share of its pixels that the reference labels alike."""
-    mine = labels[variant.name]
-    result: dict = {"classes_seen": len(np.unique(mine))}
+    """Number of predicted classes, and the share of labels that agree with the reference."""
+    own_labels = labels[variant.name]
+    result: dict = {"classes_seen": len(np.unique(own_labels))}
     if variant.reference in labels:
-        result |= {"reference": variant.reference, "agreement": float((mine == labels[variant.reference]).mean())}
+        result |= {"reference": variant.reference, "agreement": float((own_labels == labels[variant.reference]).mean())}
     return result
 
 
-def about_machine(device: str, threads: int, progress: Callable[[int, int], None]) -> dict:
-    """Peaks of matrix products in float32 (or what convolutions make of it) and bf16, and whether there are kernels.
+def machine_peaks(device: str, threads: int, progress: Callable[[int, int], None]) -> dict:
+    """Peak speed of matrix products in float32 (or what convolutions use for it) and bf16, and whether kernels exist.
 
-    In a fresh process; it also builds the kernels, where that is still to be done.
+    Runs in a fresh process; builds the kernels if necessary.
     """
     torch.set_num_threads(threads)
     peaks: Peaks = {}

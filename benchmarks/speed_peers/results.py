@@ -1,4 +1,4 @@
-"""The file of results and the tables that are made from it."""
+"""The result file, and the tables created from it."""
 
 import json
 from fnmatch import fnmatch
@@ -12,19 +12,19 @@ ROOT = Path(__file__).parents[2]
 README = ROOT / "benchmarks" / "README.md"
 RESULTS = ROOT / "benchmarks" / "results"
 NOTES = {
-    "what": "uint8 RGB image in memory in, class map in memory out, one image at a time, warm and synchronised; "
-    "training: whole steps, the batch is there already",
-    "turns": "every variant has a process of its own; one calls while the others sleep, in turn, round after round",
-    "median_ms": "of all calls; images_per_second comes from it",
-    "times_as_fast_as": "ratio of the medians of the variants that took turns in the same run",
-    "cores_busy": "processors that the process kept busy on average during its calls",
-    "loaded_mib": "growth of the process while the network is loaded, the libraries not included: resident memory, or "
-    "tensors on the GPU; free memory is handed back before and after",
-    "growth_mib": "from before the first call to the most that it came to in any call; what is kept counts",
+    "what": "from a uint8 RGB image to its segmentation map in memory, one image at a time, after warm-up; "
+    "training: complete steps on a batch in memory",
+    "turns": "each variant has its own process; they run one at a time, round after round",
+    "median_ms": "of all calls; images_per_second is computed from it",
+    "times_as_fast_as": "ratio of the medians of variants in the same run",
+    "cores_busy": "average number of busy CPU cores during the calls",
+    "loaded_mib": "growth of the process while the network is loaded, without libraries: resident memory, or "
+    "tensors on the GPU; free memory is released before and after",
+    "growth_mib": "peak memory of all calls minus memory before the first one",
     "gflops": "nominal: 2 per multiply-add of convolutions and matrix products, the network as its authors define it",
-    "share_of_peak": "gflops over median and over the speed of the fastest square matrix product on the machine; "
-    "beyond 1 where less is computed than is nominal",
-    "agreement": "share of the pixels of a photograph that have the same class as in the reference's class map",
+    "share_of_peak": "gflops divided by median time and by the speed of the fastest matrix product; "
+    "above 1 if fewer operations are computed than nominal",
+    "agreement": "share of pixels with the same label as the reference's",
 }
 
 
@@ -37,38 +37,40 @@ def read(path: Path) -> dict:
 
 
 def check_same_machine(old: dict, machine: dict) -> None:
-    """Rows of different machines must not meet in one file."""
-    told = {key: (old["machine"][key], machine[key]) for key in ("processor", "gpu", "threads") if old.get("machine")}
-    other = {key: pair for key, pair in told.items() if pair[0] != pair[1]}
+    """A result file must not contain rows of different machines."""
+    pairs = {key: (old["machine"][key], machine[key]) for key in ("processor", "gpu", "threads") if old.get("machine")}
+    other = {key: pair for key, pair in pairs.items() if pair[0] != pair[1]}
     if other:
-        said = ", ".join(f"{key} {before!r}, now {now!r}" for key, (before, now) in other.items())
-        raise SystemExit(f"The file of results is of another machine: {said}. Choose another with --out, or remove it.")
+        differences = ", ".join(f"{key} {before!r}, now {now!r}" for key, (before, now) in other.items())
+        raise SystemExit(
+            f"The result file is from another machine: {differences}. Choose another with --out, or delete it."
+        )
 
 
-def merged(old: dict, rows: list[dict], facts: dict, device: str) -> dict:
-    """`old` with `rows` in the place of those of the same contest and variant; others come at their contest's end."""
-    held = {(row["contest"], row["variant"]): row for row in old["rows"]}
+def merged(old: dict, rows: list[dict], environment: dict, device: str) -> dict:
+    """`old` with `rows` replacing those of the same comparison and variant; new rows follow their comparison."""
+    merged_rows = {(row["contest"], row["variant"]): row for row in old["rows"]}
     for row in rows:
-        # Five figures of an agreement could make 99.99 % of a little less.
+        # Rounding an agreement to five digits could turn slightly less into 99.99 %.
         short = {key: value if key == "agreement" else rounded(value) for key, value in row.items()}
-        held[row["contest"], row["variant"]] = short
-    contests = list(dict.fromkeys(contest for contest, _ in held))
-    kept = [row for contest in contests for key, row in held.items() if key[0] == contest]
-    return {"device": device, **facts, "notes": NOTES, "rows": kept, "criteria": criteria(device, kept)}
+        merged_rows[row["contest"], row["variant"]] = short
+    comparisons = list(dict.fromkeys(comparison for comparison, _ in merged_rows))
+    ordered = [row for comparison in comparisons for key, row in merged_rows.items() if key[0] == comparison]
+    return {"device": device, **environment, "notes": NOTES, "rows": ordered, "criteria": criteria(device, ordered)}
 
 
 def write(path: Path, record: dict) -> None:
     write_text(path, json.dumps(record, indent=1, ensure_ascii=False) + "\n")
 
 
-def wanted(patterns: list[str] | None, contest: str, variant: str) -> bool:
-    """Whether one of the patterns of --only fits CONTEST or CONTEST/VARIANT; without any, all are wanted."""
-    names = (contest, f"{contest}/{variant}")
+def matches(patterns: list[str] | None, comparison: str, variant: str) -> bool:
+    """Whether a pattern of --only matches COMPARISON or COMPARISON/VARIANT; without patterns everything matches."""
+    names = (comparison, f"{comparison}/{variant}")
     return not patterns or any(fnmatch(name, pattern) for name in names for pattern in patterns)
 
 
 def tables(record: dict) -> list[str]:
-    """Lines of Markdown: how, the figures, the bounds."""
+    """Lines of Markdown: conditions, results, targets."""
     return [sentence(record), "", *figures(record["rows"]), "", *bounds(record["criteria"])]
 
 
@@ -86,11 +88,11 @@ HEADER = ["variant", "ms", "images/s", "times as fast", "of peak", "loaded MiB",
 
 
 def figures(rows: list[dict]) -> list[str]:
-    """A line for each variant under a line for its contest; ratios are to the contest's first."""
+    """One line per variant below a line with the comparison's name; ratios are relative to the first variant."""
     lines = [f"| {' | '.join(HEADER)} |", "|---|" + "--:|" * (len(HEADER) - 1)]
-    for contest in dict.fromkeys(row["contest"] for row in rows):
-        lines.append(f"| **{contest}** |" + " |" * (len(HEADER) - 1))
-        own = [row for row in rows if row["contest"] == contest]
+    for comparison in dict.fromkeys(row["contest"] for row in rows):
+        lines.append(f"| **{comparison}** |" + " |" * (len(HEADER) - 1))
+        own = [row for row in rows if row["contest"] == comparison]
         lines += [f"| {' | '.join(cells(row, own[0]['variant']))} |" for row in own]
     return lines
 
@@ -112,22 +114,26 @@ def cells(row: dict, first: str) -> list[str]:
 
 
 def bounds(criteria: list[dict]) -> list[str]:
-    lines = ["| bound | measured | |", "|---|--:|---|"]
-    for each in criteria:
-        value = f"{100 * each['measured']:.4f} %" if "labels" in each["bound"] else f"{each['measured']:g}"
-        lines.append(f"| {each['bound']} | {value} | {each['result']} |")
+    lines = ["| target | measured | |", "|---|--:|---|"]
+    for target in criteria:
+        value = (
+            f"{100 * target['measured']:.4f} %"
+            if target["bound"].endswith(("class map", "labels"))
+            else f"{target['measured']:g}"
+        )
+        lines.append(f"| {target['bound'].replace('class map', 'labels')} | {value} | {target['result']} |")
     return lines
 
 
 def put_tables(path: Path, record: dict, document: Path = README) -> None:
-    """Write the tables of the record at `path` between the marks of its name in the document, if it has them."""
+    """Write the tables of the record at `path` between the markers with its name, if the document has them."""
     text = document.read_text(encoding="utf-8")
     if path.parent == RESULTS and marks(path.stem)[0] in text:
         document.write_text(with_tables(text, path.stem, record), encoding="utf-8")
 
 
 def with_tables(text: str, name: str, record: dict) -> str:
-    """`text` of a document with the tables between the marks of `name`."""
+    """`text` of a document with the tables between the markers of `name`."""
     opening, closing = marks(name)
     before, rest = text.split(opening)
     return before + opening + "\n".join(tables(record)) + "\n" + closing + rest.split(closing)[1]

@@ -1,11 +1,11 @@
-"""The comparison of the slim family: every recipe trained alike, scored, timed, gone on with, and shown."""
+"""The comparison of the slim family: equal training, scores, timing, resuming and the table."""
 
 import json
 from pathlib import Path
 
 import pytest
 
-import documents
+import markdown_tables
 import slim
 from fastfcn import recipes
 from fastfcn.bench import bench
@@ -14,8 +14,8 @@ from fastfcn.training.run import Run
 from tests.helpers.tiny import NARROW, write_streets
 
 MACHINE = {"processor": "EPYC", "gpu": None, "threads": 2}
-MARK = documents.opening(slim.SCRIPT)
-DOCUMENT = f"Before\n{MARK}\nold\n{documents.END}\nafter\n"
+MARK = markdown_tables.marker(slim.SCRIPT)
+DOCUMENT = f"Before\n{MARK}\nold\n{markdown_tables.END}\nafter\n"
 
 
 @pytest.fixture
@@ -60,7 +60,7 @@ def test_recipes_are_trained_alike_scored_and_timed(place: Path, capsys):
     text = (place / "slim.md").read_text()
     assert text.startswith(f"Before\n{MARK}\n2 steps of 2 crops of 32x48 at 32-true, from random weights;")
     assert f"| `jpu` | {jpu['scores']['miou']:.2f} |" in text
-    assert text.endswith(f"(1.00x) |\n{documents.END}\nafter\n")
+    assert text.endswith(f"(1.00x) |\n{markdown_tables.END}\nafter\n")
     assert capsys.readouterr().out.count("`jpu`") == 1
 
 
@@ -90,7 +90,7 @@ def test_other_steps_are_another_run(place: Path):
     asked = slim.arguments(command(place))
     slim.trained(slim.changed(plain, asked), asked)
     asked = slim.arguments(command(place, "--steps", "3"))
-    with pytest.raises(RecipeError, match=r"optim\.steps: 2 in the run, 3 asked for"):
+    with pytest.raises(RecipeError, match=r"optim\.steps: 2 in the run, 3 in this recipe"):
         slim.trained(slim.changed(plain, asked), asked)
 
 
@@ -114,12 +114,12 @@ def test_figures_are_compared_with_the_last_line():
     assert "| `r1` | 70.00 | 94.00 | 2.5 | 10.0 | 1 (1.00x) |" in text.splitlines()
     assert "the ImageNet weights of `a.npz`" in text
     assert "EPYC, 2 threads" in text
-    assert "other work disturbed the clock" in text
+    assert "the machine was busy during timing" in text
     assert "disturbed" not in slim.table(record(4.0))
 
 
 def test_every_file_of_results_has_its_table(place: Path):
-    assert slim.tables() == "Nothing has been measured yet."
+    assert slim.tables() == "No results yet."
     (place / "slim_camvid.json").write_text(json.dumps(record(4.0, 1.0)))
     (place / "slim_camvid_r18.json").write_text(json.dumps(record(3.0, 1.0, pretrained="none")))
     slim.main(["--table"])
@@ -136,4 +136,5 @@ def test_the_command_on_record_names_no_folder():
 
 def test_the_document_shows_what_was_measured():
     text = slim.DOCUMENT.read_text(encoding="utf-8")
-    assert documents.with_tables(text, slim.SCRIPT, slim.tables()) == text, "run: python benchmarks/slim.py --table"
+    tables = markdown_tables.with_tables(text, slim.SCRIPT, slim.tables())
+    assert tables == text, "run: python benchmarks/slim.py --table"

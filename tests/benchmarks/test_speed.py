@@ -8,7 +8,7 @@ from tests.helpers.paths import ROOT
 
 sys.path.append(str(ROOT / "benchmarks"))
 
-from speed_peers import bounds, contests, results
+from speed_peers import bounds, comparisons, results
 
 FACTS = {
     "machine": {"processor": "P", "gpu": None, "threads": 2},
@@ -35,45 +35,47 @@ def result_of(rows: list[dict], start: str) -> str | None:
 
 
 @pytest.mark.parametrize("device", ["cpu", "cuda"])
-def test_bounds_speak_of_variants_that_exist(device):
-    held = {each.name: {variant.name for variant in each.variants} for each in contests.contests(device, False, None)}
+def test_bounds_refer_to_existing_variants(device):
+    variants = {
+        each.name: {variant.name for variant in each.variants} for each in comparisons.comparisons(device, False, None)
+    }
     for bound in bounds.BOUNDS[device]:
-        assert {bound.variant, bound.rival or bound.variant} <= held[bound.contest], bound
+        assert {bound.variant, bound.rival or bound.variant} <= variants[bound.comparison], bound
 
 
 @pytest.mark.parametrize("device", ["cpu", "cuda"])
 @pytest.mark.parametrize("size", [None, (64, 128)])
-def test_contests_have_names_and_references_of_their_own(device, size):
-    every = contests.contests(device, True, size)
+def test_names_and_references_of_comparisons(device, size):
+    every = comparisons.comparisons(device, True, size)
     names = [each.name for each in every]
     assert len(set(names)) == len(names)
-    for contest in every:
-        own = [each.name for each in contest.variants]
+    for comparison in every:
+        own = [each.name for each in comparison.variants]
         assert len(set(own)) == len(own)
-        assert {each.reference for each in contest.variants if each.reference} <= set(own)
-        assert contest.size == (size or contest.size)
+        assert {each.reference for each in comparison.variants if each.reference} <= set(own)
+        assert comparison.size == (size or comparison.size)
 
 
-def test_one_size_keeps_the_fullest_contest():
-    (only,) = [each for each in contests.contests("cpu", False, (64, 128)) if each.name == "psp_19_64x128"]
+def test_one_size_keeps_the_comparison_with_most_variants():
+    (only,) = [each for each in comparisons.comparisons("cpu", False, (64, 128)) if each.name == "psp_19_64x128"]
     assert "openvino" in {each.name for each in only.variants}
 
 
-def test_only_names_contests_or_variants():
-    assert results.wanted(None, STREET, "fastfcn")
-    assert results.wanted(["psp*"], STREET, "fastfcn")
-    assert results.wanted(["enc*", "*/fast*"], STREET, "fastfcn")
-    assert not results.wanted(["enc*", "*/fastfcn"], STREET, "fastfcn_plain")
+def test_only_matches_comparisons_or_variants():
+    assert results.matches(None, STREET, "fastfcn")
+    assert results.matches(["psp*"], STREET, "fastfcn")
+    assert results.matches(["enc*", "*/fast*"], STREET, "fastfcn")
+    assert not results.matches(["enc*", "*/fastfcn"], STREET, "fastfcn_plain")
 
 
-def test_a_row_that_is_measured_again_replaces_itself_alone():
+def test_a_new_measurement_replaces_only_its_row():
     first = record_of([row("mmsegmentation", 3000.0, {"fastfcn": 1000.0}), row("fastfcn", 1000.0, {})])
     again = results.merged(first, [row("fastfcn", 900.123456, {"mmsegmentation": 2970.0})], FACTS, "cpu")
     assert [each["variant"] for each in again["rows"]] == ["mmsegmentation", "fastfcn"]
     assert [each["median_ms"] for each in again["rows"]] == [3000.0, 900.12]
 
 
-def test_speed_is_of_the_newest_run_that_holds_both():
+def test_speed_ratio_is_from_the_latest_run_of_both():
     old = row("mmsegmentation", 3000.0, {"fastfcn": 1000.0})
     assert result_of([old, row("fastfcn", 800.0, {})], f"{STREET}: fastfcn ≥ 3.3x") == "falls short"
     new = row("fastfcn", 800.0, {"mmsegmentation": 3000.0}, date="2026-11-22 10:01")
@@ -81,7 +83,7 @@ def test_speed_is_of_the_newest_run_that_holds_both():
     assert result_of([row("mmsegmentation", 3000.0, {}), row("fastfcn", 800.0, {})], f"{STREET}: fastfcn ≥") is None
 
 
-def test_memory_and_class_maps_have_bounds():
+def test_bounds_of_memory_and_agreement():
     theirs = row("mmsegmentation", 3000.0, {})
     start = f"{STREET}: fastfcn ≤ 2.2x of the loaded size"
     assert result_of([theirs, row("fastfcn", 900.0, {}, loaded_mib=219.0)], start) == "holds"
@@ -91,7 +93,7 @@ def test_memory_and_class_maps_have_bounds():
         assert result_of([theirs, mine], f"{STREET}: fastfcn ≥ 99.99%") == verdict
 
 
-def test_a_variant_that_failed_is_shown_and_judges_nothing():
+def test_failed_variants_are_listed_without_verdict():
     failed = {"contest": STREET, "variant": "fastfcn", "failed": "RuntimeError", "date": "2026-11-22 10:00"}
     record = record_of([row("mmsegmentation", 3000.0, {}), failed])
     assert record["criteria"] == []

@@ -1,4 +1,4 @@
-"""benchmarks/training_step.py: ratios, bounds, table and loading; the peers are not needed."""
+"""benchmarks/training_step.py: ratios, bounds, table and loading; mmsegmentation is not needed."""
 
 import sys
 from unittest.mock import create_autospec
@@ -27,13 +27,13 @@ def rows(ours: float, growth: float) -> list[dict]:
 
 
 def test_bounds_that_hold():
-    found = training_step.compared(rows(500.0, 1000.0), (1.6, 0.55))
-    assert (found["times_as_fast"], found["growth_ratio"], found["missed"]) == (2.0, 0.5, [])
+    result = training_step.compared(rows(500.0, 1000.0), (1.6, 0.55))
+    assert (result["times_as_fast"], result["growth_ratio"], result["missed"]) == (2.0, 0.5, [])
 
 
 def test_bounds_that_do_not():
-    found = training_step.compared(rows(800.0, 1200.0), (1.6, 0.55))
-    assert found["missed"] == ["1.25 times as fast, not 1.6", "0.60 of the memory, not 0.55"]
+    result = training_step.compared(rows(800.0, 1200.0), (1.6, 0.55))
+    assert result["missed"] == ["1.25 times as fast, target 1.6", "0.60 of the memory, target 0.55"]
 
 
 def test_a_side_that_fails_misses():
@@ -48,13 +48,13 @@ def test_every_network_has_its_bounds():
 
 
 def test_sides_take_turns_on_the_same_network():
-    held = training_step.contest("psp", 150, (256, 512), 2)
-    assert [each.program for each in held.variants] == ["mmsegmentation_training", "fastfcn_training"]
-    assert len({each.network for each in held.variants}) == 1
-    assert held.batch == 2
+    steps = training_step.comparison("psp", 150, (256, 512), 2)
+    assert [variant.program for variant in steps.variants] == ["mmsegmentation_training", "fastfcn_training"]
+    assert len({variant.network for variant in steps.variants}) == 1
+    assert steps.batch == 2
 
 
-def test_the_table_stands_between_its_marks():
+def test_the_table_is_between_its_markers():
     networks = {"psp_19": training_step.compared(rows(800.0, 1400.0), (1.2, 0.75))}
     networks["enc_19"] = training_step.compared([rows(1.0, 1.0)[0], {"variant": "fastfcn", "failed": "it"}], (1.6, 0.5))
     opening, closing = training_step.MARKS
@@ -73,19 +73,21 @@ def test_loading_counts_images(tmp_path, monkeypatch: pytest.MonkeyPatch):
     for kind in ("train", "trainannot", "val", "valannot"):
         (tmp_path / kind).mkdir()
         for name in range(3):
-            picture = Image.new("L", (480, 360), name) if "annot" in kind else Image.new("RGB", (480, 360))
-            picture.save(tmp_path / kind / f"{name}.png")
-    found = training_step.loading(tmp_path)
-    assert (found["images"], found["recipe"]) == (2, "fastfcn_r50_psp_camvid")
-    assert found["images_per_second"] > 0
+            image = Image.new("L", (480, 360), name) if "annot" in kind else Image.new("RGB", (480, 360))
+            image.save(tmp_path / kind / f"{name}.png")
+    result = training_step.loading(tmp_path)
+    assert (result["images"], result["recipe"]) == (2, "fastfcn_r50_psp_camvid")
+    assert result["images_per_second"] > 0
 
 
-def test_a_network_is_measured_and_its_misses_are_said(tmp_path, monkeypatch: pytest.MonkeyPatch, capsys):
+def test_missed_targets_are_reported(tmp_path, monkeypatch: pytest.MonkeyPatch, capsys):
     measured = create_autospec(training_step.measure.run, return_value=rows(800.0, 1400.0))
     monkeypatch.setattr(training_step.measure, "run", measured)
-    monkeypatch.setattr(training_step, "circumstances", lambda seconds: dict(RESULT))  # of the peers' environment
+    monkeypatch.setattr(training_step, "circumstances", lambda seconds: dict(RESULT))  # needs mmsegmentation
     monkeypatch.setattr(sys, "argv", ["training_step.py", "--only", "enc_19", "--camvid", str(tmp_path / "none")])
-    with pytest.raises(SystemExit, match=r"enc_19: 1.25 times as fast, not 1.6\nenc_19: 0.70 of the memory, not 0.55"):
+    with pytest.raises(
+        SystemExit, match=r"enc_19: 1.25 times as fast, target 1.6\nenc_19: 0.70 of the memory, target 0.55"
+    ):
         training_step.main()
     assert measured.call_args.args[0].name == "enc_19"
     assert "| enc_19 | 1000 | 800 | 1.25 |" in capsys.readouterr().out

@@ -10,43 +10,43 @@ import pytest
 from fastfcn.prediction.predictor import Predictor
 from fastfcn.serving.settings import Settings
 from tests.helpers.running_service import RunningService, png, running
-from tests.helpers.tiny import picture
+from tests.helpers.tiny import small_image
 
 sys.path.append(str(Path(__file__).parents[2] / "benchmarks"))
 import serve_hostile
 import serve_load
-from serving.hostile import KINDS, attacks
-from serving.process import ServiceProcess
+from serving.hostile_requests import KINDS, attacks
+from serving.service_process import ServiceProcess
 
 
 def test_hostile_requests_do_no_harm(predictor: Predictor):
     settings = Settings(max_pixels=100_000, max_bytes=300_000, head_timeout=1, body_timeout=1)
-    tally = serve_hostile.Tally()
+    counts = serve_hostile.AnswerCounts()
     with running([predictor], settings) as service:
-        asyncio.run(serve_hostile.send_all(service.port, list(attacks(3, 90, slow=0.1)), tally, patience=300))
-        asyncio.run(serve_hostile.is_sound(service.port))
+        asyncio.run(serve_hostile.send_all(service.port, list(attacks(3, 90, slow=0.1)), counts, patience=300))
+        asyncio.run(serve_hostile.is_healthy(service.port))
         assert service.service.budget.used == service.service.batcher.waiting == 0
-        assert service.ask("/predict", png(picture())).status == 200
-    assert set(tally.answers) == {*KINDS.keys()}
-    assert tally.total == 90
-    assert tally.count("500") == tally.count("hung") == 0
-    assert tally.count("413")
-    assert tally.count("415")
-    assert tally.count("422")
-    assert tally.count("408")
+        assert service.ask("/predict", png(small_image())).status == 200
+    assert set(counts.answers) == {*KINDS.keys()}
+    assert counts.total == 90
+    assert counts.count("500") == counts.count("hung") == 0
+    assert counts.count("413")
+    assert counts.count("415")
+    assert counts.count("422")
+    assert counts.count("408")
 
 
 def test_schemathesis_finds_no_500(service: RunningService):
     pytest.importorskip("schemathesis", reason="schemathesis is not installed")
-    tally = serve_hostile.Tally()
-    assert serve_hostile.send_schema(service.port, 12, 0, tally)
-    assert tally.total >= 8
-    assert tally.count("500") == 0
+    counts = serve_hostile.AnswerCounts()
+    assert serve_hostile.send_schema(service.port, 12, 0, counts)
+    assert counts.total >= 8
+    assert counts.count("500") == 0
 
 
 def test_sigterm_under_load_finishes_what_was_accepted(weights_file: Path, tmp_path: Path):
     """In a separate process."""
-    image = png(picture())
+    image = png(small_image())
     with ServiceProcess(weights_file, tmp_path / "log", ["--max-waiting", "4"]) as service:
         end = asyncio.run(serve_load.ended(service, image, 12, 0.5))
         logged = Counter(str(line["status"]) for line in service.lines("request"))

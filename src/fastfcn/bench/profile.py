@@ -5,7 +5,7 @@ from time import perf_counter
 from typing import Any
 
 from fastfcn import recipes
-from fastfcn.bench.candidates import candidate_sizes, candidates, milliseconds
+from fastfcn.bench.candidates import candidate_sizes, candidates, parse_latency
 from fastfcn.bench.dilated_baseline import dilated_baseline
 from fastfcn.bench.fresh_process import in_fresh_process
 from fastfcn.bench.latency_budget import rank_candidates
@@ -79,7 +79,7 @@ def within_budget(
     the content of the JSON file: date, machine, versions, notes, and all candidates, best first. Raises UserError and
     its subclasses.
     """
-    settings, limit = settings or Settings(), milliseconds(budget)
+    settings, limit = settings or Settings(), parse_latency(budget)
     networks = candidates(names or recipes.names(), changes, candidate_sizes(settings.size))
     setting = {"budget_ms": limit, "precision": settings.precision, "changes": list(changes), "notes": BUDGET_NOTES}
     return _measured(

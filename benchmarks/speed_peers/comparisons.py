@@ -1,4 +1,4 @@
-"""What is compared with what: networks, variants of running them, and the contests in which they take turns."""
+"""What is compared: networks, variants of running them, and comparisons in which variants are interleaved."""
 
 from collections.abc import Iterator
 from dataclasses import dataclass, replace
@@ -7,12 +7,12 @@ from fastfcn.utils.sizes import Size
 
 DILATED = ('neck={kind="none"}', "backbone.strides=[1,2,1,1]", "backbone.dilations=[1,1,2,4]")
 QUICK_SIZE = (64, 128)
-FAMILY_SIZES = ((512, 512), (512, 1024), (1024, 2048))  # as the paper measured, and half and whole pictures of streets
+FAMILY_SIZES = ((512, 512), (512, 1024), (1024, 2048))  # as in the paper, and half and full Cityscapes images
 
 
 @dataclass(frozen=True)
 class OpenMMLab:
-    """A network that mmsegmentation and we have, with the same weights; `jpu` False is the dilated original."""
+    """A network of mmsegmentation and fastfcn, with the same weights; `jpu` False is the dilated baseline."""
 
     head: str
     classes: int
@@ -24,8 +24,8 @@ class OpenMMLab:
 
 
 @dataclass(frozen=True)
-class Ours:
-    """A network that only we have: a recipe with changes."""
+class RecipeNetwork:
+    """A network of fastfcn only: a recipe with overrides."""
 
     name: str
     recipe: str
@@ -40,14 +40,14 @@ class TorchVision:
     name: str = "deeplabv3_resnet50"
 
 
-Network = OpenMMLab | Ours | TorchVision
+Network = OpenMMLab | RecipeNetwork | TorchVision
 
 
 @dataclass(frozen=True)
 class Variant:
-    """One way to run a network; `program` names who runs it (see loading.py).
+    """One way to run a network; `program` selects the loader (loaders.py).
 
-    `reference`: the variant of the same contest whose class map this one's must equal. `kernels`: whether our
+    `reference`: the variant of the same comparison whose segmentation map must be equal. `kernels`: whether fastfcn's
     compiled kernels may be used. `precision`: "float32" or "bfloat16" (autocast).
     """
 
@@ -60,16 +60,16 @@ class Variant:
 
     @property
     def classes(self) -> int:
-        """Of a network whose classes the contest says and not a recipe."""
-        assert not isinstance(self.network, Ours)
+        """Number of classes, if it is not defined by a recipe."""
+        assert not isinstance(self.network, RecipeNetwork)
         return self.network.classes
 
 
 @dataclass(frozen=True)
-class Contest:
-    """Variants that take turns on the same image, the first being what the others are compared with.
+class Comparison:
+    """Variants that run interleaved on the same image; the others are compared with the first.
 
-    `batch`: 0 for inference; else images of `size` in a training step.
+    `batch`: 0 for inference, else images of `size` in a training step.
     """
 
     name: str
@@ -78,12 +78,12 @@ class Contest:
     batch: int = 0
 
 
-def named(kind: str, size: Size, variants: list[Variant], batch: int = 0) -> Contest:
-    return Contest(f"{kind}_{size[0]}x{size[1]}", size, tuple(variants), batch)
+def named(kind: str, size: Size, variants: list[Variant], batch: int = 0) -> Comparison:
+    return Comparison(f"{kind}_{size[0]}x{size[1]}", size, tuple(variants), batch)
 
 
 def against_openmmlab(head: str, classes: int, runtimes: bool, compiled: bool) -> list[Variant]:
-    """mmsegmentation first, ours with and without kernels, and other programs with the same weights."""
+    """mmsegmentation first, fastfcn with and without kernels, and other runtimes with the same weights."""
     network = OpenMMLab(head, classes)
     names = ["fastfcn"] + (["openvino", "onnxruntime"] if runtimes else []) + (["compiled"] if compiled else [])
     rest = [Variant(name, name, network, "mmsegmentation") for name in names]
@@ -92,35 +92,35 @@ def against_openmmlab(head: str, classes: int, runtimes: bool, compiled: bool) -
 
 
 def dilated(head: str, classes: int) -> list[Variant]:
-    """The dilated original, theirs and ours."""
+    """The dilated baseline, of mmsegmentation and of fastfcn."""
     network = OpenMMLab(head, classes, jpu=False)
     theirs = Variant("mmsegmentation_dilated", "mmsegmentation", network)
     return [theirs, Variant("fastfcn_dilated", "fastfcn", network, theirs.name)]
 
 
 def official(depth: int) -> list[Variant]:
-    """The official family's EncNet, 59 classes: dilated (its head is 3x3 there) and on JPU (1x1)."""
+    """The official family's EncNet, 59 classes: dilated (with a 3x3 head) and with JPU (1x1)."""
     recipe = "official_r50_enc_pcontext"
     deeper = () if depth == 50 else (f'backbone.name="resnet{depth}s"',)
-    twin = Ours(f"r{depth}_enc_dilated", recipe, (*deeper, *DILATED, "head.kernel=3"))
-    joined = Ours(f"r{depth}_enc_jpu", recipe, deeper)
-    return [Variant(each.name, "fastfcn", each) for each in (twin, joined)]
+    dilated_network = RecipeNetwork(f"r{depth}_enc_dilated", recipe, (*deeper, *DILATED, "head.kernel=3"))
+    jpu_network = RecipeNetwork(f"r{depth}_enc_jpu", recipe, deeper)
+    return [Variant(each.name, "fastfcn", each) for each in (dilated_network, jpu_network)]
 
 
 def slim() -> list[Variant]:
-    """The slim family beside the dilated EncNet with its 3x3 head, of the same backbone and classes."""
+    """The slim family and the dilated EncNet with its 3x3 head, with the same backbone and classes."""
     recipes = ["dilated_r50_enc_camvid", *(f"fastfcn_r50_jpu_{size}_camvid" for size in "lms")]
     names = ["r50_dilated", "r50_jpu_l", "r50_jpu_m", "r50_jpu_s"]
-    return [Variant(name, "fastfcn", Ours(name, recipe)) for name, recipe in zip(names, recipes, strict=True)]
+    return [Variant(name, "fastfcn", RecipeNetwork(name, recipe)) for name, recipe in zip(names, recipes, strict=True)]
 
 
-def families() -> list[Contest]:
-    """JPU against dilation, all through our predictor."""
+def families() -> list[Comparison]:
+    """JPU compared with dilation, in fastfcn's predictor."""
     kinds = {"official_r50": official(50), "official_r101": official(101), "slim_r50": slim()}
     return [named(kind, size, variants) for kind, variants in kinds.items() for size in FAMILY_SIZES]
 
 
-def on_cpu(compiled: bool) -> list[Contest]:
+def on_cpu(compiled: bool) -> list[Comparison]:
     """In float32."""
     street, room, large = (512, 1024), (512, 512), (1024, 2048)
     several = {head: against_openmmlab(head, 19, head != "aspp", compiled) for head in ("psp", "aspp", "enc")}
@@ -142,35 +142,35 @@ def on_cpu(compiled: bool) -> list[Contest]:
 LARGE = ("mmsegmentation", "fastfcn")
 
 
-def on_gpu(compiled: bool) -> list[Contest]:
-    """In bf16, beside float32; class maps are compared with mmsegmentation's in float32."""
-    contests = []
+def on_gpu(compiled: bool) -> list[Comparison]:
+    """In bf16 and in float32; labels are compared with mmsegmentation's in float32."""
+    comparisons = []
     for head in ("psp", "aspp", "enc"):
         network = OpenMMLab(head, 19)
         programs = ["mmsegmentation", "fastfcn"] + (["compiled"] if compiled else [])
         single = [Variant(f"{each}_float32", each, network, "mmsegmentation_float32") for each in programs]
         half = [replace(each, name=each.program, precision="bfloat16") for each in single]
-        contests.append(named(f"{head}_19", (1024, 2048), [*half, replace(single[0], reference=None), *single[1:]]))
-    return [*contests, *families(), training("psp", 19, (512, 1024), 8), training("enc", 150, (512, 512), 16)]
+        comparisons.append(named(f"{head}_19", (1024, 2048), [*half, replace(single[0], reference=None), *single[1:]]))
+    return [*comparisons, *families(), training("psp", 19, (512, 1024), 8), training("enc", 150, (512, 512), 16)]
 
 
-def training(head: str, classes: int, size: Size, batch: int) -> Contest:
-    """Whole steps of training on batches of `size`."""
+def training(head: str, classes: int, size: Size, batch: int) -> Comparison:
+    """Complete training steps on batches of `size`."""
     network = OpenMMLab(head, classes)
     programs = ("mmsegmentation", "fastfcn")
     variants = [Variant(each, f"{each}_training", network, precision="bfloat16") for each in programs]
     return named(f"train_{head}_{classes}", size, variants, batch)
 
 
-def contests(device: str, compiled: bool, size: Size | None) -> list[Contest]:
-    """All contests of a device, "cpu" or "cuda", or all at one `size`, each kind once."""
+def comparisons(device: str, compiled: bool, size: Size | None) -> list[Comparison]:
+    """All comparisons of a device, "cpu" or "cuda", or each kind once at one `size`."""
     every = on_cpu(compiled) if device == "cpu" else on_gpu(compiled)
     if size is None:
         return every
     return list({each.name: each for each in resized(every, size)}.values())
 
 
-def resized(every: list[Contest], size: Size) -> Iterator[Contest]:
-    # The last of a name stays, and the fullest is the first: so from the last to the first.
+def resized(every: list[Comparison], size: Size) -> Iterator[Comparison]:
+    # Of comparisons with the same name the first has most variants; the last one in a dictionary wins.
     for each in reversed(every):
         yield named(each.name.rpartition("_")[0], size, list(each.variants), each.batch and 2)

@@ -1,10 +1,10 @@
-"""Store what tests/test_parity.py and tests/test_metrics_reference.py expect, as mmsegmentation computes it.
+"""Store the values that tests/test_parity.py and tests/test_metrics_reference.py expect, computed by mmsegmentation.
 
-Scores of networks whose weights are drawn from key names, and IoUMetric's values on drawn maps.
+Logits of networks whose weights are drawn from key names, and IoUMetric's values for random maps.
 
-Run in the peers' environment (README.md):
+Run in the comparison environment (README.md):
 
-    python benchmarks/parity/store_scores.py
+    python benchmarks/parity/store_logits.py
 """
 
 import json
@@ -21,9 +21,9 @@ REPOSITORY = Path(__file__).parents[2]
 sys.path.insert(0, str(REPOSITORY))
 from tests.helpers import drawn_maps, named_weights  # noqa: E402
 
-# The second is narrow, but wide enough at stride 8 (51 columns) for every dilation of ASPP to matter.
+# The second is long enough at stride 8 (51 columns) that all dilations of ASPP matter.
 SIZES = ((97, 65), (41, 401))
-MAIN, AUXILIARY = 150, 40  # scores kept of each image
+MAIN, AUXILIARY = 150, 40  # logits stored per image
 
 # name, number of maps, classes, size, percent ignored, absent classes, absent from the predictions too
 METRIC_CASES = (
@@ -35,12 +35,12 @@ METRIC_CASES = (
 )
 
 
-def sample(scores: Tensor, count: int, seed: int) -> dict:
-    """`count` scores at positions into the flattened map, and the standard deviation of the whole."""
-    flat = scores.numpy().ravel()
+def sample(logits: Tensor, count: int, seed: int) -> dict:
+    """`count` logits at random positions of the flattened map, and the standard deviation of the whole map."""
+    flat = logits.numpy().ravel()
     positions = np.sort(np.random.PCG64(seed).random_raw(count) % flat.size)
     return {
-        "shape": list(scores.shape),
+        "shape": list(logits.shape),
         "std": float(f"{flat.std():.7g}"),
         "positions": positions.tolist(),
         "scores": [float(f"{flat[position]:.7g}") for position in positions],
@@ -54,14 +54,14 @@ def stored(architecture: openmmlab.Architecture) -> dict:
     images = []
     for seed, size in enumerate(SIZES):
         image = torch.from_numpy(named_weights.image(*size))
-        auxiliary, presence = openmmlab.side_scores(model, image)
+        auxiliary, se_logits = openmmlab.side_logits(model, image)
         entry = {"size": list(size), "main": sample(openmmlab.logits(model, image), MAIN, seed)}
         entry["auxiliary"] = sample(auxiliary, AUXILIARY, seed)
-        if presence is not None:
-            entry["presence"] = sample(presence, architecture.classes, seed)
+        if se_logits is not None:
+            entry["presence"] = sample(se_logits, architecture.classes, seed)
         images.append(entry)
     return {
-        "made_by": "benchmarks/parity/store_scores.py",
+        "made_by": "benchmarks/parity/store_logits.py",
         "mmsegmentation": openmmlab.mmseg.__version__,
         "torch": torch.__version__,
         "config": architecture.config.name,
@@ -95,7 +95,7 @@ def metric_case(
 
 
 def main() -> None:
-    folder = REPOSITORY / "tests" / "stored_scores"
+    folder = REPOSITORY / "tests" / "stored" / "logits"
     folder.mkdir(exist_ok=True)
     cases = [metric_case(*case) for case in METRIC_CASES]
     metrics = {"mmsegmentation": openmmlab.mmseg.__version__, "cases": cases}

@@ -1,4 +1,4 @@
-"""`fastfcn serve` as a process of its own: its address, memory, log, and end."""
+"""`fastfcn serve` as a subprocess: address, memory, log and exit."""
 
 import json
 import signal
@@ -18,23 +18,23 @@ from fastfcn import build, recipes, weights
 from fastfcn.bench.memory import sample_in_background
 
 START_SECONDS = 600.0
-MEMORY_SECONDS = 0.25  # between two looks at the memory
+MEMORY_SECONDS = 0.25  # between two samples
 
 
 def random_weights(path: Path, name: str) -> Path:
-    """A weights file of a recipe with random weights, the same every time."""
+    """Write a weights file of a recipe with fixed random weights."""
     torch.manual_seed(0)
-    used = recipes.load(name, ["backbone.pretrained=none"])
-    network = build.create(used)
+    recipe = recipes.load(name, ["backbone.pretrained=none"])
+    network = build.create(recipe)
     for layer in network.modules():
         if isinstance(layer, nn.BatchNorm2d):
             nn.init.uniform_(layer.weight, 0.5, 1.5)
-    weights.save(path, network, used, build.description(used))
+    weights.save(path, network, recipe, build.description(recipe))
     return path
 
 
 class ServiceProcess:
-    """A running service; ended, at the latest, with the block."""
+    """A running service; killed at the end of the block."""
 
     def __init__(self, file: Path, log: Path, options: list[str]):
         self.log = log
@@ -59,9 +59,9 @@ class ServiceProcess:
         return self.process.poll() is None
 
     def lines(self, event: str) -> list[dict]:
-        """The lines of an event in the log."""
-        whole = self.log.read_text().rpartition("\n")[0].splitlines()
-        return [line for line in map(json.loads, whole) if line["event"] == event]
+        """The log lines of an event."""
+        lines = self.log.read_text().rpartition("\n")[0].splitlines()
+        return [line for line in map(json.loads, lines) if line["event"] == event]
 
     def terminate(self) -> None:
         self.process.send_signal(signal.SIGTERM)
@@ -72,7 +72,7 @@ class ServiceProcess:
         return next(int(line.split()[1]) / 1024 for line in status.splitlines() if line.startswith("VmRSS"))
 
     def _port(self) -> int:
-        """Where it listens, as its log says."""
+        """The port, from the log."""
         last = time.monotonic() + START_SECONDS
         while time.monotonic() < last and self.alive:
             started = self.lines("started")
@@ -85,18 +85,18 @@ class ServiceProcess:
 
 
 @contextmanager
-def watched(service: ServiceProcess) -> Iterator[list[float]]:
-    """The memory (MiB) of the service during the block, every quarter of a second."""
-    seen: list[float] = []
-    with sample_in_background(MEMORY_SECONDS, lambda: seen.append(service.memory()) if service.alive else None):
-        yield seen
+def watch_memory(service: ServiceProcess) -> Iterator[list[float]]:
+    """Yields a list that is filled with the memory of the service (MiB), four times per second."""
+    samples: list[float] = []
+    with sample_in_background(MEMORY_SECONDS, lambda: samples.append(service.memory()) if service.alive else None):
+        yield samples
 
 
-def growth(seen: list[float]) -> dict:
-    """What the memory did after its first third, in which caches fill: medians of the second and the last third."""
-    if len(seen) < 6:
-        return {"samples": len(seen), "flat": None}
-    third = len(seen) // 3
-    before, after = median(seen[third : 2 * third]), median(seen[-third:])
+def growth(samples: list[float]) -> dict:
+    """Memory growth after warm-up: medians of the second and the last third of the samples."""
+    if len(samples) < 6:
+        return {"samples": len(samples), "flat": None}
+    third = len(samples) // 3
+    before, after = median(samples[third : 2 * third]), median(samples[-third:])
     flat = after - before <= max(0.05 * before, 16)
-    return {"samples": len(seen), "middle_mib": round(before, 1), "end_mib": round(after, 1), "flat": flat}
+    return {"samples": len(samples), "middle_mib": round(before, 1), "end_mib": round(after, 1), "flat": flat}

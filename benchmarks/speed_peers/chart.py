@@ -1,4 +1,4 @@
-"""docs/speed.png: images per second as bars, a panel for each contest, drawn from the file of results."""
+"""docs/speed.png: bars of images per second, one panel per comparison, drawn from the result file."""
 
 from math import floor
 from pathlib import Path
@@ -39,39 +39,39 @@ Panel = tuple[str, list[dict]]  # title, rows
 
 
 def draw(record: dict, path: Path) -> None:
-    """Write the picture of all contests of inference that were measured."""
+    """Draw all inference comparisons in the record and write the image to `path`."""
     panels = chosen_panels(record["rows"])
     if not panels:
-        raise SystemExit("The file of results holds no contest that the picture shows.")
+        raise SystemExit("The result file has no comparison to draw.")
     lines = [panels[start : start + COLUMNS] for start in range(0, len(panels), COLUMNS)]
     heights = [max(panel_height(panel) for panel in line) for line in lines]
     width = 2 * MARGIN + COLUMNS * PANEL_WIDTH + (COLUMNS - 1) * GAP
     height = MARGIN + TITLE_HEIGHT + sum(heights) + GAP * (len(lines) - 1) + MARGIN
-    picture = Image.new("RGB", (width, height), PAPER)
-    pen = ImageDraw.Draw(picture)
+    chart = Image.new("RGB", (width, height), PAPER)
+    pen = ImageDraw.Draw(chart)
     heading(pen, record)
     top = MARGIN + TITLE_HEIGHT
-    for line, tall in zip(lines, heights, strict=True):
+    for line, line_height in zip(lines, heights, strict=True):
         for column, panel in enumerate(line):
             draw_panel(pen, panel, MARGIN + column * (PANEL_WIDTH + GAP), top)
-        top += tall + GAP
+        top += line_height + GAP
     with replace_file(path) as temporary:
-        picture.quantize(64, dither=Image.Dither.NONE).save(temporary, optimize=True)
+        chart.quantize(64, dither=Image.Dither.NONE).save(temporary, optimize=True)
 
 
 def chosen_panels(rows: list[dict]) -> list[Panel]:
     """19 classes on the left, 150 on the right, then large images, then the families."""
-    found: dict[str, list[dict]] = {}
+    by_comparison: dict[str, list[dict]] = {}
     for row in rows:
         if "failed" not in row and "batch" not in row and row["variant"] in NAMES:
-            found.setdefault(row["contest"], []).append(row)
-    order = sorted(found, key=place)
-    return [(title(name), sorted(found[name], key=speed)) for name in order if len(found[name]) > 1]
+            by_comparison.setdefault(row["contest"], []).append(row)
+    order = sorted(by_comparison, key=panel_order)
+    return [(title(name), sorted(by_comparison[name], key=speed)) for name in order if len(by_comparison[name]) > 1]
 
 
-def place(contest: str) -> tuple:
-    """Where the panel of a contest stands among the others."""
-    kind, _, size = contest.rpartition("_")
+def panel_order(comparison: str) -> tuple:
+    """Sort key of the panels."""
+    kind, _, size = comparison.rpartition("_")
     head, _, rest = kind.partition("_")
     if head not in HEADS:
         return 2, head, int(rest[1:])
@@ -82,8 +82,8 @@ def speed(row: dict) -> float:
     return row["images_per_second"]
 
 
-def title(contest: str) -> str:
-    kind, _, size = contest.rpartition("_")
+def title(comparison: str) -> str:
+    kind, _, size = comparison.rpartition("_")
     head, _, rest = kind.partition("_")
     if head not in HEADS:
         return f"fastfcn alone, {head} family, ResNet-{rest[1:]}, {size}"
@@ -97,10 +97,12 @@ def panel_height(panel: Panel) -> int:
 def heading(pen: ImageDraw.ImageDraw, record: dict) -> None:
     machine, versions = record["machine"], record["versions"]
     where = machine["gpu"] or f"{machine['processor']}, {machine['threads']} threads, float32"
-    bold(pen, (MARGIN, MARGIN - 6), "Images per second, image in, class map out", 34)
+    bold(pen, (MARGIN, MARGIN - 6), "Images per second, from image to segmentation map", 34)
     equal = min((row["agreement"] for row in record["rows"] if "agreement" in row), default=0.0)
-    said = f"same weights within a panel of one network, at least {floor(1e5 * equal) / 1e3:.3f} % of the labels equal"
-    parts = [where, f"torch {versions['torch']}", *([said] if equal else [])]
+    agreement = (
+        f"same weights in each panel with mmsegmentation, at least {floor(1e5 * equal) / 1e3:.3f} % of the labels equal"
+    )
+    parts = [where, f"torch {versions['torch']}", *([agreement] if equal else [])]
     pen.text((MARGIN, MARGIN + 42), "  ·  ".join(parts), QUIET, font(19))
 
 
@@ -122,7 +124,7 @@ def draw_panel(pen: ImageDraw.ImageDraw, panel: Panel, left: int, top: int) -> N
 
 
 def baseline(rows: list[dict]) -> dict:
-    """What ratios are to: mmsegmentation on JPU, or the slowest of a family."""
+    """The row ratios are relative to: mmsegmentation with JPU, or the slowest of a family."""
     return next((row for row in rows if row["variant"] == "mmsegmentation"), rows[0])
 
 
@@ -133,7 +135,7 @@ def color(variant: str) -> str:
 
 
 def bold(pen: ImageDraw.ImageDraw, corner: tuple[int, int], text: str, size: int) -> None:
-    """Pillow's own font has no bold letters: their outlines are drawn as well."""
+    """Draw bold text: Pillow's default font has no bold style, so its outlines are drawn too."""
     pen.text(corner, text, INK, font(size), stroke_width=0.5, stroke_fill=INK)
 
 

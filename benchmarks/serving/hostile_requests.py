@@ -1,4 +1,4 @@
-"""Hostile requests, each a pure function of its seed, as the bytes that go over the wire."""
+"""Hostile HTTP requests as raw bytes, reproducible from a seed."""
 
 import io
 import struct
@@ -21,7 +21,7 @@ WRONG_TYPES = (
     "\x7f",
     "",
 )
-NO_IMAGES = (
+NOT_IMAGES = (
     b"", b"\0", b"GIF89a\x01\0\x01\0", b"%PDF-1.7", b"<svg xmlns='http://www.w3.org/2000/svg'/>", b"{}",
     b"PK\x03\x04", b"\0\0\0\x18ftypheic", b"RIFF\xff\xff\xff\xffWEBPVP8 ", b"BM" + b"\xff" * 60,
     b"II*\0\xff\xff\xff\xff", b"\xff\xd8\xff",
@@ -34,7 +34,7 @@ QUERIES = (
 
 @dataclass(frozen=True)
 class Attack:
-    """`chunks` to write, `pause` seconds apart."""
+    """`chunks` are sent with `pause` seconds in between."""
 
     kind: str
     chunks: list[bytes]
@@ -42,7 +42,7 @@ class Attack:
 
 
 def attacks(seed: int, count: int, slow: float = 0.0, kinds: tuple[str, ...] = ()) -> Iterator[Attack]:
-    """`count` attacks of all `kinds` in turn; slow senders take about `slow` seconds a chunk (0: none of them)."""
+    """Yield `count` attacks, cycling through `kinds`; slow clients pause `slow` seconds per chunk (0: none)."""
     used = [name for name in KINDS if (not kinds or name in kinds) and (slow or name != "slow sender")]
     for index in range(count):
         generator = np.random.default_rng([seed, index])
@@ -51,8 +51,8 @@ def attacks(seed: int, count: int, slow: float = 0.0, kinds: tuple[str, ...] = (
         yield Attack(kind, chunks, slow if kind == "slow sender" else 0.0)
 
 
-def picture(generator: np.random.Generator, kind: str | None = None) -> bytes:
-    """A sound small image in one of the formats."""
+def small_image(generator: np.random.Generator, kind: str | None = None) -> bytes:
+    """A valid small image in one of the formats."""
     size = generator.integers(1, 90, 2)
     image = Image.fromarray(generator.integers(0, 256, (*size, 3), dtype=np.uint8))
     mode = ("RGB", "L", "P", "RGBA", "1")[generator.integers(5)]
@@ -63,14 +63,14 @@ def picture(generator: np.random.Generator, kind: str | None = None) -> bytes:
 
 
 def post(path: str, body: bytes, kind: str = "application/octet-stream", *more: str) -> bytes:
-    """A request for one answer."""
+    """A POST request for one response."""
     lines = [f"POST {path} HTTP/1.1", "Host: 127.0.0.1", f"Content-Length: {len(body)}", "Connection: close", *more]
     lines += [f"Content-Type: {kind}"] if kind else []
     return "\r\n".join(lines).encode("latin-1") + b"\r\n\r\n" + body
 
 
 def form(*files: bytes, boundary: str = "xyz", name: str = "image") -> tuple[bytes, str]:
-    """The body and content type of a form with files."""
+    """Body and content type of a form with files."""
     head = f'--{boundary}\r\nContent-Disposition: form-data; name="{name}"; filename="../../a\\b.png"\r\n\r\n'.encode()
     body = b"".join(head + each + b"\r\n" for each in files) + f"--{boundary}--\r\n".encode()
     return body, f"multipart/form-data; boundary={boundary}"
@@ -85,22 +85,22 @@ def _path(generator: np.random.Generator) -> str:
 
 
 def _sent(generator: np.random.Generator, image: bytes) -> list[bytes]:
-    """An image as a body or in a form."""
+    """An image as the body or in a form."""
     path = _path(generator)
     if "batch" in path or generator.random() < 0.3:
-        body, kind = form(image, picture(generator), name="images") if "batch" in path else form(image)
+        body, kind = form(image, small_image(generator), name="images") if "batch" in path else form(image)
         return [post(path, body, kind)]
     return [post(path, image)]
 
 
 def truncated(generator: np.random.Generator) -> list[bytes]:
-    whole = picture(generator)
+    whole = small_image(generator)
     return _sent(generator, whole[: generator.integers(0, len(whole))])
 
 
 def mutated(generator: np.random.Generator) -> list[bytes]:
-    """Some bytes changed, most of them near the beginning, where sizes and offsets are."""
-    data = bytearray(picture(generator))
+    """Change some bytes, mostly near the beginning, where sizes and offsets are."""
+    data = bytearray(small_image(generator))
     for _ in range(generator.integers(1, 12)):
         end = len(data) if generator.random() < 0.4 else min(len(data), 120)
         data[generator.integers(0, end)] = generator.integers(256)
@@ -108,7 +108,7 @@ def mutated(generator: np.random.Generator) -> list[bytes]:
 
 
 def bomb(generator: np.random.Generator) -> list[bytes]:
-    """Little data that claims, or becomes, very much."""
+    """A decompression bomb: small files that claim, or expand to, huge sizes."""
     side = int(generator.integers(4_000, 2**31 - 1))
     match generator.integers(5):
         case 0:
@@ -121,9 +121,9 @@ def bomb(generator: np.random.Generator) -> list[bytes]:
                 + struct.pack("<IHHIIiiHHIIiiII", 154, 0, 0, 54, 40, side, side, 1, 24, 0, 100, 0, 0, 0, 0)
                 + b"\0" * 100
             )
-        case 3:  # a compressed text that unfolds in the header
+        case 3:  # compressed text in the header
             text = b"zTXt" + b"a\0\0" + zlib.compress(b"\0" * 30_000_000)
-            image = picture(generator, "PNG")
+            image = small_image(generator, "PNG")
             image = (
                 image[:33] + struct.pack(">I", len(text) - 4) + text + struct.pack(">I", zlib.crc32(text)) + image[33:]
             )
@@ -143,13 +143,13 @@ def _png(width: int, height: int, data: bytes) -> bytes:
 
 
 def wrong_type(generator: np.random.Generator) -> list[bytes]:
-    body = bytes(_choice(generator, (*NO_IMAGES, generator.bytes(500), picture(generator))))  # type: ignore[arg-type]
+    body = bytes(_choice(generator, (*NOT_IMAGES, generator.bytes(500), small_image(generator))))  # type: ignore[arg-type]
     more = [] if generator.random() < 0.5 else ["Accept: text/html"]
     return [post(_path(generator), body, str(_choice(generator, WRONG_TYPES)), *more)]
 
 
 def broken_form(generator: np.random.Generator) -> list[bytes]:
-    body, kind = form(*[picture(generator)] * int(generator.integers(1, 30)), name="images")
+    body, kind = form(*[small_image(generator)] * int(generator.integers(1, 30)), name="images")
     match generator.integers(5):
         case 0:
             body = body[: generator.integers(len(body))]
@@ -168,7 +168,7 @@ def broken_form(generator: np.random.Generator) -> list[bytes]:
 
 
 def wrong_query(generator: np.random.Generator) -> list[bytes]:
-    return [post(f"/predict?{_choice(generator, QUERIES)}", picture(generator))]
+    return [post(f"/predict?{_choice(generator, QUERIES)}", small_image(generator))]
 
 
 def huge_headers(generator: np.random.Generator) -> list[bytes]:
@@ -182,7 +182,13 @@ def huge_headers(generator: np.random.Generator) -> list[bytes]:
             return [f"GET /{'a' * size} HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\n\r\n".encode()]
         case _:
             return [
-                post("/predict", picture(generator), "image/png", "X-Request-ID: " + "\t{}" * 50, "Authorization: \xff")
+                post(
+                    "/predict",
+                    small_image(generator),
+                    "image/png",
+                    "X-Request-ID: " + "\t{}" * 50,
+                    "Authorization: \xff",
+                )
             ]
 
 
@@ -208,7 +214,7 @@ def broken_http(generator: np.random.Generator) -> list[bytes]:
 
 def slow_sender(generator: np.random.Generator) -> list[bytes]:
     """Headers or a body that arrive byte by byte, or never."""
-    whole = post("/predict", picture(generator))
+    whole = post("/predict", small_image(generator))
     start = whole.index(b"\r\n\r\n") + 4 if generator.random() < 0.5 else 1
     return [whole[:start], *(whole[at : at + 1] for at in range(start, min(len(whole), start + 200)))]
 

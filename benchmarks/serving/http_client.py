@@ -1,4 +1,4 @@
-"""HTTP/1.1 on a connection to this machine, with as little work as possible beside the service."""
+"""A minimal HTTP/1.1 client for localhost, to leave the CPU to the service."""
 
 import asyncio
 from dataclasses import dataclass
@@ -7,7 +7,7 @@ HOST = "127.0.0.1"
 
 
 class UnansweredError(Exception):
-    """The connection ended before a whole answer."""
+    """The connection ended before a complete response."""
 
 
 @dataclass
@@ -18,16 +18,16 @@ class Reply:
 
 
 class Connection:
-    """A connection that is kept, and opened again where the service closed it."""
+    """A keep-alive connection; reopened if the service closed it."""
 
     def __init__(self, port: int):
         self.port = port
         self._streams: tuple[asyncio.StreamReader, asyncio.StreamWriter] | None = None
 
     async def post(self, path: str, body: bytes, kind: str = "image/jpeg") -> Reply:
-        """Raises ConnectionRefusedError where nobody listens, UnansweredError where no whole answer came.
+        """Send a request; raises ConnectionRefusedError if the port is closed, UnansweredError without a full response.
 
-        A kept connection that the service closes before the request reaches it is opened anew, as browsers do.
+        A keep-alive connection that was closed before the request arrived is reopened, as browsers do.
         """
         head = f"POST {path} HTTP/1.1\r\nHost: {HOST}\r\nContent-Type: {kind}\r\nContent-Length: {len(body)}\r\n\r\n"
         kept = self._streams is not None
@@ -67,9 +67,9 @@ async def _reply(reader: asyncio.StreamReader) -> Reply:
 
 
 async def send_raw(port: int, chunks: list[bytes], pause: float, patience: float) -> int | None:
-    """Write `chunks` with pauses between; the status of the answer, None where the connection closed without one.
+    """Send `chunks` with pauses; returns the status, or None if the connection was closed without a response.
 
-    Raises TimeoutError where neither happened within `patience` seconds.
+    Raises TimeoutError after `patience` seconds.
     """
     async with asyncio.timeout(patience):
         try:

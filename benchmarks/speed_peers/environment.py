@@ -1,0 +1,50 @@
+"""Shared by all loaders: where a comparison runs, and the steps between image, network and segmentation map."""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from speed_peers.comparisons import Comparison
+
+Call = Callable[[], np.ndarray | None]
+MEAN, STD = (123.675, 116.28, 103.53), (58.395, 57.12, 57.375)
+
+
+@dataclass(frozen=True)
+class Environment:
+    """Where a comparison runs: `folder` with weights and image, `device` "cpu" or "cuda", and CPU threads."""
+
+    folder: Path
+    device: str
+    threads: int
+
+
+def image_path(environment: Environment, comparison: Comparison) -> Path:
+    return environment.folder / "image_{}x{}.npy".format(*comparison.size)
+
+
+def normalized(image: Tensor) -> Tensor:
+    """(1, H, W, 3) uint8 RGB -> (1, 3, H, W)."""
+    mean, std = (torch.tensor(values, device=image.device).view(1, 3, 1, 1) for values in (MEAN, STD))
+    return (image.permute(0, 3, 1, 2).float() - mean) / std
+
+
+def full_labels(logits: Tensor, image: Tensor) -> Tensor:
+    """Logits (1, C, h, w) -> segmentation map (1, H, W), uint8, of the size of `image` (1, H, W, 3)."""
+    full = F.interpolate(logits, size=image.shape[1:3], mode="bilinear", align_corners=False)
+    return full.argmax(1).to(torch.uint8)
+
+
+def torch_call(network: nn.Module | Callable[[Tensor], Tensor], device: torch.device, image: np.ndarray) -> Call:
+    """A call of a torch `network` that returns the segmentation map (H, W) of an image (H, W, 3)."""
+
+    @torch.inference_mode()
+    def call() -> np.ndarray:
+        return network(torch.from_numpy(image)[None].to(device))[0].cpu().numpy()
+
+    return call

@@ -1,0 +1,107 @@
+"""mmsegmentation 1.2.2: its test step and training step, and its network alone for compilers and other runtimes."""
+
+from typing import Any
+
+import numpy as np
+import openmmlab
+import torch
+from mmengine.optim import build_optim_wrapper
+from mmengine.structures import PixelData
+from mmseg.structures import SegDataSample
+from safetensors.torch import load_file
+from torch import Tensor, nn
+
+from speed_peers.comparisons import Comparison, OpenMMLab, Variant
+from speed_peers.environment import Call, Environment, full_labels, normalized, torch_call
+from speed_peers.training_batch import drawn_batch, pin
+
+
+def architecture(network: OpenMMLab) -> openmmlab.Architecture:
+    return openmmlab.Architecture(network.head, network.classes, network.jpu)
+
+
+def state_path(environment: Environment, network: OpenMMLab) -> str:
+    return str(environment.folder / f"{network.name}.mmsegmentation.safetensors")
+
+
+def network_of(variant: Variant, environment: Environment) -> Any:
+    assert isinstance(variant.network, OpenMMLab)
+    model = openmmlab.build(architecture(variant.network))
+    model.load_state_dict(load_file(state_path(environment, variant.network)))
+    return model.to(environment.device)
+
+
+def load(variant: Variant, comparison: Comparison, environment: Environment, image: np.ndarray) -> Call:
+    """`model.test_step`, as in `mmseg.apis.inference_model` for an image that needs no resizing.
+
+    The image is stored as BGR, as OpenCV reads it.
+    """
+    model = network_of(variant, environment)
+    bgr = np.ascontiguousarray(image[:, :, ::-1])
+    size = image.shape[:2]
+    half = variant.precision == "bfloat16"
+
+    @torch.no_grad()
+    def call() -> np.ndarray:
+        sample = SegDataSample(metainfo={"ori_shape": size, "img_shape": size, "pad_shape": size, "flip": False})
+        pixels = torch.from_numpy(bgr.transpose(2, 0, 1)).contiguous()
+        with torch.autocast(environment.device, torch.bfloat16, enabled=half):
+            (result,) = model.test_step({"inputs": [pixels], "data_samples": [sample]})
+        return result.pred_sem_seg.data[0].cpu().numpy()
+
+    return call
+
+
+class Alone(nn.Module):
+    """The network without mmsegmentation's wrappers: image (1, H, W, 3) -> logits (1, C, h, w) at stride 8."""
+
+    def __init__(self, model: Any):
+        super().__init__()
+        self.model = model
+
+    def forward(self, image: Tensor) -> Tensor:
+        head = self.model.decode_head.forward(self.model.extract_feat(normalized(image)))
+        return head[0] if isinstance(head, tuple) else head
+
+
+class Labels(Alone):
+    """The network with its last step: segmentation map (1, H, W), uint8."""
+
+    def forward(self, image: Tensor) -> Tensor:
+        return full_labels(super().forward(image), image)
+
+
+def load_compiled(variant: Variant, comparison: Comparison, environment: Environment, image: np.ndarray) -> Call:
+    """torch.compile; on a CPU with frozen weights, which folds batch norms and reorders weights."""
+    import torch._inductor.config
+
+    torch._inductor.config.freezing = environment.device == "cpu"
+    compiled = torch.compile(Labels(network_of(variant, environment)).eval())
+    half = variant.precision == "bfloat16"
+
+    def labels(pixels: Tensor) -> Tensor:
+        with torch.autocast(environment.device, torch.bfloat16, enabled=half):
+            return compiled(pixels)
+
+    return torch_call(labels, torch.device(environment.device), image)
+
+
+def load_training(variant: Variant, comparison: Comparison, environment: Environment, image: np.ndarray) -> Call:
+    """`model.train_step` with the optimizer of the config; bf16 through autocast.
+
+    mmengine's wrapper for bf16 would also scale the loss, which bf16 does not need.
+    """
+    model = network_of(variant, environment).train()
+    optimizer = build_optim_wrapper(model, model.cfg.optim_wrapper)
+    model.data_preprocessor.size = comparison.size
+    images, labels = drawn_batch(image, comparison.batch, variant.classes)
+    bgr = [pin(torch.from_numpy(each[:, :, ::-1].copy()).permute(2, 0, 1), environment) for each in images]
+    masks = [PixelData(data=pin(torch.from_numpy(label).long()[None], environment)) for label in labels]
+    samples = [SegDataSample(gt_sem_seg=mask) for mask in masks]
+    half = variant.precision == "bfloat16"
+
+    def call() -> None:
+        with torch.autocast(environment.device, torch.bfloat16, enabled=half):
+            model.train_step({"inputs": bgr, "data_samples": samples}, optimizer)
+
+    return call
