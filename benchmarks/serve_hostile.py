@@ -61,7 +61,7 @@ class AnswerCounts:
         return sum(sum(counts.values()) for counts in self.answers.values())
 
 
-async def send_all(port: int, argv: list[Attack], counts: AnswerCounts, timeout: float = TIMEOUT) -> None:
+async def send_all(port: int, requests: list[Attack], counts: AnswerCounts, timeout: float = TIMEOUT) -> None:
     """Send attacks concurrently."""
     slots = asyncio.Semaphore(CONCURRENCY)
 
@@ -73,7 +73,7 @@ async def send_all(port: int, argv: list[Attack], counts: AnswerCounts, timeout:
             except TimeoutError:
                 counts.add(attack.kind, "hung")
 
-    await asyncio.gather(*map(send, argv))
+    await asyncio.gather(*map(send, requests))
 
 
 async def is_healthy(port: int) -> bool:
@@ -135,8 +135,8 @@ def measure(args: argparse.Namespace, folder: Path) -> dict:
         with watch_memory(service) as memory:
             while counts.total < args.count:
                 turn = len(healthy)
-                argv = list(attacks(args.seed + turn, min(100, args.count - counts.total), PAUSE))
-                asyncio.run(send_all(service.port, argv, counts))
+                requests = list(attacks(args.seed + turn, min(100, args.count - counts.total), PAUSE))
+                asyncio.run(send_all(service.port, requests, counts))
                 if schema and turn % EVERY == 0:
                     schema = send_schema(service.port, 100 * EVERY // 2, args.seed + turn, counts)
                 healthy.append(asyncio.run(is_healthy(service.port)))

@@ -188,7 +188,7 @@ def test_a_second_run_computes_nothing(server: FileServer, row: Row, tmp_path: P
     recipe = recipe_file(tmp_path, row, f"{server.address}/{row.file}")
     assert run_command(recipe, row, tmp_path / "out").code == 0
     first = read_verdict(tmp_path / "out")
-    for name in ("fetch", "convert", "evaluate"):
+    for name in ("fetch_published", "convert", "evaluate"):
         monkeypatch.setattr(reproduce, name, refuse)
     assert run_command(recipe, row, tmp_path / "out").code == 0
     second = read_verdict(tmp_path / "out")
@@ -366,7 +366,7 @@ def test_data_problems_are_reported_before_downloading(server: FileServer, row: 
 @pytest.mark.parametrize(
     ("options", "words"),
     [
-        ((), ("does not say where its published weights are", "--checkpoint FILE", "--train")),
+        ((), ("has no URL of published weights", "--checkpoint FILE", "--train")),
         (("--train", "--checkpoint", "x.pth"), ("exclude each other",)),
         (("--split", "night"), ("has no split 'night'",)),
     ],

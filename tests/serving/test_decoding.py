@@ -17,7 +17,7 @@ from tests.helpers.running_service import png
 from tests.helpers.tiny import picture
 
 sys.path.append(str(Path(__file__).parents[2] / "benchmarks"))
-from serving import hostile
+from serving import hostile_requests as hostile
 
 LIMIT = 100_000
 
@@ -100,7 +100,7 @@ def test_broken_images_are_problems():
     codes = set()
     for seed in range(150):
         generator = np.random.default_rng(seed)
-        data = bytearray(hostile.picture(generator))
+        data = bytearray(hostile.small_image(generator))
         if seed % 2:
             data = data[: generator.integers(len(data))]
         else:
