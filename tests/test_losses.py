@@ -111,7 +111,7 @@ def test_parts_that_are_absent_are_left_out():
 def test_a_batch_in_parts_gives_the_same_losses():
     main, auxiliary, se_logits = random(4, CLASSES, 5, 6), random(4, CLASSES, 3, 3, seed=2), random(4, CLASSES)
     labels = labels_of(4, 20, 30)
-    labels[0, :15] = IGNORE_INDEX  # so that the parts have labelled pixels in different numbers
+    labels[0, :15] = IGNORE_INDEX  # so that the parts have labeled pixels in different numbers
     pixels = (labels != IGNORE_INDEX).sum()
     whole = segmentation_loss(main, {"auxiliary": auxiliary, "se": se_logits}, labels, TERMS, pixels, 4)
     for cuts in ([1, 3], [2, 2], [1, 1, 1, 1]):

@@ -131,7 +131,7 @@ KINDS: tuple[PixelLoss, ...] = (
 def test_a_batch_in_parts_gives_the_same_losses(kind: PixelLoss):
     terms = LossTerms("labeled", False, kind, {"auxiliary": ExtraLoss("pixel", 0.4)})
     main, auxiliary, labels = scores_of(4, 5, (4, 6)), scores_of(4, 5, (2, 3), 1), labels_of(4, 5, (16, 20))
-    labels[0, :10] = IGNORE_INDEX  # so that the parts have labelled pixels in different numbers
+    labels[0, :10] = IGNORE_INDEX  # so that the parts have labeled pixels in different numbers
     pixels = (labels != IGNORE_INDEX).sum()
     whole = segmentation_loss(main, {"auxiliary": auxiliary}, labels, terms, pixels, 4)
     assert list(whole) == ["main", "auxiliary", "loss"]

@@ -64,7 +64,7 @@ def test_types_and_layouts_do_not_matter():
     assert torch.equal(counts, other)
 
 
-def test_nothing_labelled_has_no_scores():
+def test_nothing_labeled_has_no_scores():
     label = torch.full((4, 4), 255, dtype=torch.uint8)
     matrix = matrix_of(3, (torch.zeros(4, 4, dtype=torch.uint8), label))
     assert not matrix.counts.any()

@@ -1,4 +1,4 @@
-"""Pictures of class maps: right colours in the right places, sizes that hold what they must."""
+"""Images of segmentation maps: colors, positions and sizes."""
 
 import numpy as np
 import pytest
@@ -9,7 +9,7 @@ from fastfcn.visualize import borders, colorize, contact_sheet, legend, overlay,
 COLORS = ((255, 0, 0), (0, 255, 0), (0, 0, 255))
 
 
-def test_colorize_gives_each_class_its_colour_and_black_to_what_is_ignored():
+def test_colorize_gives_each_class_its_color_and_black_to_what_is_ignored():
     label = np.array([[0, 1], [2, 255]], np.uint8)
     assert colorize(label, COLORS).tolist() == [[[255, 0, 0], [0, 255, 0]], [[0, 0, 255], [0, 0, 0]]]
     assert colorize(label, COLORS).dtype == np.uint8
@@ -32,7 +32,7 @@ def test_borders_of_one_class_are_empty():
     assert not borders(np.full((5, 5), 3, np.uint8)).any()
 
 
-def test_overlay_mixes_image_and_colour():
+def test_overlay_mixes_image_and_color():
     image = np.full((6, 6, 3), 100, np.uint8)
     label = np.zeros((6, 6), np.uint8)
     assert overlay(image, label, COLORS, 0.5)[2, 2].tolist() == [178, 50, 50]

@@ -177,11 +177,11 @@ def pixel_loss(recipe: Recipe) -> PixelLoss:
 
 def optimizer(recipe: Recipe, model: Segmenter) -> torch.optim.SGD:
     """SGD with weight decay on all parameters; lr is `head_lr_factor` times as high outside the backbone."""
-    wanted = recipe.optim
+    settings = recipe.optim
     inside = list(model.backbone.parameters())
-    outside = [each for name, each in model.named_parameters() if not name.startswith("backbone.")]
-    groups = [{"params": inside, "factor": 1.0}, {"params": outside, "factor": wanted.head_lr_factor}]
-    return torch.optim.SGD(groups, lr=wanted.lr, momentum=wanted.momentum, weight_decay=wanted.weight_decay)
+    outside = [parameter for name, parameter in model.named_parameters() if not name.startswith("backbone.")]
+    groups = [{"params": inside, "factor": 1.0}, {"params": outside, "factor": settings.head_lr_factor}]
+    return torch.optim.SGD(groups, lr=settings.lr, momentum=settings.momentum, weight_decay=settings.weight_decay)
 
 
 def learning_rate(recipe: Recipe, step: int, factor: float = 1.0) -> float:

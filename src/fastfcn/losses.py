@@ -222,5 +222,5 @@ def weights_from_counts(counts: Sequence[int], power: float) -> tuple[float, ...
     `power`: 0 gives equal weights, 1 gives each class the same total weight. A class without pixels has weight 1.
     """
     raised = [count**-power if count else 0.0 for count in counts]
-    mean = sum(count * each for count, each in zip(counts, raised, strict=True)) / max(sum(counts), 1)
-    return tuple(each / mean if each else 1.0 for each in raised)
+    mean = sum(count * weight for count, weight in zip(counts, raised, strict=True)) / max(sum(counts), 1)
+    return tuple(weight / mean if weight else 1.0 for weight in raised)

@@ -129,9 +129,9 @@ def test_every_file_of_results_has_its_table(place: Path):
 
 def test_the_command_on_record_names_no_folder():
     given = ["x", "--data", "/a/CamVid", "--change", "backbone.pretrained=/b/r50.npz", "--runs", "/c"]
-    told = slim.command(slim.arguments(given))
-    assert "/" not in told.replace("benchmarks/", "")
-    assert "--change backbone.pretrained=r50.npz" in told
+    message = slim.command(slim.arguments(given))
+    assert "/" not in message.replace("benchmarks/", "")
+    assert "--change backbone.pretrained=r50.npz" in message
 
 
 def test_the_document_shows_what_was_measured():

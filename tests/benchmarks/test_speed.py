@@ -113,5 +113,5 @@ def test_tables_are_made_from_the_results(name):
     assert results.marks(name)[0] in text
     path = results.RESULTS / f"{name}.json"
     if path.exists():
-        told = f"run: python benchmarks/speed.py --tables --out {path.relative_to(results.ROOT)}"
-        assert results.with_tables(text, name, results.read(path)) == text, told
+        message = f"run: python benchmarks/speed.py --tables --out {path.relative_to(results.ROOT)}"
+        assert results.with_tables(text, name, results.read(path)) == text, message

@@ -1,4 +1,4 @@
-"""GraphCache of a network, with a stand-in for CUDA graphs: what is recorded when, and that class maps are the same."""
+"""GraphCache of a network, with a fake of CUDA graphs: what is captured when, and equal segmentation maps."""
 
 import pytest
 import torch

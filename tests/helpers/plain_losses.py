@@ -33,11 +33,11 @@ def plain_hard(logits: Tensor, labels: Tensor, align_corners: bool, threshold: f
 def plain_dice(logits: Tensor, labels: Tensor, align_corners: bool) -> Tensor:
     total = logits.sum() * 0
     for full, label in zip(full_size(logits, labels, align_corners), labels, strict=True):
-        share, labelled, of_image = full.softmax(0), label != IGNORE_INDEX, []
+        share, labeled, of_image = full.softmax(0), label != IGNORE_INDEX, []
         for index in set(label.flatten().tolist()) - {IGNORE_INDEX}:
             true = (label == index).double()
             overlap = (share[index] * true).sum()
-            of_image.append(1 - 2 * overlap / (share[index][labelled].sum() + true.sum()))
+            of_image.append(1 - 2 * overlap / (share[index][labeled].sum() + true.sum()))
         total = total + (sum(of_image) / len(of_image) if of_image else 0.0)
     return total
 
@@ -46,8 +46,8 @@ def plain_lovasz(logits: Tensor, labels: Tensor, align_corners: bool) -> Tensor:
     """The Lovász extension by its definition: errors in falling order, each times what it adds to 1 - IoU."""
     total = logits.sum() * 0
     for full, label in zip(full_size(logits, labels, align_corners), labels, strict=True):
-        labelled, of_image = label != IGNORE_INDEX, []
-        share, label = full.softmax(0)[:, labelled], label[labelled]
+        labeled, of_image = label != IGNORE_INDEX, []
+        share, label = full.softmax(0)[:, labeled], label[labeled]
         for index in set(label.tolist()):
             true = label == index
             errors = torch.where(true, 1 - share[index], share[index])

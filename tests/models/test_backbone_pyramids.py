@@ -90,7 +90,7 @@ def test_at_the_size_of_its_training_it_is_the_network_of_timm(name: str):
 
 @pytest.mark.parametrize("name", ["test_convnext", "swin_small"])
 def test_other_sizes_are_filled_up_with_zeros(name: str):
-    """Zeros are the mean colour of a normalised image; the maps are cut where the image ends."""
+    """Zeros are the mean color of a normalized image; the maps are cut where the image ends."""
     net = awake(backbone(name))
     image = torch.randn(1, 3, 45, 83)
     filled = torch.zeros(1, 3, 64, 96)
@@ -117,10 +117,10 @@ def test_weights_have_the_names_of_timm_and_load_from_the_whole_network(name: st
     net = backbone(name)
     assert list(net.state_dict()) == list(plain(name).state_dict())
     load_backbone(net, whole.state_dict(), "timm")
-    held: dict[str, Tensor] = whole.state_dict()
+    stored: dict[str, Tensor] = whole.state_dict()
     for key, value in net.state_dict().items():
         names = (key, key.replace("_", ".", 1))  # "layers_0.blocks" in a pyramid is "layers.0.blocks" in the network
-        assert any(each in held and torch.equal(held[each], value) for each in names), key
+        assert any(each in stored and torch.equal(stored[each], value) for each in names), key
 
 
 @pytest.mark.parametrize("name", KINDS)

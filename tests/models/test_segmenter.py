@@ -1,4 +1,4 @@
-"""The whole network: sizes of its outputs at any image size, class maps without full-size logits, parameters."""
+"""The whole network: sizes of its outputs at any image size, segmentation maps without full-size logits, parameters."""
 
 import pytest
 import torch

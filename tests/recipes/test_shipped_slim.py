@@ -48,7 +48,7 @@ def test_slim_recipes_of_camvid_train_as_the_first_did(slim: str):
 
 
 @pytest.mark.parametrize("name", [name for name in recipes.names() if recipes.load(name).data.dataset == "camvid"])
-def test_images_are_normalised_as_the_weights_of_imagenet_were_trained(name: str):
+def test_images_are_normalized_as_the_weights_of_imagenet_were_trained(name: str):
     one = recipes.load(name)
     trained = timm.get_pretrained_cfg(one.backbone.name)
     assert trained is not None

@@ -75,9 +75,9 @@ def test_what_it_came_from_is_noted(psp: tuple[Segmenter, Path], tmp_path: Path)
     model, recipe = psp
     checkpoint = save_1x(tmp_path / "psp_20210928.pth", openmmlab_state(model), CLASSES)
     convert(checkpoint, str(recipe), tmp_path / "w.safetensors")
-    held = weights.read(tmp_path / "w.safetensors")
-    assert held.facts == {"converted_from": "psp_20210928.pth"}
-    assert held.recipe.text == recipe.read_text()
+    stored = weights.read(tmp_path / "w.safetensors")
+    assert stored.facts == {"converted_from": "psp_20210928.pth"}
+    assert stored.recipe.text == recipe.read_text()
 
 
 @pytest.mark.parametrize("save", [save_1x, save_0x])

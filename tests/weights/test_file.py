@@ -1,4 +1,4 @@
-"""Weights files: one file holds network, recipe, classes and colours; whatever is wrong with it is said plainly."""
+"""Weights files: one file holds network, recipe, classes and colors; clear error messages."""
 
 import json
 from pathlib import Path
@@ -38,11 +38,11 @@ def rewrite(path: Path, **changes: str | None) -> None:
 
 
 def test_what_is_written_is_read(path: Path, model: Segmenter):
-    held = weights.read(path)
-    assert held.facts == {"miou": 12.5}
-    assert held.tensors.keys() == model.state_dict().keys()
-    assert all(torch.equal(held.tensors[name], value) for name, value in model.state_dict().items())
-    loaded = weights.load_model(held)
+    stored = weights.read(path)
+    assert stored.facts == {"miou": 12.5}
+    assert stored.tensors.keys() == model.state_dict().keys()
+    assert all(torch.equal(stored.tensors[name], value) for name, value in model.state_dict().items())
+    loaded = weights.load_model(stored)
     assert not loaded.training
     image = torch.randn(1, 3, 33, 65)
     with torch.no_grad():
@@ -58,31 +58,31 @@ def test_the_recipe_is_kept_byte_for_byte(tmp_path: Path, model: Segmenter):
 
 
 @pytest.mark.parametrize("name", ["cityscapes", "ade20k", "pascal_context", "camvid"])
-def test_classes_colours_and_ids_are_kept(tmp_path: Path, name: str):
-    """They come from the file, not from the catalogue, so that a data set of one's own works everywhere."""
+def test_classes_colors_and_ids_are_kept(tmp_path: Path, name: str):
+    """They come from the file, not from the catalog, so that a custom dataset works everywhere."""
     used = tiny_recipe(f"data.dataset={name}")
     about = build.description(used)
     model = build.create(used)
     weights.save(tmp_path / "w.safetensors", model, used, about)
-    held = weights.read(tmp_path / "w.safetensors")
-    assert held.description == about
-    assert held.facts == {}
+    stored = weights.read(tmp_path / "w.safetensors")
+    assert stored.description == about
+    assert stored.facts == {}
 
 
 def test_a_data_set_that_is_no_longer_there_does_not_matter(tmp_path: Path, model: Segmenter):
     about = build.description(tiny_recipe())
     used = tiny_recipe("data.dataset=/no/longer/there/mine.toml")
     weights.save(tmp_path / "w.safetensors", model, used, about)
-    held = weights.read(tmp_path / "w.safetensors")
-    assert weights.load_model(held).head.classifier.out_channels == 9
-    assert held.description.class_names[2] == "road"
+    stored = weights.read(tmp_path / "w.safetensors")
+    assert weights.load_model(stored).head.classifier.out_channels == 9
+    assert stored.description.class_names[2] == "road"
 
 
 def test_tensors_of_any_layout_and_place(tmp_path: Path):
     model = tiny_model().to(memory_format=torch.channels_last).requires_grad_()
     weights.save(tmp_path / "w.safetensors", model, tiny_recipe(), build.description(tiny_recipe()))
-    held = weights.read(tmp_path / "w.safetensors")
-    assert all(torch.equal(held.tensors[name], value) for name, value in model.state_dict().items())
+    stored = weights.read(tmp_path / "w.safetensors")
+    assert all(torch.equal(stored.tensors[name], value) for name, value in model.state_dict().items())
 
 
 @pytest.mark.parametrize("keep", [0, 5, 100, 3000, 100_000, -1])

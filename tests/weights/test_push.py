@@ -141,8 +141,8 @@ def test_a_dry_run_sends_nothing(logged_out: FakeHub, weights_file: Path, tmp_pa
     assert done.code == 0, done
     assert logged_out.requests == []
     assert (tmp_path / "card" / "weights.safetensors").read_bytes() == weights_file.read_bytes()
-    held = weights.read(weights_file)
-    assert (tmp_path / "card" / "recipe.toml").read_text() == held.recipe.text
+    stored = weights.read(weights_file)
+    assert (tmp_path / "card" / "recipe.toml").read_text() == stored.recipe.text
     about = json.loads((tmp_path / "card" / "config.json").read_text())
     assert about["library_name"] == "fastfcn"
     assert about["file"] == "weights.safetensors"  # no place on this machine
@@ -151,11 +151,11 @@ def test_a_dry_run_sends_nothing(logged_out: FakeHub, weights_file: Path, tmp_pa
     assert card.data.license == "apache-2.0"
     [result] = card.data.eval_results or []
     assert (result.metric_type, result.metric_value, result.dataset_type) == ("mean_iou", 12.5, "streets")
-    for index, entry in enumerate(held.description.classes):
+    for index, entry in enumerate(stored.description.classes):
         assert f"| {index} | {entry.name} | `#{bytes(entry.color).hex()}` |" in card.text
     assert 'fastfcn.load("hf://me/streets")' in card.text
     recipe = card.text.split("```toml\n")[1].split("```")[0]
-    assert tomllib.loads(recipe) == tomllib.loads(held.recipe.text)
+    assert tomllib.loads(recipe) == tomllib.loads(stored.recipe.text)
 
 
 def test_a_name_that_is_none(weights_file: Path, tmp_path: Path):

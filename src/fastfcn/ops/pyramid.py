@@ -40,7 +40,7 @@ def pyramid_pool(features: Tensor, pools: Sequence[int]) -> list[Tensor]:
     flat = features.permute(0, 2, 3, 1).reshape(batch, height, width * channels)
     low = (rows @ flat).reshape(batch, -1, width, channels).split(list(pools), dim=1)
     pooled = [bin_matrix(width, bins, features) @ part for bins, part in zip(pools, low, strict=True)]
-    return [each.permute(0, 3, 1, 2) for each in pooled]
+    return [map_.permute(0, 3, 1, 2) for map_ in pooled]
 
 
 def convolve_upsampled(

@@ -72,7 +72,7 @@ def test_a_recipe_in_a_pipe_is_its_text():
     assert printed(show_recipe, marked, width=40) == marked.text
 
 
-def test_a_recipe_on_a_terminal_is_its_text_in_colour():
+def test_a_recipe_on_a_terminal_is_its_text_in_color():
     marked = recipes.load(PSP, ["optim.lr=0.02"])
     text = printed(show_recipe, marked, width=40, terminal=True)
     assert "\x1b[" in text
