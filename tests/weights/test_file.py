@@ -30,7 +30,8 @@ def header_of(path: Path) -> dict[str, str]:
 
 
 def rewrite(path: Path, **changes: str | None) -> None:
-    """The same tensors under a changed header; None takes a key out."""
+    """The same tensors under a changed header, without a checksum unless given; None takes a key out."""
+    changes = {"checksum": None, **changes}
     header = {key: value for key, value in (header_of(path) | changes).items() if value is not None}
     with safetensors.safe_open(str(path), framework="pt") as file:
         tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118

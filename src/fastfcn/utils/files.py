@@ -1,14 +1,16 @@
 """Atomic file writes: an interrupted program leaves either the old file or the new one, never a partial file."""
 
-import itertools
+import glob
 import os
+import re
+import secrets
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
 
 from fastfcn.errors import OutputError
 
-_count = itertools.count()  # temporary files of this process
+TEMPORARY = re.compile(r"\d+-[0-9a-f]+")  # process and random digits in the name of a temporary file
 SHORT = 64  # bytes of a file name that every file system allows
 
 
@@ -35,20 +37,41 @@ def replace_file(path: str | Path) -> Iterator[Path]:
     make_folder(target.parent)
     temporary = target.with_name(_temporary_name(target))
     try:
-        yield temporary
-        temporary.replace(target)
-    except OSError as error:
-        raise OutputError(
-            f"Cannot write {target}: {_reason(error)}.", "Free some space or choose another place."
-        ) from error
+        with output_errors(target):
+            yield temporary
+            temporary.replace(target)
     finally:
         with suppress(OSError):  # the error above says what is wrong
             temporary.unlink(missing_ok=True)
 
 
+@contextmanager
+def output_errors(path: str | Path) -> Iterator[None]:
+    """Raise OutputError, naming `path` and the cause, for an OSError while the file `path` is written."""
+    try:
+        yield
+    except OSError as error:
+        raise OutputError(
+            f"Cannot write {path}: {_reason(error)}.", "Free some space or choose another place."
+        ) from error
+
+
+def remove_temporary_files(*targets: Path) -> None:
+    """Delete what interrupted processes left of `replace_file(target)`; no process may be writing the targets now."""
+    for target in targets:
+        for path in target.parent.glob(f".{glob.escape(target.stem)}.*-*{glob.escape(target.suffix)}"):
+            middle = path.name[len(target.stem) + 2 : len(path.name) - len(target.suffix)]
+            if TEMPORARY.fullmatch(middle):
+                with suppress(OSError):
+                    path.unlink()
+
+
 def _temporary_name(target: Path) -> str:
-    """A hidden name that this process uses once; the stem is cut so that it is no longer than `target`, or short."""
-    ending = f".{os.getpid()}-{next(_count)}{target.suffix}"
+    """A hidden name that is used once; the stem is cut so that it is no longer than `target`, or short.
+
+    Processes on several hosts or in several containers can have equal ids, so random digits follow.
+    """
+    ending = f".{os.getpid()}-{secrets.token_hex(4)}{target.suffix}"
     length = max(len(os.fsencode(target.name)), SHORT) - len(os.fsencode(ending)) - 1
     return "." + os.fsencode(target.stem)[: max(length, 0)].decode(errors="ignore") + ending
 

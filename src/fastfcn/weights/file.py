@@ -1,13 +1,18 @@
 """Weights files: safetensors whose header holds the recipe and the classes of the dataset."""
 
+import hashlib
 import json
+import math
+import os
 import re
+from collections.abc import Callable
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from importlib.metadata import version
 from pathlib import Path
 
 import safetensors
+import torch
 from safetensors.torch import save_file
 from torch import Tensor, nn
 
@@ -19,6 +24,9 @@ from fastfcn.recipes.recipe import Recipe
 from fastfcn.utils.files import replace_file
 
 FORMAT = "fastfcn-weights-1"
+Problem = Callable[[str | Path, str], WeightsError]  # makes the error from the path and the reason
+
+CHECKSUM = "checksum"  # key in the header; files of earlier versions have none
 LISTED = 8  # keys of each kind in an error message
 # Names of parameters in files of version 0.1, and what they are now.
 RENAMED = ((re.compile(r"(^|\.)head\.presence\."), r"\1head.se_layer."),)
@@ -60,8 +68,13 @@ def provenance() -> dict[str, str]:
 
 
 def write_tensors(path: str | Path, tensors: dict[str, Tensor], header: dict[str, str]) -> None:
-    """Write tensors and a header of strings to a safetensors file, atomically. Raises OutputError."""
+    """Write tensors, a header of strings and a checksum of both to a safetensors file, atomically.
+
+    The content is on the disk before the file gets its name, so that a power cut leaves the old file or the new one.
+    Raises OutputError.
+    """
     tensors = {name: value.detach().cpu().contiguous() for name, value in tensors.items()}
+    header = header | {CHECKSUM: checksum(header, tensors)}
     with replace_file(path) as temporary:
         temporary.touch()
         mode = temporary.stat().st_mode  # the default for new files; safetensors makes them readable by the owner only
@@ -70,28 +83,52 @@ def write_tensors(path: str | Path, tensors: dict[str, Tensor], header: dict[str
         except safetensors.SafetensorError as error:  # for example: no space left on the device
             raise OSError(str(error)) from error
         temporary.chmod(mode)
+        with temporary.open("rb") as file:
+            os.fsync(file.fileno())
+
+
+def checksum(header: dict[str, str], tensors: dict[str, Tensor]) -> str:
+    """SHA-256 of header and tensors, whatever their order: names, types, shapes and values."""
+    digest = hashlib.sha256(json.dumps(header, sort_keys=True).encode("utf-8", "surrogatepass"))
+    for name, value in sorted(tensors.items()):
+        digest.update(f"{name} {value.dtype} {list(value.shape)} ".encode("utf-8", "surrogatepass"))
+        digest.update(value.reshape(-1).view(torch.uint8).numpy().data)
+    return f"sha256:{digest.hexdigest()}"
 
 
 def read(path: str | Path) -> Weights:
     """Read a weights file; nothing in it is executed. Raises WeightsError."""
-    header, tensors = read_tensors(path, FORMAT)
+    header, tensors = _read_unverified(path, FORMAT, _not_weights)
     try:
-        description = DatasetDescription.model_validate_json(header["dataset"])
-        return Weights(
+        weights = Weights(
             recipes.parse(header["recipe"], f"the recipe in {path}"),
-            description,
+            DatasetDescription.model_validate_json(header["dataset"]),
             tensors,
-            json.loads(header["facts"]),
-            json.loads(header.get("made", "{}")),
+            _facts(header["facts"]),
+            _made(header.get("made", "{}")),
         )
     except KeyError as error:
         raise _not_weights(path, f"its header lacks {error}") from error
-    except ValueError as error:
+    except (ValueError, RecursionError) as error:
         raise _not_weights(path, "its header was not written by fastfcn") from error
+    _verify(path, header, tensors, _not_weights)
+    return weights
 
 
-def read_tensors(path: str | Path, format: str) -> tuple[dict[str, str], dict[str, Tensor]]:
-    """Header and tensors of a safetensors file; WeightsError if its header does not say `format`."""
+def read_tensors(
+    path: str | Path, format: str, problem: Problem | None = None
+) -> tuple[dict[str, str], dict[str, Tensor]]:
+    """Header and tensors of a safetensors file whose header says `format`; its checksum, if any, is verified.
+
+    `problem`: the error to raise; by default, it says that the file is not a weights file.
+    """
+    problem = problem or _not_weights
+    header, tensors = _read_unverified(path, format, problem)
+    _verify(path, header, tensors, problem)
+    return header, tensors
+
+
+def _read_unverified(path: str | Path, format: str, problem: Problem) -> tuple[dict[str, str], dict[str, Tensor]]:
     if not Path(path).is_file():
         raise MissingFileError(path)
     try:
@@ -99,17 +136,79 @@ def read_tensors(path: str | Path, format: str) -> tuple[dict[str, str], dict[st
             header = file.metadata() or {}
             if header.get("format") != format:
                 actual = header.get("format")
-                raise _not_weights(path, f"its format is {actual!r}" if actual else "it has no fastfcn header")
+                raise problem(path, f"its format is {actual!r}" if actual else "it has no fastfcn header")
             return header, {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118
-    except (safetensors.SafetensorError, OSError, UnicodeDecodeError) as error:
-        raise _not_weights(path, str(error)) from error
+    except (safetensors.SafetensorError, OSError, ValueError) as error:
+        raise problem(path, str(error)) from error
+
+
+def _verify(path: str | Path, header: dict[str, str], tensors: dict[str, Tensor], problem: Problem) -> None:
+    """Raise `problem` unless header and tensors have the checksum in the header, if it has one."""
+    content = {key: value for key, value in header.items() if key != CHECKSUM}
+    if header.get(CHECKSUM, "") not in ("", checksum(content, tensors)):
+        raise problem(path, "its content has changed since it was written (wrong checksum)")
+
+
+def _facts(text: str) -> dict:
+    """The scores in a header; raises ValueError for values that are not plain. Undefined scores (NaN) are left out."""
+    facts = _json_object(text)
+    for name, value in facts.items():
+        valid = isinstance(value, str | int | float)
+        if name == "miou":
+            valid = _is_number(value) and 0 <= value <= 100
+        elif name == "step":
+            valid = isinstance(value, int) and not isinstance(value, bool) and value >= 0
+        elif name in ("split", "converted_from"):
+            valid = isinstance(value, str)
+        if not valid or (isinstance(value, float) and not math.isfinite(value)):
+            raise ValueError(f"{name} is {value!r}")
+    return facts
+
+
+def _made(text: str) -> dict[str, str]:
+    """Time and versions in a header; raises ValueError for anything else."""
+    made = _json_object(text)
+    if not all(isinstance(value, str) for value in made.values()):
+        raise ValueError("time and versions have to be strings")
+    return made
+
+
+def _json_object(text: str) -> dict:
+    """Parse a JSON object; NaN and infinity, which are not JSON, and null are left out."""
+    value = json.loads(text, parse_constant=lambda _: None)
+    if not isinstance(value, dict):
+        raise ValueError(f"not an object: {type(value).__name__}")
+    return {name: entry for name, entry in value.items() if entry is not None}
+
+
+def _is_number(value: object) -> bool:
+    return isinstance(value, int | float) and not isinstance(value, bool)
 
 
 def load_model(weights: Weights) -> Segmenter:
-    """Build the network of a weights file, in evaluation mode, on the CPU. Raises WeightsError if they do not match."""
-    model = build.network(weights.recipe, len(weights.description.classes))
-    load_state(model, weights.tensors, "the weights file")
+    """Build the network of a weights file, in evaluation mode, on the CPU. Raises WeightsError if they do not match.
+
+    Shapes are compared with a network without memory first: the recipe of a file can ask for a network of any size.
+    """
+    classes, source = len(weights.description.classes), "the weights file"
+    _check_shapes(_shapes(weights, classes), _renamed(weights.tensors), source)
+    model = build.network(weights.recipe, classes)
+    load_state(model, weights.tensors, source)
     return model.eval()
+
+
+def _shapes(weights: Weights, classes: int) -> dict[str, Tensor]:
+    """State dict of the network of a file's recipe, on the meta device: names and shapes without memory."""
+    recipe = weights.recipe
+    depth = max(getattr(part, "depth", 0) for part in (recipe.head, recipe.auxiliary))
+    if depth > len(weights.tensors):  # each layer has tensors; millions of layers take memory even without them
+        raise WeightsError(f"The recipe in the weights file has a head of {depth} layers, more than it has tensors.")
+    try:
+        with torch.device("meta"):
+            return build.network(recipe, classes).state_dict()
+    except (RuntimeError, OverflowError, MemoryError) as error:
+        reason = str(error).partition("\n")[0]
+        raise WeightsError(f"The network of the recipe in the weights file cannot be built: {reason}") from error
 
 
 def load_state(model: nn.Module, tensors: dict[str, Tensor], source: str) -> None:
@@ -117,15 +216,25 @@ def load_state(model: nn.Module, tensors: dict[str, Tensor], source: str) -> Non
 
     Weights of files of version 0.1 are renamed first.
     """
+    tensors = _renamed(tensors)
+    _check_shapes(model.state_dict(), tensors, source)
+    model.load_state_dict(tensors)
+
+
+def _renamed(tensors: dict[str, Tensor]) -> dict[str, Tensor]:
     for pattern, name in RENAMED:
         tensors = {pattern.sub(name, key): value for key, value in tensors.items()}
-    problems = key_problems({name: tuple(value.shape) for name, value in model.state_dict().items()}, tensors)
+    return tensors
+
+
+def _check_shapes(state: dict[str, Tensor], tensors: dict[str, Tensor], source: str) -> None:
+    """Raise WeightsError unless `tensors` have the names and shapes of a network's `state`."""
+    problems = key_problems({name: tuple(value.shape) for name, value in state.items()}, tensors)
     if problems:
         raise WeightsError(
             f"{source} does not fit the network of the recipe:\n" + "\n".join(problems),
             "Use the recipe the weights were trained with: same backbone, head and dataset (number of classes).",
         )
-    model.load_state_dict(tensors)
 
 
 def key_problems(shapes: dict[str, tuple[int, ...]], tensors: dict[str, Tensor]) -> list[str]:
