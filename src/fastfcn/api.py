@@ -27,6 +27,7 @@ def train(
     *,
     overrides: Overrides = (),
     resume: bool = False,
+    accept_changed_data: bool = False,
     loggers: Sequence[str] = (),
     accelerator: str = "auto",
     devices: int = 1,
@@ -51,6 +52,7 @@ def train(
         out: Folder of the run; created. It must not contain a run unless `resume` is set.
         overrides: Changes to the recipe: `{"optim.steps": 100}` or `["optim.steps=100"]`.
         resume: Continue the stopped run in `out`.
+        accept_changed_data: Resume although classes or files of the dataset have changed since the start.
         loggers: Names among "tensorboard", "mlflow" and "wandb".
         accelerator: "auto", "cpu", "cuda" or "mps".
         devices: Processes per machine, one per device; more than 1 starts the script again for each of them.
@@ -74,7 +76,7 @@ def train(
     )
     loaded = _load_recipe(recipe, overrides)
     check_loggers(loggers)
-    return train(loaded, data, out, machine, resume, loggers)
+    return train(loaded, data, out, machine, resume, loggers, accept_changed_data)
 
 
 def evaluate(

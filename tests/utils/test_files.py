@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 
 from fastfcn.errors import OutputError
-from fastfcn.utils.files import make_folder, replace_file, write_text
+from fastfcn.utils.files import make_folder, remove_temporary_files, replace_file, write_text
 
 
 def names(folder: Path) -> list[str]:
@@ -116,3 +116,14 @@ def test_two_files_with_the_same_beginning_have_different_temporary_names(tmp_pa
 def test_make_folder_returns_what_is_there_already(tmp_path: Path):
     assert make_folder(str(tmp_path / "a" / "b")) == tmp_path / "a" / "b"
     assert make_folder(tmp_path / "a" / "b").is_dir()
+
+
+def test_only_temporary_files_of_the_targets_are_removed(tmp_path: Path):
+    target = tmp_path / "a[1].ckpt"
+    with replace_file(target) as temporary:
+        temporary.write_text("whole")
+        kept = temporary.name
+    for name in (kept, ".a[1].77-3.ckpt", ".a[1].77-3.txt", ".a[1].x-3.ckpt", ".b.77-3.ckpt", ".a1.77-3.ckpt"):
+        (tmp_path / name).write_text("half")
+    remove_temporary_files(target, tmp_path / "missing" / "file.txt")
+    assert names(tmp_path) == [".a1.77-3.ckpt", ".a[1].77-3.txt", ".a[1].x-3.ckpt", ".b.77-3.ckpt", "a[1].ckpt"]

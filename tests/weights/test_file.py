@@ -11,6 +11,7 @@ from safetensors.torch import save_file
 from fastfcn import build, recipes, weights
 from fastfcn.errors import OutputError, RecipeError, WeightsError
 from fastfcn.models.segmenter import Segmenter
+from fastfcn.weights import file as weights_file
 from tests.helpers.tiny import tiny_model, tiny_recipe, tiny_weights
 
 
@@ -186,3 +187,92 @@ def test_others_may_read_it_as_any_new_file(tmp_path: Path):
     path = tiny_weights(tmp_path / "weights.safetensors")
     (tmp_path / "plain.txt").write_text("")
     assert path.stat().st_mode == (tmp_path / "plain.txt").stat().st_mode
+
+
+@pytest.mark.parametrize("place", [0.2, 0.5, 0.999])
+def test_a_flipped_bit_is_noticed(path: Path, place: float):
+    content = bytearray(path.read_bytes())
+    content[int(place * len(content))] ^= 1
+    path.write_bytes(content)
+    with pytest.raises((WeightsError, RecipeError), match=r"weights\.safetensors"):
+        weights.read(path)
+
+
+def test_a_changed_value_in_the_header_is_noticed(path: Path):
+    rewrite(path, facts='{"miou": 92.5}', checksum=header_of(path)["checksum"])
+    with pytest.raises(WeightsError, match="its content has changed since it was written"):
+        weights.read(path)
+
+
+def test_a_file_without_a_checksum_is_read(path: Path, model: Segmenter):
+    rewrite(path)
+    assert "checksum" not in header_of(path)
+    assert all(torch.equal(weights.read(path).tensors[name], value) for name, value in model.state_dict().items())
+
+
+def test_the_checksum_depends_on_names_types_shapes_and_values():
+    tensors = {"a": torch.arange(4.0), "b": torch.tensor(1)}
+    sums = [
+        weights_file.checksum({"x": "1"}, changed)
+        for changed in (
+            tensors,
+            {"a": tensors["a"], "c": tensors["b"]},
+            {"a": tensors["a"].reshape(2, 2), "b": tensors["b"]},
+            {"a": tensors["a"].view(torch.int32), "b": tensors["b"]},
+            {"a": tensors["a"] + 1, "b": tensors["b"]},
+            {"a": tensors["a"]},
+        )
+    ]
+    assert len({*sums, weights_file.checksum({"x": "2"}, tensors)}) == 7
+    assert sums[0] == weights_file.checksum({"x": "1"}, dict(reversed(tensors.items())))
+
+
+@pytest.mark.parametrize(
+    "changes",
+    [
+        {"facts": "1"},
+        {"facts": "[]"},
+        {"facts": '{"miou": []}'},
+        {"facts": '{"miou": "high"}'},
+        {"facts": '{"miou": true}'},
+        {"facts": '{"miou": 1e999}'},
+        {"facts": '{"miou": 101}'},
+        {"facts": '{"step": 1.5}'},
+        {"facts": '{"step": -1}'},
+        {"facts": '{"split": 3}'},
+        {"facts": '{"converted_from": {}}'},
+        {"facts": '{"other": [1]}'},
+        {"facts": "[" * 100_000},
+        {"made": "[]"},
+        {"made": "{}x"},
+        {"made": '{"time": 1}'},
+        {"made": "[" * 100_000},
+        {"dataset": "[" * 100_000},
+    ],
+)
+def test_facts_and_times_that_fastfcn_does_not_write(path: Path, changes: dict):
+    rewrite(path, **changes)
+    with pytest.raises(WeightsError, match="its header was not written by fastfcn"):
+        weights.read(path)
+
+
+def test_an_undefined_score_is_unknown(path: Path):
+    """Earlier versions wrote NaN if no pixel of the split had a label."""
+    rewrite(path, facts='{"step": 3, "miou": NaN}')
+    assert weights.read(path).facts == {"step": 3}
+
+
+@pytest.mark.parametrize("change", ["neck.width=100000", "head.width=8000", "head.width=1000000000000000"])
+def test_shapes_are_compared_before_memory_is_taken(path: Path, change: str):
+    resource = pytest.importorskip("resource")
+    rewrite(path, recipe=tiny_recipe(change).text)
+    file, before = weights.read(path), resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+    with pytest.raises(WeightsError, match=r"wrong shape|cannot be built"):
+        weights.load_model(file)
+    assert resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before < 200 * 1024  # KiB
+
+
+def test_a_depth_beyond_the_tensors(path: Path):
+    rewrite(path, recipe=tiny_recipe("auxiliary.depth=1000000000").text)
+    with pytest.raises(WeightsError, match="1000000000 layers"):
+        weights.load_model(weights.read(path))

@@ -15,6 +15,9 @@ def train(
     out: Annotated[Path, typer.Option(metavar="DIR", help="New folder for the run.")],
     changes: Changes = None,
     resume: Annotated[bool, typer.Option("--resume", help="Continue the interrupted run in --out.")] = False,
+    accept_changed_data: Annotated[
+        bool, typer.Option("--accept-changed-data", help="Resume although the dataset has changed since the start.")
+    ] = False,
     devices: Devices = 1,
     nodes: Annotated[int, typer.Option(min=1, help="Number of machines.")] = 1,
     workers: Workers = None,
@@ -53,7 +56,7 @@ def train(
         accelerator, devices, nodes, workers, precision, accumulate, deterministic, checkpoint_activations, compile
     )
     check_loggers(log or [])
-    result = train_recipe(recipe, data, out, machine, resume, log or [])
+    result = train_recipe(recipe, data, out, machine, resume, log or [], accept_changed_data)
     if not machine.first_process:
         return
     if not result.finished:

@@ -16,10 +16,12 @@ from fastfcn.data.layout import ExampleFiles, find_examples
 from fastfcn.data.masks import UNNAMED, class_table, describe_value, read_mask
 from fastfcn.data.sampler import SampleKey
 from fastfcn.data.transforms import TrainTransform
-from fastfcn.errors import DataError
+from fastfcn.errors import DataError, UserError
 from fastfcn.utils.sizes import IGNORE_INDEX
 
 SHOWN = 20  # problems listed in an error
+# In messages of PyTorch: a worker met a full /dev/shm, in its memory (bus error) or when it made a file there.
+SHARED_MEMORY = ("shared memory", "file </torch_")
 FIX_MASKS = "Fix the masks, or add their values to `classes` or `ignored` in the dataset's .toml file."
 
 
@@ -155,15 +157,35 @@ class Dataset(torch.utils.data.Dataset):
 
 
 def read_batches(loader: Iterable[Any]) -> Iterator[Any]:
-    """Iterate over `loader`; a DataError raised in a worker process loses that process's traceback."""
+    """Iterate over `loader`; a DataError raised in a worker process loses that process's traceback.
+
+    Raises UserError if the worker processes run out of shared memory, or are killed.
+    """
     try:
         yield from loader
+    except (RuntimeError, OSError) as error:
+        raise _worker_error(error) or error from error
     except DataError as error:
         _, marker, text = str(error).rpartition(f"{DataError.__module__}.{DataError.__qualname__}: ")
         if not marker:
             raise
         message, _, hint = text.strip().rpartition("\n")
         raise DataError(message or hint, hint if message else "") from None
+
+
+def _worker_error(error: Exception) -> UserError | None:
+    """Explain the end of a worker process of a DataLoader; None for other errors."""
+    text = str(error)
+    if any(sign in text for sign in SHARED_MEMORY):
+        return UserError(
+            "The shared memory (/dev/shm) is too small for the dataloader workers.",
+            "Use --workers 0, or a larger shared memory; in Docker: docker run --shm-size=1g.",
+        )
+    if "DataLoader worker" in text and ("killed by signal" in text or "exited unexpectedly" in text):
+        return UserError(
+            f"{text.splitlines()[0].split('. ')[0].rstrip('. ')}; memory may be short.", "Use fewer --workers."
+        )
+    return None
 
 
 def _size_problem(files: ExampleFiles, image: tuple[int, ...], label: tuple[int, ...]) -> str:

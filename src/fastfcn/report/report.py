@@ -40,6 +40,7 @@ def report(
     for folder in (Path(run), *([Path(against)] if against else [])):
         history = read_history(folder)
         source, missing = _find_data(history, data)
+        missing = (*history.notes, *missing)
         analysis = None
         if source is not None:
             fabric = fabric or machine.launch()
@@ -64,7 +65,7 @@ def evaluate_with_report(
         run = Run(path.parent)
         in_run = path.name in (run.best.name, run.last.name) and run.recipe.exists()
         history = read_history(run.folder) if in_run else _history_of_weights(path)
-        write_text(out, render([RunReport(history, analysis)], _created()))
+        write_text(out, render([RunReport(history, analysis, history.notes)], _created()))
     return EvaluationResult(analysis.scores, analysis.description, analysis.split)
 
 

@@ -13,6 +13,7 @@ from fastfcn import build, recipes
 from fastfcn.errors import DataError
 from fastfcn.evaluation.analysis.analyze import Analysis
 from fastfcn.recipes.recipe import Recipe
+from fastfcn.training import run_log
 from fastfcn.training.run import Run
 
 POINTS, STEPS_PER_POINT = 120, 4  # most points of a curve; fewest steps averaged per point in runs over 80 steps
@@ -34,7 +35,7 @@ class History:
 
     `curves`: by name in the log, such as "loss" and "learning_rate"; `validations`: (step, scores as JSON); `scores`:
     from scores.json or the best validation, `scores_source` says which; `pixels`: labeled pixels of each class by
-    split.
+    split; `notes`: what is damaged in the folder.
     """
 
     name: str
@@ -46,6 +47,7 @@ class History:
     scores: dict | None
     scores_source: str
     pixels: dict[str, dict[str, int]]
+    notes: tuple[str, ...] = ()
 
     def colors(self) -> dict[str, tuple[int, int, int]]:
         """RGB colors by class name; empty if the dataset's description cannot be found."""
@@ -57,7 +59,7 @@ class History:
     def data_folder(self) -> Path | None:
         """The data folder that the run recorded, if it still exists."""
         recorded = self.environment.get("data")
-        return Path(recorded) if recorded and Path(recorded).is_dir() else None
+        return Path(recorded) if isinstance(recorded, str) and recorded and Path(recorded).is_dir() else None
 
 
 @dataclass(frozen=True)
@@ -81,30 +83,57 @@ def read_history(folder: str | Path) -> History:
             f"{folder} is not a run: it contains neither log.jsonl nor recipe.toml.",
             "Pass a folder written by `fastfcn train --out`.",
         )
-    log = _read(run.log, lambda _: run.read_log()) or []
+    log, damaged = _read_log(run.log)
     validations = [(line["step"], line["validation"]) for line in log if "validation" in line]
-    scores, scores_source = _best_scores(_read(run.folder / "scores.json", json.loads), validations)
+    scores, scores_source = _best_scores(_read(run.folder / "scores.json", json.loads, _is_scores), validations)
     return History(
         name=Path(folder).resolve().name,
         folder=Path(folder),
         recipe=recipes.load(run.recipe) if run.recipe.exists() else None,
-        environment=_read(run.environment, tomllib.loads) or {},
+        environment=_read(run.environment, tomllib.loads, _is_environment) or {},
         curves=_curves([line for line in log if "validation" not in line]),
         validations=validations,
         scores=scores,
         scores_source=scores_source,
-        pixels=_read(run.labels, json.loads) or {},
+        pixels=_read(run.labels, json.loads, _is_pixels) or {},
+        notes=(run_log.damage(run.log, damaged),) if damaged else (),
     )
 
 
-def _read(path: Path, parse: Callable[[str], Any]) -> Any:
-    """The parsed text of `path`, or None if the file does not exist."""
+def _read_log(path: Path) -> run_log.LogContent:
+    try:
+        return run_log.read(path)
+    except OSError as error:
+        raise DataError(f"Cannot read {path}: {(error.strerror or str(error)).lower()}.") from error
+
+
+def _read(path: Path, parse: Callable[[str], Any], is_valid: Callable[[Any], bool]) -> Any:
+    """The parsed text of `path`, or None if the file does not exist. Raises DataError if it is not valid."""
     if not path.exists():
         return None
     try:
-        return parse(path.read_text(encoding="utf-8"))
-    except (ValueError, KeyError, OSError) as error:
+        content = parse(path.read_text(encoding="utf-8"))
+        if not is_valid(content):
+            raise ValueError("its values are not those that fastfcn writes")
+        return content
+    except (ValueError, RecursionError, OSError) as error:
         raise DataError(f"{path} is damaged: {error}", "Restore it, or delete it to report without it.") from error
+
+
+def _is_scores(content: Any) -> bool:
+    """Scores as `evaluate --json` writes them, or another object, which is not used."""
+    return isinstance(content, dict) and ("classes" not in content or run_log.are_scores(content))
+
+
+def _is_environment(content: dict) -> bool:
+    """A path cannot contain a null character."""
+    return isinstance(content.get("data", ""), str) and "\0" not in content.get("data", "")
+
+
+def _is_pixels(content: Any) -> bool:
+    """Numbers of labeled pixels by split and class."""
+    splits = list(content.values()) if isinstance(content, dict) else [None]
+    return all(isinstance(split, dict) and all(map(run_log.is_count, split.values())) for split in splits)
 
 
 def _best_scores(recorded: dict | None, validations: list[tuple[int, dict]]) -> tuple[dict | None, str]:

@@ -130,7 +130,15 @@ def _settings(recipe: Path) -> dict[str, str]:
 def _saved_ids(folder: Path) -> dict[str, str]:
     """Logger name -> its id of this run, saved when the run started."""
     file = folder / "loggers.json"
-    return json.loads(file.read_text(encoding="utf-8")) if file.exists() else {}
+    if not file.exists():
+        return {}
+    try:
+        ids = json.loads(file.read_text(encoding="utf-8"))
+    except (ValueError, RecursionError):
+        ids = None
+    if not isinstance(ids, dict) or not all(isinstance(run_id, str) for run_id in ids.values()):
+        raise UserError(f"{file} is damaged.", f"Remove {file}; the loggers then start new records.")
+    return ids
 
 
 def _saved_id(folder: Path, name: str) -> str | None:

@@ -1,25 +1,25 @@
 """The folder of a training run (recipe, environment, label counts, log, checkpoint, weights), and its result."""
 
-import json
 import os
 import platform
 import tomllib
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
+from typing import Any
 
 import tomlkit
 import torch
-from torch import nn
 
 from fastfcn import recipes
-from fastfcn.errors import OutputError, RecipeError, WeightsError
+from fastfcn.errors import DataError, OutputError, RecipeError
 from fastfcn.recipes.recipe import Recipe
-from fastfcn.utils.files import make_folder, write_text
+from fastfcn.training import fingerprint, run_log
+from fastfcn.training.lock import locked
+from fastfcn.utils.files import make_folder, remove_temporary_files, write_text
 from fastfcn.utils.provenance import command, package_versions
-from fastfcn.weights.file import load_state, read_tensors, write_tensors
-
-CHECKPOINT_FORMAT = "fastfcn-checkpoint-1"
 
 
 @dataclass(frozen=True)
@@ -64,33 +64,59 @@ class Run:
         self.recipe = self.folder / "recipe.toml"
         self.environment = self.folder / "environment.toml"
         self.labels = self.folder / "labels.json"
+        self.dataset = self.folder / "fingerprint.json"
         self.log = self.folder / "log.jsonl"
         self.checkpoint = self.folder / "last.ckpt"
         self.best = self.folder / "weights.safetensors"
         self.last = self.folder / "last.safetensors"
         self.report = self.folder / "report.html"
 
-    def start(self, recipe: Recipe) -> None:
-        """Create the folder and save the recipe; raises OutputError if the folder already contains a run.
+    @contextmanager
+    def lock(self, resume: bool) -> Iterator[None]:
+        """Lock the folder against other trainings; it is created unless `resume`. Raises OutputError."""
+        if resume and not self.recipe.exists():
+            raise OutputError(f"{self.folder} contains no run to resume.", "Start one without --resume.")
+        with locked(make_folder(self.folder)):
+            remove_temporary_files(
+                self.recipe,
+                self.environment,
+                self.labels,
+                self.dataset,
+                self.log,
+                self.checkpoint,
+                self.best,
+                self.last,
+            )
+            yield
+
+    def start(self, recipe: Recipe, dataset: dict[str, Any] | None = None) -> None:
+        """Create the folder, save the recipe and the fingerprint of the dataset, if given.
+
+        Raises OutputError if the folder already contains a run.
 
         A run that failed before its first step, because of an invalid mask or missing weights, is overwritten.
         """
-        if self.checkpoint.exists() or self.read_log():
+        log = run_log.read(self.log)
+        if self.checkpoint.exists() or log.lines or log.damaged:
             raise OutputError(
                 f"{self.folder} already contains a run.", "Continue it with --resume, or choose another --out."
             )
         make_folder(self.folder)
         self.labels.unlink(missing_ok=True)
         recipe.save(self.recipe)
+        if dataset:
+            fingerprint.write(self.dataset, dataset)
         description = Path(recipe.dataset)
         if description.suffix == ".toml" and description.name == recipe.data.dataset and description.is_file():
             # A recipe looks for the dataset description in its own folder.
             write_text(self.folder / description.name, description.read_text(encoding="utf-8"))
 
-    def resume(self, recipe: Recipe) -> None:
-        """Check that the folder contains a run of exactly this recipe; raises OutputError or RecipeError."""
-        if not self.recipe.exists():
-            raise OutputError(f"{self.folder} contains no run to resume.", "Start one without --resume.")
+    def resume(self, recipe: Recipe, dataset: dict[str, Any], accept_changed_data: bool = False) -> str:
+        """Check that the run has exactly this recipe and this dataset; returns a warning, or "".
+
+        `dataset`: its fingerprint; runs of earlier versions have none to compare. Raises RecipeError, and DataError
+        unless `accept_changed_data`.
+        """
         changed = recipes.load(self.recipe).differences(recipe)
         if changed:
             lines = "\n".join(f"  {key}: {before} in the run, {now} in this recipe" for key, before, now in changed)
@@ -98,53 +124,24 @@ class Run:
                 f"The recipe differs from the one that {self.folder} was started with:\n{lines}",
                 f"Resume with the recipe of the run: fastfcn train {self.recipe} --resume ...",
             )
+        changes = fingerprint.differences(self.dataset, dataset)
+        message = f"The dataset differs from the one that {self.folder} was started with:\n{fingerprint.table(changes)}"
+        if changes and not accept_changed_data:
+            raise DataError(
+                message, "Restore the dataset, start a new run, or continue with this one: --accept-changed-data."
+            )
+        if changes:
+            self.labels.unlink(missing_ok=True)  # to be counted again
+        fingerprint.write(self.dataset, dataset)
+        return message if changes else ""
 
     def append(self, lines: list[dict]) -> None:
-        """Append lines to the log."""
-        with self.log.open("a", encoding="utf-8") as file:
-            file.writelines(json.dumps(line) + "\n" for line in lines)
+        """Append lines to the log. Raises OutputError."""
+        run_log.append(self.log, lines)
 
     def read_log(self) -> list[dict]:
-        """The complete lines of the log; a last line that was cut off when the process was killed is dropped."""
-        if not self.log.exists():
-            return []
-        lines = self.log.read_text(encoding="utf-8").split("\n")[:-1]
-        return [json.loads(line) for line in lines if line]
-
-    def cut_log(self, steps: int) -> None:
-        """Drop the lines after step `steps`: a resumed run repeats those steps and would log them twice."""
-        kept = [line for line in self.read_log() if line["step"] <= steps]
-        write_text(self.log, "".join(json.dumps(line) + "\n" for line in kept))
-
-    def save_checkpoint(
-        self, model: nn.Module, optimizer: torch.optim.Optimizer, average: nn.Module | None, facts: dict
-    ) -> None:
-        """Write everything that resuming needs, atomically. `facts`: step and best score, as JSON values."""
-        tensors = {f"model.{name}": value for name, value in model.state_dict().items()}
-        if average:
-            tensors |= {f"average.{name}": value for name, value in average.state_dict().items()}
-        for index, state in optimizer.state_dict()["state"].items():
-            tensors |= {f"optimizer.{index}.{key}": value for key, value in state.items() if value is not None}
-        write_tensors(self.checkpoint, tensors, {"format": CHECKPOINT_FORMAT, "facts": json.dumps(facts)})
-
-    def load_checkpoint(self, model: nn.Module, optimizer: torch.optim.Optimizer, average: nn.Module | None) -> dict:
-        """Load the last checkpoint into model, optimizer and average; returns its facts. Raises WeightsError."""
-        header, tensors = read_tensors(self.checkpoint, CHECKPOINT_FORMAT)
-        for part, prefix in ((model, "model."), (average, "average.")):
-            if part:
-                state = {key.removeprefix(prefix): value for key, value in tensors.items() if key.startswith(prefix)}
-                load_state(part, state, str(self.checkpoint))
-        saved = optimizer.state_dict()
-        saved["state"] = {}
-        for key, value in tensors.items():
-            if key.startswith("optimizer."):
-                _, index, name = key.split(".", 2)
-                saved["state"].setdefault(int(index), {})[name] = value
-        optimizer.load_state_dict(saved)
-        try:
-            return json.loads(header["facts"])
-        except (KeyError, ValueError) as error:
-            raise WeightsError(f"{self.checkpoint} is corrupted: facts are missing in its header.") from error
+        """The complete and undamaged lines of the log."""
+        return run_log.read(self.log).lines
 
     def write_environment(self, device: torch.device, processes: int, data: str | Path) -> None:
         """Save versions, hardware, time, command and data folder to environment.toml."""
@@ -164,7 +161,10 @@ class Run:
 
     def note(self, **facts: float | str | None) -> None:
         """Add facts to environment.toml; None values are skipped."""
-        content = tomllib.loads(self.environment.read_text(encoding="utf-8"))
+        try:
+            content = tomllib.loads(self.environment.read_text(encoding="utf-8"))
+        except (OSError, ValueError):  # changed during the run, which has succeeded all the same
+            content = {}
         versions = content.pop("versions", {})  # a TOML table has to come after the plain keys
         added = {name: value for name, value in facts.items() if value is not None}
         write_text(self.environment, tomlkit.dumps(content | added | {"versions": versions}))

@@ -2,7 +2,8 @@
 
 import json
 from collections.abc import Iterator, Sequence
-from dataclasses import asdict, dataclass
+from contextlib import nullcontext
+from math import isnan
 from pathlib import Path
 
 import numpy as np
@@ -19,25 +20,25 @@ from fastfcn.evaluation.evaluate import measure
 from fastfcn.evaluation.scores import as_json, summary
 from fastfcn.losses import segmentation_loss
 from fastfcn.recipes.recipe import Recipe
+from fastfcn.training import run_log
+from fastfcn.training.checkpoint import TrainState, load_checkpoint, save_checkpoint
 from fastfcn.training.ema import averaged
+from fastfcn.training.fingerprint import fingerprint
 from fastfcn.training.log import StopRequest, TrainLog
+from fastfcn.training.lost_processes import lost_processes
 from fastfcn.training.prepare import prepare
 from fastfcn.training.run import Run, TrainingResult
 from fastfcn.utils.files import write_text
 from fastfcn.utils.machine import Machine
 from fastfcn.utils.memory import process_memory
+<<<<<<< HEAD
 from fastfcn.utils.progress import progress_bar
 from fastfcn.utils.sizes import IGNORE_INDEX
+=======
+from fastfcn.utils.progress import progress_bar, warn
+from fastfcn.utils.types import IGNORE_INDEX
+>>>>>>> dd065c9 (Runs verify their checkpoint, log and dataset when they are resumed, lock their folder, and explain lost processes and small shared memory)
 from fastfcn.weights.pretrained import load_initial_weights
-
-
-@dataclass
-class TrainState:
-    """Progress of a run, saved in its checkpoints: steps done, best validation mIoU so far, and its step."""
-
-    step: int = 0
-    best: float = -1.0
-    best_step: int = 0
 
 
 def train(
@@ -47,13 +48,16 @@ def train(
     machine: Machine,
     resume: bool = False,
     logs: Sequence[str] = (),
+    accept_changed_data: bool = False,
 ) -> TrainingResult:
     """Train `recipe` on the dataset in the folder `data`; write the run to the folder `out`.
 
     `resume`: continue the stopped run in `out`; it ends with the same losses and weights, bit for bit, as a run that
-    was never stopped. `logs`: loggers to use besides the run folder, a selection of `loggers.PACKAGES`.
-    Raises UserError (or a subclass) before the first step for data, weights and folders that cannot be used, and
-    DivergedError when the loss is no longer finite.
+    was never stopped; a dataset that has changed since is refused unless `accept_changed_data`. `logs`: loggers to use
+    besides the run folder, a selection of `loggers.PACKAGES`.
+    Raises UserError (or a subclass) before the first step for data, weights and folders that cannot be used, for a
+    folder in use by another training, and when a process of the run ends; DivergedError when the loss is no longer
+    finite.
     """
     description = build.description(recipe)
     train_set = build.dataset(recipe, description, data, recipe.data.train_split, train=True)
@@ -61,12 +65,34 @@ def train(
     run = Run(out)
     if machine.first_process:
         machine.check_batch(recipe.optim.batch)
-        run.resume(recipe) if resume else run.start(recipe)
-        _count_labels(run, train_set, val_set, machine.dataloader_workers)
-    fabric = machine.launch()
-    model, optimizer, average, state = _setup(recipe, len(description.classes), run, fabric, machine, resume)
+    with run.lock(resume) if machine.first_process else nullcontext():
+        if machine.first_process:
+            _open_run(run, recipe, {"train": train_set, "val": val_set}, resume, accept_changed_data)
+            _count_labels(run, train_set, val_set, machine.dataloader_workers)
+        fabric = machine.launch()
+        with lost_processes(fabric):
+            return _train(recipe, data, train_set, val_set, run, fabric, machine, resume, logs)
+
+
+def _open_run(run: Run, recipe: Recipe, splits: dict[str, Dataset], resume: bool, accept_changed_data: bool) -> None:
+    """Start or resume the run, after a comparison with what it was started with."""
+    dataset = fingerprint(splits)
+    if not resume:
+        run.start(recipe, dataset)
+    elif warning := run.resume(recipe, dataset, accept_changed_data):
+        warn(warning)
+
+
+def _train(
+    recipe: Recipe, data: str | Path, train_set: Dataset, val_set: Dataset, run: Run, fabric: Fabric, machine: Machine,
+    resume: bool, logs: Sequence[str],
+) -> TrainingResult:  # fmt: skip
+    """The loop over the steps, in every process."""
+    classes = len(train_set.description.classes)
+    model, optimizer, average, state = _setup(recipe, classes, run, fabric, machine, resume)
     if fabric.is_global_zero:
-        run.cut_log(state.step)
+        if warning := run_log.cut(run.log, state.step):
+            warn(warning)
         run.write_environment(fabric.device, fabric.world_size, data)
     batches = _batches(recipe, train_set, state.step, fabric, machine)
     optim = recipe.optim
@@ -84,7 +110,7 @@ def train(
                 _validate(average or model, recipe, val_set, run, fabric, machine, state, log)
             stopping = (flushed or validate) and stop.requested(fabric)
             if fabric.is_global_zero and (validate or stopping or (flushed and log.checkpoint_due())):
-                run.save_checkpoint(model, optimizer, average, asdict(state))
+                save_checkpoint(run.checkpoint, model, optimizer, average, state)
             if stopping:
                 break
     if fabric.is_global_zero and state.step == optim.steps:
@@ -160,7 +186,9 @@ def _setup(
     model, optimizer = fabric.setup(network, build.optimizer(recipe, network))
     model.mark_forward_method("forward_train")
     average = averaged(network, recipe.optim.ema) if recipe.optim.ema else None
-    state = TrainState(**run.load_checkpoint(network, optimizer, average)) if resume else TrainState()
+    state = TrainState()
+    if resume:
+        state = load_checkpoint(run.checkpoint, network, optimizer, average, recipe.optim.steps)  # type: ignore[arg-type]
     return model.train(), optimizer, average, state
 
 
@@ -211,7 +239,7 @@ def _validate(
     if not fabric.is_global_zero:
         return
     description = val_set.description
-    facts = {"step": state.step, "miou": scores.miou, "split": recipe.data.val_split}
+    facts = {"step": state.step, "miou": None if isnan(scores.miou) else scores.miou, "split": recipe.data.val_split}
     weights.save(run.last, network, recipe, description, facts)  # type: ignore[arg-type]
     if state.best_step == state.step:
         weights.save(run.best, network, recipe, description, facts)  # type: ignore[arg-type]

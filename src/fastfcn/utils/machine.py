@@ -6,8 +6,14 @@ from dataclasses import dataclass
 
 import torch
 from lightning_fabric import Fabric
+from lightning_fabric.plugins.environments.lightning import LightningEnvironment
+from lightning_fabric.plugins.environments.lsf import LSFEnvironment
+from lightning_fabric.plugins.environments.mpi import MPIEnvironment
+from lightning_fabric.plugins.environments.slurm import SLURMEnvironment
+from lightning_fabric.plugins.environments.torchelastic import TorchElasticEnvironment
 
 from fastfcn.errors import UserError
+from fastfcn.utils.progress import warn
 
 M_TRIM_THRESHOLD, M_MMAP_THRESHOLD, M_MMAP_MAX = -1, -3, -4  # parameters of glibc's mallopt(3)
 LARGE_BLOCK = 16 * 2**20  # bytes
@@ -40,7 +46,9 @@ class Machine:
         if self.deterministic:
             os.environ.setdefault("CUBLAS_WORKSPACE_CONFIG", ":4096:8")
             torch.use_deterministic_algorithms(True, warn_only=True)
-        torchrun_size = os.environ.get("LOCAL_WORLD_SIZE") if "TORCHELASTIC_RUN_ID" in os.environ else None
+        torchrun_size = os.environ.get("LOCAL_WORLD_SIZE") if TorchElasticEnvironment.detect() else None
+        if not torchrun_size and self.processes == 1 and os.environ.get("RANK", "0") != "0":
+            warn(f"RANK={os.environ['RANK']} is ignored, because torchrun did not start this process.")
         devices = int(torchrun_size or self.devices)
         strategy = "ddp" if devices * self.nodes > 1 or torchrun_size else "auto"
         try:
@@ -65,12 +73,26 @@ class Machine:
     @property
     def processes(self) -> int:
         """Total number of processes, also if `torchrun` started them."""
-        return int(os.environ.get("WORLD_SIZE", self.devices * self.nodes))
+        return int(os.environ["WORLD_SIZE"]) if TorchElasticEnvironment.detect() else self.devices * self.nodes
 
     @property
     def first_process(self) -> bool:
-        """Whether this process writes files and prints; known before `launch`."""
-        return all(os.environ.get(name, "0") == "0" for name in ("RANK", "LOCAL_RANK", "NODE_RANK"))
+        """Whether this process writes files and prints; known before `launch`.
+
+        The environment is interpreted as Fabric does: RANK counts only if `torchrun` set it.
+        """
+        if not TorchElasticEnvironment.detect() and self.processes == 1:
+            return True
+        for environment in (TorchElasticEnvironment, SLURMEnvironment, LSFEnvironment, MPIEnvironment):
+            if environment.detect():
+                try:
+                    return environment().global_rank() == 0
+                except (RuntimeError, KeyError) as error:
+                    raise UserError(
+                        f"Cannot determine the rank of this process: {error}",
+                        "Correct the settings of the job, or unset the variables of the cluster.",
+                    ) from error
+        return LightningEnvironment().node_rank() == 0 and LightningEnvironment().local_rank() == 0
 
     @property
     def dataloader_workers(self) -> int:

@@ -25,6 +25,11 @@ def progress_bar(*columns: str) -> Progress:
     return Progress(*standard, TextColumn("[dim]left[/]"), TimeRemainingColumn(), *extra, console=console)
 
 
+def warn(text: str) -> None:
+    """Print a warning to standard error; `text` is printed as it is, even if it looks like markup."""
+    console.print(f"Warning: {text}", markup=False, highlight=False, soft_wrap=True)
+
+
 def with_progress(items: Iterable[Item], total: int, description: str) -> Iterator[Item]:
     """Yield `items` under a progress bar that disappears at the end."""
     with progress_bar() as bar:
