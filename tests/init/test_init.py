@@ -1,6 +1,8 @@
 """`fastfcn init` from folders as people have them, on to a short training run with what it wrote."""
 
+import os
 import shlex
+import subprocess
 from pathlib import Path
 
 import numpy as np
@@ -215,3 +217,19 @@ def test_camvid_is_result_as_published(shared_data: Path, tmp_path: Path):
     loss = result.recipe.loss
     assert loss.kind == "weighted_cross_entropy"
     assert np.argsort(loss.weights)[0] == 3, "road is the commonest"
+
+
+def test_a_folder_without_splits_that_cannot_be_written(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
+    """Read-only media, such as Kaggle's input: the message names a way that works."""
+    for number in range(6):
+        photo(tmp_path / f"read only/images/{number}.png", number)
+        save(tmp_path / f"read only/masks/{number}.png", stripes((0, 1), number))
+    root, writable = tmp_path / "read only", os.access
+    monkeypatch.setattr(os, "access", lambda path, mode: Path(path) != root and writable(path, mode))
+    with pytest.raises(OutputError, match="it is read-only") as error:
+        run_init(root, out=tmp_path / "out")
+    assert not (tmp_path / "out").exists()
+    command = error.value.hint.partition(": ")[2].rpartition(" && ")[0]
+    subprocess.run(["sh", "-c", command.replace("DIR", "linked")], check=True, cwd=tmp_path)
+    result = run_init(tmp_path / "linked")
+    assert (result.train, result.val) == (5, 1)

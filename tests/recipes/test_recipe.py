@@ -199,6 +199,8 @@ def test_a_folder_and_a_file_of_bytes_are_not_recipes(tmp_path: Path):
     ("text", "says"),
     [
         ("format = 1\nname = \n", "mine.toml is not TOML: line 2, column 8: "),
+        ('[data]\nkind = "a"\n[data.kind]\nx = 1\n', "mine.toml is not TOML: "),
+        pytest.param("x = " + "[" * 100_000, "mine.toml is not TOML: ", id="nested"),
         ("format = 1\n[data\ncrop = 3", "mine.toml is not TOML: line 2, column 6: "),
         ("seed = 1\nseed = 2\n", 'mine.toml is not TOML: line 2, column 1: Key "seed" already exists'),
     ],

@@ -1,5 +1,6 @@
 """`fastfcn init`: write a dataset description and a recipe for a folder of images and masks."""
 
+import os
 import re
 import shlex
 from collections.abc import Sequence
@@ -67,6 +68,12 @@ def init(
     chosen, splits = choose_classes(report, classes), choose_splits(report, seed)
     lists = {root / LISTS.format(split=split): names for split, names in splits.drawn.items()}
     _refuse_to_overwrite(lists, force)
+    if lists and not os.access(root, os.W_OK):
+        raise OutputError(
+            f"{root} has no train and val, and lists of a random split cannot be written there: it is read-only.",
+            f"Link its folders in a writable one: mkdir DIR && ln -s {shlex.quote(str(root.resolve()))}/* DIR/ "
+            "&& fastfcn init DIR",
+        )
     name = slug(root)
     dataset_text = dataset_toml(name, root.resolve().name or name, report, chosen, splits)
     dataset = parse_description(dataset_text, str(out / DATASET))

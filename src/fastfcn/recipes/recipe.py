@@ -13,7 +13,7 @@ from typing import Annotated, Any, Literal
 
 import tomlkit
 from pydantic import Field, PrivateAttr, ValidationError
-from tomlkit.exceptions import ParseError
+from tomlkit.exceptions import ParseError, TOMLKitError
 
 from fastfcn.errors import RecipeError
 from fastfcn.recipes.overrides import apply
@@ -134,6 +134,9 @@ def parse(text: str, source: str) -> Recipe:
         where = f"line {error.line}, column {error.col + 1}"
         reason = str(error).removesuffix(f" at line {error.line} col {error.col}")
         raise RecipeError(f"{source} is not TOML: {where}: {reason}") from None
+    except (TOMLKitError, RecursionError) as error:  # such as a key that occurs twice in a table
+        reason = "it is nested too deeply" if isinstance(error, RecursionError) else str(error)
+        raise RecipeError(f"{source} is not TOML: {reason}") from None
     if _upgrade(document, source):
         text = tomlkit.dumps(document)
     values = _tuples(document.unwrap())

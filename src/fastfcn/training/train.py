@@ -31,13 +31,8 @@ from fastfcn.training.run import Run, TrainingResult
 from fastfcn.utils.files import write_text
 from fastfcn.utils.machine import Machine
 from fastfcn.utils.memory import process_memory
-<<<<<<< HEAD
-from fastfcn.utils.progress import progress_bar
-from fastfcn.utils.sizes import IGNORE_INDEX
-=======
 from fastfcn.utils.progress import progress_bar, warn
-from fastfcn.utils.types import IGNORE_INDEX
->>>>>>> dd065c9 (Runs verify their checkpoint, log and dataset when they are resumed, lock their folder, and explain lost processes and small shared memory)
+from fastfcn.utils.sizes import IGNORE_INDEX
 from fastfcn.weights.pretrained import load_initial_weights
 
 
