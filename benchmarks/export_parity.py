@@ -26,7 +26,7 @@ from fastfcn.bench.record import image_size, machine_info, rounded
 from fastfcn.data.images import read_image
 from fastfcn.data.transforms import normalize_batch
 from fastfcn.exporting.export import ExportSettings, export
-from fastfcn.exporting.verification import MAX_DIFFERENCE, MIN_AGREEMENT, VerificationError, sample_image
+from fastfcn.exporting.verification import MAX_ERROR_RATIO, VerificationError, sample_image
 from fastfcn.models.segmenter import Segmenter
 from fastfcn.recipes.recipe import Recipe
 from fastfcn.utils.files import write_text
@@ -123,7 +123,7 @@ def main(argv: list[str] | None = None) -> int:
     # Any recipe and format, not only those of CASES.
     cases = [(case.partition("/")[0], case.partition("/")[2]) for case in args.only] if args.only else CASES
     record = json.loads(args.out.read_text()) if args.out.exists() else {"results": {}}
-    tolerances = {"least_agreement": MIN_AGREEMENT, "most_difference": MAX_DIFFERENCE, "scores_std": SCORES_STD}
+    tolerances = {"max_error_ratio": MAX_ERROR_RATIO, "scores_std": SCORES_STD}
     with tempfile.TemporaryDirectory() as folder:
         for name, form in cases:
             print(f"{name} as {form}", flush=True)

@@ -144,7 +144,7 @@ def test_stock_adaptive_pooling_is_rejected(weights_file: Path, tmp_path: Path, 
     with pytest.raises(UserError, match="cannot be exported to onnx"):
         export(weights_file, "onnx", tmp_path / "model.onnx", settings)
     monkeypatch.setattr(builder, "trace", trace_backed)
-    with pytest.raises(VerificationError, match="at 17x40, batch 1: labels agree on"):
+    with pytest.raises(VerificationError, match="at 17x40, batch 1: logits differ by up to"):
         export(weights_file, "onnx", tmp_path / "model.onnx", settings)
     assert list(tmp_path.iterdir()) == []
 
@@ -179,16 +179,17 @@ def test_int8_that_loses_too_much_is_rejected(report: ExportResult):  # noqa: F8
 @pytest.mark.parametrize(
     ("result", "message"),
     [
-        (SizeResult((9, 8), 1, 0.9998, 1e-4), "labels agree on 99.9800%"),
-        (SizeResult((9, 8), 1, 1.0, 3e-3), "logits differ by up to 0.003"),
-        (SizeResult((9, 8), 1, float("nan"), float("nan")), "labels agree"),
+        (SizeResult((9, 8), 1, 0.9998, 1e-4, 2e-3, 1), "1 pixels have wrong labels, which rounding does not explain"),
+        (SizeResult((9, 8), 1, 1.0, 3e-3, 2e-3), "logits differ by up to 0.003 (tolerance 0.002, 4 times"),
+        (SizeResult((9, 8), 1, 1.0, float("nan"), 2e-3), "logits differ by up to nan"),
+        (SizeResult((9, 8), 1, 1.0, 0.0, float("nan")), "PyTorch's own logits are not finite"),
         (SizeResult((9, 8), 1, problem="no such kernel"), "no such kernel"),
     ],
 )
 def test_failures_name_the_size_and_the_value(result: SizeResult, message: str):
     assert message in result.failures()[0]
     assert result.failures()[0].startswith("at 9x8, batch 1: ")
-    assert SizeResult((9, 8), 1, 0.99991, 1e-3).failures() == []
+    assert SizeResult((9, 8), 1, 0.99991, 1e-3, 1e-3).failures() == []
 
 
 @pytest.mark.parametrize(

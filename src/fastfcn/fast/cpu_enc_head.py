@@ -32,7 +32,7 @@ class FastEncHead(EncHead):
         logits = [
             torch.ops.fastfcn.pointwise(image[None], weight, bias, False, 1)
             for image, weight in zip(narrow, weights, strict=True)
-        ]
+        ] or [torch.ops.fastfcn.pointwise(narrow, self.packed, bias, False, 1)]  # of no images
         return HeadOutput(logits[0] if len(logits) == 1 else torch.cat(logits), {})
 
 

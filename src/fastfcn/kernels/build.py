@@ -4,10 +4,13 @@ import hashlib
 import logging
 import os
 import platform
+import shlex
 import shutil
 import subprocess
 import sys
 import tempfile
+from collections.abc import Iterator
+from contextlib import contextmanager
 from functools import cache as once
 from pathlib import Path
 
@@ -15,6 +18,7 @@ import torch
 
 SOURCES = Path(__file__).parent / "csrc"  # also the include path
 SWITCH = "FASTFCN_KERNELS"  # set to "off" to use plain PyTorch
+BUILD_PREFIX = "building_"  # of temporary folders in the cache
 # Loops and functions are aligned to cache lines: otherwise matrix products take up to 2 % longer, some operators up to
 # 3 %. GCC's tuning for AMD processors keeps loop counters in vector registers, which costs up to 4 % (GCC 12, Zen 5).
 FLAGS = (
@@ -54,50 +58,92 @@ def _missing() -> str:
     """Return what a build would lack, or an empty string."""
     if sys.platform == "win32":
         return "only Linux and macOS are supported"
-    compiler = os.environ.get("CXX", "c++")
-    if not shutil.which(compiler.split()[0]):
-        return f"no C++ compiler {compiler!r} found"
-    return ""
+    try:
+        program = _compiler()[0]
+    except ValueError as error:
+        return f"CXX is not a valid command ({str(error).lower()}): {os.environ['CXX']}"
+    return "" if shutil.which(program) else f"no C++ compiler {program!r} found"
+
+
+def _compiler() -> list[str]:
+    """Return the words of the compiler's command: CXX, which may have arguments ("ccache g++"), or `c++`.
+
+    Raises ValueError if CXX has an unclosed quote.
+    """
+    command = os.environ.get("CXX", "").strip()
+    if shutil.which(command):  # also a path with spaces
+        return [command]
+    return [word for word in shlex.split(command) if word] or ["c++"]
 
 
 def _build() -> str:
     """Build the library if it is not cached, and load it; return why that failed, or an empty string."""
     logging.getLogger("torch.utils.cpp_extension").setLevel(logging.ERROR)  # it warns about CUDA, which is not needed
-    import fcntl  # not on Windows
-
-    from torch.utils import cpp_extension
-
     try:
-        cache = Path(cpp_extension.get_default_build_root()) / "fastfcn"
-        cache.mkdir(parents=True, exist_ok=True)
-        library = cache / f"kernels_{_fingerprint()}.so"
-        with (cache / "lock").open("w") as lock:
-            # One process builds, others wait; the system releases the lock of a process that was killed.
-            fcntl.flock(lock, fcntl.LOCK_EX)
-            if library.exists():
-                torch.ops.load_library(library)
-            else:
-                _compile(library)
-    except (RuntimeError, OSError, ImportError, subprocess.SubprocessError) as error:
-        return _reason(str(error))
+        library = _cache() / f"kernels_{_fingerprint()}.so"
+        if _is_intact(library) or not _compile_once(library):
+            torch.ops.load_library(library)
+    except (RuntimeError, OSError, ImportError, ValueError, subprocess.SubprocessError) as error:
+        return _reason(error)
     return ""
 
 
-def _reason(message: str) -> str:
+def _cache() -> Path:
+    """Return the folder of built libraries, in torch's extension folder; it is created."""
+    from torch.utils import cpp_extension
+
+    root = os.environ.get("TORCH_EXTENSIONS_DIR") or cpp_extension.get_default_build_root()
+    cache = Path(root).resolve() / "fastfcn"  # the compiler runs in another folder
+    cache.mkdir(parents=True, exist_ok=True)
+    return cache
+
+
+def _compile_once(library: Path) -> bool:
+    """Build and load `library`, unless another process does so meanwhile; return whether this one did."""
+    import fcntl  # not on Windows
+
+    with (library.parent / "lock").open("w") as lock:
+        # One process builds, others wait; the system releases the lock of a process that was killed.
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        if _is_intact(library):
+            return False
+        for folder in library.parent.glob(f"{BUILD_PREFIX}*"):  # of processes that were killed
+            shutil.rmtree(folder, ignore_errors=True)
+        _compile(library)
+    return True
+
+
+def _is_intact(library: Path) -> bool:
+    """Return whether the file is complete: the system kills a process that loads a truncated library (SIGBUS)."""
+    try:
+        return _checksum_file(library).read_text() == _checksum(library)
+    except (OSError, ValueError):
+        return False
+
+
+def _checksum_file(library: Path) -> Path:
+    return library.with_suffix(".sha256")
+
+
+def _checksum(library: Path) -> str:
+    """Return size and SHA-256 of a file."""
+    data = library.read_bytes()
+    return f"{len(data)} {hashlib.sha256(data).hexdigest()}\n"
+
+
+def _reason(error: Exception) -> str:
     """Return the line of a compiler's output that contains the error, or the first line."""
-    lines = message.strip().splitlines()
+    lines = str(error).strip().splitlines() or [type(error).__name__]
     return next((line.strip() for line in lines if "error:" in line), lines[0])
 
 
 def _compile(library: Path) -> None:
-    """Build and load `library`; it appears in the cache only when it is complete."""
+    """Build and load `library`; it appears in the cache, with its checksum, only when it is complete."""
     from torch.utils import cpp_extension
 
     print("fastfcn: building fast kernels; this takes about a minute, once", file=sys.stderr)
-    search = os.environ.get("PATH", "")
-    with tempfile.TemporaryDirectory(dir=library.parent) as folder:
-        try:
-            os.environ["PATH"] = os.pathsep.join([_ninja_folder(), search])
+    with tempfile.TemporaryDirectory(prefix=BUILD_PREFIX, dir=library.parent) as folder:
+        with _compiler_environment():
             cpp_extension.load(
                 library.stem,
                 _units(Path(folder)),
@@ -106,9 +152,25 @@ def _compile(library: Path) -> None:
                 build_directory=folder,
                 is_python_module=False,
             )
-        finally:
-            os.environ["PATH"] = search
-        (Path(folder) / f"{library.stem}.so").replace(library)
+        built = Path(folder) / f"{library.stem}.so"
+        _checksum_file(built).write_text(_checksum(built))
+        for path in (built, _checksum_file(built)):
+            path.replace(library.with_name(path.name))
+
+
+@contextmanager
+def _compiler_environment() -> Iterator[None]:
+    """Let torch find `ninja`, and the compiler if CXX is empty or a path with spaces."""
+    before = dict(os.environ)
+    os.environ["PATH"] = os.pathsep.join([_ninja_folder(), before.get("PATH", "")])
+    os.environ["CXX"] = shlex.join(_compiler())
+    try:
+        yield
+    finally:
+        for name in ("PATH", "CXX"):
+            os.environ.pop(name)
+            if name in before:
+                os.environ[name] = before[name]
 
 
 def _units(folder: Path) -> list[str]:
@@ -133,7 +195,8 @@ def _ninja_folder() -> str:
 
 def _fingerprint() -> str:
     """Hash everything a build depends on: machines that share a home folder get separate builds."""
-    settings = [torch.__version__, platform.machine(), sys.platform, os.environ.get("CXX", ""), *FLAGS, _instructions()]
+    compiler = shlex.join(_compiler())
+    settings = [torch.__version__, platform.machine(), sys.platform, compiler, *FLAGS, _instructions()]
     digest = hashlib.sha256("\n".join(settings).encode())
     for path in sorted([*SOURCES.rglob("*.cpp"), *SOURCES.rglob("*.h")]):
         digest.update(str(path.relative_to(SOURCES)).encode())

@@ -59,6 +59,8 @@ def upsample_labels(logits: Tensor, height: int, width: int, align_corners: bool
     if classes > 256:
         raise ValueError(f"at most 256 classes, not {classes}")
     out = torch.empty((batch, height, width), dtype=torch.uint8, device=logits.device)
+    if not out.numel():
+        return out  # a grid cannot be empty
     grid = (triton.cdiv(width, PIXELS), height, batch)
     strides = logits.stride()
     _upsample_labels[grid](logits, out, classes, rows, columns, height, width, *strides, align_corners, PIXELS)  # type: ignore

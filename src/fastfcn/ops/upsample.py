@@ -64,7 +64,7 @@ def upsampled_strips(logits: Tensor, sizes: Sequence[Sequence[int]], align_corne
     steps = [size for before, size in pairwise([logits.shape[-2:], *sizes]) if tuple(before) != tuple(size)]
     batch, classes = logits.shape[:2]
     height, width = sizes[-1]
-    rows = max(1, STRIP_ELEMENTS // (batch * classes * width))
+    rows = max(1, STRIP_ELEMENTS // max(1, batch * classes * width))
     for top in range(0, height, rows):
         yield _rows(logits, steps, top, min(top + rows, height), align_corners)
 

@@ -27,10 +27,11 @@ class MapInput {
  public:
   explicit MapInput(const at::Tensor& map) {
     const bool blocked = map.dim() == 5 && map.size(4) == CACHE_LINE;
-    TORCH_CHECK(!blocked || (map.scalar_type() == at::kFloat && map.device().is_cpu()),
-                "expected a float32 map on the CPU, got ", map.toString());
+    TORCH_CHECK(!blocked || (is_float32_on_cpu(map) && map.size(1) > 0 && map.size(2) > 0 && map.size(3) > 0),
+                "expected a float32 map on the CPU, (B, C / 16, H, W, 16) with at least one channel and pixel, got ",
+                map.toString(), " ", map.sizes());
     (blocked ? blocked_ : channels_last_) = blocked ? map.contiguous() : channels_last(map);
-    TORCH_CHECK(channels() % LANES == 0, "channels must be multiples of ", LANES);
+    check_lanes(channels());
   }
 
   int64_t channels() const { return channels_last_.defined() ? channels_last_.size(1) : blocked_.size(1) * CACHE_LINE; }

@@ -1,15 +1,17 @@
 // Checks and shapes of maps: (B, C, H, W) float32 on the CPU, stored channels last.
 #pragma once
 
-#include <ATen/ATen.h>
+#include "common/arguments.h"
 
 namespace fastfcn {
 
 constexpr int TAPS = 9;  // taps of a 3x3 convolution
 
+// The map, stored channels last. A batch of no images is allowed; maps without channels or pixels are not.
 inline at::Tensor channels_last(const at::Tensor& map) {
-  TORCH_CHECK(map.dim() == 4 && map.scalar_type() == at::kFloat && map.device().is_cpu(),
-              "expected a float32 map (B, C, H, W) on the CPU, got ", map.toString(), " ", map.sizes());
+  TORCH_CHECK(map.dim() == 4 && is_float32_on_cpu(map) && map.size(1) > 0 && map.size(2) > 0 && map.size(3) > 0,
+              "expected a float32 map on the CPU, (B, C, H, W) with at least one channel and pixel, got ",
+              map.toString(), " ", map.sizes());
   return map.contiguous(at::MemoryFormat::ChannelsLast);
 }
 
@@ -18,9 +20,10 @@ inline std::vector<int64_t> convolved_shape(const at::Tensor& map, const at::Ten
   return {map.size(0), bias.size(0), (map.size(2) - 1) / stride + 1, (map.size(3) - 1) / stride + 1};
 }
 
-// The residual as a map to overwrite; a copy if it is not stored channels last.
-inline at::Tensor residual_map(const at::Tensor& residual, at::IntArrayRef shape) {
+// The residual as a map to overwrite; a copy if it is not stored channels last. `features` must be other memory.
+inline at::Tensor residual_map(const at::Tensor& residual, at::IntArrayRef shape, const at::Tensor& features) {
   TORCH_CHECK(residual.sizes() == shape, "expected a residual of ", shape, ", got ", residual.sizes());
+  check_no_overlap(residual, features);
   return channels_last(residual);
 }
 

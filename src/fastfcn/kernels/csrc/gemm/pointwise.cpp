@@ -51,33 +51,46 @@ void convolve(const std::vector<Factor>& factors, const at::Tensor& bias, bool r
   });
 }
 
+// A map and its weights, checked.
+Factor factor(const at::Tensor& features, const char* name, const at::Tensor& packed, const at::Tensor& bias,
+              int64_t stride) {
+  check_setting("stride", stride);
+  const auto x = channels_last(features);
+  return {x, check_packed(name, packed, bias.size(0), x.size(1)), stride};
+}
+
 }  // namespace
 
 at::Tensor pointwise(const at::Tensor& features, const at::Tensor& packed, const at::Tensor& bias, bool relu,
                      int64_t stride) {
-  const auto x = channels_last(features);
-  auto out = at::empty(convolved_shape(x, bias, stride), x.options(), at::MemoryFormat::ChannelsLast);
-  convolve({{x, packed, stride}}, bias, relu, out, false);
+  const auto offsets = check_vector("bias", bias);
+  const auto input = factor(features, "packed", packed, offsets, stride);
+  auto out =
+      at::empty(convolved_shape(input.x, offsets, stride), input.x.options(), at::MemoryFormat::ChannelsLast);
+  convolve({input}, offsets, relu, out, false);
   return out;
 }
 
 void pointwise_add_(const at::Tensor& residual, const at::Tensor& features, const at::Tensor& packed,
                     const at::Tensor& bias, bool relu, int64_t stride) {
-  const auto x = channels_last(features);
-  const auto out = residual_map(residual, convolved_shape(x, bias, stride));
-  convolve({{x, packed, stride}}, bias, relu, out, true);
+  const auto offsets = check_vector("bias", bias);
+  const auto input = factor(features, "packed", packed, offsets, stride);
+  const auto out = residual_map(residual, convolved_shape(input.x, offsets, stride), features);
+  convolve({input}, offsets, relu, out, true);
   if (!out.is_same(residual)) residual.copy_(out);
 }
 
 // Adds the convolutions of `features` at stride 1 and of `shortcut` at `stride`.
 at::Tensor pointwise_pair(const at::Tensor& features, const at::Tensor& packed, const at::Tensor& bias, bool relu,
                           const at::Tensor& shortcut, const at::Tensor& shortcut_packed, int64_t stride) {
-  const auto x = channels_last(features), other = channels_last(shortcut);
-  const auto shape = convolved_shape(x, bias, 1);
-  TORCH_CHECK(shape == convolved_shape(other, bias, stride), "expected a shortcut that becomes ", shape, ", got ",
-              other.sizes());
-  auto out = at::empty(shape, x.options(), at::MemoryFormat::ChannelsLast);
-  convolve({{other, shortcut_packed, stride}, {x, packed, 1}}, bias, relu, out, false);
+  const auto offsets = check_vector("bias", bias);
+  const auto input = factor(features, "packed", packed, offsets, 1);
+  const auto other = factor(shortcut, "shortcut_packed", shortcut_packed, offsets, stride);
+  const auto shape = convolved_shape(input.x, offsets, 1);
+  TORCH_CHECK(shape == convolved_shape(other.x, offsets, stride), "expected a shortcut that becomes ", shape, ", got ",
+              other.x.sizes());
+  auto out = at::empty(shape, input.x.options(), at::MemoryFormat::ChannelsLast);
+  convolve({other, input}, offsets, relu, out, false);
   return out;
 }
 

@@ -92,10 +92,10 @@ void add_block(const float* x, int64_t count, const Codewords& codes, float* pro
 // `features`: (B, C, H, W); `packed`: codewords (panels of K, C, PANEL); `scale`: (K). Returns (B, K, C).
 at::Tensor encode(const at::Tensor& features, const at::Tensor& packed, const at::Tensor& scale) {
   const auto x = channels_last(features);
-  const int64_t channels = x.size(1), pixels = x.size(2) * x.size(3), count = scale.size(0);
-  TORCH_CHECK(packed.size(1) == channels && panel_count(count) == packed.size(0),
-              "expected codewords with as many channels as the map, and a scale for each");
-  const Codewords codes(packed, scale);
+  const auto scales = check_vector("scale", scale);
+  const int64_t channels = x.size(1), pixels = x.size(2) * x.size(3), count = scales.size(0);
+  const auto codewords = check_packed("packed", packed, count, channels);
+  const Codewords codes(codewords, scales);
   const int64_t threads = at::get_num_threads();
   auto out = at::empty({x.size(0), count, channels}, x.options());
   for (int64_t image = 0; image < x.size(0); ++image) {

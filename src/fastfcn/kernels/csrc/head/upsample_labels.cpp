@@ -122,6 +122,7 @@ at::Tensor upsample_labels(const at::Tensor& logits, int64_t height, int64_t wid
   const auto x = channels_last(logits);
   const int64_t batch = x.size(0), classes = x.size(1), rows_before = x.size(2), columns_before = x.size(3);
   TORCH_CHECK(classes <= 256, "at most 256 classes, not ", classes);
+  check_setting("height", height), check_setting("width", width);
   auto out = at::empty({batch, height, width}, x.options().dtype(at::kByte));
   const auto rows = sources(rows_before, height, align_corners);
   const auto columns = sources(columns_before, width, align_corners);

@@ -153,13 +153,25 @@ at::Tensor jpu(const at::TensorList& maps, const at::Tensor& taps, const at::Ten
   int64_t inputs = 0;
   for (const MapInput& map : map_inputs) inputs += map.channels();
   const int64_t batch = map_inputs[0].batch(), height = map_inputs[0].height(), width = map_inputs[0].width();
-  const int64_t outputs = bias.size(1), parts = dilations.size();
+  for (const MapInput& map : map_inputs)
+    TORCH_CHECK(map.batch() == batch, "expected maps of ", batch, " images, got ", map.batch());
+  const int64_t parts = dilations.size();
+  TORCH_CHECK(parts > 0, "expected at least one dilation");
+  for (const int64_t dilation : dilations) check_setting("dilations", dilation);
+  TORCH_CHECK(bias.dim() == 2 && bias.size(1) > 0, "expected `bias` to be (D, O), got ", bias.sizes());
+  const int64_t outputs = bias.size(1);
+  const auto weights = check_shape("packed", packed, {parts, panel_count(outputs), inputs, PANEL});
+  const auto offsets = check_shape("bias", bias, {parts, outputs});
+  const auto depthwise_taps = check_shape("taps", taps, {parts, inputs / LANES, TAPS, LANES});
   std::optional<NextConvolution> next;
+  at::Tensor next_weights, next_offsets;
+  TORCH_CHECK(next_packed.has_value() == next_bias.has_value(), "the next convolution needs weights and a bias");
   if (next_packed) {
-    TORCH_CHECK(next_bias && next_bias->size(0) % LANES == 0,
-                "the next convolution needs a bias, and outputs in multiples of ", LANES);
-    next = NextConvolution{next_packed->const_data_ptr<float>(), next_bias->const_data_ptr<float>(), parts * outputs,
-                           next_bias->size(0)};
+    next_offsets = check_vector("next_bias", *next_bias);
+    TORCH_CHECK(next_offsets.size(0) % LANES == 0, "the next convolution needs outputs in multiples of ", LANES);
+    next_weights = check_packed("next_packed", *next_packed, next_offsets.size(0), parts * outputs);
+    next = NextConvolution{next_weights.const_data_ptr<float>(), next_offsets.const_data_ptr<float>(), parts * outputs,
+                           next_offsets.size(0)};
   }
   const int64_t total = next ? next->outputs : parts * outputs;
   auto out = at::empty({batch, total, height, width}, map_inputs[0].options(), at::MemoryFormat::ChannelsLast);
@@ -167,9 +179,9 @@ at::Tensor jpu(const at::TensorList& maps, const at::Tensor& taps, const at::Ten
     Image image{index, height, width, inputs, outputs, align_corners, map_inputs, {}};
     image.resized.resize(map_inputs.size());
     for (int64_t part = 0; part < parts; ++part) {
-      const auto branch = make_branch(image, dilations[part], taps.const_data_ptr<float>() + part * taps.stride(0),
-                                      packed.const_data_ptr<float>() + part * packed.stride(0),
-                                      bias.const_data_ptr<float>() + part * outputs);
+      const auto branch = make_branch(image, dilations[part], depthwise_taps.const_data_ptr<float>() + part * inputs * TAPS,
+                                      weights.const_data_ptr<float>() + part * weights.size(1) * inputs * PANEL,
+                                      offsets.const_data_ptr<float>() + part * outputs);
       convolve(image, branch, part, parts, next, out.mutable_data_ptr<float>() + index * height * width * total);
     }
   }

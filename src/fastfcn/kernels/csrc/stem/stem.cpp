@@ -13,7 +13,7 @@
 namespace fastfcn {
 namespace {
 
-constexpr int64_t IMAGE_CHANNELS = 3, STEM_STRIDE = 2;
+constexpr int64_t IMAGE_CHANNELS = 3, STEM_STRIDE = 2, MAX_KERNEL = 1023;
 
 // `packed`: (panels, kernel * kernel * IMAGE_CHANNELS, PANEL), the channels of a tap adjacent.
 struct Stem {
@@ -157,13 +157,17 @@ at::Tensor convolved(const Stem& stem, const at::Tensor& x) {
 // padding is kernel / 2.
 at::Tensor stem(const at::Tensor& images, const at::Tensor& packed, const at::Tensor& bias, int64_t kernel, bool pool) {
   const auto x = channels_last(images);
-  const int64_t outputs = bias.size(0);
+  const auto offsets = check_vector("bias", bias);
+  const int64_t outputs = offsets.size(0);
+  check_setting("kernel", kernel, MAX_KERNEL);
   TORCH_CHECK(x.size(1) == IMAGE_CHANNELS, "expected images of ", IMAGE_CHANNELS, " channels, got ", x.sizes());
-  TORCH_CHECK(
-      packed.size(0) * PANEL == outputs && packed.size(1) == kernel * kernel * IMAGE_CHANNELS && kernel % 2 == 1,
-      "expected weights of ", kernel, "x", kernel, " taps (odd) for outputs in multiples of ", PANEL, ", got ",
-      packed.sizes());
-  const Stem stem{x.size(2), x.size(3), kernel, outputs, packed.const_data_ptr<float>(), bias.const_data_ptr<float>()};
+  TORCH_CHECK(packed.dim() == 3 && packed.size(0) * PANEL == outputs &&
+                  packed.size(1) == kernel * kernel * IMAGE_CHANNELS && kernel % 2 == 1,
+              "expected weights of ", kernel, "x", kernel, " taps (odd) for outputs in multiples of ", PANEL, ", got ",
+              packed.sizes());
+  const auto weights = check_packed("packed", packed, outputs, kernel * kernel * IMAGE_CHANNELS);
+  const Stem stem{
+      x.size(2), x.size(3), kernel, outputs, weights.const_data_ptr<float>(), offsets.const_data_ptr<float>()};
   return pool ? pooled(stem, x) : convolved(stem, x);
 }
 

@@ -137,16 +137,19 @@ void in_strips(const FewChannels& few, const Tiles& tiles, const MapShape& map, 
 // (B, I, H, W) -> (B, O, ceil(H / 2), ceil(W / 2)); `taps`: (panels of O, I, 9, PANEL).
 at::Tensor winograd_pool(const at::Tensor& features, const at::Tensor& taps, const at::Tensor& bias, int64_t max_tile) {
   const auto x = channels_last(features);
-  const int64_t inputs = x.size(1), outputs = bias.size(0), side = max_tile / POOL_STRIDE * POOL_STRIDE;
+  const auto offsets = check_vector("bias", bias);
+  const int64_t inputs = x.size(1), outputs = offsets.size(0), side = max_tile / POOL_STRIDE * POOL_STRIDE;
   check_channels_and_tile(inputs, outputs, max_tile);
+  const auto weights = check_taps(taps, outputs, inputs);
   const AxisTransform& transform = axis_transform(side, 1, false);
   if (transform.points * transform.points * inputs * outputs > MAX_TRANSFORMED_FLOATS)
-    return max_pool(winograd(x, taps, bias, true, 1, 1, max_tile, false));
+    return max_pool(winograd(x, weights, offsets, true, 1, 1, max_tile, false));
+  auto out = at::empty(convolved_shape(x, offsets, POOL_STRIDE), x.options(), at::MemoryFormat::ChannelsLast);
+  if (x.size(0) == 0) return out;
   const MapShape map{x.size(2), x.size(3), outputs};
   const Tiles tiles(map, x.size(0), side);
-  const FewChannels few(x, taps, TilePlan(&transform, &transform, {1, 1, side}, tiles.all.size(), inputs));
-  auto out = at::empty(convolved_shape(x, bias, POOL_STRIDE), x.options(), at::MemoryFormat::ChannelsLast);
-  in_strips(few, tiles, map, {bias.const_data_ptr<float>(), nullptr, 0, true}, out);
+  const FewChannels few(x, weights, TilePlan(&transform, &transform, {1, 1, side}, tiles.all.size(), inputs));
+  in_strips(few, tiles, map, {offsets.const_data_ptr<float>(), nullptr, 0, true}, out);
   return out;
 }
 

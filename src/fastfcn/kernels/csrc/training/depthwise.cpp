@@ -56,8 +56,11 @@ inline Vector convolved(const float* const* row, const std::pair<int64_t, int64_
 at::Tensor depthwise(const at::Tensor& features, const at::Tensor& weight, const at::Tensor& shift, int64_t dilation) {
   const auto x = channels_last(features);
   const int64_t batch = x.size(0), channels = x.size(1), height = x.size(2), width = x.size(3);
-  TORCH_CHECK(channels % LANES == 0, "channels must be multiples of ", LANES);
-  const auto taps = weight.reshape({channels / LANES, LANES, TAPS}).transpose(1, 2).contiguous();
+  check_lanes(channels);
+  check_setting("dilation", dilation);
+  const auto weights = check_shape("weight", weight, {channels, 1, 3, 3});
+  const auto shifts = check_shape("shift", shift, {channels});
+  const auto taps = weights.reshape({channels / LANES, LANES, TAPS}).transpose(1, 2).contiguous();
   auto out = at::empty(x.sizes(), x.options(), at::MemoryFormat::ChannelsLast);
   float* to = out.mutable_data_ptr<float>();
   parallel_for_channels(batch, channels, [&](int64_t image, int64_t first, int64_t last) {
@@ -72,7 +75,7 @@ at::Tensor depthwise(const at::Tensor& features, const at::Tensor& weight, const
         Vector weights[TAPS];
         for (int tap = 0; tap < TAPS; ++tap)
           weights[tap] = load(taps.const_data_ptr<float>() + channel * TAPS + tap * LANES);
-        const Vector channel_shift = load(shift.const_data_ptr<float>() + channel);
+        const Vector channel_shift = load(shifts.const_data_ptr<float>() + channel);
         for (int64_t column = 0; column < width; ++column)
           store(to + (pixels + y * width + column) * channels + channel,
                 convolved(row, columns, weights, column, dilation, channels, channel) - channel_shift);
@@ -87,7 +90,8 @@ at::Tensor depthwise_weight_gradient(const at::Tensor& features, const at::Tenso
   const auto x = channels_last(features), gradient = channels_last(gradients);
   TORCH_CHECK(x.sizes() == gradient.sizes(), "expected a gradient of shape ", x.sizes(), ", got ", gradient.sizes());
   const int64_t batch = x.size(0), channels = x.size(1), height = x.size(2), width = x.size(3);
-  TORCH_CHECK(channels % LANES == 0, "channels must be multiples of ", LANES);
+  check_lanes(channels);
+  check_setting("dilation", dilation);
   auto sums = at::zeros({batch, channels / LANES, TAPS, LANES}, x.options());
   float* to = sums.mutable_data_ptr<float>();
   parallel_for_channels(batch, channels, [&](int64_t image, int64_t first, int64_t last) {
@@ -116,7 +120,8 @@ at::Tensor depthwise_weight_gradient(const at::Tensor& features, const at::Tenso
 std::tuple<at::Tensor, at::Tensor> channel_moments(const at::Tensor& features) {
   const auto x = channels_last(features);
   const int64_t channels = x.size(1), rows = x.size(0) * x.size(2), width = x.size(3);
-  TORCH_CHECK(channels % LANES == 0, "channels must be multiples of ", LANES);
+  check_lanes(channels);
+  TORCH_CHECK(rows > 0, "expected at least one image, got ", x.sizes());
   auto mean = at::empty({channels}, x.options()), variance = at::empty({channels}, x.options());
   const float* data = x.const_data_ptr<float>();
   const double count = static_cast<double>(rows * width);

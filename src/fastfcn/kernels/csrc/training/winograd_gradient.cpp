@@ -123,9 +123,11 @@ at::Tensor winograd_weight_gradient(const at::Tensor& features, const at::Tensor
   const auto x = channels_last(features), gradient = channels_last(gradients);
   const int64_t batch = x.size(0), inputs = x.size(1), outputs = gradient.size(1);
   check_channels_and_tile(inputs, outputs, max_tile);
+  check_setting("dilation", dilation);
   TORCH_CHECK(gradient.size(0) == batch && gradient.sizes().slice(2) == x.sizes().slice(2),
               "expected a gradient of the features' size ", x.sizes(), ", got ", gradient.sizes());
   auto out = at::empty({outputs, inputs, 3, 3}, x.options(), at::MemoryFormat::ChannelsLast);
+  if (batch == 0) return out.zero_();
   const MapShape map{x.size(2), x.size(3), inputs}, results{x.size(2), x.size(3), outputs};
   const WeightGradient task{x, gradient, map, results, out.mutable_data_ptr<float>()};
   bool accumulate = false;

@@ -1,9 +1,8 @@
 // Packs the weights of 3x3 convolutions for `winograd`: in training at every step, hence in C++.
-#include <ATen/ATen.h>
 #include <ATen/Parallel.h>
 
+#include "common/arguments.h"
 #include "common/register.h"
-#include "gemm/micro_kernel.h"
 
 namespace fastfcn {
 namespace {
@@ -25,8 +24,8 @@ void copy(const float* from, int64_t by_input, int64_t by_output, int64_t inputs
 // (O, I, 3, 3), any memory format -> (panels of O, I, 9, PANEL), zeros after the last output. `transposed`: weights of
 // the convolution that maps result gradients to input gradients, (panels of I, O, 9, PANEL).
 at::Tensor pack_taps(const at::Tensor& weight, bool transposed) {
-  TORCH_CHECK(weight.dim() == 4 && weight.size(2) == 3 && weight.size(3) == 3 && weight.scalar_type() == at::kFloat &&
-                  weight.device().is_cpu(),
+  TORCH_CHECK(weight.dim() == 4 && weight.size(0) > 0 && weight.size(1) > 0 && weight.size(2) == 3 &&
+                  weight.size(3) == 3 && is_float32_on_cpu(weight),
               "expected float32 weights (O, I, 3, 3) on the CPU, got ", weight.toString(), " ", weight.sizes());
   const auto dense = weight.stride(2) == 3 * weight.stride(3) ? weight : weight.contiguous();
   const int64_t outputs = dense.size(transposed), inputs = dense.size(!transposed);

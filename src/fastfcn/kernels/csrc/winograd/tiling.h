@@ -1,14 +1,13 @@
 // How a map is divided into Winograd tiles, and the memory layout of their points.
 #pragma once
 
-#include <ATen/ATen.h>
-
 #include <array>
 #include <cstdint>
 #include <limits>
 #include <map>
 #include <vector>
 
+#include "common/arguments.h"
 #include "common/cache_sizes.h"
 #include "winograd/axis_transforms.h"
 
@@ -24,7 +23,7 @@ constexpr size_t MAX_CACHED_TILINGS = 1000;          // layers and sizes
 inline int64_t cached_weight_floats() { return std::clamp<int64_t>(l2_floats() / 2, 1 << 15, 1 << 17); }
 
 inline void check_channels_and_tile(int64_t inputs, int64_t outputs, int64_t max_tile) {
-  TORCH_CHECK(inputs % LANES == 0 && outputs % LANES == 0, "channels must be multiples of ", LANES);
+  check_lanes(inputs), check_lanes(outputs);
   TORCH_CHECK(max_tile >= 3 && max_tile <= MAX_RESULTS, "tiles must have 3 to ", MAX_RESULTS,
               " results along an axis, got ", max_tile);
 }

@@ -156,9 +156,7 @@ void convolve(const at::Tensor& x, const at::Tensor& taps, const Epilogue& epilo
   const bool channel_blocked = out.dim() == 5;
   const int64_t batch = x.size(0), inputs = x.size(1);
   const int64_t outputs = channel_blocked ? out.size(1) * CACHE_LINE : out.size(1);
-  check_channels_and_tile(inputs, outputs, window.max_tile);
-  TORCH_CHECK(window.stride == 1 || (window.stride == 2 && window.dilation == 1),
-              "stride must be 1, or 2 with a dilation of 1 or an even one");
+  if (batch == 0) return;
   const MapShape map{x.size(2), x.size(3), inputs}, results{out.size(2), out.size(3), outputs, channel_blocked};
   const Convolution convolution{x, taps, epilogue, map, results, out};
   for_each_plan(results, inputs, batch, window,
@@ -167,9 +165,13 @@ void convolve(const at::Tensor& x, const at::Tensor& taps, const Epilogue& epilo
 
 // With an even dilation, stride 2 reads only every other row and column: it equals stride 1 on the subsampled map.
 at::Tensor subsample_even_dilation(const at::Tensor& features, Window& window) {
+  check_setting("dilation", window.dilation);
+  TORCH_CHECK(window.stride == 1 || (window.stride == 2 && (window.dilation == 1 || window.dilation % 2 == 0)),
+              "stride must be 1, or 2 with a dilation of 1 or an even one");
   if (window.stride != 2 || window.dilation % 2 != 0) return channels_last(features);
   window.stride = 1, window.dilation /= 2;
-  return channels_last(features.slice(2, 0, features.size(2), 2).slice(3, 0, features.size(3), 2));
+  const auto map = channels_last(features);
+  return channels_last(map.slice(2, 0, map.size(2), 2).slice(3, 0, map.size(3), 2));
 }
 
 }  // namespace
@@ -178,12 +180,15 @@ at::Tensor winograd(const at::Tensor& features, const at::Tensor& taps, const at
                     int64_t stride, int64_t dilation, int64_t max_tile, bool channel_blocked) {
   Window window{stride, dilation, max_tile};
   const auto x = subsample_even_dilation(features, window);
-  auto shape = convolved_shape(x, bias, window.stride);
+  const auto offsets = check_vector("bias", bias);
+  const auto shape = convolved_shape(x, offsets, window.stride);
+  check_channels_and_tile(x.size(1), shape[1], max_tile);
   TORCH_CHECK(!channel_blocked || shape[1] % CACHE_LINE == 0, "blocks of ", CACHE_LINE, " channels cannot hold ",
               shape[1]);
+  const auto weights = check_taps(taps, shape[1], x.size(1));
   auto out = channel_blocked ? at::empty({shape[0], shape[1] / CACHE_LINE, shape[2], shape[3], CACHE_LINE}, x.options())
                              : at::empty(shape, x.options(), at::MemoryFormat::ChannelsLast);
-  convolve(x, taps, {bias.const_data_ptr<float>(), nullptr, 0, relu}, window, out);
+  convolve(x, weights, {offsets.const_data_ptr<float>(), nullptr, 0, relu}, window, out);
   return out;
 }
 
@@ -192,8 +197,12 @@ void winograd_add_(const at::Tensor& residual, const at::Tensor& features, const
                    const at::Tensor& bias, bool relu, int64_t stride, int64_t dilation, int64_t max_tile) {
   Window window{stride, dilation, max_tile};
   const auto x = subsample_even_dilation(features, window);
-  const auto out = residual_map(residual, convolved_shape(x, bias, window.stride));
-  convolve(x, taps, {bias.const_data_ptr<float>(), out.const_data_ptr<float>(), bias.size(0), relu}, window, out);
+  const auto offsets = check_vector("bias", bias);
+  check_channels_and_tile(x.size(1), offsets.size(0), max_tile);
+  const auto weights = check_taps(taps, offsets.size(0), x.size(1));
+  const auto out = residual_map(residual, convolved_shape(x, offsets, window.stride), features);
+  convolve(x, weights, {offsets.const_data_ptr<float>(), out.const_data_ptr<float>(), offsets.size(0), relu}, window,
+           out);
   if (!out.is_same(residual)) residual.copy_(out);
 }
 
