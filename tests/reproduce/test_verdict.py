@@ -6,7 +6,7 @@ import pytest
 
 from fastfcn import recipes
 from fastfcn.cli.tables.reproduce import verdict_table
-from fastfcn.reproduce.verdict import COLUMNS, compare, markdown_header, markdown_row, verdict
+from fastfcn.reproduce.verdict import COLUMNS, compare, markdown_row, verdict
 from fastfcn.weights.download import hash_in_name, url_variants
 
 
@@ -52,7 +52,6 @@ def test_one_differing_score_decides():
 def test_rows_fit_their_header():
     row = markdown_row(verdict_of(79.2, 80.9))
     assert row.count("|") == len(COLUMNS) + 1
-    assert all(line.count("|") == len(COLUMNS) + 1 for line in markdown_header().splitlines())
     assert "| 79.26 | 79.20 | 80.86 | 80.90 | 0.1 | holds | cpu, H100 |" in row
     assert verdict_table(verdict_of(None, 80.9)).row_count == 2
 

@@ -69,10 +69,5 @@ def markdown_row(verdict: dict) -> str:
     return f"| {' | '.join(cells)} |"
 
 
-def markdown_header() -> str:
-    """The header and delimiter rows of the Markdown table."""
-    return f"| {' | '.join(COLUMNS)} |\n|{'---|' * len(COLUMNS)}"
-
-
 def percent(value: float | None) -> str:
     return "" if value is None else f"{value:.2f}"
