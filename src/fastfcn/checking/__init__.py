@@ -1,1 +1,1 @@
-"""The data doctor: what a folder of images and masks holds, what is wrong with it, and a clean copy of it."""
+"""Dataset validation: analyze a folder of images and masks, report problems, and write a corrected copy."""
