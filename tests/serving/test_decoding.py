@@ -11,7 +11,8 @@ import pytest
 from PIL import Image
 
 from fastfcn.data.images import read_image
-from fastfcn.serving.decoding import decode
+from fastfcn.serving import decoding
+from fastfcn.serving.decoding import Limits
 from fastfcn.serving.problems import Problem
 from tests.helpers.running_service import png
 from tests.helpers.tiny import picture
@@ -20,6 +21,10 @@ sys.path.append(str(Path(__file__).parents[2] / "benchmarks"))
 from serving import hostile_requests as hostile
 
 LIMIT = 100_000
+
+
+def decode(data: bytes, max_pixels: int, max_side: int = 16_384) -> np.ndarray:
+    return decoding.decode(data, Limits(max_pixels, max_side))
 
 
 def refused(data: bytes, limit: int = LIMIT) -> Problem:

@@ -33,6 +33,10 @@ def serve(
     upload_timeout: Annotated[float, typer.Option(min=1, help="Time limit of an upload, seconds (408).")] = 30.0,
     max_mib: Annotated[float, typer.Option(min=0.01, help="Largest image file, MiB (413).")] = 20.0,
     max_megapixels: Annotated[float, typer.Option(min=0.001, help="Largest image, million pixels (413).")] = 8.4,
+    max_side: Annotated[int, typer.Option(min=1, help="Longest side of an image, pixels (413).")] = 16_384,
+    decode_timeout: Annotated[
+        float, typer.Option(min=0.1, help="Time limit of decoding an image, seconds (413).")
+    ] = 5.0,
     trusted: Annotated[bool, typer.Option("--trusted", help="Allow files that contain code (.pt2).")] = False,
 ) -> None:
     """Serve a network over HTTP, with a web page. SIGTERM or Ctrl-C finishes accepted requests, then stops.
@@ -60,6 +64,8 @@ def serve(
         timeout=timeout,
         body_timeout=upload_timeout,
         max_bytes=round(max_mib * MIB),
+        max_side=max_side,
+        decode_timeout=decode_timeout,
         max_pixels=round(max_megapixels * 1e6),
     )
     if not settings.is_local and not settings.token:

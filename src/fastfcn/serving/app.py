@@ -92,6 +92,7 @@ def information(service: Service) -> dict[str, Any]:
     limits = {
         "bytes": settings.max_bytes,
         "pixels": settings.max_pixels,
+        "side": settings.max_side,
         "images": settings.max_images,
         "batch_bytes": settings.max_body,
         "seconds": settings.timeout,

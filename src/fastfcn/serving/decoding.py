@@ -2,11 +2,13 @@
 
 import io
 import warnings
+from dataclasses import dataclass
 
 import numpy as np
 from PIL import Image, UnidentifiedImageError
 
 from fastfcn.data.decoding import as_rgb
+from fastfcn.data.image_limits import check_scans, needs_too_much_memory
 from fastfcn.serving import problems
 from fastfcn.serving.problems import Problem, reason_of
 
@@ -48,11 +50,20 @@ def file_type(data: bytes) -> str:
     return next((name for start, name in OTHER_SIGNATURES if head.startswith(start)), "an unknown file type")
 
 
-def decode(data: bytes, max_pixels: int) -> np.ndarray:
+@dataclass(frozen=True)
+class Limits:
+    """The most pixels of an image, and of its longer side."""
+
+    pixels: int
+    side: int
+
+
+def decode(data: bytes, limits: Limits) -> np.ndarray:
     """The image in `data` as RGB uint8 (H, W, 3), the same pixels as `fastfcn.data.images.read_image` returns.
 
-    Raises Problem: 415 for an unsupported format, 413 for more than `max_pixels` (from the header, before decoding),
-    422 for a damaged file. Any exception of a decoder is reported as a damaged file, not as a server error.
+    Raises Problem: 415 for an unsupported format, 413 for an image beyond `limits` (from the header, before decoding),
+    422 for a damaged file or a JPEG of too many scans. Any exception of a decoder is reported as a damaged file, not as
+    a server error.
     """
     if not data:
         raise problems.no_image()
@@ -62,8 +73,8 @@ def decode(data: bytes, max_pixels: int) -> np.ndarray:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")  # Pillow warns about odd files and large images; our limit is lower
             with Image.open(io.BytesIO(data), formats=FORMATS) as image:
-                if image.width * image.height > max_pixels:
-                    raise problems.too_many_pixels((image.height, image.width), max_pixels)
+                _check_size((image.height, image.width), limits)
+                check_scans(image)
                 return _pixels(image)
     except Problem:
         raise
@@ -73,6 +84,16 @@ def decode(data: bytes, max_pixels: int) -> np.ndarray:
         raise problems.broken_image("its header is damaged") from error
     except Exception as error:  # decoders raise many kinds of exceptions on malformed data
         raise problems.broken_image(reason_of(error)) from error
+
+
+def _check_size(size: tuple[int, int], limits: Limits) -> None:
+    """Raise Problem (413) for (height, width) beyond `limits`."""
+    if size[0] * size[1] > limits.pixels:
+        raise problems.too_many_pixels(size, limits.pixels)
+    if max(size) > limits.side:
+        raise problems.too_long_side(size, limits.side)
+    if needs_too_much_memory(*size, limits.pixels):
+        raise problems.too_thin(size)
 
 
 def _pixels(image: Image.Image) -> np.ndarray:

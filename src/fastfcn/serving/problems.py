@@ -61,6 +61,25 @@ def too_many_pixels(size: tuple[int, int], limit: int) -> Problem:
                    "Send a smaller image, or start the service with a higher --max-megapixels.")  # fmt: skip
 
 
+def too_long_side(size: tuple[int, int], limit: int) -> Problem:
+    height, width = size
+    return Problem(413, "too-long-side",
+                   f"The image has {width} x {height} pixels; a side may have at most {limit}.",
+                   "Cut it into several images, or start the service with a higher --max-side.")  # fmt: skip
+
+
+def too_thin(size: tuple[int, int]) -> Problem:
+    height, width = size
+    return Problem(413, "too-much-memory",
+                   f"An image of {width} x {height} pixels needs much more memory than others of as many pixels.",
+                   "Cut it into several images, or start the service with a higher --max-megapixels.")  # fmt: skip
+
+
+def slow_decoding(seconds: float) -> Problem:
+    return Problem(413, "slow-image", f"The image could not be decoded within {seconds:.3g} s.",
+                   "Save it in a simpler form, such as a baseline JPEG, or send a smaller image.")  # fmt: skip
+
+
 def too_many_images(limit: int) -> Problem:
     if limit == 1:
         return Problem(

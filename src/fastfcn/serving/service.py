@@ -13,7 +13,8 @@ from fastfcn.data.description import DatasetDescription
 from fastfcn.prediction.prediction import Prediction
 from fastfcn.serving import problems
 from fastfcn.serving.batcher import Batcher, FullError, Job, LateError
-from fastfcn.serving.decoding import decode
+from fastfcn.serving.decoding import Limits
+from fastfcn.serving.decoding_pool import DecodingPool
 from fastfcn.serving.formats import Payload, as_payload
 from fastfcn.serving.monitoring import Metrics
 from fastfcn.serving.problems import Problem
@@ -21,7 +22,7 @@ from fastfcn.serving.settings import Settings
 from fastfcn.serving.uploads import ClientGoneError, Receive, Upload, UploadBudget
 
 Result = TypeVar("Result")
-CODEC_THREADS = 2  # that decode images and encode responses
+CODEC_THREADS = 2  # that encode responses, and processes that decode images
 WARM_UP_SIZE = (128, 192)
 
 
@@ -55,6 +56,8 @@ class Service:
         self.metrics = Metrics()
         self.budget = UploadBudget(settings.upload_bytes)
         self.codecs = ThreadPoolExecutor(CODEC_THREADS, thread_name_prefix="codec")
+        self.decoders = DecodingPool(CODEC_THREADS, Limits(settings.max_pixels, settings.max_side))
+        self._decoding = ThreadPoolExecutor(CODEC_THREADS, thread_name_prefix="decode")
         self.ready = False
         self.batcher = Batcher(
             [predictor.labels for predictor in predictors],
@@ -67,7 +70,8 @@ class Service:
         self._workers = len(predictors)
 
     def warm_up(self) -> None:
-        """Run every predictor twice, so that the first request is fast and the speed is known."""
+        """Start the decoders and run every predictor twice, so that the first request is fast and the speed known."""
+        self.decoders.start()
         image = np.zeros((*WARM_UP_SIZE, 3), np.uint8)
         for _ in range(2):
             self.batcher.reserve(self._workers)
@@ -80,6 +84,8 @@ class Service:
         self.ready = False
         self.batcher.close()
         self.codecs.shutdown()
+        self._decoding.shutdown()
+        self.decoders.close()
 
     def reserve(self, count: int) -> None:
         """Reserve places for `count` images. Raises Problem (503)."""
@@ -99,7 +105,7 @@ class Service:
         """Decode, run and encode one image, for which a place must be reserved. Raises Problem."""
         started = monotonic()
         try:
-            image = await self._in_codec_thread(decode, upload.data, self.settings.max_pixels)
+            image = await self._decoded(upload.data, deadline)
         except BaseException:
             self.batcher.release()
             raise
@@ -116,6 +122,22 @@ class Service:
         prediction = Prediction(labels, image, self.description)
         payload = await self._in_codec_thread(as_payload, prediction, format_name, opacity, details)
         return Outcome(payload, milliseconds, image.shape[:2])
+
+    async def _decoded(self, data: bytes, deadline: float) -> np.ndarray:
+        """The pixels of an uploaded image. Raises Problem, 504 if its turn does not come before the deadline."""
+        settings, loop = self.settings, asyncio.get_running_loop()
+
+        def decode() -> np.ndarray:
+            left = deadline - monotonic()
+            if left <= 0:
+                raise problems.late(settings.timeout)
+            return self.decoders.decode(data, min(left, settings.decode_timeout))
+
+        try:
+            async with asyncio.timeout(deadline - monotonic()):
+                return await loop.run_in_executor(self._decoding, decode)
+        except TimeoutError as error:
+            raise problems.late(settings.timeout) from error
 
     async def _run(self, image: np.ndarray, deadline: float) -> tuple[Job, np.ndarray]:
         try:

@@ -1,0 +1,207 @@
+"""Decoding in processes of their own, which are killed at the deadline: no decoder of images can be interrupted.
+
+The processes speak over their standard input and output. A request is a head (the length of the file as JSON, padded
+to HEAD bytes), then the file; a response is a head (shape, or problem), then the pixels.
+"""
+
+import json
+import math
+import os
+import queue
+import subprocess
+import sys
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import suppress
+from threading import Timer
+from time import monotonic
+from typing import IO
+
+import numpy as np
+
+from fastfcn.serving import problems
+from fastfcn.serving.decoding import Limits, decode
+from fastfcn.serving.problems import Problem
+
+HEAD = 4096  # bytes
+MAX_TEXT = 200  # characters of a message: in JSON, up to 6 bytes each
+PIPE_BYTES = 2**20
+MEMORY, MEMORY_PER_PIXEL = 2**30, 64  # bytes of address space for decoding, beyond those used at the start
+CLOSE_SECONDS = 5.0
+
+
+class DecodingPool:
+    """At most `size` processes that decode images within `limits`, started when they are first needed.
+
+    `decode` may be called from any thread, and blocks it.
+    """
+
+    def __init__(self, size: int, limits: Limits):
+        self._limits = limits
+        self._idle: queue.LifoQueue[_Worker | None] = queue.LifoQueue()
+        for _ in range(size):
+            self._idle.put(None)
+        self._size = size
+
+    def start(self) -> None:
+        """Start all processes, so that the first images need not wait for them."""
+        workers = [self._idle.get() or _Worker(self._limits) for _ in range(self._size)]
+        for worker in workers:
+            self._idle.put(worker)
+
+    def decode(self, data: bytes, seconds: float) -> np.ndarray:
+        """The image in `data` as RGB uint8 (H, W, 3). Raises Problem: as `decode`, and 413 after `seconds`."""
+        end = monotonic() + seconds
+        try:
+            worker = self._idle.get(timeout=max(seconds, 0.0))
+        except queue.Empty:
+            raise problems.slow_decoding(seconds) from None
+        try:
+            worker = worker or _Worker(self._limits)
+            pixels = worker.decode(data, end - monotonic())
+        except _EndedError as error:
+            worker = None
+            if monotonic() >= end:
+                raise problems.slow_decoding(seconds) from error
+            raise problems.broken_image("the decoder failed") from error
+        except Problem:
+            raise  # the process is fine
+        except BaseException:
+            if worker is not None:
+                worker.kill()
+            worker = None
+            raise
+        finally:
+            self._idle.put(worker)
+        return pixels
+
+    def close(self) -> None:
+        """End all processes; those that decode an image are killed."""
+        with ThreadPoolExecutor(self._size) as threads:
+            for _ in range(self._size):
+                try:
+                    worker = self._idle.get(timeout=CLOSE_SECONDS)
+                except queue.Empty:
+                    continue
+                if worker is not None:
+                    threads.submit(worker.kill)
+
+
+class _EndedError(Exception):
+    """The process ended or was killed."""
+
+
+class _Worker:
+    """A running process."""
+
+    def __init__(self, limits: Limits):
+        paths = os.pathsep.join(path for path in sys.path if path)
+        environment = os.environ | {"PYTHONPATH": paths, "OPENBLAS_NUM_THREADS": "1", "OMP_NUM_THREADS": "1"}
+        command = [sys.executable, "-c", f"from {__name__} import work; work({limits.pixels}, {limits.side})"]
+        # A session of its own: Ctrl-C in the terminal is for the service, which finishes the accepted requests.
+        self.process = subprocess.Popen(
+            command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, env=environment, start_new_session=True, bufsize=0
+        )
+        for stream in (self.process.stdin, self.process.stdout):
+            _enlarge(stream)
+
+    def decode(self, data: bytes, seconds: float) -> np.ndarray:
+        """As `decode`, or _EndedError; after `seconds` the process is killed."""
+        to, answers = self.process.stdin, self.process.stdout
+        assert to
+        assert answers
+        timer = Timer(max(0.0, seconds), self.process.kill)
+        timer.daemon = True
+        timer.start()
+        try:
+            _write(to, _head(len(data)))
+            _write(to, data)
+            head = json.loads(_read(answers, HEAD))
+            if "shape" not in head:
+                raise Problem(head["status"], head["code"], head["detail"], head["hint"])
+            pixels = np.frombuffer(_read(answers, math.prod(head["shape"])), np.uint8).reshape(head["shape"])
+        except (OSError, ValueError, EOFError) as error:
+            self.kill()
+            raise _EndedError from error
+        finally:
+            timer.cancel()
+        return pixels
+
+    def kill(self) -> None:
+        self.process.kill()
+        self.process.wait()
+        for stream in (self.process.stdin, self.process.stdout):
+            with suppress(OSError):  # unsent data
+                if stream is not None:
+                    stream.close()
+
+
+def _enlarge(stream: IO[bytes] | None) -> None:
+    """Give a pipe room for an image of usual size, so that the two processes need not take turns."""
+    try:
+        from fcntl import F_SETPIPE_SZ, fcntl
+    except ImportError:  # not Linux
+        return
+    with suppress(OSError):  # if the user's pipes take too much memory already
+        fcntl(stream.fileno(), F_SETPIPE_SZ, PIPE_BYTES)  # type: ignore[union-attr]
+
+
+def _head(values: object) -> bytes:
+    return json.dumps(values).encode().ljust(HEAD)
+
+
+def _read(stream: IO[bytes], count: int) -> bytearray:
+    """Exactly `count` bytes of a pipe. Raises EOFError if it ends before."""
+    content, done = bytearray(count), 0
+    with memoryview(content) as memory:
+        while done < count:
+            length = stream.readinto(memory[done:])  # type: ignore[attr-defined]
+            if not length:
+                raise EOFError("the process ended")
+            done += length
+    return content
+
+
+def _write(stream: IO[bytes], data: bytes | memoryview) -> None:
+    """All of `data`: a pipe may accept only part of it at a time."""
+    with memoryview(data).cast("B") as memory:
+        done = 0
+        while done < len(memory):
+            done += stream.write(memory[done:])
+
+
+def work(max_pixels: int, max_side: int) -> None:
+    """The loop of a process: decode what arrives on standard input until it is closed."""
+    _limit_memory(MEMORY + MEMORY_PER_PIXEL * max_pixels)
+    limits = Limits(max_pixels, max_side)
+    requests, answers = open(0, "rb", buffering=0), open(1, "wb", buffering=0)  # noqa: SIM115 (unbuffered)
+    while True:
+        try:
+            data = bytes(_read(requests, json.loads(_read(requests, HEAD))))
+        except EOFError:
+            return
+        try:
+            pixels = np.ascontiguousarray(decode(data, limits))
+        except Problem as problem:
+            fields = {"status": problem.status, "code": problem.code}
+            fields |= {"detail": problem.detail[:MAX_TEXT], "hint": problem.hint[:MAX_TEXT]}
+            _write(answers, _head(fields))
+        else:
+            _write(answers, _head({"shape": pixels.shape}))
+            _write(answers, memoryview(pixels))
+            del pixels
+
+
+def _limit_memory(more: int) -> None:
+    """Bound the address space to `more` bytes than now; a decoder that wants more fails as with a damaged file."""
+    try:
+        import resource
+    except ImportError:  # Windows
+        return
+    try:
+        with open("/proc/self/statm", encoding="ascii") as file:  # noqa: PTH123 (a file of the system)
+            used = int(file.read().split()[0]) * resource.getpagesize()
+    except OSError:  # not Linux
+        return
+    hard = resource.getrlimit(resource.RLIMIT_AS)[1]
+    limit = used + more
+    resource.setrlimit(resource.RLIMIT_AS, (limit if hard < 0 else min(limit, hard), hard))
