@@ -187,7 +187,7 @@ def work(max_pixels: int, max_side: int) -> None:
             _write(answers, _head(fields))
         else:
             _write(answers, _head({"shape": pixels.shape}))
-            _write(answers, memoryview(pixels))
+            _write(answers, pixels.data)
             del pixels
 
 
