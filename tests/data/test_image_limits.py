@@ -17,9 +17,11 @@ from fastfcn.data.image_limits import (
     memory_pixels,
     needs_too_much_memory,
 )
+from fastfcn.data.images import image_size, read_image
+from fastfcn.errors import DataError
 
 sys.path.append(str(Path(__file__).parents[2] / "benchmarks"))
-from serving.hostile_images import many_scans
+from serving.hostile_images import many_scans, thin_png
 
 PICTURE = Image.fromarray(np.random.default_rng(0).integers(0, 255, (40, 56, 3), np.uint8))
 
@@ -67,6 +69,23 @@ def test_files_of_many_scans_are_refused_before_decoding():
         with Image.open(io.BytesIO(data)) as image:
             check_limits(image)
             image.load()  # the position in the file is unchanged
+
+
+def test_files_beyond_the_limits_are_data_errors(tmp_path: Path):
+    """As `check`, `predict` and training read them."""
+    files = {
+        "scans.jpg": many_scans(640, 480, 10_000),
+        "thin.png": thin_png(8_388_608),
+        "tall.png": thin_png(1, 65_536),
+    }
+    for name, data in files.items():
+        (tmp_path / name).write_bytes(data)
+        for read in (read_image, image_size):
+            with pytest.raises(DataError, match=f"{name} cannot be read: it has .* (scans|pixels)") as error:
+                read(tmp_path / name)
+            assert ("tiles" if "png" in name else "The file is whole") in error.value.hint
+    (tmp_path / "long.png").write_bytes(thin_png(65_535))
+    assert read_image(tmp_path / "long.png").shape == (1, 65_535, 3)
 
 
 def test_fill_bytes_before_markers_do_not_hide_scans():

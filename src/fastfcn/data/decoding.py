@@ -32,6 +32,7 @@ from typing import BinaryIO
 import numpy as np
 from PIL import ExifTags, Image
 
+from fastfcn.data.image_limits import check_limits
 from fastfcn.errors import DataError
 
 # What Pillow raises for files that it cannot decode, whatever is wrong with them.
@@ -59,7 +60,6 @@ TRANSFORMS = {
     8: Image.Transpose.ROTATE_90,
 }
 MAX_BYTES = 2**30  # of a file; larger ones have more pixels than Pillow's limit, or are sparse
-MAX_SIDE = 65_535  # pixels; longer sides are not photographs, and some decoders and layers cannot handle them
 
 
 @contextmanager
@@ -73,6 +73,7 @@ def open_image(source: Path | BinaryIO, name: str | Path | None = None) -> Itera
         if isinstance(source, Path):
             require_regular(source)
         with Image.open(source) as image:
+            check_limits(image)
             yield image
     except FileNotFoundError as error:
         raise DataError(f"{name} does not exist.", "Check the data folder.") from error
@@ -248,6 +249,8 @@ def _pnm_maxval(image: Image.Image) -> int | None:
 
 
 def _advice(error: Exception) -> str:
+    if "a side may have at most" in str(error):
+        return "Cut it into tiles."
     if isinstance(error, Image.DecompressionBombError):
         return "Cut it into tiles, or raise PIL.Image.MAX_IMAGE_PIXELS from Python."
     if isinstance(error, PermissionError):

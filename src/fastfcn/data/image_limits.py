@@ -52,7 +52,9 @@ def check_scans(image: Image.Image) -> None:
     data = stream.read()
     stream.seek(position, SEEK_SET)
     if count_scans(data, MAX_SCANS) > MAX_SCANS:
-        raise ValueError(f"it has more than {MAX_SCANS} scans, which would take very long to decode; save it again")
+        raise ValueError(
+            f"it has more than {MAX_SCANS} scans, which would take very long to decode; save it as a JPEG again"
+        )
 
 
 def count_scans(data: bytes, limit: int) -> int:
