@@ -72,7 +72,7 @@ def test_defects_are_reported_with_their_files(name: str, root: Path):
 def test_defects_are_fixed_or_left_out_and_always_listed(name: str, root: Path, tmp_path: Path):
     planted = DEFECTS[name](root)
     before, found = digests(root), check_folder(root, show_progress=False)
-    changes = write_fixed_copy(found, tmp_path / "out", show_progress=False)
+    changes = write_fixed_copy(found, tmp_path / "out", ["all"], show_progress=False).changes
     assert digests(root) == before
     after = check_folder(tmp_path / "out", show_progress=False)
     kinds = {each.kind for each in after.problems}
@@ -94,7 +94,7 @@ def test_defects_are_fixed_or_left_out_and_always_listed(name: str, root: Path, 
 
 def fixed(name: str, root: Path, out: Path) -> Path:
     DEFECTS[name](root)
-    write_fixed_copy(check_folder(root, show_progress=False), out, show_progress=False)
+    write_fixed_copy(check_folder(root, show_progress=False), out, ["all"], show_progress=False)
     return out
 
 

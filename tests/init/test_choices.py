@@ -9,10 +9,10 @@ import pytest
 
 from fastfcn import recipes
 from fastfcn.checking.check import ExamplePaths, FolderReport, Layout
+from fastfcn.checking.class_lists import listed_classes
 from fastfcn.errors import DataError
 from fastfcn.init import choices, splits
 from fastfcn.init.choices import Facts, TrainingMachine, choose_loss
-from fastfcn.init.classes import listed_classes
 from fastfcn.init.colors import distinct_colors, oklab
 from fastfcn.init.splits import choose_splits, sequences
 from fastfcn.init.toml_files import recipe_toml

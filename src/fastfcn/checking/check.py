@@ -1,7 +1,6 @@
 """Check a folder of images and masks: layout, mask values and problems."""
 
 import json
-import os
 import shlex
 from collections import deque
 from collections.abc import Iterator
@@ -10,6 +9,7 @@ from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any, Literal, NamedTuple
 
+from fastfcn.checking.class_lists import ClassList, class_lists
 from fastfcn.checking.file_problems import flag_problems, missing_file_problems
 from fastfcn.checking.images import inspect_image
 from fastfcn.checking.layouts import DatasetFiles, Layout, find_layout
@@ -19,11 +19,12 @@ from fastfcn.checking.split_problems import class_problems, duplicate_problems
 from fastfcn.checking.statistics import PairInfo, Statistics, ValueCount, labels_kind, main_palette, value_counts
 from fastfcn.checking.value_problems import MaskIds, color_problems, id_problems
 from fastfcn.data.description import CATALOG, load_description
+from fastfcn.errors import UserError
 from fastfcn.utils.files import replace_file
 from fastfcn.utils.progress import progress_bar
 
+DESCRIPTION = "dataset.toml"  # written by `fastfcn init`
 CHUNK = 32  # pairs per task of a thread
-NAME_LISTS = ("classes.txt", "class_names.txt", "labels.txt", "names.txt", "class_list.txt", "label_names.txt")
 
 
 class ExamplePaths(NamedTuple):
@@ -39,9 +40,10 @@ class ExamplePaths(NamedTuple):
 class FolderReport:
     """Everything that `check_folder` found. `pairs` counts images with a mask, including unreadable files.
 
-    `values` are sorted by value; `palette` maps ids to colors, or is None if no mask has a palette; `class_names` are
-    the lines of a list of names in the folder (classes.txt and similar), or empty; `sizes` counts images by
-    (height, width), after EXIF rotation; `dataset` and `stats` are what the problems were derived from.
+    `values` are sorted by value; `palette` maps ids to colors, or is None if no mask has a palette; `names` are
+    the class names of values, from `class_lists` (classes.txt, labelmap.txt and similar) or dataset.toml; `sizes`
+    counts images by (height, width), after EXIF rotation; `dataset`, `stats` and `mask_ids` are what the problems were
+    derived from.
     """
 
     root: Path
@@ -51,11 +53,13 @@ class FolderReport:
     labels_kind: Literal["index", "color"]
     values: list[ValueCount]
     palette: dict[int, Color] | None
-    class_names: tuple[str, ...]
+    names: dict[Any, str]
+    class_lists: list[ClassList]
     sizes: dict[tuple[int, int], int]
     problems: list[Problem]
     dataset: DatasetFiles
     stats: Statistics
+    mask_ids: MaskIds
 
     @property
     def errors(self) -> list[Problem]:
@@ -105,6 +109,10 @@ def check_folder(root: str | Path, workers: int = 1, show_progress: bool = True)
     values = value_counts(stats, splits)
     kind = labels_kind(stats)
     catalog, known = _catalog(dataset.layout, kind, values)
+    palette = main_palette(stats, values) if kind == "index" else None
+    lists = class_lists(root)
+    names = _names(root, lists, [entry.value for entry in values], palette)
+    mask_ids = MaskIds(dataset, stats, values, known, frozenset(names))
     return FolderReport(
         root=root,
         layout=replace(dataset.layout, catalog=catalog),
@@ -112,19 +120,19 @@ def check_folder(root: str | Path, workers: int = 1, show_progress: bool = True)
         pairs_by_split={split: dataset.splits.count(number) for number, split in enumerate(splits)},
         labels_kind=kind,
         values=values,
-        palette=main_palette(stats, values) if kind == "index" else None,
-        class_names=_class_names(root),
+        palette=palette,
+        names=names,
+        class_lists=lists,
         sizes=stats.sizes,
-        problems=_problems(root, dataset, stats, kind, values, known),
+        problems=_problems(root, dataset, stats, kind, mask_ids),
         dataset=dataset,
         stats=stats,
+        mask_ids=mask_ids,
     )
 
 
-def _problems(
-    root: Path, dataset: DatasetFiles, stats: Statistics, kind: str, values: list[ValueCount], known: frozenset[int]
-) -> list[Problem]:
-    mask_ids = MaskIds(dataset, stats, values, known)
+def _problems(root: Path, dataset: DatasetFiles, stats: Statistics, kind: str, mask_ids: MaskIds) -> list[Problem]:
+    values = mask_ids.values
     problems = [
         *missing_file_problems(dataset),
         *flag_problems(dataset, stats),
@@ -170,10 +178,25 @@ def _catalog(layout: Layout, kind: str, values: list[ValueCount]) -> tuple[str, 
     return (layout.name, known) if known >= {entry.value for entry in values} else ("", frozenset())
 
 
-def _class_names(root: Path) -> tuple[str, ...]:
-    """The lines of the folder's list of class names, if there is one."""
-    for name in NAME_LISTS:
-        if (root / name).is_file() and os.path.getsize(root / name) < 100_000:  # noqa: PTH202
-            text = (root / name).read_text(encoding="utf-8", errors="replace")
-            return tuple(line.strip() for line in text.splitlines() if line.strip())
-    return ()
+def _names(root: Path, lists: list[ClassList], values: list, palette: dict[int, Color] | None) -> dict:
+    """The class name of each value in the masks that a list in the folder, or its dataset.toml, names."""
+    described = _described_names(root, values)
+    fitting = (names for entry in lists if (names := entry.assigned(values, palette)))
+    names = described or next(fitting, {})
+    return {value: names[value] for value in values if value in names}
+
+
+def _described_names(root: Path, values: list) -> dict:
+    """The names in the folder's dataset.toml, if it has one for masks of this kind."""
+    path = root / DESCRIPTION
+    if not path.is_file():
+        return {}
+    try:
+        description = load_description(str(path))
+    except UserError:
+        return {}
+    colored = bool(values) and isinstance(values[0], tuple)
+    if (description.labels_kind == "color") != colored:
+        return {}
+    entries = (*description.classes, *description.ignored)
+    return {value: entry.name for entry in entries for value in ([entry.color] if colored else entry.ids)}

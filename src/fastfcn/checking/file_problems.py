@@ -9,7 +9,7 @@ import numpy as np
 
 from fastfcn.checking.files import Paths
 from fastfcn.checking.layouts import DatasetFiles
-from fastfcn.checking.problem import ERROR, FIX, WARNING, Flag, Problem
+from fastfcn.checking.problem import ERROR, FIX, WARNING, Flag, Problem, fix_with
 from fastfcn.checking.statistics import Statistics
 
 REPLACE = "Restore these files from an intact copy. `--fix OUT` leaves such pairs out and lists them."
@@ -46,8 +46,8 @@ FLAG_REPORTS = (
          "Masks with values above 255 (instance masks?)",
          "Save the class id of each pixel instead (for Cityscapes, use the labelIds files)."),
     FlagReport("sizes_differ", ERROR, "both", Flag.SIZES_DIFFER, "Image and mask differ in size",
-         "Find out which of the two was resized. " + FIX + "resizes masks with the same aspect ratio to their image "
-         "and leaves other pairs out."),
+         "Find out which of the two was resized. " + fix_with("resize")
+         + "resizes masks with the same aspect ratio; other pairs are left out."),
     FlagReport("exif_mask_mismatch", ERROR, "image", Flag.EXIF_MASK_MISMATCH,
          "Images with EXIF rotation whose mask matches the unrotated pixels",
          FIX + "removes the EXIF rotation from these images, so that they match."),
@@ -77,7 +77,7 @@ FLAG_REPORTS = (
     FlagReport("mask_16_bit", WARNING, "mask", Flag.MASK_16_BIT, "16-bit masks without values above 255",
          "No action needed. " + FIX + "writes 8-bit masks."),
     FlagReport("mask_frames", WARNING, "mask", Flag.MASK_FRAMES,
-         "Masks with several frames, of which the first is used", FIX + "writes the first frame."),
+         "Masks with several frames, of which the first is used", fix_with("frames") + "writes the first frame."),
     FlagReport("mask_transparent", WARNING, "mask", Flag.MASK_TRANSPARENT,
          "Masks with transparent pixels, whose color is still used",
          "Check that transparent pixels have the color of their class. " + FIX + "drops the alpha channel."),

@@ -1,25 +1,34 @@
-"""`fastfcn check DIR --fix OUT`: write a corrected copy of a dataset and a list of all changes."""
+"""`fastfcn check DIR --fix OUT`: write a corrected copy of a dataset in which every class keeps its name and area.
+
+All masks are fixed twice: first without writing anything, to compare the areas of every class before and after and to
+adapt the class lists, then to write them. Whatever changes the area of a class by more than its blurred edge, or its
+name, needs consent; without it, the file is copied as it is.
+"""
 
 import shutil
-from collections.abc import Iterator
+from collections import Counter
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass, field
 from pathlib import Path
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 from PIL import Image
 
-from fastfcn.checking.check import NAME_LISTS, FolderReport
+from fastfcn.checking.check import FolderReport
+from fastfcn.checking.consent import AreaChange, accepted_kinds
 from fastfcn.checking.file_problems import FLAG_REPORTS, misspelled_pairs
+from fastfcn.checking.fixed_lists import fixed_split_lists, other_files
 from fastfcn.checking.images import duplicate_groups
-from fastfcn.checking.mask_fixing import MaskPlan, UnfixableError, fixed_mask, fixed_palette, plan_masks
+from fastfcn.checking.mask_fixing import MaskFix, MaskPlan, UnfixableError, fix_mask, plan_masks
 from fastfcn.checking.problem import UNUSABLE_IMAGE, UNUSABLE_MASK, Flag
+from fastfcn.checking.renumbering import RefusedError, ValueChange, as_table, plan_values
 from fastfcn.data.decoding import open_image, upright, upright_size
 from fastfcn.errors import DataError, OutputError
 from fastfcn.utils.files import make_folder, replace_file, write_text
 from fastfcn.utils.progress import with_progress
 
 CHANGES = "CHANGES.txt"
-SAME_SHAPE = 0.02  # maximum relative difference of the aspect ratios of a mask that was only resized
 IMAGE_CHANGES = {
     Flag.IMAGE_ROTATED: "rotated upright, EXIF orientation removed",
     Flag.EXIF_MASK_MISMATCH: "EXIF orientation removed, because the mask matches the unrotated image",
@@ -37,20 +46,34 @@ class Change(NamedTuple):
     what: str
 
 
-def write_fixed_copy(report: FolderReport, out: str | Path, show_progress: bool = True) -> list[Change]:
+@dataclass
+class FixedCopy:
+    """What was written: the `changes`, sorted by file, which are also in CHANGES.txt.
+
+    `declined` counts the files per kind of change that was not accepted; they are copied as they are. `areas` are the
+    areas that these and the accepted changes affect. `notes` say what else was not done. `renamed` maps the values of
+    the folder to those of the copy where they differ.
+    """
+
+    changes: list[Change] = field(default_factory=list)
+    declined: Counter[str] = field(default_factory=Counter)
+    areas: list[AreaChange] = field(default_factory=list)
+    notes: list[str] = field(default_factory=list)
+    renamed: dict[Any, int] = field(default_factory=dict)
+
+
+def write_fixed_copy(
+    report: FolderReport, out: str | Path, accept: Iterable[str] = (), show_progress: bool = True
+) -> FixedCopy:
     """Write a corrected copy of the checked folder to `out`, with a list of changes in its CHANGES.txt.
 
-    The originals are only read. Raises OutputError if `out` is not empty, or is inside the folder or contains it.
+    `accept`: kinds of change (`consent.KINDS`) that may change the area or the name of classes. The originals are only
+    read. Raises UserError for an unknown kind, OutputError if `out` is not empty, or is inside the folder or contains
+    it, and DataError if the class lists cannot be adapted; then nothing is written.
     """
+    kinds = accepted_kinds(accept)
     out = new_folder(report.root, Path(out))
-    copy = _Copy(report, out, plan_masks(report))
-    pairs = range(len(report.dataset))
-    shown = with_progress(pairs, len(pairs), "Writing pairs") if show_progress else pairs
-    changes = [change for pair in shown for change in copy.pair(pair)]
-    changes += [*copy.unmatched(), *copy.lists()]
-    changes.sort()
-    write_text(out / CHANGES, "".join(f"{change.file}\t{change.what}\n" for change in changes))
-    return changes
+    return _Copy(report, out, plan_masks(report, kinds), show_progress).write()
 
 
 def new_folder(root: Path, out: Path) -> Path:
@@ -67,69 +90,112 @@ def new_folder(root: Path, out: Path) -> Path:
 
 
 class _Copy:
-    def __init__(self, report: FolderReport, out: Path, plan: MaskPlan):
-        self.report, self.out, self.plan = report, out, plan
+    def __init__(self, report: FolderReport, out: Path, plan: MaskPlan, show_progress: bool):
+        self.report, self.out, self.plan, self.show_progress = report, out, plan, show_progress
         self.dataset, self.stats = report.dataset, report.stats
-        self.dropped = _duplicates(report)
-        self.kept: list[tuple[int, int]] = []  # split and image number of each pair in the copy
+        self.duplicates = _duplicates(report)
+        self.left_out: dict[int, str] = {}  # pair -> reason
+        self.result = FixedCopy()
+        self.omitted: set[str] = set()  # files of the folder that are left out, or have another name in the copy
 
-    def pair(self, pair: int) -> Iterator[Change]:
-        """Write a pair and yield its changes, or the reason why it is left out."""
-        files = self.dataset.contents.files
-        image, mask = files.path(self.dataset.images[pair]), files.path(self.dataset.masks[pair])
-        flags = Flag(int(self.stats.flags[pair]))
+    def write(self) -> FixedCopy:
+        """Plan and verify everything, then write it."""
+        change = self._plan()
+        changes = [each for pair in self._pairs("Writing pairs") for each in self._pair(pair)]
+        changes += [*self._unmatched(), *self._lists(change)]
+        changes += [Change(*each) for each in other_files(self.report.root, self.out, self.omitted, self._copy)]
+        changes.sort()
+        self.result.changes = changes
+        write_text(self.out / CHANGES, "".join(f"{change.file}\t{change.what}\n" for change in changes))
+        return self.result
+
+    def _pairs(self, title: str) -> Iterable[int]:
+        pairs = range(len(self.dataset))
+        return with_progress(pairs, len(pairs), title) if self.show_progress else pairs
+
+    def _plan(self) -> ValueChange:
+        """Fix all masks without writing them; then decide how ids are numbered. Raises DataError."""
+        remaining: set = set()
+        unchanged = 0
+        for pair in self._pairs("Comparing areas"):
+            try:
+                fix = self._fix(pair)
+            except (UnfixableError, DataError) as reason:
+                self.left_out[pair] = reason.message if isinstance(reason, DataError) else str(reason)
+                continue
+            self.result.areas += fix.areas
+            self.result.declined.update(fix.declined)
+            unchanged += bool(fix.declined)
+            remaining |= self._stored_values(pair) if fix.values is None else fix.values
+        if "duplicates" not in self.plan.accept and self.duplicates:
+            self.result.declined["duplicates"] += len(self.duplicates)
         try:
-            self._reject_unfixable(pair, flags)
-            mask_changes = self._mask(pair, image, mask, flags)
-            image_changes = self._image(image, flags)
-        except (UnfixableError, DataError) as reason:
-            text = reason.message if isinstance(reason, DataError) else str(reason)
-            yield from (Change(image, f"left out: {text}"), Change(mask, f"left out: {text}"))
-            return
-        self.kept.append((self.dataset.splits[pair], self.dataset.images[pair]))
-        yield from (Change(mask, what) for what in mask_changes)
-        yield from (Change(image, what) for what in image_changes)
+            change = plan_values(self.report, self.plan, remaining, unchanged)
+        except RefusedError as reason:
+            raise DataError(
+                f"No copy of {self.report.root} is written: {reason}.", "Leave files out yourself."
+            ) from None
+        self.result.notes += change.notes
+        self.result.renamed = {old: new for old, new in change.table.items() if old != new}
+        if not self.plan.colored:
+            self.plan.numbers = as_table(change)
+        return change
 
-    def _reject_unfixable(self, pair: int, flags: Flag) -> None:
-        if pair in self.dropped:
-            raise UnfixableError(self.dropped[pair])
+    def _fix(self, pair: int) -> MaskFix:
+        """Fix the mask of a pair. Raises UnfixableError or DataError if the pair has to be left out."""
+        flags = Flag(int(self.stats.flags[pair]))
+        if "duplicates" in self.plan.accept and pair in self.duplicates:
+            raise UnfixableError(f"duplicate of {self.duplicates[pair]}, which is kept")
         if unfit := flags & (UNUSABLE_IMAGE | UNUSABLE_MASK | Flag.MASK_IS_PHOTO):
             reason = next(report.kind for report in FLAG_REPORTS if report.flag & unfit)
             failure = "; ".join(filter(None, self.stats.failures.get(pair, ())))
             raise UnfixableError(f"{reason}: {failure}" if failure else reason)
-
-    def _mask(self, pair: int, image: str, mask: str, flags: Flag) -> list[str]:
-        source = self.report.root / mask
-        fixed = fixed_mask(source, pair, flags, self.plan)
-        if fixed is None and not flags & Flag.SIZES_DIFFER:
-            self._copy(mask)
-            return []
-        label, changes = fixed or (self._as_stored(source), [])
+        size = None
         if flags & Flag.SIZES_DIFFER:
-            label = self._resized(label, image, changes)
+            with open_image(self.report.root / self._path(self.dataset.images[pair])) as file:
+                size = upright_size(file)
+        return fix_mask(pair, self.plan, size)
+
+    def _stored_values(self, pair: int) -> set:
+        """The values of a mask that is copied as it is, as far as the report knows them."""
+        colors = list(self.stats.colors)
+        slots = np.flatnonzero(np.unpackbits(self.stats.present[pair])).tolist()
+        if Flag(int(self.stats.flags[pair])) & Flag.MASK_COLORED:
+            values = {colors[slot] for slot in slots if slot < len(colors)}
+        elif self.plan.colored:
+            values = {(slot, slot, slot) for slot in slots}
+        else:
+            values = set(slots)
+        return values & {entry.value for entry in self.report.values}
+
+    def _pair(self, pair: int) -> Iterator[Change]:
+        """Write a pair and yield its changes, or the reason why it is left out."""
+        image, mask = self._path(self.dataset.images[pair]), self._path(self.dataset.masks[pair])
+        if pair in self.left_out:
+            self.omitted |= {image, mask}
+            yield from (Change(file, f"left out: {self.left_out[pair]}") for file in (image, mask))
+            return
+        fix = self._fix(pair)
+        yield from (Change(mask, what) for what in self._mask(mask, fix))
+        yield from (Change(image, what) for what in self._image(image, Flag(int(self.stats.flags[pair]))))
+        if pair in self.duplicates:
+            yield Change(image, f"kept, although it is a duplicate of {self.duplicates[pair]} (--accept duplicates)")
+
+    def _mask(self, mask: str, fix: MaskFix) -> Iterator[str]:
+        if fix.label is None:
+            self._copy(mask)
+            for kind in fix.declined:
+                yield f"left as it is: a fix needs --accept {kind}{_areas_text(fix.areas, kind)}"
+            return
         target = Path(mask) if Path(mask).suffix.lower() in LOSSLESS else Path(mask).with_suffix(".png")
-        if target != Path(mask):
-            changes.append(f"saved losslessly as {target.as_posix()}")
-        palette = fixed_palette(source, pair, flags, self.plan)
-        if palette and label.mode == "L":
-            label.putpalette(palette)
         with replace_file(self.out / target) as temporary:
-            label.save(temporary)
-        return changes
-
-    def _as_stored(self, source: Path) -> Image.Image:
-        with open_image(source) as image:
-            return Image.fromarray(np.array(image)) if image.mode == "P" else image.copy()
-
-    def _resized(self, label: Image.Image, image: str, changes: list[str]) -> Image.Image:
-        with open_image(self.report.root / image) as file:
-            height, width = upright_size(file)
-        shape = (label.height / label.width) / (height / width)
-        if not 1 - SAME_SHAPE <= shape <= 1 + SAME_SHAPE:
-            size = f"{label.height} x {label.width} and its image {height} x {width}"
-            raise UnfixableError(f"sizes_differ: the mask is {size} (height x width)")
-        changes.append(f"resized from {label.height} x {label.width} to {height} x {width} (nearest neighbor)")
-        return label.resize((width, height), Image.Resampling.NEAREST)
+            fix.label.save(temporary)
+        yield from fix.changes
+        for kind in dict.fromkeys(change.kind for change in fix.areas):
+            yield f"accepted {kind}{_areas_text(fix.areas, kind)}"
+        if target != Path(mask):
+            self.omitted.add(mask)
+            yield f"saved losslessly as {target.as_posix()}"
 
     def _image(self, image: str, flags: Flag) -> list[str]:
         changes = [what for sign, what in IMAGE_CHANGES.items() if flags & sign]
@@ -149,52 +215,60 @@ class _Copy:
                 clean.save(temporary)
         return changes
 
+    def _path(self, number: int) -> str:
+        return self.dataset.contents.files.path(number)
+
     def _copy(self, path: str) -> None:
         with replace_file(self.out / path) as temporary:
             shutil.copyfile(self.report.root / path, temporary)
 
-    def unmatched(self) -> Iterator[Change]:
+    def _unmatched(self) -> Iterator[Change]:
         """Leave out unmatched files; copy images of splits without masks, and masks under their corrected name."""
-        files, misspelled = self.dataset.contents.files, misspelled_pairs(self.dataset)
-        labeled = set(self.dataset.splits)
+        misspelled, labeled = misspelled_pairs(self.dataset), set(self.dataset.splits)
         for number, split in zip(self.dataset.images_alone, self.dataset.alone_splits, strict=True):
             if number in misspelled:
-                self.kept.append((split, number))
                 yield from self._renamed(number, misspelled[number])
             elif split in labeled:
-                yield Change(files.path(number), "left out: it has no mask")
+                yield self._omitted(number, "it has no mask")
             else:
-                self._copy(files.path(number))
+                self._copy(self._path(number))
         for number in self.dataset.masks_alone:
             if number not in misspelled.values():
-                yield Change(files.path(number), "left out: it has no image")
+                yield self._omitted(number, "it has no image")
         for number in self.dataset.same_name:
-            yield Change(files.path(number), "left out: another file has the same name")
-        if self.dataset.unlisted:
-            yield Change(".", f"{self.dataset.unlisted} images that are in no split list are not copied")
+            yield self._omitted(number, "another file has the same name")
+
+    def _omitted(self, number: int, reason: str) -> Change:
+        self.omitted.add(self._path(number))
+        return Change(self._path(number), f"left out: {reason}")
 
     def _renamed(self, image: int, mask: int) -> Iterator[Change]:
-        files, rule = self.dataset.contents.files, self.dataset.match.masks
+        rule, source = self.dataset.match.masks, self._path(mask)
         name = self.dataset.name(image).rsplit("/", 1)[-1]
-        source = files.path(mask)
         target = Path(source).with_name(f"{rule.affix.before}{name}{rule.affix.after}{Path(source).suffix}")
-        self._copy(files.path(image))
+        self._copy(self._path(image))
+        self.omitted.add(source)
         with replace_file(self.out / target) as temporary:
             shutil.copyfile(self.report.root / source, temporary)
         yield Change(source, f"renamed to {target.as_posix()}, to match its image")
 
-    def lists(self) -> Iterator[Change]:
-        """Write the split lists without the names that were left out, and copy lists of class names."""
-        for name in NAME_LISTS:
-            if (self.report.root / name).is_file():
-                self._copy(name)
-        if not self.dataset.lists:
-            return
-        for number, (split, folder_name) in enumerate(self.report.layout.splits.items()):
-            path = self.dataset.lists.pattern.format(split=folder_name)
-            names = [self.dataset.name(image) for split_number, image in sorted(self.kept) if split_number == number]
-            write_text(self.out / path, "".join(f"{name}\n" for name in names))
-            yield Change(path, f"rewritten with the {len(names)} names of {split} in the copy")
+    def _lists(self, change: ValueChange) -> Iterator[Change]:
+        """Write the adapted class lists and the split lists without the names that were left out."""
+        for path, text in change.lists.items():
+            name = path.relative_to(self.report.root).as_posix()
+            write_text(self.out / name, text)
+            yield Change(name, "rewritten, so that each class keeps its name")
+        left_out = {self.dataset.images[pair] for pair in self.left_out}
+        for name, data, count in fixed_split_lists(self.report, left_out, "duplicates" in self.plan.accept):
+            with replace_file(self.out / name) as temporary:
+                temporary.write_bytes(data)
+            yield Change(name, f"rewritten without {count} names")
+
+
+def _areas_text(areas: tuple[AreaChange, ...], kind: str) -> str:
+    """The areas of a kind of change, for CHANGES.txt."""
+    texts = [f"{area.class_name} {area.before} to {area.after}" for area in areas if area.kind == kind]
+    return f" (pixels: {', '.join(texts)})" if texts else ""
 
 
 def _eight_bits(image: Image.Image, dark: bool) -> Image.Image:
@@ -206,14 +280,13 @@ def _eight_bits(image: Image.Image, dark: bool) -> Image.Image:
 
 
 def _duplicates(report: FolderReport) -> dict[int, str]:
-    """Pairs to drop because their image is a duplicate, with the reason; a copy outside of train is kept."""
+    """Pairs whose image is a duplicate, with the image to keep: one outside of train, if there is one."""
     groups = duplicate_groups(report.stats.digests)
     names, splits = list(report.layout.splits), report.dataset.splits
-    files = report.dataset.contents.files
     dropped = {}
     for group in range(1, int(groups.max(initial=0)) + 1):
         pairs = np.flatnonzero(groups == group).tolist()
         kept = min(pairs, key=lambda pair: (names[splits[pair]] == "train", pair))
-        name = files.path(report.dataset.images[kept])
-        dropped |= {pair: f"duplicate of {name}, which is kept" for pair in pairs if pair != kept}
+        name = report.dataset.contents.files.path(report.dataset.images[kept])
+        dropped |= {pair: name for pair in pairs if pair != kept}
     return dropped

@@ -11,6 +11,11 @@ FIX = "`fastfcn check DIR --fix OUT` "
 INIT = "`fastfcn init DIR` "
 
 
+def fix_with(consent: str) -> str:
+    """The beginning of a sentence about a fix that needs `--accept`."""
+    return f"`fastfcn check DIR --fix OUT --accept {consent}` "
+
+
 @dataclass(frozen=True)
 class Problem:
     """One kind of problem with all affected files, relative to the folder.

@@ -8,7 +8,7 @@ from fastfcn.checking.file_problems import pair_files
 from fastfcn.checking.files import Paths
 from fastfcn.checking.images import duplicate_groups, find_similar
 from fastfcn.checking.layouts import DatasetFiles
-from fastfcn.checking.problem import ERROR, FIX, INIT, WARNING, Flag, Problem
+from fastfcn.checking.problem import ERROR, INIT, WARNING, Flag, Problem, fix_with
 from fastfcn.checking.statistics import Statistics, ValueCount
 from fastfcn.checking.value_problems import MaskIds, mistaken_ids, near_colors
 from fastfcn.utils.sizes import IGNORE_INDEX
@@ -36,7 +36,7 @@ def duplicate_problems(dataset: DatasetFiles, stats: Statistics) -> Iterator[Pro
     if repeated.any():
         files = pair_files(dataset, np.flatnonzero(repeated).tolist(), "image")
         message = f"Identical image files in one split: {len(files)}."
-        advice = "Keep one of each. " + FIX + "keeps the first."
+        advice = "Keep one of each. " + fix_with("duplicates") + "keeps the first."
         yield Problem("duplicate_image", WARNING, len(files), files, message, advice)
 
 
@@ -46,7 +46,7 @@ def _leaks(dataset: DatasetFiles, leaking: np.ndarray) -> Iterator[Problem]:
     if numbers:
         files = Paths(dataset.contents.files, numbers)
         message = f"Images that are in two splits: {len(numbers)}."
-        advice = "Scores on training images are meaningless. " + FIX + "removes them from the training split."
+        advice = "Scores on training images are meaningless. " + fix_with("duplicates") + "removes them from train."
         yield Problem("same_image_in_two_splits", ERROR, len(numbers), files, message, advice)
 
 

@@ -45,7 +45,8 @@ class Statistics:
     """Arrays with one entry per pair, and tables of the values in all masks.
 
     `present` has one bit per value that a mask contains: its id, or the index of its color in `colors`. `tables` are
-    kept separately for ids, ids stored as gray RGB, and colors, each for reliable masks and for blurred or lossy ones.
+    kept separately for ids, ids stored as gray RGB, and colors, each for sharp, for blurred and for lossy masks; of the
+    last two, flat areas are counted.
     """
 
     count: int
@@ -58,7 +59,7 @@ class Statistics:
     sizes: dict[Size, int] = field(default_factory=dict)
     colors: dict[Color, int] = field(default_factory=dict)
     palettes: dict[bytes, int] = field(default_factory=dict)
-    tables: dict[tuple[Flag, bool], ValueTable] = field(default_factory=dict)
+    tables: dict[tuple[Flag, Flag], ValueTable] = field(default_factory=dict)
     failures: dict[int, tuple[str, str]] = field(default_factory=dict)  # pair -> reasons (image, mask)
 
     def __post_init__(self) -> None:
@@ -96,9 +97,10 @@ class Statistics:
         return self.present[:, value >> 3] >> (7 - (value & 7)) & 1 != 0
 
     def _add_values(self, pair: int, split: int, counts: np.ndarray, flags: Flag) -> None:
-        unreliable = bool(flags & (Flag.MASK_BLURRED | Flag.MASK_LOSSY))
         kind = flags & (Flag.MASK_GRAY_COLORS | Flag.MASK_COLORED)
-        table = self.tables.setdefault((kind, unreliable), ValueTable(self.splits))
+        table = self.tables.setdefault(
+            (kind, flags & Flag.MASK_LOSSY or flags & Flag.MASK_BLURRED), ValueTable(self.splits)
+        )
         table.pixels += counts
         table.masks[split] += counts > 0
         self.present[pair] = np.packbits(counts > 0)
@@ -153,19 +155,31 @@ def labels_kind(stats: Statistics) -> Literal["index", "color"]:
 
 
 def value_counts(stats: Statistics, splits: list[str]) -> list[ValueCount]:
-    """The values of all masks, ascending; those of blurred or lossy masks only if there are no others."""
+    """The values of all masks, ascending.
+
+    Of blurred masks, the values of flat areas; of lossy masks, whose flat areas vary, only those that are not close to
+    another one.
+    """
     kind = labels_kind(stats)
-    table_kinds = (COLORS, GRAYS) if kind == "color" else (IDS, GRAYS)
-    for unreliable in (False, True):
-        entries: dict[int | Color, ValueCount] = {}
-        for table_kind in table_kinds:
-            if table := stats.tables.get((table_kind, unreliable)):
-                table = _merged(table) if unreliable and table_kind != COLORS else table
-                for entry in _listed(table, stats, table_kind, kind, splits):
-                    entries[entry.value] = _sum(entries[entry.value], entry) if entry.value in entries else entry
-        if entries:
-            break
+    entries: dict[int | Color, ValueCount] = {}
+    for reliability in (Flag(0), Flag.MASK_BLURRED, Flag.MASK_LOSSY):
+        found: list[ValueCount] = []
+        for table_kind in (COLORS, GRAYS) if kind == "color" else (IDS, GRAYS):
+            if table := stats.tables.get((table_kind, reliability)):
+                table = _merged(table) if reliability == Flag.MASK_LOSSY and table_kind != COLORS else table
+                found += _listed(table, stats, table_kind, kind, splits)
+        certain = list(entries)
+        for entry in found:
+            if entry.value in entries:
+                entries[entry.value] = _sum(entries[entry.value], entry)
+            elif reliability != Flag.MASK_LOSSY or not any(_close(entry.value, value) for value in certain):
+                entries[entry.value] = entry
     return sorted(entries.values(), key=lambda entry: entry.value)
+
+
+def _close(one: int | Color, other: int | Color) -> bool:
+    pair = (value if isinstance(value, tuple) else (value, value, value) for value in (one, other))
+    return distance(*pair) <= NEAR
 
 
 def _listed(table: ValueTable, stats: Statistics, stored: Flag, kind: str, splits: list[str]) -> list[ValueCount]:

@@ -9,7 +9,7 @@ import numpy as np
 from fastfcn.checking.file_problems import pair_files
 from fastfcn.checking.layouts import DatasetFiles
 from fastfcn.checking.masks import Color
-from fastfcn.checking.problem import ERROR, FIX, INIT, UNUSABLE_MASK, WARNING, Flag, Problem
+from fastfcn.checking.problem import ERROR, FIX, INIT, UNUSABLE_MASK, WARNING, Flag, Problem, fix_with
 from fastfcn.checking.statistics import MORE, Statistics, ValueCount, color_at, palette_bytes
 from fastfcn.utils.sizes import IGNORE_INDEX
 
@@ -30,18 +30,24 @@ class MaskIds:
     stats: Statistics
     values: list[ValueCount]
     known: frozenset[int]  # ids of the known dataset that the folder matches
+    named: frozenset  # values that a class list in the folder names
 
     @cached_property
     def used(self) -> np.ndarray:
-        """Which pairs have a mask of ids, only sharp and lossless ones if there are any; bool (pairs,)."""
+        """Which pairs have a mask of ids, only lossless ones if there are any; bool (pairs,)."""
         usable = ~self.stats.has(UNUSABLE_MASK | Flag.MASK_COLORED | Flag.MASK_IS_PHOTO)
-        reliable = usable & ~self.stats.has(Flag.MASK_BLURRED | Flag.MASK_LOSSY)
+        reliable = usable & ~self.stats.has(Flag.MASK_LOSSY)
         return reliable if reliable.any() else usable
 
     @cached_property
     def ids(self) -> list[int]:
         """All ids except 255, ascending."""
         return [entry.value for entry in self.values if isinstance(entry.value, int) and entry.value != IGNORE_INDEX]
+
+    @property
+    def outliers(self) -> list[int]:
+        """Ids that are probably mistakes (`outlier_ids`)."""
+        return outlier_ids(self)
 
     @property
     def explained(self) -> bool:
@@ -115,7 +121,11 @@ def _some_binary(mask_ids: MaskIds) -> Iterator[Problem]:
     if others.any() or np.count_nonzero(pairs) * 2 > np.count_nonzero(mask_ids.used):
         return
     message = f"Masks of 0 and 255, while no other mask contains 255: {np.count_nonzero(pairs)}."
-    advice = "Check whether 255 means class 1 in them. " + FIX + "writes 1 if all other masks contain only 0 and 1."
+    advice = (
+        "Check whether 255 means class 1 in them. "
+        + fix_with("binary")
+        + "writes 1 if the others contain only 0 and 1."
+    )
     yield mask_ids.problem("some_binary_masks", ERROR, pairs, message, advice)
 
 
@@ -133,7 +143,7 @@ def _stretched(mask_ids: MaskIds) -> Iterator[Problem]:
 def _off_by_one(mask_ids: MaskIds) -> Iterator[Problem]:
     """Masks whose ids are all one too high: they lack 0, which others contain, and only they contain the highest id."""
     ids, used = mask_ids.ids, np.flatnonzero(mask_ids.used)
-    if len(ids) < 3 or len(used) < MIN_MASKS:
+    if len(ids) < 3 or len(used) < MIN_MASKS or mask_ids.named >= set(ids):
         return
     highest = mask_ids.containing(ids[-1])
     pairs, rest = highest & ~mask_ids.stats.holds(0), mask_ids.used & ~highest
@@ -146,7 +156,9 @@ def _off_by_one(mask_ids: MaskIds) -> Iterator[Problem]:
         return
     span = f"1 to {ids[-1]} instead of 0 to {ids[-2]}"
     message = f"Masks whose ids are probably one too high ({span}): {np.count_nonzero(pairs)}."
-    yield mask_ids.problem("ids_off_by_one", ERROR, pairs, message, "Look at them. " + FIX + "subtracts one.")
+    yield mask_ids.problem(
+        "ids_off_by_one", ERROR, pairs, message, "Look at them. " + fix_with("shift") + "subtracts one."
+    )
 
 
 def _shift_evidence(present: np.ndarray, frequency: np.ndarray) -> float:
@@ -167,7 +179,7 @@ def _outliers(mask_ids: MaskIds) -> Iterator[Problem]:
         pairs = np.logical_or.reduce([mask_ids.containing(mask_id) for mask_id in outliers])
         listed = ", ".join(map(str, outliers))
         message = f"Ids far above the others: {listed}. Masks that contain them: {np.count_nonzero(pairs)}."
-        advice = "Check whether they are intended. " + FIX + "sets them to 255, which is ignored."
+        advice = "Check whether they are intended. " + fix_with("outliers") + "sets them to 255, which is ignored."
         yield mask_ids.problem("outlier_ids", ERROR, pairs, message, advice)
 
 
@@ -177,16 +189,18 @@ def outlier_ids(mask_ids: MaskIds) -> list[int]:
     few = max(1, OUTLIER_MASKS * total)
     counts = {mask_id: int(np.count_nonzero(mask_ids.containing(mask_id))) for mask_id in mask_ids.ids}
     ids, outliers = list(mask_ids.ids), []
-    while len(ids) > 2 and counts[ids[-1]] <= few and ids[-1] > ids[-2] + 1:
+    while len(ids) > 2 and counts[ids[-1]] <= few and ids[-1] > ids[-2] + 1 and ids[-1] not in mask_ids.named:
         outliers.insert(0, ids.pop())
     gapless = bool(ids) and ids[-1] - ids[0] + 1 <= len(ids) / USUAL
     return outliers if gapless and total >= MIN_MASKS and all(counts[mask_id] > few for mask_id in ids[:2]) else []
 
 
 def _from_one(mask_ids: MaskIds) -> Iterator[Problem]:
-    if len(mask_ids.ids) > 1 and mask_ids.ids[0] == 1:
+    if len(mask_ids.ids) > 1 and mask_ids.ids[0] == 1 and not mask_ids.named >= set(mask_ids.ids):
         message = f"The ids start at 1 (and end at {mask_ids.ids[-1]}); most programs count classes from 0."
-        advice = INIT + "writes a description with these ids; no action needed. " + FIX + "subtracts one."
+        advice = (
+            INIT + "writes a description with these ids; no action needed. " + fix_with("renumber") + "subtracts one."
+        )
         yield mask_ids.problem("ids_from_one", WARNING, mask_ids.used, message, advice)
 
 
@@ -194,10 +208,12 @@ def _gaps(mask_ids: MaskIds) -> Iterator[Problem]:
     outliers = set(outlier_ids(mask_ids))
     ids = [mask_id for mask_id in mask_ids.ids if mask_id not in outliers]
     missing = sorted(set(range(ids[0], ids[-1])) - set(ids)) if len(ids) > 1 else []
-    if missing:
+    if missing and not mask_ids.named >= set(ids):
         pairs = np.logical_or.reduce([mask_ids.containing(mask_id) for mask_id in ids if mask_id > missing[0]])
         message = f"Unused ids between those in the masks: {ranges(missing)}."
-        advice = INIT + "makes classes of the ids in use. " + FIX + "renumbers them to 0, 1, 2, ..."
+        advice = (
+            INIT + "makes classes of the ids in use; no action needed. " + fix_with("renumber") + "writes 0, 1, 2, ..."
+        )
         yield mask_ids.problem("id_gaps", WARNING, pairs, message, advice)
 
 
@@ -243,7 +259,9 @@ def _palettes(dataset: DatasetFiles, stats: Statistics) -> Iterator[Problem]:
     moved, recolored = palettes_differ(stats)
     if moved.any():
         message = f"Palette masks in which a color has another id than in most masks: {np.count_nonzero(moved)}."
-        advice = "The program that saved them chose a palette per file. " + FIX + "assigns ids by color."
+        advice = (
+            "The program that saved them chose a palette per file. " + fix_with("palette") + "assigns ids by color."
+        )
         yield _problem(dataset, "palettes_differ", ERROR, moved, message, advice)
     elif recolored.any():
         message = f"Palette masks in which an id has another color than in most masks: {np.count_nonzero(recolored)}."
@@ -285,7 +303,12 @@ def _colored(dataset: DatasetFiles, stats: Statistics, values: list[ValueCount])
     listed = ", ".join(str(list(entry.value)) for entry in values[:SHOWN] if isinstance(entry.value, tuple))
     more = f" and {len(values) - SHOWN} more" if len(values) > SHOWN else ""
     message = f"The masks encode classes as colors, {len(values)} in total: {listed}{more}."
-    advice = INIT + "uses them as they are; no action needed. " + FIX + "writes palette masks with the same colors."
+    advice = (
+        INIT
+        + "uses them as they are; no action needed. "
+        + fix_with("ids")
+        + "writes palette masks of the same colors."
+    )
     yield _problem(dataset, "color_masks", WARNING, stats.has(Flag.MASK_COLORED), message, advice)
 
 
@@ -311,7 +334,8 @@ def _near_colors(dataset: DatasetFiles, stats: Statistics, values: list[ValueCou
         pairs = stats.has(Flag.MASK_COLORED) & np.logical_or.reduce(containing)
         listed = ", ".join(f"{list(color)} instead of {list(other)}" for color, other in list(rare.items())[:3])
         message = f"Rare colors that are almost the color of a class: {listed}."
-        yield _problem(dataset, "near_colors", ERROR, pairs, message, FIX + "replaces them by the class color.")
+        advice = fix_with("near-colors") + "replaces them by the class color."
+        yield _problem(dataset, "near_colors", ERROR, pairs, message, advice)
 
 
 def _too_many(dataset: DatasetFiles, stats: Statistics) -> Iterator[Problem]:

@@ -24,6 +24,15 @@ def check(
     fix: Annotated[
         Path | None, typer.Option(metavar="OUT", help="Write a corrected copy to OUT; the originals stay unchanged.")
     ] = None,
+    accept: Annotated[
+        list[str] | None,
+        typer.Option(
+            metavar="KIND",
+            help="With --fix: also make changes of this kind, which change the area or the name of classes; can be "
+            "repeated. Kinds: deblur, outliers, near-colors, shift, binary, palette, ids, renumber, resize, frames, "
+            "duplicates, all.",
+        ),
+    ] = None,
     workers: Annotated[int | None, typer.Option(min=0, help="Number of threads that read files.")] = None,
     json_file: Annotated[
         Path | None, typer.Option("--json", metavar="FILE", help="Also write the report to FILE.")
@@ -32,7 +41,8 @@ def check(
     """Find problems in a folder of images and masks.
 
     Common layouts are detected: images/ and masks/, train/ and trainannot/, VOC, Cityscapes, ADE20K, one folder with
-    suffixes. The exit code is 1 if there are errors, 0 if there are only warnings. With --dataset, print the source and
+    suffixes. In the copy that --fix writes, every class keeps its name and, but for blurred edges, its area; what would
+    change more is listed and needs --accept. The exit code is 1 if there are errors, 0 if there are only warnings. With --dataset, print the source and
     expected layout of that dataset, and compare the folder with it.
 
     [dim]fastfcn check photos[/]
@@ -40,7 +50,7 @@ def check(
     [dim]fastfcn check cityscapes --dataset cityscapes --split val[/]
     """
     if dataset is None:
-        _check_folder(folder, fix, workers, json_file, bool(split or values))
+        _check_folder(folder, fix, accept or [], workers, json_file, bool(split or values))
     elif fix:
         raise UserError(
             "--fix cannot be combined with --dataset.", f"Write a corrected copy with: fastfcn check {folder} --fix OUT"
@@ -50,15 +60,19 @@ def check(
 
 
 def _check_folder(
-    folder: Path, fix: Path | None, workers: int | None, json_file: Path | None, needs_dataset: bool
+    folder: Path, fix: Path | None, accept: list[str], workers: int | None, json_file: Path | None, needs_dataset: bool
 ) -> None:
     """Check any folder of images and masks."""
     from fastfcn.checking.check import check_folder
+    from fastfcn.checking.consent import accepted_kinds
     from fastfcn.checking.fixing import new_folder, write_fixed_copy
-    from fastfcn.cli.tables.check import show_changes, show_folder_report
+    from fastfcn.cli.tables.check import show_fixed_copy, show_folder_report
 
     if needs_dataset:
         raise UserError("--split and --values need a known dataset.", "Add --dataset NAME.")
+    if accept and not fix:
+        raise UserError("--accept needs --fix.", "Add --fix OUT, a new folder for the corrected copy.")
+    accepted_kinds(accept)
     out = new_folder(folder, fix) if fix else None
     threads = workers if workers is not None else min(8, os.cpu_count() or 1)
     report = check_folder(folder, threads)
@@ -66,8 +80,8 @@ def _check_folder(
     if json_file:
         report.save_json(json_file)
     if out:
-        changes = write_fixed_copy(report, out)
-        show_changes(changes, check_folder(out, threads), out, out_console)
+        changes = write_fixed_copy(report, out, accept)
+        show_fixed_copy(changes, report, check_folder(out, threads), out, out_console)
     if report.errors:
         raise typer.Exit(1)
 

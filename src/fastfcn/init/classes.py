@@ -1,12 +1,10 @@
 """The classes of a new dataset: names, colors and ignored values, from masks and label files."""
 
-import re
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
-from pathlib import Path
-from typing import NamedTuple
 
 from fastfcn.checking.check import FolderReport
+from fastfcn.checking.class_lists import NOT_IN_MASKS, ClassList, class_lists
 from fastfcn.data.description import (
     MAX_CLASSES,
     DatasetDescription,
@@ -17,67 +15,6 @@ from fastfcn.data.description import (
 )
 from fastfcn.errors import DataError
 from fastfcn.init.colors import BACKGROUND, Color, distinct_colors
-
-# Label files of CVAT and Datumaro, of SegNet's CamVid and its copies, and of LabelMe and similar tools.
-COLOR_FILES = ("labelmap.txt", "label_map.txt", "label_colors.txt", "class_dict.csv", "colors.txt")
-NAME_FILES = ("classes.txt", "class_names.txt", "labels.txt", "names.txt", "label_names.txt")
-RGB = re.compile(r"(?<!\d)(\d{1,3})[,;\s]+(\d{1,3})[,;\s]+(\d{1,3})(?!\d)")
-
-
-class ListedClass(NamedTuple):
-    """A class in a label file; `color` is None if the file has no colors."""
-
-    name: str
-    color: Color | None
-
-
-def listed_classes(root: Path) -> tuple[list[ListedClass], Path | None]:
-    """Read the classes from a label file in `root` or a folder directly in it; returns the classes and the path.
-
-    Files with colors are preferred, and among these the ones in `root` itself.
-    """
-    for names in (COLOR_FILES, NAME_FILES):
-        for folder in _folders(root):
-            present = {path.name.lower(): path for path in folder.iterdir() if path.is_file()}
-            for path in (present[name] for name in names if name in present):
-                if found := list(read_label_file(path)):
-                    return found, path
-    return [], None
-
-
-def read_label_file(path: Path) -> Iterator[ListedClass]:
-    """Yield the classes in the order of the file, without comments and headers."""
-    try:
-        text = path.read_text(encoding="utf-8-sig")
-    except UnicodeDecodeError:
-        text = path.read_text(encoding="latin-1")
-    for line in map(str.strip, text.splitlines()):
-        if not line or line.startswith(("#", "//")) or re.match(r"(name|label|class)\w*\s*[,:;]\s*r", line, re.I):
-            continue
-        numbers = RGB.search(line)
-        color = tuple(map(int, numbers.groups())) if numbers else None
-        if color and max(color) > 255:
-            continue
-        rest = line[: numbers.start()] + " " + line[numbers.end() :] if numbers else line
-        name = _name(rest, path.name.lower() in COLOR_FILES)
-        if name:
-            yield ListedClass(name, color)  # type: ignore[arg-type] # three numbers
-
-
-def _name(text: str, colored: bool) -> str:
-    """The class name in a line without its color; CVAT adds parts and actions after colons."""
-    text = text.strip(" ,;:\t\"'")
-    parts = re.split(r"[:;,\t]", text) if colored else [text]
-    name = next(filter(None, (part.strip(" \"'") for part in parts)), "")
-    return re.sub(r"^\d+\s*[:.\s]\s*(?=\D)", "", name)  # "0: road"
-
-
-def _folders(root: Path) -> list[Path]:
-    try:
-        return [root, *sorted(path for path in root.iterdir() if path.is_dir() and not path.name.startswith("."))]
-    except OSError:
-        return []
-
 
 NOT_CLASSES = {"void", "ignore", "ignored", "__ignore__", "unlabelled", "unlabeled", "dontcare", "don't care"}
 BLACK, WHITE, VOC_BORDER = (0, 0, 0), (255, 255, 255), (224, 224, 192)
@@ -107,29 +44,42 @@ def choose_classes(report: FolderReport, class_names: Sequence[str] = ()) -> Cla
         )
     if class_names:
         return _from_names(report, list(class_names), "--classes")
-    listed, path = listed_classes(report.root)
-    if report.layout.catalog and not listed:
+    lists = class_lists(report.root)
+    if report.layout.catalog and not lists:
         known = load_description(report.layout.catalog)
         if _same_classes(known, values):
             return Classes(known.classes, known.ignored, (f"Layout and mask values match {known.title}.",))
     if report.labels_kind == "color":
-        return _from_colors(report, listed, path)
-    names = [entry.name for entry in listed] or list(report.class_names)
-    source = path.relative_to(report.root).as_posix() if path else "a list in the folder"
-    if names and len(_kept(names)) >= 2 and _fits(report, names):
-        named = _from_names(report, names, source)
-        colors = {entry.name: entry.color for entry in listed if entry.color}
-        recolored = [entry.model_copy(update={"color": colors.get(entry.name, entry.color)}) for entry in named.classes]
-        return Classes(tuple(recolored), named.ignored, named.reasons)
-    note = f"{source} lists {len(names)} classes, which do not match the values {values}; not used." if names else ""
-    return _unnamed(report, note)
+        return _from_colors(report, lists[0] if lists else None)
+    for class_list in lists:
+        if len(names := class_list.assigned(values, report.palette)) >= 2:
+            return _from_list(report, class_list, names)
+    if not lists:
+        return _unnamed(report, "")
+    source, count = lists[0].path.relative_to(report.root).as_posix(), len(lists[0].classes)
+    return _unnamed(report, f"{source} lists {count} classes, which do not match the values {values}; not used.")
+
+
+def _from_list(report: FolderReport, class_list: ClassList, names: dict[int, str]) -> Classes:
+    """Classes of masks of ids, from the names that a class list assigns to ids, in use or not."""
+    values, ignored = _values(report)
+    ignored = [value for value in ignored if value not in names]
+    unknown = [value for value in values if value not in names and value not in ignored]
+    names = names | {value: f"class_{value}" for value in unknown}
+    reasons = [f"Names from {class_list.path.relative_to(report.root).as_posix()}, {class_list.order}."]
+    if unknown:
+        reasons.append(f"It does not name {', '.join(map(str, unknown))}: rename these or move them to `ignored`.")
+    created = _create(report, dict(sorted(names.items())), ignored, (*reasons, *(REASON_255 if ignored else ())))
+    colors = {entry.name: entry.color for entry in class_list.classes if entry.color}
+    classes = [entry.model_copy(update={"color": colors.get(entry.name, entry.color)}) for entry in created.classes]
+    return Classes(tuple(classes), created.ignored, created.reasons)
 
 
 def _from_names(report: FolderReport, names: list[str], source: str) -> Classes:
     """Assign names to ids or colors in ascending order; if there are more names than ids, name i belongs to id i."""
     values, ignored = _values(report)
     everything = [entry.value for entry in report.values]
-    kept = [name for name in names if name.lower() != "__ignore__"]  # LabelMe's name for -1, which is not in any mask
+    kept = [name for name in names if name.lower() != NOT_IN_MASKS]
     if len(kept) == len(values):
         pairs = list(zip(values, kept, strict=True))
     elif len(kept) == len(everything):
@@ -146,11 +96,15 @@ def _from_names(report: FolderReport, names: list[str], source: str) -> Classes:
     return _create(report, dict(pairs), ignored, reasons)
 
 
-def _from_colors(report: FolderReport, listed: list[ListedClass], path: Path | None) -> Classes:
+def _from_colors(report: FolderReport, class_list: ClassList | None) -> Classes:
     """Color masks: names by color from a label file, else from the palette of a known dataset, else generic names."""
     colors = [entry.value for entry in report.values]
-    names: dict[Color, str] = {entry.color: entry.name for entry in listed if entry.color}
-    reason = f"Names by color from {path.relative_to(report.root).as_posix()}." if path and names else ""
+    names: dict[Color, str] = (
+        {entry.color: entry.name for entry in class_list.classes if entry.color} if class_list else {}
+    )
+    reason = (
+        f"Names by color from {class_list.path.relative_to(report.root).as_posix()}." if class_list and names else ""
+    )
     if not names.keys() & set(colors):
         names, reason = _palette_names(colors)
     extra = [value for value in colors if value not in names]
@@ -243,16 +197,6 @@ def _same_classes(known: DatasetDescription, values: Sequence) -> bool:
     present = [entry for entry in known.classes if set(entry.ids) & set(values)]
     ids = sorted(mask_id for entry in present for mask_id in entry.ids if mask_id in values)
     return len(present) >= len(known.classes) / 2 or ids != list(range(len(ids)))
-
-
-def _fits(report: FolderReport, names: list[str]) -> bool:
-    values, _ = _values(report)
-    count = len(_kept(names))
-    return count in (len(values), len(report.values)) or count > max(values)
-
-
-def _kept(names: list[str]) -> list[str]:
-    return [name for name in names if name.lower() != "__ignore__"]
 
 
 def _unique(names: list[str]) -> list[str]:

@@ -2,7 +2,6 @@
 
 import re
 import shlex
-from collections.abc import Sequence
 from pathlib import Path
 
 from rich.console import Console
@@ -11,7 +10,8 @@ from rich.table import Table
 from rich.tree import Tree
 
 from fastfcn.checking.check import FolderReport
-from fastfcn.checking.fixing import CHANGES, Change
+from fastfcn.checking.consent import KINDS
+from fastfcn.checking.fixing import CHANGES, FixedCopy
 from fastfcn.checking.known_dataset import KnownDatasetReport
 from fastfcn.checking.problem import Problem
 from fastfcn.checking.statistics import ValueCount
@@ -113,20 +113,54 @@ def _next_step(root: Path) -> str:
     return f"[cyan]fastfcn init {folder}[/] writes dataset.toml and a recipe for it."
 
 
-def show_changes(changes: Sequence[Change], after: FolderReport, out: Path, console: Console) -> None:
-    """Print the applied fixes and the problems that remain in the copy."""
+def show_fixed_copy(copy: FixedCopy, before: FolderReport, after: FolderReport, out: Path, console: Console) -> None:
+    """Print the applied fixes, what was left as it is, and the problems that remain in the copy."""
+    changes = copy.changes
     _print(console, f"[bold]{escape(str(out))}[/]: {after.pairs} pairs, {len(changes)} changes")
     for change in changes[: 4 * SHOWN]:
         console.print(f"  {change.file}: {change.what}", soft_wrap=True, highlight=False, markup=False)
     if len(changes) > 4 * SHOWN:
         _print(console, f"  [dim]and {len(changes) - 4 * SHOWN} more[/]")
     _print(console, f"All changes: [cyan]{escape(str(out / CHANGES))}[/]")
+    _print_consent(copy, before, console)
+    if changes:
+        console.print(_totals_table(copy, before, after))
     if after.problems:
         _print(console, "Problems that remain in the copy:")
     for problem in after.problems:
         print_problem(problem, console, files=2)
     if not after.problems:
         _print(console, "[bold green]No problems found in the copy.[/]")
+
+
+def _print_consent(copy: FixedCopy, before: FolderReport, console: Console) -> None:
+    """What changed areas, or would change them with consent."""
+    if copy.areas:
+        table = Table("file", "kind", "class or value", "pixels before", "pixels after")
+        for area in copy.areas[: 4 * SHOWN]:
+            table.add_row(escape(area.file), area.kind, escape(area.class_name), str(area.before), str(area.after))
+        if len(copy.areas) > 4 * SHOWN:
+            table.add_row(f"and {len(copy.areas) - 4 * SHOWN} more", "", "", "", "")
+        console.print(table)
+    for kind, count in sorted(copy.declined.items()):
+        _print(console, f"[bold yellow]left as they are:[/] {count} files. To {KINDS[kind]}: --accept {kind}")
+    for note in copy.notes:
+        _print(console, f"[bold yellow]note:[/] {escape(note)}")
+
+
+def _totals_table(copy: FixedCopy, before: FolderReport, after: FolderReport) -> Table:
+    """Pixels of each class or value in the folder and in the copy."""
+    table = Table("value", "in the copy", "class", "pixels before", "pixels after")
+    old = {entry.value: entry.pixels for entry in before.values}
+    new = {entry.value: entry.pixels for entry in after.values}
+    rows = [(value, copy.renamed.get(value, value)) for value in old]
+    rows += [(None, value) for value in new if value not in {target for _, target in rows}]
+    for value, target in rows[:MAX_ROWS]:
+        texts = ["" if each is None else escape(str(list(each) if isinstance(each, tuple) else each))
+                 for each in (value, target)]  # fmt: skip
+        name = before.names.get(value, "") if value is not None else ""
+        table.add_row(*texts, escape(name), str(old.get(value, 0)), str(new.get(target, 0)))
+    return table
 
 
 def _print(console: Console, text: str) -> None:

@@ -1,0 +1,160 @@
+"""Class lists in a folder, such as classes.txt and labelmap.txt: their classes, and which mask value each one names."""
+
+import re
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import NamedTuple
+
+from fastfcn.errors import DataError
+from fastfcn.utils.text import read_text
+from fastfcn.utils.sizes import IGNORE_INDEX
+
+Color = tuple[int, int, int]
+# Label files of CVAT and Datumaro, of SegNet's CamVid and its copies, and of LabelMe and similar tools.
+COLOR_FILES = ("labelmap.txt", "label_map.txt", "label_colors.txt", "class_dict.csv", "colors.txt")
+ID_FILES = ("_classes.csv",)  # Roboflow: "Pixel Value, Class"
+NAME_FILES = ("classes.txt", "class_names.txt", "labels.txt", "names.txt", "class_list.txt", "label_names.txt")
+RGB = re.compile(r"(?<!\d)(\d{1,3})[,;\s]+(\d{1,3})[,;\s]+(\d{1,3})(?!\d)")
+NUMBERED = re.compile(r"\d+\s*[:.\s]\s*(?=\D)")  # "0: road"
+NOT_IN_MASKS = "__ignore__"  # LabelMe's name for -1
+
+
+class ListedClass(NamedTuple):
+    """A class in a label file; `color` is None if the file has no colors."""
+
+    name: str
+    color: Color | None
+
+
+@dataclass(frozen=True)
+class ClassList:
+    """The classes of one file. `ids` has the id of each class if the file gives ids, else it is empty.
+
+    `lines` are the lines of the file and `numbers` the line of each class, counted from 0.
+    """
+
+    path: Path
+    classes: tuple[ListedClass, ...]
+    ids: tuple[int, ...]
+    lines: tuple[str, ...]
+    numbers: tuple[int, ...]
+
+    def assigned(self, values: Sequence, palette: Mapping[int, Color] | None = None) -> dict:
+        """The names of values (ids, or colors if the masks contain colors), in use or not; see `entries`."""
+        return {value: self.classes[index].name for value, index in self.entries(values, palette).items()}
+
+    def entries(self, values: Sequence, palette: Mapping[int, Color] | None = None) -> dict:
+        """The index in `classes` of each value that has a name, in use or not.
+
+        Ids are named by the ids in the file; else by the colors that the `palette` of the masks gives them; else by
+        position (`by_position`). Empty if the file does not fit the values.
+        """
+        colors = {entry.color: index for index, entry in enumerate(self.classes) if entry.color}
+        if values and isinstance(values[0], tuple):
+            return colors
+        if self.ids:
+            return {value: index for index, value in enumerate(self.ids)}
+        if palette and colors and all(palette.get(value) in colors for value in values if value != IGNORE_INDEX):
+            return {value: colors[palette[value]] for value in values if palette.get(value) in colors}
+        kept = [index for index, entry in enumerate(self.classes) if entry.name.lower() != NOT_IN_MASKS]
+        return by_position(kept, values)
+
+    @property
+    def order(self) -> str:
+        """How the list names values, for messages."""
+        return "by id" if self.ids else "in the order of the values"
+
+
+def by_position(classes: Sequence[int], values: Sequence[int]) -> dict[int, int]:
+    """Assign classes without ids to the ids in masks; 255 gets one only if it has to be a class. Empty if none fit.
+
+    There may be one for each id in use, in ascending order, or for the ids 0, 1, 2, ... whether in use or not.
+    """
+    ids = [value for value in values if value != IGNORE_INDEX]
+    if IGNORE_INDEX in values and len(ids) < 2:
+        ids = list(values)
+    consecutive = ids == list(range(len(ids)))
+    if len(classes) == len(ids):
+        return dict(zip(ids, classes, strict=True))
+    if len(classes) == len(values) and (consecutive or len(classes) <= max(ids, default=0)):
+        return dict(zip(values, classes, strict=True))
+    return dict(enumerate(classes)) if ids and len(classes) > max(ids) else {}
+
+
+def listed_classes(root: Path) -> tuple[list[ListedClass], Path | None]:
+    """The classes of the first of `class_lists`, and its path."""
+    lists = class_lists(root)
+    return (list(lists[0].classes), lists[0].path) if lists else ([], None)
+
+
+def class_lists(root: Path) -> list[ClassList]:
+    """All label files in `root` or a folder directly in it that name classes.
+
+    Files with colors come first, then files with ids; among these, the ones in `root` itself.
+    """
+    folders = _folders(root)
+    present = [{path.name.lower(): path for path in folder.iterdir() if path.is_file()} for folder in folders]
+    paths = (
+        files[name]
+        for names in (COLOR_FILES, ID_FILES, NAME_FILES)
+        for files in present
+        for name in names
+        if name in files
+    )
+    return [found for path in paths if (found := read_class_list(path)).classes]
+
+
+def read_class_list(path: Path) -> ClassList:
+    """Read a label file; its classes are empty if it names none."""
+    return parse_class_list(path, _text(path))
+
+
+def parse_class_list(path: Path, text: str) -> ClassList:
+    """The classes in `text`, in the order of its lines, without comments and headers; `path` chooses the format."""
+    lines = tuple(text.splitlines())
+    parse = _with_id if path.name.lower() in ID_FILES else _without_id
+    parsed = [(number, found) for number, line in enumerate(lines) if (found := parse(line.strip(), path))]
+    ids = tuple(entry[0] for _, entry in parsed if entry[0] is not None)
+    return ClassList(path, tuple(entry[1] for _, entry in parsed), ids, lines, tuple(number for number, _ in parsed))
+
+
+def _text(path: Path) -> str:
+    try:
+        return read_text(path)
+    except DataError:
+        return path.read_text(encoding="latin-1") if path.stat().st_size < 2**20 else ""
+
+
+def _with_id(line: str, path: Path) -> tuple[int, ListedClass] | None:
+    match = re.fullmatch(r"[\"']?(\d+)[\"']?\s*[,;\t]\s*(.+)", line)
+    if not match or int(match[1]) > IGNORE_INDEX:
+        return None
+    return int(match[1]), ListedClass(match[2].strip(" \"'"), None)
+
+
+def _without_id(line: str, path: Path) -> tuple[None, ListedClass] | None:
+    if not line or line.startswith(("#", "//")) or re.match(r"(name|label|class)\w*\s*[,:;]\s*r", line, re.I):
+        return None
+    numbers = RGB.search(line)
+    color = tuple(map(int, numbers.groups())) if numbers else None
+    if color and max(color) > 255:
+        return None
+    rest = line[: numbers.start()] + " " + line[numbers.end() :] if numbers else line
+    name = _name(rest, path.name.lower() in COLOR_FILES)
+    return (None, ListedClass(name, color)) if name else None  # type: ignore[arg-type] # three numbers
+
+
+def _name(text: str, colored: bool) -> str:
+    """The class name in a line without its color; CVAT adds parts and actions after colons."""
+    text = text.strip(" ,;:\t\"'")
+    parts = re.split(r"[:;,\t]", text) if colored else [text]
+    name = next(filter(None, (part.strip(" \"'") for part in parts)), "")
+    return re.sub(rf"^{NUMBERED.pattern}", "", name)
+
+
+def _folders(root: Path) -> list[Path]:
+    try:
+        return [root, *sorted(path for path in root.iterdir() if path.is_dir() and not path.name.startswith("."))]
+    except OSError:
+        return []
