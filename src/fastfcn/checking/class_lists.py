@@ -7,8 +7,8 @@ from pathlib import Path
 from typing import NamedTuple
 
 from fastfcn.errors import DataError
-from fastfcn.utils.text import read_text
 from fastfcn.utils.sizes import IGNORE_INDEX
+from fastfcn.utils.text import read_text
 
 Color = tuple[int, int, int]
 # Label files of CVAT and Datumaro, of SegNet's CamVid and its copies, and of LabelMe and similar tools.

@@ -65,7 +65,7 @@ def _between(pixels: np.ndarray, anchors: np.ndarray, tolerance: int) -> np.ndar
     """Which pixels have anchors within REACH whose values enclose their own, in all channels; bool (H, W)."""
     low = _extended(np.where(anchors[..., None], pixels, 999), np.minimum, 999)
     high = _extended(np.where(anchors[..., None], pixels, -999), np.maximum, -999)
-    return ((low - tolerance <= pixels) & (pixels <= high + tolerance)).all(2)
+    return np.all((low - tolerance <= pixels) & (pixels <= high + tolerance), axis=2)
 
 
 def _extended(values: np.ndarray, best: np.ufunc, outside: int) -> np.ndarray:
@@ -80,7 +80,7 @@ def _extreme(pixels: np.ndarray) -> np.ndarray:
     """Which pixels are not less, or not more, than all four neighbors, as those of a ridge; bool (H, W)."""
     padded = np.pad(pixels, ((1, 1), (1, 1), (0, 0)), mode="edge")
     around = np.stack([padded[:-2, 1:-1], padded[2:, 1:-1], padded[1:-1, :-2], padded[1:-1, 2:]])
-    return ((around <= pixels).all(0) | (around >= pixels).all(0)).all(2)
+    return np.all((around <= pixels).all(0) | (around >= pixels).all(0), axis=2)
 
 
 def _filled(indices: np.ndarray, nearest: np.ndarray, pixels: np.ndarray, valid: np.ndarray) -> np.ndarray:

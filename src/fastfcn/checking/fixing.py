@@ -132,9 +132,8 @@ class _Copy:
         try:
             change = plan_values(self.report, self.plan, remaining, unchanged)
         except RefusedError as reason:
-            raise DataError(
-                f"No copy of {self.report.root} is written: {reason}.", "Leave files out yourself."
-            ) from None
+            message = f"No copy of {self.report.root} is written: {reason}."
+            raise DataError(message, "Remove files with errors from a copy of the folder instead.") from reason
         self.result.notes += change.notes
         self.result.renamed = {old: new for old, new in change.table.items() if old != new}
         if not self.plan.colored:

@@ -59,9 +59,8 @@ def plan_values(report: FolderReport, plan: MaskPlan, remaining: set, unchanged:
             _refuse_renumbering(report, wanted, same, unchanged)
             return ValueChange(wanted, _adapted(report, plan, wanted))
         except RefusedError as reason:
-            notes.append(
-                f"{'Colors are not converted to ids' if plan.colored else 'Ids are not renumbered'}: {reason}."
-            )
+            what = "Colors are not converted to ids" if plan.colored else "Ids are not renumbered"
+            notes.append(f"{what}: {reason}.")
             plan.to_ids = False
     return ValueChange(same, _adapted(report, plan, same), notes)
 
@@ -135,7 +134,7 @@ def _versions(entry: ClassList, order: dict[int, int]):
 
 
 def _in_order(entry: ClassList, order: list[int]) -> str:
-    """The list with its classes in another order; comments and numbers at the beginning of lines stay where they are."""
+    """The list with its classes in another order; comments and leading numbers stay where they are."""
     lines, slots = list(entry.lines), list(entry.numbers)
     prefixes = [match[0] if (match := NUMBERED.match(entry.lines[number])) else "" for number in slots]
     for place, number in enumerate(slots):

@@ -41,9 +41,9 @@ def check(
     """Find problems in a folder of images and masks.
 
     Common layouts are detected: images/ and masks/, train/ and trainannot/, VOC, Cityscapes, ADE20K, one folder with
-    suffixes. In the copy that --fix writes, every class keeps its name and, but for blurred edges, its area; what would
-    change more is listed and needs --accept. The exit code is 1 if there are errors, 0 if there are only warnings. With --dataset, print the source and
-    expected layout of that dataset, and compare the folder with it.
+    suffixes. The exit code is 1 if there are errors, 0 if there are only warnings. In the copy that --fix writes, every
+    class keeps its name and, except for blurred edges, its area; other changes are listed and need --accept. With
+    --dataset, print the source and expected layout of that dataset, and compare the folder with it.
 
     [dim]fastfcn check photos[/]
     [dim]fastfcn check photos --fix photos-clean --json problems.json[/]

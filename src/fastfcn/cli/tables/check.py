@@ -159,7 +159,7 @@ def _totals_table(copy: FixedCopy, before: FolderReport, after: FolderReport) ->
         texts = ["" if each is None else escape(str(list(each) if isinstance(each, tuple) else each))
                  for each in (value, target)]  # fmt: skip
         name = before.names.get(value, "") if value is not None else ""
-        table.add_row(*texts, escape(name), str(old.get(value, 0)), str(new.get(target, 0)))
+        table.add_row(*texts, escape(name), f"{old.get(value, 0) if value is not None else 0}", f"{new.get(target, 0)}")
     return table
 
 
