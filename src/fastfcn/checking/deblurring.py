@@ -11,9 +11,14 @@ REACH = 4  # pixels from an edge pixel to the areas that it may be a blend of
 
 
 class Sharpened(NamedTuple):
-    """`indices` (H, W) into the valid values; `doubtful` (H, W) marks changed pixels that no blurred edge explains."""
+    """The valid value of each pixel, as `indices` (H, W) into the valid values.
+
+    `stored` (H, W): the same for the mask as it was, -1 where it has no valid value (up to TOLERANCE, if the mask is
+    lossy); `doubtful` (H, W): changed pixels that no blurred edge explains.
+    """
 
     indices: np.ndarray
+    stored: np.ndarray
     doubtful: np.ndarray
 
 
@@ -43,7 +48,8 @@ def deblur(pixels: np.ndarray, valid: np.ndarray, lossy: bool = False) -> Sharpe
         indices = np.where(kept & ~certain, nearest, indices)
     own = np.abs(pixels - valid[indices]).max(2)
     doubtful = ~certain & (~between & (own > (TOLERANCE if lossy else tolerance)) | level & (own > TOLERANCE * lossy))
-    return Sharpened(indices, doubtful)
+    stored = np.where(distance <= (tolerance if lossy else 0), nearest, -1)
+    return Sharpened(indices, stored, doubtful)
 
 
 def _flat(pixels: np.ndarray) -> np.ndarray:

@@ -158,8 +158,8 @@ class _Steps:
         self.values = packed[sharp.indices].astype(before.dtype)
         count = np.count_nonzero(before != self.values)
         self.changes.append(f"{count} pixels of blurred edges set to the value of an adjoining area")
-        stored = packed[deblur_nearest(before, self.plan)].astype(before.dtype) if lossy else before
-        excess = [change for change in area_changes(stored, self.values, True) if change[0] in packed]
+        changed = area_changes(sharp.stored, sharp.indices, True)
+        excess = [(int(packed[index]), old, new) for index, old, new in changed if index >= 0]
         if sharp.doubtful.any():
             old, new = before[sharp.doubtful], self.values[sharp.doubtful]
             excess += [(int(v), int((old == v).sum()), 0) for v in np.unique(old)[:3]]
@@ -218,12 +218,6 @@ class _Steps:
 
     def _text(self, value: int) -> str:
         return value_text(self._value(value), {})
-
-
-def deblur_nearest(before: np.ndarray, plan: MaskPlan) -> np.ndarray:
-    """Index of the nearest valid value of each pixel."""
-    pixels = _channels(before, plan.colored).astype(np.int16)
-    return np.stack([np.abs(pixels - value).max(2) for value in plan.valid]).argmin(0)
 
 
 def fix_mask(pair: int, plan: MaskPlan, size: Size | None) -> MaskFix:
