@@ -73,8 +73,8 @@ def load_start(model: nn.Module, path: str) -> None:
     """
     if not Path(path).is_file():
         raise WeightsError(
-            f"start: there is no file {path}.",
-            'Give the weights file of a complete network, for example load_from=runs/first/last.safetensors, or "none".',
+            f"load_from: there is no file {path}.",
+            'Give the weights file of a whole network, for example load_from=runs/first/last.safetensors, or "none".',
         )
     load_state(model, _file(path), path)
 
