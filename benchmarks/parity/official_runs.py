@@ -12,9 +12,10 @@ from torch import Tensor, nn
 from torchvision import transforms
 
 from fastfcn import build
-from fastfcn.evaluation.inference import predict_labels
-from fastfcn.evaluation.sliding_window import sliding_window_votes
 from fastfcn.models.segmenter import Segmenter
+from fastfcn.prediction.inference import predict_labels
+from fastfcn.prediction.sliding_window import sliding_window_votes
+from fastfcn.recipes.inference import inference_settings
 from fastfcn.training.train import train_step
 from fastfcn.utils.machine import Machine
 from fastfcn.utils.sizes import IGNORE_INDEX
@@ -39,8 +40,11 @@ def window_rows(encoding: Any, samples: SampleImages) -> Iterator[dict]:
         image, black = (as_they_read(array) for array in (pixels, np.zeros((1, 1, 3), np.uint8)))
         scales, flip = (recipe.eval.scales, True) if tta else ((1.0,), False)
         expected = official_code.window_scores(encoding, theirs, image, base_size, crop, scales, flip)
-        scores = sliding_window_votes(ours, image, black.flatten(), base_size, crop, stride, scales, flip)
-        labels = predict_labels(ours, recipe, [torch.from_numpy(pixels.transpose(2, 0, 1).copy())], size, tta)
+        scores = sliding_window_votes(
+            ours, image, black.flatten(), base_size, (crop, crop), (stride, stride), scales, flip
+        )
+        tensor = torch.from_numpy(pixels.transpose(2, 0, 1).copy())[None]
+        (labels,) = predict_labels(ours, inference_settings(recipe, tta=tta), [tensor], size)
         yield {
             "size": list(size),
             "windows": [base_size, crop, stride],

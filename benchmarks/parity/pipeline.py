@@ -34,8 +34,11 @@ from fastfcn import build, recipes
 from fastfcn.data.description import DatasetDescription
 from fastfcn.data.images import read_image
 from fastfcn.data.opencv_resize import resize_image, scaled_size
-from fastfcn.evaluation import evaluate, inference
+from fastfcn.evaluation import evaluate
 from fastfcn.metrics import Scores
+from fastfcn.prediction import inference
+from fastfcn.prediction.inference import input_sizes
+from fastfcn.recipes.inference import inference_settings
 
 LEAST_AGREEMENT = 0.999
 SAMPLES = Path("samples")
@@ -86,7 +89,8 @@ def our_scores(model: nn.Module, architecture: Architecture, folder: Path, tta: 
     """Scores of `fastfcn evaluate` with mmsegmentation's labels as masks; pixel accuracy: share of equal labels."""
     recipe = recipes.load(architecture.recipe)
     dataset = build.dataset(recipe, build.description(recipe), folder, recipe.data.val_split, train=False)
-    return evaluate.measure(model, recipe, dataset, Fabric(accelerator="cpu", devices=1), tta)
+    settings = inference_settings(recipe, tta=tta)
+    return evaluate.measure(model, settings, dataset, Fabric(accelerator="cpu", devices=1))
 
 
 def compare(architecture: Architecture, images: list[Path], samples: SampleImages, folder: Path) -> list[dict]:

@@ -12,11 +12,12 @@ from torch import Tensor
 from fastfcn import build
 from fastfcn.data.dataset import Dataset
 from fastfcn.evaluation import evaluate
-from fastfcn.evaluation.evaluate import measure
-from fastfcn.evaluation.inference import TestImages, predict_probabilities
+from fastfcn.evaluation.evaluate import TestImages, measure
 from fastfcn.fast.optimize import optimize
 from fastfcn.models.segmenter import Segmenter
 from fastfcn.ops import upsample
+from fastfcn.prediction.inference import predict_probabilities
+from fastfcn.recipes.inference import inference_settings
 from tests.helpers.tiny import tiny_model, tiny_recipe, write_streets
 
 SLIDING = 'eval={kind="sliding", every=4, base_size=64, crop=48, stride=32, scales=[0.5, 1.0], flip=true}'
@@ -56,9 +57,10 @@ class Seen:
 def test_what_is_seen_is_what_is_scored(dataset, monkeypatch, changes: Sequence[str], tta: bool):
     monkeypatch.setattr(upsample, "STRIP_ELEMENTS", 96 * 11 * 20)  # strips of at most 20 rows
     used, model, fabric = tiny_recipe(*changes), tiny_model(), Fabric(accelerator="cpu", devices=1)
-    plain = measure(model, used, dataset, fabric, tta)
+    settings = inference_settings(used, tta=tta)
+    plain = measure(model, settings, dataset, fabric)
     seen = Seen()
-    watched = measure(model, used, dataset, fabric, tta, observer=seen)
+    watched = measure(model, settings, dataset, fabric, observer=seen)
     np.testing.assert_array_equal(watched.counts, plain.counts)
     assert sorted(seen.labels) == [0, 1, 2]
     assert seen.gathered == 1
@@ -75,11 +77,13 @@ def test_what_is_seen_is_what_is_scored(dataset, monkeypatch, changes: Sequence[
 
 def test_shares_are_the_softmax_of_full_size_scores(dataset):
     used, model = tiny_recipe(), tiny_model()
-    (images, _), size = TestImages(dataset, used, False)[0], (64, 96)
+    (images, _), size = TestImages(dataset, inference_settings(used))[0], (64, 96)
     with torch.inference_mode():
-        shares = torch.cat([each for _, each in predict_probabilities(model, used, images, size, False)], dim=1)
+        shares = torch.cat(
+            [each for _, (each,) in predict_probabilities(model, inference_settings(used), images, size)], dim=1
+        )
         mean, std = (torch.tensor(each)[:, None, None] for each in (used.data.mean, used.data.std))
-        expected = model((images[0] - mean)[None] / std)[0].softmax(0)
+        expected = model((images[0] - mean) / std)[0].softmax(0)
     torch.testing.assert_close(shares, expected, rtol=1e-4, atol=1e-5)
 
 
@@ -95,7 +99,7 @@ def test_without_an_observer_the_network_makes_the_class_map_itself(dataset, mon
 
     monkeypatch.setattr(type(model), "labels", labels)
     monkeypatch.setattr(evaluate, "predict_probabilities", None)
-    measure(model, tiny_recipe(), dataset, Fabric(accelerator="cpu", devices=1))
+    measure(model, inference_settings(tiny_recipe()), dataset, Fabric(accelerator="cpu", devices=1))
     assert called == [(64, 96)] * 3
 
 
@@ -108,5 +112,5 @@ def test_the_setup_is_read_from_a_weights_file(weights_file: Path, dataset):
     result = evaluate.evaluate(weights_file, dataset.root, Machine("cpu", workers=0))
     assert (result.description, result.split) == (setup.dataset.description, "val")
     np.testing.assert_array_equal(
-        result.scores.counts, measure(setup.model, setup.recipe, setup.dataset, setup.fabric).counts
+        result.scores.counts, measure(setup.model, setup.inference, setup.dataset, setup.fabric).counts
     )

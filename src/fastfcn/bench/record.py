@@ -6,7 +6,7 @@ from pathlib import Path
 
 import torch
 
-from fastfcn.errors import UserError
+from fastfcn.recipes.inference import image_size as image_size  # for all that measure
 from fastfcn.utils.provenance import package_versions
 
 
@@ -31,14 +31,6 @@ def machine_name(record: dict) -> str:
     if not machine:
         return ""
     return machine["gpu"] or f"{machine['processor']}, {machine['threads']} thread(s)"
-
-
-def image_size(text: str) -> tuple[int, int]:
-    """Parse a size such as 512x1024 into (height, width). Raises UserError."""
-    height, _, width = text.lower().partition("x")
-    if not (height.isdecimal() and width.isdecimal() and int(height) and int(width)):
-        raise UserError(f"Invalid image size {text!r}.", "Give height and width in pixels, for example 512x1024.")
-    return int(height), int(width)
 
 
 def rounded(value: object) -> object:

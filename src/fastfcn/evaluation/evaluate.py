@@ -12,13 +12,14 @@ from torch.utils.data import DataLoader
 
 from fastfcn import build, weights
 from fastfcn.data.dataset import Dataset, read_batches
-from fastfcn.evaluation.inference import TestImages, predict_labels, predict_probabilities
 from fastfcn.evaluation.scores import EvaluationResult
 from fastfcn.fast.optimize import optimize
 from fastfcn.metrics import ConfusionMatrix, Scores
 from fastfcn.models.segmenter import Segmenter
-from fastfcn.prediction.exported import ExportedNetwork, ExportedPredictor, unnormalized
+from fastfcn.prediction.exported import ExportedPredictor
+from fastfcn.prediction.inference import predict_labels, predict_probabilities, resized
 from fastfcn.prediction.load import open_model
+from fastfcn.recipes.inference import InferenceSettings, SizeLike, inference_settings
 from fastfcn.recipes.recipe import Recipe
 from fastfcn.utils.machine import Machine
 from fastfcn.utils.progress import with_progress
@@ -29,51 +30,72 @@ Progress = Callable[[Iterable, int, str], Iterable]  # (items, total, descriptio
 
 def evaluate(
     path: str | Path, data: str | Path, machine: Machine, split: str | None = None, tta: bool = False,
-    overrides: Sequence[str] = (), trusted: bool = False,
+    overrides: Sequence[str] = (), trusted: bool = False, size: SizeLike | None = None, window: SizeLike | None = None,
 ) -> EvaluationResult:  # fmt: skip
     """Evaluate a weights file or an exported file on a split; arguments as for `load_setup`.
 
     `tta`: multi-scale and flip testing, with the scales of the recipe's `eval`.
     """
-    setup = load_setup(path, data, machine, split, overrides, trusted=trusted)
+    setup = load_setup(path, data, machine, split, overrides, trusted=trusted, size=size, window=window)
     progress = with_progress if setup.fabric.is_global_zero else None
-    scores = measure(setup.model, setup.recipe, setup.dataset, setup.fabric, tta, machine.dataloader_workers, progress)
+    settings = setup.inference.with_tta(tta)
+    scores = measure(setup.model, settings, setup.dataset, setup.fabric, machine.dataloader_workers, progress)
     return EvaluationResult(scores, setup.dataset.description, setup.dataset.split)
 
 
 @dataclass(frozen=True)
 class EvaluationSetup:
-    """A network on its device, and the split to evaluate it on."""
+    """A network on its device, and the split to evaluate it on; `inference`: its settings at a single scale."""
 
     model: Segmenter
     recipe: Recipe
+    inference: InferenceSettings
     dataset: Dataset
     fabric: Fabric
 
 
 def load_setup(
     path: str | Path, data: str | Path, machine: Machine, split: str | None = None, overrides: Sequence[str] = (),
-    fabric: Fabric | None = None, trusted: bool = False,
+    fabric: Fabric | None = None, trusted: bool = False, size: SizeLike | None = None, window: SizeLike | None = None,
 ) -> EvaluationSetup:  # fmt: skip
     """Load what an evaluation needs: the network in its fast form, the recipe and the split.
 
     `path`: a weights file, an exported file or `hf://USER/NAME`; `data`: the folder of the dataset; `split`: default
     the recipe's `data.val_split`; `overrides`: changes to the recipe, such as "eval.flip=false"; `fabric`: an already
-    launched one, instead of `machine.launch()`; `trusted`: whether a .pt2 file may run the native code inside.
+    launched one, instead of `machine.launch()`; `trusted`: whether a .pt2 file may run the native code inside;
+    `size`, `window`: changes to the recipe's `eval`, see `inference_settings`.
     Raises WeightsError, DataError or RecipeError for files and overrides that cannot be used.
     """
-    path = local_file(path)
-    loaded = open_model(path, precision=machine.precision, trusted=trusted)
+    loaded = open_model(local_file(path), precision=machine.precision, trusted=trusted)
     recipe = loaded.recipe.override(overrides)
+    inference = inference_settings(recipe, size, window=window)
     dataset = build.dataset(recipe, loaded.description, data, split or recipe.data.val_split, train=False)
     fabric = fabric or machine.launch()
     if isinstance(loaded, ExportedPredictor):
-        return EvaluationSetup(fabric.to_device(ExportedNetwork(loaded)), unnormalized(recipe, path), dataset, fabric)  # type: ignore
+        exported: Segmenter = fabric.to_device(loaded.network)  # type: ignore[assignment]
+        return EvaluationSetup(exported, recipe, inference.unnormalized(), dataset, fabric)
     network = weights.load_model(loaded).to(memory_format=torch.channels_last)  # type: ignore[call-overload]
     model: Segmenter = fabric.to_device(network)  # type: ignore[assignment]
     if machine.precision == "32-true":  # the CPU kernels compute in float32 only
         model = optimize(model, in_place=True)
-    return EvaluationSetup(model, recipe, dataset, fabric)
+    return EvaluationSetup(model, recipe, inference, dataset, fabric)
+
+
+class TestImages(torch.utils.data.Dataset):
+    """The images of a split at the input sizes of `settings`, uint8 (1, 3, h, w), with their labels."""
+
+    __test__ = False  # not a test case
+
+    def __init__(self, dataset: Dataset, settings: InferenceSettings):
+        self.dataset, self.settings = dataset, settings
+
+    def __len__(self) -> int:
+        return len(self.dataset)
+
+    def __getitem__(self, index: int) -> tuple[list[Tensor], Tensor]:
+        """The image, once for each scale, and its label (H, W) at the original size."""
+        example = self.dataset[index]
+        return [image[None] for image in resized(self.settings, example.image)], torch.from_numpy(example.label)
 
 
 class Observer(Protocol):
@@ -92,7 +114,7 @@ class Observer(Protocol):
 
 @torch.inference_mode()
 def measure(
-    model: Segmenter, recipe: Recipe, dataset: Dataset, fabric: Fabric, tta: bool = False, workers: int = 0,
+    model: Segmenter, settings: InferenceSettings, dataset: Dataset, fabric: Fabric, workers: int = 0,
     progress: Progress | None = None, observer: Observer | None = None,
 ) -> Scores:  # fmt: skip
     """Scores of `model` on every image of `dataset` at its original resolution.
@@ -105,7 +127,7 @@ def measure(
     model.eval()
     matrix = ConfusionMatrix(len(dataset.description.classes), fabric.device)
     indices = range(fabric.global_rank, len(dataset), fabric.world_size)
-    loader = DataLoader(TestImages(dataset, recipe, tta), batch_size=None, sampler=indices, num_workers=workers)
+    loader = DataLoader(TestImages(dataset, settings), batch_size=None, sampler=indices, num_workers=workers)
     examples = read_batches(loader)
     if progress:
         examples = progress(examples, len(indices), "Evaluating")
@@ -113,9 +135,9 @@ def measure(
         size = (label.shape[0], label.shape[1])
         with fabric.autocast():
             if observer is None:
-                labels = predict_labels(model, recipe, images, size, tta)
+                labels = predict_labels(model, settings, images, size)[0]
             else:
-                labels = _observed(predict_probabilities(model, recipe, images, size, tta), index, label, observer)
+                labels = _observed(predict_probabilities(model, settings, images, size), index, label, observer)
         matrix.update(labels, label.to(labels.device))
     counts = torch.as_tensor(fabric.all_reduce(matrix.counts, reduce_op="sum"))
     if observer is not None:
@@ -128,7 +150,7 @@ def _observed(strips: Iterator[tuple[Tensor, Tensor]], index: int, label: Tensor
     """Show each strip to `observer`; returns the segmentation map (H, W) of the whole image."""
     rows: list[Tensor] = []
     top = 0
-    for labels, probabilities in strips:
+    for (labels,), (probabilities,) in strips:
         observer.strip(index, top, labels, probabilities, label[top : top + len(labels)])
         top += len(labels)
         rows.append(labels)

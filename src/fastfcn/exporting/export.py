@@ -221,16 +221,13 @@ def _verification_image(settings: ExportSettings, path: str | Path) -> np.ndarra
 def _with_miou(
     result: ExportResult, path: str | Path, settings: ExportSettings, exported: ExportedPredictor
 ) -> ExportResult:
-    """Measure mIoU of network and file; recipes with sliding windows are evaluated on whole images instead."""
+    """Measure mIoU of network and file, both with the recipe's inference settings."""
     assert settings.data
-    every = exported.recipe.eval.every
-    whole = f'eval={{kind="whole", every={every}, resize="none", scales=[1.0], flip=false}}'
-    changes = [whole] if exported.recipe.eval.kind == "sliding" else []
     mious = []
     for file in (path, exported.path):
-        setup = load_setup(file, settings.data, Machine("cpu"), settings.split, changes, trusted=True)
+        setup = load_setup(file, settings.data, Machine("cpu"), settings.split, trusted=True)
         mious.append(
-            float(measure(setup.model, setup.recipe, setup.dataset, setup.fabric, progress=with_progress).miou)
+            float(measure(setup.model, setup.inference, setup.dataset, setup.fabric, progress=with_progress).miou)
         )
     return replace(result, miou_before=mious[0], miou_after=mious[1])
 

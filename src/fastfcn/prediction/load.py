@@ -7,6 +7,7 @@ from fastfcn.errors import UserError
 from fastfcn.prediction.exported import FULL_PRECISION, ExportedPredictor
 from fastfcn.prediction.predictor import Predictor, TorchPredictor
 from fastfcn.prediction.runtimes.registry import runtime_of
+from fastfcn.recipes.inference import SizeLike, inference_settings
 from fastfcn.weights.file import Weights
 from fastfcn.weights.hub import is_address
 from fastfcn.weights.locate import local_file
@@ -14,8 +15,20 @@ from fastfcn.weights.locate import local_file
 WEIGHTS_SUFFIXES = (".safetensors", ".pth", ".pt", ".tar")  # all but the first get an error that says how to convert
 
 
-def load(path: str | Path, device: str = "auto", trusted: bool = False, precision: str = FULL_PRECISION) -> Predictor:
+def load(
+    path: str | Path,
+    device: str = "auto",
+    trusted: bool = False,
+    precision: str = FULL_PRECISION,
+    *,
+    size: SizeLike | None = None,
+    tta: bool = False,
+    window: SizeLike | None = None,
+) -> Predictor:
     """Load a model for prediction.
+
+    Images are processed as `fastfcn evaluate` does it, by the section `eval` of the recipe in the file: resized, or in
+    sliding windows. Labels have the size of the image all the same.
 
     Args:
         path: a weights file; a file written by `fastfcn export`; the name of a recipe with published weights, which are
@@ -25,31 +38,46 @@ def load(path: str | Path, device: str = "auto", trusted: bool = False, precisio
             files of other formats are loaded.
         precision: "32-true", "bf16-mixed" or "16-mixed" for a weights file. An exported file has its own precision
             and accepts only "32-true".
+        size: (height, width), or "512x1024": fit images into this size. "image": process them at their own size.
+        tta: test-time augmentation: average over the recipe's scales and mirror images.
+        window: (height, width), or "512x512": process images in sliding windows of this size.
 
-    Raises WeightsError if the file cannot be used, and UserError for a device or a precision that is not available.
+    Raises WeightsError if the file cannot be used, and UserError for a device, precision or size that cannot be used.
     """
-    model = open_model(path, device, precision, trusted)
+    model = open_model(path, device, precision, trusted, size=size, tta=tta, window=window)
     if isinstance(model, Predictor):
         return model
-    return TorchPredictor(weights.load_model(model), model.recipe, model.description, device, precision)
+    inference = inference_settings(model.recipe, size, tta, window)
+    return TorchPredictor(weights.load_model(model), model.recipe, model.description, device, precision, inference)
 
 
-def from_pretrained(name: str, device: str = "auto") -> Predictor:
-    """Load a model from the Hugging Face Hub: `USER/NAME`, or `USER/NAME@REVISION` for one version of it."""
-    return load(name if is_address(name) else f"hf://{name}", device)
+def from_pretrained(
+    name: str,
+    device: str = "auto",
+    *,
+    size: SizeLike | None = None,
+    tta: bool = False,
+    window: SizeLike | None = None,
+) -> Predictor:
+    """Load a model from the Hugging Face Hub: `USER/NAME`, or `USER/NAME@REVISION` for one version of it.
+
+    The other arguments are those of `load`.
+    """
+    return load(name if is_address(name) else f"hf://{name}", device, size=size, tta=tta, window=window)
 
 
 def open_model(
-    path: str | Path, device: str = "auto", precision: str = FULL_PRECISION, trusted: bool = False
-) -> Weights | ExportedPredictor:
+    path: str | Path, device: str = "auto", precision: str = FULL_PRECISION, trusted: bool = False,
+    size: SizeLike | None = None, tta: bool = False, window: SizeLike | None = None,
+) -> Weights | ExportedPredictor:  # fmt: skip
     """Read a weights file, or load an exported file into its runtime; the suffix decides which.
 
-    `path` and errors are as in `load`. `device` and `precision` apply to exported files, which are ready to run;
-    for a weights file the caller decides what to do with the network (`weights.load_model`).
+    Arguments and errors are as in `load`. All but `path` apply to exported files, which are ready to run; for a weights
+    file the caller decides what to do with the network (`weights.load_model`).
     """
     file = local_file(path)
     if runtime_of(file):
-        return ExportedPredictor(file, device, precision, trusted)
+        return ExportedPredictor(file, device, precision, trusted, size, tta, window)
     return weights.read(file)
 
 

@@ -6,6 +6,7 @@ import numpy as np
 from PIL import Image
 
 from fastfcn.data.description import DatasetDescription
+from fastfcn.errors import UserError
 from fastfcn.prediction.notebook import as_html, as_png
 from fastfcn.visualize import colorize, overlay, palette_image
 
@@ -19,12 +20,14 @@ class Prediction:
         image: the image, RGB uint8 (H, W, 3).
         description: names, colors and ids of the classes.
         logits: float32 (classes, H, W), before softmax; None unless requested.
+        probabilities: float32 (classes, H, W), 0-1; None unless requested.
     """
 
     labels: np.ndarray
     image: np.ndarray
     description: DatasetDescription
     logits: np.ndarray | None = None
+    probabilities: np.ndarray | None = None
 
     @property
     def colors(self) -> np.ndarray:
@@ -40,6 +43,18 @@ class Prediction:
         shares = np.bincount(self.labels.ravel(), minlength=len(self.description.classes)) / self.labels.size
         named = zip(self.description.class_names, shares, strict=True)
         return {name: float(share) for name, share in named if share}
+
+    def confidence(self) -> np.ndarray:
+        """The probability of the predicted class of each pixel, float32 (H, W), 0-1.
+
+        Raises UserError if the image was predicted without probabilities.
+        """
+        if self.probabilities is None:
+            raise UserError(
+                "The confidence needs probabilities, which were not requested.",
+                "Predict with predictor(image, probabilities=True).",
+            )
+        return self.probabilities.max(0)
 
     def label_image(self) -> Image.Image:
         """The labels as a palette image that stores class ids (see `label_image`)."""

@@ -1,7 +1,8 @@
 """Predictors: networks that take images in any form. `Predictor` is the interface, `TorchPredictor` runs PyTorch."""
 
 from abc import ABC, abstractmethod
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
+from contextlib import AbstractContextManager
 from typing import overload
 
 import numpy as np
@@ -9,14 +10,22 @@ import torch
 from torch import Tensor
 
 from fastfcn.data.description import DatasetDescription
-from fastfcn.data.transforms import normalize_batch
 from fastfcn.errors import UserError
 from fastfcn.fast.optimize import optimize
 from fastfcn.models.segmenter import Segmenter
 from fastfcn.prediction.image_formats import ImageLike, as_pixels, batches, is_batch
+from fastfcn.prediction.inference import (
+    input_sizes,
+    predict_labels,
+    predict_logits,
+    predict_probabilities,
+    resized_batch,
+)
 from fastfcn.prediction.prediction import Prediction
+from fastfcn.recipes.inference import InferenceSettings, inference_settings
 from fastfcn.recipes.recipe import Recipe
 from fastfcn.utils.machine import autocast_type, keep_memory
+from fastfcn.utils.sizes import Size
 
 
 class Predictor(ABC):
@@ -26,12 +35,20 @@ class Predictor(ABC):
         recipe: the recipe that the network was trained with.
         description: names, colors and ids of the classes.
         device: where the network runs.
+        inference: the sizes, windows and views at which images are processed.
+        network: the network, with the methods of `Segmenter`.
     """
 
-    def __init__(self, recipe: Recipe, description: DatasetDescription, device: torch.device):
+    network: Segmenter
+
+    def __init__(
+        self, recipe: Recipe, description: DatasetDescription, device: torch.device, inference: InferenceSettings | None
+    ):
+        """`inference`: None for that of the recipe, which `fastfcn evaluate` uses too."""
         self.recipe = recipe
         self.description = description
         self.device = device
+        self.inference = inference or inference_settings(recipe)
 
     @property
     def classes(self) -> tuple[str, ...]:
@@ -39,45 +56,99 @@ class Predictor(ABC):
         return self.description.class_names
 
     @abstractmethod
+    def computing(self) -> AbstractContextManager:
+        """The context in which the network runs, such as autocast."""
+
+    @torch.inference_mode()
     def labels(self, images: np.ndarray) -> np.ndarray:
         """Class indices (B, H, W) of RGB uint8 images (B, H, W, 3) of one size."""
+        with self.computing():
+            return predict_labels(self.network, *self._arguments(images)).cpu().numpy()
 
-    @abstractmethod
+    @torch.inference_mode()
     def logits(self, images: np.ndarray) -> np.ndarray:
-        """Logits before softmax, float32 (B, classes, H, W), of RGB uint8 images (B, H, W, 3) of one size."""
+        """Logits before softmax, float32 (B, classes, H, W), of RGB uint8 images (B, H, W, 3) of one size.
+
+        With test-time augmentation or votes of windows, the logarithm of `probabilities`.
+        """
+        with self.computing():
+            return predict_logits(self.network, *self._arguments(images)).cpu().numpy()
+
+    @torch.inference_mode()
+    def probabilities(self, images: np.ndarray) -> np.ndarray:
+        """Class probabilities, float32 (B, classes, H, W), 0-1, of RGB uint8 images (B, H, W, 3) of one size."""
+        with self.computing():
+            strips = predict_probabilities(self.network, *self._arguments(images))
+            return torch.cat([probabilities.float() for _, probabilities in strips], 2).cpu().numpy()
+
+    def input_pixels(self, size: Size) -> int:
+        """How many pixels the network processes for an image of (height, width), in all views: how much work it is."""
+        views = 2 if self.inference.tta and self.inference.flip else 1
+        return views * sum(height * width for height, width in input_sizes(self.inference, size))
+
+    def _arguments(self, images: np.ndarray) -> tuple[InferenceSettings, list[Tensor], Size]:
+        settings, size = self.inference, (images.shape[1], images.shape[2])
+        return self.network_settings, resized_batch(settings, images), size
+
+    @property
+    def network_settings(self) -> InferenceSettings:
+        """`inference` as it applies to `network`."""
+        return self.inference
 
     @overload
-    def __call__(self, images: Sequence[ImageLike], logits: bool = False) -> list[Prediction]: ...
+    def __call__(
+        self, images: Sequence[ImageLike], logits: bool = False, probabilities: bool = False
+    ) -> list[Prediction]: ...
     @overload
-    def __call__(self, images: ImageLike, logits: bool = False) -> Prediction: ...
+    def __call__(self, images: ImageLike, logits: bool = False, probabilities: bool = False) -> Prediction: ...
 
-    def __call__(self, images: ImageLike | Sequence[ImageLike], logits: bool = False) -> Prediction | list[Prediction]:
-        """Segment one image, or several, at their own size.
+    def __call__(
+        self, images: ImageLike | Sequence[ImageLike], logits: bool = False, probabilities: bool = False
+    ) -> Prediction | list[Prediction]:
+        """Segment one image, or several; labels have the size of the image.
 
         Args:
             images: one image, as a path, a PIL image, an RGB uint8 array (H, W, 3), or an RGB tensor (3, H, W) of
                 uint8 or of floats from 0 to 1; or several, as a list of these in any sizes, an array (B, H, W, 3), or
                 a tensor (B, 3, H, W).
             logits: also return the logits in each prediction: float32 (classes, H, W), before softmax.
+            probabilities: also return the class probabilities in each prediction: float32 (classes, H, W), 0-1.
 
         Raises DataError for a file that cannot be read and for arrays in another form.
         """
         if not is_batch(images):
-            return self._predict([as_pixels(images)], logits)[0]  # type: ignore[arg-type]
-        return self._predict([as_pixels(image) for image in images], logits)  # type: ignore[union-attr]
+            return self._predict([as_pixels(images)], logits, probabilities)[0]  # type: ignore[arg-type]
+        return self._predict([as_pixels(image) for image in images], logits, probabilities)  # type: ignore[union-attr]
 
-    def _predict(self, images: list[np.ndarray], with_logits: bool) -> list[Prediction]:
+    def _predict(self, images: list[np.ndarray], with_logits: bool, with_probabilities: bool) -> list[Prediction]:
         predictions = []
         for batch in batches(images):
-            pixels = np.stack([images[index] for index in batch])
-            if with_logits:
-                logits = list(self.logits(pixels))
-                labels = [image_logits.argmax(0).astype(np.uint8) for image_logits in logits]
-            else:
-                logits, labels = [None] * len(batch), list(self.labels(pixels))
-            for index, image_labels, image_logits in zip(batch, labels, logits, strict=True):
-                predictions.append(Prediction(image_labels, images[index], self.description, image_logits))
+            outputs = self._outputs(np.stack([images[index] for index in batch]), with_logits, with_probabilities)
+            for index, *output in zip(batch, *outputs, strict=True):
+                labels, logits, probabilities = output
+                predictions.append(Prediction(labels, images[index], self.description, logits, probabilities))
         return predictions
+
+    def _outputs(self, images: np.ndarray, with_logits: bool, with_probabilities: bool) -> tuple[Iterable, ...]:
+        """Labels, logits and probabilities of each image; None for what was not requested."""
+        nothing = [None] * len(images)
+        if with_logits:
+            logits = self.logits(images)
+            probabilities = _softmax(logits) if with_probabilities else nothing
+            return _best(logits), logits, probabilities
+        if with_probabilities:
+            probabilities = self.probabilities(images)
+            return _best(probabilities), nothing, probabilities
+        return self.labels(images), nothing, nothing
+
+
+def _best(maps: np.ndarray) -> np.ndarray:
+    """Indices (B, H, W) of the largest of (B, classes, H, W)."""
+    return maps.argmax(1).astype(np.uint8 if maps.shape[1] <= 256 else np.int64)
+
+
+def _softmax(logits: np.ndarray) -> np.ndarray:
+    return torch.from_numpy(logits).softmax(1).numpy()
 
 
 class TorchPredictor(Predictor):
@@ -94,30 +165,17 @@ class TorchPredictor(Predictor):
         description: DatasetDescription,
         device: str = "auto",
         precision: str = "32-true",
+        inference: InferenceSettings | None = None,
     ):
         """`precision`: "32-true", "bf16-mixed" or "16-mixed"; the mixed ones are for GPUs."""
-        super().__init__(recipe, description, find_device(device))
+        super().__init__(recipe, description, find_device(device), inference)
         self._autocast_type = autocast_type(precision)
         self.network = optimize(model.to(self.device), in_place=True)
         if self.device.type == "cpu":
             keep_memory(large=True)
 
-    @torch.inference_mode()
-    def labels(self, images: np.ndarray) -> np.ndarray:
-        with self._autocast():
-            return self.network.labels(self._normalized(images)).cpu().numpy()
-
-    @torch.inference_mode()
-    def logits(self, images: np.ndarray) -> np.ndarray:
-        with self._autocast():
-            return self.network(self._normalized(images)).float().cpu().numpy()
-
-    def _autocast(self) -> torch.autocast:
+    def computing(self) -> torch.autocast:
         return torch.autocast(self.device.type, self._autocast_type, enabled=self._autocast_type is not None)
-
-    def _normalized(self, images: np.ndarray) -> Tensor:
-        pixels = torch.from_numpy(images).to(self.device).permute(0, 3, 1, 2)
-        return normalize_batch(pixels, self.recipe.data.mean, self.recipe.data.std)
 
 
 def find_device(name: str) -> torch.device:

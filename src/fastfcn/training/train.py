@@ -19,6 +19,7 @@ from fastfcn.data.sampler import BatchSampler
 from fastfcn.evaluation.evaluate import measure
 from fastfcn.evaluation.scores import as_json, summary
 from fastfcn.losses import segmentation_loss
+from fastfcn.recipes.inference import inference_settings
 from fastfcn.recipes.recipe import Recipe
 from fastfcn.training import run_log
 from fastfcn.training.checkpoint import TrainState, load_checkpoint, save_checkpoint
@@ -228,7 +229,7 @@ def _validate(
         # Without synchronized batch norm the running statistics of the processes differ; those of the first are used.
         for buffer in network.buffers():  # type: ignore[union-attr]
             torch.distributed.broadcast(buffer, 0)
-    scores = measure(network, recipe, val_set, fabric, workers=machine.dataloader_workers)  # type: ignore[arg-type]
+    scores = measure(network, inference_settings(recipe), val_set, fabric, workers=machine.dataloader_workers)  # type: ignore[arg-type]
     if not scores.miou <= state.best:
         state.best, state.best_step = scores.miou, state.step
     if not fabric.is_global_zero:

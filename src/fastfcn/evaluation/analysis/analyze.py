@@ -125,7 +125,9 @@ def analyze(
     """
     description = setup.dataset.description
     collector = Collector(len(setup.dataset), len(description.classes))
-    scores = measure(setup.model, setup.recipe, setup.dataset, setup.fabric, tta, workers, progress, collector)
+    scores = measure(
+        setup.model, setup.inference.with_tta(tta), setup.dataset, setup.fabric, workers, progress, collector
+    )
     worst, best = examples or collector.ranking.indices()
     return Analysis(
         description=description,

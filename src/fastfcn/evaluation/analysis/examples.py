@@ -7,9 +7,9 @@ import torch
 from PIL import Image
 
 from fastfcn.evaluation.analysis.error_types import error_types
-from fastfcn.evaluation.evaluate import EvaluationSetup
-from fastfcn.evaluation.inference import TestImages, predict_labels
+from fastfcn.evaluation.evaluate import EvaluationSetup, TestImages
 from fastfcn.metrics import ConfusionMatrix, Scores
+from fastfcn.prediction.inference import predict_labels
 
 WORST, BEST = 5, 3
 BINS = 20
@@ -75,10 +75,11 @@ class ExampleImage:
 def example_image(setup: EvaluationSetup, index: int, tta: bool = False) -> ExampleImage:
     """Predict image `index` of the split and reduce it to at most 480 pixels on the longer side."""
     example = setup.dataset[index]
-    images, label = TestImages(setup.dataset, setup.recipe, tta)[index]
+    settings = setup.inference.with_tta(tta)
+    images, label = TestImages(setup.dataset, settings)[index]
     size = (label.shape[0], label.shape[1])
     with setup.fabric.autocast():
-        labels = predict_labels(setup.model, setup.recipe, images, size, tta).cpu()
+        labels = predict_labels(setup.model, settings, images, size)[0].cpu()
     matrix = ConfusionMatrix(len(setup.dataset.description.classes))
     matrix.update(labels, label)
     scores = Scores(matrix.counts.numpy())

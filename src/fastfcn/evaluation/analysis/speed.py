@@ -6,8 +6,8 @@ from time import perf_counter
 
 import torch
 
-from fastfcn.evaluation.evaluate import EvaluationSetup
-from fastfcn.evaluation.inference import TestImages, predict_labels
+from fastfcn.evaluation.evaluate import EvaluationSetup, TestImages
+from fastfcn.prediction.inference import predict_labels
 from fastfcn.utils.memory import process_memory
 
 RUNS, SECONDS = 20, 2.0  # upper limits of a measurement
@@ -33,14 +33,14 @@ class Speed:
 @torch.inference_mode()
 def measure_speed(setup: EvaluationSetup) -> Speed:
     """Time single-scale predictions of the split's first image, one at a time."""
-    images, label = TestImages(setup.dataset, setup.recipe, tta=False)[0]
+    images, label = TestImages(setup.dataset, setup.inference)[0]
     device = setup.fabric.device
     times: list[float] = []
     started = perf_counter()
     while len(times) < 2 or (len(times) <= RUNS and perf_counter() - started < SECONDS):
         start = perf_counter()
         with setup.fabric.autocast():
-            labels = predict_labels(setup.model, setup.recipe, images, (label.shape[0], label.shape[1]), False)
+            labels = predict_labels(setup.model, setup.inference, images, (label.shape[0], label.shape[1]))
         labels.cpu()  # waits for the device
         times.append(1000 * (perf_counter() - start))
     name = torch.cuda.get_device_name(device) if device.type == "cuda" else device.type

@@ -8,9 +8,10 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from fastfcn.data.transforms import normalize
-from fastfcn.evaluation.inference import TestImages, predict_labels
-from fastfcn.evaluation.inference import test_sizes as sizes_for_testing
-from fastfcn.evaluation.sliding_window import long_side_size, sliding_window_votes, window_starts
+from fastfcn.evaluation.evaluate import TestImages
+from fastfcn.prediction.inference import input_sizes, predict_labels
+from fastfcn.prediction.sliding_window import long_side_size, sliding_window_votes, window_starts
+from fastfcn.recipes.inference import inference_settings
 from fastfcn.recipes.recipe import Recipe
 from tests.helpers.tiny import picture, tiny_model, tiny_recipe
 
@@ -74,7 +75,7 @@ def starts(length: int) -> list[int]:
 @pytest.mark.parametrize("flip", [False, True])
 @pytest.mark.parametrize("size", SIZES)
 def test_equals_the_plain_form(size: tuple[int, int], flip: bool):
-    found = sliding_window_votes(network, image_of(size), BLACK, BASE, CROP, STRIDE, SCALES, flip)
+    found = sliding_window_votes(network, image_of(size), BLACK, BASE, (CROP, CROP), (STRIDE, STRIDE), SCALES, flip)
     expected = plain_scores(network, image_of(size), SCALES, flip)
     assert found.shape == (1, 4, *size)
     torch.testing.assert_close(found, expected, rtol=1e-5, atol=1e-5)
@@ -103,7 +104,7 @@ def test_large_scores_of_half_precision_are_taken_to_the_power_in_float32():
     def halves(window: Tensor) -> Tensor:
         return torch.stack([window[:, 0] * 0 + 12, window[:, 0] * 0 + 13], 1).half()
 
-    found = sliding_window_votes(halves, image_of((40, 70)), BLACK, BASE, CROP, STRIDE, (1.0,), False)
+    found = sliding_window_votes(halves, image_of((40, 70)), BLACK, BASE, (CROP, CROP), (STRIDE, STRIDE), (1.0,), False)
     torch.testing.assert_close(found[0, :, 3, 5], torch.tensor([12.0, 13.0]).exp())
 
 
@@ -117,13 +118,14 @@ def used() -> Recipe:
 def test_evaluation_goes_by_the_kind_in_the_recipe(used: Recipe, tta: bool):
     """At one scale without mirror images, or with all that the recipe says; never resized before."""
     model, pixels = tiny_model(WINDOWS, "head.align_corners=true"), picture(61, 90)
-    assert sizes_for_testing(used, (61, 90), tta) == [(61, 90)]
+    settings = inference_settings(used, tta=tta)
+    assert input_sizes(settings, (61, 90)) == [(61, 90)]
     image = torch.from_numpy(pixels.transpose(2, 0, 1).copy())
-    found = predict_labels(model, used, [image], (61, 90), tta)
+    found = predict_labels(model, settings, [image[None]], (61, 90))[0]
     mean, std = torch.tensor(used.data.mean), torch.tensor(used.data.std)
     scales, flip = (used.eval.scales, True) if tta else ((1.0,), False)
     normalised = normalize(pixels, used.data.mean, used.data.std)[None]
-    expected = sliding_window_votes(model, normalised, -mean / std, BASE, CROP, STRIDE, scales, flip)
+    expected = sliding_window_votes(model, normalised, -mean / std, BASE, (CROP, CROP), (STRIDE, STRIDE), scales, flip)
     assert found.dtype == torch.uint8
     assert torch.equal(found.long(), expected[0].argmax(0))
     assert len(found.unique()) > 1
@@ -134,6 +136,6 @@ def test_images_come_at_their_own_size(used: Recipe):
         def __getitem__(self, index: int):
             return type("Example", (), {"image": picture(61, 90), "label": picture(61, 90)[..., 0]})
 
-    (image,), label = TestImages(Photographs(), used, tta=True)[0]  # type: ignore[arg-type]
-    assert image.shape == (3, 61, 90)
+    (image,), label = TestImages(Photographs(), inference_settings(used, tta=True))[0]  # type: ignore[arg-type]
+    assert image.shape == (1, 3, 61, 90)
     assert label.shape == (61, 90)

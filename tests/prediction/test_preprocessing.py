@@ -13,10 +13,12 @@ from torch.nn import functional
 
 from fastfcn import build
 from fastfcn.data.opencv_resize import resize_image
-from fastfcn.evaluation import evaluate, inference
+from fastfcn.evaluation import evaluate
 from fastfcn.evaluation.scores import as_json
 from fastfcn.metrics import Scores
 from fastfcn.models.segmenter import Segmenter
+from fastfcn.prediction import inference
+from fastfcn.recipes.inference import inference_settings
 from fastfcn.recipes.recipe import Recipe
 from tests.helpers.tiny import picture, save_picture, tiny_model, tiny_recipe
 
@@ -67,10 +69,11 @@ def plain_labels(model: Segmenter, used: Recipe, image: np.ndarray, tta: bool) -
 
 
 def our_labels(model: Segmenter, used: Recipe, image: np.ndarray, tta: bool) -> Tensor:
-    sizes = inference.test_sizes(used, SIZE, tta)
-    images = [torch.from_numpy(resize_image(image, size).transpose(2, 0, 1).copy()) for size in sizes]
+    settings = inference_settings(used, tta=tta)
+    sizes = inference.input_sizes(settings, SIZE)
+    images = [torch.from_numpy(resize_image(image, size).transpose(2, 0, 1).copy())[None] for size in sizes]
     with torch.no_grad():
-        return inference.predict_labels(model, used, images, SIZE, tta)
+        return inference.predict_labels(model, settings, images, SIZE)[0]
 
 
 def equal(one: Tensor, other: Tensor) -> float:
@@ -78,8 +81,8 @@ def equal(one: Tensor, other: Tensor) -> float:
 
 
 def test_sizes_seen(used):
-    assert inference.test_sizes(used, SIZE, tta=False) == [SEEN]
-    assert inference.test_sizes(used, SIZE, tta=True) == list(SCALES.values())
+    assert inference.input_sizes(inference_settings(used), SIZE) == [SEEN]
+    assert inference.input_sizes(inference_settings(used, tta=True), SIZE) == list(SCALES.values())
 
 
 @pytest.mark.parametrize("tta", [False, True], ids=["one view", "all views"])
@@ -111,9 +114,11 @@ def test_from_files_to_the_score(model, used, image, tta, tmp_path: Path):
     mask = save_picture(tmp_path / "labels/val/0.png", label)
     dataset = build.dataset(used, build.description(used), tmp_path, "val", train=False)
     fabric = Fabric(accelerator="cpu", devices=1)
-    assert evaluate.measure(model, used, dataset, fabric, tta).pixel_accuracy == 100.0
+    assert evaluate.measure(model, inference_settings(used, tta=tta), dataset, fabric).pixel_accuracy == 100.0
     Image.fromarray(wrong).save(mask)
-    assert evaluate.measure(model, used, dataset, fabric, tta).pixel_accuracy == pytest.approx(90.0)
+    assert evaluate.measure(model, inference_settings(used, tta=tta), dataset, fabric).pixel_accuracy == pytest.approx(
+        90.0
+    )
 
 
 def test_final_score_is_the_mean_of_pixel_accuracy_and_miou():

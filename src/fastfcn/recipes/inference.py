@@ -1,0 +1,116 @@
+"""How images are given to a network: the inference setting that a recipe's `eval` section describes, and changes to it.
+
+Evaluation, prediction, the service and exported files all follow it, so that what is delivered is what was scored.
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+
+from fastfcn.errors import UserError
+from fastfcn.recipes.recipe import Recipe
+from fastfcn.utils.sizes import Size
+
+LARGEST = 65_535  # pixels of a side
+OWN_SIZE = "image"  # value of --size: the size of the image itself
+SizeLike = str | Sequence[int]  # "512x1024" or (512, 1024): height and width in pixels
+
+
+@dataclass(frozen=True)
+class InferenceSettings:
+    """How an image becomes the network's input, and how logits become its segmentation map.
+
+    Attributes:
+        mean, std: normalization of RGB values of 0-255.
+        resize: (height, width) into which images are fitted, turned if necessary; None: their own size.
+        tta: whether predictions are averaged over `scales` and, with `flip`, over mirror images.
+        scales, flip: views of test-time augmentation.
+        scales_resized: whether `scales` multiply the size after `resize`; False: the image's own size.
+        window, stride: (height, width) of sliding windows, and from one to the next; None: the image as a whole.
+        long_side: longer side of an image at scale 1.0; windows then vote as in FastFCN's own code, and `resize` is
+            not used. None: the logits of windows are averaged.
+    """
+
+    mean: tuple[float, float, float]
+    std: tuple[float, float, float]
+    resize: Size | None
+    scales: tuple[float, ...]
+    flip: bool
+    tta: bool = False
+    scales_resized: bool = False
+    window: Size | None = None
+    stride: Size | None = None
+    long_side: int | None = None
+
+    def with_tta(self, tta: bool) -> "InferenceSettings":
+        """The same settings with or without test-time augmentation."""
+        return replace(self, tta=tta)
+
+    def unnormalized(self) -> "InferenceSettings":
+        """The same settings for a network that takes values of 0-255 and normalizes them itself."""
+        return replace(self, mean=(0.0, 0.0, 0.0), std=(1.0, 1.0, 1.0))
+
+    @property
+    def is_plain(self) -> bool:
+        """Whether there is one view of the whole image."""
+        return not self.tta and self.window is None
+
+    @property
+    def description(self) -> str:
+        """The settings in words, such as "resized to fit 512x1024, as a whole; 6 scales with mirror images"."""
+        if self.long_side:
+            size = f"resized to a longer side of {self.long_side}"
+        else:
+            size = f"resized to fit {_text(self.resize)}" if self.resize else "own size of the image"
+        parts = f"in sliding windows of {_text(self.window)}" if self.window else "as a whole"
+        if not self.tta:
+            return f"{size}, {parts}"
+        scales = f"{len(self.scales)} scales" if len(self.scales) > 1 else "1 scale"
+        return f"{size}, {parts}; {scales}{' with mirror images' if self.flip else ''}"
+
+
+def inference_settings(
+    recipe: Recipe, size: SizeLike | None = None, tta: bool = False, window: SizeLike | None = None
+) -> InferenceSettings:
+    """The inference setting of a recipe, with changes.
+
+    Args:
+        size: (height, width) into which images are fitted, as a pair or as "512x1024"; "image": their own size. Images
+            are then processed as a whole, unless `window` is given too. Default: as the recipe's `eval` says.
+        tta: average over the recipe's scales and mirror images. They scale the image itself, or, with `size`, what is
+            fitted into it.
+        window: (height, width) of sliding windows, which overlap by a third.
+
+    Raises UserError for invalid sizes.
+    """
+    section = recipe.eval
+    settings = InferenceSettings(recipe.data.mean, recipe.data.std, None, section.scales, section.flip, tta)
+    if size is not None:
+        resize = None if size == OWN_SIZE else image_size(size)
+        settings = replace(settings, resize=resize, scales_resized=True)
+    elif section.kind == "whole":
+        settings = replace(settings, resize=None if section.resize == "none" else section.resize)
+    else:
+        side, stride = section.crop, section.stride
+        settings = replace(settings, window=(side, side), stride=(stride, stride), long_side=section.base_size)
+    if window is not None:
+        height, width = image_size(window)
+        stride = (max(1, round(height * 2 / 3)), max(1, round(width * 2 / 3)))
+        settings = replace(settings, window=(height, width), stride=stride)
+    return settings
+
+
+def image_size(value: SizeLike) -> Size:
+    """(height, width) of a pair or of a text such as "512x1024". Raises UserError."""
+    if isinstance(value, str):
+        sides = tuple(int(side) if side.isdecimal() else 0 for side in value.lower().split("x"))
+    else:
+        sides = tuple(side if isinstance(side, int) else 0 for side in value)
+    if len(sides) != 2 or not all(1 <= side <= LARGEST for side in sides):
+        raise UserError(
+            f"Invalid image size {value!r}.", "Give height and width in pixels, for example 512x1024 or (512, 1024)."
+        )
+    return sides[0], sides[1]
+
+
+def _text(size: Size) -> str:
+    return f"{size[0]}x{size[1]}"
