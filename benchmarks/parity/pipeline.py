@@ -37,7 +37,6 @@ from fastfcn.data.opencv_resize import resize_image, scaled_size
 from fastfcn.evaluation import evaluate
 from fastfcn.metrics import Scores
 from fastfcn.prediction import inference
-from fastfcn.prediction.inference import input_sizes
 from fastfcn.recipes.inference import inference_settings
 
 LEAST_AGREEMENT = 0.999

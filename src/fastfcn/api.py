@@ -13,6 +13,7 @@ if TYPE_CHECKING:
     from fastfcn.checking.check import FolderReport
     from fastfcn.evaluation.scores import EvaluationResult
     from fastfcn.exporting.export import ExportResult
+    from fastfcn.recipes.inference import SizeLike
     from fastfcn.recipes.recipe import Recipe
     from fastfcn.training.run import TrainingResult
 
@@ -84,7 +85,9 @@ def evaluate(
     data: str | Path,
     *,
     split: str | None = None,
+    size: "SizeLike | None" = None,
     tta: bool = False,
+    window: "SizeLike | None" = None,
     overrides: Overrides = (),
     accelerator: str = "auto",
     devices: int = 1,
@@ -101,7 +104,10 @@ def evaluate(
         weights: A weights file, an exported file, or "hf://USER/NAME" on the Hugging Face Hub.
         data: Folder of the dataset.
         split: Name of the split; default: the validation split of the recipe.
+        size: (height, width), or "512x1024": fit images into this size; "image": their own size. Default: as the
+            recipe's section `eval` says.
         tta: Test-time augmentation: the scales and flips of the recipe's section `eval`.
+        window: (height, width), or "512x512": process images in overlapping windows of this size.
         overrides: Changes to the recipe in the file, such as `{"eval.flip": False}`.
         accelerator, devices, workers, precision: As for `train`.
         trusted: Allow a .pt2 file to run the native code that it contains.
@@ -113,7 +119,7 @@ def evaluate(
     from fastfcn.utils.machine import Machine
 
     machine = Machine(accelerator, devices, workers=workers, precision=precision)
-    return evaluate(weights, data, machine, split, tta, _override_list(overrides), trusted)
+    return evaluate(weights, data, machine, split, tta, _override_list(overrides), trusted, size, window)
 
 
 def check(folder: str | Path, *, workers: int | None = None, show_progress: bool = True) -> "FolderReport":

@@ -91,19 +91,16 @@ def test_other_precisions_are_rejected(report: ExportResult, streets: Path, tmp_
         assert "cannot run in bf16-mixed" in done.err
 
 
+SLIDING = 'eval={kind="sliding", every=4, base_size=96, crop=64, stride=32, scales=[1.0], flip=true}'
+
+
 def test_evaluation_equals_that_of_the_weights_file(report: ExportResult, weights_file: Path, streets: Path):  # noqa: F811
-    for tta, changes in ((False, ()), (False, ("eval.resize=[48, 80]",)), (True, ())):
+    for tta, changes in ((False, ()), (False, ("eval.resize=[48, 80]",)), (True, ()), (False, (SLIDING,))):
         both = [
             evaluate(path, streets, Machine("cpu", workers=0), tta=tta, overrides=changes).scores.counts
             for path in (report.path, weights_file)
         ]
         assert np.abs(both[0] - both[1]).sum() <= 2e-3 * both[1].sum()
-
-
-def test_sliding_windows_need_the_weights_file(exported: ExportedPredictor, streets: Path):
-    sliding = 'eval={kind="sliding", every=4, base_size=96, crop=64, stride=32, scales=[1.0], flip=false}'
-    with pytest.raises(UserError, match="sliding windows"):
-        export_module.load_setup(exported.path, streets, Machine("cpu"), overrides=[sliding])
 
 
 def use_writer(monkeypatch: pytest.MonkeyPatch, write: Callable) -> None:

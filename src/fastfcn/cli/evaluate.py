@@ -12,9 +12,15 @@ from fastfcn.cli.options import (
     Changes,
     Data,
     Devices,
+    InputSize,
     Precision,
     Split,
     Trusted,
+    Tta,
+    Window,
+    Workers,
+    check_weights,
+)
     Workers,
     check_weights,
 )
@@ -26,9 +32,9 @@ def evaluate(
     data: Data,
     changes: Changes = None,
     split: Split = None,
-    tta: Annotated[
-        bool, typer.Option("--tta", help="Test-time augmentation: average over the recipe's scales and flips.")
-    ] = False,
+    size: InputSize = None,
+    tta: Tta = False,
+    window: Window = None,
     json_file: Annotated[
         Path | None, typer.Option("--json", metavar="FILE", help="Also write the scores to FILE.")
     ] = None,
@@ -52,17 +58,19 @@ def evaluate(
     check_weights(weights)
     from fastfcn.cli.tables.scores import score_table
     from fastfcn.evaluation.evaluate import evaluate as evaluate_weights
+    from fastfcn.recipes.inference import check_sizes
     from fastfcn.report.report import evaluate_with_report
     from fastfcn.utils.files import make_folder, write_text
     from fastfcn.utils.machine import Machine
 
     for file in filter(None, (json_file, report)):
         make_folder(file.parent)  # report an unusable path before the evaluation
+    check_sizes(size, window)
     machine = Machine(accelerator, devices, 1, workers, precision)
     if report:
-        result = evaluate_with_report(weights, data, machine, report, split, tta, changes or [], trusted)
+        result = evaluate_with_report(weights, data, machine, report, split, tta, changes or [], trusted, size, window)
     else:
-        result = evaluate_weights(weights, data, machine, split, tta, changes or [], trusted)
+        result = evaluate_weights(weights, data, machine, split, tta, changes or [], trusted, size, window)
     if not machine.first_process:
         return
     out_console.print(score_table(result))

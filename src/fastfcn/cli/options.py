@@ -11,6 +11,14 @@ Changes = Annotated[
     list[str] | None, typer.Argument(metavar="KEY=VALUE", help="Overrides of the recipe, such as optim.lr=0.02.")
 ]
 Data = Annotated[Path, typer.Option(metavar="DIR", help="Dataset folder.")]
+InputSize = Annotated[
+    str | None,
+    typer.Option(
+        "--size", metavar="HxW", help="Fit images into this size; image: their own size (default: as the recipe says)."
+    ),
+]
+Window = Annotated[str | None, typer.Option(metavar="HxW", help="Process images in overlapping windows of this size.")]
+Tta = Annotated[bool, typer.Option("--tta", help="Test-time augmentation: average over the recipe's scales and flips.")]
 Split = Annotated[str | None, typer.Option(help="Split to evaluate (default: the recipe's validation split).")]
 Devices = Annotated[int, typer.Option(min=1, help="Number of devices to use, one process per device.")]
 Workers = Annotated[int | None, typer.Option(min=0, help="Dataloader workers per device (default: by CPU cores).")]

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from fastfcn.cli.options import MODEL_HELP, TOKEN, Trusted, check_weights
+from fastfcn.cli.options import MODEL_HELP, TOKEN, InputSize, Trusted, Tta, Window, check_weights
 from fastfcn.cli.output import print_error, say
 from fastfcn.errors import DataError, UserError
 from fastfcn.utils.progress import video_progress, with_progress
@@ -37,6 +37,9 @@ def predict(
     ] = None,
     overlay: Annotated[bool, typer.Option(help="Write images and videos with the classes drawn over them.")] = True,
     opacity: Annotated[float, typer.Option(min=0, max=1, help="Opacity of the class colors.")] = 0.5,
+    size: InputSize = None,
+    tta: Tta = False,
+    window: Window = None,
     every: Annotated[int, typer.Option(min=1, help="Run the network on every N-th video frame only.")] = 1,
     seconds: Annotated[
         float | None,
@@ -58,6 +61,9 @@ def predict(
 
     Files that cannot be read are reported and skipped; the exit code is 1 then.
 
+    Images are resized as for `fastfcn evaluate`, by the recipe in the weights file; the outputs have the size of the
+    image all the same. --size, --tta and --window change that.
+
     Videos need: pip install 'fastfcn\\[video]'
 
     [dim]fastfcn predict runs/camvid/weights.safetensors photos 'more/*.jpg' --out segmented\n
@@ -71,14 +77,21 @@ def predict(
     from fastfcn.prediction.job import PredictionJob
     from fastfcn.prediction.load import load
     from fastfcn.prediction.video.segment import OutputSettings
+    from fastfcn.recipes.inference import check_sizes
 
     inputs = [weights, *(inputs or [])] if server else inputs or []  # with --server the first argument is an input
     if not inputs:
         raise UserError("No inputs were given.", "Add images, folders or patterns after the weights file.")
+    check_sizes(size, window)
+    if server and (size or tta or window):
+        raise UserError("--size, --tta and --window are settings of the service.", "Pass them to `fastfcn serve`.")
     job = PredictionJob(find_inputs(inputs), out, OutputSettings(overlay, labels, opacity, every, seconds))
     for problem in job.inputs.problems:
         print_error(problem)
-    complete = predict_remotely(job, server) if server else run(job, load(weights, device, trusted, precision))
+    if server:
+        complete = predict_remotely(job, server)
+    else:
+        complete = run(job, load(weights, device, trusted, precision, size=size, tta=tta, window=window))
     if not complete or job.inputs.problems:
         raise typer.Exit(1)
 

@@ -5,7 +5,7 @@ from typing import Annotated
 
 import typer
 
-from fastfcn.cli.options import MODEL_HELP, TOKEN, check_weights
+from fastfcn.cli.options import MODEL_HELP, TOKEN, InputSize, Tta, Window, check_weights
 from fastfcn.cli.output import error_console, plain
 
 
@@ -23,6 +23,9 @@ def serve(
         ),
     ] = None,
     device: Annotated[list[str] | None, typer.Option(help="auto, cpu, cuda, cuda:1 or mps; repeatable.")] = None,
+    size: InputSize = None,
+    tta: Tta = False,
+    window: Window = None,
     workers: Annotated[int, typer.Option(min=1, max=64, help="Copies of the network on each device.")] = 1,
     max_batch: Annotated[
         int | None, typer.Option(min=1, max=64, help="Most images per batch (default: 1 on a CPU, 8 on a GPU).")
@@ -47,9 +50,11 @@ def serve(
     fastfcn serve weights.safetensors --host 0.0.0.0 --token SECRET --device cuda:0 --device cuda:1[/]
     """
     check_weights(weights)
+    from fastfcn.recipes.inference import check_sizes
     from fastfcn.serving.serve import serve as run_service
     from fastfcn.serving.settings import MIB, Settings
 
+    check_sizes(size, window)
     devices = tuple(device or ["auto"])
     settings = Settings(
         name=service_name(weights),
@@ -70,7 +75,7 @@ def serve(
     )
     if not settings.is_local and not settings.token:
         _warn_open_access(host)
-    run_service(weights, settings, devices, workers, trusted, _announce)
+    run_service(weights, settings, devices, workers, trusted, _announce, size, tta, window)
 
 
 def service_name(weights: str) -> str:

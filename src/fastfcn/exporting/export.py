@@ -27,6 +27,7 @@ from fastfcn.prediction.exported import ExportedPredictor
 from fastfcn.prediction.load import open_weights
 from fastfcn.prediction.runtimes.base import Runtime, check_packages
 from fastfcn.prediction.runtimes.registry import RUNTIMES, find_runtime, open_session
+from fastfcn.recipes.inference import InferenceSettings, inference_settings
 from fastfcn.utils.files import make_folder
 from fastfcn.utils.machine import Machine
 from fastfcn.utils.progress import with_progress
@@ -124,7 +125,19 @@ def export(
         result = _verify(builder, files, settings, path, out)
         for written, target in zip(runtime.files(files.final), runtime.files(out), strict=True):
             written.replace(target)
+    report_step(_inference_note(inference_settings(source.recipe), settings.logits))
     return result
+
+
+def _inference_note(inference: InferenceSettings, logits: bool) -> str:
+    """At which size an exported file runs, compared with the evaluation of its recipe."""
+    note = "The file runs at the size of the images that it is given"
+    if inference.is_plain and inference.resize is None:
+        return f"{note}, as the recipe is evaluated."
+    note = f"{note}. The recipe is evaluated otherwise: {inference.description}. "
+    if logits:
+        return f"{note}`fastfcn predict`, `evaluate` and `serve` do the same with this file; other programs have to."
+    return f"{note}To do the same with this file, export it with --logits, or use it with --size image."
 
 
 def _check_settings(runtime: Runtime, out: Path, settings: ExportSettings) -> None:

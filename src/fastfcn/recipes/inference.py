@@ -99,6 +99,13 @@ def inference_settings(
     return settings
 
 
+def check_sizes(size: SizeLike | None, window: SizeLike | None) -> None:
+    """Raise UserError for a size or window that `inference_settings` would refuse, before a file is loaded."""
+    for value in (size, window):
+        if value is not None and not (value is size and value == OWN_SIZE):
+            image_size(value)
+
+
 def image_size(value: SizeLike) -> Size:
     """(height, width) of a pair or of a text such as "512x1024". Raises UserError."""
     if isinstance(value, str):

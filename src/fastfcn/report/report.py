@@ -13,6 +13,7 @@ from fastfcn.evaluation.analysis.analyze import Analysis, analyze
 from fastfcn.evaluation.evaluate import load_setup
 from fastfcn.evaluation.scores import EvaluationResult
 from fastfcn.prediction.predictor import find_device
+from fastfcn.recipes.inference import SizeLike
 from fastfcn.report.html import render
 from fastfcn.report.run_report import History, RunReport, read_history
 from fastfcn.training.run import Run
@@ -55,11 +56,12 @@ def report(
 
 def evaluate_with_report(
     weights: str | Path, data: str | Path, machine: Machine, out: str | Path, split: str | None = None,
-    tta: bool = False, overrides: Sequence[str] = (), trusted: bool = False,
+    tta: bool = False, overrides: Sequence[str] = (), trusted: bool = False, size: SizeLike | None = None,
+    window: SizeLike | None = None,
 ) -> EvaluationResult:  # fmt: skip
     """Like `evaluate.evaluate`, and write a report to `out`. It includes the log of the weights' run, if any."""
     fabric = machine.launch()
-    analysis = _analyze(weights, data, machine, split, tta, fabric, None, overrides, trusted)
+    analysis = _analyze(weights, data, machine, split, tta, fabric, None, overrides, trusted, size, window)
     if fabric.is_global_zero:
         path = local_file(weights)
         run = Run(path.parent)
@@ -86,9 +88,10 @@ def report_after_training(run: Run, data: str | Path, machine: Machine) -> str:
 
 def _analyze(
     weights: str | Path, data: str | Path, machine: Machine, split: str | None, tta: bool, fabric: Fabric,
-    examples: Examples | None, overrides: Sequence[str] = (), trusted: bool = False,
+    examples: Examples | None, overrides: Sequence[str] = (), trusted: bool = False, size: SizeLike | None = None,
+    window: SizeLike | None = None,
 ) -> Analysis:  # fmt: skip
-    setup = load_setup(weights, data, machine, split, overrides, fabric, trusted)
+    setup = load_setup(weights, data, machine, split, overrides, fabric, trusted, size, window)
     return analyze(setup, tta, machine.dataloader_workers, with_progress if fabric.is_global_zero else None, examples)
 
 

@@ -8,10 +8,13 @@ from collections import deque
 from collections.abc import Callable, Sequence
 from concurrent.futures import Future
 from dataclasses import dataclass, field
+from math import prod
 from threading import Condition, Thread
 from time import monotonic
 
 import numpy as np
+
+from fastfcn.utils.sizes import Size
 
 OVERHEAD = 50_000  # the fixed cost of an image, in pixels that take as long
 DECAY = 0.9  # weight of past batches in the speed estimate, applied at each batch
@@ -31,10 +34,14 @@ class LateError(Exception):
 
 @dataclass(eq=False)
 class Job:
-    """One image (H, W, 3) with its deadline and its timestamps (all of `monotonic`)."""
+    """One image (H, W, 3) with its deadline and its timestamps (all of `monotonic`).
+
+    `pixels`: how many the network processes for it; None: those of the image.
+    """
 
     image: np.ndarray
     deadline: float
+    pixels: int | None = None
     queued: float = field(default_factory=monotonic)
     started: float = 0.0
     finished: float = 0.0
@@ -44,7 +51,8 @@ class Job:
     @property
     def work(self) -> int:
         """Pixels, plus the fixed cost of an image."""
-        return self.image.shape[0] * self.image.shape[1] + OVERHEAD
+        pixels = self.image.shape[0] * self.image.shape[1] if self.pixels is None else self.pixels
+        return pixels + OVERHEAD
 
 
 class Batcher:
@@ -52,7 +60,8 @@ class Batcher:
 
     At most `max_batch` images of the same size run together. Requests are never delayed to fill a batch. At most
     `max_waiting` images wait, and an image is refused if its expected wait exceeds `queue_seconds`. `observe(jobs)` is
-    called after each batch, before its results are delivered, in the thread that ran it.
+    called after each batch, before its results are delivered, in the thread that ran it. `pixels`: how many the network
+    processes for an image of (height, width), by which its time is estimated.
     """
 
     def __init__(
@@ -62,9 +71,10 @@ class Batcher:
         max_waiting: int = 20,
         queue_seconds: float = 10.0,
         observe: Callable[[list[Job]], None] = lambda jobs: None,
+        pixels: Callable[[Size], int] = prod,
     ):
         self.max_batch, self.max_waiting, self.queue_seconds = max_batch, max_waiting, queue_seconds
-        self.observe = observe
+        self.observe, self.pixels = observe, pixels
         self._queue: deque[Job] = deque()
         self._reserved = 0
         self._running: dict[int, tuple[float, int]] = {}  # by worker: start time and amount of work
@@ -102,7 +112,7 @@ class Batcher:
 
     def put(self, image: np.ndarray, deadline: float) -> Job:
         """Put an image into its reserved place. Raises FullError if it would wait too long."""
-        job = Job(image, deadline)
+        job = Job(image, deadline, self.pixels((image.shape[0], image.shape[1])))
         with self._changed:
             self._reserved -= 1
             if self._queue and self._expected() > self.queue_seconds:

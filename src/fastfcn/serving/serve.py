@@ -11,6 +11,7 @@ import torch
 
 from fastfcn.errors import MissingExtraError, UserError
 from fastfcn.prediction.load import load
+from fastfcn.recipes.inference import SizeLike
 from fastfcn.serving.app import create_app
 from fastfcn.serving.connection_limits import limited_protocol
 from fastfcn.serving.monitoring import log_event, start_logging
@@ -31,17 +32,20 @@ def serve(
     workers: int = 1,
     trusted: bool = False,
     announce: Callable[[str], None] = lambda text: None,
+    size: SizeLike | None = None,
+    tta: bool = False,
+    window: SizeLike | None = None,
 ) -> None:
     """Serve `weights` until SIGTERM or Ctrl-C; accepted requests are finished before it returns.
 
     `workers`: copies of the network on each of `devices`; `trusted`: allow files that run code when loaded;
-    `announce`: called with the address when the service is ready. Raises UserError for weights, devices or an address
-    that cannot be used, and MissingExtraError without the extra `serve`.
+    `announce`: called with the address when the service is ready; `size`, `tta`, `window`: as for `load`. Raises
+    UserError for weights, devices or an address that cannot be used, and MissingExtraError without the extra `serve`.
     """
     _check_extra()
     listener = listen(settings.host, settings.port)
     start_logging()
-    service = make_service(weights, settings, devices, workers, trusted)
+    service = make_service(weights, settings, devices, workers, trusted, size, tta, window)
     service.warm_up()
     address = address_of(listener, settings.host)
     server = make_server(service, lambda: log_event("started", url=address, **service.model_info))
@@ -53,10 +57,13 @@ def serve(
 
 
 def make_service(
-    weights: str | Path, settings: Settings, devices: tuple[str, ...], workers: int, trusted: bool = False
-) -> Service:
+    weights: str | Path, settings: Settings, devices: tuple[str, ...], workers: int, trusted: bool = False,
+    size: SizeLike | None = None, tta: bool = False, window: SizeLike | None = None,
+) -> Service:  # fmt: skip
     """A service with `workers` predictors on each device. Raises UserError."""
-    predictors = [load(weights, device, trusted) for device in devices for _ in range(workers)]
+    predictors = [
+        load(weights, device, trusted, size=size, tta=tta, window=window) for device in devices for _ in range(workers)
+    ]
     if predictors[0].device.type == "cpu" and len(predictors) > 1:
         torch.set_num_threads(max(1, torch.get_num_threads() // len(predictors)))
     settings = replace(settings, max_batch=settings.max_batch or default_batch(predictors[0].device.type))
@@ -65,6 +72,7 @@ def make_service(
         "summary": predictors[0].recipe.summary,
         "devices": [str(predictor.device) for predictor in predictors],
         "max_batch": settings.max_batch,
+        "inference": predictors[0].inference.description,
         "crop": predictors[0].recipe.data.crop,
     }
     return Service(predictors, settings, model_info)

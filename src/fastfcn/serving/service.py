@@ -4,6 +4,7 @@ import asyncio
 from collections.abc import Awaitable, Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
+from math import prod
 from time import monotonic
 from typing import Any, Protocol, TypeVar
 
@@ -11,6 +12,7 @@ import numpy as np
 
 from fastfcn.data.description import DatasetDescription
 from fastfcn.prediction.prediction import Prediction
+from fastfcn.prediction.predictor import Predictor
 from fastfcn.serving import problems
 from fastfcn.serving.batcher import Batcher, FullError, Job, LateError
 from fastfcn.serving.decoding import Limits
@@ -65,6 +67,7 @@ class Service:
             settings.max_waiting,
             settings.queue_seconds,
             self.metrics.observe,
+            first.input_pixels if isinstance(first := predictors[0], Predictor) else prod,
         )
         self.metrics.watch(lambda: self.batcher.waiting, self.batcher.expected_wait, lambda: self.budget.used)
         self._workers = len(predictors)

@@ -9,6 +9,7 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from importlib.metadata import version
+from math import isfinite
 from pathlib import Path
 
 import safetensors
@@ -186,10 +187,12 @@ def _is_number(value: object) -> bool:
 
 
 def load_model(weights: Weights) -> Segmenter:
-    """Build the network of a weights file, in evaluation mode, on the CPU. Raises WeightsError if they do not match.
+    """Build the network of a weights file, in evaluation mode, on the CPU.
 
+    Raises WeightsError if they do not match, or are not finite: the network would predict the first class everywhere.
     Shapes are compared with a network without memory first: the recipe of a file can ask for a network of any size.
     """
+    check_finite(weights.tensors)
     classes, source = len(weights.description.classes), "the weights file"
     _check_shapes(_shapes(weights, classes), _renamed(weights.tensors), source)
     model = build.network(weights.recipe, classes)
@@ -209,6 +212,25 @@ def _shapes(weights: Weights, classes: int) -> dict[str, Tensor]:
     except (RuntimeError, OverflowError, MemoryError) as error:
         reason = str(error).partition("\n")[0]
         raise WeightsError(f"The network of the recipe in the weights file cannot be built: {reason}") from error
+
+
+def check_finite(tensors: dict[str, Tensor]) -> None:
+    """Raise WeightsError if a tensor has NaN or infinite values, or a running variance is negative."""
+    broken = [name for name, tensor in tensors.items() if not _is_usable(name, tensor)]
+    if broken:
+        names = ", ".join(broken[:LISTED]) + (", ..." if len(broken) > LISTED else "")
+        raise WeightsError(
+            f"The weights cannot be used: {len(broken)} of {len(tensors)} tensors have NaN or infinite values, or "
+            f"negative variances ({names}).",
+            "The training diverged, or the file is damaged. Use weights of an earlier step, or the file's original.",
+        )
+
+
+def _is_usable(name: str, tensor: Tensor) -> bool:
+    if not tensor.is_floating_point() or not tensor.numel():
+        return True
+    low, high = tensor.float().aminmax()  # both NaN if one value is; faster than isfinite
+    return isfinite(low) and isfinite(high) and not (name.endswith("running_var") and low < 0)
 
 
 def load_state(model: nn.Module, tensors: dict[str, Tensor], source: str) -> None:

@@ -6,6 +6,7 @@ from typing import Any
 from torch import Tensor
 
 from fastfcn import weights
+from fastfcn.recipes.inference import inference_settings
 from fastfcn.recipes.recipe import Recipe
 from fastfcn.weights.file import Weights
 
@@ -17,7 +18,8 @@ def info(path: str | Path) -> dict[str, Any]:
     """Describe a weights file; this is what `fastfcn info --json` prints. Raises WeightsError.
 
     Keys: `file`, `bytes`, `recipe`, `summary`, `network` (backbone, neck, head, mean, std), `parameters` (of the
-    network used for predictions), `training_parameters` (with the auxiliary head), `dataset`, `classes` (name, color,
+    network used for predictions), `training_parameters` (with the auxiliary head), `inference` (how images are given to
+    the network, in words: `text` and, with test-time augmentation, `tta`), `dataset`, `classes` (name, color,
     ids), `score` (saved with the weights: miou in percent, split, step; or converted_from), `published` (published
     scores, for converted weights only), `made` (time and versions; empty for files of older versions).
     """
@@ -31,6 +33,10 @@ def info(path: str | Path) -> dict[str, Any]:
         "network": network(recipe),
         "parameters": _parameters(file.tensors, (AUXILIARY,)),
         "training_parameters": _parameters(file.tensors),
+        "inference": {
+            "text": inference_settings(recipe).description,
+            "tta": inference_settings(recipe, tta=True).description,
+        },
         "dataset": {"name": file.description.name, "title": file.description.title},
         "classes": [entry.model_dump(mode="json") for entry in file.description.classes],
         "score": file.facts,

@@ -33,6 +33,7 @@ def _rows(info: dict[str, Any]) -> Iterator[tuple[str, str]]:
     yield "network", f"{network['backbone']} -> {network['neck']} -> {network['head']}"
     yield "parameters", f"{millions(info['parameters'])}; {millions(info['training_parameters'])} during training"
     yield "size", f"{info['bytes'] / 1e6:.1f} MB"
+    yield "inference", info["inference"]["text"]
     yield "dataset", f"{info['dataset']['title']} ({info['dataset']['name']})"
     yield "score", score_line(info)
     versions = ", ".join(f"{name} {value}" for name, value in provenance.items() if name != "time")
