@@ -21,9 +21,6 @@ from fastfcn.cli.options import (
     Workers,
     check_weights,
 )
-    Workers,
-    check_weights,
-)
 from fastfcn.cli.output import out_console
 
 
