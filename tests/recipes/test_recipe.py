@@ -245,3 +245,9 @@ def _as_format_1(text: str) -> str:
 def _made(folder: Path) -> Path:
     folder.mkdir()
     return folder
+
+
+def test_a_key_that_occurs_twice_is_named_with_its_line():
+    text = recipes.load("demo").text.replace("flip = 0.5", "flip = 0.5\nflip = 0.5", 1)
+    with pytest.raises(RecipeError, match=r"not TOML: (at )?line \d+.*flip"):
+        recipes.parse(text, "recipe.toml")

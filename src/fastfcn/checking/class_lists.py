@@ -1,8 +1,10 @@
 """Class lists in a folder, such as classes.txt and labelmap.txt: their classes, and which mask value each one names."""
 
+import csv
 import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import NamedTuple
 
@@ -16,7 +18,7 @@ COLOR_FILES = ("labelmap.txt", "label_map.txt", "label_colors.txt", "class_dict.
 ID_FILES = ("_classes.csv",)  # Roboflow: "Pixel Value, Class"
 NAME_FILES = ("classes.txt", "class_names.txt", "labels.txt", "names.txt", "class_list.txt", "label_names.txt")
 RGB = re.compile(r"(?<!\d)(\d{1,3})[,;\s]+(\d{1,3})[,;\s]+(\d{1,3})(?!\d)")
-NUMBERED = re.compile(r"\d+\s*[:.\s]\s*(?=\D)")  # "0: road"
+NUMBERED = re.compile(r"\d+\s*[:.]\s*(?=\D)")  # "0: road"; but "3 wheeler" is a name
 NOT_IN_MASKS = "__ignore__"  # LabelMe's name for -1
 
 
@@ -113,10 +115,23 @@ def read_class_list(path: Path) -> ClassList:
 def parse_class_list(path: Path, text: str) -> ClassList:
     """The classes in `text`, in the order of its lines, without comments and headers; `path` chooses the format."""
     lines = tuple(text.splitlines())
-    parse = _with_id if path.name.lower() in ID_FILES else _without_id
-    parsed = [(number, found) for number, line in enumerate(lines) if (found := parse(line.strip(), path))]
+    colored = path.name.lower() in COLOR_FILES or all(RGB.search(line) for line in lines if line.strip())
+    if path.name.lower() in ID_FILES:
+        parse = _with_id
+    elif path.suffix.lower() == ".csv":
+        parse = _csv_row
+    else:
+        parse = partial(_without_id, colored=colored, counted=_is_counted(lines))
+    parsed = [(number, found) for number, line in enumerate(lines) if (found := parse(line.strip()))]
     ids = tuple(entry[0] for _, entry in parsed if entry[0] is not None)
     return ClassList(path, tuple(entry[1] for _, entry in parsed), ids, lines, tuple(number for number, _ in parsed))
+
+
+def _is_counted(lines: Sequence[str]) -> bool:
+    """Whether each line begins with its position, as in "0 road", "1 sidewalk"."""
+    matches = [re.match(r"\s*(\d+)\s+\S", line) for line in lines if line.strip()]
+    numbers = [match and int(match[1]) for match in matches]
+    return len(numbers) > 1 and numbers in (list(range(len(numbers))), list(range(1, len(numbers) + 1)))
 
 
 def _text(path: Path) -> str:
@@ -126,22 +141,42 @@ def _text(path: Path) -> str:
         return path.read_text(encoding="latin-1") if path.stat().st_size < 2**20 else ""
 
 
-def _with_id(line: str, path: Path) -> tuple[int, ListedClass] | None:
-    match = re.fullmatch(r"[\"']?(\d+)[\"']?\s*[,;\t]\s*(.+)", line)
-    if not match or int(match[1]) > IGNORE_INDEX:
+def _cells(line: str) -> list[str]:
+    """The cells of a line of a CSV file, quotes resolved."""
+    return [cell.strip() for cell in next(csv.reader([line], skipinitialspace=True), [])]
+
+
+def _with_id(line: str) -> tuple[int, ListedClass] | None:
+    """A row of Roboflow's `_classes.csv`: a mask value and a name."""
+    number, *names = _cells(line) or [""]
+    if len(names) != 1 or not names[0] or not re.fullmatch(r"[0-9]{1,3}", number) or int(number) > IGNORE_INDEX:
         return None
-    return int(match[1]), ListedClass(match[2].strip(" \"'"), None)
+    return int(number), ListedClass(names[0], None)
 
 
-def _without_id(line: str, path: Path) -> tuple[None, ListedClass] | None:
+def _csv_row(line: str) -> tuple[None, ListedClass] | None:
+    """A row with one name, and red, green and blue if it has three numbers."""
+    cells = _cells(line)
+    numbers = [int(cell) for cell in cells if re.fullmatch(r"[0-9]{1,9}", cell)]
+    names = [cell for cell in cells if cell and not re.fullmatch(r"[0-9]{1,9}", cell)]
+    if len(names) != 1 or not numbers or max(numbers) > 255:
+        return None  # a header
+    color = (numbers[-3], numbers[-2], numbers[-1]) if len(numbers) >= 3 else None
+    return None, ListedClass(names[0], color)
+
+
+def _without_id(line: str, colored: bool, counted: bool) -> tuple[None, ListedClass] | None:
+    """A line with a name; with a color if the file is `colored`, after its position if it is `counted`."""
     if not line or line.startswith(("#", "//")) or re.match(r"(name|label|class)\w*\s*[,:;]\s*r", line, re.I):
         return None
-    numbers = RGB.search(line)
+    if counted and not colored:
+        line = line.split(maxsplit=1)[1]
+    numbers = RGB.search(line) if colored else None
     color = tuple(map(int, numbers.groups())) if numbers else None
     if color and max(color) > 255:
         return None
     rest = line[: numbers.start()] + " " + line[numbers.end() :] if numbers else line
-    name = _name(rest, path.name.lower() in COLOR_FILES)
+    name = _name(rest, colored)
     return (None, ListedClass(name, color)) if name else None  # type: ignore[arg-type] # three numbers
 
 

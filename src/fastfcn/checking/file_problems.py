@@ -137,6 +137,7 @@ def missing_file_problems(dataset: DatasetFiles) -> Iterator[Problem]:
     if same := dataset.same_name:
         message = f"Files with the same name as another one (such as a.jpg and a.png): {len(same)}."
         yield Problem("duplicate_name", ERROR, len(same), Paths(files, same), message, "Keep one of each. " + LEFT_OUT)
+    yield from _not_used(dataset)
     if dataset.lists and dataset.lists.unknown:
         unknown = dataset.lists.unknown
         lists = tuple(dict.fromkeys(line.partition(": ")[0] for line in unknown))
@@ -144,6 +145,17 @@ def missing_file_problems(dataset: DatasetFiles) -> Iterator[Problem]:
         message += f" and {len(unknown) - 5} more." if len(unknown) > 5 else "."
         advice = "Add the images or remove the names. `--fix OUT` writes the lists without them."
         yield Problem("listed_without_image", ERROR, len(lists), lists, message, advice)
+
+
+def _not_used(dataset: DatasetFiles) -> Iterator[Problem]:
+    """Files and split lists that were found, but are not used, each with the reason."""
+    if skipped := dataset.contents.skipped:
+        shown = ", ".join(skipped[:5]) + (f" and {len(skipped) - 5} more" if len(skipped) > 5 else "")
+        yield Problem("not_read", WARNING, 1, (), f"Skipped: {shown}.", "Remove them or change their permissions.")
+    if unused := dataset.unused_lists:
+        message = f"Split lists that are not used: {'; '.join(unused[:4])}."
+        advice = "Each line of a list names an image: its name, its path, or its path and that of its mask."
+        yield Problem("lists_not_used", WARNING, 1, (), message, advice)
 
 
 def _images_without_mask(dataset: DatasetFiles, images: list[int]) -> Iterator[Problem]:

@@ -11,8 +11,10 @@ from pathlib import Path
 from typing import overload
 
 from fastfcn.checking.folder_names import FolderName, folder_name
-from fastfcn.data.decoding import IMAGE_SUFFIXES
+from fastfcn.data.decoding import IMAGE_SUFFIXES, UNSUPPORTED_SUFFIXES
+from fastfcn.errors import DataError
 
+LIST_SUFFIXES = (".txt", ".lst", ".csv")  # of files that may list the images of a split
 CHUNK = 512  # names sorted at a time
 
 
@@ -152,12 +154,13 @@ class FolderContents:
     folders: list[Folder] = field(default_factory=list)
     texts: list[str] = field(default_factory=list)
     others: Counter[str] = field(default_factory=Counter)
+    skipped: list[str] = field(default_factory=list)  # "PATH (reason)": folders and files that are never read
 
 
 def read_contents(root: Path) -> FolderContents:
     """List everything below `root` except hidden files; symbolic links are followed."""
     contents = FolderContents()
-    for path, names in _walk(root):
+    for path, names in _walk(root, contents.skipped):
         images = sorted_names(_images(names, path, contents))
         if len(images):
             parts = tuple(folder_name(part) for part in path.split("/")) if path else ()
@@ -172,19 +175,27 @@ def _images(names: Iterator[str], path: str, contents: FolderContents) -> Iterat
         suffix = stem_and_suffix(name)[1].lower()
         if suffix in IMAGE_SUFFIXES:
             yield name
-        elif suffix == ".txt":
+        elif suffix in LIST_SUFFIXES:
             contents.texts.append(f"{path}/{name}" if path else name)
-        elif suffix in OTHER_LABELS:
+        elif suffix in OTHER_LABELS or suffix in UNSUPPORTED_SUFFIXES:
             contents.others[suffix] += 1
 
 
-def _walk(root: Path) -> Iterator[tuple[str, Iterator[str]]]:
+def _walk(root: Path, skipped: list[str]) -> Iterator[tuple[str, Iterator[str]]]:
     """Yield each folder with an iterator over its file names, which must be consumed before the next folder."""
     waiting, seen = [""], {os.path.realpath(root)}
     while waiting:
         path, folders = waiting.pop(), []
-        with os.scandir(root / path) as entries:
-            yield path, _file_names(entries, folders)
+        try:
+            entries = os.scandir(root / path)
+        except OSError as error:
+            reason = (error.strerror or str(error)).lower()
+            if not path:
+                raise DataError(f"The folder {root} cannot be read: {reason}.", "Change its permissions.") from error
+            skipped.append(f"{path} ({reason})")
+            continue
+        with entries:
+            yield path, _file_names(entries, path, folders, skipped)
         for name in sorted(folders, reverse=True):
             below = f"{path}/{name}" if path else name
             if (real := os.path.realpath(root / below)) not in seen:
@@ -192,11 +203,19 @@ def _walk(root: Path) -> Iterator[tuple[str, Iterator[str]]]:
                 waiting.append(below)
 
 
-def _file_names(entries: Iterator[os.DirEntry], folders: list[str]) -> Iterator[str]:
+def _file_names(entries: Iterator[os.DirEntry], path: str, folders: list[str], skipped: list[str]) -> Iterator[str]:
     for entry in entries:
         if entry.name.startswith(".") or entry.name == "__MACOSX":
             continue
-        if entry.is_dir():
-            folders.append(entry.name)
+        try:
+            if entry.is_dir():
+                folders.append(entry.name)
+                continue
+            # A dangling link is kept: it is reported as a file that cannot be read.
+            reason = "" if entry.is_file() or not os.path.exists(entry.path) else "not a regular file"  # noqa: PTH110
+        except OSError as error:  # for example a link to itself
+            reason = (error.strerror or str(error)).lower()
+        if reason:
+            skipped.append(f"{path}/{entry.name} ({reason})" if path else f"{entry.name} ({reason})")
         else:
             yield entry.name

@@ -1,21 +1,26 @@
 """The layout of a folder: path patterns, splits, image-mask pairs, and files without a counterpart."""
 
 import os
+import re
 from array import array
 from bisect import bisect_right
 from collections import Counter
-from collections.abc import Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
 
 import numpy as np
 
 from fastfcn.checking.files import Folder, FolderContents, read_contents, stem_and_suffix
-from fastfcn.checking.folder_names import SPLITS, braced, canonical_split
+from fastfcn.checking.folder_names import NO_AFFIX, SPLITS, Affix, braced, canonical_split
 from fastfcn.checking.matching import Keys, Match, Rule, best_match, keys, shared_folders, shared_name
+from fastfcn.data.layout import listed_names
 from fastfcn.errors import DataError
+from fastfcn.utils.text import read_lines
 
 UNLISTED = 255  # split number of images that no list names
+LIST_WORDS = frozenset(
+    ["list", "lists", "id", "ids", "set", "split", "file", "files", "image", "images", "name", "names"]
+)
 MAX_UNKNOWN = 1000  # names without an image that are kept per list
 
 
@@ -50,42 +55,78 @@ def name_key(name: str) -> int:
     return hash((("",), name))
 
 
-def read_lists(root: Path, texts: list[str], image_keys: np.ndarray) -> SplitLists | None:
-    """Find split lists among the `texts`: files for train and val whose lines are names of images."""
-    folders: dict[str, dict[str, str]] = {}
+def list_files(texts: list[str]) -> dict[str, dict[str, str]]:
+    """Files named like split lists: pattern -> split -> path. train.txt is one, and so is train_list.csv."""
+    patterns: dict[str, dict[str, str]] = {}
     for text in texts:
         folder, name = os.path.split(text)
-        stem = name.removesuffix(".txt")
-        if stem.lower() in SPLITS:
-            folders.setdefault(folder, {})[canonical_split(stem)] = stem
-    for folder, splits in sorted(folders.items()):
-        lists = _read_folder_lists(root, folder, splits, image_keys)
-        if lists:
-            return lists
-    return None
+        stem, suffix = stem_and_suffix(name)
+        words = re.split(r"([_\-. ])", stem)
+        splits = [number for number, word in enumerate(words) if word.lower() in SPLITS]
+        if len(splits) != 1 or not {w.lower() for w in words[::2] if w.lower() not in SPLITS} <= LIST_WORDS:
+            continue
+        before, after = (braced("".join(part)) for part in (words[: splits[0]], words[splits[0] + 1 :]))
+        pattern = (f"{braced(folder)}/" if folder else "") + f"{before}{{split}}{after}{suffix}"
+        patterns.setdefault(pattern, {})[canonical_split(words[splits[0]])] = text
+    return patterns
 
 
-def _read_folder_lists(root: Path, folder: str, splits: dict[str, str], image_keys: np.ndarray) -> SplitLists | None:
-    order = [split for split in ("train", "val", "test") if split in splits]
-    pattern = f"{folder}/{{split}}.txt" if folder else "{split}.txt"
-    known = np.sort(image_keys)
-    lists = SplitLists(pattern, {}, [])
-    for split in order:
-        path = pattern.format(split=splits[split])
-        listed = np.unique(np.frombuffer(array("q", map(name_key, lines(root / path))), np.int64))
-        if 2 * np.isin(listed, known).sum() < len(listed) or not len(listed):
-            continue  # not a list of these images
-        lists.splits[split] = splits[split]
+def read_lists(
+    root: Path, texts: list[str], image_keys: np.ndarray, unused: list[str], affix: Affix = NO_AFFIX
+) -> SplitLists | None:
+    """Find split lists among the `texts`: files for train and val whose lines are names of images.
+
+    Lists that are not used are added to `unused` with the reason.
+    """
+    chosen, known = None, np.sort(image_keys)
+    for pattern, paths in sorted(list_files(texts).items()):
+        if not chosen:
+            chosen = _read_pattern(root, pattern, paths, known, unused, affix)
+        elif not pattern.startswith("ImageSets/"):  # Pascal VOC comes with lists for other tasks
+            unused += [f"{path} ({chosen.pattern} is used)" for path in paths.values()]
+    return chosen
+
+
+def _read_pattern(
+    root: Path, pattern: str, paths: dict[str, str], known: np.ndarray, unused: list[str], affix: Affix
+) -> SplitLists | None:
+    lists, reasons = SplitLists(pattern, {}, []), []
+    before, after = (part.replace("{{", "{").replace("}}", "}") for part in pattern.split("{split}"))
+    for split in [split for split in ("train", "val", "test") if split in paths]:
+        path = paths[split]
+        try:
+            names = read_lines(root / path, "surrogateescape")
+        except DataError as error:
+            reasons.append(error.message.rstrip("."))
+            continue
+        keys = np.array([_listed_key(line, known, affix) for line in names], np.int64)
+        listed = np.unique(keys)
+        hits = int(np.isin(listed, known).sum())
+        if not len(listed) or 2 * hits < len(listed):
+            what = f"{hits} of its {len(listed)} lines name an image; the first is {names[0]!r}" if names else "empty"
+            reasons.append(f"{path} ({what})")
+            continue
+        lists.splits[split] = path[len(before) : len(path) - len(after)]
         lists.keys.append(listed)
-        missing = {int(key) for key in listed[~np.isin(listed, known)][:MAX_UNKNOWN]}
-        lists.unknown += [f"{path}: {name}" for name in lines(root / path) if missing and name_key(name) in missing]
-    return lists if "train" in lists.splits else None
+        wrong = np.flatnonzero(~np.isin(keys, known))[:MAX_UNKNOWN]
+        lists.unknown += [f"{path}: {names[index]}" for index in wrong.tolist()]
+    usable = "train" in lists.splits
+    if not usable:
+        reasons += [f"{paths[split]} (there is no list for train)" for split in lists.splits]
+    unused += reasons
+    return lists if usable else None
 
 
-def lines(path: Path) -> Iterator[str]:
-    """The non-empty lines of a text file."""
-    with path.open(encoding="utf-8", errors="surrogateescape") as text:
-        yield from (line.strip() for line in text if line.strip())
+def _listed_key(line: str, known: np.ndarray, affix: Affix) -> int:
+    """The key of the image that a line of a split list names, or of the line itself if no image has that name."""
+    for name in listed_names(line):
+        stem = name.rsplit("/", 1)[-1]
+        for candidate in (name, stem, affix.shared_name(stem) if affix.fits(stem) else stem):
+            key = name_key(candidate)
+            index = np.searchsorted(known, key)
+            if index < len(known) and known[index] == key:
+                return key
+    return name_key(line)
 
 
 ALL = "all"  # name of the only split of a folder without splits
@@ -136,6 +177,7 @@ class DatasetFiles:
     same_name: array = field(default_factory=_file_numbers)
     in_two_lists: array = field(default_factory=_file_numbers)
     unlisted: int = 0
+    unused_lists: list[str] = field(default_factory=list)  # "LIST (reason)"
 
     def __len__(self) -> int:
         return len(self.images)
@@ -157,7 +199,7 @@ def folder_of(contents: FolderContents, rule: Rule, number: int) -> Folder:
 
 def find_layout(root: Path) -> DatasetFiles:
     """Find images and masks below `root` and match them. Raises DataError if there are no image-mask pairs."""
-    if not root.is_dir():
+    if not os.path.isdir(root):  # noqa: PTH112 - Path.is_dir raises PermissionError
         raise DataError(f"The folder {root} does not exist.", "Give the folder that contains the images and masks.")
     contents = read_contents(root)
     match = best_match(contents)
@@ -165,8 +207,14 @@ def find_layout(root: Path) -> DatasetFiles:
         raise DataError(*_no_pairs(root, contents))
     images, masks = keys(contents, match.images), keys(contents, match.masks)
     split_by_folder = any(folder.split for folder in match.images.group.folders)
-    lists = None if split_by_folder or match.images.name_depth else read_lists(root, contents.texts, images.values)
-    dataset = DatasetFiles(contents, match, _layout(contents, match, lists), lists)
+    unused: list[str] = []
+    if split_by_folder or match.images.name_depth:
+        reason = "the folders define the splits" if split_by_folder else "the images are in several folders"
+        found, lists = list_files(contents.texts), None
+        unused = [f"{path} ({reason})" for paths in found.values() for path in paths.values()]
+    else:
+        lists = read_lists(root, contents.texts, images.values, unused, match.images.affix)
+    dataset = DatasetFiles(contents, match, _layout(contents, match, lists), lists, unused_lists=unused)
     _join(dataset, images, masks)
     return dataset
 

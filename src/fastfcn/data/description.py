@@ -1,5 +1,6 @@
 """Dataset descriptions: file patterns, classes, and the meaning of every mask value."""
 
+import re
 import string
 import tomllib
 from pathlib import Path
@@ -9,6 +10,7 @@ from pydantic import AliasChoices, BaseModel, ConfigDict, Field, ValidationError
 
 from fastfcn.errors import DataError
 from fastfcn.utils.spelling import did_you_mean
+from fastfcn.utils.text import read_text
 
 CATALOG = Path(__file__).parent / "catalog"
 MAX_CLASSES = 254  # labels are uint8: 255 is ignored, 254 marks unknown values
@@ -108,17 +110,15 @@ def load_description(name_or_path: str | Path) -> DatasetDescription:
             f"Known datasets: {known}. For your own dataset, give the path of its .toml file.",
         )
     path = Path(given) if is_path else CATALOG / f"{given}.toml"
-    try:
-        text = path.read_text(encoding="utf-8")
-    except (OSError, UnicodeDecodeError) as error:
-        raise DataError(f"Cannot read the dataset description {path}: {error}.", "Check the path.") from error
-    return parse_description(text, str(path))
+    return parse_description(read_text(path), str(path))
 
 
 def parse_description(text: str, source: str) -> DatasetDescription:
     """Validate the TOML `text` of a dataset description; `source` names it in errors. Raises DataError."""
     try:
         return DatasetDescription.model_validate(tomllib.loads(text))
+    except RecursionError as error:
+        raise DataError(f"{source} is not valid TOML: it is nested too deeply.") from error
     except tomllib.TOMLDecodeError as error:
         raise DataError(f"{source} is not valid TOML: {error}.", "Fix that line.") from error
     except ValidationError as error:
@@ -128,7 +128,12 @@ def parse_description(text: str, source: str) -> DatasetDescription:
 
 def placeholders(pattern: str) -> set[str]:
     """The names in braces in `pattern`; raises ValueError where the braces do not match."""
-    return {name for _, name, _, _ in string.Formatter().parse(pattern) if name is not None}
+    names = set()
+    for _, name, form, conversion in string.Formatter().parse(pattern):
+        if name is not None and (form or conversion or not re.fullmatch(r"[^\W\d]\w*", name)):
+            raise ValueError(f"{pattern!r}: a placeholder is a name in braces, such as {{name}}")
+        names |= {name} if name else set()
+    return names
 
 
 def _pattern_problems(description: DatasetDescription) -> list[str]:
@@ -146,6 +151,7 @@ def _pattern_problems(description: DatasetDescription) -> list[str]:
     for key, sets in (("labels", labels), ("lists", [names | {"name"} for names in lists])):
         problems += [f"{key}: the placeholder {{{name}}} is not in images" for name in set().union(*sets) - known]
     paths = [*description.folders, *description.images, *description.labels, *description.lists]
+    paths += description.splits.values()
     outside = [path for path in paths if Path(path).is_absolute() or ".." in Path(path).parts]
     return problems + [f"{path!r} is not a path below the data folder" for path in outside]
 

@@ -1,12 +1,15 @@
 """Find the files of a dataset: image-mask pairs from the patterns of its description."""
 
 import re
+from collections.abc import Iterator
 from glob import escape, glob
 from pathlib import Path
 from typing import NamedTuple
 
+from fastfcn.data.decoding import IMAGE_SUFFIXES
 from fastfcn.data.description import DatasetDescription
 from fastfcn.errors import DataError
+from fastfcn.utils.text import read_lines
 
 Placeholders = dict[str, str]  # placeholder -> value
 
@@ -148,12 +151,34 @@ def _listed(
     description: DatasetDescription, folder: Path, split: str, listed: Path
 ) -> tuple[list[tuple[Path, Placeholders]], list[str]]:
     """The images named in the list of the split, and the names without an image."""
-    names = [line.strip() for line in listed.read_text(encoding="utf-8").splitlines() if line.strip()]
     found, missing = [], []
-    for values in ({"name": name, "split": split} for name in names):
-        image = _first_file(description.images, folder, values)
-        found.append((image, values)) if image else missing.append(values["name"])
+    expressions = [_compile(pattern, {"split": split})[1] for pattern in description.images]
+    for line in read_lines(listed, "surrogateescape"):
+        names = list(listed_names(line))
+        matches = (expression.fullmatch(path) for path in _paths(line) for expression in expressions)
+        names += [match["name"] for match in matches if match]
+        values = ({"name": name, "split": split} for name in names)
+        pairs = ((entry, _first_file(description.images, folder, entry)) for entry in values)
+        entry, image = next((pair for pair in pairs if pair[1]), (None, None))
+        found.append((image, entry)) if image and entry else missing.append(line)
     return found, missing
+
+
+def _paths(line: str) -> list[str]:
+    """What may be the path of an image in a line of a split list: the whole line, or its first column."""
+    first = re.split(r"[\t,;]| +", line.strip("\"'"), maxsplit=1)[0].strip("\"'")
+    return list(dict.fromkeys(path.replace("\\", "/").removeprefix("./").lstrip("/") for path in (line, first)))
+
+
+def listed_names(line: str) -> Iterator[str]:
+    """The names that a line of a split list may mean, the most literal first.
+
+    A line is a name, a file name, a path, or the paths of an image and its mask with a space, tab or comma between.
+    """
+    for path in filter(None, [line, *_paths(line)]):
+        stem, dot, suffix = path.rpartition(".")
+        plain = stem if dot and f".{suffix.lower()}" in IMAGE_SUFFIXES else path
+        yield from dict.fromkeys((path, plain, plain.rsplit("/", 1)[-1]))
 
 
 def _with_masks(

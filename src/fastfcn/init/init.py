@@ -82,7 +82,7 @@ def init(
     recipe_text = recipe_toml(name, DATASET, splits.train, splits.val, facts, loss)
     recipe = recipes.parse(recipe_text, str(out / RECIPE))
     for path, names in lists.items():
-        write_text(path, "".join(f"{name}\n" for name in names))
+        write_text(path, "".join(f"{name}\n" for name in names), "surrogateescape")
     write_text(out / DATASET, dataset_text)
     write_text(out / RECIPE, recipe_text)
     files = (*lists, out / DATASET, out / RECIPE)

@@ -5,7 +5,7 @@ from collections.abc import Mapping, Sequence
 
 import tomlkit
 from tomlkit.container import Container
-from tomlkit.exceptions import ParseError
+from tomlkit.exceptions import TOMLKitError
 from tomlkit.items import InlineTable, Item, Table, Trivia
 
 from fastfcn.errors import RecipeError
@@ -51,7 +51,7 @@ def _value(text: str) -> Item | None:
     """`text` as one TOML value, or None."""
     try:
         document = tomlkit.parse(f"value = {text}\n")
-    except ParseError:
+    except (TOMLKitError, RecursionError):
         return None
     item = document.item("value")
     return item if isinstance(item, Item) and len(document) == 1 else None

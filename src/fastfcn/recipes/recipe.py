@@ -4,6 +4,7 @@ The text of a recipe is kept as written, including comments. Overridden values a
 `lr = 0.02  # was 0.01`.
 """
 
+import re
 import tomllib
 from collections.abc import Sequence
 from functools import cache
@@ -15,7 +16,7 @@ import tomlkit
 from pydantic import Field, PrivateAttr, ValidationError
 from tomlkit.exceptions import ParseError, TOMLKitError
 
-from fastfcn.errors import RecipeError
+from fastfcn.errors import DataError, RecipeError
 from fastfcn.recipes.overrides import apply
 from fastfcn.recipes.schema import (
     Auxiliary,
@@ -37,6 +38,7 @@ from fastfcn.recipes.upgrades import UPGRADES
 from fastfcn.recipes.validation import field_lines, flatten, rule_lines
 from fastfcn.utils.files import replace_file
 from fastfcn.utils.spelling import did_you_mean
+from fastfcn.utils.text import read_text
 
 FORMAT = 3
 
@@ -130,13 +132,16 @@ def parse(text: str, source: str) -> Recipe:
     """
     try:
         document = tomlkit.parse(text)
+        document.unwrap()  # finds keys that occur twice in parts of a section
+    except RecursionError:
+        raise RecipeError(f"{source} is not TOML: it is nested too deeply") from None
     except ParseError as error:
         where = f"line {error.line}, column {error.col + 1}"
         reason = str(error).removesuffix(f" at line {error.line} col {error.col}")
         raise RecipeError(f"{source} is not TOML: {where}: {reason}") from None
     except (TOMLKitError, RecursionError) as error:  # such as a key that occurs twice in a table
-        reason = "it is nested too deeply" if isinstance(error, RecursionError) else str(error)
-        raise RecipeError(f"{source} is not TOML: {reason}") from None
+        reason = "it is nested too deeply" if isinstance(error, RecursionError) else str(error).rstrip(".")
+        raise RecipeError(f"{source} is not TOML: {_where(text)}{reason}") from None
     if _upgrade(document, source):
         text = tomlkit.dumps(document)
     values = _tuples(document.unwrap())
@@ -149,6 +154,16 @@ def parse(text: str, source: str) -> Recipe:
         raise RecipeError("\n  ".join([f"{source} is not a valid recipe:", *lines]))
     recipe._text = text
     return recipe
+
+
+def _where(text: str) -> str:
+    """The line of an error that tomlkit does not locate, such as a key that occurs twice, from Python's own parser."""
+    try:
+        tomllib.loads(text)
+    except (tomllib.TOMLDecodeError, RecursionError) as located:
+        found = re.search(r"\(at (line \d+)", str(located))
+        return f"{found[1]}: " if found else ""
+    return ""
 
 
 def names() -> list[str]:
@@ -196,12 +211,9 @@ def _find(name_or_path: str | Path) -> tuple[str, str]:
 
 def _file_text(path: Path) -> str:
     try:
-        return path.expanduser().read_bytes().decode("utf-8-sig")
-    except UnicodeDecodeError as error:
-        raise RecipeError(f"{path} is not UTF-8 text: {error.reason} at byte {error.start}") from None
-    except OSError as error:
-        reason = (error.strerror or str(error)).lower()
-        raise RecipeError(f"Cannot read the recipe {path}: {reason}") from None
+        return read_text(path.expanduser())
+    except DataError as error:
+        raise RecipeError(error.message.replace("Cannot read", "Cannot read the recipe", 1), error.hint) from None
 
 
 @cache

@@ -76,10 +76,14 @@ def _temporary_name(target: Path) -> str:
     return "." + os.fsencode(target.stem)[: max(length, 0)].decode(errors="ignore") + ending
 
 
-def write_text(path: str | Path, text: str) -> None:
-    """Write `text` to `path` in UTF-8, atomically."""
+def write_text(path: str | Path, text: str, errors: str = "backslashreplace") -> None:
+    """Write `text` to `path` in UTF-8, atomically.
+
+    Parts of file names that are not UTF-8 are written as "\\udcdf"; with `errors` = "surrogateescape" as the bytes
+    they are, which lists of file names need.
+    """
     with replace_file(path) as temporary:
-        temporary.write_text(text, encoding="utf-8")
+        temporary.write_text(text, encoding="utf-8", errors=errors)
 
 
 def _reason(error: OSError) -> str:

@@ -16,41 +16,42 @@ MARKS = {  # longer marks first: that of UTF-32-LE begins like that of UTF-16-LE
 }
 
 
-def read_text(path: str | Path) -> str:
+def read_text(path: str | Path, errors: str = "strict") -> str:
     r"""The text of a file, line ends as "\n". Raises DataError that names the file.
 
     UTF-8, with or without a byte order mark; UTF-16 and UTF-32 with one (Windows PowerShell and Excel write these).
-    Text in an older encoding, such as Latin-1, is refused: letters would be guessed.
+    Text in an older encoding, such as Latin-1, is refused, because letters would be guessed; for lists of file names,
+    `errors` = "surrogateescape" keeps its bytes, as `os.fsdecode` does.
     """
     path = Path(path)
-    if path.exists() and not path.is_file():
-        raise DataError(f"{path} is not a regular file.", "Name a text file.")
     try:
+        if path.exists() and not path.is_file():
+            raise DataError(f"{path} is not a regular file.", "Name a text file.")
         with path.open("rb") as file:
             data = file.read(MAX_BYTES + 1)
     except OSError as error:
         raise DataError(f"Cannot read {path}: {(error.strerror or str(error)).lower()}.") from error
     if len(data) > MAX_BYTES:
         raise DataError(f"{path} is larger than {MAX_BYTES // 2**20} MiB, too large for a text file.")
-    return decode(data, path)
+    return decode(data, path, errors)
 
 
-def decode(data: bytes, name: str | Path) -> str:
+def decode(data: bytes, name: str | Path, errors: str = "strict") -> str:
     """As `read_text`, from bytes; `name` is what errors call them."""
     encoding = next((encoding for mark, encoding in MARKS.items() if data.startswith(mark)), None)
     if encoding is None and b"\0" in data[:256]:
         raise DataError(f"{name} is not a text file, or UTF-16 without a byte order mark.", "Save it as UTF-8.")
     try:
-        text = data.decode(encoding or "utf-8")
+        text = data.decode(encoding or "utf-8", errors)
     except UnicodeDecodeError as error:
         line = data[: error.start].count(b"\n") + 1
         raise DataError(f"{name} is not UTF-8 text: line {line} has an invalid byte.", "Save it as UTF-8.") from error
     return text.replace("\r\n", "\n").replace("\r", "\n")
 
 
-def read_lines(path: str | Path) -> list[str]:
+def read_lines(path: str | Path, errors: str = "strict") -> list[str]:
     """Lines without surrounding white space, empty ones left out. Raises DataError."""
-    return [line.strip() for line in read_text(path).split("\n") if line.strip()]
+    return [line.strip() for line in read_text(path, errors).split("\n") if line.strip()]
 
 
 def read_rows(path: str | Path) -> list[list[str]]:

@@ -1,0 +1,140 @@
+"""Split lists, label files and odd files as the world writes them, found by check and used by init."""
+
+import os
+from pathlib import Path
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from fastfcn.checking.check import check_folder
+from fastfcn.data.description import load_description, parse_description
+from fastfcn.data.layout import find_examples
+from fastfcn.errors import DataError
+from fastfcn.init.classes import read_label_file
+from fastfcn.init.init import init
+
+NAMES = "abcdefgh"
+FORMS = {
+    "names": "{0}",
+    "file names": "{0}.jpg",
+    "paths": "images/{0}.jpg",
+    "dotted": "./images/{0}.jpg",
+    "spaces": "images/{0}.jpg masks/{0}.png",
+    "tabs": "images/{0}.jpg\tmasks/{0}.png",
+    "commas": "images/{0}.jpg,masks/{0}.png",
+}
+ENCODINGS = {"utf-8": "\n", "utf-8-sig": "\r\n", "utf-16": "\r\n"}
+
+
+@pytest.fixture
+def root(tmp_path: Path) -> Path:
+    rng = np.random.default_rng(0)
+    for folder in ("images", "masks"):
+        (tmp_path / "own" / folder).mkdir(parents=True)
+    for name in NAMES:
+        Image.fromarray(rng.integers(0, 256, (24, 24, 3), np.uint8)).save(tmp_path / "own/images" / f"{name}.jpg")
+        mask = np.repeat(np.arange(3, dtype=np.uint8), 8)[None].repeat(24, 0)
+        Image.fromarray(mask).save(tmp_path / "own/masks" / f"{name}.png")
+    return tmp_path / "own"
+
+
+def write_lists(root: Path, form: str, encoding: str = "utf-8", name: str = "{}.txt") -> None:
+    for split, names in (("train", NAMES[:6]), ("val", NAMES[6:])):
+        text = "".join(form.format(each) + ENCODINGS[encoding] for each in names)
+        (root / name.format(split)).write_bytes(text.encode(encoding))
+
+
+def kinds(root: Path) -> dict[str, str]:
+    return {problem.kind: problem.message for problem in check_folder(root, show_progress=False).problems}
+
+
+@pytest.mark.parametrize("form", FORMS)
+def test_split_lists_of_every_form_are_used(root: Path, form: str):
+    write_lists(root, FORMS[form], name="{}_list.txt" if form == "paths" else "{}.txt")
+    result = init(root, pretrained="none")
+    assert (result.train, result.val) == (6, 2)
+    examples = find_examples(load_description(root / "dataset.toml"), root, "val")
+    assert [example.image_path.stem for example in examples] == ["g", "h"]
+
+
+@pytest.mark.parametrize("encoding", ENCODINGS)
+def test_split_lists_of_every_encoding_are_used(root: Path, encoding: str):
+    write_lists(root, "{0}", encoding)
+    report = check_folder(root, show_progress=False)
+    assert report.pairs_by_split == {"train": 6, "val": 2}
+    assert not report.problems
+
+
+@pytest.mark.parametrize(("content", "reason"), [(b"", "empty"), (b"x\ny\n", "0 of its 2"), (b"\xff\xfea", "UTF-8")])
+def test_lists_that_cannot_be_used_are_named(root: Path, content: bytes, reason: str):
+    (root / "train.txt").write_bytes(content)
+    message = kinds(root)["lists_not_used"]
+    assert "train.txt" in message
+    assert reason in message
+
+
+def test_files_that_are_not_files_are_skipped(root: Path):
+    os.mkfifo(root / "images/pipe.jpg")
+    (root / "self").symlink_to("self")
+    (root / "images/up").symlink_to("..")
+    (root / "masks/zero.png").symlink_to("/dev/zero")
+    report = check_folder(root, show_progress=False)
+    assert report.pairs == 8
+    message = next(problem.message for problem in report.problems if problem.kind == "not_read")
+    for name in ("images/pipe.jpg", "self", "masks/zero.png"):
+        assert name in message
+
+
+@pytest.mark.parametrize("encoding", ENCODINGS)
+def test_class_names_in_every_encoding(tmp_path: Path, encoding: str):
+    text = ENCODINGS[encoding].join(["background", "3 wheeler", "grade 1 2 3", ""])
+    (tmp_path / "classes.txt").write_bytes(text.encode(encoding))
+    names = [entry.name for entry in read_label_file(tmp_path / "classes.txt")]
+    assert names == ["background", "3 wheeler", "grade 1 2 3"]
+
+
+@pytest.mark.parametrize(
+    ("file", "text", "expected"),
+    [
+        ("classes.txt", "0 road\n1 side walk\n", [("road", None), ("side walk", None)]),
+        ("classes.txt", "0: road\n1: wall\n", [("road", None), ("wall", None)]),
+        ("classes.txt", "road 1 2 3\nwall 4 5 6\n", [("road", (1, 2, 3)), ("wall", (4, 5, 6))]),
+        ("class_dict.csv", 'name,r,g,b\n"Car, parked",64,0,128\n"Sign ""Stop""",1,2,3\n',
+         [("Car, parked", (64, 0, 128)), ('Sign "Stop"', (1, 2, 3))]),
+        ("class_dict.csv", "name;r;g;b\nRoad;0;0;0\n", [("Road", (0, 0, 0))]),
+        ("_classes.csv", "Pixel Value, Class\n0, background\n1, leaf\n", [("background", None), ("leaf", None)]),
+    ],
+)  # fmt: skip
+def test_names_in_label_files(tmp_path: Path, file: str, text: str, expected: list):
+    (tmp_path / file).write_text(text)
+    assert list(read_label_file(tmp_path / file)) == expected
+
+
+def test_file_names_that_are_not_utf_8(root: Path):
+    for folder, suffix in (("images", ".jpg"), ("masks", ".png")):
+        path = os.fsencode(root / folder)
+        os.rename(path + b"/a" + suffix.encode(), path + b"/stra\xdfe" + suffix.encode())  # noqa: PTH104
+    init(root, pretrained="none")
+    description = load_description(root / "dataset.toml")
+    found = find_examples(description, root, "train+val")
+    assert len(found) == 8
+    assert any("stra\udcdfe" in example.name for example in found)
+
+
+@pytest.mark.parametrize("labels", ["{name!x}", "{name:d}", "{name:>50000000}", "{name}{0}", "{name.x}", "{name[0]}"])
+def test_patterns_are_validated_when_the_description_is_read(root: Path, labels: str):
+    init(root, pretrained="none")
+    text = (root / "dataset.toml").read_text()
+    with pytest.raises(DataError, match="has mistakes|placeholder"):
+        parse_description(text.replace("masks/{name}", f"masks/{labels}"), "dataset.toml")
+
+
+def test_splits_outside_of_the_data_folder_and_deep_nesting(root: Path):
+    init(root, pretrained="none")
+    lines = (root / "dataset.toml").read_text().splitlines()
+    outside = ['splits = { train = "../../x", val = "val" }' if line.startswith("splits") else line for line in lines]
+    with pytest.raises(DataError, match="not a path"):
+        parse_description("\n".join(outside), "dataset.toml")
+    with pytest.raises(DataError, match="nested"):
+        parse_description("a=" + "[" * 3000, "dataset.toml")
