@@ -126,7 +126,7 @@ def test_file_names_that_are_not_utf_8(root: Path):
 def test_patterns_are_validated_when_the_description_is_read(root: Path, labels: str):
     init(root, pretrained="none")
     text = (root / "dataset.toml").read_text()
-    with pytest.raises(DataError, match="has mistakes|placeholder"):
+    with pytest.raises(DataError, match=r"has mistakes|placeholder"):
         parse_description(text.replace("masks/{name}", f"masks/{labels}"), "dataset.toml")
 
 
