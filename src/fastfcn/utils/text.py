@@ -25,7 +25,7 @@ def read_text(path: str | Path, errors: str = "strict") -> str:
     """
     path = Path(path)
     try:
-        if path.exists() and not path.is_file():
+        if path.exists() and not path.is_file() and not path.is_dir():
             raise DataError(f"{path} is not a regular file.", "Name a text file.")
         with path.open("rb") as file:
             data = file.read(MAX_BYTES + 1)
