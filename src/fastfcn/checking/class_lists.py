@@ -19,6 +19,7 @@ ID_FILES = ("_classes.csv",)  # Roboflow: "Pixel Value, Class"
 NAME_FILES = ("classes.txt", "class_names.txt", "labels.txt", "names.txt", "class_list.txt", "label_names.txt")
 RGB = re.compile(r"(?<!\d)(\d{1,3})[,;\s]+(\d{1,3})[,;\s]+(\d{1,3})(?!\d)")
 NUMBERED = re.compile(r"\d+\s*[:.]\s*(?=\D)")  # "0: road"; but "3 wheeler" is a name
+COUNTED = re.compile(r"\s*\d+\s+")  # "0 road", if all lines are counted
 NOT_IN_MASKS = "__ignore__"  # LabelMe's name for -1
 
 
@@ -121,13 +122,13 @@ def parse_class_list(path: Path, text: str) -> ClassList:
     elif path.suffix.lower() == ".csv":
         parse = _csv_row
     else:
-        parse = partial(_without_id, colored=colored, counted=_is_counted(lines))
+        parse = partial(_without_id, colored=colored, counted=is_counted(lines))
     parsed = [(number, found) for number, line in enumerate(lines) if (found := parse(line.strip()))]
     ids = tuple(entry[0] for _, entry in parsed if entry[0] is not None)
     return ClassList(path, tuple(entry[1] for _, entry in parsed), ids, lines, tuple(number for number, _ in parsed))
 
 
-def _is_counted(lines: Sequence[str]) -> bool:
+def is_counted(lines: Sequence[str]) -> bool:
     """Whether each line begins with its position, as in "0 road", "1 sidewalk"."""
     matches = [re.match(r"\s*(\d+)\s+\S", line) for line in lines if line.strip()]
     numbers = [match and int(match[1]) for match in matches]

@@ -7,7 +7,7 @@ from pathlib import Path
 import numpy as np
 
 from fastfcn.checking.check import DESCRIPTION, FolderReport
-from fastfcn.checking.class_lists import ID_FILES, NUMBERED, ClassList, Color, parse_class_list
+from fastfcn.checking.class_lists import COUNTED, ID_FILES, NUMBERED, ClassList, Color, is_counted, parse_class_list
 from fastfcn.checking.file_problems import misspelled_pairs
 from fastfcn.checking.mask_fixing import MaskPlan
 from fastfcn.utils.sizes import IGNORE_INDEX
@@ -136,7 +136,8 @@ def _versions(entry: ClassList, order: dict[int, int]):
 def _in_order(entry: ClassList, order: list[int]) -> str:
     """The list with its classes in another order; comments and leading numbers stay where they are."""
     lines, slots = list(entry.lines), list(entry.numbers)
-    prefixes = [match[0] if (match := NUMBERED.match(entry.lines[number])) else "" for number in slots]
+    leading = COUNTED if is_counted(entry.lines) else NUMBERED
+    prefixes = [match[0] if (match := leading.match(entry.lines[number])) else "" for number in slots]
     for place, number in enumerate(slots):
         source = order[place] if place < len(order) else -1
         rest = entry.lines[slots[source]][len(prefixes[source]) :] if source >= 0 else ""

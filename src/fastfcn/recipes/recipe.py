@@ -139,8 +139,8 @@ def parse(text: str, source: str) -> Recipe:
         where = f"line {error.line}, column {error.col + 1}"
         reason = str(error).removesuffix(f" at line {error.line} col {error.col}")
         raise RecipeError(f"{source} is not TOML: {where}: {reason}") from None
-    except (TOMLKitError, RecursionError) as error:  # such as a key that occurs twice in a table
-        reason = "it is nested too deeply" if isinstance(error, RecursionError) else str(error).rstrip(".")
+    except TOMLKitError as error:  # such as a key that occurs twice in a table
+        reason = str(error).rstrip(".")
         raise RecipeError(f"{source} is not TOML: {_where(text)}{reason}") from None
     if _upgrade(document, source):
         text = tomlkit.dumps(document)
