@@ -6,7 +6,8 @@ from pathlib import Path
 
 from fastfcn.checking.check import FolderReport
 from fastfcn.checking.file_problems import misspelled_pairs
-from fastfcn.checking.layouts import lines, name_key
+from fastfcn.checking.layouts import name_key
+from fastfcn.utils.text import read_lines
 
 
 def fixed_split_lists(report: FolderReport, left_out: Set[int], one_split: bool) -> Iterator[tuple[str, bytes, int]]:
@@ -22,13 +23,13 @@ def fixed_split_lists(report: FolderReport, left_out: Set[int], one_split: bool)
     unknown: dict[str, set[int]] = {}
     for entry in lists.unknown:
         path, _, name = entry.partition(": ")
-        unknown.setdefault(path, set()).add(name_key(name))
+        unknown.setdefault(path, set()).add(lists.key(name))
     twice = {name_key(dataset.name(number)) for number in dataset.in_two_lists} if one_split else set()
     for split, written in lists.splits.items():
         path = lists.pattern.format(split=written)
         gone = removed | unknown.get(path, set()) | (twice if split == "train" else set())
-        names = list(lines(report.root / path))
-        kept = [name for name in names if name_key(name) not in gone]
+        names = read_lines(report.root / path, "surrogateescape")
+        kept = [name for name in names if lists.key(name) not in gone]
         if len(kept) < len(names):
             data = "".join(f"{name}\n" for name in kept).encode("utf-8", "surrogateescape")
             yield path, data, len(names) - len(kept)

@@ -36,6 +36,12 @@ class SplitLists:
     splits: dict[str, str]
     keys: list[np.ndarray]
     unknown: list[str] = field(default_factory=list)  # "LIST: NAME"
+    known: np.ndarray = field(default_factory=lambda: np.zeros(0, np.int64))  # sorted keys of all images
+    affix: Affix = NO_AFFIX
+
+    def key(self, line: str) -> int:
+        """The key of the image that a line of a list names, or of the line itself if no image has that name."""
+        return _listed_key(line, self.known, self.affix)
 
     def numbers(self, keys: np.ndarray) -> np.ndarray:
         """The number of the last split that lists each key (so evaluation splits win), or UNLISTED."""
@@ -79,10 +85,11 @@ def read_lists(
     Lists that are not used are added to `unused` with the reason.
     """
     chosen, known = None, np.sort(image_keys)
-    for pattern, paths in sorted(list_files(texts).items()):
+    # Pascal VOC comes with lists for other tasks; those for segmentation come first.
+    for pattern, paths in sorted(list_files(texts).items(), key=lambda item: ("Segmentation" not in item[0], item[0])):
         if not chosen:
             chosen = _read_pattern(root, pattern, paths, known, unused, affix)
-        elif not pattern.startswith("ImageSets/"):  # Pascal VOC comes with lists for other tasks
+        elif not pattern.startswith("ImageSets/"):
             unused += [f"{path} ({chosen.pattern} is used)" for path in paths.values()]
     return chosen
 
@@ -90,7 +97,7 @@ def read_lists(
 def _read_pattern(
     root: Path, pattern: str, paths: dict[str, str], known: np.ndarray, unused: list[str], affix: Affix
 ) -> SplitLists | None:
-    lists, reasons = SplitLists(pattern, {}, []), []
+    lists, reasons = SplitLists(pattern, {}, [], known=known, affix=affix), []
     before, after = (part.replace("{{", "{").replace("}}", "}") for part in pattern.split("{split}"))
     for split in [split for split in ("train", "val", "test") if split in paths]:
         path = paths[split]
@@ -99,7 +106,7 @@ def _read_pattern(
         except DataError as error:
             reasons.append(error.message.rstrip("."))
             continue
-        keys = np.array([_listed_key(line, known, affix) for line in names], np.int64)
+        keys = np.array([lists.key(line) for line in names], np.int64)
         listed = np.unique(keys)
         hits = int(np.isin(listed, known).sum())
         if not len(listed) or 2 * hits < len(listed):
