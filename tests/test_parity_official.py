@@ -31,7 +31,7 @@ def largest_difference(logits: Tensor, sample: dict) -> float:
     """Largest difference at the stored positions, in units where the logits' standard deviation is 3."""
     assert list(logits.shape) == sample["shape"]
     ours = logits.flatten()[torch.tensor(sample["positions"])].numpy()
-    return float(np.abs(ours - np.array(sample["logits"])).max() / sample["std"] * USUAL_STD)
+    return float(np.abs(ours - np.array(sample["scores"])).max() / sample["std"] * USUAL_STD)
 
 
 @torch.no_grad()

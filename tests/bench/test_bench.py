@@ -94,8 +94,8 @@ def test_disturbed_measurements_are_repeated(monkeypatch):
         (["demo", "--size", "0x64"], ["Invalid image size '0x64'"]),
         (["demo", "--precision", "fp8"], ["fp8", "bf16-mixed"]),
         (["demo", "--accelerator", "tpu"], ["tpu", "cuda"]),
-        (["demo", "--no-train", "--no-infer"], ["nothing to measure"]),
-        (["optim.batch=4"], ["nothing to measure"]),
+        (["demo", "--no-train", "--no-infer"], ["Nothing to measure"]),
+        (["optim.batch=4"], ["Nothing to measure"]),
     ],
 )
 def test_refused_before_anything_is_measured(arguments, words, monkeypatch):

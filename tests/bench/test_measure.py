@@ -9,6 +9,7 @@ from fastfcn import build, recipes
 from fastfcn.bench import flops, measure, timing
 from fastfcn.bench.measure import Settings, Subject, measure_inference, measure_training
 from fastfcn.errors import UserError
+from fastfcn.prediction import inference
 from tests.helpers.tiny import tiny_model, tiny_recipe, tiny_weights
 
 TINY = Settings(runs=3, accelerator="cpu")
@@ -51,16 +52,15 @@ def test_inference(subject):
 
 
 def test_inference_goes_through_the_predictor(subject, monkeypatch):
-    seen = []
+    seen, normalized = [], inference._normalized
 
-    class Watched(measure.TorchPredictor):
-        def _normalized(self, images):
-            seen.append((images.shape, str(images.dtype), torch.is_autocast_enabled("cpu")))
-            return super()._normalized(images)
+    def watched(model, settings, images):
+        seen.extend((tuple(batch.shape), str(batch.dtype), torch.is_autocast_enabled("cpu")) for batch in images)
+        return normalized(model, settings, images)
 
-    monkeypatch.setattr(measure, "TorchPredictor", Watched)
+    monkeypatch.setattr(inference, "_normalized", watched)
     one = measure_inference(subject, replace(TINY, size=(40, 72), precision="bf16-mixed"))
-    assert seen == [((1, 40, 72, 3), "uint8", True)] * 5
+    assert seen == [((1, 3, 40, 72), "torch.uint8", True)] * 5
     assert (one["size"], one["precision"], one["share_is_of"]) == ([40, 72], "bf16-mixed", "bfloat16")
 
 

@@ -8,10 +8,10 @@ import pytest
 from PIL import Image
 
 from fastfcn.checking.check import check_folder
+from fastfcn.checking.class_lists import read_class_list
 from fastfcn.data.description import load_description, parse_description
 from fastfcn.data.layout import find_examples
 from fastfcn.errors import DataError
-from fastfcn.init.classes import read_label_file
 from fastfcn.init.init import init
 
 NAMES = "abcdefgh"
@@ -90,7 +90,7 @@ def test_files_that_are_not_files_are_skipped(root: Path):
 def test_class_names_in_every_encoding(tmp_path: Path, encoding: str):
     text = ENCODINGS[encoding].join(["background", "3 wheeler", "grade 1 2 3", ""])
     (tmp_path / "classes.txt").write_bytes(text.encode(encoding))
-    names = [entry.name for entry in read_label_file(tmp_path / "classes.txt")]
+    names = [entry.name for entry in read_class_list(tmp_path / "classes.txt").classes]
     assert names == ["background", "3 wheeler", "grade 1 2 3"]
 
 
@@ -108,7 +108,7 @@ def test_class_names_in_every_encoding(tmp_path: Path, encoding: str):
 )  # fmt: skip
 def test_names_in_label_files(tmp_path: Path, file: str, text: str, expected: list):
     (tmp_path / file).write_text(text)
-    assert list(read_label_file(tmp_path / file)) == expected
+    assert list(read_class_list(tmp_path / file).classes) == expected
 
 
 def test_file_names_that_are_not_utf_8(root: Path):

@@ -119,7 +119,7 @@ def test_help_names_every_format_and_suffix():
 
 
 @pytest.mark.parametrize(("option", "logits"), [((), False), (("--logits",), True), (("--scores",), True)])
-def test_logits_on_the_command_line(option: tuple, logits: bool, monkeypatch: pytest.MonkeyPatch):
+def test_logits_on_the_command_line(option: tuple, logits: bool, tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
     """`--scores`, the former name, still works but is not listed."""
     settings = []
 
@@ -128,6 +128,8 @@ def test_logits_on_the_command_line(option: tuple, logits: bool, monkeypatch: py
         raise UserError("stop")
 
     monkeypatch.setattr("fastfcn.exporting.export.export", record)
+    monkeypatch.chdir(tmp_path)
+    Path("w.safetensors").touch()
     command("export", "w.safetensors", "--format", "onnx", "--out", "m.onnx", *option)
     assert settings[0].logits == logits
     assert "--scores" not in command("export", "--help").out
@@ -139,6 +141,7 @@ def test_exported_files_cannot_be_exported_or_trained(tmp_path: Path):
         open_weights(path, "export")
     with pytest.raises(UserError, match="--no-train"):
         bench([str(path)])
+    path.touch()
     done = command("export", path, "--format", "openvino", "--out", tmp_path / "model.xml")
     assert done.code == 2
     assert ".safetensors" in done.err or "pip install" in done.err  # without the extra

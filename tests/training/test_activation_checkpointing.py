@@ -80,7 +80,7 @@ def kept(network: Segmenter) -> int:
     images, _ = batch(0, 3)
     with torch.autograd.graph.saved_tensors_hooks(note, lambda each: each):
         scores = network.train().forward_train(images)
-    assert scores.main.requires_grad
+    assert scores.logits.requires_grad
     return sum(storages.values())
 
 

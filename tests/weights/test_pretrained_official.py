@@ -91,6 +91,6 @@ def test_a_start_that_does_not_fit_or_is_not_there(tmp_path: Path):
     wider = build.create(tiny_recipe("head.width=16"))
     with pytest.raises(WeightsError, match=r"wrong shape: head\.pooled\.0\.conv\.weight"):
         load_start(wider, str(path))
-    with pytest.raises(WeightsError, match=r"start: there is no file missing\.safetensors") as error:
+    with pytest.raises(WeightsError, match=r"load_from: there is no file missing\.safetensors") as error:
         load_start(wider, "missing.safetensors")
     assert "load_from=runs/first/last.safetensors" in error.value.hint

@@ -143,8 +143,9 @@ def _text(path: Path) -> str:
 
 
 def _cells(line: str) -> list[str]:
-    """The cells of a line of a CSV file, quotes resolved."""
-    return [cell.strip() for cell in next(csv.reader([line], skipinitialspace=True), [])]
+    """The cells of a line of a CSV file, quotes resolved; separated by commas, semicolons or tabs."""
+    delimiter = max(",;\t", key=line.count)
+    return [cell.strip() for cell in next(csv.reader([line], delimiter=delimiter, skipinitialspace=True), [])]
 
 
 def _with_id(line: str) -> tuple[int, ListedClass] | None:

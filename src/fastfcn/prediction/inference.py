@@ -5,10 +5,11 @@ windows are combined and resized back to the image (`predict_labels`, `predict_l
 """
 
 from collections.abc import Iterator
+from itertools import chain
 
 import numpy as np
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
 from fastfcn.data.opencv_resize import keep_ratio_size, resize_image, scaled_size
 from fastfcn.data.transforms import normalize_batch
@@ -100,9 +101,15 @@ def predict_logits(model: Segmenter, settings: InferenceSettings, images: list[T
     return torch.cat([strip.float() for strip in strips], 2)
 
 
+def device_of(model: nn.Module) -> torch.device:
+    """Where a network is; the CPU for one whose weights are all packed for the CPU kernels."""
+    tensor = next(chain(model.parameters(), model.buffers()), None)
+    return torch.device("cpu") if tensor is None else tensor.device
+
+
 def _normalized(model: Segmenter, settings: InferenceSettings, images: list[Tensor]) -> list[Tensor]:
     """Batches as the network reads them, on its device."""
-    device = next(model.parameters()).device
+    device = device_of(model)
     return [normalize_batch(batch.to(device), settings.mean, settings.std) for batch in images]
 
 
