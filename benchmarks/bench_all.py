@@ -11,11 +11,10 @@ import argparse
 import json
 from pathlib import Path
 
-from rich.console import Console
-
 from fastfcn.bench.bench import bench
 from fastfcn.bench.measure import Settings
 from fastfcn.cli.tables.bench import bench_table
+from fastfcn.utils.console import SafeConsole
 from fastfcn.utils.files import write_text
 
 RESULTS = Path(__file__).parent / "results"
@@ -84,7 +83,7 @@ def main() -> None:
             records.append(undisturbed(name, args.accelerator, precision))
             whole = merged(records, command, REDUCED if args.accelerator == "cpu" else "")
             write_text(RESULTS / f"bench_{args.accelerator}.json", json.dumps(whole, indent=1) + "\n")
-    console = Console()
+    console = SafeConsole()
     for index in range(0, len(whole["results"]), 2):
         console.print(bench_table(whole | {"results": whole["results"][index : index + 2]}))
 

@@ -4,13 +4,13 @@ import json
 from io import StringIO
 
 import pytest
-from rich.console import Console
 
 from benchmarks import bench_all
 from fastfcn.bench import bench as benches
 from fastfcn.bench.measure import Settings
 from fastfcn.cli.tables.bench import bench_table
 from fastfcn.errors import RecipeError
+from fastfcn.utils.console import SafeConsole
 from tests.cli.test_errors import assert_refused
 from tests.helpers.command import fastfcn
 from tests.helpers.tiny import tiny_weights
@@ -18,7 +18,7 @@ from tests.helpers.tiny import tiny_weights
 
 def shown(whole: dict) -> str:
     text = StringIO()
-    Console(width=120, file=text).print(bench_table(whole))
+    SafeConsole(width=120, file=text).print(bench_table(whole))
     return text.getvalue()
 
 

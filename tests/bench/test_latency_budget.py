@@ -4,7 +4,6 @@ from io import StringIO
 
 import pytest
 import torch
-from rich.console import Console
 
 from fastfcn import build, recipes
 from fastfcn.bench import candidates as module
@@ -14,6 +13,7 @@ from fastfcn.bench.flops import count_flops
 from fastfcn.bench.measure import Settings
 from fastfcn.cli.tables.profile import budget_table
 from fastfcn.errors import UserError
+from fastfcn.utils.console import SafeConsole
 from tests.helpers.tiny import NARROW, tiny_recipe
 
 ENOUGH = 1e6  # seconds
@@ -178,7 +178,7 @@ def shown(rows: list[dict], budget: float) -> str:
     machine = {"gpu": None, "processor": "Abacus", "threads": 3}
     text = StringIO()
     record = {"budget_ms": budget, "precision": "32-true", "machine": machine, "candidates": rows}
-    Console(width=120, file=text).print(budget_table(record))
+    SafeConsole(width=120, file=text).print(budget_table(record))
     return text.getvalue()
 
 

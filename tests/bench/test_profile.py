@@ -6,12 +6,12 @@ from io import StringIO
 import numpy as np
 import pytest
 from PIL import Image
-from rich.console import Console
 
 from fastfcn.bench import profile as profiles
 from fastfcn.bench.profile import stage_order
 from fastfcn.bench.stage_chart import LEFT, RIGHT, WIDTH, stage_chart, stage_colors
 from fastfcn.cli.tables.profile import stage_table
+from fastfcn.utils.console import SafeConsole
 from tests.cli.test_errors import assert_refused
 from tests.helpers.command import fastfcn
 from tests.helpers.tiny import tiny_recipe
@@ -41,7 +41,7 @@ def record(**more: float) -> dict:
 
 def lines(whole: dict, width: int = 80) -> list[list[str]]:
     text = StringIO()
-    Console(width=width, file=text).print(stage_table(whole))
+    SafeConsole(width=width, file=text).print(stage_table(whole))
     return [line.split() for line in text.getvalue().splitlines()]
 
 

@@ -6,12 +6,12 @@ from pathlib import Path
 
 import pytest
 from PIL import Image
-from rich.console import Console
 
 from fastfcn import recipes
 from fastfcn.demo.demo import ABOUT, demo
 from fastfcn.errors import OutputError
 from fastfcn.evaluation.evaluate import evaluate
+from fastfcn.utils.console import SafeConsole
 from fastfcn.utils.machine import Machine
 from tests.helpers.tiny import NARROW
 
@@ -22,7 +22,7 @@ CHANGES = [*NARROW, "optim.steps=2", "eval.every=2"]
 def ran(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, str, float]:
     """Folder, output and mIoU of a demo of two steps."""
     folder, output = tmp_path_factory.mktemp("demo") / "out", io.StringIO()
-    miou = demo(folder, Console(file=output, width=200), CHANGES, train_count=6, val_count=3)
+    miou = demo(folder, SafeConsole(file=output, width=200), CHANGES, train_count=6, val_count=3)
     return folder, output.getvalue(), miou
 
 
@@ -63,7 +63,7 @@ def test_a_second_demo_replaces_the_first_and_keeps_other_files(ran):
     (folder / "notes.md").write_text("mine")
     (folder / "data" / "images" / "train" / "9999.png").write_bytes(b"left over")
     output = io.StringIO()
-    again = demo(folder, Console(file=output, width=200), CHANGES, train_count=6, val_count=3)
+    again = demo(folder, SafeConsole(file=output, width=200), CHANGES, train_count=6, val_count=3)
     assert "Removing the files of an earlier demo" in output.getvalue()
     assert again == miou
     assert (folder / "notes.md").read_text() == "mine"
@@ -74,6 +74,6 @@ def test_a_folder_with_other_files_is_not_touched(tmp_path):
     (tmp_path / ABOUT).write_text("about my holidays")
     (tmp_path / "data").mkdir()
     with pytest.raises(OutputError, match="not the demo's"):
-        demo(tmp_path, Console(file=io.StringIO()), CHANGES, train_count=1, val_count=1)
+        demo(tmp_path, SafeConsole(file=io.StringIO()), CHANGES, train_count=1, val_count=1)
     assert (tmp_path / "data").is_dir()
     assert (tmp_path / ABOUT).read_text() == "about my holidays"

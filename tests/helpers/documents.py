@@ -17,11 +17,11 @@ import numpy as np
 import timm
 import torch
 from PIL import Image
-from rich.console import Console
 
 from fastfcn import build, recipes
 from fastfcn.data.description import load_description
 from fastfcn.demo import demo
+from fastfcn.utils.console import SafeConsole
 from tests.helpers.drawn_video import write_video
 from tests.helpers.openmmlab_files import openmmlab_state, save_0x
 from tests.helpers.paths import ROOT
@@ -90,7 +90,7 @@ def write_reader_folder(folder: Path) -> Path:
 def write_demo(folder: Path) -> None:
     """The demo's folder after two steps."""
     changes = ["optim.steps=2", "optim.batch=2", "eval.every=2"]
-    demo.demo(folder, Console(quiet=True), changes, train_count=4, val_count=2)
+    demo.demo(folder, SafeConsole(quiet=True), changes, train_count=4, val_count=2)
 
 
 def write_openmmlab_checkpoint(path: Path) -> None:

@@ -14,7 +14,7 @@ from fastfcn.cli.evaluate import evaluate
 from fastfcn.cli.export import export
 from fastfcn.cli.info import info
 from fastfcn.cli.init import init
-from fastfcn.cli.output import print_error
+from fastfcn.cli.output import escape_unencodable_output, print_error
 from fastfcn.cli.predict import predict
 from fastfcn.cli.profile import profile
 from fastfcn.cli.push import push
@@ -75,6 +75,7 @@ def options(
 
 def main() -> None:
     """Entry point of the `fastfcn` command."""
+    escape_unencodable_output()
     try:
         app()
     except UserError as error:

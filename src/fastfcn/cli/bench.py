@@ -5,7 +5,8 @@ from typing import Annotated
 import typer
 
 from fastfcn.cli.options import Accelerator, JsonFile, Precision, Threads, Trusted, check_network, split_changes
-from fastfcn.cli.output import out_console, write_record
+from fastfcn.cli.output import write_record
+from fastfcn.utils.console import out_console
 
 
 def bench(

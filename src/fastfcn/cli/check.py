@@ -7,8 +7,8 @@ from typing import Annotated
 
 import typer
 
-from fastfcn.cli.output import out_console
 from fastfcn.errors import UserError
+from fastfcn.utils.console import out_console
 
 
 def check(
@@ -76,9 +76,9 @@ def _check_folder(
     out = new_folder(folder, fix) if fix else None
     threads = workers if workers is not None else min(8, os.cpu_count() or 1)
     report = check_folder(folder, threads)
-    show_folder_report(report, out_console)
     if json_file:
         report.save_json(json_file)
+    show_folder_report(report, out_console)
     if out:
         changes = write_fixed_copy(report, out, accept)
         show_fixed_copy(changes, report, check_folder(out, threads), out, out_console)
@@ -99,8 +99,8 @@ def _check_known_dataset(
     report = check_known_dataset(
         load_description(dataset), folder, split, values, Machine(workers=workers).dataloader_workers
     )
-    show_known_dataset_report(report, out_console)
     if json_file:
         write_text(json_file, json.dumps(report.as_json(), indent=1) + "\n")
+    show_known_dataset_report(report, out_console)
     if report.problems:
         raise typer.Exit(1)

@@ -6,7 +6,7 @@ from typing import Annotated
 import typer
 
 from fastfcn.cli.options import check_weights
-from fastfcn.cli.output import say
+from fastfcn.utils.console import say, say_plain
 
 
 def convert(
@@ -27,5 +27,5 @@ def convert(
     from fastfcn.weights.convert import convert as convert_checkpoint
 
     for remark in convert_checkpoint(checkpoint, name, out):
-        say(remark)
-    say(f"Wrote {out}.")
+        say_plain(remark)
+    say("Wrote {}.", out)

@@ -21,7 +21,7 @@ from fastfcn.cli.options import (
     Workers,
     check_weights,
 )
-from fastfcn.cli.output import out_console
+from fastfcn.utils.console import out_console
 
 
 def evaluate(
@@ -70,6 +70,6 @@ def evaluate(
         result = evaluate_weights(weights, data, machine, split, tta, changes or [], trusted, size, window)
     if not machine.first_process:
         return
-    out_console.print(score_table(result))
     if json_file:
         write_text(json_file, json.dumps(result.as_json(), indent=2) + "\n")
+    out_console.print(score_table(result, out_console))

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from fastfcn.cli.options import WEIGHTS_HELP, JsonFile, check_weights
-from fastfcn.cli.output import out_console, say
+from fastfcn.utils.console import out_console, say, say_plain
 
 if TYPE_CHECKING:
     from fastfcn.exporting.export import ExportResult
@@ -72,19 +72,19 @@ def export(
         logits or scores, tested_sizes, data, split, calibrate, max_loss, force, image_size(largest)
     )
     try:
-        result = export_weights(weights, format, out, settings, say)
+        result = export_weights(weights, format, out, settings, say_plain)
     except VerificationError as error:
-        out_console.print(verification_table(error.verification))
+        out_console.print(verification_table(error.verification, out_console))
         raise
-    out_console.print(verification_table(result.verification))
-    _report(result)
     if json_file:
         context = {"date": today(), "command": command()}
         record = context | machine_info(torch.device("cpu")) | result.as_json()
         write_text(json_file, json.dumps(rounded(record), indent=1) + "\n")
+    out_console.print(verification_table(result.verification, out_console))
+    _report(result)
 
 
 def _report(result: "ExportResult") -> None:
     if result.miou_before is not None:
-        say(f"mIoU {result.miou_before:.2f} before export, {result.miou_after:.2f} after")
-    say(f"Wrote {result.path}.")
+        say("mIoU {:.2f} before export, {:.2f} after", result.miou_before, result.miou_after)
+    say("Wrote {}.", result.path)

@@ -6,7 +6,7 @@ from typing import Annotated
 import typer
 
 from fastfcn.cli.options import WEIGHTS_HELP, check_weights
-from fastfcn.cli.output import out_console
+from fastfcn.utils.console import out_console
 
 
 def info(

@@ -7,7 +7,7 @@ from typing import Annotated
 import typer
 
 from fastfcn.cli.options import Accelerator, Workers
-from fastfcn.cli.output import out_console, plain, say
+from fastfcn.utils.console import say, swatch
 
 SHOWN = 30  # classes listed
 
@@ -45,20 +45,20 @@ def init(
     machine = this_machine(accelerator)
     result = create_files(folder, out, names, pretrained, backbone, seed, force, threads, machine)
     dataset, recipe = result.description, result.recipe
-    say(f"Wrote {plain(', '.join(str(path) for path in result.files))}.")
-    say(f"{len(dataset.classes)} classes; {result.train} training and {result.val} validation images.")
+    say("Wrote {}.", ", ".join(map(str, result.files)))
+    say("{} classes; {} training and {} validation images.", len(dataset.classes), result.train, result.val)
     optim = recipe.optim
-    say(f"{recipe.backbone.name}, {recipe.loss.kind} loss, {optim.steps} steps with batch size {optim.batch}.")
+    name, loss = recipe.backbone.name, recipe.loss.kind
+    say("{}, {} loss, {} steps with batch size {}.", name, loss, optim.steps, optim.batch)
     for entry in dataset.classes[:SHOWN]:
-        color = ",".join(map(str, entry.color))
-        out_console.print(f"  [on rgb({color})]  [/] {plain(entry.name)}", highlight=False)
+        say("  {} {}", swatch(entry.color), entry.name)
     if len(dataset.classes) > SHOWN:
-        say(f"  and {len(dataset.classes) - SHOWN} more")
+        say("  and {} more", len(dataset.classes) - SHOWN)
     if result.errors:
         say("[bold yellow]The dataset has errors that will make training fail or its results wrong:[/]")
         for problem in result.errors:
-            say(f"  {plain(problem.message)}")
-        say(f"Write a corrected copy and start from it: fastfcn check {plain(shlex.quote(str(folder)))} --fix OUT")
+            say("  {}", problem.message)
+        say("Write a corrected copy and start from it: fastfcn check {} --fix OUT", shlex.quote(str(folder)))
     say("[dim]Review both files, then run:[/]")
     for command in result.commands():
-        say(f"  {plain(command)}")
+        say("  {}", command)

@@ -1,31 +1,18 @@
-"""Terminal output: consoles, lines, errors without a traceback, and JSON files."""
+"""What several commands print or write: errors without a traceback, and records of measurements."""
 
 import json
+import sys
 from pathlib import Path
 
-from rich.console import Console
-
 from fastfcn.errors import UserError
-
-out_console = Console()
-error_console = Console(stderr=True)
-
-
-def say(text: str) -> None:
-    """Print a line without wrapping it, so that paths and commands can be copied."""
-    out_console.print(text, soft_wrap=True, highlight=False)
+from fastfcn.utils.console import error_console, styled
 
 
 def print_error(error: UserError) -> None:
     """Print the message of an error and its hint to stderr."""
-    error_console.print(f"[bold red]Error:[/] {plain(error.message)}", highlight=False, soft_wrap=True)
+    error_console.print_line(styled("[bold red]Error:[/] {}", error.message))
     if error.hint:
-        error_console.print(f"[yellow]{plain(error.hint)}[/]", highlight=False, soft_wrap=True)
-
-
-def plain(text: str) -> str:
-    """Escape square brackets, which are markup for rich."""
-    return text.replace("[", r"\[")
+        error_console.print_line(styled("[yellow]{}[/]", error.hint))
 
 
 def write_record(path: Path | None, record: dict) -> None:
@@ -35,3 +22,10 @@ def write_record(path: Path | None, record: dict) -> None:
 
     if path:
         write_text(path, json.dumps({"command": command()} | record, indent=1) + "\n")
+
+
+def escape_unencodable_output() -> None:
+    """Make stdout write escapes for characters that its encoding lacks, as stderr does, instead of raising an error."""
+    reconfigure = getattr(sys.stdout, "reconfigure", None)
+    if reconfigure:
+        reconfigure(errors="backslashreplace")

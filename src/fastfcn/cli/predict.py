@@ -8,8 +8,9 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from fastfcn.cli.options import MODEL_HELP, TOKEN, InputSize, Trusted, Tta, Window, check_weights
-from fastfcn.cli.output import print_error, say
+from fastfcn.cli.output import print_error
 from fastfcn.errors import DataError, UserError
+from fastfcn.utils.console import say
 from fastfcn.utils.progress import video_progress, with_progress
 
 if TYPE_CHECKING:
@@ -104,7 +105,7 @@ def run(job: "PredictionJob", predictor: "Predictor") -> bool:
     complete = [run_images(job, job.predict_images(predictor))] if job.inputs.images else []
     complete += [run_video(job, predictor, index) for index in range(len(job.inputs.videos))]
     for name in job.inputs.cameras:
-        say(f"Recording {name}. Press Ctrl-C to stop.")
+        say("Recording {}. Press Ctrl-C to stop.", name)
         with video_progress(name) as progress:
             result = job.record_camera(predictor, name, progress)
         _report(name, result)
@@ -117,7 +118,7 @@ def run_images(job: "PredictionJob", results: Iterator[UserError | None]) -> boo
     errors = [error for error in with_progress(results, total, "Predicting") if error]
     for error in errors:
         print_error(error)
-    say(f"Segmented {total - len(errors)} of {total} images; results are in {job.folder}.")
+    say("Segmented {} of {} images; results are in {}.", total - len(errors), total, job.folder)
     return not errors
 
 
@@ -140,9 +141,9 @@ def run_video(job: "PredictionJob", predictor: "Predictor", index: int) -> bool:
 def _report(source: str | Path, result: "VideoResult") -> None:
     written = " and ".join(map(str, result.written))
     say(
-        f"{source}: {result.frames} frames in {result.seconds:.1f} s ({result.speed:.1f} frames/s, "
-        f"reading and writing included); wrote {written}"
-    )
+        "{}: {} frames in {:.1f} s ({:.1f} frames/s, reading and writing included); wrote {}",
+        source, result.frames, result.seconds, result.speed, written,
+    )  # fmt: skip
 
 
 def predict_remotely(job: "PredictionJob", server: str) -> bool:

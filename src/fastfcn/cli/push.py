@@ -6,7 +6,7 @@ from typing import Annotated
 import typer
 
 from fastfcn.cli.options import check_weights
-from fastfcn.cli.output import say
+from fastfcn.utils.console import say
 
 
 def push(
@@ -30,7 +30,8 @@ def push(
 
     if dry_run:
         for file in write_files(weights, name, dry_run, license):
-            say(f"Wrote {file}.")
+            say("Wrote {}.", file)
         return
-    say(f"Uploaded to {push_weights(weights, name, private, message, license)}")
-    say(f'[dim]Use it anywhere: fastfcn.load("hf://{name}"), or fastfcn predict hf://{name} PHOTOS --out segmented[/]')
+    say("Uploaded to {}", push_weights(weights, name, private, message, license))
+    usage = f'fastfcn.load("hf://{name}"), or fastfcn predict hf://{name} PHOTOS --out segmented'
+    say("[dim]Use it anywhere: {}[/]", usage)

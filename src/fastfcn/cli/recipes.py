@@ -4,7 +4,7 @@ from typing import Annotated
 
 import typer
 
-from fastfcn.cli.output import out_console
+from fastfcn.utils.console import out_console
 
 
 def recipes() -> None:

@@ -6,8 +6,8 @@ from typing import Annotated
 import typer
 
 from fastfcn.cli.options import Accelerator, Precision, Workers
-from fastfcn.cli.output import plain, say
 from fastfcn.errors import UserError
+from fastfcn.utils.console import say
 
 
 def report(
@@ -36,5 +36,5 @@ def report(
     machine = Machine(accelerator, 1, 1, workers, precision)
     target, missing = write_report(run, machine, data, against[0] if against else None, out, split, tta)
     for line in missing:
-        say(f"[yellow]{plain(line)}[/]")
-    say(f"Wrote {plain(str(target))}. Open it in a browser.")
+        say("[yellow]{}[/]", line)
+    say("Wrote {}. Open it in a browser.", target)

@@ -6,7 +6,7 @@ from typing import Annotated
 import typer
 
 from fastfcn.cli.options import Accelerator, Data, Devices, Precision, Split, Workers, check_network
-from fastfcn.cli.output import out_console, plain, say
+from fastfcn.utils.console import out_console, say, say_plain
 
 
 def reproduce(
@@ -51,15 +51,15 @@ def reproduce(
     machine = Machine(accelerator, devices, nodes, workers, precision, accumulate)
     plan = make_plan(name, data, out, checkpoint, train, tta, split, tolerance)
     for line in describe(plan, machine) if machine.first_process else ():
-        say(line)
+        out_console.print_line(line)
     if dry_run:
         return
-    verdict = reproduce_row(plan, machine, lambda remark: say(plain(remark)))
+    verdict = reproduce_row(plan, machine, say_plain)
     if not machine.first_process:
         return
     if verdict is None:
         say("Stopped. Run the same command to continue.")
         raise typer.Exit(130)
     out_console.print(verdict_table(verdict))
-    say(plain(markdown_row(verdict)))
+    say_plain(markdown_row(verdict))
     raise typer.Exit(0 if verdict["verdict"] == "holds" else 1)

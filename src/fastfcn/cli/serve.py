@@ -6,7 +6,7 @@ from typing import Annotated
 import typer
 
 from fastfcn.cli.options import MODEL_HELP, TOKEN, InputSize, Tta, Window, check_weights
-from fastfcn.cli.output import error_console, plain
+from fastfcn.utils.console import error_console, styled
 
 
 def serve(
@@ -86,9 +86,9 @@ def service_name(weights: str) -> str:
 
 def _warn_open_access(host: str) -> None:
     text = f"no authentication is enabled, and {host} is reachable from other machines. Require a token with --token."
-    error_console.print(f"[bold yellow]Warning:[/] {plain(text)}", highlight=False, soft_wrap=True)
+    error_console.print_line(styled("[bold yellow]Warning:[/] {}", text))
 
 
 def _announce(text: str) -> None:
     """Print to stderr: stdout has the log."""
-    error_console.print(f"[bold]{plain(text)}[/]  [dim](Ctrl-C to stop)[/]", highlight=False, soft_wrap=True)
+    error_console.print_line(styled("[bold]{}[/]  [dim](Ctrl-C to stop)[/]", text))

@@ -1,12 +1,13 @@
 """`fastfcn train`: train a recipe."""
 
+import shlex
 from pathlib import Path
 from typing import Annotated
 
 import typer
 
 from fastfcn.cli.options import Accelerator, Changes, Data, Devices, Precision, Workers
-from fastfcn.cli.output import plain, say
+from fastfcn.utils.console import say, say_plain
 
 
 def train(
@@ -60,9 +61,10 @@ def train(
     if not machine.first_process:
         return
     if not result.finished:
-        say(f"Stopped after step {result.step} of {result.steps}. Continue with --resume.")
+        say("Stopped after step {} of {}. Continue with --resume.", result.step, result.steps)
         raise typer.Exit(130)
     if report:
-        say(plain(report_after_training(Run(out), data, machine)))
-    say(f"Best val mIoU {result.miou:.2f} at step {result.best_step}. Weights: {result.weights}")
-    say(f"[dim]Next: fastfcn evaluate {result.weights} --data {data}[/]")
+        say_plain(report_after_training(Run(out), data, machine))
+    say("Best val mIoU {:.2f} at step {}. Weights: {}", result.miou, result.best_step, result.weights)
+    weights, folder = (shlex.quote(str(path)) for path in (result.weights, data))
+    say("[dim]Next: fastfcn evaluate {} --data {}[/]", weights, folder)

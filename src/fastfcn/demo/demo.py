@@ -7,7 +7,6 @@ from pathlib import Path
 import numpy as np
 import torch
 from PIL import Image
-from rich.console import Console
 
 from fastfcn import recipes
 from fastfcn.cli.tables.scores import score_table
@@ -21,6 +20,7 @@ from fastfcn.prediction.predictor import Predictor
 from fastfcn.report.report import report_after_training
 from fastfcn.training.run import Run
 from fastfcn.training.train import train
+from fastfcn.utils.console import SafeConsole, styled
 from fastfcn.utils.files import make_folder, replace_file, write_text
 from fastfcn.utils.machine import Machine
 from fastfcn.utils.progress import progress_bar
@@ -46,7 +46,11 @@ data/                 the dataset: images/{{train,val}} and labels/{{train,val}}
 
 
 def demo(
-    folder: str | Path, console: Console, changes: Sequence[str] = (), train_count: int = TRAIN, val_count: int = VAL
+    folder: str | Path,
+    console: SafeConsole,
+    changes: Sequence[str] = (),
+    train_count: int = TRAIN,
+    val_count: int = VAL,
 ) -> float:
     """Draw a dataset of streets into `folder`, train the recipe `demo` on it on the CPU, and show the results.
 
@@ -58,27 +62,27 @@ def demo(
     recipe = recipes.load("demo", changes)
     machine = Machine(accelerator="cpu")
     _draw(data, train_count, val_count, recipe.data.base_size, console)
-    console.print(f"Training [bold]{recipe.summary}[/] on the CPU; scores are on the validation images.")
+    console.print_line(styled("Training [bold]{}[/] on the CPU; scores are on the validation images.", recipe.summary))
     train(recipe, data, out, machine)
-    console.print(report_after_training(Run(out), data, machine), soft_wrap=True, markup=False)
+    console.print_line(report_after_training(Run(out), data, machine))
     result = evaluate(weights, data, machine)
-    console.print(score_table(result))
+    console.print(score_table(result, console))
     sheet = out / "sheet.png"
     with replace_file(sheet) as temporary:
         _sheet(load(weights, "cpu"), Dataset(result.description, data, result.split), result.scores).save(temporary)
-    console.print(f"Images, ground truth and predictions: [bold]{sheet}[/]")
-    console.print(f"Report (open in a browser): [bold]{out / 'report.html'}[/]")
-    console.print(f"[bold green]mIoU {result.miou / 100:.2f}[/]", highlight=False)
+    console.print_line(styled("Images, ground truth and predictions: [bold]{}[/]", sheet))
+    console.print_line(styled("Report (open in a browser): [bold]{}[/]", out / "report.html"))
+    console.print_line(styled("[bold green]mIoU {:.2f}[/]", result.miou / 100))
     _print_next_steps(out, console)
     return result.miou / 100
 
 
-def _prepare_folder(out: Path, console: Console) -> Path:
+def _prepare_folder(out: Path, console: SafeConsole) -> Path:
     """Create `out` and remove the files of an earlier demo; other files stay."""
     about = make_folder(out) / ABOUT
     try:
         if about.is_file() and about.read_text(encoding="utf-8").startswith(MARKER):
-            console.print(f"Removing the files of an earlier demo in {out}.")
+            console.print_line(f"Removing the files of an earlier demo in {out}.")
             shutil.rmtree(out / "data", ignore_errors=True)
             for name in GENERATED:
                 (out / name).unlink(missing_ok=True)
@@ -90,14 +94,14 @@ def _prepare_folder(out: Path, console: Console) -> Path:
     return out
 
 
-def _draw(data: Path, train_count: int, val_count: int, size: tuple[int, int], console: Console) -> None:
+def _draw(data: Path, train_count: int, val_count: int, size: tuple[int, int], console: SafeConsole) -> None:
     with progress_bar() as bar:
         task = bar.add_task("Drawing streets", total=train_count + val_count)
         write_dataset(
             data, train_count, val_count, size=size, progress=lambda done, _: bar.update(task, completed=done)
         )
         bar.update(task, visible=False)
-    console.print(f"Drew {train_count} training and {val_count} validation images into {data}.")
+    console.print_line(f"Drew {train_count} training and {val_count} validation images into {data}.")
 
 
 def _sheet(predictor: Predictor, dataset: Dataset, scores: Scores) -> Image.Image:
@@ -128,7 +132,7 @@ def _enlarged(image: np.ndarray) -> np.ndarray:
     return image.repeat(factor, 0).repeat(factor, 1)
 
 
-def _print_next_steps(out: Path, console: Console) -> None:
+def _print_next_steps(out: Path, console: SafeConsole) -> None:
     weights = out / "weights.safetensors"
     steps = (
         ("Segment your own images with this toy model", f"fastfcn predict {weights} IMAGES --out predictions"),
@@ -140,4 +144,4 @@ def _print_next_steps(out: Path, console: Console) -> None:
     )
     console.print("\nNext steps")
     for purpose, command in steps:
-        console.print(f"  [dim]{purpose}:[/]\n    {command}", highlight=False, soft_wrap=True)
+        console.print_line(styled("  [dim]{}:[/]\n    {}", purpose, command))

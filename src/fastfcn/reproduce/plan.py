@@ -5,7 +5,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
-from rich.markup import escape
+from rich.text import Text
 
 from fastfcn import build, recipes
 from fastfcn.checking.known_dataset import check_known_dataset
@@ -13,6 +13,7 @@ from fastfcn.errors import RecipeError, UserError
 from fastfcn.recipes.recipe import Recipe
 from fastfcn.reproduce.verdict import FIGURES, TOLERANCE, TRAINED_TOLERANCE
 from fastfcn.training.run import Run
+from fastfcn.utils.console import styled
 from fastfcn.utils.machine import Machine
 from fastfcn.weights.download import cache_folder, hash_in_name, url_variants
 
@@ -95,31 +96,31 @@ def tolerance_of(plan: Plan, kind: str) -> float:
     return TOLERANCE if kind == "published" else TRAINED_TOLERANCE
 
 
-def describe(plan: Plan, machine: Machine) -> Iterator[str]:
-    """The plan as lines of rich markup, with the equivalent commands for each step."""
+def describe(plan: Plan, machine: Machine) -> Iterator[str | Text]:
+    """The plan in lines, with the equivalent commands for each step."""
     recipe, published = plan.recipe, plan.recipe.published
-    yield f"[bold]{recipe.name}[/]: {recipe.summary}"
+    yield styled("[bold]{}[/]: {}", recipe.name, recipe.summary)
     splits = " and ".join(splits_of(plan))
-    yield f"  data     {recipe.data.dataset} {splits} in {escape(str(plan.data))}: {_state_of_data(plan)}"
+    yield styled("  data     {} {} in {}: {}", recipe.data.dataset, splits, plan.data, _state_of_data(plan))
     yield from _describe_training(plan, machine) if plan.train else _describe_weights(plan)
     for figure in plan.figures:
         score = getattr(published, figure, None)
         expected = "nothing published" if score is None else f"published {score:.2f}"
         command = ["fastfcn", "evaluate", str(plan.weights), "--data", str(plan.data), "--split", plan.split]
-        yield f"  score    {FIGURES[figure]}, with the recipe's \\[eval] settings: {expected}"
-        yield f"           {_command_line([*command, *(['--tta'] if figure == 'miou_tta' else [])])}"
+        yield f"  score    {FIGURES[figure]}, with the recipe's [eval] settings: {expected}"
+        yield _command_line("           ", [*command, *(["--tta"] if figure == "miou_tta" else [])])
     exact, custom = tolerance_of(plan, "published"), tolerance_of(plan, "custom")
     within = f"{custom:g}" if plan.train else f"{exact:g}"
     other = f" ({custom:g} if that is not the published file)" if plan.checkpoint and custom != exact else ""
     yield f"  verdict  holds within {within} points of the published mIoU{other}: {plan.out / 'verdict.json'}, row.md"
 
 
-def _state_of_data(plan: Plan) -> str:
+def _state_of_data(plan: Plan) -> str | Text:
     problems = check_known_dataset(build.description(plan.recipe), plan.data, splits_of(plan)).problems
-    return "ready" if not problems else f"[yellow]not ready:[/] {escape(problems[0].message)}"
+    return "ready" if not problems else styled("[yellow]not ready:[/] {}", problems[0].message)
 
 
-def _describe_weights(plan: Plan) -> Iterator[str]:
+def _describe_weights(plan: Plan) -> Iterator[str | Text]:
     if plan.checkpoint:
         yield f"  weights  {plan.checkpoint}" + ("" if plan.checkpoint.is_file() else ": not found")
     elif plan.url:
@@ -133,21 +134,21 @@ def _describe_weights(plan: Plan) -> Iterator[str]:
     if plan.weights != plan.checkpoint:
         source = plan.checkpoint or cache_folder() / (plan.url or "FILE").rsplit("/", 1)[-1]
         command = ["fastfcn", "convert", str(source), "--recipe", plan.name, "--out", str(plan.weights)]
-        yield f"           {_command_line(command)}"
+        yield _command_line("           ", command)
 
 
-def _command_line(command: list[str]) -> str:
-    """A shell command, in rich markup."""
-    return f"[dim]{escape(shlex.join(command))}[/]"
+def _command_line(prefix: str, command: list[str]) -> Text:
+    """A shell command after `prefix`."""
+    return styled("{}[dim]{}[/]", prefix, shlex.join(command))
 
 
-def _describe_training(plan: Plan, machine: Machine) -> Iterator[str]:
+def _describe_training(plan: Plan, machine: Machine) -> Iterator[str | Text]:
     optim, devices, nodes = plan.recipe.optim, machine.devices, max(machine.nodes, 2)
     yield f"  train    {optim.steps} steps of batch {optim.batch} into {plan.run.folder}; run again to resume"
     command = ["fastfcn", "reproduce", plan.name, "--data", str(plan.data), "--out", str(plan.out), "--train"]
     command += ["--devices", str(devices)]
     launcher = ["torchrun", "--nnodes", str(nodes), "--nproc-per-node", str(devices)]
     launcher += ["--rdzv-backend", "c10d", "--rdzv-endpoint", "HOST:29500", "-m"]
-    yield f"           one machine:   {_command_line(command)}"
+    yield _command_line("           one machine:   ", command)
     yield f"           {nodes} machines, run on each (HOST is one of them; the folders must be shared):"
-    yield f"                          {_command_line([*launcher, *command, '--nodes', str(nodes)])}"
+    yield _command_line("                          ", [*launcher, *command, "--nodes", str(nodes)])

@@ -4,7 +4,6 @@ from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
 from typing import TypeVar
 
-from rich.console import Console
 from rich.progress import (
     BarColumn,
     MofNCompleteColumn,
@@ -14,13 +13,15 @@ from rich.progress import (
     TimeRemainingColumn,
 )
 
+from fastfcn.utils.console import error_console as console
+from fastfcn.utils.console import printable
+
 Item = TypeVar("Item")
-console = Console(stderr=True)
 
 
 def progress_bar(*columns: str) -> Progress:
     """A bar with count, elapsed and remaining time, then `columns` (rich markup with task fields)."""
-    standard = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeElapsedColumn())
+    standard = (TextColumn("{task.description}", markup=False), BarColumn(), MofNCompleteColumn(), TimeElapsedColumn())
     extra = (TextColumn(column) for column in columns)
     return Progress(*standard, TextColumn("[dim]left[/]"), TimeRemainingColumn(), *extra, console=console)
 
@@ -33,7 +34,7 @@ def warn(text: str) -> None:
 def with_progress(items: Iterable[Item], total: int, description: str) -> Iterator[Item]:
     """Yield `items` under a progress bar that disappears at the end."""
     with progress_bar() as bar:
-        task = bar.add_task(description, total=total)
+        task = bar.add_task(printable(description), total=total)
         for item in items:
             yield item
             bar.advance(task)
@@ -48,7 +49,7 @@ def video_progress(description: str) -> Iterator[Callable[[int | None], Callable
     (frames done, frames per second).
     """
     with progress_bar("[bold]{task.fields[speed]}[/] frames/s") as bar:
-        task = bar.add_task(description, total=None, speed="-")
+        task = bar.add_task(printable(description), total=None, speed="-")
 
         def update(frames: int, speed: float) -> None:
             bar.update(task, completed=frames, speed=f"{speed:.1f}")  # type: ignore[arg-type] # a field of the bar

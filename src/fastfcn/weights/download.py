@@ -108,7 +108,7 @@ def _fetch(url: str, part: Path) -> None:
     with response:
         resumed = response.status == 206
         left = int(response.headers.get("Content-Length") or 0)
-        columns = (TextColumn("{task.description}"), BarColumn(), DownloadColumn(), TimeRemainingColumn())
+        columns = (TextColumn("{task.description}", markup=False), BarColumn(), DownloadColumn(), TimeRemainingColumn())
         with part.open("ab" if resumed else "wb") as file, Progress(*columns, console=console) as progress:
             done = done if resumed else 0
             task = progress.add_task(url.rsplit("/", 1)[-1], total=(done + left) or None, completed=done)

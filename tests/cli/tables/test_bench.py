@@ -4,12 +4,12 @@ import json
 from io import StringIO
 
 import pytest
-from rich.console import Console
 
 from fastfcn.bench import bench as benches
 from fastfcn.bench import flops, measure, timing
 from fastfcn.bench.measure import Settings, Subject, measure_inference
 from fastfcn.cli.tables.bench import bench_table
+from fastfcn.utils.console import SafeConsole
 from tests.helpers.tiny import tiny_recipe
 
 TINY = Settings(runs=3, accelerator="cpu")
@@ -37,7 +37,7 @@ def result_of(name: str, part: str, measured: dict) -> dict:
 
 def shown(whole: dict) -> str:
     text = StringIO()
-    Console(width=120, file=text).print(bench_table(whole))
+    SafeConsole(width=120, file=text).print(bench_table(whole))
     return text.getvalue()
 
 

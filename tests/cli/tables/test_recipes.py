@@ -5,17 +5,17 @@ import re
 from itertools import groupby
 
 import pytest
-from rich.console import Console
 
 from fastfcn import recipes
 from fastfcn.cli.tables.recipes import recipe_table, show_differences, show_recipe, show_recipes
+from fastfcn.utils.console import SafeConsole
 
 PSP = "fastfcn_r50_psp_cityscapes_80k_b8"
 
 
 def printed(show, *things, width: int = 100, terminal: bool = False) -> str:
     file = io.StringIO()
-    show(*things, Console(file=file, width=width, force_terminal=terminal))
+    show(*things, SafeConsole(file=file, width=width, force_terminal=terminal))
     return file.getvalue()
 
 

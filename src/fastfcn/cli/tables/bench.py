@@ -4,8 +4,10 @@ from collections.abc import Callable
 
 from rich import box
 from rich.table import Table
+from rich.text import Text
 
 from fastfcn.bench.record import machine_name
+from fastfcn.utils.console import styled
 
 BUSY = 0.85  # on an idle machine, a network keeps more than this share of its threads busy
 
@@ -35,32 +37,36 @@ def bench_table(record: dict) -> Table:
     for name, rows in (("inference", INFERENCE), ("training", TRAINING)):
         parts = [result.get(name) for result in results]
         if any(parts):
-            table.add_row(f"[bold]{name}[/]", *(_setting(part) for part in parts))
+            table.add_row(styled("[bold]{}[/]", name), *(_setting(part) for part in parts))
             for title, value, text in rows:
                 table.add_row(title, *_cells(parts, value, text))
             table.add_section()
     return table
 
 
-def busy_warning(cores_busy: float, record: dict) -> str:
-    """A warning, in rich markup, if other processes used the CPU during the measurement; else an empty string."""
+def busy_warning(cores_busy: float, record: dict) -> Text:
+    """A warning if other processes used the CPU during the measurement; else an empty text."""
     machine = record.get("machine")
     if not machine or machine["device"] != "cpu" or cores_busy >= BUSY * machine["threads"]:
-        return ""
-    return f"[red]Only {cores_busy:.1f} of {machine['threads']} CPU cores were available: the machine was busy.[/]"
+        return Text()
+    return styled(
+        "[red]Only {:.1f} of {} CPU cores were available: the machine was busy.[/]", cores_busy, machine["threads"]
+    )
 
 
-def _cells(parts: list[dict | None], value: Callable[[dict], float], text: Callable[[float], str]) -> list[str]:
+def _cells(parts: list[dict | None], value: Callable[[dict], float], text: Callable[[float], str]) -> list[str | Text]:
     values = [value(part) if part and "mean_ms" in part else None for part in parts]
-    cells = [_missing(part) if number is None else text(number) for part, number in zip(parts, values, strict=True)]
+    cells: list[str | Text] = [
+        _missing(part) if number is None else text(number) for part, number in zip(parts, values, strict=True)
+    ]
     if len(values) == 2:
         first, second = values
         cells.append(f"{first / second:.2f}" if first and second else "")
     return cells
 
 
-def _missing(part: dict | None) -> str:
-    return "[red]out of memory[/]" if part and "out_of_memory" in part else ""
+def _missing(part: dict | None) -> Text:
+    return styled("[red]out of memory[/]") if part and "out_of_memory" in part else Text()
 
 
 def _setting(part: dict | None) -> str:
@@ -70,13 +76,12 @@ def _setting(part: dict | None) -> str:
     return f"{part['batch']} x {height}x{width}, {part['precision']}"
 
 
-def _caption(record: dict) -> str:
+def _caption(record: dict) -> Text:
     """How memory was measured, the device's peak (nearly the same for all results), and the warning."""
     parts = [result[part] for result in record["results"] for part in ("inference", "training") if part in result]
     measured = [part for part in parts if "mean_ms" in part]
     sentences = [f"Memory: {part['memory']}." for part in measured[:1]]
     peaks = [(part["share_is_of"], part["peak_gflops_per_second"]) for part in measured if "share_is_of" in part]
     sentences += [f"Peak: {dtype} matrix products, {peak[dtype]:,.1f} GFLOP/s." for dtype, peak in peaks[:1]]
-    if measured:
-        sentences.append(busy_warning(min(part["cores_busy"] for part in measured), record))
-    return " ".join(sentences)
+    warning = busy_warning(min(part["cores_busy"] for part in measured), record) if measured else Text()
+    return styled("{} {}", " ".join(sentences), warning)

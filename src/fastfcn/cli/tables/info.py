@@ -4,26 +4,27 @@ from collections.abc import Iterator
 from typing import Any
 
 from rich.columns import Columns
-from rich.console import Console
-from rich.markup import escape
 from rich.table import Table
 
+from fastfcn.utils.console import SafeConsole, styled, swatch
 from fastfcn.weights.info import millions, score_line
 
 NOT_RECORDED = "not recorded: the file was written by an older version"
 
 
-def show_info(info: dict[str, Any], console: Console) -> None:
+def show_info(info: dict[str, Any], console: SafeConsole) -> None:
     """Print what `fastfcn.weights.info.info` returns in two columns, and below it the classes with their colors."""
     table = Table.grid(padding=(0, 2))
     table.add_column(style="dim", no_wrap=True)
     table.add_column(overflow="fold")
     for name, value in _rows(info):
-        table.add_row(name, escape(value))
-    console.print(f"[bold]{escape(info['file'])}[/]", highlight=False, soft_wrap=True)
-    console.print(table, highlight=False)
-    console.print(f"\n{len(info['classes'])} classes", highlight=False)
-    console.print(Columns([_swatch(entry) for entry in info["classes"]], padding=(0, 3)), highlight=False)
+        table.add_row(name, value)
+    console.print_line(styled("[bold]{}[/]", info["file"]))
+    console.print(table)
+    console.print(f"\n{len(info['classes'])} classes")
+    console.print(
+        Columns([styled("{} {}", swatch(entry["color"]), entry["name"]) for entry in info["classes"]], padding=(0, 3))
+    )
 
 
 def _rows(info: dict[str, Any]) -> Iterator[tuple[str, str]]:
@@ -38,8 +39,3 @@ def _rows(info: dict[str, Any]) -> Iterator[tuple[str, str]]:
     yield "score", score_line(info)
     versions = ", ".join(f"{name} {value}" for name, value in provenance.items() if name != "time")
     yield "created", f"{provenance['time']} with {versions}" if provenance else NOT_RECORDED
-
-
-def _swatch(entry: dict[str, Any]) -> str:
-    red, green, blue = entry["color"]
-    return f"[rgb({red},{green},{blue})]■[/] {escape(entry['name'])}"

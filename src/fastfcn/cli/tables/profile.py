@@ -4,10 +4,12 @@ from collections.abc import Callable
 
 from rich import box
 from rich.table import Table
+from rich.text import Text
 
 from fastfcn.bench.profile import network_kinds, stage_order, stage_title
 from fastfcn.bench.record import machine_name
 from fastfcn.cli.tables.bench import busy_warning
+from fastfcn.utils.console import styled
 
 Column = tuple[str, Callable[[dict], float], Callable[[float], str]]  # title, value, format
 
@@ -30,13 +32,13 @@ def stage_table(record: dict) -> Table:
     columns = columns_of(record)
     for kind in network_kinds(record):
         for index, (title, _, _) in enumerate(columns):
-            group = f"[bold]{kind}[/]" if index == 0 else ""
-            table.add_column(f"{group}\n{title}" if len(networks) > 1 else title, justify="right", no_wrap=True)
+            header = styled("[bold]{}[/]\n{}", kind if index == 0 else "", title) if len(networks) > 1 else title
+            table.add_column(header, justify="right", no_wrap=True)
     for name in stage_order(record):
         cells = _stage_cells(record, lambda stages, name=name: stages.get(name))
         table.add_row(stage_title(name, networks[0]), *cells)
     table.add_section()
-    table.add_row("[bold]all[/]", *_stage_cells(record, _totals))
+    table.add_row(styled("[bold]all[/]"), *_stage_cells(record, _totals))
     return table
 
 
@@ -59,7 +61,7 @@ def budget_table(record: dict) -> Table:
     return table
 
 
-def _plain_table(title: str, caption: str) -> Table:
+def _plain_table(title: str, caption: str | Text) -> Table:
     table = Table(box=box.SIMPLE_HEAD, title=title, caption=caption, padding=(0, 1, 0, 0), pad_edge=False)
     table.title_justify = table.caption_justify = "left"
     return table
@@ -93,26 +95,26 @@ def _stage_title(record: dict) -> str:
     return "\n".join([*names, f"{height}x{width}, {record['precision']}, {machine_name(record)}"])
 
 
-def _stage_caption(record: dict) -> str:
+def _stage_caption(record: dict) -> Text:
     unmarked = ", ".join(f"{network['ms_unmarked']:.4g}" for network in record["networks"])
     runs = record["networks"][0]["runs"]
     peak = " Peak: largest growth of tensor memory within a stage." if GROWTH in columns_of(record) else ""
     fused = any(network.get("neck_runs_heads_1x1") for network in record["networks"])
     joined = " The head's first 1x1 convolution runs with the neck and counts as part of it." if fused else ""
-    return (
+    note = (
         f"ms: median of {runs} pass(es), synchronized after each stage; without synchronizing: {unmarked} ms in total. "
-        f"MiB: weights as used for inference, plus the stage's output.{peak}{joined} "
-        + busy_warning(record["cores_busy"], record)
+        f"MiB: weights as used for inference, plus the stage's output.{peak}{joined}"
     )
+    return styled("{} {}", note, busy_warning(record["cores_busy"], record))
 
 
-def _candidate_cells(candidate: dict) -> tuple[str, ...]:
+def _candidate_cells(candidate: dict) -> tuple[str | Text, ...]:
     neck = str({"jpu": candidate["width"], "none": "dilated"}.get(candidate["neck"], candidate["neck"]))
     size, published = "x".join(map(str, candidate["size"])), candidate["published_miou"]
     time = f"{candidate['ms']:.3g}" if candidate["ms"] < 100 else f"{candidate['ms']:.0f}"
     measured = candidate["figure"] == "measured"
-    latency = time if measured else f"[dim]~ {time}"
-    figure = candidate["figure"] if measured else f"[dim]{candidate['figure']}"
+    latency = time if measured else styled("[dim]~ {}[/]", time)
+    figure = candidate["figure"] if measured else styled("[dim]{}[/]", candidate["figure"])
     miou = "" if published is None else f"{published:.2f}"
     return str(candidate["recipes"][0]), neck, size, f"{candidate['gflops']:.1f}", latency, figure, miou
 

@@ -5,14 +5,13 @@ from itertools import groupby
 from typing import Any
 
 from rich import box
-from rich.console import Console
 from rich.syntax import Syntax
 from rich.table import Table
-from rich.text import Text
 
 from fastfcn import recipes
 from fastfcn.recipes.recipe import Recipe
 from fastfcn.recipes.validation import toml_text
+from fastfcn.utils.console import SafeConsole, out_console, printable
 
 # These differ between any two recipes, or are too long for a table.
 _NOT_COMPARED = ("name", "aliases", "summary", "published.weights", "published.source")
@@ -53,24 +52,23 @@ def recipe_table(width: int = _WIDE) -> Table:
     return table
 
 
-def show_recipes(console: Console | None = None) -> None:
+def show_recipes(console: SafeConsole = out_console) -> None:
     """Print the table of recipes."""
     console = _wide(console)
     console.print(recipe_table(console.width))
 
 
-def show_recipe(recipe: Recipe, console: Console | None = None) -> None:
+def show_recipe(recipe: Recipe, console: SafeConsole = out_console) -> None:
     """Print a recipe: with colors on a terminal, and exactly its text otherwise, so that `> my.toml` works."""
-    console = console or Console()
     if console.is_terminal:
         # Not wrapped, so that lines copied from the terminal equal those of the file.
         colored = Syntax("", "toml", theme="ansi_dark").highlight(recipe.text)
         console.print(colored, soft_wrap=True, end="")
     else:
-        console.file.write(recipe.text)
+        console.file.write(printable(recipe.text, console.encoding))
 
 
-def show_differences(first: Recipe, second: Recipe, console: Console | None = None) -> None:
+def show_differences(first: Recipe, second: Recipe, console: SafeConsole = out_console) -> None:
     """Print the keys in which two recipes differ, without names, summaries and URLs."""
     console = _wide(console)
     differences = [row for row in first.differences(second) if row[0] not in _NOT_COMPARED]
@@ -83,9 +81,8 @@ def show_differences(first: Recipe, second: Recipe, console: Console | None = No
     console.print(table)
 
 
-def _wide(console: Console | None) -> Console:
+def _wide(console: SafeConsole) -> SafeConsole:
     """A console wide enough for a table: rich limits pipes and files to 80 characters without need."""
-    console = console or Console()
     if not console.is_terminal:
         console.width = max(console.width, _WIDE)
     return console
@@ -99,6 +96,5 @@ def _groups() -> Iterator[list[Recipe]]:
         yield list(group)
 
 
-def _cell(value: Any) -> Text:
-    # As Text, because rich would read a list in square brackets as markup.
-    return Text("" if value is None else toml_text(value))
+def _cell(value: Any) -> str:
+    return "" if value is None else toml_text(value)

@@ -1,6 +1,7 @@
 """The table of `fastfcn reproduce`: published and measured mIoU."""
 
 from rich.table import Table
+from rich.text import Text
 
 from fastfcn.reproduce.verdict import FIGURES, percent
 
@@ -15,6 +16,6 @@ def verdict_table(verdict: dict) -> Table:
     for name, figure in verdict["figures"].items():
         color = {"holds": "bold green", "differs": "bold red"}.get(figure["verdict"], "dim")
         difference = "" if figure["difference"] is None else f"{figure['difference']:+.2f}"
-        result = f"[{color}]{figure['verdict'] or 'not published'}[/]"
+        result = Text(figure["verdict"] or "not published", color)
         table.add_row(FIGURES[name], percent(figure["published"]), percent(figure["measured"]), difference, result)
     return table
