@@ -12,6 +12,7 @@ import pytest
 
 from fastfcn import build, weights
 from fastfcn.cli.tables.scores import score_table
+from fastfcn.data.description import SegmentationClass
 from fastfcn.evaluation.scores import EvaluationResult
 from fastfcn.metrics import Scores
 from fastfcn.utils.console import SafeConsole
@@ -88,7 +89,8 @@ def test_output_that_cannot_be_written_keeps_the_results(named_weights: Path, st
 @pytest.mark.parametrize("columns", [40, 60, 120])
 def test_narrow_terminals_keep_the_scores(columns: int):
     """Bars are left out first, then share and accuracy; long names are wrapped."""
-    classes = [ClassEntry(name=name, color=(1, 2, 3)) for name in ("sky", "a name of a class that is very long", "car")]
+    names = ("sky", "a name of a class that is very long", "car")
+    classes = [SegmentationClass(name=name, color=(1, 2, 3)) for name in names]
     description = build.description(tiny_recipe()).model_copy(update={"classes": classes})
     counts = np.array([[83, 17, 0], [9, 71, 0], [0, 0, 0]])
     result = EvaluationResult(Scores(counts), description, "val")
@@ -99,4 +101,4 @@ def test_narrow_terminals_keep_the_scores(columns: int):
         assert value in text
     assert "…" not in text
     assert max(map(len, text.splitlines())) <= columns
-    assert ("accuracy  " in text, "█" in text) == (columns >= 60, columns == 120)
+    assert ("┃ accuracy ┃" in text, "█" in text) == (columns >= 60, columns == 120)
