@@ -101,4 +101,5 @@ def test_narrow_terminals_keep_the_scores(columns: int):
         assert value in text
     assert "…" not in text
     assert max(map(len, text.splitlines())) <= columns
-    assert ("┃ accuracy ┃" in text, "█" in text) == (columns >= 60, columns == 120)
+    assert "┃ accuracy ┃" in text
+    assert ("share ┃" in text, "█" in text) == (columns >= 60, columns == 120)
