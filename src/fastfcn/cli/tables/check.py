@@ -143,8 +143,8 @@ def _print_consent(copy: FixedCopy, before: FolderReport, console: SafeConsole) 
             table.add_row(f"and {len(copy.areas) - 4 * SHOWN} more", "", "", "", "")
         console.print(table)
     for kind, count in sorted(copy.declined.items()):
-        text = "[bold yellow]left as they are:[/] {} files. To {}: --accept {}"
-        console.print_line(styled(text, count, KINDS[kind], kind))
+        advice = f"{count} files. To {KINDS[kind]}: --accept {kind}"
+        console.print_line(styled("[bold yellow]left as they are:[/] {}", advice))
     for note in copy.notes:
         console.print_line(styled("[bold yellow]note:[/] {}", note))
 
