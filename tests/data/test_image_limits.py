@@ -83,7 +83,7 @@ def test_files_beyond_the_limits_are_data_errors(tmp_path: Path):
         for read in (read_image, image_size):
             with pytest.raises(DataError, match=f"{name} cannot be read: it has .* (scans|pixels)") as error:
                 read(tmp_path / name)
-            assert ("tiles" if "png" in name else "The file is whole") in error.value.hint
+            assert ("tiles" if "png" in name else "The file is complete") in error.value.hint
     (tmp_path / "long.png").write_bytes(thin_png(65_535))
     assert read_image(tmp_path / "long.png").shape == (1, 65_535, 3)
 

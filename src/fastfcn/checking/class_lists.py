@@ -123,7 +123,7 @@ def parse_class_list(path: Path, text: str) -> ClassList:
         parse = _csv_row
     else:
         parse = partial(_without_id, colored=colored, counted=is_counted(lines))
-    parsed = [(number, found) for number, line in enumerate(lines) if (found := parse(line.strip()))]
+    parsed = [(number, entry) for number, line in enumerate(lines) if (entry := parse(line.strip()))]
     ids = tuple(entry[0] for _, entry in parsed if entry[0] is not None)
     return ClassList(path, tuple(entry[1] for _, entry in parsed), ids, lines, tuple(number for number, _ in parsed))
 

@@ -32,22 +32,24 @@ def deblur(pixels: np.ndarray, valid: np.ndarray, lossy: bool = False) -> Sharpe
     """
     pixels, valid = pixels.astype(np.int16), valid.astype(np.int16)
     nearest, distance = _nearest(pixels, valid)
-    apart = np.abs(valid[:, None] - valid[None]).max(2) + np.eye(len(valid), dtype=np.int16) * 999
-    tolerance = min(TOLERANCE, (int(apart.min()) - 1) // 2)
+    spacing = np.abs(valid[:, None] - valid[None]).max(2) + np.eye(len(valid), dtype=np.int16) * 999
+    tolerance = min(TOLERANCE, (int(spacing.min()) - 1) // 2)
     level = _flat(pixels)
     certain = (level & (distance == 0)) if not lossy else distance <= tolerance
     if lossy:
-        certain &= level if apart.min() <= 2 else flat(nearest)
-    anchors = certain if apart.min() <= 2 else certain | (distance <= tolerance)
+        certain &= level if spacing.min() <= 2 else flat(nearest)
+    anchors = certain if spacing.min() <= 2 else certain | (distance <= tolerance)
     between = _between(pixels, anchors, tolerance if lossy else 0)
     if len(valid) == 2:
         indices = nearest
     else:
         indices = _filled(np.where(certain, nearest, -1), nearest, pixels, valid)
-        kept = ~between if lossy else ~between | (distance == 0) & _extreme(pixels)
-        indices = np.where(kept & ~certain, nearest, indices)
-    own = np.abs(pixels - valid[indices]).max(2)
-    doubtful = ~certain & (~between & (own > (TOLERANCE if lossy else tolerance)) | level & (own > TOLERANCE * lossy))
+        keeps_nearest = ~between if lossy else ~between | (distance == 0) & _extreme(pixels)
+        indices = np.where(keeps_nearest & ~certain, nearest, indices)
+    error = np.abs(pixels - valid[indices]).max(2)
+    doubtful = ~certain & (
+        ~between & (error > (TOLERANCE if lossy else tolerance)) | level & (error > TOLERANCE * lossy)
+    )
     stored = np.where(distance <= (tolerance if lossy else 0), nearest, -1)
     return Sharpened(indices, stored, doubtful)
 

@@ -78,8 +78,8 @@ def write_fixed_copy(
 
 def new_folder(root: Path, out: Path) -> Path:
     """Create `out`. Raises OutputError if it is not empty, or is inside `root` or contains it."""
-    inside, whole = out.resolve(), root.resolve()
-    if inside.is_relative_to(whole) or whole.is_relative_to(inside):
+    target, source = out.resolve(), root.resolve()
+    if target.is_relative_to(source) or source.is_relative_to(target):
         raise OutputError(
             f"{out} is inside {root} or contains it.",
             "Choose a folder elsewhere, so that the originals stay untouched.",
@@ -100,10 +100,10 @@ class _Copy:
 
     def write(self) -> FixedCopy:
         """Plan and verify everything, then write it."""
-        change = self._plan()
-        changes = [each for pair in self._pairs("Writing pairs") for each in self._pair(pair)]
-        changes += [*self._unmatched(), *self._lists(change)]
-        changes += [Change(*each) for each in other_files(self.report.root, self.out, self.omitted, self._copy)]
+        values = self._plan()
+        changes = [change for pair in self._pairs("Writing pairs") for change in self._pair(pair)]
+        changes += [*self._unmatched(), *self._lists(values)]
+        changes += [Change(*entry) for entry in other_files(self.report.root, self.out, self.omitted, self._copy)]
         changes.sort()
         self.result.changes = changes
         write_text(self.out / CHANGES, "".join(f"{change.file}\t{change.what}\n" for change in changes))

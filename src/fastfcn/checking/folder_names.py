@@ -68,9 +68,9 @@ def role_of(name: str) -> str:
     """The role that the words in `name` suggest: "image", "mask", "other" or ""."""
     words = re.findall(r"[A-Z]?[a-z]+|[A-Z]+(?![a-z])|\d+\w*", name)
     spelled = {word.lower() for word in [*words, *re.split(r"[_\-. ]+", name)]}
-    whole = re.sub(r"[_\-. ]", "", name).lower()
-    for role, known in (("other", NOT_MASKS), ("mask", MASKS), ("image", IMAGES)):
-        if whole in known or spelled & known:
+    joined = re.sub(r"[_\-. ]", "", name).lower()
+    for role, words_of_role in (("other", NOT_MASKS), ("mask", MASKS), ("image", IMAGES)):
+        if joined in words_of_role or spelled & words_of_role:
             return role
     return ""
 

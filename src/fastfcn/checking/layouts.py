@@ -335,8 +335,8 @@ def _no_pairs(root: Path, contents: FolderContents) -> tuple[str, str]:
     """Message and hint if no image has a mask."""
     if not len(contents.files):
         others = ", ".join(f"{count} {suffix}" for suffix, count in contents.others.most_common(3))
-        found = f" (but {others} files)" if others else ""
-        return f"There are no images in {root}{found}.", "Give the folder that contains the images and their masks."
+        note = f" (but {others} files)" if others else ""
+        return f"There are no images in {root}{note}.", "Give the folder that contains the images and their masks."
     folders = ", ".join(path or "." for path in contents.files.folder_paths[:6])
     message = f"No two files in {root} look like an image and its mask. Images were found in: {folders}."
     if contents.others:

@@ -51,24 +51,24 @@ def plan_values(report: FolderReport, plan: MaskPlan, remaining: set, unchanged:
     without renumbering the class lists would not name the same values.
     """
     values = sorted(remaining)
-    same = {value: value for value in values}
-    wanted = _wanted_change(report, plan, same)
+    identity = {value: value for value in values}
+    target = _target_ids(report, plan, identity)
     notes = []
-    if wanted != same:
+    if target != identity:
         try:
-            _refuse_renumbering(report, wanted, same, unchanged)
-            return ValueChange(wanted, _adapted(report, plan, wanted))
+            _refuse_renumbering(report, target, identity, unchanged)
+            return ValueChange(target, _adapted(report, plan, target))
         except RefusedError as reason:
             what = "Colors are not converted to ids" if plan.colored else "Ids are not renumbered"
             notes.append(f"{what}: {reason}.")
             plan.to_ids = False
-    return ValueChange(same, _adapted(report, plan, same), notes)
+    return ValueChange(identity, _adapted(report, plan, identity), notes)
 
 
-def _wanted_change(report: FolderReport, plan: MaskPlan, same: dict) -> dict:
+def _target_ids(report: FolderReport, plan: MaskPlan, identity: dict) -> dict:
     if plan.colored:
-        return {value: plan.colors[value] for value in same if value in plan.colors} if plan.to_ids else same
-    return same | {old: new for old, new in renumbering(report, plan.accept).items() if old in same}
+        return {value: plan.colors[value] for value in identity if value in plan.colors} if plan.to_ids else identity
+    return identity | {old: new for old, new in renumbering(report, plan.accept).items() if old in identity}
 
 
 def _refuse_renumbering(report: FolderReport, table: dict, same: dict, unchanged: int) -> None:
@@ -127,7 +127,7 @@ def _versions(entry: ClassList, order: dict[int, int]):
         yield _with_ids(entry, order)
         return
     used = [order[value] for value in sorted(order)]
-    hidden = [index for index, found in enumerate(entry.classes) if found.name.lower() == "__ignore__"]
+    hidden = [index for index, class_ in enumerate(entry.classes) if class_.name.lower() == "__ignore__"]
     unused = [index for index in range(len(entry.classes)) if index not in {*used, *hidden}]
     yield _in_order(entry, [*hidden, *used, *unused])
     yield _in_order(entry, [*hidden, *used])

@@ -163,13 +163,13 @@ def value_counts(stats: Statistics, splits: list[str]) -> list[ValueCount]:
     kind = labels_kind(stats)
     entries: dict[int | Color, ValueCount] = {}
     for reliability in (Flag(0), Flag.MASK_BLURRED, Flag.MASK_LOSSY):
-        found: list[ValueCount] = []
+        counts: list[ValueCount] = []
         for table_kind in (COLORS, GRAYS) if kind == "color" else (IDS, GRAYS):
             if table := stats.tables.get((table_kind, reliability)):
                 table = _merged(table) if reliability == Flag.MASK_LOSSY and table_kind != COLORS else table
-                found += _listed(table, stats, table_kind, kind, splits)
+                counts += _listed(table, stats, table_kind, kind, splits)
         certain = list(entries)
-        for entry in found:
+        for entry in counts:
             if entry.value in entries:
                 entries[entry.value] = _sum(entries[entry.value], entry)
             elif reliability != Flag.MASK_LOSSY or not any(_close(entry.value, value) for value in certain):

@@ -124,7 +124,7 @@ def orientation(image: Image.Image) -> int:
     try:
         # The general reader, because the one for PNG decodes the whole image to look for EXIF data at its end.
         value = Image.Image.getexif(image).get(ExifTags.Base.Orientation, 1)
-    except DECODE_ERRORS:  # damaged EXIF data; the pixels may be whole
+    except DECODE_ERRORS:  # damaged EXIF data; the pixels may be valid
         return 1
     return value if isinstance(value, int) and 1 <= value <= 8 else 1
 
@@ -258,5 +258,5 @@ def _advice(error: Exception) -> str:
     if isinstance(error, IsADirectoryError):
         return "Name a file."
     if isinstance(error, ValueError) and any(verb in str(error) for verb in ("save it as", "convert it")):
-        return "The file is whole, but its pixels cannot be used as they are."
+        return "The file is complete, but its pixels cannot be used as they are."
     return "Restore the file from an intact copy, or remove it together with its mask."

@@ -101,15 +101,15 @@ def load_description(name_or_path: str | Path) -> DatasetDescription:
 
     Raises DataError for an unknown name, an unreadable file, and for all mistakes in a file at once.
     """
-    given = str(name_or_path)
-    is_path = given.endswith(".toml") or "/" in given or "\\" in given
-    if not is_path and given not in description_names():
+    name = str(name_or_path)
+    is_path = name.endswith(".toml") or "/" in name or "\\" in name
+    if not is_path and name not in description_names():
         known = ", ".join(description_names())
         raise DataError(
-            f"There is no dataset named {given!r}{did_you_mean(given, description_names())}",
+            f"There is no dataset named {name!r}{did_you_mean(name, description_names())}",
             f"Known datasets: {known}. For your own dataset, give the path of its .toml file.",
         )
-    path = Path(given) if is_path else CATALOG / f"{given}.toml"
+    path = Path(name) if is_path else CATALOG / f"{name}.toml"
     return parse_description(read_text(path), str(path))
 
 

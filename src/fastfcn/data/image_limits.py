@@ -11,7 +11,7 @@ from math import isqrt
 
 from PIL import Image
 
-MAX_SIDE = 65_535  # pixels; longer sides are not photographs, and some decoders and layers cannot handle them
+MAX_SIDE = 65_535  # pixels, as in JPEG; some decoders and layers cannot handle more
 CELL = 32  # pixels; the coarsest stride of a backbone
 MAX_SCANS = 200  # encoders write about ten; one for each of 64 coefficients of three components are 192
 MARKER = re.compile(rb"\xff[^\x00\xff\xd0-\xd7]")  # of JPEG; the others are part of the compressed data

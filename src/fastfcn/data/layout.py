@@ -128,18 +128,18 @@ def _examples_of(description: DatasetDescription, root: Path, split: str) -> lis
 
 def _matched(description: DatasetDescription, folder: Path, split: str) -> list[tuple[Path, Placeholders]]:
     """All files in `folder` that match an image pattern and are not the mask of another image."""
-    found: dict[tuple[str, ...], tuple[Path, Placeholders]] = {}
+    paths: dict[tuple[str, ...], tuple[Path, Placeholders]] = {}
     for pattern in description.images:
         wildcard, expression = _compile(pattern, {"split": split})
         # Not Path.glob, which would also find hidden files, such as the ._NAME.png that macOS leaves.
         for relative in sorted(glob(wildcard, root_dir=folder)):  # noqa: PTH207
             if match := expression.fullmatch(Path(relative).as_posix()):
                 path, key = folder / relative, tuple(match.groupdict().values())
-                if key in found:
-                    raise DataError(f"{found[key][0]} and {path} are the same example.", "Remove one of them.")
-                found[key] = (path, match.groupdict() | {"split": split})
-    masks = {folder / pattern.format(**values) for _, values in found.values() for pattern in description.labels}
-    return [(path, values) for path, values in found.values() if path not in masks]
+                if key in paths:
+                    raise DataError(f"{paths[key][0]} and {path} are the same example.", "Remove one of them.")
+                paths[key] = (path, match.groupdict() | {"split": split})
+    masks = {folder / pattern.format(**values) for _, values in paths.values() for pattern in description.labels}
+    return [(path, values) for path, values in paths.values() if path not in masks]
 
 
 def _list_file(description: DatasetDescription, folder: Path, split: str) -> Path | None:
@@ -151,7 +151,7 @@ def _listed(
     description: DatasetDescription, folder: Path, split: str, listed: Path
 ) -> tuple[list[tuple[Path, Placeholders]], list[str]]:
     """The images named in the list of the split, and the names without an image."""
-    found, missing = [], []
+    images, missing = [], []
     expressions = [_compile(pattern, {"split": split})[1] for pattern in description.images]
     for line in read_lines(listed, "surrogateescape"):
         names = list(listed_names(line))
@@ -160,8 +160,8 @@ def _listed(
         values = ({"name": name, "split": split} for name in names)
         pairs = ((entry, _first_file(description.images, folder, entry)) for entry in values)
         entry, image = next((pair for pair in pairs if pair[1]), (None, None))
-        found.append((image, entry)) if image and entry else missing.append(line)
-    return found, missing
+        images.append((image, entry)) if image and entry else missing.append(line)
+    return images, missing
 
 
 def _paths(line: str) -> list[str]:
@@ -182,11 +182,11 @@ def listed_names(line: str) -> Iterator[str]:
 
 
 def _with_masks(
-    description: DatasetDescription, folder: Path, found: list[tuple[Path, Placeholders]]
+    description: DatasetDescription, folder: Path, images: list[tuple[Path, Placeholders]]
 ) -> tuple[list[ExampleFiles], list[Path]]:
     """Pair images with their masks; returns the pairs and the images without a mask."""
     examples, missing = [], []
-    for image, values in found:
+    for image, values in images:
         mask = _first_file(description.labels, folder, values)
         name = "/".join(value for key, value in values.items() if key != "split")
         examples.append(ExampleFiles(name, image, mask)) if mask else missing.append(image)

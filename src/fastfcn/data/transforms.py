@@ -210,7 +210,9 @@ def _byte_table(values: np.ndarray) -> np.ndarray:
 
 
 def _random_window(size: tuple[int, ...], crop: Size, generator: np.random.Generator) -> Window:
-    top, left = (int(generator.integers(max(whole - part, 0) + 1)) for whole, part in zip(size, crop, strict=True))
+    top, left = (
+        int(generator.integers(max(side - crop_side, 0) + 1)) for side, crop_side in zip(size, crop, strict=True)
+    )
     return slice(top, top + crop[0]), slice(left, left + crop[1])
 
 

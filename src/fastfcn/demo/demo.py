@@ -79,9 +79,9 @@ def demo(
 
 def _prepare_folder(out: Path, console: SafeConsole) -> Path:
     """Create `out` and remove the files of an earlier demo; other files stay."""
-    about = make_folder(out) / ABOUT
+    marker_file = make_folder(out) / ABOUT
     try:
-        if about.is_file() and about.read_text(encoding="utf-8").startswith(MARKER):
+        if marker_file.is_file() and marker_file.read_text(encoding="utf-8").startswith(MARKER):
             console.print_line(f"Removing the files of an earlier demo in {out}.")
             shutil.rmtree(out / "data", ignore_errors=True)
             for name in GENERATED:
@@ -90,7 +90,7 @@ def _prepare_folder(out: Path, console: SafeConsole) -> Path:
             raise OutputError(f"{out} contains files that are not the demo's.", "Choose another folder with --out.")
     except (OSError, UnicodeDecodeError) as error:
         raise OutputError(f"Cannot clear {out}: {error}.", "Choose another folder with --out.") from error
-    write_text(about, ABOUT_TEXT)
+    write_text(marker_file, ABOUT_TEXT)
     return out
 
 

@@ -24,10 +24,10 @@ class FastEncHead(EncHead):
 
     def forward(self, features: Tensor) -> HeadOutput:
         narrow = self.bottleneck(features)
-        codes = self.encoding(self.project(narrow))
+        encoded = self.encoding(self.project(narrow))
         gate, bias = self.gate, self.classifier.bias
         weights = torch.ops.fastfcn.gated_classifier(
-            codes, self.code_scale, self.code_shift, gate.weight, gate.bias, self.packed
+            encoded, self.code_scale, self.code_shift, gate.weight, gate.bias, self.packed
         )
         logits = [
             torch.ops.fastfcn.pointwise(image[None], weight, bias, False, 1)

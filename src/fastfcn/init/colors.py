@@ -20,27 +20,27 @@ _TO_LAB = np.array([[0.2104542553, 0.7936177850, -0.0040720468],
                     [0.0259040371, 0.7827717662, -0.8086757660]])  # fmt: skip
 
 
-def distinct_colors(count: int, taken: Sequence[Color] = ()) -> list[Color]:
-    """`count` distinct colors (up to 254), deterministic, and different from those in `taken`."""
+def distinct_colors(count: int, existing: Sequence[Color] = ()) -> list[Color]:
+    """`count` distinct colors (up to 254), deterministic, and different from `existing`."""
     colors, points = _candidates()
     chosen: list[Color] = []
-    initial = [FIRST] if not taken and count else []
+    initial = [FIRST] if not existing and count else []
     distance = np.full(len(colors), np.inf)
-    for color in (*taken, *initial):
-        distance = np.minimum(distance, _apart(points, oklab(np.array([color], float))[0]))
+    for color in (*existing, *initial):
+        distance = np.minimum(distance, _distances(points, oklab(np.array([color], float))[0]))
     chosen += initial
     while len(chosen) < count:
         best = int(distance.argmax())
         chosen.append(tuple(int(color) for color in colors[best]))  # type: ignore[arg-type]
-        distance = np.minimum(distance, _apart(points, points[best]))
+        distance = np.minimum(distance, _distances(points, points[best]))
         distance[best] = -1.0
     return chosen
 
 
 def oklab(colors: np.ndarray) -> np.ndarray:
     """Convert sRGB (N, 3), 0-255, to OKLab (N, 3): lightness 0-1, green to red, blue to yellow."""
-    part = colors / 255
-    linear = np.where(part <= 0.04045, part / 12.92, ((part + 0.055) / 1.055) ** 2.4)
+    fraction = colors / 255
+    linear = np.where(fraction <= 0.04045, fraction / 12.92, ((fraction + 0.055) / 1.055) ** 2.4)
     return np.cbrt(linear @ _TO_LMS.T) @ _TO_LAB.T
 
 
@@ -54,10 +54,10 @@ def _candidates() -> tuple[np.ndarray, np.ndarray]:
     ])  # fmt: skip
     linear = (grid @ np.linalg.inv(_TO_LAB).T) ** 3 @ np.linalg.inv(_TO_LMS).T
     linear = linear[((linear >= 0) & (linear <= 1)).all(1)]
-    part = np.where(linear <= 0.0031308, 12.92 * linear, 1.055 * linear ** (1 / 2.4) - 0.055)
-    colors = np.unique(np.rint(255 * part).astype(np.uint8), axis=0)
+    fraction = np.where(linear <= 0.0031308, 12.92 * linear, 1.055 * linear ** (1 / 2.4) - 0.055)
+    colors = np.unique(np.rint(255 * fraction).astype(np.uint8), axis=0)
     return colors, oklab(colors.astype(float))
 
 
-def _apart(points: np.ndarray, point: np.ndarray) -> np.ndarray:
+def _distances(points: np.ndarray, point: np.ndarray) -> np.ndarray:
     return np.linalg.norm(points - point, axis=1)

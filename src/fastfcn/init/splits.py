@@ -143,9 +143,9 @@ def _single_name(layout: Layout, split: str) -> tuple[tuple[str, ...], tuple[str
 
     def single(folder: str, pattern: str) -> str:
         written = layout.splits.get(split, "").replace("{", "{{").replace("}", "}}")
-        whole = pattern.replace("{split}", written)
-        whole = re.sub(r"(?<!\{)\{\w+\}(/\{\w+\})*(?!\})", "{name}", whole)
-        return whole if folder == "." else folder.replace("{", "{{").replace("}", "}}") + "/" + whole
+        path = pattern.replace("{split}", written)
+        path = re.sub(r"(?<!\{)\{\w+\}(/\{\w+\})*(?!\})", "{name}", path)
+        return path if folder == "." else folder.replace("{", "{{").replace("}", "}}") + "/" + path
 
     images, labels = (
         tuple(dict.fromkeys(single(folder, pattern) for folder in layout.folders for pattern in patterns))

@@ -64,28 +64,27 @@ class _Traits(NamedTuple):
 def _traits(name: str) -> _Traits:
     """Determined on the meta device, without computing; raises as `backbone` does."""
     with torch.device("meta"):
-        whole: Any = timm.create_model(name, features_only=True, pretrained=False)
-        reductions = whole.feature_info.reduction()
+        network: Any = timm.create_model(name, features_only=True, pretrained=False)
+        reductions = network.feature_info.reduction()
         indices = tuple(index for index, reduction in enumerate(reductions) if reduction in STRIDES)
         if len(indices) != len(STRIDES):
             raise ValueError(f"{name} has maps at strides {reductions}, not at {list(STRIDES)}")
-        strict = getattr(
-            getattr(whole, "patch_embed", None), "strict_img_size", False
-        )  # networks with windows, such as Swin
+        # Networks with windows, such as Swin.
+        strict = getattr(getattr(network, "patch_embed", None), "strict_img_size", False)
         if strict:
-            whole = timm.create_model(name, features_only=True, pretrained=False, strict_img_size=False)
-    channels_last = getattr(whole, "output_fmt", "NCHW") == "NHWC"
-    sizes = [_map_sizes(whole.eval(), size, channels_last) for size in (UNEVEN, (64, 96))]
+            network = timm.create_model(name, features_only=True, pretrained=False, strict_img_size=False)
+    channels_last = getattr(network, "output_fmt", "NCHW") == "NHWC"
+    sizes = [_map_sizes(network.eval(), size, channels_last) for size in (UNEVEN, (64, 96))]
     if sizes[1] is None:
         raise ValueError(f"{name} does not accept images of any size")
     return _Traits(indices, strict, channels_last, sizes[0] is not None and sizes[0][-4:] == _rounded_up(UNEVEN))
 
 
-def _map_sizes(whole: Any, size: tuple[int, int], channels_last: bool) -> list[tuple[int, ...]] | None:
+def _map_sizes(network: Any, size: tuple[int, int], channels_last: bool) -> list[tuple[int, ...]] | None:
     """(height, width) of each map of a network on the meta device for an image of `size`; None if it fails."""
     try:
         with torch.no_grad():
-            maps = whole(torch.empty(1, 3, *size, device="meta"))
+            maps = network(torch.empty(1, 3, *size, device="meta"))
     except (RuntimeError, AssertionError, ValueError):  # what timm raises for unsupported sizes
         return None
     return [tuple(map_.shape[1:3] if channels_last else map_.shape[2:4]) for map_ in maps]

@@ -1,4 +1,4 @@
-"""A whole run of `fastfcn predict`: images, videos and cameras, and the files written for them."""
+"""A run of `fastfcn predict`: images, videos and cameras, and the files written for them."""
 
 from collections.abc import Callable, Iterator
 from pathlib import Path

@@ -161,8 +161,8 @@ def _where(text: str) -> str:
     try:
         tomllib.loads(text)
     except (tomllib.TOMLDecodeError, RecursionError) as located:
-        found = re.search(r"\(at (line \d+)", str(located))
-        return f"{found[1]}: " if found else ""
+        match = re.search(r"\(at (line \d+)", str(located))
+        return f"{match[1]}: " if match else ""
     return ""
 
 

@@ -107,7 +107,7 @@ def _models_around(path: tuple[str, ...], schema: type[BaseModel]) -> list[type[
 
 
 def _message(problem: ErrorDetails, key: str, models: list[type[BaseModel]], schema: type[BaseModel]) -> str:
-    found, context = problem["input"], problem.get("ctx", {})
+    value, context = problem["input"], problem.get("ctx", {})
     match problem["type"]:
         case "missing" if models == [schema] and models_in(schema.model_fields[key].annotation):
             return f"the section [{key}] is missing"
@@ -118,16 +118,16 @@ def _message(problem: ErrorDetails, key: str, models: list[type[BaseModel]], sch
         case "literal_error" | "union_tag_invalid":
             text = str(context.get("expected") or context.get("expected_tags"))
             choices = re.findall(r"'([^']*)'", text)
-            found = found["kind"] if "tag" in context else found
-            return _found(found, ", ".join(map(toml_text, choices))) + did_you_mean(str(found), choices)
+            value = value["kind"] if "tag" in context else value
+            return _wrong_value(value, ", ".join(map(toml_text, choices))) + did_you_mean(str(value), choices)
         case "allowed":
-            return _found(found, context.get("allowed", ""))
+            return _wrong_value(value, context.get("allowed", ""))
         case _:
-            return _found(found, f"a section [{key}]")
+            return _wrong_value(value, f"a section [{key}]")
 
 
-def _found(found: Any, allowed: str) -> str:
-    text = toml_text(found)
+def _wrong_value(value: Any, allowed: str) -> str:
+    text = toml_text(value)
     return f"found {text if len(text) <= 80 else text[:77] + '...'}; allowed: {allowed}"
 
 

@@ -39,9 +39,9 @@ def _compare_classes(content: dict, names: list[str], checkpoint: str | Path) ->
             "Choose another recipe.",
         )
     return [
-        f"Class {index} is {theirs!r} in the checkpoint and {ours!r} in the recipe's dataset."
-        for index, (theirs, ours) in enumerate(zip(stored, names, strict=True))
-        if str(theirs).lower().strip() != ours.lower().strip()
+        f"Class {index} is {stored_name!r} in the checkpoint and {name!r} in the recipe's dataset."
+        for index, (stored_name, name) in enumerate(zip(stored, names, strict=True))
+        if str(stored_name).lower().strip() != name.lower().strip()
     ]
 
 

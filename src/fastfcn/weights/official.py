@@ -95,10 +95,10 @@ def _renames(names: list[str]) -> Renames:
 
 
 def _renamed(name: str, renames: Renames) -> str:
-    """Our name; an unknown one is returned unchanged and later reported as unexpected."""
-    for pattern, ours, offset in renames:
+    """The name in fastfcn; an unknown one is returned unchanged and later reported as unexpected."""
+    for pattern, new_name, offset in renames:
         if match := re.match(pattern, name):
-            return ours.format(*(int(number) - offset for number in match.groups())) + name[match.end() :]
+            return new_name.format(*(int(number) - offset for number in match.groups())) + name[match.end() :]
     return name
 
 

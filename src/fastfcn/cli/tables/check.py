@@ -157,8 +157,8 @@ def _totals_table(copy: FixedCopy, before: FolderReport, after: FolderReport) ->
     rows = [(value, copy.renamed.get(value, value)) for value in old]
     rows += [(None, value) for value in new if value not in {target for _, target in rows}]
     for value, target in rows[:MAX_ROWS]:
-        texts = ["" if each is None else str(list(each) if isinstance(each, tuple) else each)
-                 for each in (value, target)]  # fmt: skip
+        texts = ["" if entry is None else str(list(entry) if isinstance(entry, tuple) else entry)
+                 for entry in (value, target)]  # fmt: skip
         name = before.names.get(value, "") if value is not None else ""
         table.add_row(*texts, name, f"{old.get(value, 0) if value is not None else 0}", f"{new.get(target, 0)}")
     return table
@@ -172,8 +172,8 @@ def layout_tree(description: DatasetDescription, root: str | Path) -> Tree:
     for patterns, what in ((description.images, "images"), (description.labels, "masks"), (description.lists, "names")):
         for value in description.splits.values() if patterns else ():
             number = f"  {counts[value][0]} {what}" if counts[value] and "{split}" in patterns[0] else ""
-            named = patterns[0].replace("{split}", value)
-            parts = tuple(re.sub(r"\{(\w+)\}", lambda match: match[1].upper(), named).split("/"))
+            path = patterns[0].replace("{split}", value)
+            parts = tuple(re.sub(r"\{(\w+)\}", lambda match: match[1].upper(), path).split("/"))
             for depth in range(len(parts)):
                 key = parts[: depth + 1]
                 if key not in nodes:
