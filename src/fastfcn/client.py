@@ -79,7 +79,7 @@ class Client:
         limit = OTHER_BYTES + RUN_BYTES * min(size[0] * size[1], MAX_RUNS)
         response = self._request("/predict?format=runs", file, name, limit)
         try:
-            return _labels_from_runs(response, size, len(self.classes))
+            return labels_from_runs(response, size, len(self.classes))
         except (KeyError, TypeError, ValueError, OverflowError) as error:
             raise self._not_fastfcn() from error
 
@@ -168,7 +168,7 @@ def _file(path: Path) -> bytes:
         raise DataError(f"{path} cannot be read: {(error.strerror or str(error)).lower()}.", "Check it.") from error
 
 
-def _labels_from_runs(response: Any, size: tuple[int, int], num_classes: int) -> np.ndarray:
+def labels_from_runs(response: Any, size: tuple[int, int], num_classes: int) -> np.ndarray:
     """The segmentation map (H, W), uint8, of an image of `size` (height, width).
 
     Everything is checked before memory of the claimed size is used. Raises ValueError, TypeError or OverflowError for a

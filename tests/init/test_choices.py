@@ -9,7 +9,7 @@ import pytest
 
 from fastfcn import recipes
 from fastfcn.checking.check import ExamplePaths, FolderReport, Layout
-from fastfcn.checking.class_lists import listed_classes
+from fastfcn.checking.class_lists import class_lists
 from fastfcn.errors import DataError
 from fastfcn.init import choices, splits
 from fastfcn.init.choices import Facts, TrainingMachine, choose_loss
@@ -65,6 +65,7 @@ def test_oklab_of_known_colors():
             "name,r,g,b\nSky,128,128,128\nRoad, 128, 64, 128\n",
             [("Sky", (128, 128, 128)), ("Road", (128, 64, 128))],
         ),
+        ("_classes.csv", 'Pixel Value, Class\n0, ground\n1, "leaf, dry"\n', [("ground", None), ("leaf, dry", None)]),
         ("classes.txt", "0: road\n1: forêt dense\n\n", [("road", None), ("forêt dense", None)]),
         ("Labels.txt", "__ignore__\r\n_background_\r\ntv/monitor\r\n", [
             ("__ignore__", None), ("_background_", None), ("tv/monitor", None),
@@ -74,10 +75,10 @@ def test_oklab_of_known_colors():
 def test_lists_of_classes(tmp_path: Path, file: str, text: str, expected: list):
     (tmp_path / "masks").mkdir()
     (tmp_path / "masks" / file).write_text(text, encoding="utf-8")
-    found, path = listed_classes(tmp_path)
-    assert [tuple(each) for each in found] == expected
-    assert path == tmp_path / "masks" / file
-    assert listed_classes(tmp_path / "nowhere") == ([], None)
+    first = class_lists(tmp_path)[0]
+    assert [tuple(class_) for class_ in first.classes] == expected
+    assert first.path == tmp_path / "masks" / file
+    assert class_lists(tmp_path / "nowhere") == []
 
 
 @pytest.mark.parametrize(

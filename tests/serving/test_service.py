@@ -11,12 +11,17 @@ import numpy as np
 import pytest
 from PIL import Image
 
+from fastfcn.client import labels_from_runs
 from fastfcn.prediction.prediction import Prediction
 from fastfcn.prediction.predictor import Predictor
-from fastfcn.serving.formats import labels_from_runs
 from fastfcn.serving.monitoring import JsonFormatter
 from tests.helpers.running_service import RunningService, form, png
 from tests.helpers.tiny import picture
+
+
+def labels_of(result: dict, predictor: Predictor) -> np.ndarray:
+    """The segmentation map in the runs of `result`, as the client reads it."""
+    return labels_from_runs(result, (64, 96), len(predictor.classes))
 
 
 def says(predictor: Predictor, seed: int = 0) -> Prediction:
@@ -26,7 +31,7 @@ def says(predictor: Predictor, seed: int = 0) -> Prediction:
 def test_every_format_matches_the_predictor(service: RunningService, predictor: Predictor):
     expected, image = says(predictor), png(picture())
     runs = service.ask("/predict", image).json
-    assert np.array_equal(labels_from_runs(runs), expected.labels)
+    assert np.array_equal(labels_of(runs, predictor), expected.labels)
     assert {entry["name"]: entry["share"] for entry in runs["classes"]} == pytest.approx(expected.shares())
     assert sum(entry["pixels"] for entry in runs["classes"]) == 64 * 96
     labels = service.ask("/predict", image, Accept="image/png")
@@ -44,7 +49,7 @@ def test_an_image_in_a_form(service: RunningService, predictor: Predictor):
     body, kind = form(("a/b\\street.png", png(picture())), field="image")
     answer = service.ask("/predict", body, kind).json
     assert answer["name"] == "street.png"
-    assert np.array_equal(labels_from_runs(answer), says(predictor).labels)
+    assert np.array_equal(labels_of(answer, predictor), says(predictor).labels)
 
 
 def test_a_batch_continues_after_a_broken_image(service: RunningService, predictor: Predictor):
@@ -53,7 +58,7 @@ def test_a_batch_continues_after_a_broken_image(service: RunningService, predict
     assert [result["status"] for result in results] == [200, 415, 200]
     assert [entry["name"] for entry in results] == ["a.png", "b.txt", "a.png"]
     for result, seed in ((results[0], 0), (results[2], 1)):
-        assert (labels_from_runs(result) == says(predictor, seed).labels).mean() > 0.999
+        assert (labels_of(result, predictor) == says(predictor, seed).labels).mean() > 0.999
     packed = service.ask("/predict/batch?format=labels", *form(*files))
     assert packed.headers["Content-Type"] == "application/zip"
     with zipfile.ZipFile(io.BytesIO(packed.body)) as archive:

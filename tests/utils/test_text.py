@@ -1,11 +1,11 @@
-"""Text files as the world writes them."""
+"""Text files in several encodings, and what is refused."""
 
 from pathlib import Path
 
 import pytest
 
 from fastfcn.errors import DataError
-from fastfcn.utils.text import read_lines, read_rows, read_text
+from fastfcn.utils.text import read_lines, read_text
 
 ENCODINGS = ["utf-8", "utf-8-sig", "utf-16", "utf-32"]
 
@@ -36,19 +36,3 @@ def test_missing_files_and_folders_are_named(tmp_path: Path):
         read_text(tmp_path / "none.txt")
     with pytest.raises(DataError, match="is a directory"):
         read_text(tmp_path)
-
-
-@pytest.mark.parametrize("delimiter", [",", ";", "\t"])
-def test_rows_with_quotes(tmp_path: Path, delimiter: str):
-    rows = [["name", "r", "g", "b"], ["Car, parked", "64", "0", "128"], ['Sign "Stop"', "1", "2", "3"]]
-    text = "\r\n".join(
-        delimiter.join('"' + cell.replace('"', '""') + '"' if not cell.isalnum() else cell for cell in row)
-        for row in rows
-    )
-    (tmp_path / "a.csv").write_bytes(("﻿" + text + "\r\n\r\n").encode())
-    assert read_rows(tmp_path / "a.csv") == rows
-
-
-def test_spaces_around_cells_are_dropped(tmp_path: Path):
-    (tmp_path / "a.csv").write_text('Pixel Value, Class\n0, background\n1, "leaf, dry"\n')
-    assert read_rows(tmp_path / "a.csv") == [["Pixel Value", "Class"], ["0", "background"], ["1", "leaf, dry"]]

@@ -85,12 +85,6 @@ def by_position(classes: Sequence[int], values: Sequence[int]) -> dict[int, int]
     return dict(enumerate(classes)) if ids and len(classes) > max(ids) else {}
 
 
-def listed_classes(root: Path) -> tuple[list[ListedClass], Path | None]:
-    """The classes of the first of `class_lists`, and its path."""
-    lists = class_lists(root)
-    return (list(lists[0].classes), lists[0].path) if lists else ([], None)
-
-
 def class_lists(root: Path) -> list[ClassList]:
     """All label files in `root` or a folder directly in it that name classes.
 

@@ -32,7 +32,7 @@ def published_url(recipe: Recipe) -> str:
             f"Recipe '{recipe.name}' has no published weights.",
             f"Train it: fastfcn train {recipe.name} --data DIR --out runs/NAME. `fastfcn recipes` lists all recipes.",
         )
-    if not url.endswith(".pth"):
+    if not _is_downloadable(url):
         raise WeightsError(
             f"The published weights of '{recipe.name}' cannot be downloaded automatically.",
             f"Download {url} in a browser, then: fastfcn convert FILE --recipe {recipe.name} --out weights.safetensors",
@@ -43,11 +43,16 @@ def published_url(recipe: Recipe) -> str:
 def published_names() -> Iterator[str]:
     """Names of the recipes whose published weights can be downloaded."""
     for name in names():
-        recipe = load(name)
-        if recipe.published and (recipe.published.weights or "").endswith(".pth"):
+        published = load(name).published
+        if published and published.weights and _is_downloadable(published.weights):
             yield name
 
 
 def similar_name(name: str) -> str:
     """`; did you mean "NAME"?` if `name` resembles that of a recipe with published weights, else nothing."""
     return did_you_mean(name, list(published_names()))
+
+
+def _is_downloadable(url: str) -> bool:
+    """Whether `url` is a checkpoint, not a page with a download button."""
+    return url.endswith(".pth")

@@ -93,13 +93,6 @@ def as_runs(prediction: Prediction) -> dict:
     }
 
 
-def labels_from_runs(response: dict) -> np.ndarray:
-    """The segmentation map (H, W), uint8, of a response made by `as_runs`. Raises ValueError for inconsistent data."""
-    runs = response["runs"]
-    flat = np.repeat(np.asarray(runs["classes"], np.uint8), np.asarray(runs["lengths"], np.int64))
-    return flat.reshape(response["height"], response["width"])
-
-
 def as_polygons(prediction: Prediction) -> dict:
     """The segmentation map as a GeoJSON FeatureCollection (RFC 7946): one feature per region, in pixels."""
     if edge_count(prediction.labels) > MAX_PIECES:

@@ -1,7 +1,6 @@
 """Reading text files that users write: any byte order mark, UTF-8 or UTF-16, Windows or Unix line ends."""
 
 import codecs
-import csv
 from pathlib import Path
 
 from fastfcn.errors import DataError
@@ -52,18 +51,3 @@ def decode(data: bytes, name: str | Path, errors: str = "strict") -> str:
 def read_lines(path: str | Path, errors: str = "strict") -> list[str]:
     """Lines without surrounding white space, empty ones left out. Raises DataError."""
     return [line.strip() for line in read_text(path, errors).split("\n") if line.strip()]
-
-
-def read_rows(path: str | Path) -> list[list[str]]:
-    """Rows of a CSV file, quotes resolved, cells stripped, empty rows left out. Raises DataError.
-
-    The delimiter is a comma, or a semicolon or tab where the first line has more of those.
-    """
-    text = read_text(path)
-    first = text.partition("\n")[0]
-    delimiter = max(",;\t", key=first.count)
-    try:
-        rows = list(csv.reader(text.split("\n"), delimiter=delimiter, skipinitialspace=True, strict=True))
-    except csv.Error as error:
-        raise DataError(f"{path} is not a valid CSV file: {error}.", "Check its quotation marks.") from error
-    return [cells for row in rows if any(cells := [cell.strip() for cell in row])]
