@@ -44,6 +44,29 @@ def test_a_killed_process_is_named(tmp_path: Path, victim: int):
     assert Run(out).checkpoint.exists()
 
 
+def test_a_process_that_waits_forever_is_ended_with_the_same_message():
+    script = """
+import subprocess, sys, time
+from types import SimpleNamespace
+from fastfcn.training import lost_processes
+failing = subprocess.Popen([sys.executable, "-c", "raise SystemExit(3)"])
+waiting = subprocess.Popen([sys.executable, "-c", "import time; time.sleep(600)"])
+print(waiting.pid, flush=True)
+launcher = SimpleNamespace(procs=[failing, waiting])
+lost_processes.GRACE_SECONDS = 0.2
+fabric = SimpleNamespace(strategy=SimpleNamespace(launcher=launcher), global_rank=0, world_size=3)
+with lost_processes.lost_processes(fabric):
+    assert launcher.procs == []
+    time.sleep(600)
+"""
+    result = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, timeout=60)
+    assert result.returncode == 2
+    assert "process 1 (pid" in result.stderr
+    assert "ended with exit code 3" in result.stderr
+    assert "--resume" in result.stderr
+    assert not is_running(int(result.stdout)) or sys.platform != "linux"
+
+
 def children(pid: int) -> list[int]:
     return list(map(int, Path(f"/proc/{pid}/task/{pid}/children").read_text().split()))
 
