@@ -1,6 +1,6 @@
 import pytest
 
-from fastfcn.data.description import description_names, load_description, parse_description
+from fastfcn.data.description import DatasetDescription, description_names, load_description, parse_description
 from fastfcn.errors import DataError
 
 GOOD = """
@@ -180,3 +180,79 @@ def test_the_old_key_licence_is_still_read():
     assert (
         parse_description(GOOD.replace("lists = []", 'lists = []\nlicense = "CC BY 4.0"'), "x").license == "CC BY 4.0"
     )
+
+
+COLORS = """
+labels_kind = "color"
+ignored = [{ name = "void", colors = [[0, 0, 0], [1, 1, 1]] }]
+classes = [
+  { name = "road", color = [9, 0, 0], colors = [[8, 0, 0], [9, 0, 0]] },
+  { name = "tree", color = [0, 9, 0] },
+  { name = "bush", color = [0, 8, 0] },
+]
+"""
+
+
+def colored(more: str = "") -> str:
+    return GOOD[: GOOD.index("labels_kind")] + GOOD[GOOD.index("folders") : GOOD.index("ignored")] + COLORS + more
+
+
+def test_several_colors_for_one_class():
+    road, *_ = parse_description(colored(), "x.toml").classes
+    assert (road.color, road.mask_values("color")) == ((9, 0, 0), ((9, 0, 0), (8, 0, 0)))
+    assert "the color [8, 0, 0] occurs twice" in mistakes(colored().replace("[0, 8, 0]", "[8, 0, 0]"))
+    assert "'soil' has colors, but the masks hold ids" in mistakes(
+        GOOD.replace("ids = [0] }", "ids = [0], colors = [[1, 2, 3]] }")
+    )
+
+
+THREE = GOOD.replace("ids = [1, 2] }", 'ids = [1, 2] },\n  { name = "weed", color = [9, 9, 9], ids = [5] }')
+
+
+@pytest.mark.parametrize(
+    ("more", "classes", "ignored"),
+    [
+        ('merge = { plant = ["weed", "crop"] }', {"soil": (0,), "plant": (5, 1, 2)}, {"cloud": (255,)}),
+        ('merge = { soil = ["weed"] }', {"soil": (0, 5), "crop": (1, 2)}, {"cloud": (255,)}),
+        ('merge = { weed = ["soil", "weed"] }', {"weed": (5, 0), "crop": (1, 2)}, {"cloud": (255,)}),
+        ('drop = ["crop"]', {"soil": (0,), "weed": (5,)}, {"cloud": (255,), "crop": (1, 2)}),
+        ('drop = ["weed"]\nmerge = { a = ["soil"] }', {"a": (0,), "crop": (1, 2)}, {"cloud": (255,), "weed": (5,)}),
+    ],
+)
+def test_merged_and_dropped_classes(more: str, classes: dict, ignored: dict):
+    description = parse_description(THREE + more + "\n", "x.toml")
+    assert {entry.name: entry.ids for entry in description.classes} == classes
+    assert {entry.name: entry.ids for entry in description.ignored} == ignored
+    assert (description.merge, description.drop) == ({}, ())
+
+
+def test_merged_colors():
+    description = parse_description(colored('merge = { green = ["bush", "tree"] }\ndrop = ["road"]\n'), "x.toml")
+    assert [(e.name, e.color, e.mask_values("color")) for e in description.classes] == [
+        ("green", (0, 8, 0), ((0, 8, 0), (0, 9, 0)))
+    ]
+    assert description.ignored[1].mask_values("color") == ((9, 0, 0), (8, 0, 0))
+
+
+@pytest.mark.parametrize(
+    ("more", "expected"),
+    [
+        ('merge = { a = ["sol"] }', "merge.a: there is no class 'sol'; did you mean \"soil\"?"),
+        ('drop = ["cloud"]', "drop: there is no class 'cloud'"),
+        ('drop = ["soil", "soil"]', "merge and drop: 'soil' occurs twice"),
+        ('merge = { soil = ["weed"] }\ndrop = ["soil"]', "merge and drop: 'soil' occurs twice"),
+        ('merge = { a = ["weed"], b = ["weed"] }', "merge and drop: 'weed' occurs twice"),
+        ('merge = { soil = ["crop"], weed = ["soil"] }', "merge and drop: 'soil' occurs twice"),
+        ("merge = { a = [] }", "merge.a: Tuple should have at least 1 item"),
+        ('drop = ["soil", "crop", "weed"]', "drops all classes"),
+    ],
+)
+def test_mistakes_in_merge_and_drop(more: str, expected: str):
+    assert expected in mistakes(THREE + more + "\n")
+
+
+def test_versions_before_merging_can_read_descriptions_without_it():
+    text = parse_description(GOOD, "x.toml").model_dump_json()
+    assert not any(f'"{key}"' in text for key in ("colors", "merge", "drop"))
+    merged = parse_description(colored('drop = ["tree"]\n'), "x.toml")
+    assert DatasetDescription.model_validate_json(merged.model_dump_json()) == merged

@@ -122,3 +122,13 @@ def test_table_of_colors():
     table = class_table(parse_description(text, "x"))
     assert table.shape == (1 << 24,)
     assert [int(table[value]) for value in (0, 1, 2, 0xFFFFFF)] == [IGNORE_INDEX, 0, UNNAMED, 1]
+
+
+def test_table_of_several_colors_for_one_class():
+    text = DESCRIPTION.format(
+        kind="color",
+        ignored='{ name = "x", colors = [[0, 0, 3], [0, 0, 4]] }',
+        classes='{ name = "a", color = [0, 0, 1], colors = [[0, 0, 2]] }',
+    )
+    table = class_table(parse_description(text, "x"))
+    assert [int(table[value]) for value in range(6)] == [UNNAMED, 0, 0, IGNORE_INDEX, IGNORE_INDEX, UNNAMED]

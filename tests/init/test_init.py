@@ -172,6 +172,26 @@ def test_files_are_not_overwritten(tmp_path: Path):
     assert [(root / "splits" / name).read_text() for name in ("train.txt", "val.txt")] == contents[:2]
 
 
+def test_a_description_without_a_recipe_is_kept(tmp_path: Path):
+    """Such as after an import, or after classes were merged; its classes are those of the recipe."""
+    root = rgb_set(tmp_path / "street")
+    first = run_init(root)
+    first.recipe_file.unlink()
+    file = root / "dataset.toml"
+    file.write_text(file.read_text() + 'merge = { ground = ["background", "grass"] }\n')
+    text = file.read_text()
+    again = run_init(root)
+    assert (again.files, file.read_text()) == ((root / "recipe.toml",), text)
+    assert again.description.class_names == ("ground", "person")
+    assert (again.train, again.val) == (first.train, first.val)
+    assert "2 classes" in again.recipe.summary
+    readable(again)
+    again.recipe_file.unlink()
+    file.write_text(text.replace("val = ", "later = "))
+    with pytest.raises(DataError, match=r"has the splits train, later; a recipe needs train, and val or test"):
+        run_init(root)
+
+
 def test_files_elsewhere(tmp_path: Path):
     result = run_init(binary_set(tmp_path / "leaf"), out=tmp_path / "mine")
     assert sorted(path.name for path in (tmp_path / "leaf").iterdir()) == ["train", "val"]

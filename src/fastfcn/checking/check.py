@@ -199,4 +199,4 @@ def _described_names(root: Path, values: list) -> dict:
     if (description.labels_kind == "color") != colored:
         return {}
     entries = (*description.classes, *description.ignored)
-    return {value: entry.name for entry in entries for value in ([entry.color] if colored else entry.ids)}
+    return {value: entry.name for entry in entries for value in entry.mask_values(description.labels_kind)}

@@ -3,10 +3,11 @@
 import re
 import string
 import tomllib
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
-from pydantic import AliasChoices, BaseModel, ConfigDict, Field, ValidationError, model_validator
+from pydantic import AliasChoices, BaseModel, ConfigDict, Field, ValidationError, model_serializer, model_validator
 
 from fastfcn.errors import DataError
 from fastfcn.utils.spelling import did_you_mean
@@ -20,26 +21,52 @@ Color = tuple[Byte, Byte, Byte]
 RawId = Annotated[int, Field(ge=0, le=65535)]
 Text = Annotated[str, Field(min_length=1)]
 Count = Annotated[int, Field(ge=1)]
+LATER_KEYS = ("colors", "merge", "drop")  # not in descriptions of version 0.1
 
 
 class _Strict(BaseModel):
     model_config = ConfigDict(frozen=True, extra="forbid", strict=False)
 
+    @model_serializer(mode="wrap")
+    def _without_unused_keys(self, handler: Callable[[Any], dict[str, Any]]) -> dict[str, Any]:
+        """Leave out keys that earlier versions do not know, if they are empty."""
+        return {key: value for key, value in handler(self).items() if value or key not in LATER_KEYS}
 
-class SegmentationClass(_Strict):
-    """A class: its name, its color (red, green, blue) and the mask values that stand for it."""
+
+class _MaskValues(_Strict):
+    color: Color | None
+    ids: tuple[RawId, ...]
+    colors: tuple[Color, ...]
+
+    def mask_values(self, labels_kind: str) -> tuple[int, ...] | tuple[Color, ...]:
+        """The mask values of this entry: ids, or the distinct colors in color masks."""
+        return self.ids if labels_kind == "index" else self.mask_colors
+
+    @property
+    def mask_colors(self) -> tuple[Color, ...]:
+        """The distinct colors of this entry in color masks."""
+        return tuple(dict.fromkeys([*([self.color] if self.color else []), *self.colors]))
+
+
+class SegmentationClass(_MaskValues):
+    """A class: its name, its color (red, green, blue) and the mask values that stand for it.
+
+    In color masks, `color` and the further `colors` stand for it.
+    """
 
     name: Text
-    color: Color
+    color: Color  # type: ignore[assignment] # narrower than in the base class, and frozen
     ids: tuple[RawId, ...] = ()
+    colors: tuple[Color, ...] = ()
 
 
-class IgnoredValue(_Strict):
-    """Mask values (or, in color masks, the color) that are ignored in training and evaluation."""
+class IgnoredValue(_MaskValues):
+    """Mask values (or, in color masks, colors) that are ignored in training and evaluation."""
 
     name: Text
     color: Color | None = None
     ids: tuple[RawId, ...] = ()
+    colors: tuple[Color, ...] = ()
 
 
 class DatasetDescription(_Strict):
@@ -55,6 +82,9 @@ class DatasetDescription(_Strict):
 
     `labels_kind` is "index" if masks store ids (grayscale or palette files), and "color" if the color of a pixel is its
     class. A value that is neither in `classes` nor in `ignored` is an error.
+
+    `merge` maps the name of a class to the classes that become part of it, and the pixels of the classes in `drop` are
+    ignored. Both are applied when a file is read, so they are empty afterwards.
     """
 
     format: Literal[1]
@@ -72,6 +102,8 @@ class DatasetDescription(_Strict):
     splits: Annotated[dict[Text, Text], Field(min_length=1)]
     ignored: tuple[IgnoredValue, ...]
     classes: Annotated[tuple[SegmentationClass, ...], Field(min_length=1, max_length=MAX_CLASSES)]
+    merge: dict[Text, Annotated[tuple[Text, ...], Field(min_length=1)]] = {}
+    drop: tuple[Text, ...] = ()
 
     @property
     def class_names(self) -> tuple[str, ...]:
@@ -86,6 +118,7 @@ class DatasetDescription(_Strict):
         problems = [*_pattern_problems(self), *_value_problems(self)]
         problems += [f"classes: the name {name!r} occurs twice" for name in _repeated(self.class_names)]
         problems += [f"counts: there is no split {name!r}" for name in self.counts if name not in self.splits]
+        problems += _merge_problems(self)
         if problems:
             raise ValueError("\n".join(problems))
         return self
@@ -114,9 +147,12 @@ def load_description(name_or_path: str | Path) -> DatasetDescription:
 
 
 def parse_description(text: str, source: str) -> DatasetDescription:
-    """Validate the TOML `text` of a dataset description; `source` names it in errors. Raises DataError."""
+    """Validate the TOML `text` of a dataset description; `source` names it in errors. Raises DataError.
+
+    `merge` and `drop` are applied.
+    """
     try:
-        return DatasetDescription.model_validate(tomllib.loads(text))
+        return _merged(DatasetDescription.model_validate(tomllib.loads(text)))
     except RecursionError as error:
         raise DataError(f"{source} is not valid TOML: it is nested too deeply.") from error
     except tomllib.TOMLDecodeError as error:
@@ -124,6 +160,40 @@ def parse_description(text: str, source: str) -> DatasetDescription:
     except ValidationError as error:
         lines = "\n".join(f"  {line}" for line in _validation_lines(error))
         raise DataError(f"The dataset description {source} has mistakes:\n{lines}", "Fix these keys.") from error
+
+
+def _merged(description: DatasetDescription) -> DatasetDescription:
+    """Apply `merge` and `drop`.
+
+    A merged class takes the place of its first member. It keeps its own color if a class of its name exists, and has
+    the color of the first member in the list otherwise.
+    """
+    entries = {entry.name: entry for entry in description.classes}
+    owner = {name: target for target, members in description.merge.items() for name in (target, *members)}
+    classes: dict[str, SegmentationClass] = {}
+    for entry in description.classes:
+        name = owner.get(entry.name, entry.name)
+        if name not in classes and name not in description.drop:
+            members = [entries[member] for member in (name, *description.merge.get(name, ())) if member in entries]
+            classes[name] = _joined(name, members, description.labels_kind)
+    dropped = [
+        IgnoredValue(name=entry.name, color=entry.color, ids=entry.ids, colors=entry.colors)
+        for entry in (entries[name] for name in description.drop)
+    ]
+    if not classes:
+        raise DataError(f"The dataset description of {description.name} drops all classes.", "Keep at least one.")
+    changes = {"classes": tuple(classes.values()), "ignored": (*description.ignored, *dropped), "merge": {}, "drop": ()}
+    return description.model_copy(update=changes)
+
+
+def _joined(name: str, members: Sequence[SegmentationClass], labels_kind: str) -> SegmentationClass:
+    """One class with all mask values of `members`, in the color of the first."""
+    first = members[0].color
+    if labels_kind == "index":
+        ids = tuple(dict.fromkeys(value for entry in members for value in entry.ids))
+        return SegmentationClass(name=name, color=first, ids=ids)
+    colors = dict.fromkeys(color for entry in members for color in entry.mask_colors)
+    return SegmentationClass(name=name, color=first, colors=tuple(color for color in colors if color != first))
 
 
 def placeholders(pattern: str) -> set[str]:
@@ -160,10 +230,25 @@ def _value_problems(description: DatasetDescription) -> list[str]:
     entries = [*description.classes, *description.ignored]
     if description.labels_kind == "index":
         problems = [f"{entry.name!r} needs ids: its mask values" for entry in entries if not entry.ids]
+        problems += [f"{entry.name!r} has colors, but the masks hold ids" for entry in entries if entry.colors]
         return problems + [f"the id {value} occurs twice" for value in _repeated(i for e in entries for i in e.ids)]
     problems = [f"{entry.name!r} has ids, but color masks are identified by color" for entry in entries if entry.ids]
-    problems += [f"ignored: {entry.name!r} needs a color" for entry in description.ignored if entry.color is None]
-    return problems + [f"the color {list(c)} occurs twice" for c in _repeated(e.color for e in entries if e.color)]
+    problems += [f"ignored: {entry.name!r} needs a color" for entry in description.ignored if not entry.mask_colors]
+    colors = _repeated(color for entry in entries for color in entry.mask_colors)
+    return problems + [f"the color {list(color)} occurs twice" for color in colors]
+
+
+def _merge_problems(description: DatasetDescription) -> list[str]:
+    """Classes in `merge` and `drop` that do not exist, or that occur twice."""
+    names = description.class_names
+    used = [(f"merge.{target}", name) for target, members in description.merge.items() for name in members]
+    used += [("drop", name) for name in description.drop]
+    problems = [
+        f"{key}: there is no class {name!r}{did_you_mean(name, names)}" for key, name in used if name not in names
+    ]
+    targets = [target for target in description.merge if target in names]
+    members = [name for key, name in used if key != f"merge.{name}"]
+    return problems + [f"merge and drop: {name!r} occurs twice" for name in _repeated([*members, *targets])]
 
 
 def _repeated(values: Any) -> list[Any]:

@@ -27,11 +27,11 @@ def read_mask(path: Path, labels_kind: str) -> np.ndarray:
 
 def class_table(description: DatasetDescription) -> np.ndarray:
     """Lookup table of class indices, IGNORE_INDEX or UNNAMED: uint8 (65536,), or (2^24,) for color masks."""
-    colored = description.labels_kind == "color"
-    table = np.full(1 << 24 if colored else 1 << 16, UNNAMED, np.uint8)
+    kind = description.labels_kind
+    table = np.full(1 << 24 if kind == "color" else 1 << 16, UNNAMED, np.uint8)
     for entries, first in ((description.classes, 0), (description.ignored, None)):
         for index, entry in enumerate(entries):
-            values = [_color_value(entry.color)] if colored and entry.color else list(entry.ids)
+            values = [value if isinstance(value, int) else _color_value(value) for value in entry.mask_values(kind)]
             table[values] = IGNORE_INDEX if first is None else index
     return table
 

@@ -6,15 +6,17 @@ import shlex
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import NamedTuple
 
 from fastfcn import recipes
 from fastfcn.checking.check import FolderReport, check_folder
 from fastfcn.checking.problem import Problem
-from fastfcn.data.description import DatasetDescription, parse_description
-from fastfcn.errors import OutputError, WeightsError
+from fastfcn.data.description import DatasetDescription, load_description, parse_description
+from fastfcn.data.layout import find_examples
+from fastfcn.errors import DataError, OutputError, WeightsError
 from fastfcn.init.choices import Facts, TrainingMachine, choose_loss, this_machine
 from fastfcn.init.classes import choose_classes
-from fastfcn.init.splits import LISTS, Splits, choose_splits
+from fastfcn.init.splits import LISTS, choose_splits
 from fastfcn.init.toml_files import dataset_toml, recipe_toml
 from fastfcn.recipes.recipe import Recipe
 from fastfcn.utils.files import write_text
@@ -22,6 +24,13 @@ from fastfcn.utils.files import write_text
 DATASET, RECIPE = "dataset.toml", "recipe.toml"
 # Errors that the written dataset description resolves, because it defines what these values mean.
 RESOLVED = frozenset({"binary_255", "stretched_ids"})
+
+
+class Split(NamedTuple):
+    """A split that a recipe uses, and its number of images."""
+
+    name: str
+    images: int
 
 
 @dataclass(frozen=True)
@@ -58,12 +67,18 @@ def init(
     """Check the folder `root` and write dataset.toml, recipe.toml and, if it has no splits, lists of a random split.
 
     The TOML files go to `out`, by default `root`. `classes` are names in the order of the mask values; `pretrained` is
-    "imagenet", "none" or a weights file; `backbone` is the name of a timm ResNet; `seed` is for the random split.
+    "imagenet", "none" or a weights file; `backbone` is the name of a timm ResNet; `seed` is for the random split. If
+    `out` has a dataset.toml and no recipe.toml, as after `fastfcn import`, only recipe.toml is written.
     Raises OutputError if one of the files exists and `force` is not set, and DataError if the folder cannot be used.
     """
     root, out = Path(root), Path(root if out is None else out)
-    _refuse_to_overwrite([out / DATASET, out / RECIPE], force)
+    kept = (out / DATASET).is_file() and not (out / RECIPE).exists() and not classes and not force
+    if not kept:
+        _refuse_to_overwrite([out / DATASET, out / RECIPE], force)
     weights = _weights_file(pretrained)
+    if kept:
+        dataset = load_description(out / DATASET)
+        return _recipe_for(dataset, root, out, weights, backbone, workers, machine or this_machine())
     report = check_folder(root, workers)
     chosen, splits = choose_classes(report, classes), choose_splits(report, seed)
     lists = {root / LISTS.format(split=split): names for split, names in splits.drawn.items()}
@@ -77,17 +92,39 @@ def init(
     name = slug(root)
     dataset_text = dataset_toml(name, root.resolve().name or name, report, chosen, splits)
     dataset = parse_description(dataset_text, str(out / DATASET))
-    facts = _facts(report, dataset, splits, weights, backbone, machine or this_machine())
-    loss = choose_loss(dataset.class_names, _pixels(report, dataset))
-    recipe_text = recipe_toml(name, DATASET, splits.train, splits.val, facts, loss)
+    counts = {name: len(names) for name, names in splits.drawn.items()} or report.pairs_by_split
+    shown = Split(splits.train, counts[splits.train]), Split(splits.val, counts[splits.val])
+    recipe_text = _recipe_text(report, dataset, *shown, weights, backbone, machine or this_machine())
     recipe = recipes.parse(recipe_text, str(out / RECIPE))
     for path, names in lists.items():
         write_text(path, "".join(f"{name}\n" for name in names), "surrogateescape")
     write_text(out / DATASET, dataset_text)
     write_text(out / RECIPE, recipe_text)
     files = (*lists, out / DATASET, out / RECIPE)
-    errors = tuple(problem for problem in report.errors if problem.kind not in RESOLVED)
-    return InitResult(root, files, dataset, recipe, facts.train, facts.val, errors)
+    return InitResult(root, files, dataset, recipe, shown[0].images, shown[1].images, _errors(report))
+
+
+def _recipe_for(
+    dataset: DatasetDescription, root: Path, out: Path, weights: str, backbone: str, workers: int,
+    machine: TrainingMachine,
+) -> InitResult:  # fmt: skip
+    """Write a recipe for a folder that has a description already."""
+    names = [name for name in ("val", "test") if name in dataset.splits]
+    if "train" not in dataset.splits or not names:
+        raise DataError(
+            f"{out / DATASET} has the splits {', '.join(dataset.splits)}; a recipe needs train, and val or test.",
+            "Add them to its [splits], or remove the file: init then writes a new one.",
+        )
+    train, val = (Split(name, len(find_examples(dataset, root, name))) for name in ("train", names[0]))
+    report = check_folder(root, workers)
+    recipe_text = _recipe_text(report, dataset, train, val, weights, backbone, machine)
+    recipe = recipes.parse(recipe_text, str(out / RECIPE))
+    write_text(out / RECIPE, recipe_text)
+    return InitResult(root, (out / RECIPE,), dataset, recipe, train.images, val.images, _errors(report))
+
+
+def _errors(report: FolderReport) -> tuple[Problem, ...]:
+    return tuple(problem for problem in report.errors if problem.kind not in RESOLVED)
 
 
 def slug(root: Path) -> str:
@@ -112,23 +149,18 @@ def _weights_file(pretrained: str) -> str:
     return str(path.resolve())
 
 
-def _facts(
-    report: FolderReport,
-    dataset: DatasetDescription,
-    splits: Splits,
-    weights: str,
-    backbone: str,
+def _recipe_text(
+    report: FolderReport, dataset: DatasetDescription, train: Split, val: Split, weights: str, backbone: str,
     machine: TrainingMachine,
-) -> Facts:
-    counts = {name: len(names) for name, names in splits.drawn.items()} or report.pairs_by_split
+) -> str:  # fmt: skip
     pixels = _pixels(report, dataset)
     shares = tuple(count / max(sum(pixels), 1) for count in pixels)
-    train, val = counts[splits.train], counts[splits.val]
-    return Facts(train, val, report.sizes, dataset.class_names, shares, weights, backbone, machine)
+    names = dataset.class_names
+    facts = Facts(train.images, val.images, report.sizes, names, shares, weights, backbone, machine)
+    return recipe_toml(slug(report.root), DATASET, train.name, val.name, facts, choose_loss(names, pixels))
 
 
 def _pixels(report: FolderReport, dataset: DatasetDescription) -> list[int]:
     """Pixels per class, over all masks."""
     counts = {entry.value: entry.pixels for entry in report.values}
-    colored = dataset.labels_kind == "color"
-    return [sum(counts.get(v, 0) for v in ([entry.color] if colored else entry.ids)) for entry in dataset.classes]
+    return [sum(counts.get(v, 0) for v in entry.mask_values(dataset.labels_kind)) for entry in dataset.classes]

@@ -1,6 +1,6 @@
 """The text of dataset.toml and recipe.toml, with comments that give the reason for each choice."""
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from typing import Any
 
 from fastfcn.checking.check import FolderReport
@@ -204,7 +204,7 @@ def _classes(report: FolderReport, classes: Classes) -> Iterator[str]:
             continue
         yield f"{key} = ["
         for entry in entries:
-            values: Sequence = entry.ids if report.labels_kind == "index" else [entry.color]
+            values = entry.mask_values(report.labels_kind)
             pixels, images = (sum(counts.get(value, (0, 0))[index] for value in values) for index in (0, 1))
             share = f"{pixels / max(total, 1):.2%} of the pixels, in {images} images" if pixels else "in no mask"
             yield f"  {_entry(entry)},  # {share}"

@@ -75,7 +75,8 @@ def _changed_classes(before: list[dict], now: list[dict]) -> Iterator[str]:
     if len(before) != len(now):
         yield f"classes: {len(before)} in the run, {len(now)} now"
     for index, (old, new) in enumerate(zip(before, now, strict=False)):
-        keys = [key for key in ("name", "color", "ids") if old[key] != new[key]]
+        old, new = {"colors": [], **old}, {"colors": [], **new}
+        keys = [key for key in ("name", "color", "ids", "colors") if old[key] != new[key]]
         if keys:
             values = (", ".join(f"{key} {entry[key]}" for key in keys) for entry in (old, new))
             yield f"class {index} ({old['name']}): {' in the run, '.join(values)} now"
