@@ -8,7 +8,7 @@ import pytest
 from PIL import Image
 
 from fastfcn.checking.check import check_folder
-from fastfcn.checking.class_lists import read_class_list
+from fastfcn.data.class_lists import read_class_list
 from fastfcn.data.description import load_description, parse_description
 from fastfcn.data.layout import find_examples
 from fastfcn.errors import DataError

@@ -9,7 +9,7 @@ import pytest
 
 from fastfcn import recipes
 from fastfcn.checking.check import ExamplePaths, FolderReport, Layout
-from fastfcn.checking.class_lists import class_lists
+from fastfcn.data.class_lists import class_lists
 from fastfcn.errors import DataError
 from fastfcn.init import choices, splits
 from fastfcn.init.choices import Facts, TrainingMachine, choose_loss

@@ -9,7 +9,6 @@ from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any, Literal, NamedTuple
 
-from fastfcn.checking.class_lists import ClassList, class_lists
 from fastfcn.checking.file_problems import flag_problems, missing_file_problems
 from fastfcn.checking.images import inspect_image
 from fastfcn.checking.layouts import DatasetFiles, Layout, find_layout
@@ -18,6 +17,7 @@ from fastfcn.checking.problem import Problem
 from fastfcn.checking.split_problems import class_problems, duplicate_problems
 from fastfcn.checking.statistics import PairInfo, Statistics, ValueCount, labels_kind, main_palette, value_counts
 from fastfcn.checking.value_problems import MaskIds, color_problems, id_problems
+from fastfcn.data.class_lists import ClassList, class_lists
 from fastfcn.data.description import CATALOG, load_description
 from fastfcn.errors import UserError
 from fastfcn.utils.files import replace_file

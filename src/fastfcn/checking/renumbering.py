@@ -7,9 +7,9 @@ from pathlib import Path
 import numpy as np
 
 from fastfcn.checking.check import DESCRIPTION, FolderReport
-from fastfcn.checking.class_lists import COUNTED, ID_FILES, NUMBERED, ClassList, Color, is_counted, parse_class_list
 from fastfcn.checking.file_problems import misspelled_pairs
 from fastfcn.checking.mask_fixing import MaskPlan
+from fastfcn.data.class_lists import COUNTED, ID_FILES, NUMBERED, ClassList, Color, is_counted, parse_class_list
 from fastfcn.utils.sizes import IGNORE_INDEX
 
 FREE = {"binary_255", "stretched_ids"}  # without renumbering, a class would be ignored; every class keeps its pixels

@@ -4,7 +4,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from fastfcn.checking.check import FolderReport
-from fastfcn.checking.class_lists import NOT_IN_MASKS, ClassList, class_lists
+from fastfcn.data.class_lists import NOT_IN_MASKS, ClassList, class_lists
 from fastfcn.data.description import (
     MAX_CLASSES,
     DatasetDescription,
