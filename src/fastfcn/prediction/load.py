@@ -6,7 +6,7 @@ from fastfcn import weights
 from fastfcn.errors import UserError
 from fastfcn.prediction.exported import FULL_PRECISION, ExportedPredictor
 from fastfcn.prediction.predictor import Predictor, TorchPredictor
-from fastfcn.prediction.runtimes.registry import runtime_of
+from fastfcn.prediction.runtimes.registry import refuse_companion, runtime_of
 from fastfcn.recipes.inference import SizeLike, inference_settings
 from fastfcn.weights.file import Weights
 from fastfcn.weights.hub import is_address
@@ -78,6 +78,7 @@ def open_model(
     file = local_file(path)
     if runtime_of(file):
         return ExportedPredictor(file, device, precision, trusted, size, tta, window)
+    refuse_companion(file)
     return weights.read(file)
 
 

@@ -1,14 +1,10 @@
 """Weights files: safetensors whose header holds the recipe and the classes of the dataset."""
 
-import hashlib
 import json
-import math
 import os
 import re
-from collections.abc import Callable
+from collections.abc import Iterator
 from dataclasses import dataclass, field
-from datetime import UTC, datetime
-from importlib.metadata import version
 from math import isfinite
 from pathlib import Path
 
@@ -17,17 +13,25 @@ import torch
 from safetensors.torch import save_file
 from torch import Tensor, nn
 
-from fastfcn import build, recipes
+from fastfcn import build
 from fastfcn.data.description import DatasetDescription
-from fastfcn.errors import MissingFileError, WeightsError
+from fastfcn.errors import WeightsError
 from fastfcn.models.segmenter import Segmenter
 from fastfcn.recipes.recipe import Recipe
 from fastfcn.utils.files import replace_file
+from fastfcn.weights.header import (
+    CHECKSUM,
+    FORMAT,
+    Problem,
+    TensorBytes,
+    checksum,
+    not_weights,
+    open_tensors,
+    parse_header,
+    provenance,
+    verify,
+)
 
-FORMAT = "fastfcn-weights-1"
-Problem = Callable[[str | Path, str], WeightsError]  # makes the error from the path and the reason
-
-CHECKSUM = "checksum"  # key in the header; files of earlier versions have none
 LISTED = 8  # keys of each kind in an error message
 # Names of parameters in files of version 0.1, and what they are now.
 RENAMED = ((re.compile(r"(^|\.)head\.presence\."), r"\1head.se_layer."),)
@@ -35,11 +39,7 @@ RENAMED = ((re.compile(r"(^|\.)head\.presence\."), r"\1head.se_layer."),)
 
 @dataclass(frozen=True)
 class Weights:
-    """The content of a weights file.
-
-    `tensors`: the state dict of the network; `facts`: scores saved with it, such as {"miou": 68.1} in percent;
-    `made`: time and versions, {"time": ISO 8601, "fastfcn": "0.1.0", "torch": ...}, empty for files of older versions.
-    """
+    """The content of a weights file: its header (see `Header`) and `tensors`, the state dict of the network."""
 
     recipe: Recipe
     description: DatasetDescription
@@ -62,12 +62,6 @@ def save(
     write_tensors(path, model.state_dict(), header)
 
 
-def provenance() -> dict[str, str]:
-    """The current time and the installed versions, as they are saved in a file."""
-    versions = {name: version(name) for name in ("fastfcn", "torch", "timm")}
-    return {"time": datetime.now(UTC).isoformat(timespec="seconds")} | versions
-
-
 def write_tensors(path: str | Path, tensors: dict[str, Tensor], header: dict[str, str]) -> None:
     """Write tensors, a header of strings and a checksum of both to a safetensors file, atomically.
 
@@ -75,7 +69,7 @@ def write_tensors(path: str | Path, tensors: dict[str, Tensor], header: dict[str
     Raises OutputError.
     """
     tensors = {name: value.detach().cpu().contiguous() for name, value in tensors.items()}
-    header = header | {CHECKSUM: checksum(header, tensors)}
+    header = header | {CHECKSUM: checksum(header, tensor_bytes(tensors))}
     with replace_file(path) as temporary:
         temporary.touch()
         mode = temporary.stat().st_mode  # the default for new files; safetensors makes them readable by the owner only
@@ -88,32 +82,19 @@ def write_tensors(path: str | Path, tensors: dict[str, Tensor], header: dict[str
             os.fsync(file.fileno())
 
 
-def checksum(header: dict[str, str], tensors: dict[str, Tensor]) -> str:
-    """SHA-256 of header and tensors, whatever their order: names, types, shapes and values."""
-    digest = hashlib.sha256(json.dumps(header, sort_keys=True).encode("utf-8", "surrogatepass"))
+def tensor_bytes(tensors: dict[str, Tensor]) -> Iterator[TensorBytes]:
+    """The content of tensors on the CPU, sorted by name, as `checksum` needs it."""
     for name, value in sorted(tensors.items()):
-        digest.update(f"{name} {value.dtype} {list(value.shape)} ".encode("utf-8", "surrogatepass"))
-        digest.update(value.reshape(-1).view(torch.uint8).numpy().data)
-    return f"sha256:{digest.hexdigest()}"
+        data = value.reshape(-1).view(torch.uint8).numpy().data
+        yield TensorBytes(name, str(value.dtype), tuple(value.shape), data)
 
 
 def read(path: str | Path) -> Weights:
     """Read a weights file; nothing in it is executed. Raises WeightsError."""
-    header, tensors = _read_unverified(path, FORMAT, _not_weights)
-    try:
-        weights = Weights(
-            recipes.parse(header["recipe"], f"the recipe in {path}"),
-            DatasetDescription.model_validate_json(header["dataset"]),
-            tensors,
-            _facts(header["facts"]),
-            _made(header.get("made", "{}")),
-        )
-    except KeyError as error:
-        raise _not_weights(path, f"its header lacks {error}") from error
-    except (ValueError, RecursionError) as error:
-        raise _not_weights(path, "its header was not written by fastfcn") from error
-    _verify(path, header, tensors, _not_weights)
-    return weights
+    strings, tensors = _read_unverified(path, FORMAT, not_weights)
+    header = parse_header(strings, path)
+    verify(path, strings, tensor_bytes(tensors), not_weights)
+    return Weights(header.recipe, header.description, tensors, header.facts, header.made)
 
 
 def read_tensors(
@@ -123,67 +104,15 @@ def read_tensors(
 
     `problem`: the error to raise; by default, it says that the file is not a weights file.
     """
-    problem = problem or _not_weights
-    header, tensors = _read_unverified(path, format, problem)
-    _verify(path, header, tensors, problem)
-    return header, tensors
+    problem = problem or not_weights
+    strings, tensors = _read_unverified(path, format, problem)
+    verify(path, strings, tensor_bytes(tensors), problem)
+    return strings, tensors
 
 
 def _read_unverified(path: str | Path, format: str, problem: Problem) -> tuple[dict[str, str], dict[str, Tensor]]:
-    if not Path(path).is_file():
-        raise MissingFileError(path)
-    try:
-        with safetensors.safe_open(str(path), framework="pt") as file:
-            header = file.metadata() or {}
-            if header.get("format") != format:
-                actual = header.get("format")
-                raise problem(path, f"its format is {actual!r}" if actual else "it has no fastfcn header")
-            return header, {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118
-    except (safetensors.SafetensorError, OSError, ValueError) as error:
-        raise problem(path, str(error)) from error
-
-
-def _verify(path: str | Path, header: dict[str, str], tensors: dict[str, Tensor], problem: Problem) -> None:
-    """Raise `problem` unless header and tensors have the checksum in the header, if it has one."""
-    content = {key: value for key, value in header.items() if key != CHECKSUM}
-    if header.get(CHECKSUM, "") not in ("", checksum(content, tensors)):
-        raise problem(path, "its content has changed since it was written (wrong checksum)")
-
-
-def _facts(text: str) -> dict:
-    """The scores in a header; raises ValueError for values that are not plain. Undefined scores (NaN) are left out."""
-    facts = _json_object(text)
-    for name, value in facts.items():
-        valid = isinstance(value, str | int | float)
-        if name == "miou":
-            valid = _is_number(value) and 0 <= value <= 100
-        elif name == "step":
-            valid = isinstance(value, int) and not isinstance(value, bool) and value >= 0
-        elif name in ("split", "converted_from"):
-            valid = isinstance(value, str)
-        if not valid or (isinstance(value, float) and not math.isfinite(value)):
-            raise ValueError(f"{name} is {value!r}")
-    return facts
-
-
-def _made(text: str) -> dict[str, str]:
-    """Time and versions in a header; raises ValueError for anything else."""
-    made = _json_object(text)
-    if not all(isinstance(value, str) for value in made.values()):
-        raise ValueError("time and versions have to be strings")
-    return made
-
-
-def _json_object(text: str) -> dict:
-    """Parse a JSON object; NaN and infinity, which are not JSON, and null are left out."""
-    value = json.loads(text, parse_constant=lambda _: None)
-    if not isinstance(value, dict):
-        raise ValueError(f"not an object: {type(value).__name__}")
-    return {name: entry for name, entry in value.items() if entry is not None}
-
-
-def _is_number(value: object) -> bool:
-    return isinstance(value, int | float) and not isinstance(value, bool)
+    with open_tensors(path, "pt", format, problem) as file:
+        return file.metadata(), {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118
 
 
 def load_model(weights: Weights) -> Segmenter:
@@ -275,15 +204,3 @@ def key_problems(shapes: dict[str, tuple[int, ...]], tensors: dict[str, Tensor])
 
 def _shorten(lines: list[str]) -> list[str]:
     return lines[:LISTED] + ([f"  ... and {len(lines) - LISTED} more"] if len(lines) > LISTED else [])
-
-
-def _not_weights(path: str | Path, reason: str) -> WeightsError:
-    if Path(path).suffix in (".pth", ".pt", ".tar"):
-        return WeightsError(
-            f"{path} is a PyTorch checkpoint, not a weights file of fastfcn.",
-            f"Convert it: fastfcn convert {path} --recipe NAME --out weights.safetensors",
-        )
-    return WeightsError(
-        f"{path} is not a weights file of fastfcn, or is damaged: {reason}.",
-        "Use the weights.safetensors of a run, or convert a checkpoint with `fastfcn convert`.",
-    )

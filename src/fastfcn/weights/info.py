@@ -1,47 +1,53 @@
-"""`fastfcn info`: what a weights file contains, read from the file alone."""
+"""What a weights file contains, read from the file alone, without PyTorch."""
 
+import math
 from pathlib import Path
 from typing import Any
 
-from torch import Tensor
-
-from fastfcn import weights
 from fastfcn.recipes.inference import inference_settings
 from fastfcn.recipes.recipe import Recipe
-from fastfcn.weights.file import Weights
+from fastfcn.weights.header import Header, Shapes, read_header
 
 STATISTICS = ("running_mean", "running_var", "num_batches_tracked")  # buffers of batch norms, not parameters
 AUXILIARY = "auxiliary."  # the auxiliary head is used in training only
 
 
 def info(path: str | Path) -> dict[str, Any]:
-    """Describe a weights file; this is what `fastfcn info --json` prints. Raises WeightsError.
+    """Describe a weights file, whose checksum is verified. Raises WeightsError.
 
-    Keys: `file`, `bytes`, `recipe`, `summary`, `network` (backbone, neck, head, mean, std), `parameters` (of the
-    network used for predictions), `training_parameters` (with the auxiliary head), `inference` (how images are given to
-    the network, in words: `text` and, with test-time augmentation, `tta`), `dataset`, `classes` (name, color,
-    ids), `score` (saved with the weights: miou in percent, split, step; or converted_from), `published` (published
+    Keys: `file`, `format` ("weights"), `bytes`, `parameters` (of the network used for predictions),
+    `training_parameters` (with the auxiliary head), `recipe`, `summary`, `network` (backbone, neck, head, mean, std),
+    `inference` (how images are given to the network, in words: `text` and, with test-time augmentation, `tta`),
+    `dataset`, `classes` (name, color, ids), `score` (saved with the weights: miou in percent, split, step; or converted_from), `published` (published
     scores, for converted weights only), `made` (time and versions; empty for files of older versions).
     """
-    file = weights.read(path)
-    recipe = file.recipe
+    header, shapes = read_header(path)
     return {
         "file": str(path),
+        "format": "weights",
         "bytes": Path(path).stat().st_size,
+        "parameters": _parameters(shapes, (AUXILIARY,)),
+        "training_parameters": _parameters(shapes),
+        **describe(header),
+    }
+
+
+def describe(header: Header) -> dict[str, Any]:
+    """The entries that weights files and exported files have in common; see `info`."""
+    recipe, description = header.recipe, header.description
+    return {
         "recipe": recipe.name,
         "summary": recipe.summary,
         "network": network(recipe),
-        "parameters": _parameters(file.tensors, (AUXILIARY,)),
-        "training_parameters": _parameters(file.tensors),
         "inference": {
             "text": inference_settings(recipe).description,
             "tta": inference_settings(recipe, tta=True).description,
         },
-        "dataset": {"name": file.description.name, "title": file.description.title},
-        "classes": [entry.model_dump(mode="json") for entry in file.description.classes],
-        "score": file.facts,
-        "published": _published(file),
-        "made": file.made,
+        "dataset": {"name": description.name, "title": description.title},
+        "classes": [entry.model_dump(mode="json") for entry in description.classes],
+        "score": header.facts,
+        "published": _published(header),
+        "made": header.made,
     }
 
 
@@ -75,14 +81,14 @@ def millions(count: int) -> str:
     return f"{count / 1e6:.1f} million" if count >= 1e6 else f"{count:,}"
 
 
-def _parameters(tensors: dict[str, Tensor], without: tuple[str, ...] = ()) -> int:
-    names = (name for name in tensors if not name.endswith(STATISTICS) and not name.startswith(without))
-    return sum(tensors[name].numel() for name in names)
+def _parameters(shapes: Shapes, without: tuple[str, ...] = ()) -> int:
+    names = (name for name in shapes if not name.endswith(STATISTICS) and not name.startswith(without))
+    return sum(math.prod(shapes[name]) for name in names)
 
 
-def _published(file: Weights) -> dict[str, Any] | None:
+def _published(header: Header) -> dict[str, Any] | None:
     """The published scores, if the file was converted from a published checkpoint."""
-    published = file.recipe.published
-    if published is None or "converted_from" not in file.facts:
+    published = header.recipe.published
+    if published is None or "converted_from" not in header.facts:
         return None
     return published.model_dump(mode="json", exclude_none=True)

@@ -1,4 +1,4 @@
-"""The table of `fastfcn info`: what a weights file contains."""
+"""The table of `fastfcn info`: what a weights file or an exported file contains."""
 
 from collections.abc import Iterator
 from typing import Any
@@ -13,7 +13,7 @@ NOT_RECORDED = "not recorded: the file was written by an older version"
 
 
 def show_info(info: dict[str, Any], console: SafeConsole) -> None:
-    """Print what `fastfcn.weights.info.info` returns in two columns, and below it the classes with their colors."""
+    """Print what `fastfcn.prediction.info.info` returns in two columns, and below it the classes with their colors."""
     table = Table.grid(padding=(0, 2))
     table.add_column(style="dim", no_wrap=True)
     table.add_column(overflow="fold")
@@ -32,7 +32,14 @@ def _rows(info: dict[str, Any]) -> Iterator[tuple[str, str]]:
     yield "recipe", info["recipe"]
     yield "", info["summary"]
     yield "network", f"{network['backbone']} -> {network['neck']} -> {network['head']}"
-    yield "parameters", f"{millions(info['parameters'])}; {millions(info['training_parameters'])} during training"
+    if "runtime" in info:
+        limit = f", up to {info['largest'][0]}x{info['largest'][1]}" if info["largest"] else ""
+        yield (
+            "exported",
+            f"for {info['runtime']}, {info['precision']}: images{limit} to {' and '.join(info['outputs'])}",
+        )
+    else:
+        yield "parameters", f"{millions(info['parameters'])}; {millions(info['training_parameters'])} during training"
     yield "size", f"{info['bytes'] / 1e6:.1f} MB"
     yield "inference", info["inference"]["text"]
     yield "dataset", f"{info['dataset']['title']} ({info['dataset']['name']})"

@@ -8,13 +8,15 @@ import os
 import shutil
 import zipfile
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import numpy as np
-import torch
-from torch.export import ExportedProgram
 
 from fastfcn.errors import UserError, WeightsError
 from fastfcn.prediction.runtimes.base import Runtime, quiet_exporters
+
+if TYPE_CHECKING:  # torch takes a second to import, which reading metadata does not need
+    from torch.export import ExportedProgram
 
 MEMBER = "extra/fastfcn.json"  # the archive format reserves extra/ for users
 
@@ -26,8 +28,10 @@ def check_compiler() -> None:
         raise UserError("Writing a .pt2 file needs a C++ compiler, and none was found.", "Install g++, or set CXX.")
 
 
-def write(program: ExportedProgram, metadata: dict[str, str], path: Path) -> None:
+def write(program: "ExportedProgram", metadata: dict[str, str], path: Path) -> None:
     """Compile `program` and package it with `metadata`."""
+    import torch
+
     with quiet_exporters():
         torch._inductor.aoti_compile_and_package(program, package_path=str(path))  # type: ignore[attr-defined]
     with zipfile.ZipFile(path, "a") as archive:
@@ -49,6 +53,8 @@ class AOTInductorSession:
     """A .pt2 package in PyTorch, on the CPU that it was compiled for. Runs the native code in the file."""
 
     def __init__(self, path: Path, device: str = "cpu"):
+        import torch
+
         self.metadata = read_metadata(path)
         try:
             self.program = torch._inductor.aoti_load_package(str(path))  # type: ignore[attr-defined]
@@ -56,10 +62,12 @@ class AOTInductorSession:
             reason = str(error).splitlines()[0]
             raise WeightsError(f"{path} cannot be loaded: {reason}", "Export it again on this machine.") from error
 
-    @torch.inference_mode()
     def run(self, images: np.ndarray) -> list[np.ndarray]:
         """Outputs for RGB uint8 images (B, H, W, 3); see `Session.run`."""
-        return [output.numpy() for output in self.program(torch.from_numpy(images))]
+        import torch
+
+        with torch.inference_mode():
+            return [output.numpy() for output in self.program(torch.from_numpy(images))]
 
 
 RUNTIME = Runtime(
@@ -68,6 +76,7 @@ RUNTIME = Runtime(
     suffix=".pt2",
     write=write,
     open=AOTInductorSession,
+    read_metadata=read_metadata,
     executes_code=True,
     tracing="backed",
     check_tools=check_compiler,

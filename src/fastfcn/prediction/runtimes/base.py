@@ -8,12 +8,14 @@ from dataclasses import dataclass
 from importlib.metadata import version
 from importlib.util import find_spec
 from pathlib import Path
-from typing import Literal, Protocol
+from typing import TYPE_CHECKING, Literal, Protocol
 
 import numpy as np
-from torch.export import ExportedProgram
 
 from fastfcn.errors import MissingExtraError
+
+if TYPE_CHECKING:  # torch takes a second to import, which reading metadata does not need
+    from torch.export import ExportedProgram
 
 EXPORTER_LOGGERS = ("onnxscript", "onnx_ir", "torch.onnx", "torch.utils")
 
@@ -41,6 +43,8 @@ class Runtime:
         suffix: suffix of the main file, including the dot.
         write: writes a program with its metadata to a path.
         open: loads a file on a device ("cpu", "cuda", ...); raises WeightsError if the file is invalid.
+        read_metadata: reads the metadata of a file without its runtime and without running code in it; raises
+            WeightsError if the file is invalid. None: the file is opened for it.
         companions: suffixes of the other files of an exported network, stored next to the main file.
         extra: the extra of fastfcn that installs the packages; empty if none is needed.
         writing_packages, running_packages: modules that must be installed to write and to run files.
@@ -55,8 +59,9 @@ class Runtime:
     name: str
     title: str
     suffix: str
-    write: Callable[[ExportedProgram, dict[str, str], Path], None]
+    write: "Callable[[ExportedProgram, dict[str, str], Path], None]"
     open: Callable[[Path, str], Session]
+    read_metadata: Callable[[Path], dict[str, str]] | None = None
     companions: tuple[str, ...] = ()
     extra: str = ""
     writing_packages: tuple[str, ...] = ()

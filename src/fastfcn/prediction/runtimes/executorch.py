@@ -5,18 +5,21 @@ Memory is planned when the program is written, for one image of the largest size
 
 import json
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import numpy as np
-import torch
-from torch.export import ExportedProgram
 
 from fastfcn.errors import WeightsError
 from fastfcn.prediction.runtimes.base import Runtime, quiet_exporters
 
+if TYPE_CHECKING:  # torch takes a second to import, which reading metadata does not need
+    from torch import Tensor
+    from torch.export import ExportedProgram
+
 METADATA = "fastfcn"  # name of the program's method that returns its metadata
 
 
-def write(program: ExportedProgram, metadata: dict[str, str], path: Path) -> None:
+def write(program: "ExportedProgram", metadata: dict[str, str], path: Path) -> None:
     """Lower `program`, traced for sizes up to a bound, and write it with `metadata`."""
     with quiet_exporters():
         from executorch.backends.xnnpack.partition.xnnpack_partitioner import XnnpackPartitioner
@@ -49,10 +52,12 @@ class ExecuTorchSession:
 
     def run(self, images: np.ndarray) -> list[np.ndarray]:
         """Outputs for RGB uint8 images (B, H, W, 3); see `Session.run`."""
+        import torch
+
         outputs = [[output.numpy().copy() for output in self._run_one(image)] for image in torch.from_numpy(images)]
         return [np.concatenate(parts) for parts in zip(*outputs, strict=True)]
 
-    def _run_one(self, image: torch.Tensor) -> list[torch.Tensor]:
+    def _run_one(self, image: "Tensor") -> "list[Tensor]":
         assert self.method is not None
         return list(self.method.execute([image[None].contiguous()]))
 

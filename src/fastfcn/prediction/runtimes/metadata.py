@@ -5,11 +5,10 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from fastfcn import recipes
 from fastfcn.data.description import DatasetDescription
 from fastfcn.errors import WeightsError
 from fastfcn.recipes.recipe import Recipe
-from fastfcn.weights.file import provenance
+from fastfcn.weights.header import Header, parse_strings, provenance
 
 FORMAT = "fastfcn-export-1"
 LOGITS = ("logits", "scores")  # names of the second output; version 0.1 wrote "scores"
@@ -35,6 +34,11 @@ class ExportMetadata:
     facts: dict = field(default_factory=dict)
     made: dict[str, str] = field(default_factory=provenance)
 
+    @property
+    def header(self) -> Header:
+        """What a weights file stores, too."""
+        return Header(self.recipe, self.description, self.facts, self.made)
+
     def as_strings(self) -> dict[str, str]:
         """The strings to store. `classes` and `colors` repeat parts of `dataset`, for other programs to read."""
         return {
@@ -57,18 +61,28 @@ def parse_metadata(strings: Mapping[str, str], path: str | Path) -> ExportMetada
     try:
         if strings["format"] != FORMAT:
             raise WeightsError(f"{path} has the format {strings['format']!r}, not {FORMAT!r}.", "Export it again.")
-        largest = json.loads(strings["largest"])
+        header = parse_strings(strings, path)
         return ExportMetadata(
-            recipes.parse(strings["recipe"], f"the recipe in {path}"),
-            DatasetDescription.model_validate_json(strings["dataset"]),
+            header.recipe,
+            header.description,
             any(name in LOGITS for name in json.loads(strings["outputs"])),
             strings["precision"],
-            (largest[0], largest[1]) if largest else None,
-            json.loads(strings["facts"]),
-            json.loads(strings["made"]),
+            _size(strings["largest"]),
+            header.facts,
+            header.made,
         )
-    except (KeyError, ValueError) as error:
+    except (KeyError, ValueError, TypeError, RecursionError) as error:
         raise WeightsError(
             f"{path} was not written by `fastfcn export`: it does not contain a recipe and classes.",
             "Export a weights file: fastfcn export weights.safetensors --format onnx --out model.onnx",
         ) from error
+
+
+def _size(text: str) -> tuple[int, int] | None:
+    size = json.loads(text)
+    if size is None:
+        return None
+    height, width = size
+    if not all(isinstance(side, int) and side > 0 for side in size):
+        raise ValueError(f"{text} is not a size")
+    return height, width

@@ -1,19 +1,25 @@
 """ONNX files (.onnx): written by torch.onnx, run by ONNX Runtime."""
 
 import re
+from collections.abc import Iterator
+from io import BytesIO
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any, BinaryIO
 
 import numpy as np
-from torch.export import ExportedProgram
 
 from fastfcn.errors import UserError, WeightsError
 from fastfcn.prediction.runtimes.base import Runtime, quiet_exporters
 
+if TYPE_CHECKING:  # torch takes a second to import, which reading metadata does not need
+    from torch.export import ExportedProgram
+
 DIMENSIONS = ("batch", "height", "width")
+METADATA_PROPS = 14  # number of the field in ONNX's ModelProto; its entries have a key (1) and a value (2)
+MAX_METADATA = 64 * 2**20  # bytes
 
 
-def write(program: ExportedProgram, metadata: dict[str, str], path: Path) -> None:
+def write(program: "ExportedProgram", metadata: dict[str, str], path: Path) -> None:
     """Write `program` to one file, weights included, with `metadata` as its metadata_props."""
     import torch
 
@@ -37,6 +43,48 @@ def _name_dimensions(graph: Any) -> None:
         for dimension in value.type.tensor_type.shape.dim:
             if dimension.dim_param:
                 dimension.dim_param = re.sub(r"\w+", lambda word: names.get(word[0], word[0]), dimension.dim_param)
+
+
+def read_metadata(path: Path) -> dict[str, str]:
+    """The metadata_props of an ONNX file, read without ONNX Runtime. Raises WeightsError."""
+    try:
+        with path.open("rb") as file:
+            entries = [dict(_fields(BytesIO(entry), (1, 2))) for _, entry in _fields(file, (METADATA_PROPS,))]
+        return {entry[1].decode(): entry[2].decode() for entry in entries}
+    except (ValueError, KeyError, OSError) as error:
+        raise WeightsError(f"{path} is not a valid ONNX file, or is damaged.", "Export it again.") from error
+
+
+def _fields(file: BinaryIO, numbers: tuple[int, ...]) -> Iterator[tuple[int, bytes]]:
+    """The fields with these numbers in a protobuf message; all others are skipped. Raises ValueError."""
+    size = file.seek(0, 2)
+    file.seek(0)
+    while file.tell() < size:
+        number, kind = divmod(_varint(file), 8)
+        if kind == 0:
+            _varint(file)
+            continue
+        if kind not in (1, 2, 5):
+            raise ValueError(f"unknown wire type {kind}")
+        length = _varint(file) if kind == 2 else {1: 8, 5: 4}[kind]
+        if length > size - file.tell() or (number in numbers and length > MAX_METADATA):
+            raise ValueError(f"a field of {length} bytes")
+        if kind == 2 and number in numbers:
+            yield number, file.read(length)
+        else:
+            file.seek(length, 1)
+
+
+def _varint(file: BinaryIO) -> int:
+    value = 0
+    for shift in range(0, 64, 7):
+        byte = file.read(1)
+        if not byte:
+            break
+        value |= (byte[0] & 0x7F) << shift
+        if byte[0] < 0x80:
+            return value
+    raise ValueError("a number is cut short")
 
 
 class OnnxSession:
@@ -72,6 +120,7 @@ RUNTIME = Runtime(
     suffix=".onnx",
     write=write,
     open=OnnxSession,
+    read_metadata=read_metadata,
     extra="onnx",
     writing_packages=("onnx", "onnxscript"),
     running_packages=("onnxruntime",),

@@ -3,14 +3,17 @@
 import json
 from pathlib import Path
 from tempfile import TemporaryDirectory
-from typing import Any
+from typing import TYPE_CHECKING, Any
+from xml.etree import ElementTree
 
 import numpy as np
-from torch.export import ExportedProgram
 
 from fastfcn.errors import WeightsError
 from fastfcn.prediction.runtimes import onnx
 from fastfcn.prediction.runtimes.base import Runtime, quiet_exporters
+
+if TYPE_CHECKING:  # torch takes a second to import, which reading metadata does not need
+    from torch.export import ExportedProgram
 
 SECTION = "fastfcn"  # section of the file's rt_info
 CONTENTS = "contents"  # key of all metadata in one JSON string, which is what we read back
@@ -18,12 +21,12 @@ CONTENTS = "contents"  # key of all metadata in one JSON string, which is what w
 SETTINGS = {"INFERENCE_PRECISION_HINT": "f32"}
 
 
-def write(program: ExportedProgram, metadata: dict[str, str], path: Path) -> None:
+def write(program: "ExportedProgram", metadata: dict[str, str], path: Path) -> None:
     """Write `program` with float32 weights and with `metadata` in its rt_info."""
     save(convert(program), metadata, path)
 
 
-def convert(program: ExportedProgram) -> Any:
+def convert(program: "ExportedProgram") -> Any:
     """Convert a program to an `openvino.Model`."""
     import openvino
 
@@ -41,6 +44,15 @@ def save(model: Any, metadata: dict[str, str], path: Path) -> None:
         model.set_rt_info(text, [SECTION, name])
     model.set_rt_info(json.dumps(metadata), [SECTION, CONTENTS])
     openvino.save_model(model, path, compress_to_fp16=False)
+
+
+def read_metadata(path: Path) -> dict[str, str]:
+    """The metadata in an .xml file, read without OpenVINO. Raises WeightsError."""
+    try:
+        contents = ElementTree.parse(path).find(f"rt_info/{SECTION}/{CONTENTS}")
+        return json.loads(contents.get("value", "{}")) if contents is not None else {}
+    except (ElementTree.ParseError, ValueError, OSError) as error:
+        raise WeightsError(f"{path} is not a valid OpenVINO file, or is damaged.", "Export it again.") from error
 
 
 class OpenVinoSession:
@@ -75,6 +87,7 @@ RUNTIME = Runtime(
     companions=(".bin",),
     write=write,
     open=OpenVinoSession,
+    read_metadata=read_metadata,
     extra="openvino",
     writing_packages=("onnx", "onnxscript"),
     running_packages=("openvino",),
