@@ -18,8 +18,9 @@ def info(path: str | Path) -> dict[str, Any]:
     Keys: `file`, `format` ("weights"), `bytes`, `parameters` (of the network used for predictions),
     `training_parameters` (with the auxiliary head), `recipe`, `summary`, `network` (backbone, neck, head, mean, std),
     `inference` (how images are given to the network, in words: `text` and, with test-time augmentation, `tta`),
-    `dataset`, `classes` (name, color, ids), `score` (saved with the weights: miou in percent, split, step; or converted_from), `published` (published
-    scores, for converted weights only), `made` (time and versions; empty for files of older versions).
+    `dataset`, `classes` (name, color, ids), `score` (saved with the weights: miou in percent, split, step; or
+    converted_from), `published` (published scores, for converted weights only), `made` (time and versions; empty for
+    files of older versions).
     """
     header, shapes = read_header(path)
     return {
