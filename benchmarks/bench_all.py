@@ -63,10 +63,10 @@ def measure(name: str, accelerator: str, precision: str) -> dict:
 
 def merged(records: list[dict], command: str, reduced: str) -> dict:
     """Merge records: common values of the first, the sum of seconds, and all results."""
-    whole = {"command": command} | ({"reduced": reduced} if reduced else {}) | records[0]
-    whole["seconds"] = sum(record["seconds"] for record in records)
-    whole["results"] = [result for record in records for result in record["results"]]
-    return whole
+    record = {"command": command} | ({"reduced": reduced} if reduced else {}) | records[0]
+    record["seconds"] = sum(record["seconds"] for record in records)
+    record["results"] = [result for record in records for result in record["results"]]
+    return record
 
 
 def main() -> None:
@@ -81,11 +81,11 @@ def main() -> None:
     for precision in ("32-true",) if args.accelerator == "cpu" else ("bf16-mixed", "32-true"):
         for name in names:
             records.append(undisturbed(name, args.accelerator, precision))
-            whole = merged(records, command, REDUCED if args.accelerator == "cpu" else "")
-            write_text(RESULTS / f"bench_{args.accelerator}.json", json.dumps(whole, indent=1) + "\n")
+            record = merged(records, command, REDUCED if args.accelerator == "cpu" else "")
+            write_text(RESULTS / f"bench_{args.accelerator}.json", json.dumps(record, indent=1) + "\n")
     console = SafeConsole()
-    for index in range(0, len(whole["results"]), 2):
-        console.print(bench_table(whole | {"results": whole["results"][index : index + 2]}))
+    for index in range(0, len(record["results"]), 2):
+        console.print(bench_table(record | {"results": record["results"][index : index + 2]}))
 
 
 if __name__ == "__main__":

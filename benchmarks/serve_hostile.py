@@ -100,7 +100,7 @@ def send_schema(port: int, count: int, seed: int, counts: AnswerCounts) -> bool:
     except ImportError:
         return False
     schema = schemathesis.openapi.from_url(f"http://{HOST}:{port}/openapi.json")
-    operations = [each.ok() for each in schema.get_all_operations()]
+    operations = [operation.ok() for operation in schema.get_all_operations()]
     for number, operation in enumerate(operations):
         for mode in (GenerationMode.POSITIVE, GenerationMode.NEGATIVE):
             share = max(1, count // (2 * len(operations)))
@@ -147,10 +147,10 @@ def measure(args: argparse.Namespace, folder: Path) -> dict:
     return {
         "requests": counts.total,
         "schemathesis": _version("schemathesis") if schema else "not installed",
-        "answers": {kind: dict(sorted(each.items())) for kind, each in sorted(counts.answers.items())},
+        "answers": {kind: dict(sorted(answers.items())) for kind, answers in sorted(counts.answers.items())},
         "status_500": counts.count("500"),
         "errors_in_the_log": len(errors),
-        "first_errors": [each.get("traceback", "")[-600:] for each in errors[:3]],
+        "first_errors": [error.get("traceback", "")[-600:] for error in errors[:3]],
         "hung": counts.count("hung"),
         "good_images_segmented": [sum(healthy), len(healthy)],
         "alive": alive,

@@ -149,9 +149,9 @@ def verdict(record: dict) -> dict[str, bool]:
         f"throughput at least {MIN_THROUGHPUT} of offline": record["throughput_of_offline"] >= MIN_THROUGHPUT,
         f"p99 of the accepted at most {MAX_P99_RATIO} times": record["p99_ratio"] <= MAX_P99_RATIO,
         "the rest gets 503 with Retry-After": all(
-            set(each["statuses"]) <= {"200", "503"} and not each["refused_without_retry_after"] for each in both
+            set(load["statuses"]) <= {"200", "503"} and not load["refused_without_retry_after"] for load in both
         ),
-        "none lost": not any(each["unanswered"] for each in both) and record["lost"] == 0,
+        "none lost": not any(load["unanswered"] for load in both) and record["lost"] == 0,
         "memory flat": record["memory"]["flat"] is not False,
         "SIGTERM finishes what was accepted": end["exit_code"] == 0 and record["lost"] == 0,
     }
@@ -175,7 +175,7 @@ def measure(args: argparse.Namespace, folder: Path) -> dict:
         end = asyncio.run(stop_under_load(service, image, args.clients * args.times, min(5.0, args.seconds)))
         finished = sum(line["status"] != 503 for line in service.lines("request"))
     offline_speeds.append(offline_speed(weights, image, args))
-    received = sum(each["statuses"].get("200", 0) for each in (low, high, end))
+    received = sum(load["statuses"].get("200", 0) for load in (low, high, end))
     return {
         "offline_images_per_second": [round(speed, 3) for speed in offline_speeds],
         "load": low,

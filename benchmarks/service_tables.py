@@ -14,8 +14,8 @@ NOTHING = "Nothing has been measured yet."
 
 def tables(of: dict[str, Callable[[dict], str]]) -> str:
     """One table for each result file, by name, that exists."""
-    found = [(RESULTS / f"{name}.json", table) for name, table in of.items()]
-    return "\n\n".join(table(json.loads(path.read_text())) for path, table in found if path.exists()) or NOTHING
+    records = [(RESULTS / f"{name}.json", table) for name, table in of.items()]
+    return "\n\n".join(table(json.loads(path.read_text())) for path, table in records if path.exists()) or NOTHING
 
 
 def export_tables() -> str:
@@ -28,7 +28,7 @@ def parity_table(record: dict) -> str:
     rows, sizes = [], Counter()
     for case, result in record["results"].items():
         recipe = load(case.partition("/")[0])
-        sizes.update("x".join(map(str, each["size"])) for each in result["results"])
+        sizes.update("x".join(map(str, entry["size"])) for entry in result["results"])
         agreement, difference = f"{result['worst_agreement']:.4%}", f"{result['worst_difference']:.1e}"
         verdict = "; ".join(result["broken"]) or "holds"
         network = f"{HEADS[recipe.head.kind]}, {recipe.backbone.name}"
@@ -43,13 +43,13 @@ def int8_table(record: dict) -> str:
     """Int8 compared with float32 in OpenVINO, for a trained network."""
     header = ["size", "equal labels", "float32 ms", "int8 ms", "times as fast"]
     rows = []
-    for each in record["results"]:
-        before, after = each["other_p50_ms"], each["p50_ms"]
+    for entry in record["results"]:
+        before, after = entry["other_p50_ms"], entry["p50_ms"]
         times = [f"{before:.1f}", f"{after:.1f}", f"{before / after:.2f}"]
-        rows.append(["x".join(map(str, each["size"])), f"{each['agreement']:.2%}", *times])
+        rows.append(["x".join(map(str, entry["size"])), f"{entry['agreement']:.2%}", *times])
     scores = f"mIoU {record['miou_before']:.2f} in float32, {record['miou_after']:.2f} in int8"
-    about = f"Int8 of {record['recipe']}: {scores}. `{record['command']}`, {record['date']}, {machine(record)}."
-    return f"{about}\n\n{markdown(header, rows)}"
+    caption = f"Int8 of {record['recipe']}: {scores}. `{record['command']}`, {record['date']}, {machine(record)}."
+    return f"{caption}\n\n{markdown(header, rows)}"
 
 
 def serve_tables() -> str:
@@ -62,14 +62,14 @@ def load_table(record: dict) -> str:
     offline, memory = record["offline_images_per_second"], record["memory"]
     rows = [["the predictor alone", f"{sum(offline) / len(offline):.2f}", "", "", ""]]
     for name in ("load", "overload"):
-        each = record[name]
-        half, _, slowest = each["seconds_p50_p95_p99"]
-        refused = str(each["statuses"].get("503", 0))
-        rows.append([f"{each['clients']} clients", f"{each['images_per_second']:.2f}", f"{half:.2f}", f"{slowest:.2f}",
+        load = record[name]
+        half, _, slowest = load["seconds_p50_p95_p99"]
+        refused = str(load["statuses"].get("503", 0))
+        rows.append([f"{load['clients']} clients", f"{load['images_per_second']:.2f}", f"{half:.2f}", f"{slowest:.2f}",
                      refused])  # fmt: skip
     header = ["", "images/s", "seconds, median", "seconds, 99 %", "refused (503)"]
     size, end = "x".join(map(str, record["size"])), record["sigterm"]
-    about = (
+    caption = (
         f"{record['network']}, images of {size}, {record['seconds']:.0f} s each: "
         f"`python benchmarks/{record['command']}`, {record['date']}, {machine(record)}."
     )
@@ -77,7 +77,7 @@ def load_table(record: dict) -> str:
         f"Memory {memory['middle_mib']:.0f} MiB half-way and {memory['end_mib']:.0f} MiB at the end. After SIGTERM "
         f"{end['answered_after_sigterm']} accepted images were still answered; answers lost: {record['lost']}."
     )
-    return f"{about}\n\n{markdown(header, rows)}\n\n{after}"
+    return f"{caption}\n\n{markdown(header, rows)}\n\n{after}"
 
 
 def hostile_table(record: dict) -> str:
@@ -86,16 +86,16 @@ def hostile_table(record: dict) -> str:
     for kind, answers in record["answers"].items():
         kinds.setdefault(kind.split(" GET ")[0].split(" POST ")[0], Counter()).update(answers)
     rows = []
-    for kind, found in sorted(kinds.items()):
-        answered = ", ".join(f"{count} of {answer}" for answer, count in sorted(found.items()))
-        rows.append([kind, str(found.total()), answered])
+    for kind, counts in sorted(kinds.items()):
+        answered = ", ".join(f"{count} of {answer}" for answer, count in sorted(counts.items()))
+        rows.append([kind, str(counts.total()), answered])
     memory = record["memory"]
-    about = (
+    caption = (
         f"{record['requests']} hostile requests, {record['status_500']} answered with 500, {record['hung']} hanging, "
         f"memory {memory['middle_mib']:.0f} MiB half-way and {memory['end_mib']:.0f} MiB at the end: "
         f"`python benchmarks/{record['command']}`, {record['date']}."
     )
-    return f"{about}\n\n{markdown(['kind', 'requests', 'answers by status'], rows)}"
+    return f"{caption}\n\n{markdown(['kind', 'requests', 'answers by status'], rows)}"
 
 
 def machine(record: dict) -> str:

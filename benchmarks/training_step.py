@@ -121,7 +121,7 @@ def main() -> None:
     args, start = arguments(), monotonic()
     torch.set_num_threads(args.threads)
     networks = [network for network in NETWORKS if not args.only or "{}_{}".format(*network) in args.only]
-    whole = networks == NETWORKS and (args.size, args.batch) == ((256, 512), 2)
+    full_run = networks == NETWORKS and (args.size, args.batch) == ((256, 512), 2)
     loaded = loading(args.camvid) if args.camvid.is_dir() else None
     print("loading:", loaded, flush=True)
     results: dict[str, dict] = {}
@@ -134,10 +134,10 @@ def main() -> None:
             print(steps.name, {key: value for key, value in results[steps.name].items() if key != "sides"}, flush=True)
             setting = {"size": args.size, "batch": args.batch, "seconds": args.seconds}
             result = circumstances(monotonic() - start) | {"setting": setting, "loading": loaded, "networks": results}
-            if whole:
+            if full_run:
                 write("training_step_cpu", result)
     print("\n".join(lines(result)))
-    if whole:
+    if full_run:
         write_text(README, with_table(README.read_text(encoding="utf-8"), result))
     missed = [f"{name}: {line}" for name, network in results.items() for line in network["missed"]]
     raise SystemExit("\n".join(missed) or 0)

@@ -81,7 +81,7 @@ def test_functions_are_documented_and_typed(name: str):
     assert inspect.getdoc(function)
     signature = inspect.signature(function)
     assert signature.return_annotation is not inspect.Signature.empty
-    assert all(each.annotation is not inspect.Parameter.empty for each in signature.parameters.values())
+    assert all(value.annotation is not inspect.Parameter.empty for value in signature.parameters.values())
 
 
 def test_train_returns_where_the_run_is(run: TrainingResult):
@@ -105,8 +105,8 @@ def test_a_recipe_by_name_with_overrides(data: Path, tmp_path: Path):
         fastfcn.train("demo", data, tmp_path / name, overrides=overrides, accelerator="cpu", workers=0)
         for name, overrides in (("dictionary", changes), ("texts", texts))
     ]
-    assert [each.step for each in runs] == [2, 2]
-    losses = [[line["loss"] for line in each.log() if "loss" in line] for each in runs]
+    assert [run.step for run in runs] == [2, 2]
+    losses = [[line["loss"] for line in run.log() if "loss" in line] for run in runs]
     assert losses[0] == losses[1]
 
 
@@ -128,10 +128,10 @@ def test_a_run_is_resumed(data: Path, tmp_path: Path, monkeypatch):
     assert (stopped.step, stopped.miou, stopped.finished) == (1, None, False)
     monkeypatch.setattr(module, "train_step", plain)
     resumed = fastfcn.train(tiny_recipe(), out=tmp_path / "run", resume=True, **settings)
-    whole = fastfcn.train(tiny_recipe(), out=tmp_path / "whole", **settings)
+    uncut = fastfcn.train(tiny_recipe(), out=tmp_path / "whole", **settings)
     assert resumed.finished
-    assert resumed.miou == whole.miou
-    assert [line.get("loss") for line in resumed.log()] == [line.get("loss") for line in whole.log()]
+    assert resumed.miou == uncut.miou
+    assert [line.get("loss") for line in resumed.log()] == [line.get("loss") for line in uncut.log()]
 
 
 def test_training_in_a_thread(data: Path, tmp_path: Path):

@@ -105,8 +105,8 @@ def info(predictor: Predictor) -> bytes:
 def test_a_busy_service_is_retried_after_the_announced_time(predictor: Predictor, pauses: list[float]):
     runs = {"height": 1, "width": 3, "runs": {"classes": [2, 0], "lengths": [1, 2]}}
     busy = (503, {"Retry-After": "7"}, b"{}")
-    given = [(200, {}, info(predictor)), busy, (502, {}, b"<html>"), busy, (200, {}, json.dumps(runs).encode())]
-    with answering(*given) as (url, asked):
+    answers = [(200, {}, info(predictor)), busy, (502, {}, b"<html>"), busy, (200, {}, json.dumps(runs).encode())]
+    with answering(*answers) as (url, asked):
         assert Client(url)(np.zeros((1, 3, 3), np.uint8)).labels.tolist() == [[2, 0, 0]]
     assert pauses == [7, 1, 7]
     assert len(asked) == 5
@@ -206,8 +206,8 @@ def test_hostile_information(answer: bytes):
 
 @pytest.mark.parametrize("answer", [b"[" * 100_000, b"[]", b"7", b'{"detail": "' + b"long " * 10_000 + b'"}'])
 def test_hostile_problems_are_one_short_message(answer: bytes, predictor: Predictor):
-    given = ((200, {}, info(predictor)), (500, {}, answer))
-    with answering(*given) as (url, _), pytest.raises(UserError) as error:
+    answers = ((200, {}, info(predictor)), (500, {}, answer))
+    with answering(*answers) as (url, _), pytest.raises(UserError) as error:
         Client(url, tries=1)(picture())
     assert len(error.value.message) < 400
 
@@ -229,8 +229,8 @@ def test_redirects_to_other_servers_are_not_followed(status: int, at: str, predi
     with answering((200, {}, info(predictor))) as (other, asked):
         for place in (other, other.replace("127.0.0.1", "localhost"), "https://127.0.0.1:1", "//elsewhere.example"):
             redirect = (status, {"Location": place + "/x"}, b"")
-            given = (redirect,) if at == "/info" else ((200, {}, info(predictor)), redirect)
-            with answering(*given) as (url, _), pytest.raises(UserError) as error:
+            answers = (redirect,) if at == "/info" else ((200, {}, info(predictor)), redirect)
+            with answering(*answers) as (url, _), pytest.raises(UserError) as error:
                 Client(url, token="s3cret", tries=1)(picture())
             assert "redirect" in error.value.message or "status 30" in error.value.message
     assert asked == []

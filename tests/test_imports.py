@@ -87,15 +87,15 @@ def test_every_place_is_taken():
 def test_imports_point_down(module: str):
     importer = place_of(module)
     upward = [
-        f"{module}, line {line}, imports {wanted}"
-        for wanted, line in imported(module)
-        if not may_import(importer, wanted)
+        f"{module}, line {line}, imports {target}"
+        for target, line in imported(module)
+        if not may_import(importer, target)
     ]
     assert upward == []
 
 
 @pytest.mark.parametrize(
-    ("importer", "wanted", "allowed"),
+    ("importer", "target", "allowed"),
     [
         ("cli", "training", True),
         ("training", "evaluation", True),
@@ -113,8 +113,8 @@ def test_imports_point_down(module: str):
         ("build", "__init__", False),
     ],
 )
-def test_the_rule_itself(importer: str, wanted: str, allowed: bool):
-    assert may_import(importer, wanted) == allowed
+def test_the_rule_itself(importer: str, target: str, allowed: bool):
+    assert may_import(importer, target) == allowed
 
 
 def test_no_module_imports_itself_through_others():
@@ -140,8 +140,7 @@ def direct_imports(module: str) -> Iterator[str]:
             base = (node.module or "").removeprefix("fastfcn.")
             for alias in node.names:
                 name = f"{base}.{alias.name}"
-                found = next((each for each in (name, f"{name}.__init__", base) if each in MODULES), f"{base}.__init__")
-                yield found
+                yield next((m for m in (name, f"{name}.__init__", base) if m in MODULES), f"{base}.__init__")
 
 
 def test_no_cycles_in_benchmarks():
@@ -177,7 +176,7 @@ def test_the_table_is_read_right():
 def test_packages_imported_at_once_are_dependencies():
     """Optional ones are imported inside the function that needs them."""
     project = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
-    named = {each.split(">")[0].strip() for each in project["dependencies"]}
+    named = {dependency.split(">")[0].strip() for dependency in project["dependencies"]}
     allowed = {IMPORTED_AS.get(name, name) for name in named} | {
         name for name, owner in COMES_WITH.items() if owner in named
     }
@@ -200,9 +199,7 @@ def test_nothing_is_unpickled():
                 names = {getattr(node, "module", None)} | {alias.name for alias in node.names}
                 assert not names & {"pickle", "dill", "joblib", "shelve", "marshal"}, f"{module}, line {node.lineno}"
             if isinstance(node, ast.Call) and (called := ast.unparse(node.func)) in needed:
-                keywords = {
-                    each.arg: ast.literal_eval(each.value) for each in node.keywords if each.arg in needed[called]
-                }
+                keywords = {k.arg: ast.literal_eval(k.value) for k in node.keywords if k.arg in needed[called]}
                 assert keywords == dict([needed[called]]), f"{module}, line {node.lineno}"
 
 

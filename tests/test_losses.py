@@ -42,9 +42,9 @@ def test_cross_entropy_is_summed(size: tuple[int, int], align_corners: bool):
     logits, labels = random(3, CLASSES, 4, 7).requires_grad_(), labels_of(3, *size)
     full = resized(logits, labels.shape[1:], align_corners)
     expected = F.cross_entropy(full, labels.long(), ignore_index=IGNORE_INDEX, reduction="sum")
-    found = summed_cross_entropy(logits, labels, align_corners, IGNORE_INDEX)
-    torch.testing.assert_close(found, expected)
-    ours, plain = torch.autograd.grad(found, logits)[0], torch.autograd.grad(expected, logits)[0]
+    actual = summed_cross_entropy(logits, labels, align_corners, IGNORE_INDEX)
+    torch.testing.assert_close(actual, expected)
+    ours, plain = torch.autograd.grad(actual, logits)[0], torch.autograd.grad(expected, logits)[0]
     torch.testing.assert_close(ours, plain)
 
 
@@ -113,15 +113,15 @@ def test_a_batch_in_parts_gives_the_same_losses():
     labels = labels_of(4, 20, 30)
     labels[0, :15] = IGNORE_INDEX  # so that the parts have labeled pixels in different numbers
     pixels = (labels != IGNORE_INDEX).sum()
-    whole = segmentation_loss(main, {"auxiliary": auxiliary, "se": se_logits}, labels, TERMS, pixels, 4)
+    full = segmentation_loss(main, {"auxiliary": auxiliary, "se": se_logits}, labels, TERMS, pixels, 4)
     for cuts in ([1, 3], [2, 2], [1, 1, 1, 1]):
-        parts = [each.split(cuts) for each in (main, auxiliary, se_logits, labels)]
+        parts = [tensor.split(cuts) for tensor in (main, auxiliary, se_logits, labels)]
         losses = [
             segmentation_loss(one, {"auxiliary": two, "se": three}, label, TERMS, pixels, 4)
             for one, two, three, label in zip(*parts, strict=True)
         ]
-        for name, value in whole.items():
-            torch.testing.assert_close(sum(each[name] for each in losses), value)
+        for name, value in full.items():
+            torch.testing.assert_close(sum(loss[name] for loss in losses), value)
 
 
 @pytest.mark.parametrize("mean_over", ["all", "labeled"])

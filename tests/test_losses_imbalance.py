@@ -83,9 +83,9 @@ def test_losses_and_gradients_are_those_of_the_formulas(
     monkeypatch.setattr(cross_entropy, "CPU_STRIP", 4 * classes * after[1])  # strips of four rows
     logits, labels = scores_of(3, classes, before), labels_of(3, classes, after)
     for name, ours, plain in pairs_of_losses(classes):
-        found, expected = ours(logits, labels, align_corners), plain(logits, labels, align_corners)
-        torch.testing.assert_close(found, expected, msg=lambda text, name=name: f"{name}: {text}")
-        slopes = [torch.autograd.grad(loss, logits)[0] for loss in (found, expected)]
+        actual, expected = ours(logits, labels, align_corners), plain(logits, labels, align_corners)
+        torch.testing.assert_close(actual, expected, msg=lambda text, name=name: f"{name}: {text}")
+        slopes = [torch.autograd.grad(loss, logits)[0] for loss in (actual, expected)]
         torch.testing.assert_close(*slopes, rtol=1e-7, atol=1e-12, msg=lambda text, name=name: f"{name}: {text}")
         assert slopes[0][:-1].any(), name
 
@@ -104,9 +104,9 @@ def test_a_batch_without_labels_costs_nothing():
 def test_scores_of_half_the_bits_are_taken_in_float32():
     logits, labels = scores_of(2, 5, (4, 4)).detach().bfloat16(), labels_of(2, 5, (16, 16))
     for name, ours, plain in pairs_of_losses(5):
-        found = ours(logits, labels, False)
-        assert found.dtype == torch.float32, name
-        torch.testing.assert_close(found.double(), plain(logits.double(), labels, False), rtol=1e-5, atol=1e-5)
+        actual = ours(logits, labels, False)
+        assert actual.dtype == torch.float32, name
+        torch.testing.assert_close(actual.double(), plain(logits.double(), labels, False), rtol=1e-5, atol=1e-5)
 
 
 def test_dice_and_lovasz_by_hand():
@@ -133,33 +133,33 @@ def test_a_batch_in_parts_gives_the_same_losses(kind: PixelLoss):
     main, auxiliary, labels = scores_of(4, 5, (4, 6)), scores_of(4, 5, (2, 3), 1), labels_of(4, 5, (16, 20))
     labels[0, :10] = IGNORE_INDEX  # so that the parts have labeled pixels in different numbers
     pixels = (labels != IGNORE_INDEX).sum()
-    whole = segmentation_loss(main, {"auxiliary": auxiliary}, labels, terms, pixels, 4)
-    assert list(whole) == ["main", "auxiliary", "loss"]
-    torch.testing.assert_close(whole["auxiliary"], 0.4 * pixel_loss(auxiliary, labels, terms, pixels, 4))
+    full = segmentation_loss(main, {"auxiliary": auxiliary}, labels, terms, pixels, 4)
+    assert list(full) == ["main", "auxiliary", "loss"]
+    torch.testing.assert_close(full["auxiliary"], 0.4 * pixel_loss(auxiliary, labels, terms, pixels, 4))
     for cuts in ([1, 3], [2, 2]):
-        parts = zip(*(each.split(cuts) for each in (main, auxiliary, labels)), strict=True)
+        parts = zip(*(tensor.split(cuts) for tensor in (main, auxiliary, labels)), strict=True)
         losses = [segmentation_loss(one, {"auxiliary": two}, label, terms, pixels, 4) for one, two, label in parts]
-        for name, value in whole.items():
-            torch.testing.assert_close(sum(each[name] for each in losses), value)
+        for name, value in full.items():
+            torch.testing.assert_close(sum(loss[name] for loss in losses), value)
 
 
 def test_cross_entropy_beside_dice_and_lovasz_is_over_pixels():
     logits, labels = scores_of(2, 5, (4, 6)), labels_of(2, 5, (16, 20))
     for kind, alone in ((DiceLoss(0.7, 0.5), dice_loss), (LovaszLoss(0.7, 0.5), lovasz_loss)):
-        found = pixel_loss(logits, labels, LossTerms("all", False, kind), torch.tensor(640.0), 2)
+        actual = pixel_loss(logits, labels, LossTerms("all", False, kind), torch.tensor(640.0), 2)
         other = summed_cross_entropy(logits, labels, False, IGNORE_INDEX)
         expected = 0.7 * alone(logits, labels, False) / 2 + 0.5 * other / 640
-        torch.testing.assert_close(found, expected)
+        torch.testing.assert_close(actual, expected)
 
 
 def test_weights_make_up_for_counts():
     counts = [900, 90, 10, 0]
     assert weights_from_counts(counts, 0.0) == (1.0, 1.0, 1.0, 1.0)
     for power in (0.5, 1.0):
-        found = weights_from_counts(counts, power)
-        assert sum(w * n for w, n in zip(found, counts, strict=True)) == pytest.approx(sum(counts))
-        assert found[1] / found[0] == pytest.approx(10**power)
-        assert found[3] == 1.0
+        weights = weights_from_counts(counts, power)
+        assert sum(w * n for w, n in zip(weights, counts, strict=True)) == pytest.approx(sum(counts))
+        assert weights[1] / weights[0] == pytest.approx(10**power)
+        assert weights[3] == 1.0
     equal = weights_from_counts(counts, 1.0)
     assert equal[0] * 900 == pytest.approx(equal[2] * 10)
 
@@ -184,21 +184,21 @@ def test_a_step_with_each_kind_of_recipe_in_two_parts_equals_the_whole(section: 
     model, optimizer = fabric.setup(network, build.optimizer(used, network))
     model.mark_forward_method("forward_train")
     parts = iter(zip(images.split(2), labels.split(2), strict=True))
-    found = train_step(model, optimizer, parts, used, 0, fabric, parts=2)
+    losses = train_step(model, optimizer, parts, used, 0, fabric, parts=2)
     logits, extras = before.forward_train(images)
     loss, pixels = used.loss.model_dump(), int((labels != IGNORE_INDEX).sum())
-    for name, share, each in (("main", 1.0, logits), ("auxiliary", 0.4, extras["auxiliary"])):
+    for name, share, output in (("main", 1.0, logits), ("auxiliary", 0.4, extras["auxiliary"])):
         match loss["kind"]:
             case "weighted_cross_entropy":
-                expected = plain_weighted(each, labels, False, (1, 2, 3) * 3) / labels.numel()
+                expected = plain_weighted(output, labels, False, (1, 2, 3) * 3) / labels.numel()
             case "ohem":
-                expected = plain_hard(each, labels, False, 0.7, 0.1) / 4
+                expected = plain_hard(output, labels, False, 0.7, 0.1) / 4
             case kind:
                 plain = plain_dice if kind == "dice" else lovasz_loss  # which is compared with its formula above
-                full = full_size(each, labels, False)
+                full = full_size(output, labels, False)
                 other = F.cross_entropy(full, labels.long(), ignore_index=IGNORE_INDEX, reduction="sum") / pixels
-                expected = plain(each, labels, False) / 4 + other
-        torch.testing.assert_close(found[name].float(), share * expected.detach().float(), rtol=1e-4, atol=1e-5)
+                expected = plain(output, labels, False) / 4 + other
+        torch.testing.assert_close(losses[name].float(), share * expected.detach().float(), rtol=1e-4, atol=1e-5)
 
 
 def test_weights_must_be_as_many_as_classes():

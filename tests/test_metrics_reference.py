@@ -34,10 +34,10 @@ def areas(classes: int, pairs: list[Pair]) -> dict[str, np.ndarray]:
     for prediction, label in pairs:
         kept = label != drawn_maps.IGNORE_INDEX
         for index in range(classes):
-            said, true = (prediction == index) & kept, (label == index) & kept
-            total["intersection"][index] += (said & true).sum()
-            total["union"][index] += (said | true).sum()
-            total["predicted"][index] += said.sum()
+            predicted, true = (prediction == index) & kept, (label == index) & kept
+            total["intersection"][index] += (predicted & true).sum()
+            total["union"][index] += (predicted | true).sum()
+            total["predicted"][index] += predicted.sum()
             total["labelled"][index] += true.sum()
     return total
 

@@ -16,8 +16,8 @@ NOTEBOOKS = sorted((ROOT / "docs/notebooks").glob("*.ipynb"))
 
 def outputs(notebook: nbformat.NotebookNode) -> str:
     """Text of all outputs."""
-    found = [output for cell in notebook.cells if cell.cell_type == "code" for output in cell.outputs]
-    return "\n".join(output.get("text") or str(output.get("data", "")) for output in found)
+    cell_outputs = [output for cell in notebook.cells if cell.cell_type == "code" for output in cell.outputs]
+    return "\n".join(output.get("text") or str(output.get("data", "")) for output in cell_outputs)
 
 
 @pytest.mark.parametrize("path", NOTEBOOKS, ids=lambda path: path.stem)

@@ -45,11 +45,11 @@ def differences(model: Segmenter, stored: dict) -> dict[str, float]:
     for entry in stored["images"]:
         image = torch.from_numpy(named_weights.image(*entry["size"]))
         _, extras = model.forward_train(image)
-        found = {"main": model(image), "auxiliary": extras["auxiliary"], "presence": extras.get("se")}
+        logits = {"main": model(image), "auxiliary": extras["auxiliary"], "presence": extras.get("se")}
         for part in ("main", "auxiliary", "presence"):
-            assert (found[part] is not None) == (part in entry)
+            assert (logits[part] is not None) == (part in entry)
             if part in entry:
-                worst[part] = max(worst.get(part, 0.0), largest_difference(found[part], entry[part]))
+                worst[part] = max(worst.get(part, 0.0), largest_difference(logits[part], entry[part]))
     return worst
 
 

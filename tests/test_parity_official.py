@@ -45,10 +45,10 @@ def differences(model: Segmenter, stored: dict) -> dict[str, float]:
         image = torch.from_numpy(named_weights.image(*entry["size"]))
         _, extras = model.forward_train(image)
         auxiliary = upsample(extras["auxiliary"], entry["size"], model.align_corners)
-        found = {"main": model(image), "auxiliary": auxiliary, "presence": extras.get("se")}
+        logits = {"main": model(image), "auxiliary": auxiliary, "presence": extras.get("se")}
         assert ("se" in extras) == ("presence" in entry)
-        for part in found.keys() & entry.keys():
-            worst[part] = max(worst.get(part, 0.0), largest_difference(found[part], entry[part]))
+        for part in logits.keys() & entry.keys():
+            worst[part] = max(worst.get(part, 0.0), largest_difference(logits[part], entry[part]))
     return worst
 
 
@@ -118,7 +118,7 @@ MISTAKES = [
 ]
 
 
-@pytest.mark.parametrize(("name", "mistake"), MISTAKES, ids=lambda each: getattr(each, "__name__", each))
+@pytest.mark.parametrize(("name", "mistake"), MISTAKES, ids=lambda entry: getattr(entry, "__name__", entry))
 def test_a_mistake_shows(name: str, mistake: Callable[[Segmenter], None], networks: dict[str, tuple[Segmenter, dict]]):
     """What the test above is worth: a network that is slightly another one does not pass it."""
     model, stored = networks[name]

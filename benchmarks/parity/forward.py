@@ -144,19 +144,19 @@ def compare(architecture: Architecture, samples: SampleImages, folder: Path) -> 
 
 def failures(result: dict) -> Iterator[str]:
     """What exceeds a tolerance, one line each."""
-    for each in result["architectures"]:
-        if len(set(each["parameters"].values())) > 1:
-            yield f"{each['architecture']}: parameters {each['parameters']}"
-        for row in each["rows"]:
+    for architecture in result["architectures"]:
+        if len(set(architecture["parameters"].values())) > 1:
+            yield f"{architecture['architecture']}: parameters {architecture['parameters']}"
+        for row in architecture["rows"]:
             agreements = [row["agreement"], row.get("predictor_agreement", 1.0)]
             fine = min(agreements) >= LEAST_AGREEMENT and row["difference"] <= MOST_DIFFERENCE
             if not fine or not row.get("weights_equal", True):
-                yield f"{each['architecture']}: {row}"
+                yield f"{architecture['architecture']}: {row}"
 
 
 def summary(result: dict) -> str:
     """The worst values of all rows, and the conditions."""
-    rows = [row for each in result["architectures"] for row in each["rows"]]
+    rows = [row for architecture in result["architectures"] for row in architecture["rows"]]
     predictor = min(row.get("predictor_agreement", 1.0) for row in rows)
     return (
         f"{result['date']}, {result['machine']['processor']}, torch {result['versions']['torch']}: "
@@ -180,8 +180,8 @@ def lines(result: dict) -> list[str]:
     ]
     rows = [
         [
-            each["architecture"],
-            f"{each['parameters']['ours']:,}",
+            architecture["architecture"],
+            f"{architecture['parameters']['ours']:,}",
             row["route"],
             f"{row['size'][0]}x{row['size'][1]}",
             f"{row['scores_std']:.2f}",
@@ -189,8 +189,8 @@ def lines(result: dict) -> list[str]:
             f"{100 * row['agreement']:.4f} %",
             f"{row['difference']:.1e}",
         ]
-        for each in result["architectures"]
-        for row in each["rows"]
+        for architecture in result["architectures"]
+        for row in architecture["rows"]
     ]
     return [summary(result), "", *record.table(header, rows)]
 

@@ -84,13 +84,13 @@ def compare(encoding: Any, architecture: Architecture, samples: SampleImages) ->
 
 def failures(result: dict) -> Iterator[str]:
     """What exceeds a tolerance, one line each."""
-    for each in result["architectures"]:
-        if len(set(each["parameters"].values())) > 1:
-            yield f"{each['architecture']}: parameters {each['parameters']}"
-        for row in each["rows"]:
+    for entry in result["architectures"]:
+        if len(set(entry["parameters"].values())) > 1:
+            yield f"{entry['architecture']}: parameters {entry['parameters']}"
+        for row in entry["rows"]:
             fine = row.get("difference", 0.0) <= BOUNDS["difference"] and row.get("weights_equal", True)
             if not fine or row.get("agreement", 1.0) < BOUNDS["agreement"]:
-                yield f"{each['architecture']}: {row}"
+                yield f"{entry['architecture']}: {row}"
     for row in result["windows"]:
         if row["relative_difference"] > BOUNDS["windows"] or row["agreement"] < BOUNDS["agreement"]:
             yield f"windows: {row}"
@@ -102,9 +102,9 @@ def failures(result: dict) -> Iterator[str]:
 def lines(result: dict) -> list[str]:
     """The tables of README.md."""
     scores = [
-        [each["architecture"], f"{each['parameters']['ours']:,}", row["route"], "x".join(map(str, row["size"])),
+        [entry["architecture"], f"{entry['parameters']['ours']:,}", row["route"], "x".join(map(str, row["size"])),
          f"{row['scores_std']:.2f}", f"{100 * row['agreement']:.4f} %", f"{row['difference']:.1e}"]
-        for each in result["architectures"] for row in each["rows"] if "size" in row
+        for entry in result["architectures"] for row in entry["rows"] if "size" in row
     ]  # fmt: skip
     windows = [
         ["x".join(map(str, row["size"])), ", ".join(map(str, row["windows"])), str(len(row["scales"])),
@@ -112,7 +112,7 @@ def lines(result: dict) -> list[str]:
         for row in result["windows"]
     ]  # fmt: skip
     training = [
-        [row["architecture"], " ".join(f"{each['theirs']:.4f}" for each in row["losses"]),
+        [row["architecture"], " ".join(f"{entry['theirs']:.4f}" for entry in row["losses"]),
          f"{row['relative_difference']:.1e}", f"{row['update_difference']:.1e}"]
         for row in result["training"]
     ]  # fmt: skip
@@ -127,7 +127,7 @@ def lines(result: dict) -> list[str]:
 @torch.no_grad()
 def store(encoding: Any, head: str, neck: str) -> None:
     """Write the expected values of tests/test_parity_official.py, with weights drawn from key names."""
-    architecture = next(each for each in NETWORKS if (each.head, each.neck) == (head, neck))
+    architecture = next(network for network in NETWORKS if (network.head, network.neck) == (head, neck))
     model = official_code.build(encoding, head, neck, architecture.depth, architecture.data).eval()
     drawn = official_weights.weights(head, neck, model.nclass)
     model.load_state_dict({key: torch.from_numpy(value) for key, value in drawn}, strict=True)
@@ -160,7 +160,7 @@ def main() -> None:
         compared.append(compare(encoding, architecture, samples))
         print(architecture.name, f"{time.monotonic() - start:.0f} s", flush=True)
     windows = list(window_rows(encoding, samples))
-    trained = [training_row(encoding, each, samples) for each in NETWORKS if each.depth == 50]
+    trained = [training_row(encoding, network, samples) for network in NETWORKS if network.depth == 50]
     commit = subprocess.run(["git", "-C", arguments.official, "rev-parse", "HEAD"], capture_output=True, text=True)
     result = record.circumstances(time.monotonic() - start) | {
         "command": "python benchmarks/parity/official.py --official FastFCN",

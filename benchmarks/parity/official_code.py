@@ -70,7 +70,7 @@ def build(encoding: Any, head: str, neck: str, depth: int, data: str) -> nn.Modu
 def classifiers(model: nn.Module) -> tuple[nn.Conv2d, nn.Conv2d]:
     """The last convolution of the head, and of the auxiliary head."""
     last = [
-        [each for each in part.modules() if isinstance(each, nn.Conv2d)][-1] for part in (model.head, model.auxlayer)
+        [layer for layer in part.modules() if isinstance(layer, nn.Conv2d)][-1] for part in (model.head, model.auxlayer)
     ]
     return last[0], last[1]
 
@@ -88,7 +88,7 @@ def calibrate_weights(model: nn.Module, samples: Tensor, compared: Tensor) -> No
             low, high = (0.1, 0.5) if name.endswith("bn3") else (0.5, 1.5)
             nn.init.uniform_(module.weight, low, high)
             nn.init.normal_(module.bias, 0.0, 0.2)
-    norms = [each for each in model.modules() if isinstance(each, _BatchNorm)]
+    norms = [module for module in model.modules() if isinstance(module, _BatchNorm)]
     without_dropout(model)
     for norm in norms:
         norm.momentum = 1.0

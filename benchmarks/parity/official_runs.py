@@ -84,9 +84,9 @@ def training_row(encoding: Any, architecture: Architecture, samples: SampleImage
         images = samples.for_statistics()[..., :96, step * 32 : step * 32 + 128].double()
         labels = drawn_labels(images, theirs.nclass, generator)
         expected = training.step(step, images, torch.where(labels == IGNORE_INDEX, -1, labels))
-        found = train_step(model, optimizer, iter([(images, labels)]), recipe, step, fabric)
-        losses.append({"theirs": expected, "ours": float(found["loss"])})
-    worst = max(abs(each["ours"] / each["theirs"] - 1) for each in losses)
+        actual = train_step(model, optimizer, iter([(images, labels)]), recipe, step, fabric)
+        losses.append({"theirs": expected, "ours": float(actual["loss"])})
+    worst = max(abs(loss["ours"] / loss["theirs"] - 1) for loss in losses)
     change = update_difference(before, ours, theirs)
     return {"architecture": architecture.name, "losses": losses, "relative_difference": worst} | change
 
@@ -102,11 +102,11 @@ def drawn_labels(images: Tensor, classes: int, generator: np.random.Generator) -
 @torch.no_grad()
 def update_difference(before: dict[str, Tensor], ours: Segmenter, theirs: nn.Module) -> dict:
     """Difference of the final weights relative to the length of the update; and of the running statistics."""
-    expected, found = from_official(theirs.state_dict()), ours.state_dict()
-    distance = sum(float((found[name] - expected[name]).double().square().sum()) for name in before)
+    expected, actual = from_official(theirs.state_dict()), ours.state_dict()
+    distance = sum(float((actual[name] - expected[name]).double().square().sum()) for name in before)
     length = sum(float((expected[name] - before[name]).double().square().sum()) for name in before)
-    buffers = [name for name in found if "running" in name]
+    buffers = [name for name in actual if "running" in name]
     running = max(
-        float(((found[name] - expected[name]).abs() / (expected[name].abs() + 1e-3)).max()) for name in buffers
+        float(((actual[name] - expected[name]).abs() / (expected[name].abs() + 1e-3)).max()) for name in buffers
     )
     return {"update_difference": (distance / length) ** 0.5, "running_difference": running}

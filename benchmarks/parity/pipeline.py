@@ -81,7 +81,7 @@ def write_example(description: DatasetDescription, source: Path, labels: np.ndar
     for path in (image, mask):
         path.parent.mkdir(parents=True)
     shutil.copy(source, image)
-    Image.fromarray(np.array([each.ids[0] for each in description.classes], np.uint8)[labels]).save(mask)
+    Image.fromarray(np.array([class_.ids[0] for class_ in description.classes], np.uint8)[labels]).save(mask)
 
 
 def our_scores(model: nn.Module, architecture: Architecture, folder: Path, tta: bool) -> Scores:
@@ -131,14 +131,14 @@ def image_row(path: Path) -> dict:
     size = ours.shape[:2]
     resized = {"ours": [], "torch": []}
     for classes in TESTED:
-        recipe = recipes.load(next(each.recipe for each in ARCHITECTURES if each.classes == classes))
-        for each in inference.test_sizes(recipe, size, tta=False) + inference.test_sizes(recipe, size, tta=True):
-            expected = cv2.resize(theirs, each[::-1], interpolation=cv2.INTER_LINEAR).astype(int)
-            resized["ours"].append(np.abs(resize_image(ours, each) - expected))
-            resized["torch"].append(np.abs(torch_resize(ours, each) - expected))
+        recipe = recipes.load(next(entry.recipe for entry in ARCHITECTURES if entry.classes == classes))
+        for new_size in inference.test_sizes(recipe, size, tta=False) + inference.test_sizes(recipe, size, tta=True):
+            expected = cv2.resize(theirs, new_size[::-1], interpolation=cv2.INTER_LINEAR).astype(int)
+            resized["ours"].append(np.abs(resize_image(ours, new_size) - expected))
+            resized["torch"].append(np.abs(torch_resize(ours, new_size) - expected))
     row = {"photograph": path.name, "size": list(size), "decoded_differently": float((ours != theirs).mean())}
     for name, differences in resized.items():
-        flat = np.concatenate([each.ravel() for each in differences])
+        flat = np.concatenate([difference.ravel() for difference in differences])
         row[name] = {"resized_differently": float((flat > 0).mean()), "most_levels": int(flat.max())}
     # How often rounding each side of the scaled image separately would give another size.
     scales = recipes.load(ARCHITECTURES[0].recipe).eval.scales
@@ -149,36 +149,36 @@ def image_row(path: Path) -> dict:
 
 def failures(result: dict) -> Iterator[str]:
     """What exceeds a tolerance, one line each."""
-    for each in result["images"]:
-        if each["decoded_differently"] or each["ours"]["resized_differently"]:
-            yield f"image: {each}"
-    for each in result["architectures"]:
-        for row in each["rows"]:
+    for entry in result["images"]:
+        if entry["decoded_differently"] or entry["ours"]["resized_differently"]:
+            yield f"image: {entry}"
+    for entry in result["architectures"]:
+        for row in entry["rows"]:
             if row["agreement"] < LEAST_AGREEMENT:
-                yield f"{each['architecture']}: {row}"
+                yield f"{entry['architecture']}: {row}"
 
 
 def lines(result: dict) -> list[str]:
     """The two tables of README.md."""
-    sizes = {each["photograph"]: f"{each['size'][0]}x{each['size'][1]}" for each in result["images"]}
+    sizes = {entry["photograph"]: f"{entry['size'][0]}x{entry['size'][1]}" for entry in result["images"]}
     shares: dict[tuple, dict] = {}
-    for each in result["architectures"]:
-        for row in each["rows"]:
-            found = shares.setdefault((each["classes"], row["photograph"]), {})
-            found[each["head"], row["views"]] = f"{100 * row['agreement']:.4f}"
+    for entry in result["architectures"]:
+        for row in entry["rows"]:
+            agreement = shares.setdefault((entry["classes"], row["photograph"]), {})
+            agreement[entry["head"], row["views"]] = f"{100 * row['agreement']:.4f}"
     columns = [(head, views) for head in openmmlab.FOLDERS for views in (1, 12)]
     header = ["image", "size", "classes"] + [
         f"{head}, {views} view{'s' if views > 1 else ''}" for head, views in columns
     ]
-    maps = [[name, sizes[name], str(n), *(row.get(each, "") for each in columns)] for (n, name), row in shares.items()]
-    rows = [row for each in result["architectures"] for row in each["rows"]]
+    maps = [[name, sizes[name], str(n), *(row.get(key, "") for key in columns)] for (n, name), row in shares.items()]
+    rows = [row for entry in result["architectures"] for row in entry["rows"]]
     torch_rows = {row["photograph"]: row["agreement_by_torch"] for row in rows if "agreement_by_torch" in row}
     images = [
-        [each["photograph"], f"{each['decoded_differently']:.0%}"]
-        + [f"{each[name]['resized_differently']:.0%}" for name in ("ours", "torch")]
-        + [str(each["torch"]["most_levels"])]
-        + [f"{100 * torch_rows[each['photograph']]:.4f} %" if each["photograph"] in torch_rows else ""]
-        for each in result["images"]
+        [entry["photograph"], f"{entry['decoded_differently']:.0%}"]
+        + [f"{entry[name]['resized_differently']:.0%}" for name in ("ours", "torch")]
+        + [str(entry["torch"]["most_levels"])]
+        + [f"{100 * torch_rows[entry['photograph']]:.4f} %" if entry["photograph"] in torch_rows else ""]
+        for entry in result["images"]
     ]
     summary = (
         f"{result['date']}, {result['machine']['processor']}, torch {result['versions']['torch']}, "
@@ -208,14 +208,22 @@ def main() -> None:
     samples = SampleImages(arguments.data / SAMPLES)
     images = [image_row(arguments.data / path) for path in (*IMAGES, STREET)]
     compared = []
-    for each in ARCHITECTURES:
-        if not each.jpu or (arguments.only and each.name not in arguments.only):
+    for architecture in ARCHITECTURES:
+        if not architecture.jpu or (arguments.only and architecture.name not in arguments.only):
             continue
-        paths = [arguments.data / path for path in TESTED[each.classes][: arguments.first]]
+        paths = [arguments.data / path for path in TESTED[architecture.classes][: arguments.first]]
         with tempfile.TemporaryDirectory() as folder:
-            rows = compare(each, paths, samples, Path(folder))
-        description = {"architecture": each.name, "head": each.head, "classes": each.classes, "recipe": each.recipe}
-        compared.append(description | {"config": each.config.stem, "rows": rows})
+            rows = compare(architecture, paths, samples, Path(folder))
+        compared.append(
+            {
+                "architecture": architecture.name,
+                "head": architecture.head,
+                "classes": architecture.classes,
+                "recipe": architecture.recipe,
+                "config": architecture.config.stem,
+                "rows": rows,
+            }
+        )
     result = record.circumstances(time.monotonic() - start) | {"bound": LEAST_AGREEMENT, "images": images}
     result["versions"] |= {"opencv": cv2.__version__, "pillow": PIL.__version__}
     result["architectures"] = compared

@@ -93,7 +93,7 @@ def their_score(labels: list[np.ndarray], folder: Path, images: list[Path]) -> f
             truth = np.array(mask).astype(np.int64) - 1
         truth[truth == -1] = 255
         maps = {"pred_sem_seg": label, "gt_sem_seg": truth}
-        data = {name: PixelData(data=torch.from_numpy(each.astype(np.int64))[None]) for name, each in maps.items()}
+        data = {name: PixelData(data=torch.from_numpy(map_.astype(np.int64))[None]) for name, map_ in maps.items()}
         metric.process({}, [SegDataSample(**data).to_dict()])
     return float(metric.compute_metrics(metric.results)["mIoU"])
 
@@ -118,12 +118,12 @@ def reproduce(row: Path, folder: Path, out: str, *options: str) -> dict:
     start = time.monotonic()
     done = subprocess.run(command, env=environment, capture_output=True, text=True, check=False)
     print(done.stdout, done.stderr[-2000:], flush=True)
-    found = {"exit_code": done.returncode, "seconds": round(time.monotonic() - start, 1)}
+    record = {"exit_code": done.returncode, "seconds": round(time.monotonic() - start, 1)}
     verdict = folder / out / "verdict.json"
     if done.returncode < 2 and verdict.is_file():
-        found["figures"] = json.loads(verdict.read_text())["figures"]
+        record["figures"] = json.loads(verdict.read_text())["figures"]
     refusal = re.search(r"Error: (.*)", done.stderr)
-    return found | ({"error": refusal[1].replace(str(folder), "...")} if refusal else {})
+    return record | ({"error": refusal[1].replace(str(folder), "...")} if refusal else {})
 
 
 def cases(folder: Path, figures: dict[str, float], content: bytes) -> dict[str, dict]:
@@ -133,28 +133,28 @@ def cases(folder: Path, figures: dict[str, float], content: bytes) -> dict[str, 
     address = f"http://127.0.0.1:{server.server_address[1]}/{ARCHITECTURE.name}"
     row = recipe_file(folder, figures, f"{address}-{digits}.pth")
     server.break_after = len(content) // 2
-    found = {"download interrupted": reproduce(row, folder, "out")}
+    records = {"download interrupted": reproduce(row, folder, "out")}
     server.break_after = None
-    found["the same command again"] = reproduce(row, folder, "out") | {"asked_from_byte": server.offsets[-1]}
-    found["once more"] = reproduce(row, folder, "out") | {"requests": len(server.offsets)}
+    records["the same command again"] = reproduce(row, folder, "out") | {"asked_from_byte": server.offsets[-1]}
+    records["once more"] = reproduce(row, folder, "out") | {"requests": len(server.offsets)}
     wrong = {name: value + SHIFT for name, value in figures.items()}
-    found["a published figure that is wrong"] = reproduce(
+    records["a published figure that is wrong"] = reproduce(
         recipe_file(folder, wrong, f"{address}-{digits}.pth"), folder, "other", "--no-tta"
     )
     server.offsets.clear()
-    found["a wrong hash"] = reproduce(recipe_file(folder, figures, f"{address}-00000000.pth"), folder, "third")
+    records["a wrong hash"] = reproduce(recipe_file(folder, figures, f"{address}-00000000.pth"), folder, "third")
     server.shutdown()
-    return found
+    return records
 
 
 def failures(result: dict) -> list[str]:
     """What is wrong, one line each."""
-    found, size = result["cases"], result["checkpoint_bytes"]
-    codes = [each["exit_code"] for each in found.values()]
+    records, size = result["cases"], result["checkpoint_bytes"]
+    codes = [value["exit_code"] for value in records.values()]
     wrong = [] if codes == [2, 0, 0, 1, 2] else [f"exit codes {codes}"]
-    if found["the same command again"].get("asked_from_byte") != size // 2:
+    if records["the same command again"].get("asked_from_byte") != size // 2:
         wrong.append("the download did not resume where it stopped")
-    if found["once more"].get("requests") != 2 or found["once more"]["seconds"] > 120:
+    if records["once more"].get("requests") != 2 or records["once more"]["seconds"] > 120:
         wrong.append("the last run repeated work")
     return wrong
 
@@ -181,10 +181,10 @@ def main() -> None:
         figures = {figure: their_score(labels, folder / "data", images) for figure, labels in maps.items()}
         del model, side
         content = (folder / "theirs.pth").read_bytes()
-        found = cases(folder, figures, content)
+        records = cases(folder, figures, content)
     result = record.circumstances(time.monotonic() - start) | {
         "network": ARCHITECTURE.name, "config": ARCHITECTURE.config.stem, "images": [path.name for path in images],
-        "checkpoint_bytes": len(content), "theirs": figures, "cases": found,
+        "checkpoint_bytes": len(content), "theirs": figures, "cases": records,
     }  # fmt: skip
     if not arguments.first:
         record.write("parity_reproduce", result)

@@ -86,7 +86,7 @@ def metric_case(
     metric = IoUMetric(ignore_index=drawn_maps.IGNORE_INDEX)
     metric.dataset_meta = {"classes": tuple(map(str, range(classes)))}
     for seed in range(maps):
-        prediction, label = (torch.from_numpy(each).long() for each in drawn_maps.draw(seed, **drawn))
+        prediction, label = (torch.from_numpy(map_).long() for map_ in drawn_maps.draw(seed, **drawn))
         metric.process({}, [{"pred_sem_seg": {"data": prediction}, "gt_sem_seg": {"data": label}}])
     sums = [sum(parts).long().tolist() for parts in zip(*metric.results, strict=True)]
     areas = dict(zip(("intersection", "union", "predicted", "labelled"), sums, strict=True))

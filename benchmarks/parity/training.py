@@ -68,19 +68,20 @@ MISTAKE_NETWORK, MISTAKE_STEPS = "fastfcn_enc_19", 2
 SCHEDULES = (80_000, 160_000)
 
 
-def compared_step(expected: dict[str, float], theirs: Trainer, found: dict[str, float], side: Trainer) -> dict:
+def compared_step(expected: dict[str, float], theirs: Trainer, actual: dict[str, float], side: Trainer) -> dict:
     """Losses, gradient norms, gradients and learning rates: mmsegmentation's values and the differences."""
     length, ours = norms(theirs.gradients.items()), norms(side.gradients.items())
     return {
         "losses": {
-            name: {"theirs": round(value, 6), "apart": relative(found.get(name, 0.0), value)}
+            name: {"theirs": round(value, 6), "difference": relative(actual.get(name, 0.0), value)}
             for name, value in expected.items()
         },
         "norms": {
-            part: {"theirs": float(f"{norm:.6g}"), "apart": relative(ours[part], norm)} for part, norm in length.items()
+            part: {"theirs": float(f"{norm:.6g}"), "difference": relative(ours[part], norm)}
+            for part, norm in length.items()
         },
         "gradients": distances(side.gradients, theirs.gradients, length),
-        "rates": {"theirs": theirs.rates[0], "apart": max(abs(rate - theirs.rates[0]) for rate in side.rates)},
+        "rates": {"theirs": theirs.rates[0], "difference": max(abs(rate - theirs.rates[0]) for rate in side.rates)},
     }
 
 
@@ -92,18 +93,18 @@ def columns(rows: list) -> list | dict:
 
 def compared_end(start: dict[str, Tensor], theirs: Trainer, side: Trainer) -> dict:
     """Difference of the final weights, also relative to their update; and of the running statistics."""
-    end, found = theirs.state(), side.state()
+    end, actual = theirs.state(), side.state()
     weights = {name: end[name] for name in theirs.gradients}
     way = norms((name, value.double() - start[name]) for name, value in weights.items())
     result: dict = {
-        "weights": distances(found, weights, norms(weights.items())),
-        "of_way": distances(found, weights, way),
+        "weights": distances(actual, weights, norms(weights.items())),
+        "of_way": distances(actual, weights, way),
     }
     for kind in ("running_mean", "running_var"):
         statistics = {name: value for name, value in end.items() if name.endswith(kind)}
-        result[kind] = distances(found, statistics, norms(statistics.items()))["all"]
+        result[kind] = distances(actual, statistics, norms(statistics.items()))["all"]
     counts = [name for name in end if name.endswith("num_batches_tracked")]
-    return result | {"batches_counted": all(torch.equal(found[name], end[name]) for name in counts)}
+    return result | {"batches_counted": all(torch.equal(actual[name], end[name]) for name in counts)}
 
 
 def compare(
@@ -135,23 +136,23 @@ def worst(followed: dict, count: int | None = None) -> dict[str, float]:
     """The largest difference of each kind that has a tolerance, over the first `count` steps."""
     steps = followed["steps"]
     return {
-        "losses": max(max(each["apart"][:count]) for each in steps["losses"].values()),
-        "gradient norms": max(max(each["apart"][:count]) for each in steps["norms"].values()),
-        "rates": max(steps["rates"]["apart"][:count]),
+        "losses": max(max(loss["difference"][:count]) for loss in steps["losses"].values()),
+        "gradient norms": max(max(norm["difference"][:count]) for norm in steps["norms"].values()),
+        "rates": max(steps["rates"]["difference"][:count]),
         "weights, of their way": max(followed["of_way"].values()),
         "running statistics": max(followed["running_mean"], followed["running_var"]),
     }
 
 
-def broken(found: dict[str, float], itself: dict[str, float] | None = None) -> list[str]:
+def broken(differences: dict[str, float], itself: dict[str, float] | None = None) -> list[str]:
     allowed = {kind: max(bound, CHAOS * itself[kind]) if itself else bound for kind, bound in BOUNDS.items()}
-    return [f"{kind} {found[kind]:.0e}" for kind, bound in allowed.items() if not found[kind] <= bound]
+    return [f"{kind} {differences[kind]:.0e}" for kind, bound in allowed.items() if not differences[kind] <= bound]
 
 
 def broken_always(steps: dict) -> list[str]:
-    losses = max(max(each["apart"]) for each in steps["losses"].values())
-    found = {"losses": losses, "gradient norm": max(steps["norms"]["all"]["apart"])}
-    return [f"{kind} {found[kind]:.0e} in ten steps" for kind, bound in ALWAYS.items() if not found[kind] <= bound]
+    losses = max(max(loss["difference"]) for loss in steps["losses"].values())
+    actual = {"losses": losses, "gradient norm": max(steps["norms"]["all"]["difference"])}
+    return [f"{kind} {actual[kind]:.0e} in ten steps" for kind, bound in ALWAYS.items() if not actual[kind] <= bound]
 
 
 def failures(result: dict) -> Iterator[str]:
@@ -169,7 +170,7 @@ def failures(result: dict) -> Iterator[str]:
     for steps, difference in result["schedules"].items():
         if difference > BOUNDS["rates"]:
             yield f"schedule of {steps} steps: rates differ by {difference}"
-    yield from (f"{name} is not detected" for name, found in result["mistakes"].items() if not broken(found))
+    yield from (f"{name} is not detected" for name, changed in result["mistakes"].items() if not broken(changed))
 
 
 def lines(result: dict) -> list[str]:
@@ -182,7 +183,7 @@ def lines(result: dict) -> list[str]:
                 first = worst(followed, count=1)["gradient norms"]
                 rows.append([name, precision, side, f"{first:.0e}", *shown])
     kinds = [kind for kind in BOUNDS if kind != "rates"]
-    mistakes = [[f"`{name}`", "; ".join(broken(found))] for name, found in result["mistakes"].items()]
+    mistakes = [[f"`{name}`", "; ".join(broken(differences))] for name, differences in result["mistakes"].items()]
     rates = max(result["schedules"].values())
     return [
         f"{result['date']}, {result['machine']['processor']}, torch {result['versions']['torch']}. The rates of whole "
@@ -214,9 +215,9 @@ def main() -> None:
             continue
         networks[architecture.name] = {}
         for precision in (torch.float64, torch.float32):
-            found = compare(architecture, arguments.images, precision, arguments.steps)
-            networks[architecture.name][str(precision).removeprefix("torch.")] = found
-            for side, followed in found.items():
+            differences = compare(architecture, arguments.images, precision, arguments.steps)
+            networks[architecture.name][str(precision).removeprefix("torch.")] = differences
+            for side, followed in differences.items():
                 print(
                     architecture.name,
                     precision,

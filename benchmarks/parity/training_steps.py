@@ -109,7 +109,7 @@ class Trainer:
 
     def _record(self, optimizer: torch.optim.Optimizer, *_: object) -> None:
         self.rates = [group["lr"] for group in optimizer.param_groups]
-        self.gradients = {rename(name): each.grad for name, each in self.model.named_parameters()}
+        self.gradients = {rename(name): parameter.grad for name, parameter in self.model.named_parameters()}
 
     def state(self) -> dict[str, Tensor]:
         """Parameters and buffers by fastfcn's names."""
@@ -136,7 +136,7 @@ class OpenMMLabTrainer(Trainer):
 
     def step(self, images: np.ndarray, labels: np.ndarray) -> dict[str, float]:
         self.model.data_preprocessor.size = labels.shape[1:]
-        bgr = [torch.from_numpy(each[:, :, ::-1].copy()).permute(2, 0, 1) for each in images]
+        bgr = [torch.from_numpy(image[:, :, ::-1].copy()).permute(2, 0, 1) for image in images]
         masks = [PixelData(data=torch.from_numpy(label).long()[None]) for label in labels]
         samples = [SegDataSample(gt_sem_seg=mask) for mask in masks]
         logged = self.model.train_step({"inputs": bgr, "data_samples": samples}, self.optimizer)
@@ -168,7 +168,7 @@ class FastFCNTrainer(Trainer):
 
     def step(self, images: np.ndarray, labels: np.ndarray) -> dict[str, float]:
         data = self.recipe.data
-        batch = torch.stack([normalize(each, data.mean, data.std) for each in images])
+        batch = torch.stack([normalize(image, data.mean, data.std) for image in images])
         one = iter([(batch, torch.from_numpy(labels))])
         # Losses convert to float32, but must stay in double precision here.
         single = Tensor.double if self.precision == torch.float64 else Tensor.float

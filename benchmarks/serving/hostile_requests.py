@@ -72,7 +72,7 @@ def post(path: str, body: bytes, kind: str = "application/octet-stream", *more: 
 def form(*files: bytes, boundary: str = "xyz", name: str = "image") -> tuple[bytes, str]:
     """Body and content type of a form with files."""
     head = f'--{boundary}\r\nContent-Disposition: form-data; name="{name}"; filename="../../a\\b.png"\r\n\r\n'.encode()
-    body = b"".join(head + each + b"\r\n" for each in files) + f"--{boundary}--\r\n".encode()
+    body = b"".join(head + file + b"\r\n" for file in files) + f"--{boundary}--\r\n".encode()
     return body, f"multipart/form-data; boundary={boundary}"
 
 
@@ -94,8 +94,8 @@ def _sent(generator: np.random.Generator, image: bytes) -> list[bytes]:
 
 
 def truncated(generator: np.random.Generator) -> list[bytes]:
-    whole = small_image(generator)
-    return _sent(generator, whole[: generator.integers(0, len(whole))])
+    data = small_image(generator)
+    return _sent(generator, data[: generator.integers(0, len(data))])
 
 
 def mutated(generator: np.random.Generator) -> list[bytes]:
@@ -214,9 +214,9 @@ def broken_http(generator: np.random.Generator) -> list[bytes]:
 
 def slow_sender(generator: np.random.Generator) -> list[bytes]:
     """Headers or a body that arrive byte by byte, or never."""
-    whole = post("/predict", small_image(generator))
-    start = whole.index(b"\r\n\r\n") + 4 if generator.random() < 0.5 else 1
-    return [whole[:start], *(whole[at : at + 1] for at in range(start, min(len(whole), start + 200)))]
+    request = post("/predict", small_image(generator))
+    start = request.index(b"\r\n\r\n") + 4 if generator.random() < 0.5 else 1
+    return [request[:start], *(request[at : at + 1] for at in range(start, min(len(request), start + 200)))]
 
 
 KINDS: dict[str, Callable[[np.random.Generator], list[bytes]]] = {

@@ -104,7 +104,7 @@ def official(depth: int) -> list[Variant]:
     deeper = () if depth == 50 else (f'backbone.name="resnet{depth}s"',)
     dilated_network = RecipeNetwork(f"r{depth}_enc_dilated", recipe, (*deeper, *DILATED, "head.kernel=3"))
     jpu_network = RecipeNetwork(f"r{depth}_enc_jpu", recipe, deeper)
-    return [Variant(each.name, "fastfcn", each) for each in (dilated_network, jpu_network)]
+    return [Variant(network_.name, "fastfcn", network_) for network_ in (dilated_network, jpu_network)]
 
 
 def slim() -> list[Variant]:
@@ -125,7 +125,7 @@ def on_cpu(compiled: bool) -> list[Comparison]:
     street, room, large = (512, 1024), (512, 512), (1024, 2048)
     several = {head: against_openmmlab(head, 19, head != "aspp", compiled) for head in ("psp", "aspp", "enc")}
     vision = Variant("torchvision", "torchvision", TorchVision(19))
-    large_ones = [[each for each in several[head] if each.name in LARGE] for head in ("psp", "enc")]
+    large_ones = [[variant for variant in several[head] if variant.name in LARGE] for head in ("psp", "enc")]
     return [
         named("psp_19", street, several["psp"] + dilated("psp", 19)),
         named("enc_19", street, several["enc"] + dilated("enc", 19)),
@@ -148,8 +148,8 @@ def on_gpu(compiled: bool) -> list[Comparison]:
     for head in ("psp", "aspp", "enc"):
         network = OpenMMLab(head, 19)
         programs = ["mmsegmentation", "fastfcn"] + (["compiled"] if compiled else [])
-        single = [Variant(f"{each}_float32", each, network, "mmsegmentation_float32") for each in programs]
-        half = [replace(each, name=each.program, precision="bfloat16") for each in single]
+        single = [Variant(f"{variant}_float32", variant, network, "mmsegmentation_float32") for variant in programs]
+        half = [replace(variant, name=variant.program, precision="bfloat16") for variant in single]
         comparisons.append(named(f"{head}_19", (1024, 2048), [*half, replace(single[0], reference=None), *single[1:]]))
     return [*comparisons, *families(), training("psp", 19, (512, 1024), 8), training("enc", 150, (512, 512), 16)]
 
@@ -158,7 +158,7 @@ def training(head: str, classes: int, size: Size, batch: int) -> Comparison:
     """Complete training steps on batches of `size`."""
     network = OpenMMLab(head, classes)
     programs = ("mmsegmentation", "fastfcn")
-    variants = [Variant(each, f"{each}_training", network, precision="bfloat16") for each in programs]
+    variants = [Variant(program, f"{program}_training", network, precision="bfloat16") for program in programs]
     return named(f"train_{head}_{classes}", size, variants, batch)
 
 
@@ -167,10 +167,10 @@ def comparisons(device: str, compiled: bool, size: Size | None) -> list[Comparis
     every = on_cpu(compiled) if device == "cpu" else on_gpu(compiled)
     if size is None:
         return every
-    return list({each.name: each for each in resized(every, size)}.values())
+    return list({comparison.name: comparison for comparison in resized(every, size)}.values())
 
 
 def resized(every: list[Comparison], size: Size) -> Iterator[Comparison]:
     # Of comparisons with the same name the first has most variants; the last one in a dictionary wins.
-    for each in reversed(every):
-        yield named(each.name.rpartition("_")[0], size, list(each.variants), each.batch and 2)
+    for comparison in reversed(every):
+        yield named(comparison.name.rpartition("_")[0], size, list(comparison.variants), comparison.batch and 2)

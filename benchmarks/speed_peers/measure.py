@@ -102,11 +102,11 @@ def run(
     labels = {runs.variant.name: runs.labels for runs in entries if not runs.failed}
     counts = {"rounds": rounds, "launches": launches}
     rows = [row(comparison, runs, gflops, peaks, labels) | counts for runs in entries]
-    medians = {each["variant"]: each["median_ms"] for each in rows if "failed" not in each}
-    for each in rows:
-        others = {name: other for name, other in medians.items() if name != each["variant"]}
-        if "failed" not in each:
-            each["times_as_fast_as"] = {name: other / each["median_ms"] for name, other in others.items()}
+    medians = {row["variant"]: row["median_ms"] for row in rows if "failed" not in row}
+    for row in rows:
+        others = {name: other for name, other in medians.items() if name != row["variant"]}
+        if "failed" not in row:
+            row["times_as_fast_as"] = {name: other / row["median_ms"] for name, other in others.items()}
     return rows
 
 

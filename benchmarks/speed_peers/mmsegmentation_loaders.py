@@ -95,7 +95,7 @@ def load_training(variant: Variant, comparison: Comparison, environment: Environ
     optimizer = build_optim_wrapper(model, model.cfg.optim_wrapper)
     model.data_preprocessor.size = comparison.size
     images, labels = drawn_batch(image, comparison.batch, variant.classes)
-    bgr = [pin(torch.from_numpy(each[:, :, ::-1].copy()).permute(2, 0, 1), environment) for each in images]
+    bgr = [pin(torch.from_numpy(image[:, :, ::-1].copy()).permute(2, 0, 1), environment) for image in images]
     masks = [PixelData(data=pin(torch.from_numpy(label).long()[None], environment)) for label in labels]
     samples = [SegDataSample(gt_sem_seg=mask) for mask in masks]
     half = variant.precision == "bfloat16"

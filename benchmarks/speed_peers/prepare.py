@@ -40,13 +40,13 @@ def prepare(
     samples = SampleImages(images)
     np.save(image_path(environment, comparison), samples.image(2, comparison.size))
     gflops = {}
-    networks = {each.network.name: each.network for each in comparison.variants}
+    networks = {variant.network.name: variant.network for variant in comparison.variants}
     for done, (name, network) in enumerate(networks.items()):
         progress(done, len(networks))
         if not (environment.folder / f"{name}.safetensors").exists():
             write_weights(network, environment, samples)
         gflops[name] = count_flops(plain(network), torch.empty(1, 3, *comparison.size, device="meta")) / 1e9
-    exported = next((each for each in comparison.variants if each.program in EXPORTED), None)
+    exported = next((variant for variant in comparison.variants if variant.program in EXPORTED), None)
     if exported:
         export(exported, comparison, environment)
     return gflops
@@ -147,7 +147,7 @@ def export(variant: Variant, comparison: Comparison, environment: Environment) -
     )  # fmt: skip
     for kept, dropped in (("logits", "labels"), ("labels", "logits")):
         graph = onnx.load(both, load_external_data=False)
-        outputs = copy.deepcopy([each for each in graph.graph.output if each.name != dropped])
+        outputs = copy.deepcopy([value for value in graph.graph.output if value.name != dropped])
         del graph.graph.output[:]
         graph.graph.output.extend(outputs)
         onnx.save(graph, onnx_path(environment, comparison, variant, kept))

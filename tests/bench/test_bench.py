@@ -16,9 +16,9 @@ from tests.helpers.command import fastfcn
 from tests.helpers.tiny import tiny_weights
 
 
-def shown(whole: dict) -> str:
+def shown(record: dict) -> str:
     text = StringIO()
-    SafeConsole(width=120, file=text).print(bench_table(whole))
+    SafeConsole(width=120, file=text).print(bench_table(record))
     return text.getvalue()
 
 
@@ -27,11 +27,11 @@ def test_a_killed_process_ran_out_of_memory(monkeypatch):
         raise MemoryError("the system killed the process")
 
     monkeypatch.setattr(benches, "in_fresh_process", killed)
-    whole = benches.bench(["demo"], ["optim.batch=4"], Settings(size=(8, 9)))
-    inference, training = whole["results"][0]["inference"], whole["results"][0]["training"]
+    record = benches.bench(["demo"], ["optim.batch=4"], Settings(size=(8, 9)))
+    inference, training = record["results"][0]["inference"], record["results"][0]["training"]
     assert inference["out_of_memory"] == training["out_of_memory"] == "the system killed the process"
     assert (inference["size"], training["batch"]) == ([8, 9], 4)
-    assert "out of memory" in shown(whole)
+    assert "out of memory" in shown(record)
 
 
 def test_command(tmp_path):
@@ -40,11 +40,11 @@ def test_command(tmp_path):
     done = fastfcn("bench", weights, "data.crop=[32, 64]", "--size", "32x48", "--runs", 2, "--batch", 2,
                    "--accelerator", "cpu", "--threads", 1, "--json", out)  # fmt: skip
     assert done.code == 0, done
-    whole = json.loads(out.read_text())
-    assert whole.keys() == {"command", "date", "seconds", "machine", "versions", "notes", "results"}
-    assert whole["command"].startswith("fastfcn bench ")
-    assert whole["machine"]["threads"] == 1
-    (one,) = whole["results"]
+    record = json.loads(out.read_text())
+    assert record.keys() == {"command", "date", "seconds", "machine", "versions", "notes", "results"}
+    assert record["command"].startswith("fastfcn bench ")
+    assert record["machine"]["threads"] == 1
+    (one,) = record["results"]
     assert one.keys() == {"name", "recipe", "changes", "weights", "inference", "training"}
     assert (one["recipe"], one["changes"], one["weights"]) == ("tiny", ["data.crop=[32, 64]"], str(weights))
     assert (one["inference"]["size"], one["training"]["crop"]) == ([32, 48], [32, 64])

@@ -39,23 +39,23 @@ def test_sizes():
 
 
 def test_each_network_is_listed_once():
-    found = candidates(recipes.names(), [], [(64, 96)])
-    networks = [(module.backbone_key(one.recipe), one.recipe.neck, one.recipe.head, one.classes) for one in found]
+    listed = candidates(recipes.names(), [], [(64, 96)])
+    networks = [(module.backbone_key(one.recipe), one.recipe.neck, one.recipe.head, one.classes) for one in listed]
     assert len(set(networks)) == len(networks)
-    assert {name for one in found for name in one.names} == set(recipes.names())
-    psp = [one for one in found if "fastfcn_r50_psp_cityscapes_80k_b8" in one.names]
+    assert {name for one in listed for name in one.names} == set(recipes.names())
+    psp = [one for one in listed if "fastfcn_r50_psp_cityscapes_80k_b8" in one.names]
     assert sorted(one.width for one in psp) == [96, 128, 256, 512]
     assert psp[0].names == ("fastfcn_r50_psp_cityscapes_80k_b16", "fastfcn_r50_psp_cityscapes_80k_b8")
     assert [(one.width, one.share, one.published) for one in psp[:2]] == [(512, 1.0, 79.26), (96, 96 / 512, None)]
-    (dilated,) = [one for one in found if "dilated_r50_psp_cityscapes_80k_b8" in one.names]
+    (dilated,) = [one for one in listed if "dilated_r50_psp_cityscapes_80k_b8" in one.names]
     assert (dilated.width, dilated.share, dilated.published) == (None, 1.0, 78.55)
 
 
 def test_a_changed_recipe_has_no_published_score():
-    found = candidates(["fastfcn_r50_psp_cityscapes_80k_b8"], ["head.width=64"], [(64, 96), (32, 48)])
-    assert {one.published for one in found} == {None}
-    assert {one.recipe.head.width for one in found} == {64}
-    assert sorted({one.size for one in found}) == [(32, 48), (64, 96)]
+    listed = candidates(["fastfcn_r50_psp_cityscapes_80k_b8"], ["head.width=64"], [(64, 96), (32, 48)])
+    assert {one.published for one in listed} == {None}
+    assert {one.recipe.head.width for one in listed} == {64}
+    assert sorted({one.size for one in listed}) == [(32, 48), (64, 96)]
 
 
 @pytest.mark.parametrize("kind", ["psp", "dilated"])
@@ -64,8 +64,8 @@ def test_part_flops_add_up_to_the_network(kind):
     one = Candidate(("tiny",), used, (40, 72), 9, 1.0, None)
     parts = PartFlops().of(one)
     with torch.device("meta"):
-        whole = count_flops(build.create(used).eval().logits, torch.empty(1, 3, 40, 72))
-    assert parts["backbone"] + parts["neck"] + parts["head"] == whole
+        total = count_flops(build.create(used).eval().logits, torch.empty(1, 3, 40, 72))
+    assert parts["backbone"] + parts["neck"] + parts["head"] == total
     assert (parts["neck"] == 0) == (kind == "dilated")
     assert parts["logits"] == 9 * 40 * 72
 
@@ -113,18 +113,18 @@ def tiny_candidates(sizes=((64, 96), (32, 48))) -> list[Candidate]:
     return candidates(["demo"], NARROW, sizes)
 
 
-def fit(found, budget, seconds=ENOUGH) -> list[dict]:
-    record = latency_budget.rank_candidates(found, budget, seconds, Settings(accelerator="cpu"), lambda *_: None)
+def fit(listed, budget, seconds=ENOUGH) -> list[dict]:
+    record = latency_budget.rank_candidates(listed, budget, seconds, Settings(accelerator="cpu"), lambda *_: None)
     assert record["estimated_from"]["recipe"] == "tiny"
     return record["candidates"]
 
 
 def test_only_candidates_near_the_budget_are_measured(machine):
-    found = tiny_candidates()
-    times = sorted(true_ms(one) for one in found)
+    listed = tiny_candidates()
+    times = sorted(true_ms(one) for one in listed)
     budget = (times[3] + times[4]) / 2
-    rows = fit(found, budget)
-    assert len(rows) == len(found) == 10
+    rows = fit(listed, budget)
+    assert len(rows) == len(listed) == 10
     for one in rows:
         true = one["gflops"] * 1e9 * SLOW
         assert one["ms"] == pytest.approx(true)

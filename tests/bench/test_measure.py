@@ -47,8 +47,8 @@ def test_inference(subject):
     assert (one["size"], one["recipe_size"], one["batch"], one["runs"]) == ([64, 96], [64, 96], 1, 3)
     assert one["share_of_peak"] == pytest.approx(one["gflops"] * one["images_per_second"] / 100)
     model = tiny_model()
-    assert one["parameters"] + one["parameters_auxiliary"] == sum(each.numel() for each in model.parameters())
-    assert one["parameters_auxiliary"] == sum(each.numel() for each in model.auxiliary.parameters())
+    assert one["parameters"] + one["parameters_auxiliary"] == sum(parameter.numel() for parameter in model.parameters())
+    assert one["parameters_auxiliary"] == sum(parameter.numel() for parameter in model.auxiliary.parameters())
 
 
 def test_inference_goes_through_the_predictor(subject, monkeypatch):

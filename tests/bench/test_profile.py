@@ -29,19 +29,19 @@ def record(**more: float) -> dict:
     jpu = [*shared, row("layer4", 30.0, **more), row("neck", 60.0), row("head", 70.0), row("labels", 10.0)]
     dilated = [*shared, row("layer4", 280.0), row("head", 80.0), row("labels", 10.0)]
     machine = {"device": "cpu", "gpu": None, "processor": "Abacus", "threads": 3}
-    about = {"head": "psp", "runs": 5}
+    common = {"head": "psp", "runs": 5}
     return {
         "size": [64, 96], "precision": "32-true", "machine": machine, "cores_busy": 2.9,
         "networks": [
-            {"name": "fast", "neck": "jpu", "ms_unmarked": 199.0, "stages": jpu} | about,
-            {"name": "slow", "neck": "none", "ms_unmarked": 398.0, "stages": dilated} | about,
+            {"name": "fast", "neck": "jpu", "ms_unmarked": 199.0, "stages": jpu} | common,
+            {"name": "slow", "neck": "none", "ms_unmarked": 398.0, "stages": dilated} | common,
         ],
     }  # fmt: skip
 
 
-def lines(whole: dict, width: int = 80) -> list[list[str]]:
+def lines(profile: dict, width: int = 80) -> list[list[str]]:
     text = StringIO()
-    SafeConsole(width=width, file=text).print(stage_table(whole))
+    SafeConsole(width=width, file=text).print(stage_table(profile))
     return [line.split() for line in text.getvalue().splitlines()]
 
 
@@ -64,26 +64,26 @@ def test_a_busy_machine_is_reported():
 
 
 def test_memory_growth_is_shown_if_measured():
-    whole = record()
-    del whole["networks"][1]
-    assert not any("peak" in line for line in lines(whole))
-    for number, one in enumerate(whole["networks"][0]["stages"]):
+    profile = record()
+    del profile["networks"][1]
+    assert not any("peak" in line for line in lines(profile))
+    for number, one in enumerate(profile["networks"][0]["stages"]):
         one["peak_growth_mib"] = float(number)
-    shown = lines(whole)
+    shown = lines(profile)
     assert ["neck", "(JPU)", "1.50", "2.00", "60", "4.0", "4.0"] in shown
     assert ["all", "10.50", "14.0", "200", "28.0", "6.0"] in shown  # the highest: peaks do not add up
 
 
 def test_bar_lengths():
-    whole = record()
-    pixels = np.asarray(stage_chart(whole))
-    colors = stage_colors(stage_order(whole))
+    profile = record()
+    pixels = np.asarray(stage_chart(profile))
+    colors = stage_colors(stage_order(profile))
     assert len(set(colors.values())) == 7
     unit = (WIDTH - LEFT - RIGHT) / 400  # the longer bar's milliseconds
     # Rows of pixels where bars begin; nothing in the legend is as wide as the head's bar.
     long_heads = [(row == colors["head"]).all(1).sum() > 50 for row in pixels]
     bars = [y for y in range(1, len(pixels)) if long_heads[y] and not long_heads[y - 1]][:2]
-    for y, network in zip(bars, whole["networks"], strict=True):
+    for y, network in zip(bars, profile["networks"], strict=True):
         for one in network["stages"]:
             long = (pixels[y + 3] == colors[one["stage"]]).all(1).sum()
             assert long == pytest.approx(one["ms"] * unit - 1, abs=1.1), one["stage"]
@@ -96,16 +96,16 @@ def test_command(tmp_path):
                    "--device", "cpu", "--json", tmp_path / "out" / "p.json",
                    "--chart", tmp_path / "out" / "p.png")  # fmt: skip
     assert done.code == 0, done
-    whole = json.loads((tmp_path / "out" / "p.json").read_text())
-    about = {"command", "date", "seconds", "size", "precision", "changes", "notes"}
-    assert whole.keys() == about | {"machine", "versions", "cores_busy", "networks"}
-    assert (whole["size"], whole["changes"], whole["machine"]["threads"]) == ([32, 48], ["neck.width=16"], 1)
-    assert [(one["name"], one["neck"], one["runs"]) for one in whole["networks"]] == [
+    profile = json.loads((tmp_path / "out" / "p.json").read_text())
+    keys = {"command", "date", "seconds", "size", "precision", "changes", "notes"}
+    assert profile.keys() == keys | {"machine", "versions", "cores_busy", "networks"}
+    assert (profile["size"], profile["changes"], profile["machine"]["threads"]) == ([32, 48], ["neck.width=16"], 1)
+    assert [(one["name"], one["neck"], one["runs"]) for one in profile["networks"]] == [
         ("tiny", "jpu", 2), ("tiny_dilated", "none", 2),
     ]  # fmt: skip
-    for network in whole["networks"]:
-        assert set(network["stages"][0]) - {"stage"} <= whole["notes"].keys()
-    fast, slow = ({one["stage"]: one for one in network["stages"]} for network in whole["networks"])
+    for network in profile["networks"]:
+        assert set(network["stages"][0]) - {"stage"} <= profile["notes"].keys()
+    fast, slow = ({one["stage"]: one for one in network["stages"]} for network in profile["networks"])
     assert slow["layer4"]["gflops"] == pytest.approx(
         16 * fast["layer4"]["gflops"], rel=0.3
     )  # 4 times as fine both ways
@@ -120,14 +120,14 @@ def test_budget_command(tmp_path):
     done = fastfcn("profile", tmp_path / "tiny.toml", "--budget", "100 s", "--size", "32x48", "--threads", 1,
                    "--seconds", 0, "--device", "cpu", "--json", tmp_path / "b.json")  # fmt: skip
     assert done.code == 0, done
-    whole = json.loads((tmp_path / "b.json").read_text())
-    assert whole["budget_ms"] == 100_000
-    assert whole["estimated_from"]["recipe"] == "tiny"
-    rows = whole["candidates"]
+    profile = json.loads((tmp_path / "b.json").read_text())
+    assert profile["budget_ms"] == 100_000
+    assert profile["estimated_from"]["recipe"] == "tiny"
+    rows = profile["candidates"]
     assert [one["figure"] for one in rows] == ["measured"] + ["estimated"] * 14  # five widths, three sizes
     assert all(one["fits"] and one["recipes"] == ["tiny"] for one in rows)
     assert {tuple(one["size"]) for one in rows} == {(32, 48), (16, 24), (8, 12)}
-    assert set(rows[0]) - {"neck", "size", "fits"} <= whole["notes"].keys()
+    assert set(rows[0]) - {"neck", "size", "fits"} <= profile["notes"].keys()
     assert "15 of 15 candidates meet 1e+05 ms" in done.out
 
 

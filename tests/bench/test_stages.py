@@ -63,7 +63,7 @@ def parameters_by_execution(network: Segmenter) -> dict[str, int]:
     totals: dict[str, int] = {}
 
     def end(stage: str, _: object) -> None:
-        totals[stage] = sum(each.numel() for module in pending for each in module.parameters(recurse=False))
+        totals[stage] = sum(parameter.numel() for module in pending for parameter in module.parameters(recurse=False))
         pending.clear()
 
     modules = [*network.backbone.modules(), *network.neck.modules(), *network.head.modules()]
@@ -81,9 +81,9 @@ def test_parameters_belong_to_the_stage_that_uses_them(name):
     network = with_backbone(name)
     counted, expected = stages.sum_by_stage(network, stages.parameters), parameters_by_execution(network)
     head = counted.pop("head")  # its bottleneck's weight is used in parts, without a call of its module
-    assert head == sum(each.numel() for each in network.head.parameters())
+    assert head == sum(parameter.numel() for parameter in network.head.parameters())
     assert counted == {stage: expected[stage] for stage in counted}
-    everything = [each.numel() for part in (network.backbone, network.neck) for each in part.parameters()]
+    everything = [parameter.numel() for part in (network.backbone, network.neck) for parameter in part.parameters()]
     assert sum(counted.values()) == sum(everything)
 
 
@@ -114,7 +114,7 @@ def test_hooks_are_removed():
         network.logits(torch.zeros(1, 3, *SIZE))
     with stages.stage_callbacks(network, lambda *_: None):
         hooked = network.logits(torch.zeros(1, 3, *SIZE))
-    hooks = [hook for each in network.modules() for hook in (*each._forward_hooks, *each._forward_pre_hooks)]
+    hooks = [hook for module in network.modules() for hook in (*module._forward_hooks, *module._forward_pre_hooks)]
     assert hooks == []
     assert torch.equal(hooked, network.logits(torch.zeros(1, 3, *SIZE)))
 
@@ -144,7 +144,7 @@ def test_output_bytes_of_stages():
     profiler.measure_memory()
     network = tiny_model()
     maps = network.backbone(torch.zeros(1, 3, *SIZE))
-    expected = {name: 4 * each.numel() for name, each in zip(LAYERS, maps, strict=True)}
+    expected = {name: 4 * map_.numel() for name, map_ in zip(LAYERS, maps, strict=True)}
     expected |= {
         "neck": 4 * network.neck(maps[1:]).numel(),
         "head": 4 * network.logits(torch.zeros(1, 3, *SIZE)).numel(),
@@ -159,7 +159,7 @@ def test_a_profile_of_two_networks():
     jpu, dilated = tiny_recipe(), tiny_recipe("name=dilated", DILATED, 'neck={kind="none"}')
     seen = []
     record = profile_networks(
-        [jpu, dilated], SIZE, Settings(runs=2, accelerator="cpu"), lambda *each: seen.append(each)
+        [jpu, dilated], SIZE, Settings(runs=2, accelerator="cpu"), lambda *step: seen.append(step)
     )
     assert record.keys() == {"machine", "versions", "cores_busy", "networks"}
     assert seen == [(0, 2), (1, 2), (2, 2)]
@@ -170,8 +170,8 @@ def test_a_profile_of_two_networks():
         rows = network["stages"]
         assert all(one["ms"] > 0 for one in rows)
         model = meta_network(*([] if used is jpu else [DILATED, 'neck={kind="none"}']))
-        whole = sum(each.numel() for each in model.parameters()) - sum(e.numel() for e in model.auxiliary.parameters())
-        assert sum(one["parameters"] for one in rows) == whole
+        total, unused = (sum(value.numel() for value in part.parameters()) for part in (model, model.auxiliary))
+        assert sum(one["parameters"] for one in rows) == total - unused
         flops = count_flops(model.logits, torch.empty(1, 3, *SIZE, device="meta"))
         assert sum(one["gflops"] for one in rows) == pytest.approx(flops / 1e9, rel=1e-12)
     assert [one["stage"] for one in record["networks"][1]["stages"]] == ["image", "stem", *LAYERS, "head", "labels"]

@@ -28,7 +28,7 @@ def place(tmp_path: Path, monkeypatch) -> Path:
         one.save(tmp_path / f"{name}.toml")
     (tmp_path / "slim.md").write_text(DOCUMENT)
     # The measuring processes take seconds to start; what they do is the same here.
-    monkeypatch.setattr(bench, "in_fresh_process", lambda function, *given, progress: function(*given, progress))
+    monkeypatch.setattr(bench, "in_fresh_process", lambda function, *args, progress: function(*args, progress))
     monkeypatch.setattr(slim, "RESULTS", tmp_path)
     monkeypatch.setattr(slim, "DOCUMENT", tmp_path / "slim.md")
     return tmp_path
@@ -128,8 +128,8 @@ def test_every_file_of_results_has_its_table(place: Path):
 
 
 def test_the_command_on_record_names_no_folder():
-    given = ["x", "--data", "/a/CamVid", "--change", "backbone.pretrained=/b/r50.npz", "--runs", "/c"]
-    message = slim.command(slim.arguments(given))
+    args = ["x", "--data", "/a/CamVid", "--change", "backbone.pretrained=/b/r50.npz", "--runs", "/c"]
+    message = slim.command(slim.arguments(args))
     assert "/" not in message.replace("benchmarks/", "")
     assert "--change backbone.pretrained=r50.npz" in message
 

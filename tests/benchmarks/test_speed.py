@@ -31,13 +31,14 @@ def record_of(rows: list[dict]) -> dict:
 
 def result_of(rows: list[dict], start: str) -> str | None:
     """The verdict on the bound whose text begins with `start`."""
-    return next((each["result"] for each in record_of(rows)["criteria"] if each["bound"].startswith(start)), None)
+    return next((entry["result"] for entry in record_of(rows)["criteria"] if entry["bound"].startswith(start)), None)
 
 
 @pytest.mark.parametrize("device", ["cpu", "cuda"])
 def test_bounds_refer_to_existing_variants(device):
     variants = {
-        each.name: {variant.name for variant in each.variants} for each in comparisons.comparisons(device, False, None)
+        comparison.name: {variant.name for variant in comparison.variants}
+        for comparison in comparisons.comparisons(device, False, None)
     }
     for bound in bounds.BOUNDS[device]:
         assert {bound.variant, bound.rival or bound.variant} <= variants[bound.comparison], bound
@@ -47,18 +48,19 @@ def test_bounds_refer_to_existing_variants(device):
 @pytest.mark.parametrize("size", [None, (64, 128)])
 def test_names_and_references_of_comparisons(device, size):
     every = comparisons.comparisons(device, True, size)
-    names = [each.name for each in every]
+    names = [comparison.name for comparison in every]
     assert len(set(names)) == len(names)
     for comparison in every:
-        own = [each.name for each in comparison.variants]
+        own = [variant.name for variant in comparison.variants]
         assert len(set(own)) == len(own)
-        assert {each.reference for each in comparison.variants if each.reference} <= set(own)
+        assert {variant.reference for variant in comparison.variants if variant.reference} <= set(own)
         assert comparison.size == (size or comparison.size)
 
 
 def test_one_size_keeps_the_comparison_with_most_variants():
-    (only,) = [each for each in comparisons.comparisons("cpu", False, (64, 128)) if each.name == "psp_19_64x128"]
-    assert "openvino" in {each.name for each in only.variants}
+    every = comparisons.comparisons("cpu", False, (64, 128))
+    (only,) = [comparison for comparison in every if comparison.name == "psp_19_64x128"]
+    assert "openvino" in {variant.name for variant in only.variants}
 
 
 def test_only_matches_comparisons_or_variants():
@@ -71,8 +73,8 @@ def test_only_matches_comparisons_or_variants():
 def test_a_new_measurement_replaces_only_its_row():
     first = record_of([row("mmsegmentation", 3000.0, {"fastfcn": 1000.0}), row("fastfcn", 1000.0, {})])
     again = results.merged(first, [row("fastfcn", 900.123456, {"mmsegmentation": 2970.0})], FACTS, "cpu")
-    assert [each["variant"] for each in again["rows"]] == ["mmsegmentation", "fastfcn"]
-    assert [each["median_ms"] for each in again["rows"]] == [3000.0, 900.12]
+    assert [row["variant"] for row in again["rows"]] == ["mmsegmentation", "fastfcn"]
+    assert [row["median_ms"] for row in again["rows"]] == [3000.0, 900.12]
 
 
 def test_speed_ratio_is_from_the_latest_run_of_both():

@@ -17,7 +17,7 @@ def examined(root: Path) -> FolderReport:
 
 
 def kinds(root: Path) -> list[str]:
-    return [each.kind for each in examined(root).problems]
+    return [problem.kind for problem in examined(root).problems]
 
 
 @pytest.fixture
@@ -27,9 +27,9 @@ def root(tmp_path: Path) -> Path:
 
 def test_ignored_pixels(root: Path):
     all_masks(root, lambda values: np.where(np.arange(64) < 3, 255, values).astype(np.uint8))
-    found = examined(root)
-    assert found.problems == []
-    assert [each.value for each in found.values] == [0, 1, 2, 3, 255]
+    report = examined(root)
+    assert report.problems == []
+    assert [entry.value for entry in report.values] == [0, 1, 2, 3, 255]
 
 
 def test_ignored_borders_around_every_region(root: Path):
@@ -46,9 +46,9 @@ def test_ignored_borders_around_every_region(root: Path):
 def test_palettes(root: Path):
     for path in MASKS:
         write_palette(root / path, label(int(path[-6:-4])), COLORS)
-    found = examined(root)
-    assert found.problems == []
-    assert found.palette == dict(enumerate(map(tuple, COLORS.tolist())))
+    report = examined(root)
+    assert report.problems == []
+    assert report.palette == dict(enumerate(map(tuple, COLORS.tolist())))
 
 
 def test_random_numbers_in_every_pixel(root: Path):
@@ -78,9 +78,9 @@ def test_two_classes(root: Path):
 def test_masks_of_one_bit(root: Path):
     for path in MASKS:
         Image.fromarray(label(int(path[-6:-4])) > 0).save(root / path)
-    found = examined(root)
-    assert found.problems == []
-    assert [each.value for each in found.values] == [0, 1]
+    report = examined(root)
+    assert report.problems == []
+    assert [entry.value for entry in report.values] == [0, 1]
 
 
 def test_grey_images(root: Path):
@@ -91,9 +91,9 @@ def test_grey_images(root: Path):
 
 def test_numbers_stored_as_grey_colours(root: Path):
     all_masks(root, lambda values: np.repeat(values[..., None], 3, 2))
-    found = examined(root)
-    assert found.problems == []
-    assert found.labels_kind == "index"
+    report = examined(root)
+    assert report.problems == []
+    assert report.labels_kind == "index"
 
 
 def test_images_of_many_sizes(root: Path):
@@ -101,9 +101,9 @@ def test_images_of_many_sizes(root: Path):
         size = (48 + number, 64 + 3 * number)
         save(root / f"images/train/{name}.jpg", picture(number, size))
         save(root / mask_path(name), label(number, size))
-    found = examined(root)
-    assert found.problems == []
-    assert len(found.sizes) == 10
+    report = examined(root)
+    assert report.problems == []
+    assert len(report.sizes) == 10
 
 
 def test_files_of_other_programs_beside_them(root: Path):
@@ -124,9 +124,9 @@ def test_spaces_and_letters_of_other_alphabets(root: Path):
     for folder in ("images/train", "masks/train"):
         for path in list((renamed / folder).iterdir()):
             path.rename(path.with_name(f"Foto {path.stem} ñ 街{path.suffix}"))
-    found = examined(renamed)
-    assert found.problems == []
-    assert next(found.examples()).image == "images/train/Foto train_00 ñ 街.jpg"
+    report = examined(renamed)
+    assert report.problems == []
+    assert next(report.examples()).image == "images/train/Foto train_00 ñ 街.jpg"
 
 
 def test_one_image_where_one_would_do(tmp_path: Path):
@@ -136,7 +136,7 @@ def test_one_image_where_one_would_do(tmp_path: Path):
 
 
 @pytest.mark.parametrize(
-    ("sample", "said"),
+    ("sample", "expected_kinds"),
     [
         ("ade20k_sample", []),
         ("voc_format_sample_labelme", []),
@@ -146,8 +146,8 @@ def test_one_image_where_one_would_do(tmp_path: Path):
         ("mmseg_tests_data/pseudo_dataset", ["palettes_vary", "class_absent"]),
     ],
 )
-def test_real_samples(shared_data: Path, sample: str, said: list[str]):
-    assert kinds(shared_data / "samples" / sample) == said
+def test_real_samples(shared_data: Path, sample: str, expected_kinds: list[str]):
+    assert kinds(shared_data / "samples" / sample) == expected_kinds
 
 
 def test_real_camvid(shared_data: Path, tmp_path: Path):
@@ -158,9 +158,9 @@ def test_real_camvid(shared_data: Path, tmp_path: Path):
         for image in sorted((shared_data / "camvid" / split).iterdir())[::10]:
             shutil.copy(image, tmp_path / split)
             shutil.copy(shared_data / f"camvid/{split}annot/{image.stem}.png", tmp_path / f"{split}annot")
-    found = examined(tmp_path)
-    assert found.problems == []
-    assert (found.layout.name, found.layout.catalog) == ("camvid", "camvid")
+    report = examined(tmp_path)
+    assert report.problems == []
+    assert (report.layout.name, report.layout.catalog) == ("camvid", "camvid")
     path = sorted((tmp_path / "trainannot").iterdir())[5]
     with Image.open(path) as mask:
         small = mask.resize((240, 180), Image.Resampling.BILINEAR)
@@ -170,18 +170,18 @@ def test_real_camvid(shared_data: Path, tmp_path: Path):
 
 
 def test_counts_against_a_plain_count(root: Path):
-    found = examined(root)
+    report = examined(root)
     labels = {path: label(int(path[-6:-4]) + (100 if "val" in path else 0)) for path in MASKS}
-    for each in found.values:
-        assert each.pixels == sum(int((values == each.value).sum()) for values in labels.values())
-        assert each.images == sum(each.value in values for values in labels.values())
-        assert each.by_split["val"] == sum(each.value in labels[path] for path in MASKS if "val" in path)
+    for entry in report.values:
+        assert entry.pixels == sum(int((values == entry.value).sum()) for values in labels.values())
+        assert entry.images == sum(entry.value in values for values in labels.values())
+        assert entry.by_split["val"] == sum(entry.value in labels[path] for path in MASKS if "val" in path)
     assert examined(root).as_json() == check_folder(root, workers=3, show_progress=False).as_json()
 
 
 def test_colours(root: Path):
     """Colours: the palette found is that which was painted."""
     all_masks(root, lambda values: COLORS[values])
-    found = examined(root)
-    assert {each.value for each in found.values} == set(map(tuple, COLORS.tolist()))
-    assert [each.severity for each in found.problems] == ["warning"]
+    report = examined(root)
+    assert {entry.value for entry in report.values} == set(map(tuple, COLORS.tolist()))
+    assert [problem.severity for problem in report.problems] == ["warning"]

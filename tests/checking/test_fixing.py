@@ -49,10 +49,10 @@ def set_of(root: Path, masks: list[np.ndarray]) -> Path:
 
 def class_names(root: Path) -> dict:
     """The name of each id or color, as `init` writes it."""
-    about = init(root, pretrained="none", machine=CPU).description
-    if about.labels_kind == "color":
-        return {entry.color: entry.name for entry in about.classes}
-    return {mask_id: entry.name for entry in about.classes for mask_id in entry.ids}
+    description = init(root, pretrained="none", machine=CPU).description
+    if description.labels_kind == "color":
+        return {entry.color: entry.name for entry in description.classes}
+    return {mask_id: entry.name for entry in description.classes for mask_id in entry.ids}
 
 
 def disk(number: int, empty: bool = False) -> np.ndarray:

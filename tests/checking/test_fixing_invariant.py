@@ -165,8 +165,8 @@ def check_areas(drawn: RandomSet, source: Path, target: Path, renamed: dict) -> 
     old, new = pixels_of(source, drawn.kind == "rgb"), pixels_of(target, drawn.kind == "rgb")
     assert old.shape == new.shape, "a resized mask needs consent"
     blurred, jpeg = f"masks/{source.name}" in drawn.blurred, source.suffix == ".jpg"
-    apart = int(np.diff(drawn.values).min()) if drawn.kind != "rgb" else 0
-    noise = min(24, (apart - 1) // 2) if jpeg and apart > 2 else 0  # JPEG changes every pixel by a little
+    spacing = int(np.diff(drawn.values).min()) if drawn.kind != "rgb" else 0
+    noise = min(24, (spacing - 1) // 2) if jpeg and spacing > 2 else 0  # JPEG changes every pixel by a little
     for value in drawn.values:
         stored = value
         if drawn.kind == "rgb":
@@ -190,13 +190,13 @@ def check_names(drawn: RandomSet, out: Path, renamed: dict) -> None:
     except DataError:
         return  # too few values or pairs, before as after
     if drawn.kind == "rgb":
-        assert {(each.name, each.color) for each in original.classes} == {(each.name, each.color)
-                                                                          for each in copied.classes}  # fmt: skip
-        assert set(drawn.names.values()) <= {each.name for each in copied.classes}
+        assert {(class_.name, class_.color) for class_ in original.classes} == {(class_.name, class_.color)
+                                                                          for class_ in copied.classes}  # fmt: skip
+        assert set(drawn.names.values()) <= {class_.name for class_ in copied.classes}
         return
-    names = {mask_id: each.name for each in copied.classes for mask_id in each.ids}
-    wanted = {mask_id: each.name for each in original.classes for mask_id in each.ids}
-    if set(drawn.names.values()) <= set(wanted.values()):
+    names = {mask_id: class_.name for class_ in copied.classes for mask_id in class_.ids}
+    original_names = {mask_id: class_.name for class_ in original.classes for mask_id in class_.ids}
+    if set(drawn.names.values()) <= set(original_names.values()):
         for value, name in drawn.names.items():
             assert names[renamed.get(value, value)] == name, (value, name, names, renamed)
 

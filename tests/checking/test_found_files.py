@@ -41,7 +41,7 @@ def root(tmp_path: Path) -> Path:
 
 def write_lists(root: Path, form: str, encoding: str = "utf-8", name: str = "{}.txt") -> None:
     for split, names in (("train", NAMES[:6]), ("val", NAMES[6:])):
-        text = "".join(form.format(each) + ENCODINGS[encoding] for each in names)
+        text = "".join(form.format(name) + ENCODINGS[encoding] for name in names)
         (root / name.format(split)).write_bytes(text.encode(encoding))
 
 
@@ -117,9 +117,9 @@ def test_file_names_that_are_not_utf_8(root: Path):
         os.rename(path + b"/a" + suffix.encode(), path + b"/stra\xdfe" + suffix.encode())  # noqa: PTH104
     init(root, pretrained="none")
     description = load_description(root / "dataset.toml")
-    found = find_examples(description, root, "train+val")
-    assert len(found) == 8
-    assert any("stra\udcdfe" in example.name for example in found)
+    examples = find_examples(description, root, "train+val")
+    assert len(examples) == 8
+    assert any("stra\udcdfe" in example.name for example in examples)
 
 
 @pytest.mark.parametrize("labels", ["{name!x}", "{name:d}", "{name:>50000000}", "{name}{0}", "{name.x}", "{name[0]}"])

@@ -43,15 +43,15 @@ def camvid(tmp_path: Path) -> Path:
 
 def kinds(report: KnownDatasetReport) -> dict[str, tuple[str, ...]]:
     """What was found: kind -> files."""
-    assert all(each.severity == "error" and each.advice and each.message for each in report.problems)
-    assert all(each.count == max(len(each.files), 1) for each in report.problems)
-    return {each.kind: each.files for each in report.problems}
+    assert all(problem.severity == "error" and problem.advice and problem.message for problem in report.problems)
+    assert all(problem.count == max(len(problem.files), 1) for problem in report.problems)
+    return {problem.kind: problem.files for problem in report.problems}
 
 
 def test_a_clean_folder(camvid: Path):
     report = check_known_dataset(SMALL, camvid, values=True)
     assert report.problems == []
-    assert [(each.split, each.images, each.pairs) for each in report.splits] == [
+    assert [(row.split, row.images, row.pairs) for row in report.splits] == [
         ("train", 3, 3), ("val", 2, 2), ("test", 0, 0),
     ]  # fmt: skip
     assert report.splits[0].example == {
@@ -165,14 +165,14 @@ def test_lists_that_name_what_is_not_there(voc: Path):
 
 
 def test_what_converters_write_beside_a_mask_is_no_mask_without_image(tmp_path: Path):
-    about = load_description("coco_stuff").model_copy(update={"counts": {}})
+    description = load_description("coco_stuff").model_copy(update={"counts": {}})
     for split in ("train2017", "val2017"):
         pair(tmp_path, f"images/{split}/01.jpg", f"annotations/{split}/01.png", values=(0, 181, 255))
         pair(tmp_path, "unused.jpg", f"annotations/{split}/01_labelTrainIds.png")
     (tmp_path / "unused.jpg").unlink()
-    assert check_known_dataset(about, tmp_path).problems == []
+    assert check_known_dataset(description, tmp_path).problems == []
     pair(tmp_path, "unused.jpg", "annotations/val2017/02_labelTrainIds.png")
-    assert kinds(check_known_dataset(about, tmp_path)) == {
+    assert kinds(check_known_dataset(description, tmp_path)) == {
         "mask_without_image": ("annotations/val2017/02_labelTrainIds.png",)
     }
 
@@ -180,7 +180,7 @@ def test_what_converters_write_beside_a_mask_is_no_mask_without_image(tmp_path: 
 def test_real_camvid_is_whole(shared_data: Path):
     report = check_known_dataset(CAMVID, shared_data / "camvid", values=False)
     assert report.problems == []
-    assert [each.pairs for each in report.splits] == [367, 101, 0]
+    assert [split.pairs for split in report.splits] == [367, 101, 0]
 
 
 # The command.
@@ -220,21 +220,21 @@ def test_many_files_are_counted_on_the_screen_and_all_in_the_json(tmp_path: Path
     assert len(problem["files"]) == problem["count"] == 8
 
 
-@pytest.mark.parametrize("name", [each for each in description_names() if each != "streets"])
+@pytest.mark.parametrize("name", [name for name in description_names() if name != "streets"])
 @pytest.mark.parametrize("there", [True, False], ids=["empty", "missing"])
 def test_directions_for_every_data_set_of_the_catalogue(tmp_path: Path, name: str, there: bool):
-    about, folder = load_description(name), tmp_path / "data"
+    description, folder = load_description(name), tmp_path / "data"
     if there:
         folder.mkdir()
     done = fastfcn("check", folder, "--dataset", name)
     assert done.code == 1
-    assert about.get.strip() in done.out
-    assert about.license in done.out
+    assert description.get.strip() in done.out
+    assert description.license in done.out
     assert ("is empty" if there else "does not exist") in done.out
-    assert "https://" in about.get or "http://" in about.get
+    assert "https://" in description.get or "http://" in description.get
     for split in ("train", "val"):  # in the tree, and with the published number
-        assert any(about.splits[split] in line for line in done.out.splitlines())
-        assert f"{about.counts[split][0]} " in done.out
+        assert any(description.splits[split] in line for line in done.out.splitlines())
+        assert f"{description.counts[split][0]} " in done.out
 
 
 def test_an_unknown_data_set_is_the_users_mistake(tmp_path: Path):

@@ -62,31 +62,31 @@ def write(root: Path, images: str, masks: str, **parts: str) -> None:
 
 def described(images: tuple[str, ...], labels: tuple[str, ...], **more: object) -> DatasetDescription:
     """A description of these patterns: what is found must be what a data set of them reads."""
-    about: dict = {"format": 1, "name": "a", "title": "a", "home": "", "labels_kind": "index", "folders": (".",)}
-    about |= {"lists": (), "ignored": ()}
+    values: dict = {"format": 1, "name": "a", "title": "a", "home": "", "labels_kind": "index", "folders": (".",)}
+    values |= {"lists": (), "ignored": ()}
     classes = tuple({"name": str(value), "color": (value, 0, 0), "ids": (value,)} for value in range(4))
-    return DatasetDescription.model_validate(about | {"images": images, "labels": labels, "classes": classes} | more)
+    return DatasetDescription.model_validate(values | {"images": images, "labels": labels, "classes": classes} | more)
 
 
 @pytest.mark.parametrize("name", LAYOUTS)
 def test_layouts_without_splits(name: str, tmp_path: Path):
     images, masks, image_pattern, mask_pattern = LAYOUTS[name]
     write(tmp_path, images, masks)
-    found = find_layout(tmp_path)
-    layout = found.layout
+    dataset = find_layout(tmp_path)
+    layout = dataset.layout
     assert (layout.images, layout.labels, layout.splits) == ((image_pattern,), (mask_pattern,), {"all": ""})
-    assert len(found) == 4
-    assert not any((found.images_alone, found.masks_alone, found.same_name, found.unlisted))
+    assert len(dataset) == 4
+    assert not any((dataset.images_alone, dataset.masks_alone, dataset.same_name, dataset.unlisted))
     seen = list(check_folder(tmp_path, show_progress=False).examples())
     # Where {name}.png matches NAME_L.png as well, a list has to say which names there are.
     lists = ("{split}.txt",) if name == "one folder, CamVid's" else ()
-    (tmp_path / "all.txt").write_text("".join(f"{each.name}\n" for each in seen))
-    about = described(layout.images, layout.labels, splits={"all": "all"}, lists=lists)
-    examples = find_examples(about, tmp_path, "all")
-    assert [(each.name, str(each.image_path.relative_to(tmp_path))) for each in examples] == [
-        (each.name, each.image) for each in seen
+    (tmp_path / "all.txt").write_text("".join(f"{example.name}\n" for example in seen))
+    description = described(layout.images, layout.labels, splits={"all": "all"}, lists=lists)
+    examples = find_examples(description, tmp_path, "all")
+    assert [(example.name, str(example.image_path.relative_to(tmp_path))) for example in examples] == [
+        (example.name, example.image) for example in seen
     ]
-    assert [str(each.label_path.relative_to(tmp_path)) for each in examples] == [each.mask for each in seen]
+    assert [str(example.label_path.relative_to(tmp_path)) for example in examples] == [example.mask for example in seen]
 
 
 @pytest.mark.parametrize("name", SPLIT_LAYOUTS)
@@ -96,13 +96,13 @@ def test_layouts_with_splits(name: str, tmp_path: Path):
         write(tmp_path, images, masks, s=split, S=other)
     layout = find_layout(tmp_path).layout
     assert (layout.images, layout.labels) == ((image_pattern,), (mask_pattern,))
-    about = described(layout.images, layout.labels, splits=layout.splits)
+    description = described(layout.images, layout.labels, splits=layout.splits)
     seen = list(check_folder(tmp_path, show_progress=False).examples())
     for split in ("train", "test"):
-        examples = find_examples(about, tmp_path, split)
-        here = [each for each in seen if each.split == split]
-        assert [each.name for each in examples] == [each.name for each in here]
-        assert [each.label_path for each in examples] == [tmp_path / each.mask for each in here]
+        examples = find_examples(description, tmp_path, split)
+        here = [example for example in seen if example.split == split]
+        assert [example.name for example in examples] == [example.name for example in here]
+        assert [example.label_path for example in examples] == [tmp_path / example.mask for example in here]
         assert len(here) == 4
 
 
@@ -111,10 +111,10 @@ def test_cityscapes_other_renderings_are_passed_over(tmp_path: Path):
     write(tmp_path, images, masks, s="val")
     for end in ("color", "instanceIds", "labelTrainIds"):
         write(tmp_path, images, masks.replace("labelIds", end), s="val")
-    found = find_layout(tmp_path)
-    assert found.layout.name == "cityscapes"
-    assert all("labelIds" in found.contents.files.path(number) for number in found.masks)
-    assert (len(found), len(found.masks_alone)) == (4, 0)
+    dataset = find_layout(tmp_path)
+    assert dataset.layout.name == "cityscapes"
+    assert all("labelIds" in dataset.contents.files.path(number) for number in dataset.masks)
+    assert (len(dataset), len(dataset.masks_alone)) == (4, 0)
 
 
 def test_lists_of_names(tmp_path: Path):
@@ -127,11 +127,11 @@ def test_lists_of_names(tmp_path: Path):
     (lists / "train.txt").write_text("0\n1\n3\n")
     (lists / "val.txt").write_text("1\n2\n")
     (lists / "trainval.txt").write_text("0\n1\n2\n3\n")
-    found = check_folder(tmp_path, show_progress=False)
-    assert found.layout.lists == ("VOCdevkit/VOC2012/ImageSets/Segmentation/{split}.txt",)
-    assert found.pairs_by_split == {"train": 1, "val": 2}
-    assert found.dataset.unlisted == 1
-    problems = {each.kind: list(each.files) for each in found.problems}
+    report = check_folder(tmp_path, show_progress=False)
+    assert report.layout.lists == ("VOCdevkit/VOC2012/ImageSets/Segmentation/{split}.txt",)
+    assert report.pairs_by_split == {"train": 1, "val": 2}
+    assert report.dataset.unlisted == 1
+    problems = {problem.kind: list(problem.files) for problem in report.problems}
     assert problems["listed_without_image"] == ["VOCdevkit/VOC2012/ImageSets/Segmentation/train.txt"]
     assert problems["same_image_in_two_splits"] == [images.format(1)]
 

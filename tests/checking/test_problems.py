@@ -34,13 +34,13 @@ def root(tmp_path: Path, clean_folder: Path) -> Path:
 
 
 def by_kind(problems: list[Problem]) -> dict[str, Problem]:
-    kinds = [each.kind for each in problems]
+    kinds = [problem.kind for problem in problems]
     assert len(kinds) == len(set(kinds))
-    for each in problems:
-        assert each.message
-        assert each.advice
-        assert each.count == len(each.files) or not each.files
-    return {each.kind: each for each in problems}
+    for problem in problems:
+        assert problem.message
+        assert problem.advice
+        assert problem.count == len(problem.files) or not problem.files
+    return {problem.kind: problem for problem in problems}
 
 
 def digests(root: Path) -> dict[str, str]:
@@ -53,9 +53,9 @@ def test_there_are_many_kinds():
 
 
 def test_a_clean_folder_has_no_problems(root: Path):
-    found = check_folder(root, show_progress=False)
-    assert found.problems == []
-    assert found.pairs == 14
+    report = check_folder(root, show_progress=False)
+    assert report.problems == []
+    assert report.pairs == 14
 
 
 @pytest.mark.parametrize("name", DEFECTS)
@@ -71,11 +71,11 @@ def test_defects_are_reported_with_their_files(name: str, root: Path):
 @pytest.mark.parametrize("name", DEFECTS)
 def test_defects_are_fixed_or_left_out_and_always_listed(name: str, root: Path, tmp_path: Path):
     planted = DEFECTS[name](root)
-    before, found = digests(root), check_folder(root, show_progress=False)
-    changes = write_fixed_copy(found, tmp_path / "out", ["all"], show_progress=False).changes
+    before, report = digests(root), check_folder(root, show_progress=False)
+    changes = write_fixed_copy(report, tmp_path / "out", ["all"], show_progress=False).changes
     assert digests(root) == before
     after = check_folder(tmp_path / "out", show_progress=False)
-    kinds = {each.kind for each in after.problems}
+    kinds = {problem.kind for problem in after.problems}
     listed = {change.file: change.what for change in changes}
     images = sum(path.suffix in (".jpg", ".png", ".tif") for path in (root / "images").rglob("*"))
     left_out = sum(what.startswith("left out") for file, what in listed.items() if file.startswith("images"))
@@ -109,34 +109,34 @@ def truth(root: Path) -> dict[str, np.ndarray]:
      "mask_of_16_bits"],
 )  # fmt: skip
 def test_fixed_masks_equal_the_originals(name: str, root: Path, tmp_path: Path):
-    wanted = truth(root)
+    originals = truth(root)
     out = fixed(name, root, tmp_path / "out")
     order = sorted(map(tuple, COLORS.tolist())) if name.startswith("masks_of_colors") else None
-    for path, values in wanted.items():
+    for path, values in originals.items():
         expected = values if order is None else np.array([order.index(tuple(c)) for c in COLORS.tolist()])[values]
         assert np.array_equal(stored(out / path), expected), path
 
 
 @pytest.mark.parametrize("name", ["masks_of_0_and_255", "one_mask_of_0_and_255"])
 def test_fixed_binary_masks(name: str, root: Path, tmp_path: Path):
-    wanted = truth(root)
+    originals = truth(root)
     out = fixed(name, root, tmp_path / "out")
-    assert all(np.array_equal(stored(out / path), values > 0) for path, values in wanted.items())
+    assert all(np.array_equal(stored(out / path), values > 0) for path, values in originals.items())
 
 
 @pytest.mark.parametrize(
     ("name", "share"), [("all_binary_masks_blurred", 0.99), ("masks_of_colors_as_jpeg", 0.98), ("mask_as_jpeg", 0.9)]
 )
 def test_blurred_masks_are_sharp_again(name: str, root: Path, tmp_path: Path, share: float):
-    wanted = truth(root)
+    originals = truth(root)
     out = fixed(name, root, tmp_path / "out")
     order = sorted(map(tuple, COLORS.tolist()))
     to_order = np.array([order.index(tuple(color)) for color in COLORS.tolist()])
-    for path, values in wanted.items():
+    for path, values in originals.items():
         expected = {"all_binary_masks_blurred": values > 0, "masks_of_colors_as_jpeg": to_order[values]}
-        found = stored(out / path)
-        assert (found == expected.get(name, values)).mean() >= share, path
-        assert set(np.unique(found)) <= {0, 1, 2, 3}
+        sharp = stored(out / path)
+        assert (sharp == expected.get(name, values)).mean() >= share, path
+        assert set(np.unique(sharp)) <= {0, 1, 2, 3}
 
 
 def test_an_image_against_its_mask_is_written_as_it_was_stored(root: Path, tmp_path: Path):

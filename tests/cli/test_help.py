@@ -23,9 +23,9 @@ def examples(function: Callable) -> list[str]:
 
 @pytest.mark.parametrize("function", COMMANDS, ids=lambda function: function.__name__)
 def test_every_command_shows_examples_that_it_parses(function: Callable):
-    found = examples(function)
-    assert found
-    for line in found:
+    commands = examples(function)
+    assert commands
+    for line in commands:
         _, name, *arguments = shlex.split(line.partition(" > ")[0])
         assert name == function.__name__
         PARSERS[name].make_context(name, list(arguments), resilient_parsing=False)  # raises for unknown options

@@ -73,9 +73,9 @@ def test_catalog_is_complete_and_consistent():
     ],
 )
 def test_catalog_facts(dataset, raw_id, name, color):
-    found = [entry for entry in load_description(dataset).classes if raw_id in entry.ids]
-    assert [entry.name for entry in found] == [name]
-    assert color is None or found[0].color == color
+    entries = [entry for entry in load_description(dataset).classes if raw_id in entry.ids]
+    assert [entry.name for entry in entries] == [name]
+    assert color is None or entries[0].color == color
 
 
 def test_every_raw_id_of_the_published_masks_is_named():
@@ -105,10 +105,10 @@ def test_published_counts_and_directions():
         "voc": (1464, 1449),
     }
     for name, published in counts.items():
-        about = load_description(name)
-        assert (about.counts["train"][0], about.counts["val"][0]) == published
-        assert about.get
-        assert about.license
+        description = load_description(name)
+        assert (description.counts["train"][0], description.counts["val"][0]) == published
+        assert description.get
+        assert description.license
     assert load_description("voc").counts["trainaug"] == (10582,)
     assert parse_description(GOOD, "fields.toml").counts == {}
 
@@ -116,14 +116,14 @@ def test_published_counts_and_directions():
 def test_all_mistakes_come_at_once():
     text = GOOD.replace("title =", "titel =").replace("[120, 80, 40]", "[120, 80, 300]")
     text = text.replace('labels_kind = "index"', 'labels_kind = "indices"').replace("ids = [255]", "id = 255")
-    found = mistakes(text)
-    assert "fields.toml" in found
-    assert "title: this key is missing" in found
-    assert 'titel: unknown key; did you mean "title"?' in found
-    assert 'ignored.0.id: unknown key; did you mean "ids"?' in found
-    assert "classes.0.color.2" in found
-    assert "300" in found
-    assert "'index' or 'color', but found 'indices'" in found
+    message = mistakes(text)
+    assert "fields.toml" in message
+    assert "title: this key is missing" in message
+    assert 'titel: unknown key; did you mean "title"?' in message
+    assert 'ignored.0.id: unknown key; did you mean "ids"?' in message
+    assert "classes.0.color.2" in message
+    assert "300" in message
+    assert "'index' or 'color', but found 'indices'" in message
 
 
 @pytest.mark.parametrize(

@@ -68,8 +68,8 @@ def test_truncated_files_are_named(tmp_path, suffix):
     path = tmp_path / f"cut.{suffix}"
     noise = np.random.default_rng(1).integers(0, 256, (64, 64, 3), dtype=np.uint8)
     Image.fromarray(noise).save(path)
-    whole = path.read_bytes()
-    path.write_bytes(whole[: len(whole) // 2])
+    data = path.read_bytes()
+    path.write_bytes(data[: len(data) // 2])
     with pytest.raises(DataError, match=rf"cut\.{suffix} cannot be read"):
         read_image(path)
     assert image_size(path) == (64, 64)  # the header is whole

@@ -51,22 +51,22 @@ def test_as_the_installed_opencv_makes_it():
     for _ in range(100):
         before, after = (tuple(int(side) for side in generator.integers(1, 200, 2)) for _ in range(2))
         image = generator.integers(0, 256, (*before, 3), dtype=np.uint8)
-        wanted = cv2.resize(image, after[::-1], interpolation=cv2.INTER_LINEAR)
-        assert np.array_equal(resize_image(image, after), wanted), (before, after)
+        expected = cv2.resize(image, after[::-1], interpolation=cv2.INTER_LINEAR)
+        assert np.array_equal(resize_image(image, after), expected), (before, after)
         label = np.ascontiguousarray(image[..., 0])
-        wanted = cv2.resize(label, after[::-1], interpolation=cv2.INTER_NEAREST)
-        assert np.array_equal(resize_label(label, after), wanted), (before, after)
+        expected = cv2.resize(label, after[::-1], interpolation=cv2.INTER_NEAREST)
+        assert np.array_equal(resize_label(label, after), expected), (before, after)
 
 
 @pytest.mark.parametrize(("before", "after"), PAIRS)
 def test_a_window_is_that_part_of_the_whole(before, after):
     image = drawn(before)
-    whole = resize_image(image, after)
+    full = resize_image(image, after)
     generator = np.random.default_rng(0)
     for _ in range(5):
         top, left = (int(generator.integers(0, side)) for side in after)
         window = slice(top, top + 40), slice(left, left + 50)  # often beyond the right or lower edge
-        assert np.array_equal(resize_image(image, after, window), whole[window])
+        assert np.array_equal(resize_image(image, after, window), full[window])
 
 
 def test_a_window_of_an_image_that_keeps_its_size():
@@ -88,10 +88,10 @@ def test_a_flat_image_stays_flat(value):
 def plain_bilinear(image: np.ndarray, size: tuple[int, int]) -> np.ndarray:
     """Half-pixel bilinear interpolation of the four nearest pixels, in floating point."""
     taps = []
-    for out, whole in zip(size, image.shape, strict=False):
-        place = np.clip((np.arange(out) + 0.5) * whole / out - 0.5, 0, whole - 1)
+    for out, side in zip(size, image.shape, strict=False):
+        place = np.clip((np.arange(out) + 0.5) * side / out - 0.5, 0, side - 1)
         low = place.astype(int)
-        taps.append((low, np.minimum(low + 1, whole - 1), place - low))
+        taps.append((low, np.minimum(low + 1, side - 1), place - low))
     (top, bottom, down), (left, right, across) = taps
     rows = image[top] * (1 - down)[:, None, None] + image[bottom] * down[:, None, None]
     return rows[:, left] * (1 - across)[:, None] + rows[:, right] * across[:, None]

@@ -46,7 +46,7 @@ def plain(image: np.ndarray, label: np.ndarray, generator: np.random.Generator, 
         box = (left, top, left + CROP, top + CROP)
         picture, mask = picture.crop(box), mask.crop(box)
         filled = (min(new[0], CROP), min(new[1], CROP))
-        picture, mask = (mirrored(each, filled) for each in (picture, mask))
+        picture, mask = (mirrored(layer, filled) for layer in (picture, mask))
     else:
         box = (left, top, left + CROP, top + CROP)
         picture, mask = picture.crop(box), mask.crop(box)
@@ -55,10 +55,10 @@ def plain(image: np.ndarray, label: np.ndarray, generator: np.random.Generator, 
     return np.array(picture), np.array(mask)
 
 
-def mirrored(whole: Image.Image, filled: tuple[int, int]) -> Image.Image:
+def mirrored(image: Image.Image, filled: tuple[int, int]) -> Image.Image:
     """The filled corner mirrored, the padding left where it is."""
-    result = whole.copy()
-    result.paste(ImageOps.mirror(whole.crop((0, 0, *filled))), (0, 0))
+    result = image.copy()
+    result.paste(ImageOps.mirror(image.crop((0, 0, *filled))), (0, 0))
     return result
 
 
@@ -143,7 +143,7 @@ def test_corners_of_a_turned_image_take_the_color_of_the_padding():
 def test_opencv_and_pillow_resize_differently():
     image = picture(64, 96)
     ours, theirs = (official(interpolation=name, blur=0.0) for name in ("opencv", "pillow"))
-    first, second = (each(image, label_of(64, 96), np.random.default_rng(0))[0] for each in (ours, theirs))
+    first, second = (resize(image, label_of(64, 96), np.random.default_rng(0))[0] for resize in (ours, theirs))
     assert not torch.equal(first, second)
 
 

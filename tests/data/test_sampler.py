@@ -20,10 +20,10 @@ def test_every_image_once_per_epoch_although_batches_straddle_epochs():
 
 def test_processes_share_the_batch_of_one():
     for step in range(6):
-        whole = batch(step, rank=0, world=1, batch=4, count=10, seed=3)
+        full = batch(step, rank=0, world=1, batch=4, count=10, seed=3)
         shares = [batch(step, rank=rank, world=2, batch=4, count=10, seed=3) for rank in range(2)]
-        assert shares[0] + shares[1] == whole
-        assert [key.slot for key in whole] == [0, 1, 2, 3]
+        assert shares[0] + shares[1] == full
+        assert [key.slot for key in full] == [0, 1, 2, 3]
 
 
 def test_order_depends_on_the_seed_and_on_nothing_else():
@@ -49,19 +49,19 @@ def test_generators_differ_between_slots_and_steps_and_repeat():
 
 
 def test_batch_sampler_resumes_in_the_middle():
-    whole = list(BatchSampler(count=10, batch=4, seed=3, start=0, end=6))
-    assert len(whole) == len(BatchSampler(10, 4, 3, 0, 6)) == 6
-    assert list(BatchSampler(10, 4, 3, 4, 6)) == whole[4:]
+    batches = list(BatchSampler(count=10, batch=4, seed=3, start=0, end=6))
+    assert len(batches) == len(BatchSampler(10, 4, 3, 0, 6)) == 6
+    assert list(BatchSampler(10, 4, 3, 4, 6)) == batches[4:]
     assert list(BatchSampler(10, 4, 3, 6, 6)) == []
 
 
 def test_batch_sampler_in_parts_and_on_two_processes_covers_the_same_slots():
-    whole = list(BatchSampler(10, 8, 3, 0, 2))
+    batches = list(BatchSampler(10, 8, 3, 0, 2))
     shares = [list(BatchSampler(10, 8, 3, 0, 2, rank=rank, world=2, parts=2)) for rank in range(2)]
     assert len(shares[0]) == len(BatchSampler(10, 8, 3, 0, 2, world=2, parts=2)) == 4
     for step in range(2):
         parts = [key for share in shares for part in share[2 * step : 2 * step + 2] for key in part]
-        assert parts == whole[step]
+        assert parts == batches[step]
 
 
 def test_no_images_is_an_error():

@@ -66,17 +66,17 @@ def copy_all(files: list[Path], folder: Path) -> None:
 
 def check_counts(dataset: Dataset, labels: list[np.ndarray]) -> None:
     """The survey of all masks finds what `labels` hold."""
-    wanted = np.bincount(np.concatenate([label.ravel() for label in labels]), minlength=256)
+    expected = np.bincount(np.concatenate([label.ravel() for label in labels]), minlength=256)
     counts = dataset.check_labels()
-    assert counts.classes.tolist() == wanted[: len(dataset.description.classes)].tolist()
-    assert counts.ignored == wanted[255]
-    assert counts.classes.sum() + counts.ignored == wanted.sum()
+    assert counts.classes.tolist() == expected[: len(dataset.description.classes)].tolist()
+    assert counts.ignored == expected[255]
+    assert counts.classes.sum() + counts.ignored == expected.sum()
 
 
 def test_ade20k_where_0_is_other(shared_data):
     folder = shared_data / "samples/ade20k_sample"
     dataset = Dataset(load_description("ade20k"), folder, "val")
-    assert [each.name for each in dataset.examples] == [f"ADE_val_0000000{number}" for number in (1, 2, 3)]
+    assert [example.name for example in dataset.examples] == [f"ADE_val_0000000{number}" for number in (1, 2, 3)]
     labels = []
     for index in range(3):
         example = dataset[index]
@@ -110,11 +110,11 @@ def test_coco_stuff_with_its_empty_numbers(shared_data, tmp_path, split, count):
 
 def test_coco_stuff_names(shared_data):
     """What the photographs show: a skier in the snow, and a keyboard, a mouse and a screen."""
-    about = load_description("coco_stuff")
+    description = load_description("coco_stuff")
     folder = shared_data / "samples/coco_stuff_sample/val_label"
     for name, seen in (("000000000785", {"person", "skis", "snow"}), ("000000001503", {"keyboard", "mouse", "tv"})):
         values = np.unique(stored(folder / f"{name}.png", "L"))
-        assert seen <= {each.name for each in about.classes if set(each.ids) & set(values.tolist())}
+        assert seen <= {class_.name for class_ in description.classes if set(class_.ids) & set(values.tolist())}
 
 
 @pytest.fixture
@@ -127,7 +127,7 @@ def street(shared_data, tmp_path) -> Path:
 
 def test_cityscapes_label_ids(shared_data, street):
     dataset = Dataset(load_description("cityscapes"), street, "val")
-    assert [each.name for each in dataset.examples] == [f"frankfurt/{STREET}"]
+    assert [example.name for example in dataset.examples] == [f"frankfurt/{STREET}"]
     example = dataset[0]
     gt = shared_data / CITYSCAPES / "gtFine"
     values = stored(gt / f"{STREET}_gtFine_labelIds.png", "L")
@@ -142,29 +142,29 @@ def test_cityscapes_label_ids(shared_data, street):
     assert (example.label != stored(gt / f"{STREET}_gtFine_labelTrainIds.png", "L")).sum() == 77
 
 
-def changed(about: DatasetDescription, **changes) -> DatasetDescription:
-    return DatasetDescription.model_validate(about.model_dump() | changes)
+def changed(description: DatasetDescription, **changes) -> DatasetDescription:
+    return DatasetDescription.model_validate(description.model_dump() | changes)
 
 
 def test_cityscapes_files_as_the_sample_has_them(shared_data):
     """Without folders of split and city, and with masks of train ids: a description of one's own does."""
     cityscapes = load_description("cityscapes")
-    about = changed(
+    description = changed(
         cityscapes,
         images=("leftImg8bit/{name}_leftImg8bit.png",),
         labels=("gtFine/{name}_gtFine_labelTrainIds.png",),
-        classes=[each.model_dump() | {"ids": (index,)} for index, each in enumerate(cityscapes.classes)],
+        classes=[class_.model_dump() | {"ids": (index,)} for index, class_ in enumerate(cityscapes.classes)],
         ignored=[{"name": "ignored", "ids": (255,)}],
     )
-    dataset = Dataset(about, shared_data / CITYSCAPES, "val")
+    dataset = Dataset(description, shared_data / CITYSCAPES, "val")
     train_ids = stored(shared_data / CITYSCAPES / f"gtFine/{STREET}_gtFine_labelTrainIds.png", "L")
     assert np.array_equal(dataset[0].label, train_ids)
 
 
 def test_cityscapes_instance_ids_are_no_labels(street):
     """The 16-bit file beside: read whole, and refused by the values that name no class."""
-    about = load_description("cityscapes")
-    wrong = changed(about, labels=(about.labels[0].replace("labelIds", "instanceIds"),))
+    description = load_description("cityscapes")
+    wrong = changed(description, labels=(description.labels[0].replace("labelIds", "instanceIds"),))
     with pytest.raises(DataError, match=r"value 26002 in \d+ pixels"):
         _ = Dataset(wrong, street, "val")[0]
 
@@ -180,17 +180,17 @@ def voc(shared_data, tmp_path) -> Path:
     return tmp_path
 
 
-def by_color(about: DatasetDescription) -> DatasetDescription:
-    classes = [each.model_dump() | {"ids": ()} for each in about.classes]
+def by_color(description: DatasetDescription) -> DatasetDescription:
+    classes = [class_.model_dump() | {"ids": ()} for class_ in description.classes]
     void = {"name": "void", "color": (224, 224, 192)}
-    return changed(about, labels_kind="color", classes=classes, ignored=[void])
+    return changed(description, labels_kind="color", classes=classes, ignored=[void])
 
 
 @pytest.mark.parametrize("colored", [False, True], ids=["by number", "by colour"])
 def test_voc_palette_masks(shared_data, voc, colored):
-    about = load_description("voc")
-    dataset = Dataset(by_color(about) if colored else about, voc, "val")
-    assert [each.name for each in dataset.examples] == PHOTOGRAPHS
+    description = load_description("voc")
+    dataset = Dataset(by_color(description) if colored else description, voc, "val")
+    assert [example.name for example in dataset.examples] == PHOTOGRAPHS
     labels = [stored(shared_data / VOC / f"SegmentationClass/{name}.png", "P") for name in PHOTOGRAPHS]
     for index, label in enumerate(labels):
         assert np.array_equal(dataset[index].label, label)
@@ -202,7 +202,7 @@ def test_palette_masks_with_lists_of_names(shared_data):
     folder = shared_data / DRAWN
     dataset = Dataset(parse_description(SHAPES, "shapes.toml"), folder, "train+val")
     listed = [name for split in ("train", "val") for name in (folder / f"splits/{split}.txt").read_text().split()]
-    assert [each.name for each in dataset.examples] == listed
+    assert [example.name for example in dataset.examples] == listed
     assert len(listed) == 5
     labels = [stored(folder / f"gts/{name}_gt.png", "P") for name in listed]
     for index, (name, label) in enumerate(zip(listed, labels, strict=True)):
@@ -213,13 +213,13 @@ def test_palette_masks_with_lists_of_names(shared_data):
 
 def test_a_grey_photograph_has_three_channels(shared_data):
     """A palette mask beside a JPEG in colour, and the same photograph in grey."""
-    about = changed(
+    description = changed(
         parse_description(SHAPES, "shapes.toml"),
         images=("{name}.jpg",), labels=("seg.png",), lists=(), splits={"all": "all"},
     )  # fmt: skip
     folder = shared_data / "samples/mmseg_tests_data"
-    dataset = Dataset(about, folder, "all")
-    assert [each.name for each in dataset.examples] == ["color", "gray"]
+    dataset = Dataset(description, folder, "all")
+    assert [example.name for example in dataset.examples] == ["color", "gray"]
     for index, name in enumerate(("color", "gray")):
         assert np.array_equal(dataset[index].image, pixels(folder / f"{name}.jpg"))
         assert np.array_equal(dataset[index].label, stored(folder / "seg.png", "P"))

@@ -47,9 +47,9 @@ def label() -> np.ndarray:
 @pytest.mark.parametrize("shape", [(1, 1, 1), (2, 5, 1), (1, 1, 7), (3, 40, 60)])
 def test_a_batch_is_normalised_as_each_image_is(shape: tuple[int, int, int]):
     images = np.random.default_rng(2).integers(0, 256, (*shape, 3), dtype=np.uint8)
-    found = normalize_batch(torch.from_numpy(images).permute(0, 3, 1, 2), MEAN, STD)
-    assert torch.equal(found, torch.stack([normalize(each, MEAN, STD) for each in images]))
-    assert found.is_contiguous(memory_format=torch.channels_last)
+    batch = normalize_batch(torch.from_numpy(images).permute(0, 3, 1, 2), MEAN, STD)
+    assert torch.equal(batch, torch.stack([normalize(image, MEAN, STD) for image in images]))
+    assert batch.is_contiguous(memory_format=torch.channels_last)
 
 
 def key(step: int = 5, slot: int = 1, seed: int = 0) -> np.random.Generator:
@@ -87,8 +87,8 @@ def test_sizes_types_and_label_values(image, label):
 
 
 def test_what_is_missing_is_padded_right_and_below(image, label):
-    whole = transform(scale_range=(0.5, 0.5), cat_max_ratio=1.0, flip=0.0, photometric_distortion=0.0)
-    pixels, classes = whole(image, label, key())
+    pad = transform(scale_range=(0.5, 0.5), cat_max_ratio=1.0, flip=0.0, photometric_distortion=0.0)
+    pixels, classes = pad(image, label, key())
     assert torch.equal(classes[:20, :30], torch.from_numpy(resize_label(label, (20, 30))))
     assert torch.equal(pixels[:, :20, :30], normalize(resize_image(image, (20, 30)), MEAN, STD))
     assert (pixels[:, 20:] == 0).all()
@@ -168,10 +168,10 @@ def test_shift_colors_against_colorsys(saturation, hue):
     levels = [0, 1, 60, 128, 200, 255]
     colors = np.array([(r, g, b) for r in levels for g in levels for b in levels], np.uint8)
     shifted = shift_colors(colors.reshape(12, 18, 3), saturation, hue).reshape(-1, 3)
-    for color, found in zip(colors, shifted, strict=True):
+    for color, shifted_color in zip(colors, shifted, strict=True):
         h, s, v = colorsys.rgb_to_hsv(*(color / 255))
         expected = colorsys.hsv_to_rgb((h + hue / 360) % 1.0, min(s * saturation, 1.0), v)
-        assert np.abs(np.array(expected) * 255 - found).max() <= 0.51, color
+        assert np.abs(np.array(expected) * 255 - shifted_color).max() <= 0.51, color
 
 
 class Scripted:

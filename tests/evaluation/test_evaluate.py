@@ -65,7 +65,7 @@ def test_what_is_seen_is_what_is_scored(dataset, monkeypatch, changes: Sequence[
     assert sorted(seen.labels) == [0, 1, 2]
     assert seen.gathered == 1
     for index in seen.labels:
-        tops = [top for each, top in seen.strips if each == index]
+        tops = [top for number, top in seen.strips if number == index]
         assert tops[0] == 0
         assert tops == sorted(set(tops))
         assert len(tops) > 1 or changes
@@ -79,10 +79,9 @@ def test_shares_are_the_softmax_of_full_size_scores(dataset):
     used, model = tiny_recipe(), tiny_model()
     (images, _), size = TestImages(dataset, inference_settings(used))[0], (64, 96)
     with torch.inference_mode():
-        shares = torch.cat(
-            [each for _, (each,) in predict_probabilities(model, inference_settings(used), images, size)], dim=1
-        )
-        mean, std = (torch.tensor(each)[:, None, None] for each in (used.data.mean, used.data.std))
+        strips = predict_probabilities(model, inference_settings(used), images, size)
+        shares = torch.cat([probabilities for _, (probabilities,) in strips], dim=1)
+        mean, std = (torch.tensor(values)[:, None, None] for values in (used.data.mean, used.data.std))
         expected = model((images[0] - mean) / std)[0].softmax(0)
     torch.testing.assert_close(shares, expected, rtol=1e-4, atol=1e-5)
 

@@ -58,7 +58,7 @@ def test_the_file_has_standard_operators_and_dynamic_sizes(report: ExportResult)
     onnx = pytest.importorskip("onnx")
     graph = onnx.load(report.path).graph
     assert {node.domain for node in graph.node} == {""}
-    shapes = [[each.dim_param or each.dim_value for each in value.type.tensor_type.shape.dim] for value in graph.input]
+    shapes = [[dim.dim_param or dim.dim_value for dim in value.type.tensor_type.shape.dim] for value in graph.input]
     assert shapes == [["batch", "height", "width", 3]]
     assert [value.name for value in graph.output] == ["labels", "logits"]
 
@@ -113,7 +113,7 @@ def write_corrupted(path: Path, out: Path) -> None:
     onnx = pytest.importorskip("onnx")
     model = onnx.load(path)
     name = next(node.input[1] for node in model.graph.node if node.op_type == "Conv")
-    weight = next(each for each in model.graph.initializer if each.name == name)
+    weight = next(tensor for tensor in model.graph.initializer if tensor.name == name)
     values = onnx.numpy_helper.to_array(weight).copy()
     values.flat[-1] += 0.1
     weight.CopyFrom(onnx.numpy_helper.from_array(values, name))
@@ -136,7 +136,7 @@ def test_stock_adaptive_pooling_is_rejected(weights_file: Path, tmp_path: Path, 
     """It is correct in PyTorch, but cannot be exported with unbacked sizes. With backed sizes it can, and the file is
     wrong, which only running it at other sizes shows: at 61x83 it happens to be correct."""
     pytest.importorskip("onnxruntime")
-    monkeypatch.setattr(builder.weights, "load_model", lambda held: SmallNetwork(stock=True))
+    monkeypatch.setattr(builder.weights, "load_model", lambda checkpoint: SmallNetwork(stock=True))
     settings = ExportSettings(logits=True, sizes=SIZES)
     with pytest.raises(UserError, match="cannot be exported to onnx"):
         export(weights_file, "onnx", tmp_path / "model.onnx", settings)
@@ -148,7 +148,7 @@ def test_stock_adaptive_pooling_is_rejected(weights_file: Path, tmp_path: Path, 
 
 def test_a_file_without_logits(weights_file: Path, tmp_path: Path, monkeypatch):
     pytest.importorskip("onnxruntime")
-    monkeypatch.setattr(builder.weights, "load_model", lambda held: SmallNetwork())
+    monkeypatch.setattr(builder.weights, "load_model", lambda checkpoint: SmallNetwork())
     made = export(weights_file, "onnx", tmp_path / "model.onnx", ExportSettings(sizes=SIZES))
     assert made.verification.failures() == []
     loaded = fastfcn.load(made.path)

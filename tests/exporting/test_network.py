@@ -34,7 +34,7 @@ def test_a_program_is_traced_for_any_size():
     model, recipe = SmallNetwork(), tiny_recipe()
     program = trace(model, recipe, with_logits=True)
     operators = {str(node.target) for node in program.graph.nodes if node.op == "call_function"}
-    assert not [each for each in operators if "adaptive" in each or each.startswith("fastfcn")]
+    assert not [operator for operator in operators if "adaptive" in operator or operator.startswith("fastfcn")]
     for batch, height, width in ((1, 1, 1), (1, 5, 16), (3, 33, 200), (1, 129, 47)):
         images = np.stack([sample_image((height, width), seed=seed) for seed in range(batch)])
         with torch.no_grad():

@@ -123,8 +123,8 @@ def test_logits_on_the_command_line(option: tuple, logits: bool, tmp_path: Path,
     """`--scores`, the former name, still works but is not listed."""
     settings = []
 
-    def record(weights: str, format: str, out: Path, given: ExportSettings, report_step: Callable) -> None:
-        settings.append(given)
+    def record(weights: str, format: str, out: Path, used: ExportSettings, report_step: Callable) -> None:
+        settings.append(used)
         raise UserError("stop")
 
     monkeypatch.setattr("fastfcn.exporting.export.export", record)

@@ -57,7 +57,7 @@ def test_int8_rounds_convolutions(program: ExportedProgram, metadata: dict[str, 
     assert int8.calibration_images(tmp_path / "photos") == images
     model = SmallNetwork()
     rounded = int8.quantize(openvino.convert(program), images)
-    assert "FakeQuantize" in {each.get_type_name() for each in rounded.get_ops()}
+    assert "FakeQuantize" in {op.get_type_name() for op in rounded.get_ops()}
     openvino.save(rounded, metadata, tmp_path / "model.xml")
     verification = verification_of(open_session(tmp_path / "model.xml"), model)
     differences = [result.difference for result in verification.results]

@@ -54,7 +54,7 @@ def test_rounding_passes_whatever_the_size_of_the_logits(make: Callable[[], Segm
 
 
 def wrong_epsilon(model: Segmenter) -> None:
-    for norm in (each for each in model.modules() if isinstance(each, nn.BatchNorm2d)):
+    for norm in (module for module in model.modules() if isinstance(module, nn.BatchNorm2d)):
         norm.eps *= 100  # 1e-3 in place of 1e-5
 
 
@@ -63,7 +63,7 @@ def wrong_corners(model: Segmenter) -> None:
 
 
 def swapped_channels(model: Segmenter) -> None:
-    weight = next(each for each in model.modules() if isinstance(each, nn.Conv2d)).weight.data
+    weight = next(module for module in model.modules() if isinstance(module, nn.Conv2d)).weight.data
     weight.copy_(weight[:, [2, 1, 0]])
 
 

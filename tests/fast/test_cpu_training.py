@@ -44,7 +44,9 @@ def step(used: Recipe, model: Segmenter) -> tuple[Tensor, dict[str, Tensor]]:
     terms = build.loss_terms(used)
     losses = segmentation_loss(*model.forward_train(images), labels, terms, torch.tensor(float(labels.numel())), 2)
     losses["loss"].backward()
-    return losses["loss"], {key: each.grad for key, each in model.named_parameters() if each.grad is not None}
+    return losses["loss"], {
+        key: parameter.grad for key, parameter in model.named_parameters() if parameter.grad is not None
+    }
 
 
 @available
@@ -57,21 +59,21 @@ def test_losses_and_gradients_are_those_of_the_plain_network(name: str):
     assert "WinogradConv2d" in names
     assert ("FusedSeparableConv" in names) == (name != "dilated")
     expected, gradients = step(used, copy.deepcopy(plain).double())
-    (loss, found), (_, ordinary) = step(used, lean), step(used, plain)
+    (loss, grads), (_, ordinary) = step(used, lean), step(used, plain)
     assert list(lean.state_dict()) == list(plain.state_dict())
     torch.testing.assert_close(loss.double(), expected, rtol=1e-4, atol=0)
     # Both are in float32, and a ReLU that passes on one side only moves a gradient: near float64's as torch's is.
-    whole = distance(found, gradients), distance(ordinary, gradients)
-    assert whole[0] < 3 * whole[1] + 1e-4, f"{whole[0]:.1e} from float64, where torch is {whole[1]:.1e}"
+    error = distance(grads, gradients), distance(ordinary, gradients)
+    assert error[0] < 3 * error[1] + 1e-4, f"{error[0]:.1e} from float64, where torch is {error[1]:.1e}"
     for key, value in plain.named_buffers():
         torch.testing.assert_close(lean.get_buffer(key), value, rtol=1e-3, atol=1e-4)
 
 
-def distance(found: dict[str, Tensor], expected: dict[str, Tensor]) -> float:
+def distance(actual: dict[str, Tensor], expected: dict[str, Tensor]) -> float:
     """Of two whole gradients, as a share of the second."""
-    assert found.keys() == expected.keys()
-    apart = sum(float((found[key].double() - expected[key]).square().sum()) for key in expected)
-    return (apart / sum(float(each.square().sum()) for each in expected.values())) ** 0.5
+    assert actual.keys() == expected.keys()
+    squared = sum(float((actual[key].double() - expected[key]).square().sum()) for key in expected)
+    return (squared / sum(float(value.square().sum()) for value in expected.values())) ** 0.5
 
 
 @available
@@ -86,10 +88,10 @@ def test_a_mistake_would_be_noticed(mistake: str, monkeypatch: pytest.MonkeyPatc
         monkeypatch.setattr(module, "winograd_conv", lambda x, weight, dilation: right(x, weight * keep, dilation))
     else:
         inner = module.separable_conv
-        monkeypatch.setattr(module, "separable_conv", lambda *given: inner(*given[:-1], given[-1] + (given[-1] == 8)))
+        monkeypatch.setattr(module, "separable_conv", lambda *args: inner(*args[:-1], args[-1] + (args[-1] == 8)))
     _, gradients = step(used, copy.deepcopy(plain).double())
-    found, ordinary = step(used, lean)[1], step(used, plain)[1]
-    assert distance(found, gradients) > 3 * distance(ordinary, gradients) + 1e-4
+    grads, ordinary = step(used, lean)[1], step(used, plain)[1]
+    assert distance(grads, gradients) > 3 * distance(ordinary, gradients) + 1e-4
 
 
 @available
@@ -117,8 +119,8 @@ def test_evaluation_and_what_the_kernels_cannot_do_are_as_before():
         )
     with torch.no_grad():
         assert torch.equal(lean.eval().logits(images), plain.eval().logits(images))
-    frozen = [each for each in lean.train().modules() if isinstance(each, nn.BatchNorm2d)]
-    for norm in [*frozen, *(each for each in plain.train().modules() if isinstance(each, nn.BatchNorm2d))]:
+    frozen = [layer for layer in lean.train().modules() if isinstance(layer, nn.BatchNorm2d)]
+    for norm in [*frozen, *(layer for layer in plain.train().modules() if isinstance(layer, nn.BatchNorm2d))]:
         norm.eval()
     torch.testing.assert_close(
         lean.forward_train(images).logits, plain.forward_train(images).logits, rtol=1e-3, atol=1e-4
@@ -129,11 +131,11 @@ def test_evaluation_and_what_the_kernels_cannot_do_are_as_before():
 
 
 def test_a_machine_uses_them_where_they_are(monkeypatch: pytest.MonkeyPatch):
-    for found in (True, False):
-        monkeypatch.setattr(module.kernels, "available", lambda found=found: found)
+    for available in (True, False):
+        monkeypatch.setattr(module.kernels, "available", lambda available=available: available)
         _, model = network("slim")
         prepare(model, Machine("cpu"), torch.device("cpu"))
-        assert any(isinstance(part, WinogradConv2d) for part in model.modules()) == found
+        assert any(isinstance(part, WinogradConv2d) for part in model.modules()) == available
     monkeypatch.setattr(module.kernels, "available", lambda: True)
     _, model = network("slim")
     prepare(model, Machine("cuda"), torch.device("cuda"))

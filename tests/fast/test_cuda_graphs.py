@@ -19,13 +19,13 @@ class Recorder:
 
     def __call__(self, function, example: Tensor):
         self.recorded += 1
-        held = example.clone()
-        result = function(held)
+        static = example.clone()
+        result = function(static)
 
         def replay(images: Tensor) -> Tensor:
             self.replayed += 1
-            held.copy_(images)
-            result.copy_(function(held))
+            static.copy_(images)
+            result.copy_(function(static))
             return result
 
         return replay
@@ -69,10 +69,10 @@ def test_class_maps_are_the_same(recorder: Recorder, monkeypatch: pytest.MonkeyP
     torch.manual_seed(0)
     network = build.create(recipes.load("demo", NARROW)).eval()
     images = torch.randn(3, 2, 3, 40, 56)
-    expected = [[network.labels(each), network.labels(each, (30, 33))] for each in images]
+    expected = [[network.labels(image), network.labels(image, (30, 33))] for image in images]
     change_class(network, GPUSegmenter)
     network.graphs = GraphCache(network.logits, recorder)
-    for each, (plain, resized) in zip(images, expected, strict=True):
-        assert torch.equal(network.labels(each), plain)
-        assert torch.equal(network.labels(each, (30, 33)), resized)
+    for image, (plain, resized) in zip(images, expected, strict=True):
+        assert torch.equal(network.labels(image), plain)
+        assert torch.equal(network.labels(image, (30, 33)), resized)
     assert recorder.replayed == 5

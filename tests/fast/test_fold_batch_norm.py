@@ -21,7 +21,7 @@ def test_folded_network_equals_the_plain_one(name):
     recipe_name, *changes = NETWORKS[name]
     torch.manual_seed(0)
     model = build.network(recipes.load(recipe_name, changes), 5).eval()
-    for norm in (each for each in model.modules() if isinstance(each, nn.BatchNorm2d)):
+    for norm in (module for module in model.modules() if isinstance(module, nn.BatchNorm2d)):
         nn.init.uniform_(norm.weight, 0.5, 1.5)
         nn.init.normal_(norm.bias, std=0.1)
         norm.running_mean.normal_(std=0.1)
@@ -31,5 +31,5 @@ def test_folded_network_equals_the_plain_one(name):
         plain, fast = model(images), fold_batch_norms(model)(images)
     assert plain.std() > 0
     torch.testing.assert_close(fast / plain.std(), plain / plain.std(), atol=1e-3, rtol=0)
-    assert not any(isinstance(each, nn.BatchNorm2d) for each in fold_batch_norms(model).modules())
-    assert any(isinstance(each, nn.BatchNorm2d) for each in model.modules()), "the original must stay as it was"
+    assert not any(isinstance(module, nn.BatchNorm2d) for module in fold_batch_norms(model).modules())
+    assert any(isinstance(module, nn.BatchNorm2d) for module in model.modules()), "the original must stay as it was"

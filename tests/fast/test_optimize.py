@@ -41,7 +41,7 @@ def network(name: str, classes: int = 5):
     recipe_name, *changes = NETWORKS[name]
     torch.manual_seed(0)
     model = build.network(recipes.load(recipe_name, changes), classes).eval()
-    for norm in (each for each in model.modules() if isinstance(each, nn.BatchNorm1d | nn.BatchNorm2d)):
+    for norm in (layer for layer in model.modules() if isinstance(layer, nn.BatchNorm1d | nn.BatchNorm2d)):
         nn.init.uniform_(norm.weight, 0.5, 1.5)
         nn.init.normal_(norm.bias, std=0.1)
         norm.running_mean.normal_(std=0.1)
@@ -63,27 +63,27 @@ def test_fast_network_equals_the_plain_one(name: str, compiled: bool, monkeypatc
     for size in SIZES:
         images = torch.randn(2, 3, *size)
         with torch.inference_mode():
-            plain, found = model.logits(images), fast.logits(images)
-            labels, found_labels = model.labels(images), fast.labels(images)
-            other, found_other = model.labels(images, (70, 50)), fast.labels(images, (70, 50))
+            plain, actual = model.logits(images), fast.logits(images)
+            labels, fast_labels = model.labels(images), fast.labels(images)
+            resized, fast_resized = model.labels(images, (70, 50)), fast.labels(images, (70, 50))
         assert plain.std() > 0
-        torch.testing.assert_close(found / plain.std(), plain / plain.std(), atol=1e-3, rtol=0)
-        assert (labels == found_labels).float().mean() > 0.995
-        assert (other == found_other).float().mean() > 0.995
+        torch.testing.assert_close(actual / plain.std(), plain / plain.std(), atol=1e-3, rtol=0)
+        assert (labels == fast_labels).float().mean() > 0.995
+        assert (resized == fast_resized).float().mean() > 0.995
 
 
 @needed.KERNELS
 def test_what_becomes_of_the_parts():
     fast = optimize(network("aspp"))
-    kinds = [type(each) for each in fast.modules()]
+    kinds = [type(layer) for layer in fast.modules()]
     assert type(fast.neck) is FastJPU
-    stages = [each for each in fast.modules() if isinstance(each, FastStage)]
-    assert [len(each.dilations) for each in stages] == [3, 4, 6, 3]  # all residual blocks
+    stages = [layer for layer in fast.modules() if isinstance(layer, FastStage)]
+    assert [len(stage.dilations) for stage in stages] == [3, 4, 6, 3]  # all residual blocks
     assert kinds.count(WinogradConvolution) > 5
     assert kinds.count(PointwiseConvolution) > 2
     assert kinds.count(FastStem) == 1  # the one that reads the image
     assert OneDNNConvolution not in kinds
-    assert not {nn.BatchNorm2d, nn.ReLU} & {type(each) for each in fast.backbone.modules()}
+    assert not {nn.BatchNorm2d, nn.ReLU} & {type(layer) for layer in fast.backbone.modules()}
     assert fast.auxiliary is None
 
 
@@ -92,9 +92,9 @@ def test_what_becomes_of_the_parts():
 def test_a_stems_last_convolution_and_its_pooling_are_one_operator(name: str, single: bool):
     """`single`: the stem has but one convolution."""
     fast = optimize(network(name))
-    assert not any(type(each) is FastMaxPool for each in fast.modules())
-    assert [each.pool for each in fast.modules() if type(each) is FastStem] == [single]
-    assert sum(type(each) is WinogradConvolution and each.pooled for each in fast.modules()) == (not single)
+    assert not any(type(layer) is FastMaxPool for layer in fast.modules())
+    assert [layer.pool for layer in fast.modules() if type(layer) is FastStem] == [single]
+    assert sum(type(layer) is WinogradConvolution and layer.pooled for layer in fast.modules()) == (not single)
 
 
 @needed.KERNELS
@@ -114,16 +114,16 @@ CODE = "from fastfcn import kernels; print(kernels.available())"
 
 
 @pytest.mark.parametrize(
-    ("setting", "said"),
+    ("setting", "warning"),
     [({"FASTFCN_KERNELS": "off"}, ""), ({"CXX": "no-such-compiler"}, "no C++ compiler 'no-such-compiler' found")],
 )
-def test_without_kernels(setting: dict[str, str], said: str):
+def test_without_kernels(setting: dict[str, str], warning: str):
     done = subprocess.run(
         [sys.executable, "-c", CODE], capture_output=True, text=True, check=True, env={**os.environ, **setting}
     )
     assert done.stdout.strip() == "False"
-    assert said in done.stderr
-    assert len(done.stderr.splitlines()) == (1 if said else 0)
+    assert warning in done.stderr
+    assert len(done.stderr.splitlines()) == (1 if warning else 0)
 
 
 @needed.KERNELS

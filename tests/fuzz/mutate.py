@@ -82,16 +82,16 @@ def _place(data: bytes, chance: random.Random) -> int:
 
 
 def _word(text: str, chance: random.Random) -> str:
-    found = list(re.finditer(r"\w[\w.\-]*|\"[^\"]*\"", text)) or [re.match("", text)]
-    match = chance.choice(found)
+    matches = list(re.finditer(r"\w[\w.\-]*|\"[^\"]*\"", text)) or [re.match("", text)]
+    match = chance.choice(matches)
     return text[: match.start()] + chance.choice(WORDS) + text[match.end() :] if match else text
 
 
 def _number(text: str, chance: random.Random) -> str:
-    found = list(re.finditer(r"-?\d+(?:\.\d+)?", text))
-    if not found:
+    matches = list(re.finditer(r"-?\d+(?:\.\d+)?", text))
+    if not matches:
         return _word(text, chance)
-    match = chance.choice(found)
+    match = chance.choice(matches)
     values = ("0", "-1", "1e30", "nan", "0.5", "2147483648", "99999999999999999999", "-0.0", "inf", "300")
     return text[: match.start()] + chance.choice(values) + text[match.end() :]
 

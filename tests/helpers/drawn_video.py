@@ -85,7 +85,8 @@ def packets(path: Path, kind: str) -> list[tuple[float, bytes]]:
 
     with av.open(str(path)) as container:
         stream = getattr(container.streams, kind)[0]
-        return sorted((float(each.pts * each.time_base), bytes(each)) for each in container.demux(stream) if each.size)
+        timed = [packet for packet in container.demux(stream) if packet.size]
+        return sorted((float(packet.pts * packet.time_base), bytes(packet)) for packet in timed)
 
 
 def times(path: Path) -> list[float]:

@@ -53,12 +53,12 @@ class _Handler(BaseHTTPRequestHandler):
                 return self._json({"url": f"{self.server.address}/{name}"}, 409 if there else 200)
             case ["api", "models", _, _, "preupload", _]:
                 files = json.loads(body)["files"]
-                modes = [{"path": each["path"], "uploadMode": _mode(each["path"])} for each in files]
-                return self._json({"files": [each | {"shouldIgnore": False} for each in modes]})
+                modes = [{"path": file["path"], "uploadMode": _mode(file["path"])} for file in files]
+                return self._json({"files": [mode | {"shouldIgnore": False} for mode in modes]})
             case [_, _, "info", "lfs", "objects", "batch"]:
                 objects = json.loads(body)["objects"]
-                actions = [{**each, "actions": {"upload": {"href": f"{self.server.address}/store/{each['oid']}"}}}
-                           for each in objects]  # fmt: skip
+                actions = [{**file, "actions": {"upload": {"href": f"{self.server.address}/store/{file['oid']}"}}}
+                           for file in objects]  # fmt: skip
                 return self._json({"transfer": "basic", "objects": actions})
             case ["api", "models", user, name, "commit", _]:
                 self._commit(self.server.models[f"{user}/{name}"]["files"], body)
@@ -77,8 +77,8 @@ class _Handler(BaseHTTPRequestHandler):
             case ["api", "models", user, name, *_]:
                 model = self._model(f"{user}/{name}")
                 if model:
-                    about = {"id": f"{user}/{name}", "private": model["private"], "sha": COMMIT, "siblings": []}
-                    self._json(about | {"tags": [], "downloads": 0, "likes": 0})
+                    details = {"id": f"{user}/{name}", "private": model["private"], "sha": COMMIT, "siblings": []}
+                    self._json(details | {"tags": [], "downloads": 0, "likes": 0})
             case [user, name, "resolve", revision, path]:
                 model = self._model(f"{user}/{name}")
                 if model and revision not in ("main", COMMIT, "v1"):

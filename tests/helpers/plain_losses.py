@@ -23,7 +23,7 @@ def plain_hard(logits: Tensor, labels: Tensor, align_corners: bool, threshold: f
     for full, label in zip(full_size(logits, labels, align_corners), labels, strict=True):
         pixels = [(y, x) for y, x in torch.nonzero(label != IGNORE_INDEX).tolist()]
         losses = sorted((-full[:, y, x].log_softmax(0)[int(label[y, x])] for y, x in pixels), key=lambda e: -e.item())
-        hard = [each for each in losses if torch.exp(-each) < threshold]
+        hard = [loss for loss in losses if torch.exp(-loss) < threshold]
         least = -int(-len(losses) * min_kept // 1)  # rounded up
         kept = max(hard, losses[:least], key=len)
         total = total + (torch.stack(kept).mean() if kept else 0.0)
@@ -51,10 +51,10 @@ def plain_lovasz(logits: Tensor, labels: Tensor, align_corners: bool) -> Tensor:
         for index in set(label.tolist()):
             true = label == index
             errors = torch.where(true, 1 - share[index], share[index])
-            held, missed, false, before, loss = int(true.sum()), 0, 0, 0.0, 0.0
+            positives, missed, false, before, loss = int(true.sum()), 0, 0, 0.0, 0.0
             for pixel in torch.argsort(errors, descending=True).tolist():
                 missed, false = (missed + 1, false) if true[pixel] else (missed, false + 1)
-                lost = 1 - (held - missed) / (held + false)
+                lost = 1 - (positives - missed) / (positives + false)
                 loss, before = loss + errors[pixel] * (lost - before), lost
             of_image.append(loss)
         total = total + (sum(of_image) / len(of_image) if of_image else 0.0)

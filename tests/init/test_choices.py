@@ -30,21 +30,21 @@ def facts(**changes) -> Facts:
     return Facts(**(usual | changes))
 
 
-@pytest.mark.parametrize(("count", "apart"), [(5, 0.2), (20, 0.1), (150, 0.03), (254, 0.015)])
-def test_colors_are_different_from_each_other_and_from_those_taken(count: int, apart: float):
+@pytest.mark.parametrize(("count", "distance"), [(5, 0.2), (20, 0.1), (150, 0.03), (254, 0.015)])
+def test_colors_are_different_from_each_other_and_from_those_taken(count: int, distance: float):
     taken = [(128, 64, 128), (40, 40, 40)]
     colors = distinct_colors(count, taken)
     places = oklab(np.array([*taken, *colors], float))
     between = np.linalg.norm(places[:, None] - places[None], axis=-1) + np.eye(len(places))
     assert len(colors) == count
-    assert between.min() > apart
+    assert between.min() > distance
     assert colors == distinct_colors(count, taken)
 
 
 def test_oklab_of_known_colors():
     """Ottosson's page gives white as (1, 0, 0); red as in CSS Color 4: oklab(0.62796 0.22486 0.12585)."""
-    found = oklab(np.array([[255, 255, 255], [0, 0, 0], [255, 0, 0]], float))
-    np.testing.assert_allclose(found, [[1, 0, 0], [0, 0, 0], [0.62796, 0.22486, 0.12585]], atol=2e-4)
+    lab = oklab(np.array([[255, 255, 255], [0, 0, 0], [255, 0, 0]], float))
+    np.testing.assert_allclose(lab, [[1, 0, 0], [0, 0, 0], [0.62796, 0.22486, 0.12585]], atol=2e-4)
 
 
 @pytest.mark.parametrize(
@@ -93,39 +93,39 @@ def test_lists_of_classes(tmp_path: Path, file: str, text: str, expected: list):
     ],
 )
 def test_sequences_in_names(names: list[str], groups: int):
-    found = sequences(names)
-    assert len(found) == groups
-    assert not found or sorted(itertools.chain.from_iterable(found.values())) == sorted(names)
+    grouped = sequences(names)
+    assert len(grouped) == groups
+    assert not grouped or sorted(itertools.chain.from_iterable(grouped.values())) == sorted(names)
 
 
 def surveyed(names: list[str], monkeypatch: pytest.MonkeyPatch, values: dict[str, set] | None = None) -> FolderReport:
     """Pairs of those names in images/ and masks/, as much of a survey as splits are drawn from."""
-    held = values or {}
-    monkeypatch.setattr(splits, "_values", lambda report, example: held.get(example.name, {0}))
+    mask_values = values or {}
+    monkeypatch.setattr(splits, "_values", lambda report, example: mask_values.get(example.name, {0}))
     layout = Layout("folders", (".",), ("images/{folder}/{name}.jpg", "images/{name}.jpg"),
                     ("masks/{folder}/{name}_gt.png", "masks/{name}_gt.png"), (), {"all": ""})  # fmt: skip
     examples = [ExamplePaths("all", name, f"images/{name}.jpg", f"masks/{name}_gt.png") for name in names]
-    found = {"root": Path("there"), "layout": layout, "pairs_by_split": {"all": len(names)}, "labels_kind": "index"}
-    return SimpleNamespace(**found, examples=lambda: iter(examples))  # type: ignore[return-value]
+    report = {"root": Path("there"), "layout": layout, "pairs_by_split": {"all": len(names)}, "labels_kind": "index"}
+    return SimpleNamespace(**report, examples=lambda: iter(examples))  # type: ignore[return-value]
 
 
 def test_sequences_stay_whole_and_about_a_fifth_is_held_out(monkeypatch: pytest.MonkeyPatch):
     names = [f"video{letter}/frame_{number:03}" for letter in "abcdefgh" for number in range(10 + ord(letter) % 5)]
-    found = choose_splits(surveyed(names, monkeypatch), seed=1)
-    train, val = found.drawn["train"], found.drawn["val"]
+    choice = choose_splits(surveyed(names, monkeypatch), seed=1)
+    train, val = choice.drawn["train"], choice.drawn["val"]
     assert sorted([*train, *val]) == sorted(names)
     assert not {name.split("/")[0] for name in train} & {name.split("/")[0] for name in val}
     assert 0.12 < len(val) / len(names) < 0.3
-    assert found.images == ("images/{name}.jpg",)
-    assert any("8 sequences" in reason for reason in found.reasons)
+    assert choice.images == ("images/{name}.jpg",)
+    assert any("8 sequences" in reason for reason in choice.reasons)
 
 
 def test_every_class_is_trained_on_and_held_out_where_that_can_be(monkeypatch: pytest.MonkeyPatch):
     names = [f"{number:03}" for number in range(20)]
     rare = {"003": {0, 7}, "011": {0, 7}}
     for seed in range(5):
-        found = choose_splits(surveyed(names, monkeypatch, rare), seed)
-        assert {len(set(part) & rare.keys()) for part in found.drawn.values()} == {1}
+        choice = choose_splits(surveyed(names, monkeypatch, rare), seed)
+        assert {len(set(part) & rare.keys()) for part in choice.drawn.values()} == {1}
 
 
 def test_draws_depend_on_the_seed_alone(monkeypatch: pytest.MonkeyPatch):
@@ -149,9 +149,9 @@ def test_too_few_images_and_names_that_no_list_can_hold(monkeypatch: pytest.Monk
 @pytest.mark.parametrize("pretrained", ["imagenet", "none", "/weights/resnet50-x.pth"])
 def test_every_draft_is_a_recipe(sizes: dict, machine: TrainingMachine, names: tuple[str, ...], pretrained: str):
     shares = tuple(1 / len(names) for _ in names)
-    about = facts(sizes=sizes, machine=machine, names=names, shares=shares, pretrained=pretrained, train=3)
+    dataset_facts = facts(sizes=sizes, machine=machine, names=names, shares=shares, pretrained=pretrained, train=3)
     loss = choose_loss(names, [100] * len(names))
-    result = recipes.parse(recipe_toml("mine", "dataset.toml", "train", "val", about, loss), "draft")
+    result = recipes.parse(recipe_toml("mine", "dataset.toml", "train", "val", dataset_facts, loss), "draft")
     assert all(inner <= outer for inner, outer in zip(result.data.crop, result.data.base_size, strict=True))
     assert result.optim.batch == 2, "no more than there are images, as a power of two"
     assert result.data.flip == (0.0 if "left arm" in names else 0.5)

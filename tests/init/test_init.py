@@ -35,13 +35,13 @@ def names(result: InitResult) -> list[str]:
 
 def readable(result: InitResult) -> dict[str, list[str]]:
     """Split -> names of its examples, all of whose masks are read; raises DataError where one cannot be."""
-    about = build.description(recipes.load(result.recipe_file))
-    found = {}
+    description = build.description(recipes.load(result.recipe_file))
+    examples = {}
     for split in (result.recipe.data.train_split, result.recipe.data.val_split):
-        dataset = build.dataset(result.recipe, about, result.root, split, train=False)
+        dataset = build.dataset(result.recipe, description, result.root, split, train=False)
         dataset.check_labels()
-        found[split] = [each.name for each in dataset.examples]
-    return found
+        examples[split] = [example.name for example in dataset.examples]
+    return examples
 
 
 def run_on(result: InitResult, monkeypatch: pytest.MonkeyPatch, place: Path) -> None:
@@ -58,13 +58,13 @@ def run_on(result: InitResult, monkeypatch: pytest.MonkeyPatch, place: Path) -> 
 
 def test_masks_in_colors_that_a_list_names(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
     result = run_init(rgb_set(tmp_path / "street"))
-    about = result.description
-    assert [(each.name, each.color) for each in about.classes] == [
+    description = result.description
+    assert [(class_.name, class_.color) for class_ in description.classes] == [
         ("background", BLACK),
         ("person", RED),
         ("grass", GREEN),
     ]
-    assert (about.labels_kind, about.ignored, result.errors) == ("color", (), ())
+    assert (description.labels_kind, description.ignored, result.errors) == ("color", (), ())
     splits = readable(result)
     held_out = {name[0] for name in splits["val"]}
     assert len(splits["val"]) == 4
@@ -75,25 +75,25 @@ def test_masks_in_colors_that_a_list_names(tmp_path: Path, monkeypatch: pytest.M
 
 def test_masks_of_0_and_255(tmp_path: Path):
     result = run_init(binary_set(tmp_path / "leaf"))
-    assert [(each.name, each.ids) for each in result.description.classes] == [
+    assert [(class_.name, class_.ids) for class_ in result.description.classes] == [
         ("background", (0,)),
         ("foreground", (255,)),
     ]
     assert result.description.ignored == ()
     assert result.errors == (), "what the description says right is no error any more"
-    assert {split: len(found) for split, found in readable(result).items()} == {"train": 4, "val": 2}
+    assert {split: len(examples) for split, examples in readable(result).items()} == {"train": 4, "val": 2}
     assert [path.name for path in result.files] == ["dataset.toml", "recipe.toml"]
 
 
 def test_palette_masks_with_odd_names_and_a_broken_image(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
     root = palette_set(tmp_path / "mein gärten")
     result = run_init(root, classes=["soil", "weed", "crop"])
-    assert [(each.name, each.color, each.ids) for each in result.description.classes] == [
+    assert [(class_.name, class_.color, class_.ids) for class_ in result.description.classes] == [
         ("soil", BLACK, (0,)),
         ("weed", RED, (1,)),
         ("crop", GREEN, (2,)),
     ]
-    assert [each.ids for each in result.description.ignored] == [(255,)]
+    assert [class_.ids for class_ in result.description.ignored] == [(255,)]
     assert any("jardín 3é" in file for problem in result.errors for file in problem.files)
     (root / "images/jardín 3é.jpg").unlink()
     photo(root / "images/jardín 3é.jpg", 3)
@@ -107,7 +107,7 @@ def test_the_layout_of_voc_with_other_classes(tmp_path: Path):
     result = run_init(root)
     assert names(result) == ["class_0", "class_1", "class_2"]
     assert result.description.lists == ("ImageSets/Segmentation/{split}.txt",)
-    assert {split: len(found) for split, found in readable(result).items()} == {"train": 4, "val": 2}
+    assert {split: len(examples) for split, examples in readable(result).items()} == {"train": 4, "val": 2}
     (root / "class_names.txt").write_text("__ignore__\n_background_\ncat\ndog\n")
     assert names(run_init(root, force=True)) == ["_background_", "cat", "dog"]
 
@@ -121,7 +121,7 @@ def test_published_colors_are_known(tmp_path: Path):
         save(tmp_path / f"masks/{number}.png", table[stripes(tuple(range(12)), number)])
     result = run_init(tmp_path)
     assert names(result) == list(camvid.class_names)
-    assert [each.color for each in result.description.ignored] == [BLACK]
+    assert [class_.color for class_ in result.description.ignored] == [BLACK]
     readable(result)
 
 

@@ -62,7 +62,7 @@ def test_many_sizes_in_any_order_keep_their_values():
             length = int(torch.randint(MIB, 5 * MIB, (), generator=generator))
             kept[step] = torch.full((length,), step % 251, dtype=torch.uint8)
             assert all((tensor == number % 251).all() for number, tensor in list(kept.items())[::5])
-    ranges = sorted((each.data_ptr(), each.numel()) for each in kept.values())
+    ranges = sorted((value.data_ptr(), value.numel()) for value in kept.values())
     assert all(start + length <= after for (start, length), (after, _) in pairwise(ranges))
 
 

@@ -108,7 +108,7 @@ def valid_calls() -> list[Call]:
         Call("winograd_pool", {"features": features, "taps": taps, "bias": bias, "max_tile": 6}),
         Call("max_pool", {"features": features}),
         Call("jpu", jpu),
-        Call("jpu", jpu | {"maps": [to_channel_blocks(each) for each in (features, small)]}),
+        Call("jpu", jpu | {"maps": [to_channel_blocks(map_) for map_ in (features, small)]}),
         Call("jpu", jpu | following),
         Call("encode", encode),
         Call("gated_classifier", gate),
@@ -211,7 +211,7 @@ def test_strides_of_arguments_do_not_matter(call: Call):
     if call.operator.endswith("_"):
         return  # overwrites an argument
     strided = {
-        name: [_strided(each) for each in value] if isinstance(value, list) and isinstance(value[0], Tensor)
+        name: [_strided(tensor) for tensor in value] if isinstance(value, list) and isinstance(value[0], Tensor)
         else _strided(value) if isinstance(value, Tensor) else value
         for name, value in call.arguments.items()
     }  # fmt: skip
@@ -233,7 +233,7 @@ def _results(result: Any) -> tuple[Tensor, ...]:
 def test_a_batch_of_no_images(call: Call):
     """Empty results of the shape that the declaration gives; sums over no images are zeros, and have no mean."""
     empty = {
-        name: [each[:0] for each in value] if name == "maps" else value[:0]
+        name: [tensor[:0] for tensor in value] if name == "maps" else value[:0]
         for name, value in call.arguments.items()
         if name == "maps" or (isinstance(value, Tensor) and is_map(name, value))
     }

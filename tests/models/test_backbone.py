@@ -29,9 +29,9 @@ def blocks_of(net: nn.Module) -> list[list[nn.Module]]:
 
 def numbers(net: nn.Module, convolution: str, what: str) -> Blocks:
     """One attribute of one convolution of every block; it must be the same in both directions."""
-    found = [[getattr(getattr(block, convolution), what) for block in stage] for stage in blocks_of(net)]
-    assert all(pair[0] == pair[1] for stage in found for pair in stage)
-    return [[pair[0] for pair in stage] for stage in found]
+    pairs = [[getattr(getattr(block, convolution), what) for block in stage] for stage in blocks_of(net)]
+    assert all(pair[0] == pair[1] for stage in pairs for pair in stage)
+    return [[pair[0] for pair in stage] for stage in pairs]
 
 
 def stage_sizes(net: nn.Module, size: tuple[int, int]) -> list[tuple[int, ...]]:
@@ -55,7 +55,7 @@ def test_stride_in_the_first_1x1():
     net = meta_resnet("resnet50", (1, 2, 2, 2), (1, 1, 1, 1), "caffe")
     assert numbers(net, "conv1", "stride") == STRIDE_32[0]
     assert {stride for stage in numbers(net, "conv2", "stride") for stride in stage} == {1}
-    assert {each for stage in numbers(net, "conv2", "dilation") for each in stage} == {1}
+    assert {dilation for stage in numbers(net, "conv2", "dilation") for dilation in stage} == {1}
 
 
 def test_dilated_originals_keep_stride_8():

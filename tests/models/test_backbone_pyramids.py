@@ -82,7 +82,7 @@ def test_at_the_size_of_its_training_it_is_the_network_of_timm(name: str):
     with torch.no_grad():
         maps = theirs(image)
         if name == "swin_small":
-            maps = [each.permute(0, 3, 1, 2) for each in maps]
+            maps = [map_.permute(0, 3, 1, 2) for map_ in maps]
         for mine, their in zip(ours(image), maps, strict=True):
             torch.testing.assert_close(mine, their)
             assert mine.std() > 1e-3
@@ -96,8 +96,8 @@ def test_other_sizes_are_filled_up_with_zeros(name: str):
     filled = torch.zeros(1, 3, 64, 96)
     filled[:, :, :45, :83] = image
     with torch.no_grad():
-        for mine, whole, (rows, columns) in zip(net(image), net(filled), rounded_up((45, 83)), strict=True):
-            assert torch.equal(mine, whole[:, :, :rows, :columns])
+        for cropped, full, (rows, columns) in zip(net(image), net(filled), rounded_up((45, 83)), strict=True):
+            assert torch.equal(cropped, full[:, :, :rows, :columns])
 
 
 def test_networks_that_round_up_see_the_image_as_it_is():
@@ -113,14 +113,14 @@ def test_networks_that_round_up_see_the_image_as_it_is():
 
 @pytest.mark.parametrize("name", KINDS)
 def test_weights_have_the_names_of_timm_and_load_from_the_whole_network(name: str):
-    whole = awake(timm.create_model(name))
+    network = awake(timm.create_model(name))
     net = backbone(name)
     assert list(net.state_dict()) == list(plain(name).state_dict())
-    load_backbone(net, whole.state_dict(), "timm")
-    stored: dict[str, Tensor] = whole.state_dict()
+    load_backbone(net, network.state_dict(), "timm")
+    stored: dict[str, Tensor] = network.state_dict()
     for key, value in net.state_dict().items():
         names = (key, key.replace("_", ".", 1))  # "layers_0.blocks" in a pyramid is "layers.0.blocks" in the network
-        assert any(each in stored and torch.equal(stored[each], value) for each in names), key
+        assert any(name in stored and torch.equal(stored[name], value) for name in names), key
 
 
 @pytest.mark.parametrize("name", KINDS)

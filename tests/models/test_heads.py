@@ -108,9 +108,9 @@ def features_of(size: tuple[int, int], batch: int = 2) -> Tensor:
     return torch.randn(batch, INPUTS, *size, dtype=torch.float64)
 
 
-def assert_close(found: Tensor, expected: Tensor) -> None:
+def assert_close(actual: Tensor, expected: Tensor) -> None:
     # The interpolation matrices are made in float32: rounding is relative to the largest value.
-    torch.testing.assert_close(found, expected, rtol=0, atol=1e-6 * max(1.0, expected.abs().max().item()))
+    torch.testing.assert_close(actual, expected, rtol=0, atol=1e-6 * max(1.0, expected.abs().max().item()))
 
 
 @pytest.mark.parametrize("size", SIZES)

@@ -25,16 +25,16 @@ def plain_jpu(jpu: JPU, stages: list[Tensor]) -> Tensor:
     """Figure 4 of the paper, layer by layer, from the parameters alone."""
     maps = []
     for block, stage in zip(jpu.lateral, stages, strict=True):
-        each = block.bn(F.conv2d(stage, block.conv.weight, padding=1)).relu()
+        output = block.bn(F.conv2d(stage, block.conv.weight, padding=1)).relu()
         size = stages[0].shape[-2:]
-        maps.append(F.interpolate(each, size=size, mode="bilinear", align_corners=jpu.align_corners))
+        maps.append(F.interpolate(output, size=size, mode="bilinear", align_corners=jpu.align_corners))
     joined, branches = torch.cat(maps, 1), []
     for branch in jpu.dilated:
         dilation = branch.depthwise.conv.dilation[0]
         weight = branch.depthwise.conv.weight
-        each = F.conv2d(joined, weight, padding=dilation, dilation=dilation, groups=joined.shape[1])
-        each = F.conv2d(branch.depthwise.bn(each), branch.pointwise.conv.weight)
-        branches.append(branch.pointwise.bn(each).relu())
+        output = F.conv2d(joined, weight, padding=dilation, dilation=dilation, groups=joined.shape[1])
+        output = F.conv2d(branch.depthwise.bn(output), branch.pointwise.conv.weight)
+        branches.append(branch.pointwise.bn(output).relu())
     return torch.cat(branches, 1)
 
 
@@ -55,7 +55,7 @@ def test_equals_the_plain_form(size: tuple[int, int], align_corners: bool):
     joined = jpu(stages)
     assert joined.shape == (2, jpu.out_channels, *stages[0].shape[-2:])
     torch.testing.assert_close(joined, plain_jpu(jpu, stages), rtol=1e-5, atol=1e-5)
-    last = [each.contiguous(memory_format=torch.channels_last) for each in stages]
+    last = [map_.contiguous(memory_format=torch.channels_last) for map_ in stages]
     torch.testing.assert_close(jpu(last), joined, rtol=1e-5, atol=1e-5)
 
 

@@ -34,13 +34,13 @@ def plain_step(step: JointUpsampling, coarse: Tensor, fine: Tensor, dilations: l
     low = step.coarse.bn(F.conv2d(coarse, step.coarse.conv.weight, padding=1)).relu()
     high = step.fine.bn(F.conv2d(fine, step.fine.conv.weight, padding=1)).relu()
     low = F.interpolate(low, size=fine.shape[-2:], mode="bilinear", align_corners=step.align_corners)
-    both, found = torch.cat([low, high], 1), [low]
+    both, branches = torch.cat([low, high], 1), [low]
     for branch, dilation in zip(step.dilated, dilations, strict=True):
-        each = F.conv2d(both, branch.depthwise.weight, padding=dilation, dilation=dilation, groups=both.shape[1])
-        each = F.group_norm(each, GROUPS, branch.depthwise_norm.weight, branch.depthwise_norm.bias)
-        each = F.conv2d(each, branch.pointwise.weight)
-        found.append(F.group_norm(each, GROUPS, branch.pointwise_norm.weight, branch.pointwise_norm.bias).relu())
-    return torch.cat(found, 1)
+        output = F.conv2d(both, branch.depthwise.weight, padding=dilation, dilation=dilation, groups=both.shape[1])
+        output = F.group_norm(output, GROUPS, branch.depthwise_norm.weight, branch.depthwise_norm.bias)
+        output = F.conv2d(output, branch.pointwise.weight)
+        branches.append(F.group_norm(output, GROUPS, branch.pointwise_norm.weight, branch.pointwise_norm.bias).relu())
+    return torch.cat(branches, 1)
 
 
 @pytest.mark.parametrize("align_corners", [False, True])
@@ -66,7 +66,7 @@ def test_sizes_of_fastfcns_own_code():
     assert neck.out_channels == 2048
     first = 256 * 9 * (1024 + 512) + 4 * 256 + 3 * (512 * 9 + 2 * 512 + 512 * 256 + 2 * 256)
     second = 512 * 9 * (2048 + 1024) + 4 * 512 + 3 * (1024 * 9 + 2 * 1024 + 1024 * 512 + 2 * 512)
-    assert sum(each.numel() for each in neck.parameters()) == first + second
+    assert sum(parameter.numel() for parameter in neck.parameters()) == first + second
 
 
 def test_gradients_under_autocast_are_those_of_float32_but_for_rounding():

@@ -126,7 +126,7 @@ def test_every_parameter_learns(name: str):
     model = tiny_model(*HEADS[name]).train()
     logits, extras = model.forward_train(images_of((64, 96)))
     sum(output.square().sum() for output in (logits, *extras.values())).backward()
-    assert [name for name, each in model.named_parameters() if each.grad is None] == []
+    assert [name for name, parameter in model.named_parameters() if parameter.grad is None] == []
 
 
 def test_a_network_is_the_same_from_a_name_a_recipe_and_a_number_of_classes():
@@ -142,7 +142,7 @@ def test_parameters_are_those_of_openmmlab(name: str):
     with torch.device("meta"):
         model = build.create(name)
     parts = (model, model.backbone, model.neck, model.head, model.auxiliary)
-    assert tuple(sum(each.numel() for each in part.parameters()) for part in parts) == PARAMETERS[name]
+    assert tuple(sum(parameter.numel() for parameter in part.parameters()) for part in parts) == PARAMETERS[name]
     if name.startswith("fastfcn"):
         assert len(model.state_dict()) == KEYS[recipes.load(name).head.kind]
 

@@ -45,9 +45,9 @@ def plain(logits: Tensor, labels: Tensor, align_corners: bool) -> Tensor:
 
 def both(logits: Tensor, labels: Tensor, align_corners: bool) -> tuple[tuple[Tensor, Tensor], tuple[Tensor, Tensor]]:
     """Loss and gradient, ours and the reference's."""
-    found = upsampled_cross_entropy(logits, labels, align_corners, IGNORE_INDEX)
+    actual = upsampled_cross_entropy(logits, labels, align_corners, IGNORE_INDEX)
     expected = plain(logits, labels, align_corners)
-    return tuple((loss, torch.autograd.grad(loss, logits)[0]) for loss in (found, expected))  # type: ignore[return-value]
+    return tuple((loss, torch.autograd.grad(loss, logits)[0]) for loss in (actual, expected))  # type: ignore[return-value]
 
 
 @pytest.fixture(params=[None, 1, 2000], ids=["one strip", "single rows", "several rows"])
@@ -62,25 +62,25 @@ def high(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> Non
 @pytest.mark.parametrize(("shape", "size"), SHAPES)
 def test_equals_the_plain_path(shape: tuple[int, int, int, int], size: Size, align_corners: bool):
     logits, labels = (3 * random(*shape)).requires_grad_(), drawn_labels(shape[0], shape[1], size)
-    found, expected = both(logits, labels, align_corners)
-    torch.testing.assert_close(found, expected, rtol=1e-12, atol=1e-12)
+    actual, expected = both(logits, labels, align_corners)
+    torch.testing.assert_close(actual, expected, rtol=1e-12, atol=1e-12)
 
 
 def test_float32_is_as_exact_as_the_plain_path():
     exact, labels = (5 * random(2, 150, 16, 24)).requires_grad_(), drawn_labels(2, 150, (128, 192))
     truth = plain(exact, labels, False)
     slope = torch.autograd.grad(truth, exact)[0]
-    found, expected = both(exact.detach().float().requires_grad_(), labels, False)
-    assert found[0].dtype == found[1].dtype == torch.float32
-    assert abs(found[0].double() - truth) < 1e-6 * truth
-    assert (found[1] - slope).abs().max() < 2 * (expected[1] - slope).abs().max()
+    actual, expected = both(exact.detach().float().requires_grad_(), labels, False)
+    assert actual[0].dtype == actual[1].dtype == torch.float32
+    assert abs(actual[0].double() - truth) < 1e-6 * truth
+    assert (actual[1] - slope).abs().max() < 2 * (expected[1] - slope).abs().max()
 
 
 @pytest.mark.parametrize("align_corners", [False, True])
 def test_gradient_is_that_of_the_loss(align_corners: bool):
     logits, labels = random(2, 4, 3, 5).requires_grad_(), drawn_labels(2, 4, (11, 13))
     assert torch.autograd.gradcheck(
-        lambda each: upsampled_cross_entropy(each, labels, align_corners, IGNORE_INDEX), logits
+        lambda value: upsampled_cross_entropy(value, labels, align_corners, IGNORE_INDEX), logits
     )
 
 
@@ -95,18 +95,18 @@ def test_any_memory_format(store: str):
         case _:
             stored = logits.transpose(2, 3).contiguous().transpose(2, 3)
     assert not stored.is_contiguous()
-    found, _ = both(stored.requires_grad_(), labels, False)
+    actual, _ = both(stored.requires_grad_(), labels, False)
     _, expected = both(logits.requires_grad_(), labels, False)
-    torch.testing.assert_close(found, expected)
+    torch.testing.assert_close(actual, expected)
     if store == "channels_last":
-        assert found[1].is_contiguous(memory_format=torch.channels_last)
+        assert actual[1].is_contiguous(memory_format=torch.channels_last)
 
 
 @pytest.mark.parametrize("kind", [torch.uint8, torch.int16, torch.int32, torch.int64])
 def test_labels_of_any_integer_type(kind: torch.dtype):
     logits, labels = random(2, 5, 4, 4).requires_grad_(), drawn_labels(2, 5, (17, 19))
-    found = upsampled_cross_entropy(logits, labels.to(kind), False, IGNORE_INDEX)
-    torch.testing.assert_close(found, plain(logits, labels, False))
+    actual = upsampled_cross_entropy(logits, labels.to(kind), False, IGNORE_INDEX)
+    torch.testing.assert_close(actual, plain(logits, labels, False))
 
 
 def test_labels_stay_as_they_are():
@@ -127,9 +127,9 @@ def test_without_labels_there_is_neither_loss_nor_gradient():
 
 def test_scores_far_apart_neither_overflow_nor_vanish():
     logits = (1e4 * random(1, 5, 4, 4)).requires_grad_()
-    found, expected = both(logits, drawn_labels(1, 5, (16, 16)), False)
-    assert found[0].isfinite()
-    torch.testing.assert_close(found, expected)
+    actual, expected = both(logits, drawn_labels(1, 5, (16, 16)), False)
+    assert actual[0].isfinite()
+    torch.testing.assert_close(actual, expected)
 
 
 def test_a_label_that_is_no_class_is_refused():
@@ -142,8 +142,8 @@ def test_what_comes_in_is_scaled_and_may_come_twice():
     loss = upsampled_cross_entropy(logits, labels, False, IGNORE_INDEX)
     (expected,) = torch.autograd.grad(plain(logits, labels, False), logits)
     for factor in (0.25, -3.0):
-        (found,) = torch.autograd.grad(factor * loss, logits, retain_graph=True)
-        torch.testing.assert_close(found, factor * expected)
+        (actual,) = torch.autograd.grad(factor * loss, logits, retain_graph=True)
+        torch.testing.assert_close(actual, factor * expected)
 
 
 def test_the_gradient_of_the_gradient_is_refused():
@@ -156,8 +156,8 @@ def test_the_gradient_of_the_gradient_is_refused():
 def test_inside_autocast_it_stays_exact():
     logits, labels = random(1, 5, 4, 4).float(), drawn_labels(1, 5, (16, 16))
     with torch.autocast("cpu", torch.bfloat16):
-        found = upsampled_cross_entropy(logits, labels, False, IGNORE_INDEX)
-    torch.testing.assert_close(found, plain(logits, labels, False), rtol=1e-6, atol=0)
+        actual = upsampled_cross_entropy(logits, labels, False, IGNORE_INDEX)
+    torch.testing.assert_close(actual, plain(logits, labels, False), rtol=1e-6, atol=0)
 
 
 class Largest(TorchDispatchMode):
@@ -167,9 +167,9 @@ class Largest(TorchDispatchMode):
 
     def __torch_dispatch__(self, function, types, arguments=(), named=None):
         made = function(*arguments, **(named or {}))
-        for each in made if isinstance(made, (tuple, list)) else [made]:
-            if isinstance(each, Tensor):
-                self.elements = max(self.elements, each.numel())
+        for output in made if isinstance(made, (tuple, list)) else [made]:
+            if isinstance(output, Tensor):
+                self.elements = max(self.elements, output.numel())
         return made
 
 

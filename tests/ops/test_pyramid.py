@@ -23,7 +23,7 @@ def plain_convolution(
     pooled: list[Tensor], weights: list[Tensor], size: tuple[int, int], align_corners: bool
 ) -> Tensor:
     """The reference: upsample every map, concatenate them, convolve the whole."""
-    maps = [F.interpolate(each, size=size, mode="bilinear", align_corners=align_corners) for each in pooled]
+    maps = [F.interpolate(map_, size=size, mode="bilinear", align_corners=align_corners) for map_ in pooled]
     return F.conv2d(torch.cat(maps, 1), torch.cat(weights, 1), padding=weights[0].shape[-1] // 2)
 
 
@@ -37,17 +37,17 @@ def levels(kernel: int, batch: int = 2, pools: tuple[int, ...] = POOLS) -> tuple
 @pytest.mark.parametrize("size", SIZES)
 def test_pools_like_adaptive_average_pooling(size: tuple[int, int]):
     features = random(3, 4, *size)
-    found = pyramid_pool(features, POOLS)
-    assert [each.shape for each in found] == [(3, 4, bins, bins) for bins in POOLS]
-    for bins, each in zip(POOLS, found, strict=True):
-        torch.testing.assert_close(each, F.adaptive_avg_pool2d(features, bins))
+    actual = pyramid_pool(features, POOLS)
+    assert [map_.shape for map_ in actual] == [(3, 4, bins, bins) for bins in POOLS]
+    for bins, map_ in zip(POOLS, actual, strict=True):
+        torch.testing.assert_close(map_, F.adaptive_avg_pool2d(features, bins))
 
 
 def test_pools_in_any_order_and_number():
     features = random(1, 2, 11, 7)
     for pools in ((6,), (5, 1), (7, 7, 2)):
-        for bins, each in zip(pools, pyramid_pool(features, pools), strict=True):
-            torch.testing.assert_close(each, F.adaptive_avg_pool2d(features, bins))
+        for bins, map_ in zip(pools, pyramid_pool(features, pools), strict=True):
+            torch.testing.assert_close(map_, F.adaptive_avg_pool2d(features, bins))
 
 
 @pytest.mark.parametrize("bins", [1, 2, 3, 6, 7, 11])
@@ -81,12 +81,12 @@ def test_any_memory_layout(layout: str):
         case "expanded":
             features = random(1, 4, 13, 9).expand(2, -1, -1, -1)
     pooled = pyramid_pool(features, POOLS)
-    for bins, each in zip(POOLS, pooled, strict=True):
-        torch.testing.assert_close(each, F.adaptive_avg_pool2d(features.contiguous(), bins))
+    for bins, map_ in zip(POOLS, pooled, strict=True):
+        torch.testing.assert_close(map_, F.adaptive_avg_pool2d(features.contiguous(), bins))
     weights = [random(5, 4, 3, 3, seed=bins).transpose(2, 3) for bins in POOLS]
-    found = convolve_upsampled(pooled, weights, (13, 9), False)
+    actual = convolve_upsampled(pooled, weights, (13, 9), False)
     expected = plain_convolution(pooled, weights, (13, 9), False)
-    torch.testing.assert_close(found, expected, rtol=1e-5, atol=1e-5)
+    torch.testing.assert_close(actual, expected, rtol=1e-5, atol=1e-5)
 
 
 @pytest.mark.parametrize("align_corners", [False, True])
@@ -94,25 +94,25 @@ def test_any_memory_layout(layout: str):
 @pytest.mark.parametrize("size", SIZES)
 def test_convolves_like_the_concatenated_maps(size: tuple[int, int], kernel: int, align_corners: bool):
     pooled, weights = levels(kernel)
-    found = convolve_upsampled(pooled, weights, size, align_corners)
-    assert found.shape == (2, 5, *size)
+    actual = convolve_upsampled(pooled, weights, size, align_corners)
+    assert actual.shape == (2, 5, *size)
     # The interpolation matrix is made in float32, whatever the maps are.
-    torch.testing.assert_close(found, plain_convolution(pooled, weights, size, align_corners), rtol=1e-5, atol=2e-5)
+    torch.testing.assert_close(actual, plain_convolution(pooled, weights, size, align_corners), rtol=1e-5, atol=2e-5)
 
 
 def test_float32_and_bfloat16_keep_their_type():
     for dtype in (torch.float32, torch.bfloat16):
         features = random(2, 3, 10, 12).to(dtype)
         pooled = pyramid_pool(features, POOLS)
-        assert all(each.dtype == dtype for each in pooled)
+        assert all(map_.dtype == dtype for map_ in pooled)
         weights = [random(4, 3, 3, 3, seed=bins).to(dtype) for bins in POOLS]
-        found = convolve_upsampled(pooled, weights, (10, 12), False)
-        assert found.dtype == dtype
+        actual = convolve_upsampled(pooled, weights, (10, 12), False)
+        assert actual.dtype == dtype
         exact = plain_convolution(
-            [each.double() for each in pooled], [each.double() for each in weights], (10, 12), False
+            [map_.double() for map_ in pooled], [weight.double() for weight in weights], (10, 12), False
         )
         tolerance = 1e-4 if dtype == torch.float32 else 0.1
-        assert (found.double() - exact).abs().max() < tolerance * exact.abs().max()
+        assert (actual.double() - exact).abs().max() < tolerance * exact.abs().max()
 
 
 def test_gradient_of_pooling():
@@ -123,10 +123,10 @@ def test_gradient_of_pooling():
 @pytest.mark.parametrize("align_corners", [False, True])
 def test_gradients_of_the_convolution(align_corners: bool):
     size = (11, 8)
-    inputs = [each.requires_grad_() for part in levels(3) for each in part]
+    inputs = [tensor.requires_grad_() for part in levels(3) for tensor in part]
     upstream = random(2, 5, *size, seed=99)
     pooled, weights = inputs[: len(POOLS)], inputs[len(POOLS) :]
-    found = torch.autograd.grad(convolve_upsampled(pooled, weights, size, align_corners), inputs, upstream)
+    actual = torch.autograd.grad(convolve_upsampled(pooled, weights, size, align_corners), inputs, upstream)
     plain = torch.autograd.grad(plain_convolution(pooled, weights, size, align_corners), inputs, upstream)
-    for ours, theirs in zip(found, plain, strict=True):
+    for ours, theirs in zip(actual, plain, strict=True):
         torch.testing.assert_close(ours, theirs, rtol=1e-5, atol=1e-4)

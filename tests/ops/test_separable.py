@@ -39,18 +39,18 @@ def test_results_and_gradients(seed: int):
     reference = copy.deepcopy(layer).double()
     features = draw.features(draw.number(1, 3), channels, draw.number(2, 20), draw.number(2, 20)) + seed % 3
     features.requires_grad_()
-    found, expected = separable(layer, features), plain(reference, features.double())
-    torch.testing.assert_close(found.double(), expected, rtol=1e-5, atol=1e-4)
-    slope = draw.features(*found.shape)
-    ours = torch.autograd.grad(found, (features, *(layer.get_parameter(name) for name in NAMES)), slope)
+    actual, expected = separable(layer, features), plain(reference, features.double())
+    torch.testing.assert_close(actual.double(), expected, rtol=1e-5, atol=1e-4)
+    slope = draw.features(*actual.shape)
+    ours = torch.autograd.grad(actual, (features, *(layer.get_parameter(name) for name in NAMES)), slope)
     parameters = [reference.get_parameter(name) for name in NAMES]
     theirs = torch.autograd.grad(expected, (features, *parameters), slope.double())
     # That of the depthwise weight is what a norm behind it leaves: a small difference of large sums.
     for name, one, other in zip(("features", *NAMES), ours, theirs, strict=True):
         distance = (one.double() - other.double()).norm() / other.double().norm()
         assert distance < 2e-4, f"the gradient of {name} is {distance:.1e} apart"
-    for name, held in reference.depthwise.bn.named_buffers():
-        torch.testing.assert_close(layer.depthwise.bn.get_buffer(name), held.to(layer.depthwise.bn.get_buffer(name)))
+    for name, buffer in reference.depthwise.bn.named_buffers():
+        torch.testing.assert_close(layer.depthwise.bn.get_buffer(name), buffer.to(layer.depthwise.bn.get_buffer(name)))
 
 
 def test_only_the_input_is_kept():
@@ -63,7 +63,8 @@ def test_only_the_input_is_kept():
 
     with torch.autograd.graph.saved_tensors_hooks(keep, lambda tensor: tensor):
         separable(layer, features)
-    assert [each.data_ptr() for each in kept if each.dim() == 4 and each.shape[-1] == 30] == [features.data_ptr()]
+    inputs = [tensor.data_ptr() for tensor in kept if tensor.dim() == 4 and tensor.shape[-1] == 30]
+    assert inputs == [features.data_ptr()]
 
 
 @pytest.mark.parametrize("momentum", [0.1, None])

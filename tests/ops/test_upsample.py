@@ -61,8 +61,8 @@ def strips(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> N
 @pytest.mark.parametrize(("before", "sizes"), RESIZES)
 def test_strips_are_the_whole(before: Size, sizes: list[Size], align_corners: bool):
     logits = random(2, 5, *before)
-    found = torch.cat(list(upsampled_strips(logits, sizes, align_corners)), dim=2)
-    torch.testing.assert_close(found, resized(logits, sizes, align_corners), rtol=1e-4, atol=1e-4)
+    actual = torch.cat(list(upsampled_strips(logits, sizes, align_corners)), dim=2)
+    torch.testing.assert_close(actual, resized(logits, sizes, align_corners), rtol=1e-4, atol=1e-4)
 
 
 @pytest.mark.usefixtures("strips")
@@ -121,8 +121,8 @@ def test_gradients_are_those_of_the_whole(align_corners: bool, monkeypatch: pyte
     monkeypatch.setattr(module, "STRIP_ELEMENTS", 400)
     logits, sizes = random(2, 3, 6, 5, dtype=torch.float64).requires_grad_(), [(31, 40), (20, 27)]
     upstream = random(2, 3, 20, 27, seed=5, dtype=torch.float64)
-    found = torch.cat(list(upsampled_strips(logits, sizes, align_corners)), dim=2)
-    ours = torch.autograd.grad(found, logits, upstream)[0]
+    actual = torch.cat(list(upsampled_strips(logits, sizes, align_corners)), dim=2)
+    ours = torch.autograd.grad(actual, logits, upstream)[0]
     plain = torch.autograd.grad(resized(logits, sizes, align_corners), logits, upstream)[0]
     torch.testing.assert_close(ours, plain, rtol=1e-4, atol=1e-4)
 

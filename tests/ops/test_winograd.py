@@ -17,11 +17,11 @@ def test_results_and_gradients(seed: int):
     inputs, outputs, dilation = 16 * draw.number(1, 6), 16 * draw.number(1, 6), [1, 2, 12, 1][seed % 4]
     features = draw.features(draw.number(1, 3), inputs, draw.number(1, 20), draw.number(1, 20)).requires_grad_()
     weight = (draw.tensor(outputs, inputs, 3, 3) / (9 * inputs) ** 0.5).requires_grad_()
-    found = winograd_conv(features, weight, dilation)
+    actual = winograd_conv(features, weight, dilation)
     expected = F.conv2d(features.double(), weight.double(), padding=dilation, dilation=dilation)
-    torch.testing.assert_close(found.double(), expected, rtol=0, atol=1e-4)
-    slope = draw.features(*found.shape)
-    ours = torch.autograd.grad(found, (features, weight), slope)
+    torch.testing.assert_close(actual.double(), expected, rtol=0, atol=1e-4)
+    slope = draw.features(*actual.shape)
+    ours = torch.autograd.grad(actual, (features, weight), slope)
     theirs = torch.autograd.grad(expected, (features, weight), slope.double())
     for one, other in zip(ours, theirs, strict=True):
         torch.testing.assert_close(one, other, rtol=0, atol=1e-4 * float(other.std(correction=0) + 1e-3))

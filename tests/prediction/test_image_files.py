@@ -18,11 +18,11 @@ from tests.helpers.tiny import picture, save_picture
 
 
 def names(folder: Path) -> list[str]:
-    return sorted(each.name for each in folder.iterdir())
+    return sorted(path.name for path in folder.iterdir())
 
 
-def find_images(given: list[str]) -> list[Path]:
-    return find_inputs(given).images
+def find_images(patterns: list[str]) -> list[Path]:
+    return find_inputs(patterns).images
 
 
 def predict(predictor: Predictor, images: list[Path], out: Path, **settings: object) -> list:
@@ -103,8 +103,8 @@ def test_what_is_not_a_regular_file_is_reported_and_skipped(tmp_path: Path):
     (tmp_path / "d.jpg").symlink_to("nothing.jpg")
     (tmp_path / "e.jpg").symlink_to("e.jpg")
     os.mkfifo(tmp_path / "notes.txt")
-    for given in ([str(tmp_path)], [f"{tmp_path}/*"], [f"{tmp_path}/**"]):
-        inputs = find_inputs(given)
+    for patterns in ([str(tmp_path)], [f"{tmp_path}/*"], [f"{tmp_path}/**"]):
+        inputs = find_inputs(patterns)
         assert (inputs.images, inputs.videos) == ([tmp_path / "a.png"], [])
         words = {"b.png": "FIFO", "c.mp4": "FIFO", "d.jpg": "does not exist", "e.jpg": "does not exist"}
         for problem, (name, reason) in zip(inputs.problems, words.items(), strict=True):
@@ -152,14 +152,14 @@ def test_names_with_pattern_characters(tmp_path: Path):
     assert find_images([str(odd.parent)]) == [odd]
 
 
-@pytest.mark.parametrize("given", ["missing.jpg", "*.jpg", "empty", "a**b", "missing/**"])
-def test_nothing_found(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, given: str):
+@pytest.mark.parametrize("pattern", ["missing.jpg", "*.jpg", "empty", "a**b", "missing/**"])
+def test_nothing_found(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, pattern: str):
     monkeypatch.chdir(tmp_path)
     (tmp_path / "empty").mkdir()
     save_picture(tmp_path / "a.png")
     with pytest.raises(DataError, match="no image or video has this name or matches this folder or pattern") as error:
-        find_images(["a.png", given])
-    assert error.value.message.startswith(given)
+        find_images(["a.png", pattern])
+    assert error.value.message.startswith(pattern)
     assert ".jpg" in error.value.hint
 
 
@@ -168,16 +168,16 @@ def test_videos_and_cameras_are_separated_from_images(tmp_path: Path, monkeypatc
         (tmp_path / name).parent.mkdir(exist_ok=True)
         (tmp_path / name).write_bytes(b"x")
     monkeypatch.chdir(tmp_path)
-    given = ["webcam:1", ".", "webcam", "a.MP4", "webcam"]
-    assert find_inputs(given) == Inputs([Path("b.jpg")], [Path("a.MP4"), Path("deep/c.mkv")], ["webcam:1", "webcam"])
+    patterns = ["webcam:1", ".", "webcam", "a.MP4", "webcam"]
+    assert find_inputs(patterns) == Inputs([Path("b.jpg")], [Path("a.MP4"), Path("deep/c.mkv")], ["webcam:1", "webcam"])
     (tmp_path / "webcam").mkdir()
     save_picture(tmp_path / "webcam" / "a.png")
     assert find_inputs(["webcam"]) == Inputs([Path("webcam/a.png")], [], [])  # a folder of that name
 
 
 def test_output_names_are_unique():
-    given = ["x/a.jpg", "y/a.jpg", "y/a.png", "a_2.jpg", "b.jpg", "legend.jpg"]
-    assert output_names([Path(each) for each in given]) == ["a", "a_2", "a_3", "a_2_2", "b", "legend_2"]
+    patterns = ["x/a.jpg", "y/a.jpg", "y/a.png", "a_2.jpg", "b.jpg", "legend.jpg"]
+    assert output_names([Path(path) for path in patterns]) == ["a", "a_2", "a_3", "a_2_2", "b", "legend_2"]
 
 
 def test_label_images_and_overlays_are_written(predictor: Predictor, tmp_path: Path):
@@ -230,7 +230,7 @@ def test_inputs_are_never_overwritten(predictor: Predictor, tmp_path: Path, name
     with pytest.raises(OutputError, match=f"{name} would be overwritten"):
         predict(predictor, images, tmp_path / "." / "below" / "..")
     assert (tmp_path / name).read_bytes() == before
-    assert [each for each in names(tmp_path) if each != "below"] == sorted([name, "b.tif"])
+    assert [name for name in names(tmp_path) if name != "below"] == sorted([name, "b.tif"])
 
 
 def test_a_choice_of_what_is_written(predictor: Predictor, tmp_path: Path):

@@ -253,11 +253,11 @@ def test_windows_against_a_plain_form():
             counts[top : top + 40, left : left + 60] += 1
     assert counts.min() == 1
     expected = (total / counts)[0]
-    found = predict_labels(model, settings, resized_batch(settings, pixels[None]), (70, 100))[0]
+    actual = predict_labels(model, settings, resized_batch(settings, pixels[None]), (70, 100))[0]
     best = expected.topk(2, dim=0).values
     clear = best[0] - best[1] > 1e-3
     assert clear.float().mean() > 0.98
-    assert torch.equal(found[clear].long(), expected.argmax(0)[clear])
+    assert torch.equal(actual[clear].long(), expected.argmax(0)[clear])
 
 
 @pytest.mark.parametrize("value", [float("nan"), float("inf"), -float("inf")])

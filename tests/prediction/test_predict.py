@@ -20,7 +20,7 @@ def test_attributes_of_a_predictor(predictor: Predictor):
     assert predictor.classes[:3] == ("sky", "building", "road")
     assert predictor.device == torch.device("cpu")
     assert not predictor.network.training
-    assert not any(isinstance(each, nn.BatchNorm2d) for each in predictor.network.modules())  # made fast
+    assert not any(isinstance(module, nn.BatchNorm2d) for module in predictor.network.modules())  # made fast
 
 
 def test_path_pil_image_and_array_give_equal_predictions(predictor: Predictor, tmp_path: Path):
@@ -29,13 +29,13 @@ def test_path_pil_image_and_array_give_equal_predictions(predictor: Predictor, t
     assert expected.labels.shape == (64, 96)
     assert expected.labels.dtype == np.uint8
     assert len(np.unique(expected.labels)) > 2  # or the rest would say little
-    given = [save_picture(tmp_path / "a.png"), str(tmp_path / "a.png"), Image.fromarray(pixels)]
-    given += [Image.fromarray(pixels).convert("RGBA"), np.asfortranarray(pixels), pixels[::-1][::-1]]
+    forms = [save_picture(tmp_path / "a.png"), str(tmp_path / "a.png"), Image.fromarray(pixels)]
+    forms += [Image.fromarray(pixels).convert("RGBA"), np.asfortranarray(pixels), pixels[::-1][::-1]]
     read_only = pixels.copy()
     read_only.flags.writeable = False
-    for each in [*given, read_only]:
-        assert np.array_equal(predictor(each).labels, expected.labels)
-        assert np.array_equal(predictor(each).image, pixels)
+    for form in [*forms, read_only]:
+        assert np.array_equal(predictor(form).labels, expected.labels)
+        assert np.array_equal(predictor(form).image, pixels)
 
 
 def test_labels_equal_those_of_the_plain_network(predictor: Predictor):
@@ -55,29 +55,29 @@ def test_labels_equal_those_of_the_plain_network(predictor: Predictor):
 def test_tensors_are_images_too(predictor: Predictor):
     pixels = picture()
     expected = predictor(pixels)
-    whole = torch.from_numpy(pixels).permute(2, 0, 1)
-    for each in (whole, whole.contiguous(), whole / 255, (whole / 255).half(), (whole / 255.0).requires_grad_()):
-        assert np.array_equal(predictor(each).image, pixels)
-        assert np.array_equal(predictor(each).labels, expected.labels)
+    tensor = torch.from_numpy(pixels).permute(2, 0, 1)
+    for form in (tensor, tensor.contiguous(), tensor / 255, (tensor / 255).half(), (tensor / 255.0).requires_grad_()):
+        assert np.array_equal(predictor(form).image, pixels)
+        assert np.array_equal(predictor(form).labels, expected.labels)
 
 
 def test_several_images_of_different_sizes_and_forms(predictor: Predictor, tmp_path: Path):
-    given = [picture(), picture(33, 65, seed=1), picture(33, 65, seed=2), picture(1, 300, seed=3)]
-    forms = [save_picture(tmp_path / "a.png"), Image.fromarray(given[1]), torch.from_numpy(given[2]).permute(2, 0, 1)]
-    predictions = predictor([*forms, given[3]])
-    assert [each.labels.shape for each in predictions] == [(64, 96), (33, 65), (33, 65), (1, 300)]
-    for image, prediction in zip(given, predictions, strict=True):
+    images = [picture(), picture(33, 65, seed=1), picture(33, 65, seed=2), picture(1, 300, seed=3)]
+    forms = [save_picture(tmp_path / "a.png"), Image.fromarray(images[1]), torch.from_numpy(images[2]).permute(2, 0, 1)]
+    predictions = predictor([*forms, images[3]])
+    assert [prediction.labels.shape for prediction in predictions] == [(64, 96), (33, 65), (33, 65), (1, 300)]
+    for image, prediction in zip(images, predictions, strict=True):
         assert np.array_equal(prediction.image, image)
         assert (prediction.labels == predictor(image).labels).mean() > 0.999
     assert predictor([]) == []
-    assert len(predictor((given[0],))) == 1
+    assert len(predictor((images[0],))) == 1
 
 
 def test_arrays_and_tensors_of_four_dimensions(predictor: Predictor):
     images = np.stack([picture(seed=seed) for seed in range(3)])
     expected = predictor.labels(images)
-    for each in (images, torch.from_numpy(images).permute(0, 3, 1, 2), torch.from_numpy(images).movedim(3, 1) / 255):
-        predictions = predictor(each)
+    for image in (images, torch.from_numpy(images).permute(0, 3, 1, 2), torch.from_numpy(images).movedim(3, 1) / 255):
+        predictions = predictor(image)
         assert (np.stack([one.labels for one in predictions]) == expected).mean() > 0.999
     with pytest.raises(DataError, match="An image array"):
         predictor(np.zeros((2, 4, 4, 4), np.uint8))
@@ -121,7 +121,7 @@ def test_the_optimized_form_equals_the_network_on_any_backbone(name: str):
     torch.manual_seed(0)
     used = tiny_recipe(f'backbone={{kind="pyramid", name="{name}", pretrained="none"}}')
     model = build.create(used).eval()
-    for norm in (each for each in model.modules() if isinstance(each, nn.BatchNorm2d)):
+    for norm in (module for module in model.modules() if isinstance(module, nn.BatchNorm2d)):
         nn.init.uniform_(norm.weight, 0.5, 1.5)
         nn.init.normal_(norm.bias, std=0.1)
         nn.init.normal_(norm.running_mean, std=0.1)
@@ -184,26 +184,26 @@ def test_other_arrays_are_rejected(predictor: Predictor, image: object):
 def test_label_images_store_the_ids_of_the_dataset():
     """Cityscapes calls road 7, not 0; the numbers are stored, the colours shown."""
     used = tiny_recipe("data.dataset=cityscapes")
-    about = build.description(used)
-    predictor = TorchPredictor(build.create(used), used, about, "cpu")
+    description = build.description(used)
+    predictor = TorchPredictor(build.create(used), used, description, "cpu")
     prediction = predictor(picture())
     prediction.labels[:] = np.arange(64 * 96).reshape(64, 96) % 19
     image = prediction.label_image()
     assert image.mode == "P"
     stored = np.array(image)
-    for index, entry in enumerate(about.classes):
+    for index, entry in enumerate(description.classes):
         assert (stored[prediction.labels == index] == entry.ids[0]).all()
         assert tuple(image.getpalette()[3 * entry.ids[0] :][:3]) == entry.color
-    assert (about.classes[0].name, stored[0, 0]) == ("road", 7)
+    assert (description.classes[0].name, stored[0, 0]) == ("road", 7)
     assert np.array_equal(np.array(image.convert("RGB")), prediction.colors)
 
 
 def test_ids_above_255_are_stored_in_16_bits():
     used = tiny_recipe()
-    about = build.description(used)
-    entries = [entry.model_copy(update={"ids": (1000 + index,)}) for index, entry in enumerate(about.classes)]
-    about = about.model_copy(update={"classes": tuple(entries)})
-    prediction = TorchPredictor(tiny_model(), used, about, "cpu")(picture())
+    description = build.description(used)
+    entries = [entry.model_copy(update={"ids": (1000 + index,)}) for index, entry in enumerate(description.classes)]
+    description = description.model_copy(update={"classes": tuple(entries)})
+    prediction = TorchPredictor(tiny_model(), used, description, "cpu")(picture())
     assert np.array_equal(np.array(prediction.label_image()), 1000 + prediction.labels.astype(int))
 
 

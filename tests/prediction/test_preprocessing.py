@@ -122,11 +122,11 @@ def test_from_files_to_the_score(model, used, image, tta, tmp_path: Path):
 
 
 def test_final_score_is_the_mean_of_pixel_accuracy_and_miou():
-    about = build.description(tiny_recipe())
+    description = build.description(tiny_recipe())
     counts = np.zeros((9, 9), np.int64)
     counts[0, :2] = 60, 20  # IoU 60 / 80, with 80 of 100 pixels right
     counts[1, 1] = 20  # IoU 20 / 40
-    written = as_json(Scores(counts), about)
+    written = as_json(Scores(counts), description)
     assert written["pixel_accuracy"] == 80.0
     assert written["miou"] == 62.5
     assert written["final_score"] == pytest.approx((0.8 + 0.625) / 2, abs=1e-4)

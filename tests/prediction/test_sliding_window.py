@@ -60,33 +60,33 @@ def plain_scores(network, image: Tensor, scales, flip: bool) -> Tensor:
                     for column in range(min(CROP, size[1] - left)):
                         votes.setdefault((top + row, left + column), []).append(logits[0, :, row, column].exp())
         mean = [[torch.stack(votes[row, column]).mean(0) for column in range(size[1])] for row in range(size[0])]
-        found = torch.stack([torch.stack(row) for row in mean]).permute(2, 0, 1)[None]
-        total = total + F.interpolate(found, (height, width), mode="bilinear", align_corners=True)
+        average = torch.stack([torch.stack(row) for row in mean]).permute(2, 0, 1)[None]
+        total = total + F.interpolate(average, (height, width), mode="bilinear", align_corners=True)
     return total
 
 
 def starts(length: int) -> list[int]:
-    found = [0]
-    while found[-1] + CROP < length:
-        found.append(found[-1] + STRIDE)
-    return found
+    offsets = [0]
+    while offsets[-1] + CROP < length:
+        offsets.append(offsets[-1] + STRIDE)
+    return offsets
 
 
 @pytest.mark.parametrize("flip", [False, True])
 @pytest.mark.parametrize("size", SIZES)
 def test_equals_the_plain_form(size: tuple[int, int], flip: bool):
-    found = sliding_window_votes(network, image_of(size), BLACK, BASE, (CROP, CROP), (STRIDE, STRIDE), SCALES, flip)
+    votes = sliding_window_votes(network, image_of(size), BLACK, BASE, (CROP, CROP), (STRIDE, STRIDE), SCALES, flip)
     expected = plain_scores(network, image_of(size), SCALES, flip)
-    assert found.shape == (1, 4, *size)
-    torch.testing.assert_close(found, expected, rtol=1e-5, atol=1e-5)
-    assert len(found.argmax(1).unique()) > 1
+    assert votes.shape == (1, 4, *size)
+    torch.testing.assert_close(votes, expected, rtol=1e-5, atol=1e-5)
+    assert len(votes.argmax(1).unique()) > 1
 
 
 @pytest.mark.parametrize("length", [1, 47, 48, 49, 80, 81, 200])
 def test_windows_cover_everything_and_none_is_needless(length: int):
-    found = list(window_starts(length, CROP, STRIDE))
-    assert found == starts(length)
-    assert found[-1] + CROP >= length
+    offsets = list(window_starts(length, CROP, STRIDE))
+    assert offsets == starts(length)
+    assert offsets[-1] + CROP >= length
 
 
 def test_the_longer_side_is_the_scales():
@@ -104,8 +104,8 @@ def test_large_scores_of_half_precision_are_taken_to_the_power_in_float32():
     def halves(window: Tensor) -> Tensor:
         return torch.stack([window[:, 0] * 0 + 12, window[:, 0] * 0 + 13], 1).half()
 
-    found = sliding_window_votes(halves, image_of((40, 70)), BLACK, BASE, (CROP, CROP), (STRIDE, STRIDE), (1.0,), False)
-    torch.testing.assert_close(found[0, :, 3, 5], torch.tensor([12.0, 13.0]).exp())
+    votes = sliding_window_votes(halves, image_of((40, 70)), BLACK, BASE, (CROP, CROP), (STRIDE, STRIDE), (1.0,), False)
+    torch.testing.assert_close(votes[0, :, 3, 5], torch.tensor([12.0, 13.0]).exp())
 
 
 @pytest.fixture
@@ -121,14 +121,14 @@ def test_evaluation_goes_by_the_kind_in_the_recipe(used: Recipe, tta: bool):
     settings = inference_settings(used, tta=tta)
     assert input_sizes(settings, (61, 90)) == [(61, 90)]
     image = torch.from_numpy(pixels.transpose(2, 0, 1).copy())
-    found = predict_labels(model, settings, [image[None]], (61, 90))[0]
+    labels = predict_labels(model, settings, [image[None]], (61, 90))[0]
     mean, std = torch.tensor(used.data.mean), torch.tensor(used.data.std)
     scales, flip = (used.eval.scales, True) if tta else ((1.0,), False)
     normalised = normalize(pixels, used.data.mean, used.data.std)[None]
     expected = sliding_window_votes(model, normalised, -mean / std, BASE, (CROP, CROP), (STRIDE, STRIDE), scales, flip)
-    assert found.dtype == torch.uint8
-    assert torch.equal(found.long(), expected[0].argmax(0))
-    assert len(found.unique()) > 1
+    assert labels.dtype == torch.uint8
+    assert torch.equal(labels.long(), expected[0].argmax(0))
+    assert len(labels.unique()) > 1
 
 
 def test_images_come_at_their_own_size(used: Recipe):

@@ -143,7 +143,7 @@ def test_what_a_file_of_format_1_lacks_is_said_in_words_of_the_current_format():
 
 
 @pytest.mark.parametrize(
-    ("found", "says"),
+    ("value", "message"),
     [
         ("4", "has format 4; this version of fastfcn reads formats up to 3"),
         ("0", "has format 0, which does not exist"),
@@ -151,9 +151,9 @@ def test_what_a_file_of_format_1_lacks_is_said_in_words_of_the_current_format():
         ("true", "format: found true; allowed: 3"),
     ],
 )
-def test_a_format_nobody_knows_is_refused(found: str, says: str):
-    with pytest.raises(RecipeError, match=says):
-        recipes.parse(recipes.load(PSP).text.replace("format = 3", f"format = {found}"), "mine.toml")
+def test_a_format_nobody_knows_is_refused(value: str, message: str):
+    with pytest.raises(RecipeError, match=message):
+        recipes.parse(recipes.load(PSP).text.replace("format = 3", f"format = {value}"), "mine.toml")
 
 
 def test_other_line_ends_survive():

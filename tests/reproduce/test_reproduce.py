@@ -122,7 +122,7 @@ def test_a_score_that_differs(server: FileServer, row: Row, tmp_path: Path, figu
     assert done.code == 1
     verdict = read_verdict(tmp_path / "out")
     assert verdict["verdict"] == "differs"
-    assert {name: each["verdict"] for name, each in verdict["figures"].items()} == {
+    assert {name: figure_verdict["verdict"] for name, figure_verdict in verdict["figures"].items()} == {
         "miou": "holds", "miou_tta": "holds", figure: "differs",
     }  # fmt: skip
     assert verdict["figures"][figure]["difference"] == pytest.approx(-0.5, abs=0.006)
@@ -142,7 +142,7 @@ def test_an_interrupted_download_is_resumed(server: FileServer, row: Row, tmp_pa
     assert files(tmp_path / "out") == []
     server.break_after = None
     assert run_command(recipe, row, tmp_path / "out", "--no-tta").code == 0
-    assert [each.range for each in server.requests] == [None, "bytes=100000-"]
+    assert [request.range for request in server.requests] == [None, "bytes=100000-"]
     assert list(read_verdict(tmp_path / "out")["figures"]) == ["miou"]
 
 

@@ -70,6 +70,6 @@ def test_url_variants():
     for name in recipes.names():
         published = recipes.load(name).published
         if published and published.weights:
-            found = url_variants(published.weights)
-            assert len(found) == (2 if name == "fastfcn_r50_psp_cityscapes_80k_b8" else 1)
-            assert len({each.rsplit("/", 1)[-1] for each in found}) == 1
+            urls = url_variants(published.weights)
+            assert len(urls) == (2 if name == "fastfcn_r50_psp_cityscapes_80k_b8" else 1)
+            assert len({url.rsplit("/", 1)[-1] for url in urls}) == 1

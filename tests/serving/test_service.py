@@ -135,7 +135,9 @@ def test_information_routes(service: RunningService, predictor: Predictor):
     answers = document["paths"]["/predict"]["post"]["responses"]
     assert {"200", "413", "415", "422", "503", "504"} <= set(answers)
     assert all(
-        "example" in content or "schema" in content for each in answers.values() for content in each["content"].values()
+        "example" in content or "schema" in content
+        for entry in answers.values()
+        for content in entry["content"].values()
     )
 
 
@@ -164,16 +166,16 @@ def test_request_logs(service: RunningService):
     logger.addHandler(handler)
     logger.setLevel(logging.INFO)
     try:
-        wanted = ["abc-1"]
+        request_ids = ["abc-1"]
         service.ask("/predict", png(picture()), X_Request_ID="abc-1")
-        wanted.append(service.ask("/predict", b"nonsense", X_Request_ID="no good\tid").headers["X-Request-ID"])
+        request_ids.append(service.ask("/predict", b"nonsense", X_Request_ID="no good\tid").headers["X-Request-ID"])
         body_json: dict[str, dict] = {}
-        while not body_json.keys() >= set(wanted):  # they are written after the answer
+        while not body_json.keys() >= set(request_ids):  # they are written after the answer
             time.sleep(0.01)
             body_json = {line["id"]: line for line in map(json.loads, lines)}
     finally:
         logger.removeHandler(handler)
-    first, second = (body_json[request_id] for request_id in wanted)
+    first, second = (body_json[request_id] for request_id in request_ids)
     assert (first["event"], first["id"], first["status"], first["size"]) == ("request", "abc-1", 200, "64x96")
     assert first["infer"] > 0
     assert (second["status"], second["problem"], len(second["id"])) == (415, "unknown-format", 32)

@@ -70,8 +70,8 @@ def photograph() -> bytes:
     """A real photograph where there is one, else a drawn street."""
     default = Path(__file__).parents[2] / ".." / "shared" / "data"
     folder = Path(os.environ.get("FASTFCN_SHARED", default)) / "samples"
-    found = sorted(folder.rglob("*.jpg")) if folder.is_dir() else []
-    return found[0].read_bytes() if found else png(draw(3, (240, 320))[0], "JPEG")
+    paths = sorted(folder.rglob("*.jpg")) if folder.is_dir() else []
+    return paths[0].read_bytes() if paths else png(draw(3, (240, 320))[0], "JPEG")
 
 
 def test_from_a_photograph_to_its_classes(service: RunningService, visit: Visit, photograph: bytes, tmp_path: Path):
@@ -79,7 +79,7 @@ def test_from_a_photograph_to_its_classes(service: RunningService, visit: Visit,
     assert "9 classes" in visit.text("#legend-title")
     visit.give("street.jpg", photograph)
     visit.wait("#sum:not([hidden])")
-    shares = [float(each.split()[0]) for each in visit.page.locator("#legend .share").all_inner_texts()]
+    shares = [float(text.split()[0]) for text in visit.page.locator("#legend .share").all_inner_texts()]
     assert len(shares) > 1
     assert round(sum(shares), 6) == 100
     assert visit.text("#sum-text") == "100.0 %"
@@ -119,7 +119,7 @@ def test_from_a_photograph_to_its_classes(service: RunningService, visit: Visit,
     assert np.array(Image.open(tmp_path / "overlay.png")).shape[:2] == labels.shape
 
     assert visit.console == []
-    assert all(each.startswith((service.url, "blob:")) for each in visit.asked)
+    assert all(url.startswith((service.url, "blob:")) for url in visit.asked)
     assert visit.page.evaluate("document.documentElement.scrollWidth") == 390  # nothing sticks out on a phone
 
 
@@ -177,7 +177,7 @@ def test_errors_are_said_in_words(
     visit.open(service)
     visit.give(name, data, kind)
     visit.wait("#problem:not([hidden])")
-    assert all(each in visit.text("#problem") for each in words)
+    assert all(word in visit.text("#problem") for word in words)
     visit.page.locator("#dismiss").click()
     assert visit.page.locator("#start").is_visible()
 

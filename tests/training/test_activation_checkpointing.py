@@ -41,7 +41,7 @@ def trained(network: Segmenter, *changes: str, steps: int = STEPS) -> tuple[list
     parameters = dict(network.named_parameters())
 
     def note(*_: object) -> None:  # without its loss, the Enc head's SE layer has no gradient
-        noted.append({name: each.grad.clone() for name, each in parameters.items() if each.grad is not None})
+        noted.append({name: value.grad.clone() for name, value in parameters.items() if value.grad is not None})
 
     optimizer.register_step_pre_hook(note)
     model, wrapped = fabric.setup(network.train(), optimizer)
@@ -59,11 +59,11 @@ def test_steps_are_the_same(head: str):
     plain, lean = (tiny_model(HEADS[head]) for _ in range(2))
     recompute_activations(lean)
     assert lean.state_dict().keys() == plain.state_dict().keys()
-    expected, found = trained(plain, HEADS[head]), trained(lean, HEADS[head])
-    for ours, theirs in zip(found[0], expected[0], strict=True):
+    expected, actual = trained(plain, HEADS[head]), trained(lean, HEADS[head])
+    for ours, theirs in zip(actual[0], expected[0], strict=True):
         torch.testing.assert_close(ours, theirs, rtol=0, atol=0)
-    torch.testing.assert_close(found[1], expected[1], rtol=0, atol=0)
-    counted = [value for name, value in found[1].items() if name.endswith("num_batches_tracked")]
+    torch.testing.assert_close(actual[1], expected[1], rtol=0, atol=0)
+    counted = [value for name, value in actual[1].items() if name.endswith("num_batches_tracked")]
     assert counted
     assert all(int(value) == STEPS for value in counted)
 
@@ -72,13 +72,13 @@ def kept(network: Segmenter) -> int:
     """Bytes of maps that the graph of a step keeps."""
     storages: dict[int, int] = {}
 
-    def note(each: Tensor) -> Tensor:
-        if not isinstance(each, nn.Parameter):
-            storages[each.untyped_storage().data_ptr()] = each.untyped_storage().nbytes()
-        return each
+    def note(tensor: Tensor) -> Tensor:
+        if not isinstance(tensor, nn.Parameter):
+            storages[tensor.untyped_storage().data_ptr()] = tensor.untyped_storage().nbytes()
+        return tensor
 
     images, _ = batch(0, 3)
-    with torch.autograd.graph.saved_tensors_hooks(note, lambda each: each):
+    with torch.autograd.graph.saved_tensors_hooks(note, lambda tensor: tensor):
         scores = network.train().forward_train(images)
     assert scores.logits.requires_grad
     return sum(storages.values())
@@ -100,8 +100,8 @@ def test_copies_are_networks_of_their_own():
         copies = averaged(lean, 0.9).module.eval(), optimize(lean)
         for parameter in lean.parameters():
             parameter.zero_()
-        for each in copies:
-            torch.testing.assert_close(each.logits(images), before, rtol=1e-3, atol=1e-3)
+        for copy in copies:
+            torch.testing.assert_close(copy.logits(images), before, rtol=1e-3, atol=1e-3)
 
 
 def test_statistics_are_those_of_the_network_afterwards():
@@ -117,8 +117,8 @@ def test_compiled_parts_do_the_same():
     plain, compiled = tiny_model(), tiny_model()
     compile_parts(compiled, torch.device("cpu"), backend="eager")
     assert compiled.state_dict().keys() == plain.state_dict().keys()
-    (expected, weights), (found, ours) = trained(plain, steps=1), trained(compiled, steps=1)
-    torch.testing.assert_close(found, expected)
+    (expected, weights), (actual, ours) = trained(plain, steps=1), trained(compiled, steps=1)
+    torch.testing.assert_close(actual, expected)
     torch.testing.assert_close(ours, weights)
 
 

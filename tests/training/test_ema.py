@@ -71,9 +71,9 @@ def test_a_resumed_run_keeps_its_average(data, tmp_path, monkeypatch):
         train(used, data, tmp_path / "cut", MACHINE)
     monkeypatch.undo()
     train(used, data, tmp_path / "cut", MACHINE, resume=True)
-    whole, cut = checkpoint(tmp_path / "whole"), checkpoint(tmp_path / "cut")
-    assert whole.keys() == cut.keys()
-    assert all(torch.equal(whole[name], cut[name]) for name in whole)
+    uncut, cut = checkpoint(tmp_path / "whole"), checkpoint(tmp_path / "cut")
+    assert uncut.keys() == cut.keys()
+    assert all(torch.equal(uncut[name], cut[name]) for name in uncut)
 
 
 def test_no_update_is_longer_than_the_clipped_gradient(data, tmp_path):
@@ -85,5 +85,5 @@ def test_no_update_is_longer_than_the_clipped_gradient(data, tmp_path):
     assert logged["gradient_norm"] > 0.1
     first, second = (weights.read(tmp_path / name / "last.safetensors").tensors for name in ("start", "clipped"))
     moved = [second[name] - first[name] for name in first if not name.endswith(("running_mean", "running_var"))]
-    length = torch.cat([each.float().flatten() for each in moved]).norm().item()
+    length = torch.cat([tensor.float().flatten() for tensor in moved]).norm().item()
     assert length == pytest.approx(used.optim.lr * 0.01, rel=1e-2)

@@ -40,8 +40,8 @@ def test_tensorboard(run: Path):
     from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 
     read = EventAccumulator(str(run / "tensorboard")).Reload()
-    assert [(each.step, each.value) for each in read.Scalars("loss")] == [(1, 2.5), (2, 1.5)]
-    assert [(each.step, each.value) for each in read.Scalars("validation/miou")] == [(3, 41.0)]
+    assert [(point.step, point.value) for point in read.Scalars("loss")] == [(1, 2.5), (2, 1.5)]
+    assert [(point.step, point.value) for point in read.Scalars("validation/miou")] == [(3, 41.0)]
 
 
 def test_mlflow(run: Path):
@@ -50,12 +50,12 @@ def test_mlflow(run: Path):
     from mlflow.tracking import MlflowClient
 
     client = MlflowClient(tracking_uri=(run / "mlruns").as_uri())
-    [found] = client.search_runs([client.get_experiment_by_name("fastfcn").experiment_id])
-    history = client.get_metric_history(found.info.run_id, "loss")
-    assert [(each.step, each.value) for each in history] == [(1, 2.5), (2, 1.5)]
-    assert found.data.metrics["validation/miou"] == 41.0
-    assert found.data.params["optim.steps"] == "4"
-    assert (found.info.run_name, found.info.status) == ("run", "FAILED")
+    [mlflow_run] = client.search_runs([client.get_experiment_by_name("fastfcn").experiment_id])
+    history = client.get_metric_history(mlflow_run.info.run_id, "loss")
+    assert [(point.step, point.value) for point in history] == [(1, 2.5), (2, 1.5)]
+    assert mlflow_run.data.metrics["validation/miou"] == 41.0
+    assert mlflow_run.data.params["optim.steps"] == "4"
+    assert (mlflow_run.info.run_name, mlflow_run.info.status) == ("run", "FAILED")
 
 
 def test_weights_and_biases(run: Path):
@@ -99,12 +99,12 @@ def test_training_logs_to_several(run: Path, tmp_path: Path):
     from mlflow.tracking import MlflowClient
 
     [run_id] = json.loads((out / "loggers.json").read_text()).values()
-    found = MlflowClient(tracking_uri=(out / "mlruns").as_uri()).get_run(run_id)
+    mlflow_run = MlflowClient(tracking_uri=(out / "mlruns").as_uri()).get_run(run_id)
     lines = [json.loads(line) for line in (out / "log.jsonl").read_text().splitlines()]
-    assert found.info.status == "FINISHED"
-    assert found.data.metrics["loss"] == next(line["loss"] for line in reversed(lines) if "loss" in line)
+    assert mlflow_run.info.status == "FINISHED"
+    assert mlflow_run.data.metrics["loss"] == next(line["loss"] for line in reversed(lines) if "loss" in line)
     [scores] = [line["validation"] for line in lines if "validation" in line]
-    assert found.data.metrics["validation/miou"] == scores["miou"]
+    assert mlflow_run.data.metrics["validation/miou"] == scores["miou"]
 
 
 def test_a_wrong_name_is_known_before_the_work(run: Path, tmp_path: Path):

@@ -56,17 +56,17 @@ def test_the_loss_is_a_mean_over_labelled_pixels_of_scores_with_aligned_corners(
     labels[0, :20] = 255
     labels[1][labels[1] == 3] = 255
     se_logits = torch.randn(2, 5, generator=generator) if "enc" in name else None
-    full = [F.interpolate(each, (41, 50), mode="bilinear", align_corners=True) for each in (main, side)]
-    expected = [F.cross_entropy(each, labels, ignore_index=255) for each in full]
+    full = [F.interpolate(tensor, (41, 50), mode="bilinear", align_corners=True) for tensor in (main, side)]
+    expected = [F.cross_entropy(logits, labels, ignore_index=255) for logits in full]
     total = expected[0] + share * expected[1]
     if se_logits is not None:
-        held = torch.tensor([[float((each == index).any()) for index in range(5)] for each in labels])
-        assert held[1].tolist() == [1, 1, 1, 0, 1]
-        total = total + 0.2 * F.binary_cross_entropy(se_logits.sigmoid(), held)
+        contained = torch.tensor([[float((label == index).any()) for index in range(5)] for label in labels])
+        assert contained[1].tolist() == [1, 1, 1, 0, 1]
+        total = total + 0.2 * F.binary_cross_entropy(se_logits.sigmoid(), contained)
     terms = build.loss_terms(recipes.load(name))
     extras = {"auxiliary": side} | ({} if se_logits is None else {"se": se_logits})
-    found = segmentation_loss(main, extras, labels, terms, (labels != 255).sum(), 2)
-    torch.testing.assert_close(found["loss"], total)
+    losses = segmentation_loss(main, extras, labels, terms, (labels != 255).sum(), 2)
+    torch.testing.assert_close(losses["loss"], total)
 
 
 def test_a_run_with_all_that_the_family_has(tmp_path: Path):

@@ -91,7 +91,7 @@ def steps_of_train_step(used: Recipe, model: Segmenter) -> list[Step]:
     gradients: dict[str, Tensor] = {}
 
     def note(*_: object) -> None:
-        gradients.update({name: each.grad.clone() for name, each in model.named_parameters()})
+        gradients.update({name: parameter.grad.clone() for name, parameter in model.named_parameters()})
 
     optimizer.register_step_pre_hook(note)
     wrapped, wrapped_optimizer = fabric.setup(model, optimizer)
@@ -114,8 +114,8 @@ def pixel_rule(scores: Tensor, labels: Tensor) -> Tensor:
 
 def se_rule(logits: Tensor, labels: Tensor) -> Tensor:
     """Binary cross-entropy against "this image holds this class", mean over images and classes."""
-    held = torch.stack([(labels == index).flatten(1).any(1) for index in range(logits.shape[1])], 1).double()
-    return -(held * F.logsigmoid(logits) + (1 - held) * F.logsigmoid(-logits)).mean()
+    contained = torch.stack([(labels == index).flatten(1).any(1) for index in range(logits.shape[1])], 1).double()
+    return -(contained * F.logsigmoid(logits) + (1 - contained) * F.logsigmoid(-logits)).mean()
 
 
 def rate_rule(step: int) -> float:
@@ -149,19 +149,19 @@ def compare(changes: Sequence[str], mistake: Sequence[str] = ()) -> None:
 
     The losses are computed in float32, so gradients differ by rounding of the seventh digit, weights by less.
     """
-    found = steps_of_train_step(tiny_recipe(*changes, *mistake), network((*changes, *mistake)))
+    actual = steps_of_train_step(tiny_recipe(*changes, *mistake), network((*changes, *mistake)))
     expected = steps_by_the_rules(network(changes))
-    for ours, rules in zip(found, expected, strict=True):
+    for ours, rules in zip(actual, expected, strict=True):
         assert ours.losses.keys() == rules.losses.keys()
         same(ours.losses, rules.losses, rtol=1e-6, atol=0)
         same(ours.gradients, rules.gradients, rtol=1e-4, atol=1e-6)
         same(ours.state, rules.state, rtol=1e-6, atol=1e-7)
 
 
-def same(found: dict[str, Tensor], expected: dict[str, Tensor], rtol: float, atol: float) -> None:
+def same(actual: dict[str, Tensor], expected: dict[str, Tensor], rtol: float, atol: float) -> None:
     for name, value in expected.items():
         torch.testing.assert_close(
-            found[name].double(),
+            actual[name].double(),
             value.detach().double(),
             rtol=rtol,
             atol=atol,
@@ -181,14 +181,14 @@ def test_the_comparison_notices(mistake: str):
 
 
 def test_the_comparison_notices_norms_without_decay(monkeypatch: pytest.MonkeyPatch):
-    whole = build.optimizer
+    create = build.optimizer
 
     def partly(used: Recipe, model: Segmenter) -> torch.optim.SGD:
         """SGD that spares what has one dimension, as other trainers do."""
-        optimizer = whole(used, model)
+        optimizer = create(used, model)
         for group in list(optimizer.param_groups):
-            spared = [each for each in group["params"] if each.ndim == 1]
-            group["params"] = [each for each in group["params"] if each.ndim > 1]
+            spared = [parameter for parameter in group["params"] if parameter.ndim == 1]
+            group["params"] = [parameter for parameter in group["params"] if parameter.ndim > 1]
             optimizer.add_param_group({"params": spared, "factor": group["factor"], "weight_decay": 0.0})
         return optimizer
 

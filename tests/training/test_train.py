@@ -113,10 +113,10 @@ def wait_for_step(out: Path, step: int) -> None:
 
 
 def test_two_processes_resume_exactly_and_score_like_one(data, tmp_path):
-    whole, parts = tmp_path / "whole", tmp_path / "parts"
-    go(command(data, whole, "--devices", "2"))
-    go(command(data, parts, "--devices", "2"))
-    assert losses(whole) == losses(parts), "two runs of the same seed"
+    uncut, resumed = tmp_path / "whole", tmp_path / "parts"
+    go(command(data, uncut, "--devices", "2"))
+    go(command(data, resumed, "--devices", "2"))
+    assert losses(uncut) == losses(resumed), "two runs of the same seed"
     # What a kill between the checkpoints of step 3 and step 6 leaves: the files of step 3 with a longer log.
     run = Run(tmp_path / "cut")
     shorter = command(data, run.folder, "--devices", "2")
@@ -126,8 +126,8 @@ def test_two_processes_resume_exactly_and_score_like_one(data, tmp_path):
     os.killpg(process.pid, signal.SIGKILL)
     process.wait()
     go(command(data, run.folder, "--devices", "2", "--resume"))
-    assert losses(run.folder) == losses(whole)
-    assert same_weights(run.last, whole / "last.safetensors")
+    assert losses(run.folder) == losses(uncut)
+    assert same_weights(run.last, uncut / "last.safetensors")
 
 
 def test_evaluation_by_two_processes_counts_no_image_twice(data, tmp_path, uninterrupted):
@@ -139,15 +139,15 @@ def test_evaluation_by_two_processes_counts_no_image_twice(data, tmp_path, unint
             "--json", str(out), "--devices", devices, "--accelerator", "cpu", "--workers", "0"])  # fmt: skip
         results.append(json.loads(out.read_text()))
     assert results[0] == results[1]
-    assert sum(each["pixels"] for each in results[0]["classes"].values()) == 3 * 64 * 96
+    assert sum(class_["pixels"] for class_ in results[0]["classes"].values()) == 3 * 64 * 96
 
 
 def test_accumulated_parts_see_the_same_images(data, tmp_path):
     """Without batch norm's dependence on the part, parts would be exact; the first loss is close all the same."""
     train(tiny_recipe("optim.steps=1"), data, tmp_path / "whole", Machine("cpu", workers=0))
     train(tiny_recipe("optim.steps=1"), data, tmp_path / "parts", Machine("cpu", workers=0, accumulate=2))
-    whole, parts = losses(tmp_path / "whole")[0][1], losses(tmp_path / "parts")[0][1]
-    assert parts == pytest.approx(whole, rel=0.1)
+    full, parts = losses(tmp_path / "whole")[0][1], losses(tmp_path / "parts")[0][1]
+    assert parts == pytest.approx(full, rel=0.1)
     assert parts != 0
 
 

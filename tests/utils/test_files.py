@@ -10,7 +10,7 @@ from fastfcn.utils.files import make_folder, remove_temporary_files, replace_fil
 
 
 def names(folder: Path) -> list[str]:
-    return sorted(each.name for each in folder.iterdir())
+    return sorted(path.name for path in folder.iterdir())
 
 
 def write_half(target: Path, error: BaseException) -> None:

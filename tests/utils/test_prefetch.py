@@ -29,7 +29,7 @@ class Source:
 
 def test_order_is_kept_through_stages():
     source = Source(100)
-    assert list(prefetch((2 * each for each in prefetch(source.items(), 3)), 2)) == list(range(0, 200, 2))
+    assert list(prefetch((2 * value for value in prefetch(source.items(), 3)), 2)) == list(range(0, 200, 2))
     assert source.closed
 
 
@@ -53,9 +53,9 @@ def test_whoever_stops_ends_all_stages():
     source = Source(1000)
     read = prefetch(iter_all(prefetch(source.items())))
     assert next(read) == 0
-    assert [each.name for each in threading.enumerate()].count("prefetch") == 2
+    assert [thread.name for thread in threading.enumerate()].count("prefetch") == 2
     read.close()
-    assert "prefetch" not in [each.name for each in threading.enumerate()]
+    assert "prefetch" not in [thread.name for thread in threading.enumerate()]
     assert source.closed
 
 

@@ -120,7 +120,7 @@ def test_numpy_of_any_kind_is_passed_over(tmp_path: Path):
     scalars = [np.float64(1), np.int32(2), np.bool_(True), np.array(["text"]), np.zeros((2, 0))]
     torch.save({"state_dict": STATE, "values": values + scalars, "path": Path("work_dirs/run")}, tmp_path / "a.pth")
     content = read_checkpoint(tmp_path / "a.pth")
-    assert {type(each) for each in content["values"]} == {Placeholder}
+    assert {type(value) for value in content["values"]} == {Placeholder}
     assert type(content["path"]) is Placeholder
 
 
@@ -184,9 +184,9 @@ def test_not_a_dictionary(tmp_path: Path):
     [{"state_dict": STATE}, {"model": STATE, "epoch": 3}, STATE, {"module." + k: v for k, v in STATE.items()}],
 )
 def test_weights_lie_where_people_put_them(content: dict):
-    found = state_dict(content, "a.pth")
-    assert list(found) == list(STATE)
-    assert torch.equal(found["decode_head.conv_seg.weight"], STATE["decode_head.conv_seg.weight"])
+    tensors = state_dict(content, "a.pth")
+    assert list(tensors) == list(STATE)
+    assert torch.equal(tensors["decode_head.conv_seg.weight"], STATE["decode_head.conv_seg.weight"])
 
 
 @pytest.mark.parametrize("content", [{}, {"epoch": 3, "lr": 0.1}, {"state_dict": {}}, {"state_dict": torch.ones(1)}])

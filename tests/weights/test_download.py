@@ -33,7 +33,7 @@ def cache(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 
 
 def names(folder: Path) -> list[str]:
-    return sorted(each.name for each in folder.iterdir())
+    return sorted(path.name for path in folder.iterdir())
 
 
 def test_whole(server: FileServer, cache: Path):
@@ -41,7 +41,7 @@ def test_whole(server: FileServer, cache: Path):
     assert path == cache / f"net-{HASH}.pth"
     assert path.read_bytes() == CONTENT
     assert names(cache) == [path.name]
-    assert [each.range for each in server.requests] == [None]
+    assert [request.range for request in server.requests] == [None]
 
 
 def test_what_is_in_the_cache_is_not_fetched_again(server: FileServer):
@@ -71,7 +71,7 @@ def test_a_part_that_is_whole_already(server: FileServer, cache: Path):
     cache.mkdir()
     (cache / "net.pth.part").write_bytes(CONTENT)
     assert download(f"{server.address}/net.pth", HASH).read_bytes() == CONTENT
-    assert [each[1:] for each in server.requests] == [(f"bytes={len(CONTENT)}-", len(CONTENT))]
+    assert [request[1:] for request in server.requests] == [(f"bytes={len(CONTENT)}-", len(CONTENT))]
 
 
 def test_a_wrong_hash_is_refused_and_removed(server: FileServer, cache: Path):

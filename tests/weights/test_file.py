@@ -64,18 +64,18 @@ def test_the_recipe_is_kept_byte_for_byte(tmp_path: Path, model: Segmenter):
 def test_classes_colors_and_ids_are_kept(tmp_path: Path, name: str):
     """They come from the file, not from the catalog, so that a custom dataset works everywhere."""
     used = tiny_recipe(f"data.dataset={name}")
-    about = build.description(used)
+    description = build.description(used)
     model = build.create(used)
-    weights.save(tmp_path / "w.safetensors", model, used, about)
+    weights.save(tmp_path / "w.safetensors", model, used, description)
     stored = weights.read(tmp_path / "w.safetensors")
-    assert stored.description == about
+    assert stored.description == description
     assert stored.facts == {}
 
 
 def test_a_data_set_that_is_no_longer_there_does_not_matter(tmp_path: Path, model: Segmenter):
-    about = build.description(tiny_recipe())
+    description = build.description(tiny_recipe())
     used = tiny_recipe("data.dataset=/no/longer/there/mine.toml")
-    weights.save(tmp_path / "w.safetensors", model, used, about)
+    weights.save(tmp_path / "w.safetensors", model, used, description)
     stored = weights.read(tmp_path / "w.safetensors")
     assert weights.load_model(stored).head.classifier.out_channels == 9
     assert stored.description.class_names[2] == "road"
@@ -150,8 +150,8 @@ def test_tensors_that_do_not_fit_the_recipe(path: Path):
 
 
 def test_classes_that_do_not_fit_the_tensors(path: Path):
-    about = build.description(tiny_recipe("data.dataset=cityscapes"))
-    rewrite(path, dataset=about.model_dump_json())
+    description = build.description(tiny_recipe("data.dataset=cityscapes"))
+    rewrite(path, dataset=description.model_dump_json())
     with pytest.raises(
         WeightsError, match=r"head\.classifier\.weight is \[9, 8, 1, 1\], the network has \[19, 8, 1, 1\]"
     ):
@@ -170,7 +170,7 @@ def test_a_failed_write_leaves_the_old_file(path: Path, model: Segmenter):
     finally:
         resource.setrlimit(resource.RLIMIT_FSIZE, limits)
     assert path.read_bytes() == before
-    assert [each.name for each in path.parent.iterdir()] == [path.name]
+    assert [file.name for file in path.parent.iterdir()] == [path.name]
 
 
 def test_an_output_below_a_file(path: Path, model: Segmenter):

@@ -17,21 +17,21 @@ from tests.helpers.tiny import tiny_model, tiny_recipe
 def test_as_json(weights_file: Path):
     done = command.fastfcn("info", weights_file, "--json")
     assert done.code == 0, done
-    about = json.loads(done.out)
-    assert about == info(weights_file)
+    record = json.loads(done.out)
+    assert record == info(weights_file)
     model = tiny_model()
-    assert about["training_parameters"] == sum(each.numel() for each in model.parameters())
+    assert record["training_parameters"] == sum(parameter.numel() for parameter in model.parameters())
     model.auxiliary = None
-    assert about["parameters"] == sum(each.numel() for each in model.parameters())
-    assert about["bytes"] == weights_file.stat().st_size
-    assert about["recipe"] == "tiny"
-    assert about["dataset"] == {"name": "streets", "title": build.description(tiny_recipe()).title}
-    assert about["classes"][2] == {"name": "road", "color": [92, 92, 110], "ids": [2]}
-    assert about["score"] == {"miou": 12.5}
-    assert about["network"]["neck"] == "jpu"
-    age = datetime.now(UTC) - datetime.fromisoformat(about["made"]["time"])
+    assert record["parameters"] == sum(parameter.numel() for parameter in model.parameters())
+    assert record["bytes"] == weights_file.stat().st_size
+    assert record["recipe"] == "tiny"
+    assert record["dataset"] == {"name": "streets", "title": build.description(tiny_recipe()).title}
+    assert record["classes"][2] == {"name": "road", "color": [92, 92, 110], "ids": [2]}
+    assert record["score"] == {"miou": 12.5}
+    assert record["network"]["neck"] == "jpu"
+    age = datetime.now(UTC) - datetime.fromisoformat(record["made"]["time"])
     assert 0 <= age.total_seconds() < 24 * 3600
-    assert about["made"]["fastfcn"] == "0.1.0"
+    assert record["made"]["fastfcn"] == "0.1.0"
 
 
 def test_on_the_screen(weights_file: Path):
@@ -42,24 +42,24 @@ def test_on_the_screen(weights_file: Path):
 
 
 @pytest.mark.parametrize(
-    ("facts", "said"),
+    ("facts", "text"),
     [
         ({"miou": 68.123, "split": "val", "step": 1200}, "mIoU 68.12 on val after 1200 steps"),
         ({}, "fastfcn evaluate"),
         ({"converted_from": "psp.pth"}, "not recorded; converted from psp.pth"),
     ],
 )
-def test_scores_in_words(tmp_path: Path, facts: dict, said: str):
+def test_scores_in_words(tmp_path: Path, facts: dict, text: str):
     used = tiny_recipe()
     weights.save(tmp_path / "w.safetensors", tiny_model(), used, build.description(used), facts)
-    assert said in command.fastfcn("info", tmp_path / "w.safetensors").out
+    assert text in command.fastfcn("info", tmp_path / "w.safetensors").out
 
 
 def test_published_scores_are_those_of_published_weights(tmp_path: Path):
     used = tiny_recipe('published={miou=41.4, source="https://example.org"}')
-    about = build.description(used)
-    weights.save(tmp_path / "own.safetensors", tiny_model(), used, about, {"miou": 9.0})
-    weights.save(tmp_path / "theirs.safetensors", tiny_model(), used, about, {"converted_from": "psp.pth"})
+    record = build.description(used)
+    weights.save(tmp_path / "own.safetensors", tiny_model(), used, record, {"miou": 9.0})
+    weights.save(tmp_path / "theirs.safetensors", tiny_model(), used, record, {"converted_from": "psp.pth"})
     assert info(tmp_path / "own.safetensors")["published"] is None
     assert info(tmp_path / "theirs.safetensors")["published"]["miou"] == 41.4
     assert "mIoU 41.40 (published)" in command.fastfcn("info", tmp_path / "theirs.safetensors").out

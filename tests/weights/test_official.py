@@ -45,9 +45,9 @@ def test_every_key_has_its_place(head: str, neck: str):
     with torch.device("meta"):
         model = build.create(recipes.load(name, [JPU_X] if neck == "jpu_x" else []))
         theirs = {key: torch.empty(shape) for key, shape in official_shapes(head, neck, 59).items()}
-        found = from_official(theirs)
+        renamed = from_official(theirs)
     ours = {key: tuple(value.shape) for key, value in model.state_dict().items()}
-    assert {key: tuple(value.shape) for key, value in found.items()} == ours
+    assert {key: tuple(value.shape) for key, value in renamed.items()} == ours
 
 
 @pytest.mark.parametrize("head", TOTALS)
@@ -57,16 +57,16 @@ def test_parameters_and_keys_are_as_many_as_theirs(head: str):
     assert len(shapes) == keys
     with torch.device("meta"):
         model = build.create(f"official_r50_{head}_pcontext", classes=19)
-    assert sum(each.numel() for each in model.parameters()) == parameters - CLASSIFIER
+    assert sum(parameter.numel() for parameter in model.parameters()) == parameters - CLASSIFIER
 
 
 def test_resnet_101_has_its_blocks():
     with torch.device("meta"):
         model = build.create("official_r101_enc_ade20k")
-        found = from_official(
+        renamed = from_official(
             {key: torch.empty(shape) for key, shape in official_shapes("enc", "jpu", 150, 101).items()}
         )
-    assert found.keys() == model.state_dict().keys()
+    assert renamed.keys() == model.state_dict().keys()
 
 
 @pytest.mark.parametrize("neck_x", [False, True], ids=["jpu", "jpu_x"])
@@ -77,9 +77,9 @@ def test_names_and_order_come_back(head: str, neck_x: bool):
     state = build.create(used).state_dict()
     theirs = their_state(state, head)
     assert is_official(list(theirs))
-    found = from_official(theirs)
-    assert found.keys() == state.keys()
-    assert all(torch.equal(found[name], state[name]) for name in state)
+    renamed = from_official(theirs)
+    assert renamed.keys() == state.keys()
+    assert all(torch.equal(renamed[name], state[name]) for name in state)
 
 
 def test_order_is_not_left_as_it_was():
@@ -117,9 +117,9 @@ def test_a_checkpoint_becomes_a_weights_file(tmp_path: Path, head: str, zipped: 
 def test_counters_that_early_files_lack_are_zero():
     state = build.create(narrow_recipe("psp")).state_dict()
     early = {name: value for name, value in their_state(state, "psp").items() if "num_batches" not in name}
-    found = from_official(early)
-    assert found.keys() == state.keys()
-    assert found["backbone.bn1.num_batches_tracked"] == 0
+    renamed = from_official(early)
+    assert renamed.keys() == state.keys()
+    assert renamed["backbone.bn1.num_batches_tracked"] == 0
 
 
 def test_a_number_as_an_older_numpy_stores_it(tmp_path: Path):

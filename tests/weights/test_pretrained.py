@@ -45,18 +45,18 @@ def test_none_stays_random(net: nn.Module):
 def test_a_file_of_timm(tmp_path: Path, name: str, suffix: str):
     """The whole network's file, classifier included; some pyramids have other names for its tensors."""
     torch.manual_seed(1)
-    whole = timm.create_model(name).eval()
+    network = timm.create_model(name).eval()
     path = tmp_path / f"whole{suffix}"
     if suffix == ".pth":
-        torch.save(whole.state_dict(), path)
+        torch.save(network.state_dict(), path)
     else:
-        save_file(whole.state_dict(), path)
+        save_file(network.state_dict(), path)
     net = backbone(name).eval()
     load_pretrained(net, name, str(path))
     image = torch.randn(1, 3, 64, 64)
     with torch.no_grad():
         # The last map, which every tensor of the pyramid has a part in.
-        expected = whole.forward_intermediates(image, intermediates_only=True)[-1]
+        expected = network.forward_intermediates(image, intermediates_only=True)[-1]
         torch.testing.assert_close(net(image)[-1], expected)
 
 
@@ -71,10 +71,10 @@ def test_counters_may_be_missing(tmp_path: Path, net: nn.Module):
 def test_names_of_openmmlab(tmp_path: Path, net: nn.Module):
     """A whole segmentation checkpoint, and one of a backbone alone, as resnet50_v1c is."""
     model = tiny_model()
-    whole = openmmlab_state(model)
-    load_pretrained(net, NAME, str(save_1x(tmp_path / "whole.pth", whole, ["a"])))
+    state = openmmlab_state(model)
+    load_pretrained(net, NAME, str(save_1x(tmp_path / "whole.pth", state, ["a"])))
     assert same(net.state_dict(), model.backbone.state_dict())
-    alone = {key.removeprefix("backbone."): value for key, value in whole.items() if key.startswith("backbone.")}
+    alone = {key.removeprefix("backbone."): value for key, value in state.items() if key.startswith("backbone.")}
     assert "stem.0.weight" in alone
     torch.save({"state_dict": alone | {"fc.weight": torch.ones(3, 2)}}, tmp_path / "alone.pth")
     other = backbone(NAME)
@@ -96,11 +96,11 @@ def test_int8_values_are_scaled_by_a_power_of_two(tmp_path: Path):
         "f:bn.bias": np.array([0.1, -2.5], np.float32),
     }
     np.savez(tmp_path / "a.npz", **stored)
-    found = read_int8_npz(tmp_path / "a.npz")
-    assert found["conv.weight"].tolist() == [[-1.0, 0.5], [1 / 128, 0.0]]
-    assert found["fc.weight"].tolist() == [12.0]
-    assert found["bn.bias"].tolist() == pytest.approx([0.1, -2.5])
-    assert {value.dtype for value in found.values()} == {torch.float32}
+    tensors = read_int8_npz(tmp_path / "a.npz")
+    assert tensors["conv.weight"].tolist() == [[-1.0, 0.5], [1 / 128, 0.0]]
+    assert tensors["fc.weight"].tolist() == [12.0]
+    assert tensors["bn.bias"].tolist() == pytest.approx([0.1, -2.5])
+    assert {value.dtype for value in tensors.values()} == {torch.float32}
 
 
 def test_the_npz_of_resnet50(shared_data: Path):
@@ -177,11 +177,11 @@ def test_imagenet_without_a_network(monkeypatch: pytest.MonkeyPatch, net: nn.Mod
 
 
 def test_imagenet_with_a_network(monkeypatch: pytest.MonkeyPatch, net: nn.Module):
-    whole, create = timm.create_model(NAME), timm.create_model
+    network, create = timm.create_model(NAME), timm.create_model
     monkeypatch.setattr(pretrained, "_reachable", lambda _address: True)
-    monkeypatch.setattr(timm, "create_model", lambda name, pretrained: whole if pretrained else create(name))
+    monkeypatch.setattr(timm, "create_model", lambda name, pretrained: network if pretrained else create(name))
     load_pretrained(net, NAME, "imagenet")
-    assert torch.equal(net.state_dict()["conv1.0.weight"], whole.state_dict()["conv1.0.weight"])
+    assert torch.equal(net.state_dict()["conv1.0.weight"], network.state_dict()["conv1.0.weight"])
 
 
 def test_an_address_nobody_answers_at_is_not_reachable():

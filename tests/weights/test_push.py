@@ -111,7 +111,7 @@ def test_without_the_right_to(hub: FakeHub, weights_file: Path, monkeypatch, tok
 def test_what_is_not_there(hub: FakeHub):
     hub.models["me/other"] = {"private": False, "files": {"model.bin": b"x"}}
     hub.models["me/broken"] = {"private": False, "files": {"weights.safetensors": b"x" * 99}}
-    for address, said in (
+    for address, message in (
         ("hf://me/nothing", "no model of that name"),
         ("hf://me/other", "has no weights.safetensors"),
         ("hf://me/other@v9", "no such version"),
@@ -120,7 +120,7 @@ def test_what_is_not_there(hub: FakeHub):
         ("hf://me/a/b", "is not an address"),
         ("hf://me/..", "is not an address"),
     ):
-        with pytest.raises(WeightsError, match=said):
+        with pytest.raises(WeightsError, match=message):
             fastfcn.load(address, "cpu")
 
 
@@ -143,9 +143,9 @@ def test_a_dry_run_sends_nothing(logged_out: FakeHub, weights_file: Path, tmp_pa
     assert (tmp_path / "card" / "weights.safetensors").read_bytes() == weights_file.read_bytes()
     stored = weights.read(weights_file)
     assert (tmp_path / "card" / "recipe.toml").read_text() == stored.recipe.text
-    about = json.loads((tmp_path / "card" / "config.json").read_text())
-    assert about["library_name"] == "fastfcn"
-    assert about["file"] == "weights.safetensors"  # no place on this machine
+    config = json.loads((tmp_path / "card" / "config.json").read_text())
+    assert config["library_name"] == "fastfcn"
+    assert config["file"] == "weights.safetensors"  # no place on this machine
     card = ModelCard.load(tmp_path / "card" / "README.md")  # as the Hub reads it
     assert (card.data.library_name, card.data.pipeline_tag) == ("fastfcn", "image-segmentation")
     assert card.data.license == "apache-2.0"

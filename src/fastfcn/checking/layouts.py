@@ -217,8 +217,8 @@ def find_layout(root: Path) -> DatasetFiles:
     unused: list[str] = []
     if split_by_folder or match.images.name_depth:
         reason = "the folders define the splits" if split_by_folder else "the images are in several folders"
-        found, lists = list_files(contents.texts), None
-        unused = [f"{path} ({reason})" for paths in found.values() for path in paths.values()]
+        split_lists, lists = list_files(contents.texts), None
+        unused = [f"{path} ({reason})" for paths in split_lists.values() for path in paths.values()]
     else:
         lists = read_lists(root, contents.texts, images.values, unused, match.images.affix)
     dataset = DatasetFiles(contents, match, _layout(contents, match, lists), lists, unused_lists=unused)

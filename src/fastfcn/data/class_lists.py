@@ -99,7 +99,7 @@ def class_lists(root: Path) -> list[ClassList]:
         for name in names
         if name in files
     )
-    return [found for path in paths if (found := read_class_list(path)).classes]
+    return [class_list for path in paths if (class_list := read_class_list(path)).classes]
 
 
 def read_class_list(path: Path) -> ClassList:

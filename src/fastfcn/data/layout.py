@@ -71,12 +71,12 @@ def find_pairs(description: DatasetDescription, root: Path, split: str) -> Pairs
         listed, unknown = None, []
         if description.lists:
             listed = _list_file(description, folder, value)
-            found, unknown = _listed(description, folder, value, listed) if listed else ([], [])
+            images, unknown = _listed(description, folder, value, listed) if listed else ([], [])
         else:
-            found = _matched(description, folder, value)
-        if found or unknown:
-            examples, missing = _with_masks(description, folder, found)
-            return Pairs(folder, listed, [values for _, values in found], examples, missing, unknown)
+            images = _matched(description, folder, value)
+        if images or unknown:
+            examples, missing = _with_masks(description, folder, images)
+            return Pairs(folder, listed, [values for _, values in images], examples, missing, unknown)
     return None
 
 

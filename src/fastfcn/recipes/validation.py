@@ -56,7 +56,7 @@ def flatten(values: Mapping[str, Any]) -> dict[str, Any]:
     flat: dict[str, Any] = {}
     for key, value in values.items():
         if isinstance(value, Mapping):
-            flat |= {f"{key}.{inner}": found for inner, found in flatten(value).items()}
+            flat |= {f"{key}.{inner}": inner_value for inner, inner_value in flatten(value).items()}
         elif value is not None:
             flat[key] = value
     return flat
@@ -81,9 +81,9 @@ def rule_lines(values: Mapping[str, Any], wrong: Mapping[str, str]) -> list[str]
     flat = {key: value for key, value in flatten(values).items() if key not in wrong}
     broken = []
     for rule in RULES:
-        found = [flat[key] for key in rule.keys if key in flat]
-        if len(found) == len(rule.keys) and not rule.holds(*found):
-            broken.append(rule.line.format(*map(toml_text, found)))
+        used = [flat[key] for key in rule.keys if key in flat]
+        if len(used) == len(rule.keys) and not rule.holds(*used):
+            broken.append(rule.line.format(*map(toml_text, used)))
     return broken
 
 

@@ -35,9 +35,9 @@ def result_of(name: str, part: str, measured: dict) -> dict:
     return {"name": name, "recipe": name, "changes": [], "weights": "random", part: measured}
 
 
-def shown(whole: dict) -> str:
+def shown(record: dict) -> str:
     text = StringIO()
-    SafeConsole(width=120, file=text).print(bench_table(whole))
+    SafeConsole(width=120, file=text).print(bench_table(record))
     return text.getvalue()
 
 
@@ -57,7 +57,7 @@ def test_a_busy_machine_is_told(subject):
     one = measure_inference(subject, TINY)
     one["machine"]["threads"], one["cores_busy"] = 4, 1.5
     copies = [json.loads(json.dumps(one | {"cores_busy": busy})) for busy in (1.5, 3.9)]
-    text, quiet = (shown(record(result_of("tiny", "inference", each))) for each in copies)
+    text, quiet = (shown(record(result_of("tiny", "inference", copy))) for copy in copies)
     assert "Only 1.5 of 4" in " ".join(text.split())
     assert "Only" not in quiet
 

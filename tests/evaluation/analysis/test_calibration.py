@@ -79,12 +79,12 @@ def test_the_temperature_undoes_a_scaling_of_the_logits(sharpness):
     assert result
     assert not result.at_limit
     assert result.temperature == pytest.approx(expected, rel=0.005)
-    whole = calibration.temperature_scaling()
-    assert whole
-    assert whole.pixels == 800
-    assert whole.temperature == pytest.approx(sharpness, rel=0.2)
-    assert whole.log_loss[0] == pytest.approx(loss_by_hand(drawn, true, 1.0), rel=1e-6)
-    assert whole.log_loss[1] <= whole.log_loss[0]
+    scaling = calibration.temperature_scaling()
+    assert scaling
+    assert scaling.pixels == 800
+    assert scaling.temperature == pytest.approx(sharpness, rel=0.2)
+    assert scaling.log_loss[0] == pytest.approx(loss_by_hand(drawn, true, 1.0), rel=1e-6)
+    assert scaling.log_loss[1] <= scaling.log_loss[0]
 
 
 def test_ece_after_scaling_matches_scaled_logits():

@@ -17,7 +17,7 @@ def read(path: Path) -> tuple[list[Frame], int, VideoReader]:
         items = list(reader)
         problem = reader.problem()
         reader.problem = lambda: problem  # type: ignore[method-assign]
-    frames = [each for each in items if isinstance(each, Frame)]
+    frames = [item for item in items if isinstance(item, Frame)]
     return frames, len(items) - len(frames), reader
 
 
@@ -44,9 +44,9 @@ def test_rotated_frames_are_upright(tmp_path: Path, degrees: int):
 def test_a_truncated_video_is_read_to_its_end(tmp_path: Path, suffix: str):
     sound = "libmp3lame" if suffix == ".avi" else "aac"
     codec = "mpeg4" if suffix == ".avi" else "libx264"
-    whole = write_video(tmp_path / f"whole{suffix}", 100, sound=sound, codec=codec)
-    assert read(whole)[2].problem() is None
-    frames, _, reader = read(cut(whole, tmp_path / f"cut{suffix}"))
+    complete = write_video(tmp_path / f"whole{suffix}", 100, sound=sound, codec=codec)
+    assert read(complete)[2].problem() is None
+    frames, _, reader = read(cut(complete, tmp_path / f"cut{suffix}"))
     assert 30 < len(frames) < 80
     assert "of 4." in reader.problem()
     for index in (0, len(frames) - 1):
@@ -78,18 +78,18 @@ def test_corruption_in_the_middle(tmp_path: Path):
 
 @pytest.mark.parametrize("kind", ["text", "empty", "missing", "sound", "index"])
 def test_files_without_video(tmp_path: Path, kind: str):
-    path, said = tmp_path / "a.mp4", "cannot be read"
+    path, message = tmp_path / "a.mp4", "cannot be read"
     match kind:
         case "text":
             path.write_text("not a video")
         case "empty":
             path.write_bytes(b"")
         case "sound":
-            said = "contains no video"
+            message = "contains no video"
             sound_alone(path)
         case "index":
             cut(write_video(tmp_path / "b.mp4", 60, index_first=False), path)
-    with pytest.raises(DataError, match=said) as error:
+    with pytest.raises(DataError, match=message) as error:
         read(path)
     assert str(path) in error.value.message
     assert "index" in error.value.hint or kind in ("sound", "missing")

@@ -42,7 +42,7 @@ def striped(predictor: Predictor) -> Striped:
 @pytest.fixture(autouse=True)
 def no_thread_is_left() -> Iterator[None]:
     yield
-    assert [each.name for each in threading.enumerate() if each.name == "ahead"] == []
+    assert [thread.name for thread in threading.enumerate() if thread.name == "ahead"] == []
 
 
 def run(predictor: object, source: Path, out: Path, **settings: object) -> VideoResult:
@@ -51,7 +51,7 @@ def run(predictor: object, source: Path, out: Path, **settings: object) -> Video
 
 
 def names(folder: Path) -> list[str]:
-    return sorted(each.name for each in folder.iterdir())
+    return sorted(path.name for path in folder.iterdir())
 
 
 def test_audio_and_frame_rate_are_kept(video: Path, weights_file: Path, tmp_path: Path):
@@ -92,10 +92,10 @@ def test_colors_are_kept(video: Path, striped: Striped, tmp_path: Path):
 
 def test_irregular_times_are_kept(striped: Striped, tmp_path: Path):
     steps = np.random.default_rng(0).integers(8, 120, 60)
-    given = [int(each) for each in np.cumsum(steps) - steps[0]]
-    source = write_video(tmp_path / "phone.mp4", 60, times=given, time_base=Fraction(1, 1000))
+    milliseconds = [int(time) for time in np.cumsum(steps) - steps[0]]
+    source = write_video(tmp_path / "phone.mp4", 60, times=milliseconds, time_base=Fraction(1, 1000))
     run(striped, source, tmp_path / "a_overlay.mp4")
-    assert times(source) == [each / 1000 for each in given]
+    assert times(source) == [time / 1000 for time in milliseconds]
     assert times(tmp_path / "a_overlay.mp4") == times(source)
     assert packets(tmp_path / "a_overlay.mp4", "audio") == packets(source, "audio")
 
@@ -122,7 +122,7 @@ def test_every_third_frame(striped: Striped, video: Path, tmp_path: Path):
     assert (outcome.frames, striped.seen) == (10, 4)
     assert outcome.written == (tmp_path / "a_overlay.mp4", tmp_path / "a_labels")
     maps = [(tmp_path / "a_labels" / f"{index:06}.png").read_bytes() for index in range(10)]
-    assert [maps.index(each) for each in maps] == [0, 0, 0, 3, 3, 3, 6, 6, 6, 9]
+    assert [maps.index(map_) for map_ in maps] == [0, 0, 0, 3, 3, 3, 6, 6, 6, 9]
 
 
 def test_labels_without_overlay(striped: Striped, video: Path, tmp_path: Path):
@@ -132,21 +132,21 @@ def test_labels_without_overlay(striped: Striped, video: Path, tmp_path: Path):
 
 @pytest.mark.parametrize("suffix", [".mp4", ".mkv"])
 def test_a_truncated_video_yields_its_readable_part(weights_file: Path, tmp_path: Path, suffix: str):
-    whole = write_video(tmp_path / f"whole{suffix}", 60)
-    broken, out = cut(whole, tmp_path / f"cut{suffix}"), tmp_path / "out"
-    done = command.fastfcn("predict", weights_file, broken, whole, "--out", out, "--device", "cpu", "--every", 9)
+    complete = write_video(tmp_path / f"whole{suffix}", 60)
+    broken, out = cut(complete, tmp_path / f"cut{suffix}"), tmp_path / "out"
+    done = command.fastfcn("predict", weights_file, broken, complete, "--out", out, "--device", "cpu", "--every", 9)
     assert done.code == 1
     assert f"{broken} is incomplete or corrupt: it ends after 1." in done.err
     assert "Traceback" not in done.err
     part = times(out / f"cut_overlay{suffix}")
     assert 20 < len(part) < 50
     before_the_cut = len(part) - 4  # a frame comes in the file before those between it and the last one
-    assert part[:before_the_cut] == times(whole)[:before_the_cut]
-    assert set(part) <= set(times(whole))
+    assert part[:before_the_cut] == times(complete)[:before_the_cut]
+    assert set(part) <= set(times(complete))
     sound = packets(out / f"cut_overlay{suffix}", "audio")
     assert len(sound) > 10
-    assert sound == packets(whole, "audio")[: len(sound)]
-    assert times(out / f"whole_overlay{suffix}") == times(whole)  # the rest went on
+    assert sound == packets(complete, "audio")[: len(sound)]
+    assert times(out / f"whole_overlay{suffix}") == times(complete)  # the rest went on
 
 
 def test_an_unreadable_video(weights_file: Path, tmp_path: Path):
