@@ -205,7 +205,7 @@ def test_hostile_information(answer: bytes):
 
 
 @pytest.mark.parametrize("answer", [b"[" * 100_000, b"[]", b"7", b'{"detail": "' + b"long " * 10_000 + b'"}'])
-def test_hostile_problems_are_one_short_message(answer: bytes, predictor: Predictor):
+def test_hostile_error_responses_become_one_short_message(answer: bytes, predictor: Predictor):
     answers = ((200, {}, info(predictor)), (500, {}, answer))
     with answering(*answers) as (url, _), pytest.raises(UserError) as error:
         Client(url, tries=1)(picture())

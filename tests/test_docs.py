@@ -235,7 +235,7 @@ def commands() -> list[str]:
     return list(dict.fromkeys(command for fence in everything for command in fence.commands))
 
 
-def test_what_is_not_run_is_listed_with_a_reason():
+def test_commands_that_are_not_run_are_listed_with_a_reason():
     counts = Counter(map(group, commands()))
     print(f"\n{sum(counts.values())} commands: {dict(counts)}")
     listed = set().union(*LISTED)

@@ -143,7 +143,7 @@ def test_a_batch_in_parts_gives_the_same_losses(kind: PixelLoss):
             torch.testing.assert_close(sum(loss[name] for loss in losses), value)
 
 
-def test_cross_entropy_beside_dice_and_lovasz_is_over_pixels():
+def test_cross_entropy_next_to_dice_and_lovasz_is_over_pixels():
     logits, labels = scores_of(2, 5, (4, 6)), labels_of(2, 5, (16, 20))
     for kind, alone in ((DiceLoss(0.7, 0.5), dice_loss), (LovaszLoss(0.7, 0.5), lovasz_loss)):
         actual = pixel_loss(logits, labels, LossTerms("all", False, kind), torch.tensor(640.0), 2)
@@ -173,7 +173,7 @@ def test_weights_make_up_for_counts():
         'loss={kind="lovasz", lovasz=1.0, cross_entropy=1.0, mean_over="labeled"}',
     ],
 )
-def test_a_step_with_each_kind_of_recipe_in_two_parts_equals_the_whole(section: str):
+def test_a_step_in_two_parts_equals_a_step_in_one_for_every_loss(section: str):
     """The recipe's numbers arrive in the step, whose losses are those of the formulas."""
     used = tiny_recipe(section, "head.dropout=0.0", "auxiliary.dropout=0.0")
     fabric = Fabric(accelerator="cpu", devices=1)

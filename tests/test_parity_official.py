@@ -68,7 +68,7 @@ def networks() -> dict[str, tuple[Segmenter, dict]]:
 
 
 @pytest.mark.parametrize("name", [path.stem for path in FILES])
-def test_scores_equal_fastfcns_own_code(name: str, networks: dict[str, tuple[Segmenter, dict]]):
+def test_logits_equal_the_official_code(name: str, networks: dict[str, tuple[Segmenter, dict]]):
     worst = differences(*networks[name])
     assert {"main", "auxiliary"} <= worst.keys()
     assert max(worst.values()) <= TOLERANCE, worst

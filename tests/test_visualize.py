@@ -9,7 +9,7 @@ from fastfcn.visualize import borders, colorize, contact_sheet, legend, overlay,
 COLORS = ((255, 0, 0), (0, 255, 0), (0, 0, 255))
 
 
-def test_colorize_gives_each_class_its_color_and_black_to_what_is_ignored():
+def test_colorize_gives_each_class_its_color_and_ignored_pixels_black():
     label = np.array([[0, 1], [2, 255]], np.uint8)
     assert colorize(label, COLORS).tolist() == [[[255, 0, 0], [0, 255, 0]], [[0, 0, 255], [0, 0, 0]]]
     assert colorize(label, COLORS).dtype == np.uint8
@@ -80,7 +80,7 @@ def test_legend_with_shares_lists_the_largest_first_and_no_others():
     assert not _has(Image.fromarray(picture), COLORS[1])
 
 
-def test_legend_of_many_classes_is_no_tower():
+def test_a_legend_of_many_classes_has_columns():
     names = [f"class number {index}" for index in range(150)]
     colors = [(index, 255 - index, 90) for index in range(150)]
     picture = legend(names, colors)
@@ -95,11 +95,11 @@ def test_legend_keeps_to_the_width_asked_for():
     assert all(_has(picture, color) for color in COLORS)
 
 
-def test_an_empty_legend_is_a_picture():
+def test_an_empty_legend_is_an_image():
     assert legend([], []).width > 0
 
 
-def test_contact_sheet_holds_all_pictures_of_all_rows():
+def test_a_contact_sheet_contains_all_images_of_all_rows():
     rows = [[np.full((20, 30, 3), value + column, np.uint8) for column in range(3)] for value in (10, 60)]
     sheet = contact_sheet(rows, ["image", "truth", "prediction"], ["first", "second"], "Title", cell_width=60)
     pixels = np.asarray(sheet)

@@ -87,7 +87,7 @@ def test_parameters_belong_to_the_stage_that_uses_them(name):
     assert sum(counted.values()) == sum(everything)
 
 
-def test_a_backbone_with_unknown_stages_is_one_stage():
+def test_a_backbone_with_unknown_stages_counts_as_one_stage():
     network = with_backbone("hrnet_w18_small")
     assert list(stages.sum_by_stage(network, stages.parameters)) == ["backbone", "neck", "head"]
     assert list(stages.count_stages(network, SIZE)) == ["image", "backbone", "neck", "head", "labels"]

@@ -64,7 +64,7 @@ def test_reduced_figures_are_marked_and_others_stay_empty(folder):
     assert len({line.count("|") for line in lines}) == 1
 
 
-def test_a_gpu_has_a_column_for_each_precision_and_memory_of_its_own(folder):
+def test_a_gpu_table_has_a_column_per_precision_and_its_own_memory(folder):
     results = [result(name, 60.0, precision) for precision in ("bf16-mixed", "32-true") for name in (JPU, DILATED)]
     write(folder, "bench_cuda.json", *results, gpu="H100")
     tables = readme_table.model_zoo_tables().split("\n\n")

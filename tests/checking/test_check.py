@@ -88,7 +88,7 @@ def test_a_folder_with_a_recipe_and_an_image_that_no_list_names(root: Path):
 
 
 @pytest.mark.parametrize("place", ["my photos/clean", "my photos", "."])
-def test_fix_never_writes_where_the_originals_are(root: Path, tmp_path: Path, place: str):
+def test_fix_never_writes_into_the_original_folder(root: Path, tmp_path: Path, place: str):
     before = sorted(tmp_path.rglob("*"))
     done = run(root, "--fix", tmp_path / place)
     assert done.code == 2

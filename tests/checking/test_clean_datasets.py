@@ -75,7 +75,7 @@ def test_two_classes(root: Path):
     assert kinds(root) == []
 
 
-def test_masks_of_one_bit(root: Path):
+def test_one_bit_masks(root: Path):
     for path in MASKS:
         Image.fromarray(label(int(path[-6:-4])) > 0).save(root / path)
     report = examined(root)
@@ -83,13 +83,13 @@ def test_masks_of_one_bit(root: Path):
     assert [entry.value for entry in report.values] == [0, 1]
 
 
-def test_grey_images(root: Path):
+def test_gray_images(root: Path):
     for name in names("train"):
         save(root / f"images/train/{name}.jpg", picture(int(name[-2:]))[..., 0])
     assert kinds(root) == []
 
 
-def test_numbers_stored_as_grey_colours(root: Path):
+def test_ids_stored_as_gray_colors(root: Path):
     all_masks(root, lambda values: np.repeat(values[..., None], 3, 2))
     report = examined(root)
     assert report.problems == []
@@ -106,14 +106,14 @@ def test_images_of_many_sizes(root: Path):
     assert len(report.sizes) == 10
 
 
-def test_files_of_other_programs_beside_them(root: Path):
+def test_files_of_other_programs_are_ignored(root: Path):
     for name in (".DS_Store", "images/train/._train_00.jpg", "__MACOSX/images/train_00.jpg", "masks/Thumbs.db"):
         (root / name).parent.mkdir(parents=True, exist_ok=True)
         (root / name).write_bytes(b"\0\1\2")
     assert kinds(root) == []
 
 
-def test_a_scene_where_a_class_alone_is_seen(root: Path):
+def test_an_image_with_a_single_class(root: Path):
     save(root / mask_path("train_03"), label(3) * 0 + 1)
     assert kinds(root) == []
 
@@ -129,7 +129,7 @@ def test_spaces_and_letters_of_other_alphabets(root: Path):
     assert next(report.examples()).image == "images/train/Foto train_00 ñ 街.jpg"
 
 
-def test_one_image_where_one_would_do(tmp_path: Path):
+def test_a_dataset_of_one_image(tmp_path: Path):
     save(tmp_path / "images/a.png", picture(0))
     save(tmp_path / "masks/a.png", label(1))
     assert kinds(tmp_path) == []
@@ -179,7 +179,7 @@ def test_counts_against_a_plain_count(root: Path):
     assert examined(root).as_json() == check_folder(root, workers=3, show_progress=False).as_json()
 
 
-def test_colours(root: Path):
+def test_colors(root: Path):
     """Colours: the palette found is that which was painted."""
     all_masks(root, lambda values: COLORS[values])
     report = examined(root)

@@ -63,7 +63,7 @@ def disk(number: int, empty: bool = False) -> np.ndarray:
     return np.array(mask.resize((200, 200), Image.Resampling.BILINEAR))
 
 
-def test_anti_aliased_masks_of_which_one_is_empty(tmp_path: Path):
+def test_anti_aliased_masks_with_one_empty_mask(tmp_path: Path):
     masks = [disk(number, empty=number == 0) for number in range(10)]
     out, copy = fix(set_of(tmp_path / "set", masks))
     assert not copy.declined
@@ -74,7 +74,7 @@ def test_anti_aliased_masks_of_which_one_is_empty(tmp_path: Path):
 
 
 @pytest.mark.parametrize("quality", [60, 90])
-def test_jpeg_masks_of_which_an_empty_one_is_png(tmp_path: Path, quality: int):
+def test_jpeg_masks_with_one_empty_png_mask(tmp_path: Path, quality: int):
     root = set_of(tmp_path / "set", [disk(number, empty=number == 0) for number in range(6)])
     for number in range(1, 6):
         save(root / f"masks/{number}.jpg", stored(root / f"masks/{number}.png"), quality=quality)

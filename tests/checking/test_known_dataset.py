@@ -121,7 +121,7 @@ def test_an_image_of_another_size(camvid: Path):
     assert "6 x 9 (height x width), its image 4 x 4" in report.problems[0].message
 
 
-def test_wrong_values_are_found_where_every_mask_is_read(camvid: Path):
+def test_wrong_values_are_reported_if_every_mask_is_read(camvid: Path):
     for name in ("trainannot/1.png", "trainannot/2.png"):
         Image.fromarray(np.full((6, 9), 77, np.uint8)).save(camvid / name)
     assert check_known_dataset(SMALL, camvid).problems == []
@@ -153,7 +153,7 @@ def voc(tmp_path: Path) -> Path:
 VOC = load_description("voc").model_copy(update={"counts": {"train": (2,)}})
 
 
-def test_lists_that_name_what_is_not_there(voc: Path):
+def test_split_lists_with_missing_files(voc: Path):
     assert check_known_dataset(VOC, voc).problems == []
     (voc / "JPEGImages/b.jpg").unlink()
     (voc / "SegmentationClass/c.png").unlink()
@@ -164,7 +164,7 @@ def test_lists_that_name_what_is_not_there(voc: Path):
     }
 
 
-def test_what_converters_write_beside_a_mask_is_no_mask_without_image(tmp_path: Path):
+def test_files_that_converters_write_next_to_masks_are_ignored(tmp_path: Path):
     description = load_description("coco_stuff").model_copy(update={"counts": {}})
     for split in ("train2017", "val2017"):
         pair(tmp_path, f"images/{split}/01.jpg", f"annotations/{split}/01.png", values=(0, 181, 255))
@@ -177,7 +177,7 @@ def test_what_converters_write_beside_a_mask_is_no_mask_without_image(tmp_path: 
     }
 
 
-def test_real_camvid_is_whole(shared_data: Path):
+def test_real_camvid_is_complete(shared_data: Path):
     report = check_known_dataset(CAMVID, shared_data / "camvid", values=False)
     assert report.problems == []
     assert [split.pairs for split in report.splits] == [367, 101, 0]
@@ -222,7 +222,7 @@ def test_many_files_are_counted_on_the_screen_and_all_in_the_json(tmp_path: Path
 
 @pytest.mark.parametrize("name", [name for name in description_names() if name != "streets"])
 @pytest.mark.parametrize("there", [True, False], ids=["empty", "missing"])
-def test_directions_for_every_data_set_of_the_catalogue(tmp_path: Path, name: str, there: bool):
+def test_download_instructions_of_every_dataset_in_the_catalog(tmp_path: Path, name: str, there: bool):
     description, folder = load_description(name), tmp_path / "data"
     if there:
         folder.mkdir()
@@ -237,7 +237,7 @@ def test_directions_for_every_data_set_of_the_catalogue(tmp_path: Path, name: st
         assert f"{description.counts[split][0]} " in done.out
 
 
-def test_an_unknown_data_set_is_the_users_mistake(tmp_path: Path):
+def test_an_unknown_dataset_is_a_user_error(tmp_path: Path):
     done = fastfcn("check", tmp_path, "--dataset", "cityscape")
     assert done.code == 2
     assert 'did you mean "cityscapes"' in done.err

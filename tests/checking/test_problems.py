@@ -146,7 +146,7 @@ def test_an_image_against_its_mask_is_written_as_it_was_stored(root: Path, tmp_p
     assert stored(out / path).shape[:2] == stored(out / mask_path("train_03")).shape
 
 
-def test_what_is_whole_is_copied_byte_for_byte(root: Path, tmp_path: Path):
+def test_valid_files_are_copied_byte_for_byte(root: Path, tmp_path: Path):
     out = fixed("mask_truncated", root, tmp_path / "out")
     before, after = digests(root), digests(out)
     after.pop(CHANGES)

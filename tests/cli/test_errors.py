@@ -134,7 +134,7 @@ def test_a_truncated_mask(streets: Path, tmp_path: Path):
     assert_refused(train(streets, tmp_path / "run"), mask_of(streets), "cannot be read")
 
 
-def test_after_the_data_is_mended_the_same_command_works(streets: Path, tmp_path: Path):
+def test_after_fixing_the_data_the_same_command_works(streets: Path, tmp_path: Path):
     before = mask_of(streets).read_bytes()
     change_mask(mask_of(streets), 200, pixels=1)
     assert_refused(train(streets, tmp_path / "run"), "value 200")
@@ -162,7 +162,7 @@ def test_an_unknown_checkpoint(streets: Path, tmp_path: Path):
     assert_refused(train(streets, tmp_path / "run", change), missing, "there is no file", '"none"')
 
 
-def test_a_file_that_is_no_weights(streets: Path, tmp_path: Path):
+def test_a_file_that_is_not_a_weights_file(streets: Path, tmp_path: Path):
     (tmp_path / "w.safetensors").write_text("<html>404 Not Found</html>")
     done = fastfcn("evaluate", tmp_path / "w.safetensors", "--data", streets)
     assert_refused(done, tmp_path / "w.safetensors", "is not a weights file of fastfcn")

@@ -94,7 +94,7 @@ def test_every_raw_id_of_the_published_masks_is_named():
         assert sorted(named) == sorted(ids), name
 
 
-def test_published_counts_and_directions():
+def test_published_counts_and_download_instructions():
     counts = {
         "ade20k": (20210, 2000),
         "camvid": (367, 101),

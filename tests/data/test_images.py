@@ -24,7 +24,7 @@ def test_rgb_and_rgba_keep_their_colors(tmp_path, colors):
     assert np.array_equal(read_image(tmp_path / "rgba.png"), colors)
 
 
-def test_grey_palette_and_one_bit_become_rgb(tmp_path, colors):
+def test_gray_palette_and_one_bit_images_become_rgb(tmp_path, colors):
     grey = colors[..., 0]
     Image.fromarray(grey).save(tmp_path / "grey.png")
     assert np.array_equal(read_image(tmp_path / "grey.png"), np.dstack([grey] * 3))

@@ -31,7 +31,7 @@ def test_examples_are_sorted_and_paired(camvid):
     assert examples[0].label_path == camvid / "trainannot/a.png"
 
 
-def test_two_splits_together_and_jpg_beside_png(camvid):
+def test_two_splits_together_with_jpg_and_png(camvid):
     assert names(load_description("camvid"), camvid, "train+val") == ["a", "b", "d"]
 
 
@@ -48,7 +48,7 @@ def test_hidden_files_are_not_images(camvid):
     assert names(load_description("camvid"), camvid, "train") == ["a", "b"]
 
 
-def test_masks_beside_the_images_are_not_images(tmp_path):
+def test_masks_in_the_image_folder_are_not_images(tmp_path):
     touch(tmp_path, "train/a.png", "train/a_mask.png", "train/b.png", "train/b_mask.png", "train/c_mask.png")
     camvid = load_description("camvid")
     beside = camvid.model_copy(update={"images": ("{split}/{name}.png",), "labels": ("{split}/{name}_mask.png",)})
@@ -86,7 +86,7 @@ def test_lists_say_what_a_split_holds(tmp_path):
         names(load_description("voc"), tmp_path, "val")
 
 
-def test_missing_folder_says_where_to_get_it(tmp_path):
+def test_a_missing_folder_is_reported_with_the_download_page(tmp_path):
     with pytest.raises(DataError, match=r"data folder .*nowhere does not exist") as caught:
         names(load_description("cityscapes"), tmp_path / "nowhere", "val")
     assert "https://www.cityscapes-dataset.com" in caught.value.hint

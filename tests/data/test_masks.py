@@ -44,12 +44,12 @@ def grey_png(path, values: np.ndarray, bits: int) -> None:
 
 
 @pytest.mark.parametrize(("bits", "values"), [(1, VALUES % 2), (2, VALUES), (4, VALUES[:, :2] * 5)])
-def test_grey_masks_of_few_bits_give_the_stored_numbers(tmp_path, bits, values):
+def test_gray_masks_with_few_bits_give_the_stored_ids(tmp_path, bits, values):
     grey_png(tmp_path / "mask.png", values, bits)
     assert np.array_equal(read_mask(tmp_path / "mask.png", "index"), values)
 
 
-def test_grey_masks_of_8_and_16_bits(tmp_path):
+def test_gray_masks_with_8_and_16_bits(tmp_path):
     Image.fromarray(VALUES).save(tmp_path / "grey.png")
     assert np.array_equal(read_mask(tmp_path / "grey.png", "index"), VALUES)
     deep = VALUES.astype(np.uint16) * 9000
@@ -64,7 +64,7 @@ def test_rgb_mask_with_equal_channels_is_a_number(tmp_path):
     assert np.array_equal(read_mask(tmp_path / "rgba.png", "index"), VALUES)
 
 
-def test_color_mask_where_numbers_are_expected(tmp_path):
+def test_a_color_mask_if_ids_are_expected(tmp_path):
     Image.fromarray(COLORS[VALUES]).save(tmp_path / "color.png")
     with pytest.raises(DataError, match=r'color\.png .*it is a color mask.* labels_kind = "color"'):
         read_mask(tmp_path / "color.png", "index")

@@ -59,7 +59,7 @@ def test_as_the_installed_opencv_makes_it():
 
 
 @pytest.mark.parametrize(("before", "after"), PAIRS)
-def test_a_window_is_that_part_of_the_whole(before, after):
+def test_a_window_equals_that_crop_of_the_resized_image(before, after):
     image = drawn(before)
     full = resize_image(image, after)
     generator = np.random.default_rng(0)

@@ -85,7 +85,7 @@ def test_equals_plain_pillow(size: tuple[int, int], rotate: float):
     assert 0 < blurred < 40
 
 
-def test_the_shorter_side_is_drawn_from_all_whole_numbers_between_the_bounds():
+def test_the_shorter_side_is_drawn_from_all_integers_between_the_bounds():
     """26 to 104 of a base of 52, both included; a factor of the whole image would leave most of them out."""
     transform, seen = official(), set()
     for seed in range(3000):
@@ -101,7 +101,7 @@ def test_the_longer_side_is_cut_off():
     assert short_side_size((7, 7), 26) == (26, 26)
 
 
-def test_what_is_missing_is_black_before_normalisation_or_zero_after():
+def test_padding_is_black_before_normalization_or_zero_after():
     image, label = np.full((10, 60, 3), 200, np.uint8), np.zeros((10, 60), np.uint8)
     settings = {"scale_range": (0.5, 0.5), "blur": 0.0}
     black, classes = official(**settings)(image, label, np.random.default_rng(0))

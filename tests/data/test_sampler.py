@@ -31,7 +31,7 @@ def test_order_depends_on_the_seed_and_on_nothing_else():
     assert indices(0, seed=4, batch=10) != indices(0, seed=3, batch=10)
 
 
-def test_a_batch_larger_than_the_data_set_repeats_images():
+def test_a_batch_larger_than_the_dataset_repeats_images():
     assert sorted(indices(0, batch=6, count=3)) == [0, 0, 1, 1, 2, 2]
 
 

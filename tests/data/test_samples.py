@@ -73,7 +73,7 @@ def check_counts(dataset: Dataset, labels: list[np.ndarray]) -> None:
     assert counts.classes.sum() + counts.ignored == expected.sum()
 
 
-def test_ade20k_where_0_is_other(shared_data):
+def test_ade20k_ignores_0(shared_data):
     folder = shared_data / "samples/ade20k_sample"
     dataset = Dataset(load_description("ade20k"), folder, "val")
     assert [example.name for example in dataset.examples] == [f"ADE_val_0000000{number}" for number in (1, 2, 3)]
@@ -211,7 +211,7 @@ def test_palette_masks_with_lists_of_names(shared_data):
     check_counts(dataset, labels)
 
 
-def test_a_grey_photograph_has_three_channels(shared_data):
+def test_a_gray_image_has_three_channels(shared_data):
     """A palette mask beside a JPEG in colour, and the same photograph in grey."""
     description = changed(
         parse_description(SHAPES, "shapes.toml"),

@@ -45,7 +45,7 @@ def label() -> np.ndarray:
 
 
 @pytest.mark.parametrize("shape", [(1, 1, 1), (2, 5, 1), (1, 1, 7), (3, 40, 60)])
-def test_a_batch_is_normalised_as_each_image_is(shape: tuple[int, int, int]):
+def test_a_batch_is_normalized_like_single_images(shape: tuple[int, int, int]):
     images = np.random.default_rng(2).integers(0, 256, (*shape, 3), dtype=np.uint8)
     batch = normalize_batch(torch.from_numpy(images).permute(0, 3, 1, 2), MEAN, STD)
     assert torch.equal(batch, torch.stack([normalize(image, MEAN, STD) for image in images]))
@@ -86,7 +86,7 @@ def test_sizes_types_and_label_values(image, label):
         assert set(classes.unique().tolist()) <= {0, 1, 2, 3, 255}
 
 
-def test_what_is_missing_is_padded_right_and_below(image, label):
+def test_padding_is_on_the_right_and_bottom(image, label):
     pad = transform(scale_range=(0.5, 0.5), cat_max_ratio=1.0, flip=0.0, photometric_distortion=0.0)
     pixels, classes = pad(image, label, key())
     assert torch.equal(classes[:20, :30], torch.from_numpy(resize_label(label, (20, 30))))
@@ -154,7 +154,7 @@ def test_largest_class_share_leaves_ignored_pixels_out():
     assert largest_class_share(np.full((2, 2), 255, np.uint8)) == 1.0
 
 
-def test_normalise():
+def test_normalize():
     image = np.random.default_rng(0).integers(0, 256, (3, 5, 3), dtype=np.uint8)
     expected = (image.astype(np.float32) - np.float32(MEAN)) / np.float32(STD)
     result = normalize(image, MEAN, STD)

@@ -54,7 +54,7 @@ class Seen:
 
 @pytest.mark.parametrize("changes", [(), (SLIDING,)], ids=["whole", "sliding"])
 @pytest.mark.parametrize("tta", [False, True], ids=["one", "tta"])
-def test_what_is_seen_is_what_is_scored(dataset, monkeypatch, changes: Sequence[str], tta: bool):
+def test_the_observer_sees_the_scored_labels(dataset, monkeypatch, changes: Sequence[str], tta: bool):
     monkeypatch.setattr(upsample, "STRIP_ELEMENTS", 96 * 11 * 20)  # strips of at most 20 rows
     used, model, fabric = tiny_recipe(*changes), tiny_model(), Fabric(accelerator="cpu", devices=1)
     settings = inference_settings(used, tta=tta)
@@ -75,7 +75,7 @@ def test_what_is_seen_is_what_is_scored(dataset, monkeypatch, changes: Sequence[
         assert shares.min() >= 0
 
 
-def test_shares_are_the_softmax_of_full_size_scores(dataset):
+def test_probabilities_are_the_softmax_of_full_size_logits(dataset):
     used, model = tiny_recipe(), tiny_model()
     (images, _), size = TestImages(dataset, inference_settings(used))[0], (64, 96)
     with torch.inference_mode():
@@ -86,7 +86,7 @@ def test_shares_are_the_softmax_of_full_size_scores(dataset):
     torch.testing.assert_close(shares, expected, rtol=1e-4, atol=1e-5)
 
 
-def test_without_an_observer_the_network_makes_the_class_map_itself(dataset, monkeypatch):
+def test_without_an_observer_the_network_returns_labels(dataset, monkeypatch):
     """The fast form does that with a kernel; nothing of the observer's way is entered."""
     called = []
     model = optimize(tiny_model())

@@ -130,7 +130,7 @@ def test_evaluation_and_what_the_kernels_cannot_do_are_as_before():
     assert not any(isinstance(part, WinogradConv2d) for part in fast.modules())
 
 
-def test_a_machine_uses_them_where_they_are(monkeypatch: pytest.MonkeyPatch):
+def test_kernels_are_used_if_available(monkeypatch: pytest.MonkeyPatch):
     for available in (True, False):
         monkeypatch.setattr(module.kernels, "available", lambda available=available: available)
         _, model = network("slim")

@@ -44,7 +44,7 @@ def test_the_second_of_a_shape_is_recorded(recorder: Recorder):
         assert (recorder.recorded, recorder.replayed) == (recorded, replayed)
 
 
-def test_other_strides_and_precisions_are_recordings_of_their_own(recorder: Recorder):
+def test_other_strides_and_precisions_are_captured_separately(recorder: Recorder):
     multiplied = GraphCache(lambda images: images.flatten(1) @ images.flatten(1).T, recorder)
     images = torch.rand(2, 3, 4, 4)
     for _ in range(2):
@@ -64,7 +64,7 @@ def test_there_are_only_so_many(recorder: Recorder):
 
 
 @torch.inference_mode()
-def test_class_maps_are_the_same(recorder: Recorder, monkeypatch: pytest.MonkeyPatch):
+def test_labels_are_the_same(recorder: Recorder, monkeypatch: pytest.MonkeyPatch):
     monkeypatch.setattr(gpu, "find_spec", lambda name: None)  # without Triton, whose kernel wants a GPU
     torch.manual_seed(0)
     network = build.create(recipes.load("demo", NARROW)).eval()

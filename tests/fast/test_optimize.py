@@ -73,7 +73,7 @@ def test_fast_network_equals_the_plain_one(name: str, compiled: bool, monkeypatc
 
 
 @needed.KERNELS
-def test_what_becomes_of_the_parts():
+def test_types_of_the_optimized_modules():
     fast = optimize(network("aspp"))
     kinds = [type(layer) for layer in fast.modules()]
     assert type(fast.neck) is FastJPU
@@ -89,7 +89,7 @@ def test_what_becomes_of_the_parts():
 
 @needed.KERNELS
 @pytest.mark.parametrize(("name", "single"), [("psp", True), ("psp, whole factors", True), ("aspp", False)])
-def test_a_stems_last_convolution_and_its_pooling_are_one_operator(name: str, single: bool):
+def test_the_last_convolution_of_a_stem_is_fused_with_pooling(name: str, single: bool):
     """`single`: the stem has but one convolution."""
     fast = optimize(network(name))
     assert not any(type(layer) is FastMaxPool for layer in fast.modules())

@@ -109,7 +109,7 @@ def surveyed(names: list[str], monkeypatch: pytest.MonkeyPatch, values: dict[str
     return SimpleNamespace(**report, examples=lambda: iter(examples))  # type: ignore[return-value]
 
 
-def test_sequences_stay_whole_and_about_a_fifth_is_held_out(monkeypatch: pytest.MonkeyPatch):
+def test_sequences_are_not_divided_and_about_a_fifth_is_validation(monkeypatch: pytest.MonkeyPatch):
     names = [f"video{letter}/frame_{number:03}" for letter in "abcdefgh" for number in range(10 + ord(letter) % 5)]
     choice = choose_splits(surveyed(names, monkeypatch), seed=1)
     train, val = choice.drawn["train"], choice.drawn["val"]
@@ -120,7 +120,7 @@ def test_sequences_stay_whole_and_about_a_fifth_is_held_out(monkeypatch: pytest.
     assert any("8 sequences" in reason for reason in choice.reasons)
 
 
-def test_every_class_is_trained_on_and_held_out_where_that_can_be(monkeypatch: pytest.MonkeyPatch):
+def test_every_class_is_in_both_splits_if_possible(monkeypatch: pytest.MonkeyPatch):
     names = [f"{number:03}" for number in range(20)]
     rare = {"003": {0, 7}, "011": {0, 7}}
     for seed in range(5):

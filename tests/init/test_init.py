@@ -213,7 +213,7 @@ def test_what_cannot_be_made_sense_of(tmp_path: Path):
     assert not (root / "recipe.toml").exists()
 
 
-def test_the_command_says_what_it_did_and_what_is_next(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
+def test_the_command_prints_its_results_and_the_next_steps(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
     monkeypatch.chdir(tmp_path)
     palette_set(tmp_path / "my garden")
     weights = tmp_path / "resnet34-imagenet.pth"

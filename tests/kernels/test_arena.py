@@ -44,7 +44,7 @@ def test_a_tensor_takes_the_lowest_gap_that_is_large_enough():
     assert (larger == 7).all()
 
 
-def test_neighbours_that_are_free_are_one_gap():
+def test_adjacent_free_blocks_are_merged():
     with Arena():
         kept = [filled(4, value) for value in range(4)]
         place = kept[1].data_ptr()
@@ -114,7 +114,7 @@ def in_a_fork(work: Callable[[], bool]) -> bool:
 
 
 @pytest.mark.filterwarnings("ignore:.*fork.*:DeprecationWarning")
-def test_a_forked_process_has_its_own_and_gaps_take_no_memory_there():
+def test_a_forked_process_has_its_own_arena_and_gaps_take_no_memory():
     with Arena():
         kept, gap, last = filled(4, 1), filled(16, 2), filled(4, 3)
         del gap
@@ -131,7 +131,7 @@ def test_a_forked_process_has_its_own_and_gaps_take_no_memory_there():
         assert (kept == 1).all()
 
 
-def test_without_addresses_for_it_memory_comes_from_where_it_did():
+def test_without_address_space_the_default_allocator_is_used():
     program = """
 import resource, torch
 from fastfcn import kernels

@@ -61,7 +61,7 @@ def plain_jpu(maps, depthwise, pointwise, bias, dilations, align_corners) -> Ten
     ("factors", "dilations"), [((2, 4), (1, 2, 4, 8)), ((2, 4), (2, 6)), ((2, 4), (4, 12, 1)), ((3, 6), (3, 6, 9))]
 )
 @pytest.mark.parametrize("size", [(32, 48), (16, 16), (8, 36), (4, 4)])
-def test_jpu_of_maps_of_whole_factors(size: tuple[int, int], factors: tuple[int, ...], dilations: tuple[int, ...]):
+def test_jpu_with_integer_scale_factors(size: tuple[int, int], factors: tuple[int, ...], dilations: tuple[int, ...]):
     """If a dilation is a multiple of half a map's factor, all taps cross its pixels at the same few positions."""
     draw = Draw(sum(size))
     width, outputs = 32, 48

@@ -112,7 +112,7 @@ def test_networks_that_round_up_see_the_image_as_it_is():
 
 
 @pytest.mark.parametrize("name", KINDS)
-def test_weights_have_the_names_of_timm_and_load_from_the_whole_network(name: str):
+def test_weights_have_timms_names_and_load_from_the_full_network(name: str):
     network = awake(timm.create_model(name))
     net = backbone(name)
     assert list(net.state_dict()) == list(plain(name).state_dict())
@@ -124,7 +124,7 @@ def test_weights_have_the_names_of_timm_and_load_from_the_whole_network(name: st
 
 
 @pytest.mark.parametrize("name", KINDS)
-def test_a_copy_and_the_gradients_are_whole(name: str):
+def test_copies_and_gradients_are_complete(name: str):
     net = awake(backbone(name))
     twin = copy.deepcopy(net)
     image = torch.randn(1, 3, 40, 50)

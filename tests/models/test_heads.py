@@ -186,7 +186,7 @@ def test_dropout_acts_in_training_alone():
     assert torch.equal(head.eval()(features)[0], head(features)[0])
 
 
-def test_the_projection_has_a_dropout_of_its_own():
+def test_the_projection_has_its_own_dropout():
     head = DeepLabV3Head(INPUTS, CLASSES, WIDTH, (1, 2), 0.5, 3, 0.1, True)
     assert (head.project_dropout.p, head.dropout.p) == (0.5, 0.1)
     assert head.bottleneck.conv.kernel_size == (1, 1)

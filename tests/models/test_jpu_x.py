@@ -57,7 +57,7 @@ def test_equals_the_plain_form(size: tuple[int, int], align_corners: bool):
     torch.testing.assert_close(joined, expected, rtol=1e-5, atol=1e-5)
 
 
-def test_sizes_of_fastfcns_own_code():
+def test_sizes_of_the_official_code():
     """2048 channels come out, as of JPU; its parameters, without the backbone's, are counted from that code."""
     changes = ['neck={kind="jpu_x", width=512, dilations=[1, 2, 4], groups=32, align_corners=true}']
     with torch.device("meta"):

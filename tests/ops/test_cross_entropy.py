@@ -116,7 +116,7 @@ def test_labels_stay_as_they_are():
     assert torch.equal(labels, before)
 
 
-def test_without_labels_there_is_neither_loss_nor_gradient():
+def test_without_labels_loss_and_gradient_are_zero():
     logits = (1e3 * random(2, 5, 4, 4)).requires_grad_()
     loss = upsampled_cross_entropy(logits, torch.full((2, 9, 9), IGNORE_INDEX), False, IGNORE_INDEX)
     loss.backward()
@@ -125,14 +125,14 @@ def test_without_labels_there_is_neither_loss_nor_gradient():
     assert not logits.grad.any()
 
 
-def test_scores_far_apart_neither_overflow_nor_vanish():
+def test_very_different_logits_neither_overflow_nor_underflow():
     logits = (1e4 * random(1, 5, 4, 4)).requires_grad_()
     actual, expected = both(logits, drawn_labels(1, 5, (16, 16)), False)
     assert actual[0].isfinite()
     torch.testing.assert_close(actual, expected)
 
 
-def test_a_label_that_is_no_class_is_refused():
+def test_a_label_that_is_not_a_class_is_refused():
     with pytest.raises((RuntimeError, IndexError), match="out of bounds"):
         upsampled_cross_entropy(random(1, 5, 3, 3), torch.full((1, 9, 9), 5, dtype=torch.uint8), False, IGNORE_INDEX)
 
@@ -184,7 +184,7 @@ def test_full_size_scores_never_exist(monkeypatch: pytest.MonkeyPatch):
     assert ours.elements <= theirs.elements / 8
 
 
-def test_no_gradient_is_formed_where_none_is_wanted():
+def test_no_gradient_is_computed_if_none_is_needed():
     labels = drawn_labels(1, 5, (16, 16))
     with torch.no_grad():
         loss = upsampled_cross_entropy(random(1, 5, 4, 4).requires_grad_(), labels, False, IGNORE_INDEX)

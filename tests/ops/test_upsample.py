@@ -59,7 +59,7 @@ def strips(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> N
 @pytest.mark.usefixtures("strips")
 @pytest.mark.parametrize("align_corners", [False, True])
 @pytest.mark.parametrize(("before", "sizes"), RESIZES)
-def test_strips_are_the_whole(before: Size, sizes: list[Size], align_corners: bool):
+def test_strips_equal_the_full_map(before: Size, sizes: list[Size], align_corners: bool):
     logits = random(2, 5, *before)
     actual = torch.cat(list(upsampled_strips(logits, sizes, align_corners)), dim=2)
     torch.testing.assert_close(actual, resized(logits, sizes, align_corners), rtol=1e-4, atol=1e-4)
@@ -117,7 +117,7 @@ def test_bfloat16_keeps_its_type():
 
 
 @pytest.mark.parametrize("align_corners", [False, True])
-def test_gradients_are_those_of_the_whole(align_corners: bool, monkeypatch: pytest.MonkeyPatch):
+def test_gradients_equal_those_of_the_full_map(align_corners: bool, monkeypatch: pytest.MonkeyPatch):
     monkeypatch.setattr(module, "STRIP_ELEMENTS", 400)
     logits, sizes = random(2, 3, 6, 5, dtype=torch.float64).requires_grad_(), [(31, 40), (20, 27)]
     upstream = random(2, 3, 20, 27, seed=5, dtype=torch.float64)

@@ -27,7 +27,7 @@ def test_results_and_gradients(seed: int):
         torch.testing.assert_close(one, other, rtol=0, atol=1e-4 * float(other.std(correction=0) + 1e-3))
 
 
-def test_only_what_is_asked_for():
+def test_only_requested_gradients():
     draw = Draw(1)
     features, weight = draw.features(2, 16, 6, 7), draw.tensor(32, 16, 3, 3)
     winograd_conv(features, weight.requires_grad_(), 1).sum().backward()

@@ -233,7 +233,7 @@ def test_inputs_are_never_overwritten(predictor: Predictor, tmp_path: Path, name
     assert [name for name in names(tmp_path) if name != "below"] == sorted([name, "b.tif"])
 
 
-def test_a_choice_of_what_is_written(predictor: Predictor, tmp_path: Path):
+def test_only_selected_outputs_are_written(predictor: Predictor, tmp_path: Path):
     image = save_picture(tmp_path / "a.png")
     predict(predictor, [image], tmp_path / "overlays", opacity=1.0)
     with Image.open(tmp_path / "overlays" / "a_overlay.jpg") as written:
@@ -250,7 +250,7 @@ def test_a_choice_of_what_is_written(predictor: Predictor, tmp_path: Path):
         (("--labels",), ["a.png", "a_overlay.jpg", "legend.png"]),
     ],
 )
-def test_flags_choose_what_is_written(weights_file: Path, tmp_path: Path, flags: tuple, written: list[str]):
+def test_flags_select_the_outputs(weights_file: Path, tmp_path: Path, flags: tuple, written: list[str]):
     image, out = save_picture(tmp_path / "a.png"), tmp_path / "out"
     done = command.fastfcn("predict", weights_file, image, "--out", out, "--device", "cpu", *flags)
     assert done.code == 0, done

@@ -79,7 +79,7 @@ def confusion(dataset: Dataset, maps: Sequence[np.ndarray]) -> np.ndarray:
 
 
 @pytest.mark.parametrize("changes", CHANGES.values(), ids=CHANGES)
-def test_predictions_are_what_is_scored(file: Path, streets: Path, changes: dict):
+def test_predictions_equal_the_scored_labels(file: Path, streets: Path, changes: dict):
     dataset, expected = scored_labels(file, streets, changes)
     predictor = fastfcn.load(file, "cpu", **changes)
     images = [dataset[index].image for index in range(len(dataset))]

@@ -131,7 +131,7 @@ def test_evaluation_goes_by_the_kind_in_the_recipe(used: Recipe, tta: bool):
     assert len(labels.unique()) > 1
 
 
-def test_images_come_at_their_own_size(used: Recipe):
+def test_images_keep_their_size(used: Recipe):
     class Photographs(list):
         def __getitem__(self, index: int):
             return type("Example", (), {"image": picture(61, 90), "label": picture(61, 90)[..., 0]})

@@ -90,7 +90,7 @@ def test_a_marked_text_is_loaded_as_it_is(psp: recipes.Recipe):
         ("  # a; b", "  # was 0.01; a; b"),
     ],
 )
-def test_a_comment_stays_beside_the_mark(psp: recipes.Recipe, comment: str, marked: str):
+def test_a_comment_stays_next_to_the_mark(psp: recipes.Recipe, comment: str, marked: str):
     mine = recipes.parse(psp.text.replace("\nlr = 0.01\n", f"\nlr = 0.01{comment}\n"), "mine")
     once = mine.override(["optim.lr=0.02"])
     assert f"\nlr = 0.02{marked}\n" in once.text
@@ -114,7 +114,7 @@ def test_a_list_over_several_lines_is_marked_on_one(psp: recipes.Recipe):
     assert "\ncrop = [1, 2]  # was [512, 1024]\n" in mine.override(["data.crop=[1, 2]"]).text
 
 
-def test_a_whole_section(psp: recipes.Recipe):
+def test_a_complete_section(psp: recipes.Recipe):
     change = 'head={kind="aspp", width=256, dilations=[1, 12], kernel=3, dropout=0, align_corners=false}'
     before = '{kind = "psp", width = 512, pools = [1, 2, 3, 6], kernel = 3, dropout = 0.1, align_corners = false}'
     other = psp.override([change])
@@ -155,7 +155,7 @@ def test_the_last_section_and_the_comment_before_the_next(psp: recipes.Recipe):
     assert other.text.endswith('\nsource = "us"\n')
 
 
-def test_what_was_not_there_is_marked_as_added():
+def test_new_keys_are_marked_as_added():
     demo = recipes.load("demo")
     other = demo.override(['published={source="us"}', "published.miou=60", "published.miou=61"])
     assert other.text == demo.text + '\n[published]  # added\nsource = "us"\nmiou = 61  # added\n'

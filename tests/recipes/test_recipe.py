@@ -132,7 +132,7 @@ def test_weights_that_were_wrong_before_still_are(section: str, key: str):
         recipes.parse(old, "old")
 
 
-def test_what_a_file_of_format_1_lacks_is_said_in_words_of_the_current_format():
+def test_keys_missing_in_format_1_are_reported_with_their_current_names():
     with pytest.raises(RecipeError) as caught:
         recipes.parse("format = 1\neval = 3\n[optim]\nsteps = 5\n", "old.toml")
     lines = caught.value.message.splitlines()

@@ -150,7 +150,7 @@ def test_dilated_original_differs_only_in_what_makes_it_dilated(row: tuple):
 
 
 @pytest.mark.parametrize("depth", [18, 50])
-def test_camvid_twins_differ_only_in_what_makes_one_dilated(depth: int):
+def test_camvid_baselines_differ_only_in_dilation(depth: int):
     dilated, ours = recipes.load(f"dilated_r{depth}_psp_camvid"), recipes.load(f"fastfcn_r{depth}_psp_camvid")
     keys = {key for key, *_ in dilated.differences(ours)} - {"name", "summary"}
     neck = {"neck.kind", "neck.width", "neck.dilations", "neck.align_corners"}

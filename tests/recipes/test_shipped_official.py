@@ -24,7 +24,7 @@ def official(row: tuple) -> Recipe:
 
 
 @pytest.mark.parametrize("row", OFFICIAL, ids=lambda row: row[3])
-def test_published_figures_are_those_of_fastfcns_own_code(row: tuple):
+def test_published_scores_are_those_of_the_official_code(row: tuple):
     one, published = official(row), official(row).published
     assert recipes.load(row[3]) == one
     assert published is not None
@@ -35,7 +35,7 @@ def test_published_figures_are_those_of_fastfcns_own_code(row: tuple):
 
 
 @pytest.mark.parametrize("row", OFFICIAL, ids=lambda row: row[3])
-def test_official_recipes_train_as_fastfcns_own_code_does(row: tuple):
+def test_official_recipes_train_like_the_official_code(row: tuple):
     """Epochs of 4998, 20210 or 22210 images in whole batches of 16; options by default, but for each script's own."""
     one = official(row)
     trainval = row[2] == "ade20k_trainval"
@@ -63,7 +63,7 @@ def test_official_recipes_train_as_fastfcns_own_code_does(row: tuple):
     }
 
 
-def test_augmentation_and_windows_of_fastfcns_own_code():
+def test_augmentation_and_windows_of_the_official_code():
     one = official(OFFICIAL[0])
     data = one.data
     assert (data.scale_by, data.base_size, data.scale_range) == ("short_side", (520, 520), (0.5, 2.0))

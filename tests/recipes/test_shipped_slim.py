@@ -67,7 +67,7 @@ def test_slim_recipe_trains_as_the_published_row(data: str, batch: int):
 
 
 @pytest.mark.parametrize("depth", [18, 50])
-def test_slim_twins_differ_only_in_what_makes_one_the_dilated_original(depth: int):
+def test_slim_baselines_differ_only_in_dilation(depth: int):
     original = recipes.load(f"dilated_r{depth}_enc_camvid")
     assert (original.backbone.strides, original.backbone.dilations) == ((1, 2, 1, 1), (1, 1, 2, 4))
     assert (original.head.kind, original.head.width, original.head.kernel) == ("enc", 512, 3)

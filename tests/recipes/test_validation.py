@@ -116,7 +116,7 @@ def test_an_empty_file_misses_every_section_and_nothing_optional():
         ("published.fps", "0", "a number above 0"),
     ],
 )
-def test_a_bad_value_is_refused_with_what_is_allowed(key: str, bad: str, allowed: str):
+def test_a_bad_value_is_refused_with_the_allowed_values(key: str, bad: str, allowed: str):
     with pytest.raises(RecipeError) as caught:
         PSP.override([f"{key}={bad}"])
     assert caught.value.message.splitlines()[1:] == [f"  {key}: found {bad}; allowed: {allowed}"]
@@ -181,7 +181,7 @@ def test_every_rule_is_tried_by_the_test_above():
         [WINDOWS.replace("320", "480")],
     ],
 )
-def test_what_is_unusual_but_not_wrong_is_accepted(changes: list[str]):
+def test_unusual_but_valid_values_are_accepted(changes: list[str]):
     assert PSP.override(changes) != PSP
 
 
@@ -193,7 +193,7 @@ def test_a_rule_on_a_value_that_is_wrong_itself_adds_nothing():
     ]  # fmt: skip
 
 
-def test_flatten_gives_dotted_keys_and_leaves_out_what_is_absent():
+def test_flatten_gives_dotted_keys_and_leaves_out_none():
     assert flatten({"seed": 0, "neck": {"kind": "jpu", "width": None}}) == {"seed": 0, "neck.kind": "jpu"}
 
 

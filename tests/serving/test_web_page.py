@@ -74,7 +74,7 @@ def photograph() -> bytes:
     return paths[0].read_bytes() if paths else png(draw(3, (240, 320))[0], "JPEG")
 
 
-def test_from_a_photograph_to_its_classes(service: RunningService, visit: Visit, photograph: bytes, tmp_path: Path):
+def test_from_an_image_to_its_classes(service: RunningService, visit: Visit, photograph: bytes, tmp_path: Path):
     visit.open(service)
     assert "9 classes" in visit.text("#legend-title")
     visit.give("street.jpg", photograph)
@@ -132,7 +132,7 @@ def painted(visit: Visit) -> float:
     }""")
 
 
-def test_an_example_a_pasted_and_a_dropped_picture(service: RunningService, visit: Visit):
+def test_an_example_a_pasted_and_a_dropped_image(service: RunningService, visit: Visit):
     visit.open(service)
     visit.page.locator("#examples button").nth(2).click()
     visit.wait("#sum:not([hidden])")
@@ -152,7 +152,7 @@ def test_an_example_a_pasted_and_a_dropped_picture(service: RunningService, visi
     assert visit.console == []
 
 
-def test_a_large_picture_is_shrunk_and_a_tiff_is_shown(service: RunningService, visit: Visit):
+def test_a_large_image_is_shrunk_and_a_tiff_is_shown(service: RunningService, visit: Visit):
     visit.open(service)
     visit.give("large.png", png(np.zeros((600, 900, 3), np.uint8)), "image/png")
     visit.wait("#sum:not([hidden])")
@@ -171,7 +171,7 @@ def test_a_large_picture_is_shrunk_and_a_tiff_is_shown(service: RunningService, 
         ("a.jpg", b"\xff" * 400_000, "image/jpeg", ("too large", "MiB", "smaller")),
     ],
 )
-def test_errors_are_said_in_words(
+def test_errors_are_shown_as_sentences(
     service: RunningService, visit: Visit, name: str, data: bytes, kind: str, words: tuple
 ):
     visit.open(service)
@@ -182,7 +182,7 @@ def test_errors_are_said_in_words(
     assert visit.page.locator("#start").is_visible()
 
 
-def test_a_picture_that_is_too_large_in_full_size(service: RunningService, visit: Visit):
+def test_an_image_that_is_too_large_at_full_size(service: RunningService, visit: Visit):
     visit.open(service)
     visit.page.locator("#full").check()
     visit.give("large.png", png(np.zeros((600, 900, 3), np.uint8)), "image/png")

@@ -90,7 +90,7 @@ def test_fewer_maps_are_kept():
     assert kept(lean) < 0.5 * kept(plain)
 
 
-def test_copies_are_networks_of_their_own():
+def test_copies_are_independent():
     """The moving average and the network for evaluation are copies: their parts must not lead back to the original."""
     lean = tiny_model()
     recompute_activations(lean)

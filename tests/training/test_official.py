@@ -48,7 +48,7 @@ def test_everything_but_the_backbone_learns_ten_times_as_fast():
 
 
 @pytest.mark.parametrize(("name", "share"), [(OFFICIAL, 0.2), ("official_r50_psp_pcontext", 0.4)])
-def test_the_loss_is_a_mean_over_labelled_pixels_of_scores_with_aligned_corners(name: str, share: float):
+def test_the_loss_is_a_mean_over_labeled_pixels_with_aligned_corners(name: str, share: float):
     """Cross-entropy of both heads, and for EncNet 0.2 of how well each image's classes are known."""
     generator = torch.Generator().manual_seed(0)
     main, side = torch.randn(2, 5, 6, 7, generator=generator), torch.randn(2, 5, 3, 4, generator=generator)

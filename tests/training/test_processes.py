@@ -45,7 +45,7 @@ def losses(run: Run) -> list[list[float]]:
 
 
 @pytest.mark.parametrize("mean_over", ["all", "labeled"])
-def test_two_processes_learn_what_one_learns(data, tmp_path, mean_over):
+def test_two_processes_train_like_one(data, tmp_path, mean_over):
     script = tmp_path / "frozen.py"
     script.write_text(FROZEN)
     one = train([str(script)], data, tmp_path / "one", f"loss.mean_over={mean_over}")

@@ -336,7 +336,7 @@ with locked(Path(sys.argv[1])):
     assert not (run.folder / "run.lock").exists()
 
 
-def test_two_trainings_of_one_process_exclude_each_other(tmp_path: Path):
+def test_a_process_cannot_train_twice_into_a_folder(tmp_path: Path):
     with locked(tmp_path):
         for _ in range(2):  # a refusal does not release the lock
             with pytest.raises(OutputError, match=f"process {os.getpid()}"), locked(tmp_path):

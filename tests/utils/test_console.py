@@ -64,7 +64,7 @@ def test_controls_and_bytes_are_escaped(name: str, escaped: str):
 
 
 @pytest.mark.parametrize("encoding", ["ascii", "cp1252", "latin-1", "utf-8"])
-def test_every_character_has_a_form_of_its_own_in_every_encoding(encoding: str):
+def test_every_character_has_a_distinct_form_in_every_encoding(encoding: str):
     """No error, no lost characters, and different names stay different (symbols of tables excepted)."""
     characters = [chr(code) for code in (*range(0x20, 0x3000, 7), *range(0xD800, 0xE000, 101), 0x1F697, 0x10FFFF)]
     forms = [printable(character, encoding) for character in characters]

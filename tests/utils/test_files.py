@@ -19,7 +19,7 @@ def write_half(target: Path, error: BaseException) -> None:
         raise error
 
 
-def test_a_file_appears_when_it_is_whole(tmp_path: Path):
+def test_a_file_appears_when_it_is_complete(tmp_path: Path):
     target = tmp_path / "new" / "deeper" / "picture.png"
     with replace_file(target) as temporary:
         assert temporary.parent == target.parent
@@ -40,7 +40,7 @@ def test_an_error_leaves_the_old_file(tmp_path: Path):
     assert names(tmp_path) == ["notes.txt"]
 
 
-def test_an_error_before_anything_was_written_is_the_one_that_is_seen(tmp_path: Path):
+def test_an_error_before_writing_is_raised(tmp_path: Path):
     with pytest.raises(ZeroDivisionError), replace_file(tmp_path / "notes.txt"):
         _ = 1 / 0
     assert names(tmp_path) == []
@@ -113,7 +113,7 @@ def test_two_files_with_the_same_beginning_have_different_temporary_names(tmp_pa
     assert (first.read_text(), second.read_text()) == ("1", "2")
 
 
-def test_make_folder_returns_what_is_there_already(tmp_path: Path):
+def test_make_folder_returns_an_existing_folder(tmp_path: Path):
     assert make_folder(str(tmp_path / "a" / "b")) == tmp_path / "a" / "b"
     assert make_folder(tmp_path / "a" / "b").is_dir()
 

@@ -144,7 +144,7 @@ DAMAGED = {
 
 
 @pytest.mark.parametrize("kind", DAMAGED)
-def test_what_is_no_checkpoint(tmp_path: Path, kind: str):
+def test_invalid_checkpoints(tmp_path: Path, kind: str):
     path = tmp_path / "a.pth"
     path.write_bytes(DAMAGED[kind])
     with pytest.raises(WeightsError, match=r"a\.pth is not a PyTorch checkpoint, or is damaged") as error:
@@ -183,7 +183,7 @@ def test_not_a_dictionary(tmp_path: Path):
     "content",
     [{"state_dict": STATE}, {"model": STATE, "epoch": 3}, STATE, {"module." + k: v for k, v in STATE.items()}],
 )
-def test_weights_lie_where_people_put_them(content: dict):
+def test_weights_are_read_from_all_common_places(content: dict):
     tensors = state_dict(content, "a.pth")
     assert list(tensors) == list(STATE)
     assert torch.equal(tensors["decode_head.conv_seg.weight"], STATE["decode_head.conv_seg.weight"])

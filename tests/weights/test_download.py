@@ -36,7 +36,7 @@ def names(folder: Path) -> list[str]:
     return sorted(path.name for path in folder.iterdir())
 
 
-def test_whole(server: FileServer, cache: Path):
+def test_complete_download(server: FileServer, cache: Path):
     path = download(f"{server.address}/v0.5/net-{HASH}.pth", HASH)
     assert path == cache / f"net-{HASH}.pth"
     assert path.read_bytes() == CONTENT
@@ -44,7 +44,7 @@ def test_whole(server: FileServer, cache: Path):
     assert [request.range for request in server.requests] == [None]
 
 
-def test_what_is_in_the_cache_is_not_fetched_again(server: FileServer):
+def test_cached_files_are_not_downloaded_again(server: FileServer):
     first = download(f"{server.address}/net.pth", HASH)
     assert download(f"{server.address}/net.pth", HASH) == first
     assert len(server.requests) == 1
@@ -66,7 +66,7 @@ def test_resumed_after_an_interruption(server: FileServer, cache: Path, ranges: 
     assert names(cache) == ["net.pth"]
 
 
-def test_a_part_that_is_whole_already(server: FileServer, cache: Path):
+def test_a_partial_file_that_is_complete(server: FileServer, cache: Path):
     """It was stopped between the last byte and the new name."""
     cache.mkdir()
     (cache / "net.pth.part").write_bytes(CONTENT)

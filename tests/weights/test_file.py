@@ -40,7 +40,7 @@ def rewrite(path: Path, **changes: str | None) -> None:
     save_file(tensors, path, header)
 
 
-def test_what_is_written_is_read(path: Path, model: Segmenter):
+def test_saved_weights_are_loaded(path: Path, model: Segmenter):
     stored = weights.read(path)
     assert stored.facts == {"miou": 12.5}
     assert stored.tensors.keys() == model.state_dict().keys()
@@ -72,7 +72,7 @@ def test_classes_colors_and_ids_are_kept(tmp_path: Path, name: str):
     assert stored.facts == {}
 
 
-def test_a_data_set_that_is_no_longer_there_does_not_matter(tmp_path: Path, model: Segmenter):
+def test_the_dataset_may_be_missing(tmp_path: Path, model: Segmenter):
     description = build.description(tiny_recipe())
     used = tiny_recipe("data.dataset=/no/longer/there/mine.toml")
     weights.save(tmp_path / "w.safetensors", model, used, description)
@@ -103,7 +103,7 @@ def test_another_kind_of_file(path: Path, content: bytes):
     assert "fastfcn convert" in error.value.hint
 
 
-def test_a_checkpoint_of_pytorch_is_told_what_to_do(tmp_path: Path):
+def test_a_pytorch_checkpoint_is_refused_with_a_hint(tmp_path: Path):
     torch.save({"state_dict": {"a": torch.ones(1)}}, tmp_path / "a.pth")
     with pytest.raises(WeightsError, match="is a PyTorch checkpoint") as error:
         weights.read(tmp_path / "a.pth")

@@ -77,7 +77,7 @@ def test_a_file_of_before(weights_file: Path, tmp_path: Path):
     assert "not recorded" in done.out
 
 
-def test_what_is_no_weights_file(tmp_path: Path):
+def test_invalid_weights_files(tmp_path: Path):
     (tmp_path / "w.safetensors").write_text("x")
     done = command.fastfcn("info", tmp_path / "w.safetensors")
     assert done.code == 2

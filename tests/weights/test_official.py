@@ -91,7 +91,7 @@ def test_order_is_not_left_as_it_was():
     assert not torch.equal(theirs["jpu.dilation1.0.pointwise.weight"], state["neck.dilated.0.pointwise.conv.weight"])
 
 
-def test_names_of_others_are_told_apart():
+def test_official_names_are_recognized():
     assert not is_official(["backbone.stem.0.weight", "decode_head.conv_seg.weight"])
     unknown = {"pretrained.bn1.weight": torch.ones(1), "head.new_part.weight": torch.ones(2)}
     assert from_official(unknown).keys() == {"backbone.bn1.weight", "head.new_part.weight"}

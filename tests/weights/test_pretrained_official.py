@@ -44,7 +44,7 @@ def published(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> tuple[dict[str
     return state, archive
 
 
-def test_weights_of_fastfcns_own_code_come_out_of_a_zip(published: tuple[dict[str, Tensor], Path], net: nn.Module):
+def test_official_weights_are_extracted_from_a_zip(published: tuple[dict[str, Tensor], Path], net: nn.Module):
     state, archive = published
     for _ in range(2):  # the second time from the file that the first one unpacked
         load_pretrained(net, NAME, "official")
@@ -70,13 +70,13 @@ def test_no_zip_at_all_is_refused(published: tuple[dict[str, Tensor], Path], net
         load_pretrained(net, NAME, "official")
 
 
-def test_fastfcns_own_weights_are_for_two_networks(net: nn.Module):
+def test_official_weights_fit_two_networks(net: nn.Module):
     with pytest.raises(WeightsError, match="for resnet50s and resnet101s, not for test_resnet") as error:
         load_pretrained(net, NAME, "official")
     assert_says_what_to_do(error.value)
 
 
-def test_a_whole_network_to_start_from(tmp_path: Path):
+def test_starting_from_a_complete_network(tmp_path: Path):
     model = tiny_model()
     path = tiny_weights(tmp_path / "w.safetensors")
     torch.manual_seed(5)

@@ -108,7 +108,7 @@ def test_without_the_right_to(hub: FakeHub, weights_file: Path, monkeypatch, tok
     assert "Traceback" not in done.err
 
 
-def test_what_is_not_there(hub: FakeHub):
+def test_missing_models_and_files(hub: FakeHub):
     hub.models["me/other"] = {"private": False, "files": {"model.bin": b"x"}}
     hub.models["me/broken"] = {"private": False, "files": {"weights.safetensors": b"x" * 99}}
     for address, message in (
@@ -164,7 +164,7 @@ def test_a_name_that_is_none(weights_file: Path, tmp_path: Path):
     assert "USER/NAME" in done.err
 
 
-def test_a_file_that_is_no_weights(hub: FakeHub, tmp_path: Path):
+def test_a_file_that_is_not_a_weights_file(hub: FakeHub, tmp_path: Path):
     (tmp_path / "w.safetensors").write_text("x")
     assert command.fastfcn("push", tmp_path / "w.safetensors", "me/streets").code == 2
     assert hub.requests == []

@@ -53,7 +53,7 @@ def test_two_networks_stand_side_by_side(subject):
     assert "training" not in text
 
 
-def test_a_busy_machine_is_told(subject):
+def test_a_busy_machine_is_reported(subject):
     one = measure_inference(subject, TINY)
     one["machine"]["threads"], one["cores_busy"] = 4, 1.5
     copies = [json.loads(json.dumps(one | {"cores_busy": busy})) for busy in (1.5, 3.9)]

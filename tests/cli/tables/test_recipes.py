@@ -42,7 +42,7 @@ def test_nothing_is_cut_off_on_a_terminal(width: int, columns: int):
     assert row_of(text, PSP)[-2:] == ["79.26", "80.86"]
 
 
-def test_a_pipe_gets_the_whole_table():
+def test_a_pipe_gets_the_complete_table():
     assert printed(show_recipes, width=80) == printed(show_recipes, width=100)
 
 
@@ -90,7 +90,7 @@ def test_differences_stand_side_by_side():
     assert "summary" not in text
 
 
-def test_equal_recipes_are_said_to_be_equal():
+def test_equal_recipes_are_reported_as_equal():
     assert (
         printed(show_differences, recipes.load(PSP), recipes.load(PSP)).strip()
         == f"{PSP} and {PSP} have the same settings."
