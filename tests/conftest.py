@@ -1,4 +1,4 @@
-"""What the tests share: the folder of real data, where there is one, and quiet, repeatable torch."""
+"""Shared fixtures: the folder of real data, if there is one, and deterministic torch."""
 
 import os
 from pathlib import Path
@@ -15,7 +15,7 @@ torch.set_num_threads(1)
 
 @pytest.fixture(scope="session")
 def shared_data() -> Path:
-    """The folder of real images and weights; a test that needs it is skipped where it is absent."""
+    """The folder of real images and weights; tests that need it are skipped if it is missing."""
     default = Path(__file__).parents[1] / ".." / "shared" / "data"
     folder = Path(os.environ.get("FASTFCN_SHARED", default)).resolve()
     if not folder.is_dir():

@@ -1,4 +1,4 @@
-"""The Python API: every function on small data, and what `import fastfcn` offers."""
+"""The Python API: every function on small data, and the names in `fastfcn`."""
 
 import importlib
 import inspect
@@ -42,7 +42,7 @@ def test_dir_lists_the_api():
 
 
 def test_no_module_shadows_a_function_of_the_api():
-    """Importing a submodule sets an attribute of its package, which would hide a function of that name."""
+    """Importing a submodule sets an attribute of its package, which would shadow a function of that name."""
     folder = Path(fastfcn.__path__[0])
     paths = [path.relative_to(folder).with_suffix("").parts for path in sorted(folder.rglob("*.py"))]
     names = [".".join(("fastfcn", *parts)).removesuffix(".__init__") for parts in paths if parts != ("__main__",)]
@@ -64,7 +64,7 @@ def test_no_module_has_the_name_of_a_function_of_the_api():
 
 
 def test_import_is_fast():
-    """The best of several, less the time of an empty process: other work on the machine only adds to it."""
+    """The minimum of several runs, minus that of an empty process: a busy machine can only add time."""
 
     def seconds(code: str) -> float:
         start = time.perf_counter()
@@ -96,7 +96,7 @@ def test_train_returns_where_the_run_is(run: TrainingResult):
 
 
 def test_a_recipe_by_name_with_overrides(data: Path, tmp_path: Path):
-    """By name, as in the documentation; a dictionary gives the same run as the command line's strings."""
+    """By name, as in the documentation; overrides as a dictionary and as strings give the same run."""
     changes = {"optim.steps": 2, "backbone": {"kind": "pyramid", "name": "test_resnet", "pretrained": "none"}}
     changes |= {"data.base_size": [64, 96], "data.crop": (64, 96), "neck.width": 8, "head.width": 8}
     changes |= {"auxiliary.width": 8, "optim.batch": 4, "eval.scales": [0.5, 1.0]}
@@ -111,7 +111,7 @@ def test_a_recipe_by_name_with_overrides(data: Path, tmp_path: Path):
 
 
 def test_a_run_is_resumed(data: Path, tmp_path: Path, monkeypatch):
-    """Ctrl-C after a step, here from within it, returns; `resume` continues to the same weights."""
+    """Ctrl-C during a step ends the call normally; `resume` continues to the same weights."""
     import signal
 
     from fastfcn.training import train as module
@@ -135,7 +135,7 @@ def test_a_run_is_resumed(data: Path, tmp_path: Path, monkeypatch):
 
 
 def test_training_in_a_thread(data: Path, tmp_path: Path):
-    """Signals belong to the main thread; elsewhere training runs without them."""
+    """Signal handlers need the main thread; training in other threads runs without them."""
     from concurrent.futures import ThreadPoolExecutor
 
     with ThreadPoolExecutor(1) as pool:
@@ -159,7 +159,7 @@ def test_evaluate(run: TrainingResult, data: Path):
     result = fastfcn.evaluate(run.weights, data, accelerator="cpu", workers=0)
     assert isinstance(result, EvaluationResult)
     assert result.split == "val"
-    assert result.miou == pytest.approx(run.miou, abs=1e-3)  # the fast form rounds in another way
+    assert result.miou == pytest.approx(run.miou, abs=1e-3)  # the optimized network rounds differently
     assert list(result.classes) == list(result.description.class_names)
     known = [value for value in result.classes.values() if not math.isnan(value)]
     assert result.miou == pytest.approx(np.mean(known))

@@ -1,4 +1,4 @@
-"""Commands and Python code of the documentation run, in the order in which a reader meets them.
+"""Commands and Python code of the documentation run, in the order of the pages.
 
 Every shell and Python fence is read. A command runs as it is written or with small sizes (`in_small`), unless a table
 below names it, with the reason. `pytest tests/test_docs.py -s` prints how many commands are in which group.
@@ -64,7 +64,7 @@ NOT_RUN_PREFIXES = {
     "python -m venv peers": LONG,
     "python3 -m venv": LONG,
 }
-# Run with --help instead: the options exist.
+# Run with --help instead, which checks the options.
 ONLY_HELP = {
     "fastfcn train fastfcn_r50_psp_cityscapes_80k_b8 --data cityscapes --out runs/psp --devices 4 "
     "--precision bf16-mixed": FOUR_GPUS,
@@ -74,7 +74,7 @@ ONLY_HELP = {
     "--out int8.xml": "calibration takes half a minute; tests/exporting quantizes a smaller network",
     "fastfcn predict weights.safetensors webcam --out recorded --seconds 20": "needs a camera",
 }
-# Run with --dry-run instead: the plan is made and printed.
+# Run with --dry-run instead, which prints the plan.
 ONLY_DRY_RUN = {
     "fastfcn reproduce fastfcn_r50_psp_cityscapes_80k_b8 --data cityscapes": WEIGHTS,
     "fastfcn reproduce fastfcn_r50_psp_cityscapes_80k_b8 --data cityscapes --devices 4": WEIGHTS,
@@ -115,7 +115,7 @@ done: set[str] = set()  # commands that ran in an earlier document
 
 
 def in_small(command: str) -> str:
-    """The command as it runs here."""
+    """The command as this test runs it."""
     if command in ONLY_HELP:
         return f"{command} --help"
     if command in ONLY_DRY_RUN:

@@ -30,9 +30,9 @@ LAYERS = (
     ("utils",),
     ("errors",),
 )
-# Of the parts, these compute with `ops`; data and pictures have no need to.
+# Of the parts, these compute with `ops`; data and visualization do not.
 USERS_OF_OPS = ("models", "losses", "metrics")
-# Imported, and installed with a dependency; triton where there may be an NVIDIA GPU, and imported nowhere else.
+# Imported, and installed with a dependency; triton only with NVIDIA GPUs, and imported only then.
 COMES_WITH = {"markupsafe": "jinja2", "pydantic_core": "pydantic", "triton": "torch"}
 IMPORTED_AS = {"huggingface-hub": "huggingface_hub", "lightning-fabric": "lightning_fabric", "pillow": "PIL"}
 
@@ -45,7 +45,7 @@ def tree(module: str) -> ast.Module:
 
 
 def place_of(module: str) -> str:
-    """The longest entry of the table that holds a module: `demo.streets.canvas` -> `demo.streets`."""
+    """The longest entry of the table that contains a module: `demo.streets.canvas` -> `demo.streets`."""
     parts = module.split(".")
     return next((".".join(parts[:n]) for n in (2, 1) if ".".join(parts[:n]) in PLACES), parts[0])
 
@@ -56,7 +56,7 @@ def imported(module: str) -> Iterator[tuple[str, int]]:
         if isinstance(node, ast.ImportFrom):
             assert node.level == 0, f"{module}, line {node.lineno}: import with the full name"
             parts = (node.module or "").split(".")
-            if parts == ["fastfcn"]:  # modules, or what the package itself offers
+            if parts == ["fastfcn"]:  # modules, or public names of the package
                 yield from ((alias.name if alias.name in PLACES else "__init__", node.lineno) for alias in node.names)
             elif parts[0] == "fastfcn":
                 for alias in node.names:
@@ -118,7 +118,7 @@ def test_the_rule_itself(importer: str, target: str, allowed: bool):
 
 
 def test_no_module_imports_itself_through_others():
-    """No cycle of modules either, in a folder or between folders; `import fastfcn` itself imports nothing at once."""
+    """No cycle of modules either, in a folder or between folders; `import fastfcn` itself imports lazily."""
     edges = {module: set(direct_imports(module)) for module in MODULES}
     done: set[str] = set()
 
@@ -134,7 +134,7 @@ def test_no_module_imports_itself_through_others():
 
 
 def direct_imports(module: str) -> Iterator[str]:
-    """Modules that a module imports at once, packages by the modules that their `__init__` takes up."""
+    """Modules that a module imports at import time; packages as the modules that their `__init__` imports."""
     for node in tree(module).body:
         if isinstance(node, ast.ImportFrom) and (node.module or "").startswith("fastfcn."):
             base = (node.module or "").removeprefix("fastfcn.")
@@ -191,7 +191,7 @@ def test_packages_imported_at_once_are_dependencies():
 
 
 def test_nothing_is_unpickled():
-    """No pickle, and the readers that could unpickle are told not to."""
+    """No pickle, and readers that could unpickle are called with safe options."""
     needed = {"torch.load": ("weights_only", True), "np.load": ("allow_pickle", False)}
     for module in MODULES:
         for node in ast.walk(tree(module)):

@@ -1,4 +1,4 @@
-"""Losses against PyTorch's own and against their formulas, and as a training step puts them together."""
+"""Losses against PyTorch's and against their formulas, and their sum in a training step."""
 
 import copy
 
@@ -74,7 +74,7 @@ def test_scores_of_half_the_bits_are_summed_in_float32():
 def test_se_loss_is_its_formula():
     se_logits, labels = random(3, CLASSES), labels_of(3, 6, 6)
     labels[0][labels[0] == 2] = IGNORE_INDEX
-    labels[1] = IGNORE_INDEX  # an image that holds no class
+    labels[1] = IGNORE_INDEX  # an image without labels
     labels[2] = 4
     total = 0.0
     for logits, label in zip(se_logits, labels, strict=True):
@@ -126,7 +126,7 @@ def test_a_batch_in_parts_gives_the_same_losses():
 
 @pytest.mark.parametrize("mean_over", ["all", "labeled"])
 def test_a_step_averages_as_the_recipe_says(mean_over: str):
-    """Two parts with ignored pixels in different numbers: the mean is over both, not of their means."""
+    """Two parts with different numbers of ignored pixels: the mean is over all pixels, not over the two means."""
     used = tiny_recipe(f"loss.mean_over={mean_over}", "head.dropout=0.0", "auxiliary.dropout=0.0")
     fabric = Fabric(accelerator="cpu", devices=1)
     network = tiny_model("head.dropout=0.0", "auxiliary.dropout=0.0").train()

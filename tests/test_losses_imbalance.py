@@ -1,4 +1,4 @@
-"""Losses for rare classes against plain formulas on full-size logits, gradients included, in double precision."""
+"""Losses for rare classes, with gradients, against plain formulas on full-size logits in float64."""
 
 import copy
 from collections.abc import Callable
@@ -46,7 +46,7 @@ def scores_of(batch: int, classes: int, size: tuple[int, int], seed: int = 0) ->
 
 
 def labels_of(batch: int, classes: int, size: tuple[int, int]) -> Tensor:
-    """Up to nine classes, the others absent; three of ten pixels ignored, and all of the last image."""
+    """Up to nine classes occur; three of ten pixels are ignored, and all pixels of the last image."""
     generator = torch.Generator().manual_seed(classes)
     labels = torch.randint(0, min(classes, 9), (batch, *size), generator=generator, dtype=torch.uint8)
     labels *= max(classes // 9, 1)
@@ -110,7 +110,7 @@ def test_scores_of_half_the_bits_are_taken_in_float32():
 
 
 def test_dice_and_lovasz_by_hand():
-    """Two pixels of two classes; the first is right by 3 to 1, the second wrong by 1 to 3."""
+    """Two pixels of two classes; the first is correct with probability 3/4, the second only with 1/4."""
     log3 = torch.tensor(3.0, dtype=torch.float64).log()
     logits = torch.stack([log3, log3, log3 * 0, log3 * 0]).reshape(1, 2, 1, 2)
     labels = torch.tensor([[[0, 1]]], dtype=torch.uint8)
@@ -174,7 +174,7 @@ def test_weights_make_up_for_counts():
     ],
 )
 def test_a_step_in_two_parts_equals_a_step_in_one_for_every_loss(section: str):
-    """The recipe's numbers arrive in the step, whose losses are those of the formulas."""
+    """A step uses the recipe's settings, and its losses follow the formulas."""
     used = tiny_recipe(section, "head.dropout=0.0", "auxiliary.dropout=0.0")
     fabric = Fabric(accelerator="cpu", devices=1)
     images = torch.randn(4, 3, 32, 48, generator=torch.Generator().manual_seed(0))

@@ -1,4 +1,4 @@
-"""The confusion matrix and its scores by hand, and at their edges; test_metrics_reference.py has the real sizes."""
+"""The confusion matrix and its scores by hand, and edge cases; realistic sizes are in test_metrics_reference.py."""
 
 import math
 

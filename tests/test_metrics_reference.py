@@ -1,4 +1,4 @@
-"""Our metrics against mmsegmentation's IoUMetric: its stored values, and a plain restatement of it.
+"""Metrics against mmsegmentation's IoUMetric: its stored values, and a plain reimplementation.
 
 The values were stored by benchmarks/parity/store_logits.py.
 """
@@ -29,8 +29,8 @@ def scored(classes: int, pairs: list[Pair]) -> Scores:
 
 
 def areas(classes: int, pairs: list[Pair]) -> dict[str, np.ndarray]:
-    """IoUMetric in plain words: per class, how many labelled pixels are both, either, predicted, labelled."""
-    total = {name: np.zeros(classes, np.int64) for name in ("intersection", "union", "predicted", "labelled")}
+    """A plain IoUMetric: per class, the pixels of intersection, union, prediction and label."""
+    total = {name: np.zeros(classes, np.int64) for name in ("intersection", "union", "predicted", "labeled")}
     for prediction, label in pairs:
         kept = label != drawn_maps.IGNORE_INDEX
         for index in range(classes):
@@ -38,7 +38,7 @@ def areas(classes: int, pairs: list[Pair]) -> dict[str, np.ndarray]:
             total["intersection"][index] += (predicted & true).sum()
             total["union"][index] += (predicted | true).sum()
             total["predicted"][index] += predicted.sum()
-            total["labelled"][index] += true.sum()
+            total["labeled"][index] += true.sum()
     return total
 
 
@@ -47,7 +47,7 @@ def test_equals_stored_iou_metric(case: dict):
     scores = scored(case["drawn"]["classes"], pairs_of(case))
     assert scores.counts.diagonal().tolist() == case["intersection"]
     assert scores.counts.sum(0).tolist() == case["predicted"]
-    assert scores.counts.sum(1).tolist() == case["labelled"]
+    assert scores.counts.sum(1).tolist() == case["labeled"]
     assert round(scores.miou, 2) == case["mIoU"]
     assert round(scores.mean_accuracy, 2) == case["mAcc"]
     assert round(scores.pixel_accuracy, 2) == case["aAcc"]
@@ -59,10 +59,10 @@ def test_equals_plain_restatement(case: dict):
     scores, total = scored(classes, pairs), areas(classes, pairs)
     with np.errstate(invalid="ignore"):
         iou = 100 * total["intersection"] / total["union"]
-        accuracy = 100 * total["intersection"] / total["labelled"]
+        accuracy = 100 * total["intersection"] / total["labeled"]
     np.testing.assert_allclose(scores.iou, iou, rtol=1e-12)
     np.testing.assert_allclose(scores.accuracy, accuracy, rtol=1e-12)
     assert scores.miou == pytest.approx(np.nanmean(iou), rel=1e-12)
     assert scores.mean_accuracy == pytest.approx(np.nanmean(accuracy), rel=1e-12)
-    overall = 100 * total["intersection"].sum() / total["labelled"].sum()
+    overall = 100 * total["intersection"].sum() / total["labeled"].sum()
     assert scores.pixel_accuracy == pytest.approx(overall, rel=1e-12)

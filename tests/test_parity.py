@@ -1,4 +1,4 @@
-"""Our networks against logits that mmsegmentation 1.2.2 computed with the same weights.
+"""Networks against logits that mmsegmentation 1.2.2 computed with the same weights.
 
 The weights are functions of OpenMMLab's key names (named_weights.py); the logits were stored by
 benchmarks/parity/store_logits.py, so mmsegmentation itself is not needed here.
@@ -21,7 +21,7 @@ from tests.helpers.paths import STORED
 
 FILES = sorted((STORED / "logits").glob("*_19.json"))
 # For logits whose standard deviation is 3. Rounding alone gives up to 2e-5; each of the MISTAKES below, which
-# load without complaint, gives at least ten times the tolerance.
+# load without an error, gives at least ten times the tolerance.
 TOLERANCE = 5e-4
 USUAL_STD = 3.0
 
@@ -92,7 +92,7 @@ def psp() -> tuple[Segmenter, dict]:
 
 @pytest.mark.parametrize("mistake", MISTAKES)
 def test_a_mistake_shows(mistake: str, psp: tuple[Segmenter, dict]):
-    """What the test above is worth: a network that is slightly another one does not pass it."""
+    """A slightly different network does not pass the test above."""
     model, stored = copy.deepcopy(psp)
     part, changes = MISTAKES[mistake]
     for name, value in changes.items():

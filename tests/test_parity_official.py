@@ -1,7 +1,7 @@
-"""Our networks against logits that FastFCN's own code (wuhuikai/FastFCN) computed with the same weights.
+"""Networks against logits that the official FastFCN code (wuhuikai/FastFCN) computed with the same weights.
 
 The weights are functions of its key names (official_weights.py); the logits were stored by
-`benchmarks/parity/official.py --store`, so its code is not needed here.
+`benchmarks/parity/official.py --store`, so that the code is not needed here.
 """
 
 import copy
@@ -36,9 +36,9 @@ def largest_difference(logits: Tensor, sample: dict) -> float:
 
 @torch.no_grad()
 def differences(model: Segmenter, stored: dict) -> dict[str, float]:
-    """Largest difference of the full-size, the auxiliary and the presence logits, over the stored images.
+    """Largest difference of the full-size, the auxiliary and the SE logits, over the stored images.
 
-    FastFCN's own code gives the auxiliary logits at the image's size.
+    The official code gives the auxiliary logits at the image's size.
     """
     worst: dict[str, float] = {}
     for entry in stored["images"]:
@@ -62,7 +62,7 @@ def network(stored: dict) -> Segmenter:
 
 @pytest.fixture(scope="module")
 def networks() -> dict[str, tuple[Segmenter, dict]]:
-    """By name of the file: our network with the weights, and what was stored."""
+    """By file name: the network with the weights, and the stored values."""
     contents = {path.stem: json.loads(path.read_text()) for path in FILES}
     return {name: (network(stored), stored) for name, stored in contents.items()}
 
@@ -120,7 +120,7 @@ MISTAKES = [
 
 @pytest.mark.parametrize(("name", "mistake"), MISTAKES, ids=lambda entry: getattr(entry, "__name__", entry))
 def test_a_mistake_shows(name: str, mistake: Callable[[Segmenter], None], networks: dict[str, tuple[Segmenter, dict]]):
-    """What the test above is worth: a network that is slightly another one does not pass it."""
+    """A slightly different network does not pass the test above."""
     model, stored = networks[name]
     model, stored = copy.deepcopy(model), stored | {"images": stored["images"][:1]}
     mistake(model)

@@ -32,7 +32,7 @@ def test_weights_files_give_equal_labels(name: str):
 
 
 def test_an_exported_file_gives_equal_labels_and_logits():
-    """Its metadata calls the second output "scores"."""
+    """Its metadata names the second output "scores"."""
     pytest.importorskip("onnxruntime")
     predictor = fastfcn.load(PAST / "enc.onnx", "cpu")
     prediction = predictor(picture(), logits=True)

@@ -15,7 +15,7 @@ from tests.helpers.paths import ROOT
 PROJECT = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))
 WORKFLOWS = {path.stem: path for path in sorted((ROOT / ".github/workflows").glob("*.yml"))}
 CPU_TORCH = "pip install torch torchvision --index-url https://download.pytorch.org/whl/cpu"
-# Commands of workflows that a contributor never runs.
+# Workflow commands that contributors do not run.
 ONLY_IN_WORKFLOWS = {
     "pip install -e '.[docs]'",
     "pip install build hatch twine",

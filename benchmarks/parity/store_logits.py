@@ -89,7 +89,7 @@ def metric_case(
         prediction, label = (torch.from_numpy(map_).long() for map_ in drawn_maps.draw(seed, **drawn))
         metric.process({}, [{"pred_sem_seg": {"data": prediction}, "gt_sem_seg": {"data": label}}])
     sums = [sum(parts).long().tolist() for parts in zip(*metric.results, strict=True)]
-    areas = dict(zip(("intersection", "union", "predicted", "labelled"), sums, strict=True))
+    areas = dict(zip(("intersection", "union", "predicted", "labeled"), sums, strict=True))
     means = {key: round(float(value), 2) for key, value in metric.compute_metrics(metric.results).items()}
     return {"name": name, "maps": maps, "drawn": drawn} | areas | means
 

@@ -1,4 +1,4 @@
-"""A clean folder of images and masks, in which tests plant defect."""
+"""A clean folder of images and masks, in which tests plant defects."""
 
 from pathlib import Path
 
@@ -10,13 +10,13 @@ TRAIN, VAL = 10, 4
 
 
 def picture(seed: int, size: tuple[int, int] = SIZE) -> np.ndarray:
-    """A smooth picture that no other seed gives; RGB uint8."""
+    """A smooth image, different for every seed; RGB uint8."""
     blocks = np.random.default_rng(seed).integers(0, 256, (6, 8, 3), dtype=np.uint8)
     return np.array(Image.fromarray(blocks).resize((size[1], size[0]), Image.Resampling.BICUBIC))
 
 
 def label(seed: int, size: tuple[int, int] = SIZE) -> np.ndarray:
-    """Ground (0), a box of 1, in it one of 2, and in every other one of 3; uint8."""
+    """Ids of nested boxes: 0 outside, then 1 and 2, and 3 in every other mask; uint8."""
     random = np.random.default_rng(1000 + seed)
     values = np.zeros(size, np.uint8)
     top, left = random.integers(2, 8, 2)
@@ -49,7 +49,7 @@ def save(path: Path, pixels: np.ndarray, **settings: object) -> None:
 
 
 def write_clean(root: Path) -> Path:
-    """images/{split}/{name}.jpg with masks/{split}/{name}.png of numbers 0 to 3."""
+    """images/{split}/{name}.jpg with masks/{split}/{name}.png with ids 0 to 3."""
     for name in names("train") + names("val"):
         save(root / image_path(name), picture(seed_of(name)), quality=92)
         save(root / mask_path(name), label(seed_of(name)))
@@ -57,6 +57,6 @@ def write_clean(root: Path) -> Path:
 
 
 def stored(path: Path) -> np.ndarray:
-    """The pixels of a file as they are stored."""
+    """The stored pixels of a file."""
     with Image.open(path) as image:
         return np.array(image)

@@ -1,4 +1,4 @@
-"""Damage to which files there are, and which belong together."""
+"""Defects of files and folders: missing, misplaced and misnamed files."""
 
 import shutil
 import unicodedata

@@ -1,4 +1,4 @@
-"""Damage to images."""
+"""Defects of images."""
 
 from pathlib import Path
 
@@ -93,7 +93,7 @@ def image_of_one_colour(root: Path) -> Planted:
 def image_turned_by_exif(root: Path) -> Planted:
     exif = Image.Exif()
     exif[274] = TURN_RIGHT
-    pixels = np.rot90(picture(3))  # as the camera, held upright, stores what is upright when turned right
+    pixels = np.rot90(picture(3))  # stored rotated, as a camera in portrait orientation does
     Image.fromarray(np.ascontiguousarray(pixels)).save(root / image_path(ONE), exif=exif)
     return Planted("exif_rotated", "warning", [image_path(ONE)], "fixed")
 

@@ -1,4 +1,4 @@
-"""Damage to single masks."""
+"""Defects of single masks."""
 
 from pathlib import Path
 

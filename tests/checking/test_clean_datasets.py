@@ -1,4 +1,4 @@
-"""Folders that are as they should be give no alarm, however unusual they look."""
+"""Valid but unusual datasets are reported without problems."""
 
 import shutil
 from pathlib import Path
@@ -58,7 +58,7 @@ def test_random_numbers_in_every_pixel(root: Path):
 
 
 def test_thin_structures(root: Path):
-    """Poles and wires one pixel wide, of numbers in between those beside them."""
+    """Poles and wires one pixel wide, with ids between those of their neighbors."""
 
     def wired(values: np.ndarray) -> np.ndarray:
         values = np.where(values > 1, 3, values).astype(np.uint8)
@@ -141,7 +141,7 @@ def test_a_dataset_of_one_image(tmp_path: Path):
         ("ade20k_sample", []),
         ("voc_format_sample_labelme", []),
         ("mmseg_tests_data/pseudo_cityscapes_dataset", []),
-        # Its 21 images show few of the 182 numbers, and each file has a palette of its own: both are so.
+        # Its 21 images contain few of the 182 ids, and every file has a different palette.
         ("coco_stuff_sample", ["id_gaps", "class_absent", "class_imbalance"]),
         ("mmseg_tests_data/pseudo_dataset", ["palettes_vary", "class_absent"]),
     ],
@@ -151,7 +151,7 @@ def test_real_samples(shared_data: Path, sample: str, expected_kinds: list[str])
 
 
 def test_real_camvid(shared_data: Path, tmp_path: Path):
-    """Whole streets, and every tenth of them with one small wound in it."""
+    """CamVid's street images, and a variant in which every tenth mask has one small hole."""
     for split in ("train", "val"):
         (tmp_path / split).mkdir()
         (tmp_path / f"{split}annot").mkdir()
@@ -180,7 +180,7 @@ def test_counts_against_a_plain_count(root: Path):
 
 
 def test_colors(root: Path):
-    """Colours: the palette found is that which was painted."""
+    """The values of color masks are the colors that were painted."""
     all_masks(root, lambda values: COLORS[values])
     report = examined(root)
     assert {entry.value for entry in report.values} == set(map(tuple, COLORS.tolist()))

@@ -39,7 +39,7 @@ def fix(root: Path, *accept: str) -> tuple[Path, FixedCopy]:
 
 
 def set_of(root: Path, masks: list[np.ndarray]) -> Path:
-    """Images of noise and the given masks."""
+    """Images of noise with these masks."""
     for number, mask in enumerate(masks):
         size = (*mask.shape[:2], 3)
         save(root / f"images/{number}.jpg", np.random.default_rng(number).integers(0, 255, size, np.uint8))
@@ -88,7 +88,7 @@ def test_jpeg_masks_with_one_empty_png_mask(tmp_path: Path, quality: int):
 
 
 def test_all_blurred_masks_of_classes_next_to_each_other(tmp_path: Path):
-    """Ids 0 to 3, the background has most pixels: classes 1 to 3 are no noise of 0."""
+    """Ids 0 to 3, the background has most pixels: classes 1 to 3 are not noise of 0."""
     masks = []
     for number in range(6):
         big = np.zeros((240, 320), np.uint8)
@@ -105,7 +105,7 @@ def test_all_blurred_masks_of_classes_next_to_each_other(tmp_path: Path):
 
 
 def test_faint_lines_are_not_erased_without_consent(tmp_path: Path):
-    """A wire drawn so thin that no pixel of it reaches the middle between 0 and 255."""
+    """A wire so thin that none of its pixels reaches 128."""
     masks = [disk(number) for number in range(5)]
     faint = disk(1)
     faint[20:180, 190] = 60
@@ -243,7 +243,7 @@ def test_files_are_left_as_they_are_without_consent(tmp_path: Path, defect: str,
     after = {path.relative_to(out): path.read_bytes() for path in out.rglob("*") if path.is_file()}
     after.pop(Path(CHANGES))
     assert after == before
-    if kind not in ("renumber", "ids"):  # these are about the whole set, and optional
+    if kind not in ("renumber", "ids"):  # these concern the entire dataset and are optional
         assert copy.declined.keys() == {kind}
         assert f"--accept {kind}" in (out / CHANGES).read_text()
 

@@ -1,6 +1,6 @@
-"""Random datasets with random damage: in the corrected copy, every class keeps its name and its area.
+"""Random datasets with random defects: in the corrected copy, every class keeps its name and its area.
 
-The check reads the files itself, with its own rules for names and edges; of the package it uses only `check_folder`
+The test reads the files itself, with its own rules for names and edges. From the package it uses only `check_folder`
 and `write_fixed_copy`, and `init` for the names in the copy.
 """
 
@@ -25,7 +25,7 @@ NAMES = ("sky", "road", "cat", "dog", "tree", "traffic light", "wall", "crack")
 
 @dataclass
 class RandomSet:
-    """A dataset as drawn: `masks` by file as stored, `names` by value where a list gives them."""
+    """A random dataset: `masks` by file as stored, `names` by value if a list has them."""
 
     root: Path
     random: np.random.Generator
@@ -33,7 +33,7 @@ class RandomSet:
     colors: dict[int, tuple[int, int, int]] = field(default_factory=dict)
     names: dict[int, str] = field(default_factory=dict)
     kind: str = "gray"
-    blurred: set[str] = field(default_factory=set)  # files of masks that are blurred, or look like it
+    blurred: set[str] = field(default_factory=set)  # files of masks that are blurred or look blurred
 
 
 def draw(root: Path, seed: int) -> RandomSet:
@@ -102,7 +102,7 @@ def save_mask(drawn: RandomSet, number: int, mask: np.ndarray, damage: str) -> N
 
 
 def write_list(drawn: RandomSet, names: list[str]) -> None:
-    """One of the formats that fits the values; classes that no mask contains included."""
+    """One of the formats that fits the values; including classes that no mask contains."""
     random, values = drawn.random, drawn.values
     if drawn.kind == "rgb":
         drawn.names = dict(zip(values, names, strict=False))
@@ -188,7 +188,7 @@ def check_names(drawn: RandomSet, out: Path, renamed: dict) -> None:
         original = init(drawn.root, tmp_out(drawn.root, "a"), pretrained="none", machine=CPU).description
         copied = init(out, tmp_out(out, "b"), pretrained="none", machine=CPU).description
     except DataError:
-        return  # too few values or pairs, before as after
+        return  # too few values or pairs, before and after
     if drawn.kind == "rgb":
         assert {(class_.name, class_.color) for class_ in original.classes} == {(class_.name, class_.color)
                                                                           for class_ in copied.classes}  # fmt: skip

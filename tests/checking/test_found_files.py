@@ -1,4 +1,4 @@
-"""Split lists, label files and odd files as the world writes them, found by check and used by init."""
+"""Split lists, label files and unusual files in many forms: found by `check`, used by `init`."""
 
 import os
 from pathlib import Path

@@ -1,4 +1,4 @@
-"""What inspecting one image or mask finds, against files written byte by byte."""
+"""Inspection of single images and masks, on files written byte by byte."""
 
 from pathlib import Path
 

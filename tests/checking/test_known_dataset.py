@@ -1,4 +1,4 @@
-"""`fastfcn check`: a clean folder passes, each defect is found and named, and an empty folder gets directions."""
+"""`fastfcn check`: clean folders pass, each defect is reported, an empty folder gets download instructions."""
 
 import json
 from pathlib import Path
@@ -17,7 +17,7 @@ CAMVID = load_description("camvid")
 
 
 def describe(**changes: object) -> DatasetDescription:
-    """CamVid's description with other counts and the like."""
+    """CamVid's description with other counts and similar changes."""
     return CAMVID.model_copy(update=changes)
 
 
@@ -42,7 +42,7 @@ def camvid(tmp_path: Path) -> Path:
 
 
 def kinds(report: KnownDatasetReport) -> dict[str, tuple[str, ...]]:
-    """What was found: kind -> files."""
+    """The reported problems: kind -> files."""
     assert all(problem.severity == "error" and problem.advice and problem.message for problem in report.problems)
     assert all(problem.count == max(len(problem.files), 1) for problem in report.problems)
     return {problem.kind: problem.files for problem in report.problems}
@@ -232,7 +232,7 @@ def test_download_instructions_of_every_dataset_in_the_catalog(tmp_path: Path, n
     assert description.license in done.out
     assert ("is empty" if there else "does not exist") in done.out
     assert "https://" in description.get or "http://" in description.get
-    for split in ("train", "val"):  # in the tree, and with the published number
+    for split in ("train", "val"):  # in the tree, with the published number
         assert any(description.splits[split] in line for line in done.out.splitlines())
         assert f"{description.counts[split][0]} " in done.out
 

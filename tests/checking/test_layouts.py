@@ -1,4 +1,4 @@
-"""The usual layouts are found by themselves, in patterns that a data set's description understands."""
+"""Common layouts are detected, as patterns that a dataset description accepts."""
 
 from pathlib import Path
 
@@ -13,7 +13,7 @@ from fastfcn.errors import DataError
 from tests.checking.clean import label, picture, save
 
 CITY = "{split}/{folder1}/{name}"
-# name -> image files, mask files, other files, and the patterns of images and masks; of names 0 to 3 each.
+# name -> image files, mask files, other files, and the patterns of images and masks.
 LAYOUTS = {
     "images, masks": ("images/{}.jpg", "masks/{}.png", "images/{name}.jpg", "masks/{name}.png"),
     "img, lbl": ("img/{}.png", "lbl/{}.png", "img/{name}.png", "lbl/{name}.png"),
@@ -61,7 +61,7 @@ def write(root: Path, images: str, masks: str, **parts: str) -> None:
 
 
 def described(images: tuple[str, ...], labels: tuple[str, ...], **more: object) -> DatasetDescription:
-    """A description of these patterns: what is found must be what a data set of them reads."""
+    """A description with these patterns: a dataset must read exactly the pairs that were detected."""
     values: dict = {"format": 1, "name": "a", "title": "a", "home": "", "labels_kind": "index", "folders": (".",)}
     values |= {"lists": (), "ignored": ()}
     classes = tuple({"name": str(value), "color": (value, 0, 0), "ids": (value,)} for value in range(4))
@@ -78,7 +78,7 @@ def test_layouts_without_splits(name: str, tmp_path: Path):
     assert len(dataset) == 4
     assert not any((dataset.images_alone, dataset.masks_alone, dataset.same_name, dataset.unlisted))
     seen = list(check_folder(tmp_path, show_progress=False).examples())
-    # Where {name}.png matches NAME_L.png as well, a list has to say which names there are.
+    # {name}.png also matches NAME_L.png, so that a list of the names is needed.
     lists = ("{split}.txt",) if name == "one folder, CamVid's" else ()
     (tmp_path / "all.txt").write_text("".join(f"{example.name}\n" for example in seen))
     description = described(layout.images, layout.labels, splits={"all": "all"}, lists=lists)

@@ -1,4 +1,4 @@
-"""What a user can get wrong: one clear message each, no traceback, exit code 2, and nothing left half-done."""
+"""User errors: one clear message, no traceback, exit code 2, and no partial results."""
 
 import os
 import subprocess
@@ -120,7 +120,7 @@ def test_a_mask_of_another_size(streets: Path, tmp_path: Path, weights: Path):
 
 @pytest.mark.parametrize("workers", ["0", "1"])
 def test_a_truncated_image(streets: Path, tmp_path: Path, weights: Path, workers: str):
-    """In a process that reads images, too, the message comes without that process's traceback."""
+    """Also for images read by a worker process, whose traceback is not printed."""
     for split in ("train", "val"):
         truncate(image_of(streets, split))
     done = train(streets, tmp_path / "run", "--workers", workers)
@@ -169,7 +169,7 @@ def test_a_file_that_is_not_a_weights_file(streets: Path, tmp_path: Path):
 
 
 class Attack:
-    """Unpickled in the usual way, it would make the file `trace`."""
+    """Unpickling it would create the file `trace`."""
 
     def __init__(self, trace: Path):
         self.trace = trace
@@ -201,7 +201,7 @@ def test_a_checkpoint_of_another_network(tmp_path: Path):
 
 
 def test_an_output_that_cannot_be_written(weights: Path, streets: Path, tmp_path: Path):
-    """Below a file, where root cannot write either."""
+    """A path below a file: not even root can write there."""
     blocked = tmp_path / "file" / "below"
     (tmp_path / "file").write_text("x")
     assert_refused(train(streets, blocked), blocked)
@@ -247,7 +247,7 @@ def test_a_flag_that_is_not_there(weights: Path):
 
 
 def test_as_a_program(tmp_path: Path):
-    """The same through a process of its own, as `python -m fastfcn`."""
+    """The same in a separate process, with `python -m fastfcn`."""
     command = [sys.executable, "-m", "fastfcn", "recipe", "demo", "optim.steps=many"]
     done = subprocess.run(command, capture_output=True, text=True, cwd=tmp_path)
     assert_refused(Finished(done.returncode, done.stdout, done.stderr), "optim.steps", "many")

@@ -261,5 +261,5 @@ def test_cityscapes_sample_agrees_with_its_train_ids(shared_data, tmp_path):
     dataset = Dataset(load_description("cityscapes"), tmp_path, "val")
     assert dataset.examples[0].name == "frankfurt/frankfurt_000000_000294"
     path = Path(str(dataset.examples[0].label_path).replace("labelIds", "labelTrainIds"))
-    # Not all pixels, because the sample's two masks were made smaller each on its own.
+    # Not all pixels, because the sample's two masks were downscaled independently.
     assert (dataset[0].label == np.array(Image.open(path))).mean() > 0.99

@@ -1,4 +1,4 @@
-"""What each form of image file becomes, against files written byte by byte."""
+"""Decoding of all kinds of image files, on files written byte by byte."""
 
 import io
 import struct
@@ -18,7 +18,7 @@ REFUSED = None
 
 
 def label(largest: int = 2) -> np.ndarray:
-    """Two rectangles of the numbers 1 and `largest` on 0."""
+    """Two rectangles of the values 1 and `largest` on 0."""
     values = np.zeros(SIZE, np.uint32)
     values[4:12, 4:20] = 1
     values[16:28, 24:40] = largest

@@ -41,7 +41,7 @@ def jpeg(image: Image.Image = PICTURE, **options: object) -> bytes:
         (jpeg(icc_profile=b"\xff\xda\x00\x02" * 30_000), 1),
         (jpeg(PICTURE.convert("L")), 1),
         (jpeg(PICTURE.convert("CMYK")), 1),
-        (jpeg() + jpeg(progressive=True) * 50, 1),  # what follows the image, as in a file of several images
+        (jpeg() + jpeg(progressive=True) * 50, 1),  # bytes after the image, as in a file of several images
         (jpeg(progressive=True), 10),
         (jpeg(PICTURE.convert("L"), progressive=True), 6),
         (many_scans(32, 32, 50), 52),

@@ -72,7 +72,7 @@ def test_truncated_files_are_named(tmp_path, suffix):
     path.write_bytes(data[: len(data) // 2])
     with pytest.raises(DataError, match=rf"cut\.{suffix} cannot be read"):
         read_image(path)
-    assert image_size(path) == (64, 64)  # the header is whole
+    assert image_size(path) == (64, 64)  # the header is complete
 
 
 def test_missing_and_foreign_files_are_named(tmp_path):

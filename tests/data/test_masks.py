@@ -28,7 +28,7 @@ def test_palette_masks_give_the_stored_numbers(tmp_path, bits):
 
 
 def grey_png(path, values: np.ndarray, bits: int) -> None:
-    """Store `values` as grey PNG of `bits` per pixel: a palette file whose type is rewritten to grey."""
+    """Store `values` as a gray PNG with `bits` per pixel: a palette file whose color type is changed to gray."""
     packed = b"".join(
         b"\0" + int("".join(f"{v:0{bits}b}" for v in row).ljust(8, "0"), 2).to_bytes(1, "big") for row in values
     )

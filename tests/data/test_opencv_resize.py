@@ -1,4 +1,4 @@
-"""Resizing to the bit as OpenCV does it, and the sizes that OpenMMLab resizes to."""
+"""Resizing that equals OpenCV bit for bit, and OpenMMLab's target sizes."""
 
 import hashlib
 
@@ -7,7 +7,7 @@ import pytest
 
 from fastfcn.data.opencv_resize import keep_ratio_size, resize_image, resize_label, scaled_size
 
-# Size before and after, and what cv2.resize 5.0.0, 4.11.0, 4.5.5 and 3.4.18 make of `drawn`, by INTER_LINEAR and, of
+# Size before and after, and the results of cv2.resize 5.0.0, 4.11.0, 4.5.5 and 3.4.18 for `drawn`: INTER_LINEAR and, of
 # the first channel, by INTER_NEAREST: SHA-256 of the bytes.
 BY_OPENCV = [
     ((37, 53), (61, 29), "d1ba5cd5a272eaf2", "7b0e5c5e03f04c58"),
@@ -101,7 +101,7 @@ def plain_bilinear(image: np.ndarray, size: tuple[int, int]) -> np.ndarray:
 def test_resize_has_no_antialias(size):
     image = drawn((40, 60))
     difference = resize_image(image, size) - plain_bilinear(image, size)
-    assert np.abs(difference).max() < 0.8  # half a level of rounding, and shares in 2048ths
+    assert np.abs(difference).max() < 0.8  # half a level of rounding, and weights in 2048ths
 
 
 def test_resize_label_takes_the_pixel_at_the_cut_off_coordinate():
@@ -131,7 +131,7 @@ def test_keep_ratio_size(size, bounds, expected):
 @pytest.mark.parametrize(
     ("size", "scale", "expected"),
     [
-        # From mmcv 2.1.0, _scale_size and rescale_size one after the other, as its Resize does.
+        # From mmcv 2.1.0: _scale_size after rescale_size, as in its Resize.
         ((512, 683), 0.5, (256, 342)),
         ((512, 683), 1.25, (640, 854)),
         ((203, 214), 0.75, (152, 160)),

@@ -1,4 +1,4 @@
-"""The augmentation of FastFCN's own code against the same steps in plain Pillow."""
+"""The augmentation of the official FastFCN code against the same steps in plain Pillow."""
 
 import numpy as np
 import pytest
@@ -25,7 +25,7 @@ def official(**changes) -> TrainTransform:
 
 
 def plain(image: np.ndarray, label: np.ndarray, generator: np.random.Generator, rotate: float = 0.0):
-    """One step after another on Pillow's images; chance is drawn in the order in which the transform draws it."""
+    """Step by step on Pillow images; random numbers are drawn in the same order as in the transform."""
     picture, mask = Image.fromarray(image), Image.fromarray(label)
     shorter = int(generator.integers(BASE // 2, 2 * BASE + 1))
     width, height = picture.size
@@ -42,7 +42,7 @@ def plain(image: np.ndarray, label: np.ndarray, generator: np.random.Generator, 
     picture = ImageOps.expand(picture, (0, 0, right, below), fill=0)
     mask = ImageOps.expand(mask, (0, 0, right, below), fill=255)
     if generator.random() < 0.5:
-        # Before the crop in the original; here of the crop, so that no pixel is counted from the other side.
+        # The original flips before cropping; flipping the crop avoids counting pixels from the other side.
         box = (left, top, left + CROP, top + CROP)
         picture, mask = picture.crop(box), mask.crop(box)
         filled = (min(new[0], CROP), min(new[1], CROP))
@@ -56,7 +56,7 @@ def plain(image: np.ndarray, label: np.ndarray, generator: np.random.Generator, 
 
 
 def mirrored(image: Image.Image, filled: tuple[int, int]) -> Image.Image:
-    """The filled corner mirrored, the padding left where it is."""
+    """The image content flipped, without moving the padding."""
     result = image.copy()
     result.paste(ImageOps.mirror(image.crop((0, 0, *filled))), (0, 0))
     return result
@@ -86,7 +86,7 @@ def test_equals_plain_pillow(size: tuple[int, int], rotate: float):
 
 
 def test_the_shorter_side_is_drawn_from_all_integers_between_the_bounds():
-    """26 to 104 of a base of 52, both included; a factor of the whole image would leave most of them out."""
+    """26 to 104 for base size 52, both included; a scale factor would not reach most of them."""
     transform, seen = official(), set()
     for seed in range(3000):
         height, width = transform._scaled_size((100, 200), np.random.default_rng(seed))
@@ -114,7 +114,7 @@ def test_padding_is_black_before_normalization_or_zero_after():
 
 
 def test_the_blur_reaches_from_the_image_into_the_black():
-    """As far as its radius lets it, which is drawn too."""
+    """Up to its radius, which is random."""
     image, label = np.full((10, 60, 3), 255, np.uint8), np.zeros((10, 60), np.uint8)
     reached = 0
     for seed in range(10):

@@ -1,6 +1,6 @@
-"""Genuine files of the data sets, read by their descriptions; what each mask must give is worked out here anew.
+"""Original files of the datasets, read with their descriptions; the expected labels are computed here independently.
 
-Where a sample does not lie as the data set is published, its files are copied into that layout.
+Samples with another layout than the published dataset are copied into that layout.
 """
 
 import shutil
@@ -14,8 +14,8 @@ from fastfcn.data.dataset import Dataset
 from fastfcn.data.description import DatasetDescription, load_description, parse_description
 from fastfcn.errors import DataError
 
-# Numbers from 0 to 181 that COCO left empty: street sign, hat, shoe, eye glasses, plate, mirror, window, desk, door,
-# blender, hair brush; its category numbers are one higher.
+# Ids from 0 to 181 that COCO does not use: street sign, hat, shoe, eye glasses, plate, mirror, window, desk, door,
+# blender, hair brush; COCO's category ids are one higher.
 EMPTY_IN_COCO = (11, 25, 28, 29, 44, 65, 67, 68, 70, 82, 90)
 # Class of each of Cityscapes' ids that has one (trainId in cityscapesScripts' labels.py); all others are ignored.
 TRAIN_IDS = {7: 0, 8: 1, 11: 2, 12: 3, 13: 4, 17: 5, 19: 6, 20: 7, 21: 8, 22: 9, 23: 10, 24: 11, 25: 12, 26: 13,
@@ -24,7 +24,7 @@ CITYSCAPES = "samples/mmseg_tests_data/pseudo_cityscapes_dataset"
 STREET = "frankfurt_000000_000294"
 DRAWN = "samples/mmseg_tests_data/pseudo_dataset"
 VOC = "samples/voc_format_sample_labelme"
-PHOTOGRAPHS = ["2011_000003", "2011_000006", "2011_000025"]
+VOC_IMAGES = ["2011_000003", "2011_000006", "2011_000025"]
 SHAPES = """
 format = 1
 name = "shapes"
@@ -47,7 +47,7 @@ classes = [
 
 
 def stored(path: Path, mode: str) -> np.ndarray:
-    """The numbers in a mask file, which must be of Pillow's `mode`."""
+    """The stored values of a mask file, which must have Pillow's `mode`."""
     with Image.open(path) as image:
         assert image.mode == mode
         return np.array(image)
@@ -65,7 +65,7 @@ def copy_all(files: list[Path], folder: Path) -> None:
 
 
 def check_counts(dataset: Dataset, labels: list[np.ndarray]) -> None:
-    """The survey of all masks finds what `labels` hold."""
+    """The class counts of the dataset equal those of `labels`."""
     expected = np.bincount(np.concatenate([label.ravel() for label in labels]), minlength=256)
     counts = dataset.check_labels()
     assert counts.classes.tolist() == expected[: len(dataset.description.classes)].tolist()
@@ -109,7 +109,7 @@ def test_coco_stuff_with_its_empty_numbers(shared_data, tmp_path, split, count):
 
 
 def test_coco_stuff_names(shared_data):
-    """What the photographs show: a skier in the snow, and a keyboard, a mouse and a screen."""
+    """The images contain a skier in the snow, and a keyboard, a mouse and a screen."""
     description = load_description("coco_stuff")
     folder = shared_data / "samples/coco_stuff_sample/val_label"
     for name, seen in (("000000000785", {"person", "skis", "snow"}), ("000000001503", {"keyboard", "mouse", "tv"})):
@@ -119,7 +119,7 @@ def test_coco_stuff_names(shared_data):
 
 @pytest.fixture
 def street(shared_data, tmp_path) -> Path:
-    """The Cityscapes sample in Cityscapes' folders: its files lie without those of split and city."""
+    """The Cityscapes sample in Cityscapes' layout: the sample has no folders for split and city."""
     for kind in ("leftImg8bit", "gtFine"):
         copy_all(sorted((shared_data / CITYSCAPES / kind).iterdir()), tmp_path / kind / "val/frankfurt")
     return tmp_path
@@ -138,7 +138,7 @@ def test_cityscapes_label_ids(shared_data, street):
     assert np.array_equal(example.label, label)
     assert np.array_equal(example.image, pixels(shared_data / CITYSCAPES / f"leftImg8bit/{STREET}_leftImg8bit.png"))
     check_counts(dataset, [label])
-    # The sample's own train ids were scaled down on their own: 77 pixels on borders have another class there.
+    # The sample's train ids were downscaled independently: 77 pixels on borders have another class.
     assert (example.label != stored(gt / f"{STREET}_gtFine_labelTrainIds.png", "L")).sum() == 77
 
 
@@ -147,7 +147,7 @@ def changed(description: DatasetDescription, **changes) -> DatasetDescription:
 
 
 def test_cityscapes_files_as_the_sample_has_them(shared_data):
-    """Without folders of split and city, and with masks of train ids: a description of one's own does."""
+    """Without folders for split and city, and with train ids: a custom description reads them."""
     cityscapes = load_description("cityscapes")
     description = changed(
         cityscapes,
@@ -162,7 +162,7 @@ def test_cityscapes_files_as_the_sample_has_them(shared_data):
 
 
 def test_cityscapes_instance_ids_are_no_labels(street):
-    """The 16-bit file beside: read whole, and refused by the values that name no class."""
+    """The 16-bit instance masks are read completely, and refused because their values are not classes."""
     description = load_description("cityscapes")
     wrong = changed(description, labels=(description.labels[0].replace("labelIds", "instanceIds"),))
     with pytest.raises(DataError, match=r"value 26002 in \d+ pixels"):
@@ -171,12 +171,12 @@ def test_cityscapes_instance_ids_are_no_labels(street):
 
 @pytest.fixture
 def voc(shared_data, tmp_path) -> Path:
-    """The three photographs and masks in VOC's layout, with a list."""
+    """The three images and masks in VOC's layout, with a split list."""
     folder = tmp_path / "VOC2012"
     for kind in ("JPEGImages", "SegmentationClass"):
         copy_all(sorted((shared_data / VOC / kind).iterdir()), folder / kind)
     (folder / "ImageSets/Segmentation").mkdir(parents=True)
-    (folder / "ImageSets/Segmentation/val.txt").write_text("\n".join(PHOTOGRAPHS) + "\n")
+    (folder / "ImageSets/Segmentation/val.txt").write_text("\n".join(VOC_IMAGES) + "\n")
     return tmp_path
 
 
@@ -186,12 +186,12 @@ def by_color(description: DatasetDescription) -> DatasetDescription:
     return changed(description, labels_kind="color", classes=classes, ignored=[void])
 
 
-@pytest.mark.parametrize("colored", [False, True], ids=["by number", "by colour"])
+@pytest.mark.parametrize("colored", [False, True], ids=["by number", "by color"])
 def test_voc_palette_masks(shared_data, voc, colored):
     description = load_description("voc")
     dataset = Dataset(by_color(description) if colored else description, voc, "val")
-    assert [example.name for example in dataset.examples] == PHOTOGRAPHS
-    labels = [stored(shared_data / VOC / f"SegmentationClass/{name}.png", "P") for name in PHOTOGRAPHS]
+    assert [example.name for example in dataset.examples] == VOC_IMAGES
+    labels = [stored(shared_data / VOC / f"SegmentationClass/{name}.png", "P") for name in VOC_IMAGES]
     for index, label in enumerate(labels):
         assert np.array_equal(dataset[index].label, label)
     assert np.unique(labels[0]).tolist() == [0, 5, 15, 255]  # bottle, person
@@ -212,7 +212,7 @@ def test_palette_masks_with_lists_of_names(shared_data):
 
 
 def test_a_gray_image_has_three_channels(shared_data):
-    """A palette mask beside a JPEG in colour, and the same photograph in grey."""
+    """A palette mask with a color JPEG and with the same image in gray."""
     description = changed(
         parse_description(SHAPES, "shapes.toml"),
         images=("{name}.jpg",), labels=("seg.png",), lists=(), splits={"all": "all"},

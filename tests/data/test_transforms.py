@@ -116,7 +116,7 @@ def test_flip_turns_image_and_label_together(image, label):
 
 
 def test_image_and_label_stay_aligned(label):
-    """An image that shows its own label still does so after scaling, cropping and mirroring."""
+    """An image that equals its label still does so after scaling, cropping and flipping."""
     image = np.repeat(label[..., None], 3, axis=2)
     same = transform(photometric_distortion=0.0, mean=(0.0,) * 3, std=(1.0,) * 3, cat_max_ratio=1.0)
     for step in range(20):
@@ -175,7 +175,7 @@ def test_shift_colors_against_colorsys(saturation, hue):
 
 
 class Scripted:
-    """A generator that gives the numbers it was given, so that each change can be forced."""
+    """A generator that returns chosen numbers, so that each distortion can be forced."""
 
     def __init__(self, draws: list[float]):
         self.draws = draws

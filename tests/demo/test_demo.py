@@ -1,4 +1,4 @@
-"""A small demo of two steps writes everything it promises; .ci/run runs it at full length."""
+"""A small demo of two steps writes all its files; .ci/run runs the full demo."""
 
 import io
 import json

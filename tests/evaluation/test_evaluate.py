@@ -1,4 +1,4 @@
-"""The observer of an evaluation: what it sees, and that seeing changes nothing."""
+"""The observer of an evaluation: what it receives, and that it does not change the scores."""
 
 from collections.abc import Sequence
 from pathlib import Path
@@ -31,7 +31,7 @@ def dataset(tmp_path_factory) -> Dataset:
 
 
 class Seen:
-    """Notes everything."""
+    """Records everything."""
 
     def __init__(self) -> None:
         self.strips: list[tuple[int, int]] = []
@@ -87,7 +87,7 @@ def test_probabilities_are_the_softmax_of_full_size_logits(dataset):
 
 
 def test_without_an_observer_the_network_returns_labels(dataset, monkeypatch):
-    """The fast form does that with a kernel; nothing of the observer's way is entered."""
+    """The optimized network does that with a kernel, without the code for observers."""
     called = []
     model = optimize(tiny_model())
     plain = type(model).labels

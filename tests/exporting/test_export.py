@@ -75,7 +75,7 @@ def test_predictions_equal_those_of_the_weights_file(exported: ExportedPredictor
 
 
 def test_other_precisions_are_rejected(report: ExportResult, streets: Path, tmp_path: Path):  # noqa: F811
-    """An exported file has its own precision: another one must not be ignored silently."""
+    """An exported file has a fixed precision: asking for another one must not be ignored silently."""
     assert fastfcn.load(report.path, "cpu", precision="32-true").labels(picture()[None]).shape == (1, 64, 96)
     with pytest.raises(UserError, match=r"model\.onnx was exported in f32 and cannot run in bf16-mixed"):
         fastfcn.load(report.path, "cpu", precision="bf16-mixed")
@@ -133,7 +133,7 @@ def test_one_changed_weight_is_detected(report: ExportResult, weights_file: Path
 
 
 def test_stock_adaptive_pooling_is_rejected(weights_file: Path, tmp_path: Path, monkeypatch):
-    """It is correct in PyTorch, but cannot be exported with unbacked sizes. With backed sizes it can, and the file is
+    """It is correct in PyTorch, but cannot be exported with unbacked sizes. With backed sizes it can, but the file is
     wrong, which only running it at other sizes shows: at 61x83 it happens to be correct."""
     pytest.importorskip("onnxruntime")
     monkeypatch.setattr(builder.weights, "load_model", lambda checkpoint: SmallNetwork(stock=True))

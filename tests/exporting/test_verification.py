@@ -55,7 +55,7 @@ def test_rounding_passes_whatever_the_size_of_the_logits(make: Callable[[], Segm
 
 def wrong_epsilon(model: Segmenter) -> None:
     for norm in (module for module in model.modules() if isinstance(module, nn.BatchNorm2d)):
-        norm.eps *= 100  # 1e-3 in place of 1e-5
+        norm.eps *= 100  # 1e-3 instead of 1e-5
 
 
 def wrong_corners(model: Segmenter) -> None:
@@ -94,7 +94,7 @@ def test_mistakes_are_refused_whatever_the_size_of_the_logits(mistake: Callable[
 
 
 class FixedPooling(SmallNetwork):
-    """Pools with the windows of the traced size, as an exporter does that computes them when it traces."""
+    """Pools with the windows of the traced size, like an exporter that computes them while tracing."""
 
     def logits(self, images: torch.Tensor) -> torch.Tensor:
         maps = self.shortcut(self.stem(images).relu())
@@ -115,7 +115,7 @@ def test_pooling_of_another_size_is_refused():
 
 
 class OtherLabels(TorchSession):
-    """Right logits, but labels that were computed from others."""
+    """Correct logits, but labels computed from other logits."""
 
     def run(self, images: np.ndarray) -> list[np.ndarray]:
         labels, logits = super().run(images)

@@ -1,4 +1,4 @@
-"""Networks trained by the kernels against the same networks trained by torch alone."""
+"""Training with the kernels against training with PyTorch alone."""
 
 import copy
 
@@ -62,7 +62,7 @@ def test_losses_and_gradients_are_those_of_the_plain_network(name: str):
     (loss, grads), (_, ordinary) = step(used, lean), step(used, plain)
     assert list(lean.state_dict()) == list(plain.state_dict())
     torch.testing.assert_close(loss.double(), expected, rtol=1e-4, atol=0)
-    # Both are in float32, and a ReLU that passes on one side only moves a gradient: near float64's as torch's is.
+    # Both are in float32, where a ReLU can switch: the error against float64 must be similar to PyTorch's.
     error = distance(grads, gradients), distance(ordinary, gradients)
     assert error[0] < 3 * error[1] + 1e-4, f"{error[0]:.1e} from float64, where torch is {error[1]:.1e}"
     for key, value in plain.named_buffers():
@@ -70,7 +70,7 @@ def test_losses_and_gradients_are_those_of_the_plain_network(name: str):
 
 
 def distance(actual: dict[str, Tensor], expected: dict[str, Tensor]) -> float:
-    """Of two whole gradients, as a share of the second."""
+    """Relative distance of two gradients of the network."""
     assert actual.keys() == expected.keys()
     squared = sum(float((actual[key].double() - expected[key]).square().sum()) for key in expected)
     return (squared / sum(float(value.square().sum()) for value in expected.values())) ** 0.5

@@ -12,7 +12,7 @@ from tests.helpers.tiny import NARROW
 
 
 class Recorder:
-    """Records as CUDA graphs do: with an input and a result of its own, which each replay overwrites."""
+    """Records like CUDA graphs: with a static input and output, which each replay overwrites."""
 
     def __init__(self):
         self.recorded = self.replayed = 0
@@ -65,7 +65,7 @@ def test_there_are_only_so_many(recorder: Recorder):
 
 @torch.inference_mode()
 def test_labels_are_the_same(recorder: Recorder, monkeypatch: pytest.MonkeyPatch):
-    monkeypatch.setattr(gpu, "find_spec", lambda name: None)  # without Triton, whose kernel wants a GPU
+    monkeypatch.setattr(gpu, "find_spec", lambda name: None)  # without Triton, whose kernel needs a GPU
     torch.manual_seed(0)
     network = build.create(recipes.load("demo", NARROW)).eval()
     images = torch.randn(3, 2, 3, 40, 56)

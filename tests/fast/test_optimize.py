@@ -1,4 +1,4 @@
-"""The network made fast gives the logits of the plain one, with kernels and without."""
+"""The optimized network gives the logits of the plain one, with kernels and without."""
 
 import os
 import subprocess
@@ -25,7 +25,7 @@ from tests.helpers import needed
 NARROW, WIDE = ["neck.width=16", "head.width=16"], ["neck.width=128", "head.width=128"]
 NETWORKS = {
     "psp": ["fastfcn_r50_psp_camvid", *WIDE],
-    "psp, whole factors": ["fastfcn_r18_psp_camvid"],
+    "psp, integer factors": ["fastfcn_r18_psp_camvid"],
     "aspp": ["fastfcn_r50_aspp_cityscapes_80k_b8", *WIDE],
     "enc": ["fastfcn_r50_enc_cityscapes_80k_b8", *NARROW],
     "official enc": ["official_r50_enc_ade20k", *NARROW],
@@ -88,9 +88,9 @@ def test_types_of_the_optimized_modules():
 
 
 @needed.KERNELS
-@pytest.mark.parametrize(("name", "single"), [("psp", True), ("psp, whole factors", True), ("aspp", False)])
+@pytest.mark.parametrize(("name", "single"), [("psp", True), ("psp, integer factors", True), ("aspp", False)])
 def test_the_last_convolution_of_a_stem_is_fused_with_pooling(name: str, single: bool):
-    """`single`: the stem has but one convolution."""
+    """`single`: the stem has only one convolution."""
     fast = optimize(network(name))
     assert not any(type(layer) is FastMaxPool for layer in fast.modules())
     assert [layer.pool for layer in fast.modules() if type(layer) is FastStem] == [single]
@@ -106,7 +106,7 @@ def test_jpu_takes_the_convolution_behind_it(name: str, taken: bool):
 
 
 def test_in_place_uses_the_network_up():
-    model = network("psp, whole factors")
+    model = network("psp, integer factors")
     assert optimize(model, in_place=True) is model
 
 
@@ -128,7 +128,7 @@ def test_without_kernels(setting: dict[str, str], warning: str):
 
 @needed.KERNELS
 def test_a_build_that_fails_says_why_and_goes_on(tmp_path):
-    """A compiler that is there and does not work; the next start tries again."""
+    """A compiler that exists but fails; the next start tries again."""
     broken = tmp_path / "broken-compiler"
     broken.write_text("#!/bin/sh\nexit 1\n")
     broken.chmod(0o755)

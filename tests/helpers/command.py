@@ -18,7 +18,7 @@ class Finished(NamedTuple):
 
 
 def fastfcn(*arguments: object) -> Finished:
-    """What `fastfcn ARGUMENTS` ends with; a traceback there is the test's own."""
+    """The result of `fastfcn ARGUMENTS`; unexpected exceptions are raised in the test."""
     out, err = io.StringIO(), io.StringIO()
     with mock.patch.object(sys, "argv", ["fastfcn", *map(str, arguments)]), redirect_stdout(out), redirect_stderr(err):
         try:

@@ -1,4 +1,4 @@
-"""Fences of the documentation, and what a reader has when a page begins: data, weights, a service, a Hub."""
+"""Fenced blocks of the documentation, and what its commands need: data, weights, a service, a Hub."""
 
 import os
 import re
@@ -113,7 +113,7 @@ def write_pairs(folder: Path, images: str, labels: str, values: tuple[int, ...])
 
 
 class Service:
-    """`fastfcn serve` in a process of its own; a second `start` ends the first."""
+    """`fastfcn serve` in a separate process; a second `start` ends the first."""
 
     def __init__(self) -> None:
         self.process: subprocess.Popen[bytes] | None = None

@@ -1,4 +1,4 @@
-"""Class maps drawn from a seed: predictions and labels to score, the same wherever they are drawn.
+"""Random segmentation maps from a seed: predictions and labels to score, identical on every machine.
 
 Only PCG64's bits and integer arithmetic are used; NumPy promises to keep both (NEP 19).
 """
@@ -20,7 +20,7 @@ def draw(
 ) -> tuple[np.ndarray, np.ndarray]:
     """uint8 (prediction, label), both `size`.
 
-    About half of the predictions are right; `absent` classes do not occur in the labels, nor, if
+    About half of the predictions are correct; `absent` classes do not occur in the labels, nor, if
     `absent_in_both`, in the predictions.
     """
     pixels = size[0] * size[1]

@@ -1,11 +1,11 @@
-"""Numbers and tensors drawn from a seed, maps in every memory format."""
+"""Random numbers and tensors from a seed, with maps in every memory format."""
 
 import torch
 from torch import Tensor
 
 
 class Draw:
-    """Numbers and tensors that a seed decides."""
+    """Numbers and tensors determined by a seed."""
 
     def __init__(self, seed: int):
         self.generator = torch.Generator().manual_seed(seed)
@@ -17,7 +17,7 @@ class Draw:
         return torch.randn(shape, generator=self.generator)
 
     def features(self, batch: int, channels: int, height: int, width: int) -> Tensor:
-        """A map stored channels last, rows first, or as part of another one."""
+        """A map stored channels last, rows first, or as a slice of another one."""
         match self.number(0, 2):
             case 0:
                 return self.tensor(batch, channels, height, width).contiguous(memory_format=torch.channels_last)

@@ -1,4 +1,4 @@
-"""A drawn video with a sine for sound, and what is in a video's file: times, sound, pictures."""
+"""A synthetic video with a sine tone, and the contents of video files: times, audio, frames."""
 
 import struct
 from collections.abc import Sequence
@@ -9,17 +9,17 @@ from typing import Any
 import numpy as np
 import pytest
 
-SOUND_RATE = 16000  # samples a second
+SOUND_RATE = 16000  # samples per second
 TURNED = {  # the display matrix of an MP4's track, as phones write it
     0: (1, 0, 0, 1),
-    90: (0, 1, -1, 0),  # to be turned right by so many degrees
+    90: (0, 1, -1, 0),  # rotation to the right, in degrees
     180: (-1, 0, 0, -1),
     270: (0, -1, 1, 0),
 }
 
 
 def drawing(index: int, size: tuple[int, int] = (48, 64)) -> np.ndarray:
-    """The `index`-th frame: red from the left up to a line that moves, brighter in the upper half."""
+    """Frame number `index`: red left of a moving line, brighter in the upper half."""
     pixels = np.full((*size, 3), (40, 70, 110), np.uint8)
     pixels[:, : 4 + 2 * index % (size[1] - 8)] = (190, 60, 40)
     pixels[: size[0] // 2] += 50
@@ -63,7 +63,7 @@ def _sine(av: Any, start: int) -> Any:
 
 
 def turn(path: Path, degrees: int) -> Path:
-    """Note in an MP4 of one track that its pictures are to be turned right by so many degrees."""
+    """Set the rotation of an MP4 with one track: so many degrees to the right."""
     content = bytearray(path.read_bytes())
     matrix = content.index(b"tkhd") + 4 + 4 + 20 + 16  # type, version and flags, times and number, room and volume
     a, b, c, d = (value * 0x10000 for value in TURNED[degrees])
@@ -90,7 +90,7 @@ def packets(path: Path, kind: str) -> list[tuple[float, bytes]]:
 
 
 def times(path: Path) -> list[float]:
-    """When each frame is shown, in seconds."""
+    """The presentation time of each frame in seconds."""
     return [time for time, _ in packets(path, "video")]
 
 

@@ -1,4 +1,4 @@
-"""The part of the Hugging Face Hub's interface that pushing and fetching a model takes, on this machine.
+"""A local server with the part of the Hugging Face Hub's API that pushing and downloading a model needs.
 
 After https://huggingface.co/docs/hub/api and the requests that huggingface_hub makes.
 """
@@ -17,7 +17,7 @@ COMMIT = "a" * 40
 
 
 class FakeHub(ThreadingHTTPServer):
-    """Holds models: name -> {"private": bool, "files": {path: content}}; notes what was asked of it."""
+    """Holds models: name -> {"private": bool, "files": {path: content}}; records the requests."""
 
     daemon_threads = True
 

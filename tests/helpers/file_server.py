@@ -1,4 +1,4 @@
-"""A server on this machine that serves a few files, knows Range or not, and can break off in the middle."""
+"""A local file server, with or without Range requests, that can close a connection in the middle."""
 
 import re
 from collections.abc import Iterator
@@ -11,7 +11,7 @@ Server = TypeVar("Server", bound=ThreadingHTTPServer)
 
 
 class Request(NamedTuple):
-    """A request: its path, its Range header, and the byte where the answer began."""
+    """A request: its path, its Range header, and the first byte of the response."""
 
     path: str
     range: str | None
@@ -19,7 +19,7 @@ class Request(NamedTuple):
 
 
 class FileServer(ThreadingHTTPServer):
-    """Serves `files` by path; notes its `requests`; ends each answer after `break_after` bytes."""
+    """Serves `files` by path; records `requests`; ends each response after `break_after` bytes."""
 
     daemon_threads = True
 
@@ -27,7 +27,7 @@ class FileServer(ThreadingHTTPServer):
         super().__init__(("127.0.0.1", 0), _Handler)
         self.files: dict[str, bytes] = {}
         self.requests: list[Request] = []
-        self.ranges = True  # whether it knows Range
+        self.ranges = True  # whether it supports Range
         self.break_after: int | None = None
 
     @property
@@ -65,7 +65,7 @@ def file_server() -> AbstractContextManager[FileServer]:
 
 @contextmanager
 def running(server: Server) -> Iterator[Server]:
-    """`server`, answering from a thread of its own until the block ends."""
+    """`server`, responding from a separate thread until the block ends."""
     thread = Thread(target=server.serve_forever, args=(0.01,), daemon=True)
     thread.start()
     try:

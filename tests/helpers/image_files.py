@@ -50,7 +50,7 @@ def pnm(values: Label, largest: int, plain: bool = False) -> bytes:
 
 
 def packed(row: np.ndarray, bits: int, little: bool = False) -> bytes:
-    """Numbers as consecutive `bits`, the first in the highest bits; each row ends on a byte."""
+    """Values as consecutive `bits`, the first in the highest bits; each row ends at a byte boundary."""
     if bits == 16:
         return row.astype("<u2" if little else ">u2").tobytes()
     if bits == 32:

@@ -1,4 +1,4 @@
-"""OpenMMLab's key names and shapes for FastFCN, and weights drawn from nothing but those names.
+"""OpenMMLab's key names and shapes for FastFCN, and random weights determined by these names.
 
 The stored-logits test needs the same weights in two places: where mmsegmentation computed the logits, and
 here, where it is not installed. So each tensor is a function of its key alone. The bits come from PCG64,
@@ -138,8 +138,8 @@ def uniform(key: str, shape: tuple[int, ...], low: float, high: float) -> np.nda
 def convolution_weight(key: str, shape: tuple[int, ...]) -> np.ndarray:
     """Uniform draws of variance 2 / fan-in whose mean over each filter is taken out.
 
-    Maps after a ReLU are mostly positive, so an unbalanced filter answers to their mean and little else:
-    after fifty layers all pixels would score alike, and a wrong dilation would go unnoticed.
+    Maps after a ReLU are mostly positive, so an unbalanced filter responds mainly to their mean:
+    after fifty layers all pixels would have similar logits, and a wrong dilation would go unnoticed.
     """
     bound = math.sqrt(6.0 / math.prod(shape[1:]))
     weight = uniform(key, shape, -bound, bound)
@@ -164,7 +164,7 @@ def weights(head: str, classes: int, jpu: bool) -> Iterator[tuple[str, np.ndarra
 
 
 def image(height: int, width: int) -> np.ndarray:
-    """A drawn picture, normalised: float32 (1, 3, height, width), mean about 0, standard deviation about 1.
+    """A synthetic image, normalized: float32 (1, 3, height, width), mean about 0, standard deviation about 1.
 
     Waves of several lengths and directions, and a disc with a hard edge; no two regions alike.
     """

@@ -1,4 +1,4 @@
-"""What some tests need of a machine; they are skipped where it is not there."""
+"""Requirements of some tests, which are skipped on machines without them."""
 
 import pytest
 

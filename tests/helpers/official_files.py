@@ -1,4 +1,4 @@
-"""Checkpoints as FastFCN's own code writes them, in small, made from our networks."""
+"""Small checkpoints in the format of the official FastFCN code, made from our networks."""
 
 import re
 from pathlib import Path
@@ -82,7 +82,7 @@ def their_state(state: dict[str, Tensor], head: str) -> dict[str, Tensor]:
 def save_official(
     path: Path, state: dict[str, Tensor], *, zipped: bool = True, best: object = np.float64(0.51)
 ) -> Path:
-    """What their training leaves: momentum beside the weights, and the best score as a number of NumPy."""
+    """A training checkpoint of the official code: weights, momentum, and the best score as a NumPy number."""
     optimizer = {"state": {0: {"momentum_buffer": torch.zeros(2)}}, "param_groups": [{"lr": 0.01, "params": [0]}]}
     content = {"epoch": 80, "state_dict": state, "optimizer": optimizer, "best_pred": best}
     torch.save(content, path, _use_new_zipfile_serialization=zipped)

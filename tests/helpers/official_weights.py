@@ -1,4 +1,4 @@
-"""Key names and shapes of FastFCN's own code (wuhuikai/FastFCN), and weights drawn from nothing but those names."""
+"""Key names and shapes of the official FastFCN code (wuhuikai/FastFCN), and random weights from these names."""
 
 from collections.abc import Iterator
 

@@ -1,4 +1,4 @@
-"""Checkpoints as mmsegmentation writes them, in small, without mmengine or mmcv."""
+"""Small checkpoints in mmsegmentation's format, without mmengine or mmcv."""
 
 import re
 import sys
@@ -46,7 +46,7 @@ def openmmlab_state(model: torch.nn.Module) -> dict[str, Tensor]:
 
 @contextmanager
 def pretended(name: str, **attributes: Any) -> Iterator[type]:
-    """A class of that full name, in a module that is there as long as the context is: enough to pickle it."""
+    """A class of that full name, in a module that exists within the context: enough to pickle it."""
     module, _, title = name.rpartition(".")
     parts = module.split(".")
     parents = [".".join(parts[: index + 1]) for index in range(len(parts))]

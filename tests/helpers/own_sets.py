@@ -1,4 +1,4 @@
-"""Small folders of images and masks as people have them, for `fastfcn init`."""
+"""Small custom datasets in typical layouts, for `fastfcn init`."""
 
 from pathlib import Path
 
@@ -31,7 +31,7 @@ def photo(path: Path, seed: int) -> None:
 
 
 def rgb_set(root: Path) -> Path:
-    """Masks in colours that CVAT's list names, no splits, names that show three sequences."""
+    """Color masks with CVAT's class list, no splits, file names of three sequences."""
     table = np.array([BLACK, RED, GREEN], np.uint8)
     for number in range(12):
         name = f"{'abc'[number // 4]}_{number:03}"
@@ -64,7 +64,7 @@ def palette_set(root: Path) -> Path:
 
 
 def voc_set(root: Path) -> Path:
-    """Pascal VOC's folders and lists, with three classes of one's own."""
+    """Pascal VOC's folders and lists, with three custom classes."""
     for number in range(6):
         photo(root / f"JPEGImages/2020_{number:06}.jpg", number)
         save(root / f"SegmentationClass/2020_{number:06}.png", stripes((0, 1, 2), number), {1: RED, 2: GREEN})

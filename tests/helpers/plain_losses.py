@@ -18,7 +18,7 @@ def plain_weighted(logits: Tensor, labels: Tensor, align_corners: bool, weights:
 
 
 def plain_hard(logits: Tensor, labels: Tensor, align_corners: bool, threshold: float, min_kept: float) -> Tensor:
-    """Image by image and pixel by pixel: the improbable ones, or the worst so many."""
+    """Image by image and pixel by pixel: those with low probability, but at least a minimum number."""
     total = logits.sum() * 0
     for full, label in zip(full_size(logits, labels, align_corners), labels, strict=True):
         pixels = [(y, x) for y, x in torch.nonzero(label != IGNORE_INDEX).tolist()]
@@ -43,7 +43,7 @@ def plain_dice(logits: Tensor, labels: Tensor, align_corners: bool) -> Tensor:
 
 
 def plain_lovasz(logits: Tensor, labels: Tensor, align_corners: bool) -> Tensor:
-    """The Lovász extension by its definition: errors in falling order, each times what it adds to 1 - IoU."""
+    """The Lovász extension by its definition: errors in descending order, times their increase of 1 - IoU."""
     total = logits.sum() * 0
     for full, label in zip(full_size(logits, labels, align_corners), labels, strict=True):
         labeled, of_image = label != IGNORE_INDEX, []

@@ -1,4 +1,4 @@
-"""What many tests need in small: a narrow recipe, its network and weights file, and a few drawn streets."""
+"""Small objects for many tests: a narrow recipe, its network and weights file, and a few street scenes."""
 
 from pathlib import Path
 
@@ -38,7 +38,7 @@ def tiny_recipe(*changes: str) -> Recipe:
 def tiny_model(*changes: str) -> Segmenter:
     """The network of `tiny_recipe`, the same random weights every time.
 
-    Its batch norms are not the identity, and its class maps hold several classes.
+    Its batch norms are not the identity, and it predicts several classes.
     """
     torch.manual_seed(0)
     model = build.create(tiny_recipe(*changes))
@@ -48,7 +48,7 @@ def tiny_model(*changes: str) -> Segmenter:
             nn.init.normal_(layer.running_mean, std=0.1)
             nn.init.uniform_(layer.running_var, 0.5, 1.5)
         elif isinstance(layer, nn.Conv2d) and layer.in_channels > layer.groups:
-            # Maps behind a ReLU are positive: filters with a mean would answer to little else, and one class win.
+            # Maps after a ReLU are positive: filters would mainly respond to the mean, and one class would win.
             layer.weight.data -= layer.weight.data.mean((1, 2, 3), keepdim=True)
     nn.init.normal_(model.head.classifier.weight)
     return model.eval()
@@ -62,12 +62,12 @@ def tiny_weights(path: Path, *changes: str) -> Path:
 
 
 def write_streets(folder: Path, train: int = 6, val: int = 3) -> Path:
-    """Drawn streets of 64 x 96 pixels in the layout of the data set `streets`, the same pixels every time."""
+    """Street scenes of 64 x 96 pixels in the layout of the dataset `streets`, always the same."""
     return write_dataset(folder, train, val, size=SIZE)
 
 
 def picture(height: int = 64, width: int = 96, seed: int = 0) -> np.ndarray:
-    """Coarse coloured blocks, RGB uint8 (height, width, 3)."""
+    """Coarse colored blocks, RGB uint8 (height, width, 3)."""
     blocks = np.random.default_rng(seed).integers(0, 256, (16, 24, 3), dtype=np.uint8)
     return np.array(Image.fromarray(blocks).resize((width, height), Image.Resampling.BICUBIC))
 

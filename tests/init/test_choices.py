@@ -1,4 +1,4 @@
-"""What `fastfcn init` decides: colors, names, splits, sizes, the loss, and the text they make."""
+"""Choices of `fastfcn init`: colors, names, splits, sizes, the loss, and the files written."""
 
 import itertools
 from pathlib import Path
@@ -86,7 +86,7 @@ def test_lists_of_classes(tmp_path: Path, file: str, text: str, expected: list):
     [
         (["0001TP_006690", "0001TP_006720", "0001TP_006750", "0016E5_00001", "0016E5_00002", "0016E5_00003"], 2),
         (["drive/0001", "drive/0002", "drive/0003", "walk/0001", "walk/0002", "walk/0003", "walk/0004"], 2),
-        ([f"IMG_{number:04}" for number in range(20)], 0),  # one beginning shows no sequences
+        ([f"IMG_{number:04}" for number in range(20)], 0),  # a common prefix alone is not a sequence
         ([f"{number:012}" for number in range(20)], 0),
         (["cat", "dog", "bird", "tree1", "tree2"], 0),
         (["3fa9", "77c1", "a0b4", "9e12", "c3d4", "f001"], 0),  # hashes
@@ -99,7 +99,7 @@ def test_sequences_in_names(names: list[str], groups: int):
 
 
 def surveyed(names: list[str], monkeypatch: pytest.MonkeyPatch, values: dict[str, set] | None = None) -> FolderReport:
-    """Pairs of those names in images/ and masks/, as much of a survey as splits are drawn from."""
+    """A report of pairs with these names in images/ and masks/, with what choosing splits needs."""
     mask_values = values or {}
     monkeypatch.setattr(splits, "_values", lambda report, example: mask_values.get(example.name, {0}))
     layout = Layout("folders", (".",), ("images/{folder}/{name}.jpg", "images/{name}.jpg"),

@@ -1,4 +1,4 @@
-"""`fastfcn init` from folders as people have them, on to a short training run with what it wrote."""
+"""`fastfcn init` on typical custom datasets, and a short training run with the files it wrote."""
 
 import os
 import shlex
@@ -34,7 +34,7 @@ def names(result: InitResult) -> list[str]:
 
 
 def readable(result: InitResult) -> dict[str, list[str]]:
-    """Split -> names of its examples, all of whose masks are read; raises DataError where one cannot be."""
+    """Split -> names of its examples, all of whose masks are read; raises DataError if one cannot be read."""
     description = build.description(recipes.load(result.recipe_file))
     examples = {}
     for split in (result.recipe.data.train_split, result.recipe.data.val_split):
@@ -45,7 +45,7 @@ def readable(result: InitResult) -> dict[str, list[str]]:
 
 
 def run_on(result: InitResult, monkeypatch: pytest.MonkeyPatch, place: Path) -> None:
-    """The printed commands, in small, from a folder of their own."""
+    """The printed commands with small sizes, run from another folder."""
     monkeypatch.chdir(place)
     train, evaluate, _ = (shlex.split(command)[1:] for command in result.commands())
     done = fastfcn(*train, *SMALL)
@@ -113,7 +113,7 @@ def test_the_layout_of_voc_with_other_classes(tmp_path: Path):
 
 
 def test_published_colors_are_known(tmp_path: Path):
-    """CamVid in its colors, black where nothing is labelled."""
+    """CamVid in its colors, black where nothing is labeled."""
     camvid = load_description("camvid")
     table = np.array([*camvid.colors, BLACK], np.uint8)
     for number in range(4):
@@ -143,7 +143,7 @@ def test_a_dataset_next_to_the_recipe_is_found_from_anywhere(tmp_path: Path, mon
     Path("dataset.toml").write_text("not this one")
     assert build.description(recipes.load("leaf/recipe.toml")) == result.description
     assert build.description(recipes.load("leaf/recipe.toml", ["optim.steps=3"])) == result.description
-    # One that is named on the command line is meant from where one stands.
+    # A path on the command line is relative to the current folder.
     Path("dataset.toml").rename("other.toml")
     with pytest.raises(DataError, match=r"other\.toml is not valid TOML"):
         build.description(recipes.load("leaf/recipe.toml", ["data.dataset=other.toml"]))
@@ -240,7 +240,7 @@ def test_camvid_is_result_as_published(shared_data: Path, tmp_path: Path):
 
 
 def test_a_folder_without_splits_that_cannot_be_written(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
-    """Read-only media, such as Kaggle's input: the message names a way that works."""
+    """Read-only media, such as Kaggle's input: the message suggests a command that works."""
     for number in range(6):
         photo(tmp_path / f"read only/images/{number}.png", number)
         save(tmp_path / f"read only/masks/{number}.png", stripes((0, 1), number))

@@ -1,6 +1,6 @@
 """Arguments of all operators: odd ones raise a RuntimeError, and batches of no images give empty results.
 
-None may end the process or read memory that is not the argument's: under tests/kernels/sanitize.sh both show.
+None may crash or read memory outside of the arguments: under tests/kernels/sanitize.sh both show.
 """
 
 from collections.abc import Callable, Iterator

@@ -1,4 +1,4 @@
-"""Backbones: sizes of the stages, and strides and dilations block by block as facts of OpenMMLab's models."""
+"""Backbones: sizes of the stages, and strides and dilations block by block as in OpenMMLab's models."""
 
 import math
 
@@ -28,7 +28,7 @@ def blocks_of(net: nn.Module) -> list[list[nn.Module]]:
 
 
 def numbers(net: nn.Module, convolution: str, what: str) -> Blocks:
-    """One attribute of one convolution of every block; it must be the same in both directions."""
+    """One attribute of one convolution of every block; it must be the same for height and width."""
     pairs = [[getattr(getattr(block, convolution), what) for block in stage] for stage in blocks_of(net)]
     assert all(pair[0] == pair[1] for stage in pairs for pair in stage)
     return [[pair[0] for pair in stage] for stage in pairs]
@@ -67,7 +67,7 @@ def test_dilated_originals_keep_stride_8():
 
 
 def test_basic_blocks():
-    """They have no 1x1: the stride stays in the first 3x3, and the second takes the whole dilation."""
+    """They have no 1x1: the stride stays in the first 3x3, and the second has the full dilation."""
     net = meta_resnet("resnet18", (1, 2, 2, 1), (1, 1, 2, 4), "pytorch")
     assert numbers(net, "conv1", "stride") == [[1, 1], [2, 1], [2, 1], [1, 1]]
     assert {stride for stage in numbers(net, "conv2", "stride") for stride in stage} == {1}
@@ -87,7 +87,7 @@ def test_stage_sizes_are_rounded_up(name: str):
 def test_without_changes_it_is_the_network_of_timm(name: str):
     torch.manual_seed(0)
     ours = resnet_backbone(name).eval()
-    for key, value in ours.named_parameters():  # timm starts with blocks that do nothing
+    for key, value in ours.named_parameters():  # timm initializes blocks as the identity
         if "bn" in key:
             nn.init.uniform_(value, 0.5, 1.5)
     plain = timm.create_model(name, features_only=True, out_indices=(1, 2, 3, 4)).eval()
@@ -99,10 +99,10 @@ def test_without_changes_it_is_the_network_of_timm(name: str):
 
 
 def test_dilations_change_the_outputs_but_not_the_shapes():
-    """Why the trap of `D32` goes unnoticed: the weights load either way."""
+    """A wrong dilation as in `D32` is easy to miss: the weights load either way."""
     torch.manual_seed(0)
     dilated = resnet_backbone("resnet18", (1, 2, 2, 2), (1, 1, 2, 4)).eval()
-    for name, value in dilated.named_parameters():  # timm starts with blocks that do nothing
+    for name, value in dilated.named_parameters():  # timm initializes blocks as the identity
         if "bn" in name:
             nn.init.uniform_(value, 0.5, 1.5)
     plain = resnet_backbone("resnet18").eval()
@@ -122,9 +122,9 @@ def test_an_unknown_name_is_refused():
 @pytest.mark.parametrize(
     ("name", "strides"),
     [
-        ("resnet50d", (1, 2, 1, 1)),  # its shortcut pools, which has no stride to be taken away
+        ("resnet50d", (1, 2, 1, 1)),  # its shortcut is a pooling layer, whose stride cannot be removed
         ("resnet18", (2, 2, 2, 2)),  # its first stage has no shortcut that could have a stride
-        ("resnetblur18", (1, 2, 2, 2)),  # its strides sit in anti-aliasing layers
+        ("resnetblur18", (1, 2, 2, 2)),  # its strides are in anti-aliasing layers
         ("skresnet18", (1, 2, 2, 2)),
         ("test_convnext", (1, 2, 2, 2)),
         ("resnetaa50", (1, 2, 2, 2)),

@@ -1,4 +1,4 @@
-"""Any pyramid of timm: four maps for images of any size, under the names that timm gives the weights."""
+"""Backbones of timm with four stages: images of any size, and timm's names of the weights."""
 
 import copy
 import math
@@ -22,7 +22,7 @@ PYRAMIDS = [
     "mobilenetv4_conv_medium",
     "swin_tiny_patch4_window7_224",
     "swinv2_cr_tiny_ns_224",  # images of one size, but channels first
-    "poolformer_s12",  # rounds up here and down there
+    "poolformer_s12",  # rounds up in some layers and down in others
     "resnet18",
 ]
 # Small ones of each kind: rounds up, rounds down, channels last.
@@ -36,7 +36,7 @@ def rounded_up(size: tuple[int, int]) -> list[tuple[int, ...]]:
 
 @pytest.fixture(autouse=True)
 def swin_small(monkeypatch):
-    """A Swin of 63 thousand parameters under a name of its own; the smallest that timm knows has 28 million."""
+    """A Swin with 63 thousand parameters, registered under a new name; timm's smallest has 28 million."""
     make = timm.create_model
 
     def small(name: str, **options):
@@ -49,7 +49,7 @@ def swin_small(monkeypatch):
 
 
 def awake(net: nn.Module) -> nn.Module:
-    """The network with weights that tell its layers apart; timm's begin with norms and branches that do nothing."""
+    """The network with distinct weights in all layers; timm initializes norms and branches as the identity."""
     torch.manual_seed(0)
     for value in net.parameters():
         if value.ndim == 1:
@@ -78,7 +78,7 @@ def test_maps_of_any_size_are_rounded_up(name: str):
 def test_at_the_size_of_its_training_it_is_the_network_of_timm(name: str):
     ours, theirs = awake(backbone(name)), plain(name).eval()
     theirs.load_state_dict(ours.state_dict())
-    image = torch.randn(1, 3, 224, 224)  # the one size that timm's Swin takes unasked
+    image = torch.randn(1, 3, 224, 224)  # the only size that timm's Swin accepts by default
     with torch.no_grad():
         maps = theirs(image)
         if name == "swin_small":
@@ -90,7 +90,7 @@ def test_at_the_size_of_its_training_it_is_the_network_of_timm(name: str):
 
 @pytest.mark.parametrize("name", ["test_convnext", "swin_small"])
 def test_other_sizes_are_filled_up_with_zeros(name: str):
-    """Zeros are the mean color of a normalized image; the maps are cut where the image ends."""
+    """Zeros are the mean color of a normalized image; the maps are cropped to the image."""
     net = awake(backbone(name))
     image = torch.randn(1, 3, 45, 83)
     filled = torch.zeros(1, 3, 64, 96)
@@ -140,8 +140,8 @@ def test_copies_and_gradients_are_complete(name: str):
     [
         ("test_vit", "at strides"),
         ("levit_128s", "at strides"),
-        ("maxvit_tiny_tf_224", "any size"),  # windows that have to divide the maps
-        ("hiera_tiny_224", "any size"),  # places that are learnt one by one
+        ("maxvit_tiny_tf_224", "any size"),  # windows must divide the maps
+        ("hiera_tiny_224", "any size"),  # learned position embeddings
     ],
 )
 def test_a_network_without_such_maps_is_refused(name: str, reason: str):

@@ -1,4 +1,4 @@
-"""The heads against their plain form: every upsampled map concatenated, the whole bottleneck over all of it."""
+"""The heads against their plain form: all upsampled maps concatenated, and the bottleneck over all channels."""
 
 import copy
 import inspect
@@ -138,7 +138,7 @@ def test_training_equals_the_plain_form(name: str):
     assert_close(results[0][1], results[1][1])
     compared = 0
     for (key, mine), theirs in zip(ours.named_parameters(), plain.parameters(), strict=True):
-        if not key.startswith("se_layer"):  # the loss above does not reach it
+        if not key.startswith("se_layer"):  # it has no gradient from the loss above
             assert_close(mine.grad, theirs.grad)
             compared += 1
     assert compared
@@ -220,7 +220,7 @@ def test_openmmlabs_weights_are_normal_by_the_number_of_outputs():
 
 
 def test_every_head_has_a_weight_for_each_extra_loss_and_its_arguments_as_keys():
-    """What `build.head` and `build.loss_terms` rely on, for the sections of recipes."""
+    """Assumptions of `build.head` and `build.loss_terms` about recipes."""
     sections = {kind_of(model): model for model in models_in(Recipe.model_fields["head"].annotation)}
     assert sections.keys() == heads.HEADS.keys()
     for kind, head in heads.HEADS.items():

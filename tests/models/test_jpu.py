@@ -95,7 +95,7 @@ def test_last_stage_is_handed_through():
 
 
 def test_gradients_under_autocast_are_those_of_float32_but_for_rounding():
-    """In bf16 some processors give garbage for the depthwise weights; they are to stay in float32."""
+    """In bf16 some CPUs give wrong gradients for depthwise weights; they must stay in float32."""
     torch.manual_seed(0)
     jpu = JPU(CHANNELS, width=16)
     stages = [torch.randn(4, channels, 32 // 2**i, 40 // 2**i) for i, channels in enumerate(CHANNELS)]

@@ -58,7 +58,7 @@ def test_equals_the_plain_form(size: tuple[int, int], align_corners: bool):
 
 
 def test_sizes_of_the_official_code():
-    """2048 channels come out, as of JPU; its parameters, without the backbone's, are counted from that code."""
+    """It has 2048 output channels, like JPU; the expected number of parameters is that of the official code."""
     changes = ['neck={kind="jpu_x", width=512, dilations=[1, 2, 4], groups=32, align_corners=true}']
     with torch.device("meta"):
         neck = build.neck(recipes.load("official_r50_enc_pcontext", changes), (512, 1024, 2048))
@@ -70,7 +70,7 @@ def test_sizes_of_the_official_code():
 
 
 def test_gradients_under_autocast_are_those_of_float32_but_for_rounding():
-    """In bf16 some processors give garbage for the depthwise weights; they are to stay in float32."""
+    """In bf16 some CPUs give wrong gradients for depthwise weights; they must stay in float32."""
     torch.manual_seed(0)
     neck, stages = JPUX(CHANNELS, 16, (1, 2, 4), GROUPS, True), stages_of((256, 320))
     gradients = []

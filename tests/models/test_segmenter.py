@@ -1,4 +1,4 @@
-"""The whole network: sizes of its outputs at any image size, segmentation maps without full-size logits, parameters."""
+"""The segmenter: output sizes for any image size, segmentation maps without full-size logits, parameters."""
 
 import pytest
 import torch
@@ -24,7 +24,7 @@ HEADS = {
     "corners aligned": ("neck.align_corners=true", "head.align_corners=true"),
 }
 
-# facts of mmsegmentation 1.2.2's models: all parameters, then backbone, neck, head, auxiliary head.
+# mmsegmentation 1.2.2's models: all parameters, then backbone, neck, head, auxiliary head.
 PARAMETERS = {
     "fastfcn_r50_psp_cityscapes_80k_b8": (68_711_046, 23_527_264, 19_735_552, 23_083_539, 2_364_691),
     "fastfcn_r50_psp_ade20k_80k_b16": (68_811_916, 23_527_264, 19_735_552, 23_150_742, 2_398_358),
@@ -74,7 +74,7 @@ def test_labels_are_the_argmax_of_the_scores(model: Segmenter, size: tuple[int, 
     assert clear.float().mean() > 0.98
     assert torch.equal(labels[clear].long(), logits.argmax(1)[clear])
     if size == (64, 96) and hasattr(model.neck, "lateral"):
-        assert len(labels.unique()) > 3  # or the above would say little
+        assert len(labels.unique()) > 3  # or the comparison above would be weak
 
 
 @torch.no_grad()
@@ -89,7 +89,7 @@ def test_labels_at_another_size_are_those_of_resized_scores(model: Segmenter):
 
 
 def test_labels_never_hold_full_size_scores(monkeypatch: pytest.MonkeyPatch):
-    """`labels` does its work without the resize that `forward` does."""
+    """`labels` does not resize logits as `forward` does."""
     model, images = tiny_model(), images_of((64, 96))
 
     def refuse(*_: object) -> Tensor:

@@ -21,7 +21,7 @@ UPERNET = (
 
 
 def plain(head: UPerHead, stages: list[Tensor]) -> Tensor:
-    """As mmsegmentation's UPerHead: lateral maps, the top-down path, and all of it concatenated."""
+    """As mmsegmentation's UPerHead: lateral maps, the top-down path, and all levels concatenated."""
 
     def resized(features: Tensor, size: torch.Size) -> Tensor:
         return F.interpolate(features, size=size, mode="bilinear", align_corners=head.align_corners)

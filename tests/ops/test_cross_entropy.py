@@ -1,4 +1,4 @@
-"""Cross-entropy at the labels' size from low-resolution logits, against resizing the whole and PyTorch's own."""
+"""Cross-entropy at the labels' size from low-resolution logits, against resizing all logits and PyTorch's loss."""
 
 import pytest
 import torch
@@ -12,7 +12,7 @@ from fastfcn.ops.upsample import interpolation_matrix
 from fastfcn.utils.sizes import IGNORE_INDEX
 
 Size = tuple[int, int]
-# (shape of the logits, size of the labels): whole and odd ratios, up, down, equal, one axis only, single pixels.
+# (shape of the logits, size of the labels): integer and other ratios, up, down, equal, one axis only, single pixels.
 SHAPES: list[tuple[tuple[int, int, int, int], Size]] = [
     ((2, 5, 4, 8), (32, 64)),
     ((3, 19, 9, 13), (67, 99)),
@@ -44,7 +44,7 @@ def plain(logits: Tensor, labels: Tensor, align_corners: bool) -> Tensor:
 
 
 def both(logits: Tensor, labels: Tensor, align_corners: bool) -> tuple[tuple[Tensor, Tensor], tuple[Tensor, Tensor]]:
-    """Loss and gradient, ours and the reference's."""
+    """Loss and gradient, of fastfcn and of the reference."""
     actual = upsampled_cross_entropy(logits, labels, align_corners, IGNORE_INDEX)
     expected = plain(logits, labels, align_corners)
     return tuple((loss, torch.autograd.grad(loss, logits)[0]) for loss in (actual, expected))  # type: ignore[return-value]
@@ -52,7 +52,7 @@ def both(logits: Tensor, labels: Tensor, align_corners: bool) -> tuple[tuple[Ten
 
 @pytest.fixture(params=[None, 1, 2000], ids=["one strip", "single rows", "several rows"])
 def high(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> None:
-    """How high the strips are."""
+    """Heights of the strips."""
     if request.param:
         monkeypatch.setattr(module, "CPU_STRIP", request.param)
 
@@ -161,7 +161,7 @@ def test_inside_autocast_it_stays_exact():
 
 
 class Largest(TorchDispatchMode):
-    """Notes how many elements the largest tensor has that any operation makes."""
+    """Records the number of elements of the largest tensor that any operation returns."""
 
     elements = 0
 
@@ -194,7 +194,7 @@ def test_no_gradient_is_computed_if_none_is_needed():
 
 @pytest.mark.parametrize("align_corners", [False, True])
 def test_strips_hold_every_row_that_counts(align_corners: bool):
-    """Outside of the rows that a strip takes, the interpolation matrix is zero; float32 rounds its positions most."""
+    """The interpolation matrix is zero outside of a strip's rows; float32 has the largest rounding of positions."""
     for before in (1, 2, 3, 7, 16, 33):
         for after in (1, 2, 5, 16, 49, 128, 263):
             matrix = interpolation_matrix(after, before, torch.zeros(()), align_corners)

@@ -1,4 +1,4 @@
-"""The Encoding layer as matrix products against its definition, every difference written out."""
+"""The Encoding layer as matrix products against its definition with explicit differences."""
 
 import pytest
 import torch
@@ -8,7 +8,7 @@ from fastfcn.ops.encoding import encode
 
 
 def plain_encode(features: Tensor, codewords: Tensor, scale: Tensor) -> Tensor:
-    """Equations 1 and 2 of EncNet as they stand: the (B, N, K, C) tensor of differences exists."""
+    """Equations 1 and 2 of EncNet literally, with the (B, N, K, C) tensor of differences."""
     difference = features[:, :, None] - codewords  # (B, N, K, C)
     assignment = (scale * difference.square().sum(3)).softmax(2)
     return (assignment[..., None] * difference).sum(1)
@@ -31,7 +31,7 @@ def test_equals_the_definition(shape: tuple[int, int, int, int]):
 
 def test_float32_stays_close_to_the_definition():
     features, codewords, scale = inputs(2, 500, 64, 32)
-    features = features.abs() * 3  # behind a ReLU, larger than the codewords
+    features = features.abs() * 3  # after a ReLU, larger than the codewords
     exact = plain_encode(features, codewords, scale)
     actual = encode(features.float(), codewords.float(), scale.float())
     assert (actual - exact).abs().max() < 1e-4 * exact.abs().max()

@@ -22,13 +22,13 @@ def random(*shape: int, seed: int = 0, dtype: torch.dtype = torch.float64) -> Te
 def plain_convolution(
     pooled: list[Tensor], weights: list[Tensor], size: tuple[int, int], align_corners: bool
 ) -> Tensor:
-    """The reference: upsample every map, concatenate them, convolve the whole."""
+    """The reference: upsample every map, concatenate them, convolve the result."""
     maps = [F.interpolate(map_, size=size, mode="bilinear", align_corners=align_corners) for map_ in pooled]
     return F.conv2d(torch.cat(maps, 1), torch.cat(weights, 1), padding=weights[0].shape[-1] // 2)
 
 
 def levels(kernel: int, batch: int = 2, pools: tuple[int, ...] = POOLS) -> tuple[list[Tensor], list[Tensor]]:
-    """Pooled maps of a different width each, and their share of a convolution to 5 channels."""
+    """Pooled maps of different widths, and their parts of a convolution to 5 channels."""
     pooled = [random(batch, 2 + i, bins, bins, seed=i) for i, bins in enumerate(pools)]
     weights = [random(5, 2 + i, kernel, kernel, seed=9 + i) for i in range(len(pools))]
     return pooled, weights
@@ -96,7 +96,7 @@ def test_convolves_like_the_concatenated_maps(size: tuple[int, int], kernel: int
     pooled, weights = levels(kernel)
     actual = convolve_upsampled(pooled, weights, size, align_corners)
     assert actual.shape == (2, 5, *size)
-    # The interpolation matrix is made in float32, whatever the maps are.
+    # The interpolation matrix is computed in float32 for any dtype of the maps.
     torch.testing.assert_close(actual, plain_convolution(pooled, weights, size, align_corners), rtol=1e-5, atol=2e-5)
 
 

@@ -1,4 +1,4 @@
-"""Separable convolution in training, of which only the input is kept, against its layers in float64."""
+"""Separable convolution in training, which saves only its input, against its layers in float64."""
 
 import copy
 
@@ -45,7 +45,7 @@ def test_results_and_gradients(seed: int):
     ours = torch.autograd.grad(actual, (features, *(layer.get_parameter(name) for name in NAMES)), slope)
     parameters = [reference.get_parameter(name) for name in NAMES]
     theirs = torch.autograd.grad(expected, (features, *parameters), slope.double())
-    # That of the depthwise weight is what a norm behind it leaves: a small difference of large sums.
+    # After batch norm, the gradient of the depthwise weight is a small difference of large sums.
     for name, one, other in zip(("features", *NAMES), ours, theirs, strict=True):
         distance = (one.double() - other.double()).norm() / other.double().norm()
         assert distance < 2e-4, f"the gradient of {name} is {distance:.1e} apart"

@@ -1,4 +1,4 @@
-"""Class maps made strip by strip against resizing the whole, once or twice, and argmax."""
+"""Segmentation maps computed in strips against resizing all logits, once or twice, and argmax."""
 
 import pytest
 import torch
@@ -31,14 +31,14 @@ def random(*shape: int, seed: int = 0, dtype: torch.dtype = torch.float32) -> Te
 
 
 def resized(logits: Tensor, sizes: list[Size], align_corners: bool) -> Tensor:
-    """The reference: the whole map through each size in turn."""
+    """The reference: the full map resized to each size in turn."""
     for size in sizes:
         logits = F.interpolate(logits, size=size, mode="bilinear", align_corners=align_corners)
     return logits
 
 
 def assert_equal_classes(labels: Tensor, logits: Tensor) -> None:
-    """`labels` must be the argmax of `logits` wherever rounding cannot decide between two classes."""
+    """`labels` must be the argmax of `logits` except where two logits are equal up to rounding."""
     if logits.shape[1] == 1:
         assert not labels.any()
         return
@@ -51,7 +51,7 @@ def assert_equal_classes(labels: Tensor, logits: Tensor) -> None:
 
 @pytest.fixture(params=[None, 1, 500], ids=["one strip", "single rows", "several rows"])
 def strips(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> None:
-    """How high the strips are."""
+    """Heights of the strips."""
     if request.param:
         monkeypatch.setattr(module, "STRIP_ELEMENTS", request.param)
 
@@ -153,7 +153,7 @@ def test_votes_are_the_mean_of_the_softmax(align_corners: bool):
     labels = mean_softmax_labels(views, align_corners)
     assert labels.dtype == torch.uint8
     assert_equal_classes(labels, votes)
-    # Not the argmax of the mean logits, which is another rule.
+    # Not the argmax of the mean logits, which differs.
     logits = torch.stack([resized(logits, sizes, align_corners) for logits, sizes in views]).mean(0)
     assert not torch.equal(labels.long(), logits.argmax(1))
 

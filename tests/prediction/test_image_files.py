@@ -26,7 +26,7 @@ def find_images(patterns: list[str]) -> list[Path]:
 
 
 def predict(predictor: Predictor, images: list[Path], out: Path, **settings: object) -> list:
-    """What `fastfcn predict` does with images."""
+    """Images as in `fastfcn predict`."""
     job = PredictionJob(Inputs(images, [], []), out, OutputSettings(**settings))  # type: ignore[arg-type]
     save_legend(predictor.description, job.folder)
     return list(job.predict_images(predictor))
@@ -42,7 +42,7 @@ def test_files_folders_and_patterns(tmp_path: Path):
     assert find_images([f"{tmp_path}/**/*.[Jj]*"]) == [everything[1], everything[3]]
     assert find_images([f"{tmp_path}/?.png", str(tmp_path / "b.jpg")]) == everything[:2]
     assert find_images([str(tmp_path / "b.jpg"), str(tmp_path)]) == [everything[1], *everything[:1], *everything[2:]]
-    assert find_images([str(tmp_path / "notes.txt")]) == [tmp_path / "notes.txt"]  # named, so tried
+    assert find_images([str(tmp_path / "notes.txt")]) == [tmp_path / "notes.txt"]  # named explicitly, so it is tried
 
 
 def test_every_image_format_of_the_dataset_check_is_found(tmp_path: Path):
@@ -64,7 +64,7 @@ def test_patterns_are_relative_to_the_current_folder(tmp_path: Path, monkeypatch
 
 @pytest.fixture
 def linked(tmp_path: Path) -> Path:
-    """photos/a.png, photos/deep/b.png, other/c.png, and links to themselves, to one another and to folders above."""
+    """photos/a.png, photos/deep/b.png, other/c.png, and links to themselves, to each other and to parent folders."""
     for name in ("photos/a.png", "photos/deep/b.png", "other/c.png", "d.png"):
         save_picture(tmp_path / name)
     photos = tmp_path / "photos"
@@ -79,7 +79,7 @@ def linked(tmp_path: Path) -> Path:
 
 @pytest.mark.parametrize("pattern", ["", "/**", "/**/*.png", "/**/[a-z]*.p?g", "/../photos/**"])
 def test_each_folder_is_searched_once_and_none_above(linked: Path, pattern: str):
-    """Links to the folder itself, or two to the one above it, would otherwise never end."""
+    """Links to the folder itself, or two links to its parent, would otherwise never end."""
     below = Path(f"{linked}{pattern.removesuffix('/**')}") if pattern.endswith("photos/**") else linked
     expected = [below / name for name in ("a.png", "deep/b.png", "else/c.png", "link.png")]
     assert find_images([f"{linked}{pattern}"]) == expected
@@ -117,7 +117,7 @@ def test_what_is_not_a_regular_file_is_reported_and_skipped(tmp_path: Path):
 
 @pytest.mark.parametrize(("longest", "overlay"), [(243, True), (251, False)])
 def test_the_longest_names(predictor: Predictor, tmp_path: Path, longest: int, overlay: bool):
-    """NAME_overlay.jpg may have 255 letters. A longer name is reported, and nothing of it is written."""
+    """NAME_overlay.jpg may have 255 characters. Images with longer names are reported and skipped."""
     images = [save_picture(tmp_path / f"{name}.png") for name in ("m" * longest, "n" * 251, "z")]
     first, second, third = predict(predictor, images, tmp_path / "out", overlay=overlay)
     assert first is None
@@ -224,7 +224,7 @@ def test_a_broken_image_is_reported_and_the_others_are_processed(
 
 @pytest.mark.parametrize("name", ["a.png", "b_overlay.jpg", "legend.png"])
 def test_inputs_are_never_overwritten(predictor: Predictor, tmp_path: Path, name: str):
-    """The class map of a.png is called a.png: into the same folder it would replace the image."""
+    """The segmentation map of a.png is also named a.png: in the same folder it would replace the image."""
     images = sorted([save_picture(tmp_path / name), save_picture(tmp_path / "b.tif")])
     before = (tmp_path / name).read_bytes()
     with pytest.raises(OutputError, match=f"{name} would be overwritten"):

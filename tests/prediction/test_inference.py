@@ -1,4 +1,4 @@
-"""What is delivered is what was scored: predictions equal those of evaluation, whatever the recipe's `eval` says."""
+"""Predictions equal those that evaluation scores, for every kind of `eval`."""
 
 import json
 from collections.abc import Sequence
@@ -55,7 +55,7 @@ def file(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactor
 
 
 def scored_labels(file: Path, streets: Path, changes: dict) -> tuple[Dataset, list[np.ndarray]]:
-    """The maps that `fastfcn evaluate` counts, seen at its own call."""
+    """The segmentation maps that `fastfcn evaluate` counts, recorded from its calls."""
     setup = load_setup(file, streets, MACHINE, size=changes.get("size"), window=changes.get("window"))
     settings = setup.inference.with_tta(changes.get("tta", False))
     maps = []
@@ -119,7 +119,7 @@ def test_probabilities_belong_to_the_labels(tmp_path: Path, kind: str, changes: 
 
 
 def test_the_changes_change_something(streets: Path, tmp_path: Path):
-    """Otherwise the table above would prove little."""
+    """Otherwise the comparison above would prove little."""
     file = tiny_weights(tmp_path / "weights.safetensors", "eval.resize=[48, 80]")
     image = picture()
     maps = [fastfcn.load(file, "cpu", **changes).labels(image[None]) for changes in CHANGES.values()]
@@ -128,7 +128,7 @@ def test_the_changes_change_something(streets: Path, tmp_path: Path):
 
 
 def test_case_84_the_mask_files_have_the_miou_of_evaluate(streets: Path, tmp_path: Path):
-    """The recipe resizes: the masks that `predict` writes must have the score that `evaluate` prints."""
+    """The recipe resizes: masks written by `predict` must have the score that `evaluate` prints."""
     for name, change in {"resized": "eval.resize=[40, 60]", "sliding": SLIDING}.items():
         file, out = tiny_weights(tmp_path / f"{name}.safetensors", change), tmp_path / name
         scores = tmp_path / f"{name}.json"
@@ -220,7 +220,7 @@ def test_info_shows_the_settings(tmp_path: Path):
 
 
 def test_without_resizing_the_network_makes_the_segmentation_map(predictor: Predictor, monkeypatch):
-    """The fast form does that with one kernel: full-size logits must not be computed, nor the image copied."""
+    """The optimized network uses one kernel: full-size logits are not computed, and the image is not copied."""
     called = []
     plain = type(predictor.network).labels
 
@@ -236,7 +236,7 @@ def test_without_resizing_the_network_makes_the_segmentation_map(predictor: Pred
 
 @torch.no_grad()
 def test_windows_against_a_plain_form():
-    """Every pixel: the mean of the logits of all windows that contain it; the last ones end at the edges."""
+    """For every pixel the mean of the logits of all windows that contain it; the last windows end at the edges."""
     model, used = tiny_model(), tiny_recipe()
     settings = inference_settings(used, "image", window=(40, 60))
     pixels = picture(70, 100)
@@ -263,7 +263,7 @@ def test_windows_against_a_plain_form():
 @pytest.mark.parametrize("value", [float("nan"), float("inf"), -float("inf")])
 @pytest.mark.parametrize("name", ["all", "head.classifier.weight"])
 def test_weights_that_are_not_finite_are_refused(tmp_path: Path, streets: Path, value: float, name: str):
-    """Otherwise every pixel would be of the first class."""
+    """Otherwise every pixel would have the first class."""
     model, used = tiny_model(), tiny_recipe()
     for key, parameter in model.named_parameters():
         if name in ("all", key):

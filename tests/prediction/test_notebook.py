@@ -14,7 +14,7 @@ from tests.helpers.tiny import picture
 
 
 class Tags(HTMLParser):
-    """The tags that are open at each time, and all texts."""
+    """The stack of open tags, and all texts."""
 
     def __init__(self) -> None:
         super().__init__()

@@ -1,4 +1,4 @@
-"""`load` and its predictor: every form of image, any size, any backbone, correct ids and colors."""
+"""`load` and its predictor: every type of image, any size, any backbone, correct ids and colors."""
 
 from pathlib import Path
 
@@ -20,7 +20,7 @@ def test_attributes_of_a_predictor(predictor: Predictor):
     assert predictor.classes[:3] == ("sky", "building", "road")
     assert predictor.device == torch.device("cpu")
     assert not predictor.network.training
-    assert not any(isinstance(module, nn.BatchNorm2d) for module in predictor.network.modules())  # made fast
+    assert not any(isinstance(module, nn.BatchNorm2d) for module in predictor.network.modules())  # optimized
 
 
 def test_path_pil_image_and_array_give_equal_predictions(predictor: Predictor, tmp_path: Path):
@@ -28,7 +28,7 @@ def test_path_pil_image_and_array_give_equal_predictions(predictor: Predictor, t
     expected = predictor(pixels)
     assert expected.labels.shape == (64, 96)
     assert expected.labels.dtype == np.uint8
-    assert len(np.unique(expected.labels)) > 2  # or the rest would say little
+    assert len(np.unique(expected.labels)) > 2  # or the comparisons below would be weak
     forms = [save_picture(tmp_path / "a.png"), str(tmp_path / "a.png"), Image.fromarray(pixels)]
     forms += [Image.fromarray(pixels).convert("RGBA"), np.asfortranarray(pixels), pixels[::-1][::-1]]
     read_only = pixels.copy()
@@ -39,7 +39,7 @@ def test_path_pil_image_and_array_give_equal_predictions(predictor: Predictor, t
 
 
 def test_labels_equal_those_of_the_plain_network(predictor: Predictor):
-    """Normalised as the recipe says, and the fast form equal to the plain one."""
+    """Normalized as in the recipe; the optimized network equals the plain one."""
     pixels, data = picture(), predictor.recipe.data
     image = (torch.from_numpy(pixels).permute(2, 0, 1).float() - torch.tensor(data.mean)[:, None, None]) / torch.tensor(
         data.std
@@ -84,7 +84,7 @@ def test_arrays_and_tensors_of_four_dimensions(predictor: Predictor):
 
 
 def test_a_long_list_is_processed_in_batches(predictor: Predictor, monkeypatch: pytest.MonkeyPatch):
-    """So that its memory is that of a few images."""
+    """Its memory is then that of a few images."""
     monkeypatch.setattr("fastfcn.prediction.image_formats.BATCH_PIXELS", 4 * 40 * 40)
     sizes = []
     labels = predictor.labels
@@ -94,7 +94,7 @@ def test_a_long_list_is_processed_in_batches(predictor: Predictor, monkeypatch: 
 
 
 def test_logits_on_request(predictor: Predictor):
-    """At the image's size, equal to the plain network's, and the labels are their best."""
+    """They have the image's size and equal those of the plain network; the labels are their argmax."""
     pixels, data = picture(33, 65), predictor.recipe.data
     prediction = predictor(pixels, logits=True)
     assert prediction.logits is not None
@@ -117,7 +117,7 @@ def test_logits_on_request(predictor: Predictor):
 @pytest.mark.parametrize("name", ["test_efficientnet", "test_convnext", "regnetx_002"])
 @torch.no_grad()
 def test_the_optimized_form_equals_the_network_on_any_backbone(name: str):
-    """Some keep an activation inside their batch norms, or have them before the convolution."""
+    """Some have an activation inside their batch norms, or batch norms before convolutions."""
     torch.manual_seed(0)
     used = tiny_recipe(f'backbone={{kind="pyramid", name="{name}", pretrained="none"}}')
     model = build.create(used).eval()
@@ -182,7 +182,7 @@ def test_other_arrays_are_rejected(predictor: Predictor, image: object):
 
 
 def test_label_images_store_the_ids_of_the_dataset():
-    """Cityscapes calls road 7, not 0; the numbers are stored, the colours shown."""
+    """Road has id 7 in Cityscapes, not 0; ids are stored, colors are shown."""
     used = tiny_recipe("data.dataset=cityscapes")
     description = build.description(used)
     predictor = TorchPredictor(build.create(used), used, description, "cpu")

@@ -1,4 +1,4 @@
-"""From an image file to a class map and a score, as mmsegmentation tests, restated with plain interpolation."""
+"""From an image file to a segmentation map and a score as in mmsegmentation, restated with plain interpolation."""
 
 import math
 from pathlib import Path
@@ -24,7 +24,7 @@ from tests.helpers.tiny import picture, save_picture, tiny_model, tiny_recipe
 
 SIZE = (50, 71)
 SEEN = (128, 182)  # SIZE fitted into 128 x 512, as ADE20K's images are into 512 x 2048
-SCALES = {0.5: (25, 36), 0.75: (37, 53), 1.5: (75, 107)}  # mmcv 2.1.0 rounds them so
+SCALES = {0.5: (25, 36), 0.75: (37, 53), 1.5: (75, 107)}  # rounded as in mmcv 2.1.0
 ADE20K_LIKE = ("eval.resize=[128, 512]", f"eval.scales={list(SCALES)}")
 
 
@@ -54,7 +54,7 @@ def resized(logits: Tensor, size: tuple[int, int]) -> Tensor:
 
 @torch.no_grad()
 def plain_scores(model: Segmenter, used: Recipe, image: np.ndarray, seen: tuple[int, int], flip: bool) -> Tensor:
-    """Logits (1, C, H, W): to the size that the network sees, turned back, and from there to the image's."""
+    """Logits (1, C, H, W): resized to the network's input size, flipped back, and resized to the image's size."""
     pixels = normalised(resize_image(image, seen), used)
     logits = resized(model.logits(pixels.flip(-1) if flip else pixels), seen)
     return resized(logits.flip(-1) if flip else logits, SIZE)
@@ -106,7 +106,7 @@ def test_views_differ(model, used, image):
 
 @pytest.mark.parametrize("tta", [False, True], ids=["one view", "all views"])
 def test_from_files_to_the_score(model, used, image, tta, tmp_path: Path):
-    """A mask of the plain class map: every pixel is right. One wrong stripe in it: as many are wrong."""
+    """With the plain segmentation map as mask every pixel is correct; a wrong stripe makes as many wrong."""
     label = plain_labels(model, used, image, tta).to(torch.uint8).numpy()
     wrong = label.copy()
     wrong[:5] = (wrong[:5] + 1) % 9
@@ -124,7 +124,7 @@ def test_from_files_to_the_score(model, used, image, tta, tmp_path: Path):
 def test_final_score_is_the_mean_of_pixel_accuracy_and_miou():
     description = build.description(tiny_recipe())
     counts = np.zeros((9, 9), np.int64)
-    counts[0, :2] = 60, 20  # IoU 60 / 80, with 80 of 100 pixels right
+    counts[0, :2] = 60, 20  # IoU 60 / 80, with 80 of 100 pixels correct
     counts[1, 1] = 20  # IoU 20 / 40
     written = as_json(Scores(counts), description)
     assert written["pixel_accuracy"] == 80.0
@@ -133,7 +133,7 @@ def test_final_score_is_the_mean_of_pixel_accuracy_and_miou():
 
 
 def test_final_score_as_published():
-    """The pixel accuracy and mIoU of a submission to the challenge, and the paper's figure made of such two."""
+    """The pixel accuracy and mIoU of a submission to the challenge, and the paper's final score from these two."""
     scores = Scores(np.eye(9, dtype=np.int64))
     scores.pixel_accuracy, scores.miou = 73.34, 38.34
     assert as_json(scores, build.description(tiny_recipe()))["final_score"] == 0.5584

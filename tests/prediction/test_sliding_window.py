@@ -1,4 +1,4 @@
-"""Testing by windows against a plain form of the same arithmetic, written from its description."""
+"""Sliding windows against a plain implementation of the same arithmetic."""
 
 import math
 
@@ -16,7 +16,7 @@ from fastfcn.recipes.recipe import Recipe
 from tests.helpers.tiny import picture, tiny_model, tiny_recipe
 
 BLACK = torch.tensor([-2.1, -2.0, -1.8])
-BASE, CROP, STRIDE = 52, 48, 32  # a tenth of what FastFCN's own code has
+BASE, CROP, STRIDE = 52, 48, 32  # a tenth of the official code's values
 SCALES = (0.5, 0.75, 1.0, 1.25, 1.75)
 SIZES = [(40, 70), (70, 40), (48, 48), (5, 90), (33, 34)]
 WINDOWS = (
@@ -25,7 +25,7 @@ WINDOWS = (
 
 
 def network(window: Tensor) -> Tensor:
-    """Scores that depend on the pixels around and on the place in the window; 4 classes."""
+    """Logits that depend on neighboring pixels and on the position in the window; 4 classes."""
     assert window.shape[1:] == (3, CROP, CROP)
     weight = torch.randn(4, 3, 5, 5, generator=torch.Generator().manual_seed(1)) / 8
     rows, columns = torch.linspace(-1, 1, CROP)[:, None], torch.linspace(-1, 1, CROP)
@@ -38,7 +38,7 @@ def image_of(size: tuple[int, int]) -> Tensor:
 
 
 def plain_scores(network, image: Tensor, scales, flip: bool) -> Tensor:
-    """Window by window and pixel by pixel: lists of votes, then their mean."""
+    """Window by window and pixel by pixel: lists of probabilities, then their mean."""
     height, width = image.shape[-2:]
     total = torch.zeros(())
     for scale in scales:
@@ -90,7 +90,7 @@ def test_windows_cover_everything_and_none_is_needless(length: int):
 
 
 def test_the_longer_side_is_the_scales():
-    """Sizes of FastFCN's own code: base size 520, an image of Pascal Context's usual 375 x 500, and it turned."""
+    """Sizes of the official code: base size 520, images of 375 x 500 and 500 x 375 as in Pascal Context."""
     assert long_side_size((375, 500), 520) == (390, 520)
     assert long_side_size((500, 375), 520) == (520, 390)
     assert long_side_size((375, 500), 260) == (195, 260)
@@ -116,7 +116,7 @@ def used() -> Recipe:
 @pytest.mark.parametrize("tta", [False, True])
 @torch.no_grad()
 def test_evaluation_goes_by_the_kind_in_the_recipe(used: Recipe, tta: bool):
-    """At one scale without mirror images, or with all that the recipe says; never resized before."""
+    """At one scale without flips, or with the recipe's TTA; the image is not resized before."""
     model, pixels = tiny_model(WINDOWS, "head.align_corners=true"), picture(61, 90)
     settings = inference_settings(used, tta=tta)
     assert input_sizes(settings, (61, 90)) == [(61, 90)]
@@ -132,10 +132,10 @@ def test_evaluation_goes_by_the_kind_in_the_recipe(used: Recipe, tta: bool):
 
 
 def test_images_keep_their_size(used: Recipe):
-    class Photographs(list):
+    class ImageList(list):
         def __getitem__(self, index: int):
             return type("Example", (), {"image": picture(61, 90), "label": picture(61, 90)[..., 0]})
 
-    (image,), label = TestImages(Photographs(), inference_settings(used, tta=True))[0]  # type: ignore[arg-type]
+    (image,), label = TestImages(ImageList(), inference_settings(used, tta=True))[0]  # type: ignore[arg-type]
     assert image.shape == (1, 3, 61, 90)
     assert label.shape == (61, 90)

@@ -1,4 +1,4 @@
-"""Overrides: what they change in the text, how they are marked, and which are refused."""
+"""Overrides: changes of the text, marks, and which are refused."""
 
 import pytest
 

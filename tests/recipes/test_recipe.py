@@ -59,7 +59,7 @@ def test_every_past_format_loads():
 
 
 def test_an_older_format_is_brought_up_to_date(monkeypatch: pytest.MonkeyPatch):
-    """What a later version will do: a key renamed, the rest of the text as it was."""
+    """A future format: a key is renamed, the rest of the text is unchanged."""
 
     def rename(document: tomlkit.TOMLDocument) -> None:
         section = document["loss"]
@@ -74,7 +74,7 @@ def test_an_older_format_is_brought_up_to_date(monkeypatch: pytest.MonkeyPatch):
 
 @pytest.mark.parametrize("number", [1, 2])
 def test_past_formats_are_rewritten_in_the_current_one(number: int):
-    """The text of either file, to the byte but for its number: comments, marks and layout stay."""
+    """The text is unchanged except for the format number: comments, marks and layout stay."""
     old, new = PAST / f"format_{number}.toml", PAST / "format_3.toml"
     upgraded = recipes.load(old)
     assert upgraded.text.replace(f"A recipe of format {number}", "A recipe of format 3") == new.read_text()
@@ -122,7 +122,7 @@ def test_marks_of_overrides_are_upgraded_with_their_values():
 @pytest.mark.parametrize(
     ("section", "key"),
     [
-        ("auxiliary = 0.4\npresence = 0.2", "loss.presence"),  # of a head without it: refused before, too
+        ("auxiliary = 0.4\npresence = 0.2", "loss.presence"),  # of a head without it: already refused in format 2
         ('auxiliary = "0.4"\npresence = 0.0', "auxiliary.loss_weight"),
     ],
 )
@@ -190,9 +190,9 @@ def test_unknown_recipe(name: str, says: str):
 def test_a_folder_and_a_file_of_bytes_are_not_recipes(tmp_path: Path):
     with pytest.raises(RecipeError, match="is a directory"):
         recipes.load(_made(tmp_path / "folder.toml"))
-    (tmp_path / "picture.toml").write_bytes(b"\xff\xd8\xff")
-    with pytest.raises(RecipeError, match=r"picture\.toml is not UTF-8 text"):
-        recipes.load(tmp_path / "picture.toml")
+    (tmp_path / "image.toml").write_bytes(b"\xff\xd8\xff")
+    with pytest.raises(RecipeError, match=r"image\.toml is not UTF-8 text"):
+        recipes.load(tmp_path / "image.toml")
 
 
 @pytest.mark.parametrize(
@@ -212,7 +212,7 @@ def test_broken_toml_names_line_and_column(text: str, says: str):
 
 
 def _as_format_2(text: str) -> str:
-    """A recipe's text with the names of format 2, by replacing whole words, and the weights of losses in [loss]."""
+    """A recipe's text with the names of format 2, by replacing words, and with the loss weights in [loss]."""
     weights = {"loss_weight": "0.0", "se_loss_weight": "0.0"}
     lines = []
     for line in text.replace("format = 3", "format = 2").split("\n"):
@@ -232,7 +232,7 @@ def _as_format_2(text: str) -> str:
 
 
 def _as_format_1(text: str) -> str:
-    """A recipe's text without what format 2 brought, by plain cutting of lines."""
+    """A recipe's text without the additions of format 2, by removing lines."""
     before, *sections = text.replace("format = 2", "format = 1").split("\n[")
     added = {section: [key for name, _, key, _ in ADDED_IN_2 if name == section] for section, *_ in ADDED_IN_2}
     parts = [("", before)] + [(section.partition("]")[0], section) for section in sections]

@@ -1,4 +1,4 @@
-"""The recipes that are shipped: their layout, their names, and that they say what was published."""
+"""Shipped recipes: layout, names, and published values."""
 
 import tomllib
 from pathlib import Path
@@ -14,7 +14,7 @@ from fastfcn.recipes.validation import kind_of, models_in
 SHIPPED = Path(fastfcn.__path__[0]) / "recipes" / "shipped"
 PSP = "fastfcn_r50_psp_cityscapes_80k_b8"
 
-# OpenMMLab's table: head, data set, batch, steps, mIoU, mIoU (ms+flip), memory in GB, frames per second; and
+# OpenMMLab's table: head, dataset, batch, steps, mIoU, mIoU (ms+flip), memory in GB, frames per second; and
 # the end of the name of the weights. https://github.com/open-mmlab/mmsegmentation/tree/v1.2.2/configs/fastfcn
 TABLE = [
     ("aspp", "cityscapes", 8, 80000, 79.12, 80.58, 5.67, 2.64, "20210928_053722-5d1a2648"),
@@ -31,7 +31,7 @@ TABLE = [
     ("enc", "ade20k", 16, 160000, 42.50, 44.21, None, None, "20211008_105456-d875ce3c"),
 ]  # fmt: skip
 
-# Dilated originals: head, data set, batch, mIoU, frames per second.
+# Dilated baselines: head, dataset, batch, mIoU, frames per second.
 DILATED = [
     ("psp", "cityscapes", 8, 78.55, 4.07),
     ("aspp", "cityscapes", 8, 79.32, 2.57),

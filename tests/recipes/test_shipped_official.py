@@ -1,11 +1,11 @@
-"""The recipes of FastFCN's own code: its published figures, and the options of its scripts."""
+"""The official recipes: published scores, and the options of the scripts."""
 
 import pytest
 
 from fastfcn import recipes
 from fastfcn.recipes.recipe import Recipe
 
-# FastFCN's own code: depth, head, end of the name, script, steps, lr, mIoU, mIoU (ms+flip), frames per second; and
+# The official code: depth, head, end of the name, script, steps, lr, mIoU, mIoU (ms+flip), frames per second; and
 # the score on ADE20K's test set. https://github.com/wuhuikai/FastFCN, README.md and experiments/segmentation/scripts
 OFFICIAL = [
     (50, "enc", "pcontext", "encnet_res50_pcontext", 80 * 312, 0.001, 51.05, None, 37.56, None),
@@ -36,7 +36,7 @@ def test_published_scores_are_those_of_the_official_code(row: tuple):
 
 @pytest.mark.parametrize("row", OFFICIAL, ids=lambda row: row[3])
 def test_official_recipes_train_like_the_official_code(row: tuple):
-    """Epochs of 4998, 20210 or 22210 images in whole batches of 16; options by default, but for each script's own."""
+    """Epochs of 4998, 20210 or 22210 images in full batches of 16; default options, except those that a script sets."""
     one = official(row)
     trainval = row[2] == "ade20k_trainval"
     assert (one.optim.steps, one.optim.lr, one.optim.batch, one.eval.every) == (row[4], row[5], 16, row[4] // 10)

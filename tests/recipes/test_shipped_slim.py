@@ -1,4 +1,4 @@
-"""The slim family's recipes: what their names say, how they are trained, and that their networks take any size."""
+"""The slim family's recipes: names, training, and networks that accept any size."""
 
 import pytest
 import timm
@@ -40,7 +40,7 @@ def test_slim_network_takes_any_size(slim: str, backbone: str):
 
 @pytest.mark.parametrize("slim", [slim for slim in SLIM if slim.endswith("camvid")])
 def test_slim_recipes_of_camvid_train_as_the_first_did(slim: str):
-    """What differs from the run on record is the network, and what its weights were trained to see."""
+    """They differ from the recorded run in the network and in the normalization of its pretrained weights."""
     one = recipes.load(f"fastfcn_{slim}")
     differences = one.differences(recipes.load("fastfcn_r50_psp_camvid"))
     keys = {key for key, *_ in differences if key.split(".")[0] not in ("backbone", "neck", "head")}

@@ -1,4 +1,4 @@
-"""What is wrong with a recipe is said at once, line by line: key, found, allowed."""
+"""All errors of a recipe are reported together, one per line: key, value, allowed values."""
 
 import re
 import tomllib
@@ -23,7 +23,7 @@ def complaints(text: str) -> list[str]:
 
 
 def changed(**replacements: str) -> str:
-    """The recipe's text with whole lines `key = ...` replaced, wherever the key stands."""
+    """The recipe's text with the lines `key = ...` replaced, in any section."""
     text = PSP.text
     for key, line in replacements.items():
         text, count = re.subn(rf"(?m)^{key} = .*\n", line and line + "\n", text)

@@ -88,7 +88,7 @@ def test_the_scores_are_those_of_evaluate(run, data, tmp_path):
     scores = json.loads(plain.read_text())
     assert json.loads(watched.read_text()) == scores
     page = text(tmp_path / "new" / "scores.html")
-    assert titles(page) == ALL  # the log and recipe of the run that the weights lie in
+    assert titles(page) == ALL  # log and recipe of the run that contains the weights
     assert f"<dd>{scores['miou']:.1f}</dd>" in page
 
 

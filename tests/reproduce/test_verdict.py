@@ -1,4 +1,4 @@
-"""When a score holds and when it differs."""
+"""When a score is reproduced and when it differs."""
 
 import math
 

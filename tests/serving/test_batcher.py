@@ -22,7 +22,7 @@ def test_waiting_images_of_one_size_run_together():
     blocked = BlockedPredictor()
     batcher = Batcher([blocked.labels], max_batch=3)
     jobs = [put(batcher)]
-    assert blocked.started.wait(60)  # alone: none was waiting beside it
+    assert blocked.started.wait(60)  # alone: no other image was waiting
     jobs += [put(batcher, height) for height in (5, 4, 5, 4, 5, 5)]
     blocked.free.set()
     assert [job.result.result(60).shape[0] for job in jobs] == [4, 5, 4, 5, 4, 5, 5]
@@ -65,7 +65,7 @@ def test_the_queue_is_bounded_by_places():
 
 
 def test_the_queue_is_bounded_by_the_expected_wait():
-    """By the speed of the last batches: with 5 s an image and 12 s at most, three images wait and no fourth."""
+    """From recent speed: with 5 s per image and a limit of 12 s, three images wait and a fourth is refused."""
     blocked = BlockedPredictor()
     batcher = Batcher([blocked.labels], max_waiting=100, queue_seconds=12)
     running = put(batcher)

@@ -1,4 +1,4 @@
-"""Bytes of strangers: the formats named, limits before decoding, and every failure a problem."""
+"""Untrusted bytes: allowed formats, limits before decoding, and a problem response for every failure."""
 
 import io
 import struct
@@ -65,14 +65,14 @@ def odd_images() -> dict[str, bytes]:
 
 @pytest.mark.parametrize("name", odd_images())
 def test_the_same_pixels_as_from_a_file(name: str, tmp_path: Path):
-    """`predict` and the service see the same image."""
+    """`predict` and the service decode the same pixels."""
     data = odd_images()[name]
     (tmp_path / name).write_bytes(data)
     assert np.array_equal(decode(data, LIMIT), read_image(tmp_path / name))
 
 
 def test_pixels_are_counted_before_they_are_decoded():
-    """A header that claims more, with nothing behind it."""
+    """A header that claims more pixels than the file contains."""
     head = struct.pack(">IIBBBBB", 12_000, 12_000, 8, 2, 0, 0, 0)
     data = b"\x89PNG\r\n\x1a\n" + struct.pack(">I", 13) + b"IHDR" + head + struct.pack(">I", zlib.crc32(b"IHDR" + head))
     data += struct.pack(">I", 0) + b"IDAT" + struct.pack(">I", zlib.crc32(b"IDAT"))

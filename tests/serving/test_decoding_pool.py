@@ -33,7 +33,7 @@ def pool() -> Iterator[DecodingPool]:
 
 
 def process(pool: DecodingPool) -> int:
-    """The number of the process of a pool of one."""
+    """The process id in a pool of one process."""
     worker = pool._idle.get(timeout=60)
     pool._idle.put(worker)
     assert worker
@@ -69,7 +69,7 @@ def test_the_same_problems(pool: DecodingPool, data: bytes):
 
 
 def test_a_slow_image_is_ended(pool: DecodingPool):
-    """This one would take minutes: Pillow bounds the size of each profile of a PNG, but not their number."""
+    """Decoding it would take minutes: Pillow bounds the size of each profile of a PNG, but not their number."""
     pool.decode(png(picture()), 60)
     before, start = process(pool), time.monotonic()
     problem = refused(pool, many_profiles(19_000), 0.5)
@@ -80,7 +80,7 @@ def test_a_slow_image_is_ended(pool: DecodingPool):
 
 
 def test_a_process_that_dies_is_replaced(pool: DecodingPool):
-    """As if a decoder crashed."""
+    """Simulates a decoder crash."""
     pool.decode(png(picture()), 60)
     os.kill(process(pool), signal.SIGKILL)
     assert refused(pool, png(picture())).code == "broken-image"

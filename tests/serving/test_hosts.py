@@ -1,4 +1,4 @@
-"""The Host header: pages of strangers whose name resolves to this machine (DNS rebinding) get nothing."""
+"""The Host header: pages of other sites whose name resolves to this machine (DNS rebinding) are refused."""
 
 import pytest
 

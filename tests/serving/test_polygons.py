@@ -1,4 +1,4 @@
-"""Polygons: drawn again they give the segmentation map, and there is one per region."""
+"""Polygons: filling them gives the segmentation map, and there is one per region."""
 
 import itertools
 
@@ -9,7 +9,7 @@ from fastfcn.serving.polygons import Polygon, edge_count, polygons
 
 
 def drawn(shapes: list[Polygon], size: tuple[int, int]) -> np.ndarray:
-    """Each polygon filled by the even-odd rule, row by row; every pixel by one polygon alone."""
+    """Each polygon filled by the even-odd rule, row by row; every pixel by exactly one polygon."""
     label = np.full(size, -1)
     for shape in shapes:
         crossings = np.zeros((size[0], size[1] + 1), int)

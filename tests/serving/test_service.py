@@ -102,7 +102,7 @@ def test_problems(service: RunningService, path: str, body: bytes, kind: str, st
 
 
 def test_a_form_with_text_fields_and_a_large_file(service: RunningService):
-    """Other fields are skipped, up to a limit; a file that needs many chunks arrives whole and stays in memory."""
+    """Other fields are skipped, up to a limit; a file in many chunks arrives completely and stays in memory."""
     field = b'--edge\r\nContent-Disposition: form-data; name="note"\r\n\r\nhello\r\n'
     body, kind = form(("a.bmp", png(picture(250, 350), "BMP")), field="image")
     assert service.ask("/predict", 16 * field + body, kind).status == 200
@@ -170,7 +170,7 @@ def test_request_logs(service: RunningService):
         service.ask("/predict", png(picture()), X_Request_ID="abc-1")
         request_ids.append(service.ask("/predict", b"nonsense", X_Request_ID="no good\tid").headers["X-Request-ID"])
         body_json: dict[str, dict] = {}
-        while not body_json.keys() >= set(request_ids):  # they are written after the answer
+        while not body_json.keys() >= set(request_ids):  # they are written after the response
             time.sleep(0.01)
             body_json = {line["id"]: line for line in map(json.loads, lines)}
     finally:

@@ -22,7 +22,7 @@ CHROMIUM = os.environ.get("CHROMIUM") or shutil.which("chromium") or shutil.whic
 
 @dataclass
 class Visit:
-    """A page in the browser; what its console said, and which addresses it asked for."""
+    """A page in the browser, its console messages, and the requested URLs."""
 
     page: Any
     console: list[str] = field(default_factory=list)
@@ -67,7 +67,7 @@ def visit(browser: Any) -> Iterator[Visit]:
 
 @pytest.fixture
 def photograph() -> bytes:
-    """A real photograph where there is one, else a drawn street."""
+    """A photo if the folder of real data has one, else a synthetic street."""
     default = Path(__file__).parents[2] / ".." / "shared" / "data"
     folder = Path(os.environ.get("FASTFCN_SHARED", default)) / "samples"
     paths = sorted(folder.rglob("*.jpg")) if folder.is_dir() else []
@@ -84,7 +84,7 @@ def test_from_an_image_to_its_classes(service: RunningService, visit: Visit, pho
     assert round(sum(shares), 6) == 100
     assert visit.text("#sum-text") == "100.0 %"
     assert re.search(r"network \d", visit.text("#facts"))
-    assert painted(visit) > 0.99  # the overlay covers the picture
+    assert painted(visit) > 0.99  # the overlay covers the image
 
     first = visit.page.locator("#legend button").first
     first.click()
@@ -120,11 +120,11 @@ def test_from_an_image_to_its_classes(service: RunningService, visit: Visit, pho
 
     assert visit.console == []
     assert all(url.startswith((service.url, "blob:")) for url in visit.asked)
-    assert visit.page.evaluate("document.documentElement.scrollWidth") == 390  # nothing sticks out on a phone
+    assert visit.page.evaluate("document.documentElement.scrollWidth") == 390  # nothing overflows on a phone
 
 
 def painted(visit: Visit) -> float:
-    """The part of the picture over which a class is laid."""
+    """The fraction of the image that the overlay covers."""
     return visit.page.evaluate("""() => {
         const canvas = document.getElementById("classes");
         const { data } = canvas.getContext("2d").getImageData(0, 0, canvas.width, canvas.height);

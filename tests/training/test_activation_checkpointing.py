@@ -1,4 +1,4 @@
-"""Steps whose maps are made twice against the same steps without that."""
+"""Training steps with activation checkpointing against the same steps without."""
 
 import copy
 
@@ -33,7 +33,7 @@ def batch(step: int, classes: int) -> tuple[Tensor, Tensor]:
 
 
 def trained(network: Segmenter, *changes: str, steps: int = STEPS) -> tuple[list[dict[str, Tensor]], dict[str, Tensor]]:
-    """Losses and gradients of each step, under one roof, and parameters and statistics after the last."""
+    """Losses and gradients of each step in one dictionary, and parameters and statistics after the last step."""
     used = tiny_recipe(*changes)
     fabric = Fabric(accelerator="cpu", devices=1)
     optimizer = build.optimizer(used, network)
@@ -69,7 +69,7 @@ def test_steps_are_the_same(head: str):
 
 
 def kept(network: Segmenter) -> int:
-    """Bytes of maps that the graph of a step keeps."""
+    """Bytes of maps that autograd saves in a step."""
     storages: dict[int, int] = {}
 
     def note(tensor: Tensor) -> Tensor:
@@ -91,7 +91,7 @@ def test_fewer_maps_are_kept():
 
 
 def test_copies_are_independent():
-    """The moving average and the network for evaluation are copies: their parts must not lead back to the original."""
+    """The moving average and the network for evaluation are copies: their modules must not refer to the original."""
     lean = tiny_model()
     recompute_activations(lean)
     images = batch(0, 3)[0]
@@ -113,7 +113,7 @@ def test_statistics_are_those_of_the_network_afterwards():
 
 
 def test_compiled_parts_do_the_same():
-    """As far as torch.compile's front end, which reads the network; the compiler itself takes a minute."""
+    """Only torch.compile's front end, which traces the network; the compiler itself takes a minute."""
     plain, compiled = tiny_model(), tiny_model()
     compile_parts(compiled, torch.device("cpu"), backend="eager")
     assert compiled.state_dict().keys() == plain.state_dict().keys()

@@ -1,4 +1,4 @@
-"""Averaged weights (`optim.ema`) and clipped gradients (`optim.clip_norm`): their arithmetic, and in a run."""
+"""Averaged weights (`optim.ema`) and clipped gradients (`optim.clip_norm`): arithmetic and use in a run."""
 
 from pathlib import Path
 

@@ -1,4 +1,4 @@
-"""TensorBoard, MLflow and Weights & Biases get every figure of a run, without a network."""
+"""TensorBoard, MLflow and Weights & Biases receive all values of a run, offline."""
 
 import json
 from collections.abc import Iterator
@@ -17,7 +17,7 @@ LINES = [{"loss": 2.5, "learning_rate": 0.01}, {"loss": 1.5, "learning_rate": 0.
 
 @pytest.fixture
 def run(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
-    """A run's folder, and loggers that ask no network."""
+    """A run's folder, and offline loggers."""
     for name, value in {"WANDB_MODE": "offline", "WANDB_SILENT": "true", "MLFLOW_DISABLE_TELEMETRY": "true"}.items():
         monkeypatch.setenv(name, value)
     for name in ("MLFLOW_TRACKING_URI", "MLFLOW_EXPERIMENT_NAME", "WANDB_PROJECT"):
@@ -46,7 +46,7 @@ def test_tensorboard(run: Path):
 
 def test_mlflow(run: Path):
     logged("mlflow", run, LINES[:2])
-    logged("mlflow", run, LINES[2:], first=3, failed=True)  # resumed: the same run goes on
+    logged("mlflow", run, LINES[2:], first=3, failed=True)  # resumed: the same run is continued
     from mlflow.tracking import MlflowClient
 
     client = MlflowClient(tracking_uri=(run / "mlruns").as_uri())
@@ -63,7 +63,7 @@ def test_weights_and_biases(run: Path):
     logger = open_logger("wandb", run, run / "recipe.toml")
     try:
         for step, values in enumerate([*LINES, {"loss": 1.25}], 1):
-            logger.log(values, step)  # a step is whole once the next one has begun
+            logger.log(values, step)  # a step is complete once the next one begins
         own = wandb.run
         assert own.config["optim.steps"] == "4"
         assert own.name == "run"

@@ -1,4 +1,4 @@
-"""Losses, rates and a run of the official family, against what FastFCN's own code says of them."""
+"""Losses, learning rates and a run of the official family, against the rules of the official FastFCN code."""
 
 from pathlib import Path
 
@@ -27,7 +27,7 @@ AS_OFFICIAL = (
 
 @pytest.mark.parametrize("name", [OFFICIAL, "official_r101_enc_ade20k", "official_r50_enc_ade20k_trainval"])
 def test_rates_are_those_of_its_scheduler(name: str):
-    """lr * (1 - T / N) ** 0.9 with T of N = epochs times whole batches; ten times that outside the backbone."""
+    """lr * (1 - T / N) ** 0.9 with N = epochs times full batches; ten times that outside the backbone."""
     used = recipes.load(name)
     steps = used.optim.steps
     for step in (0, 1, steps // 3, steps - 1):
@@ -49,7 +49,7 @@ def test_everything_but_the_backbone_learns_ten_times_as_fast():
 
 @pytest.mark.parametrize(("name", "share"), [(OFFICIAL, 0.2), ("official_r50_psp_pcontext", 0.4)])
 def test_the_loss_is_a_mean_over_labeled_pixels_with_aligned_corners(name: str, share: float):
-    """Cross-entropy of both heads, and for EncNet 0.2 of how well each image's classes are known."""
+    """Cross-entropy of both heads, and for EncNet 0.2 times the SE loss."""
     generator = torch.Generator().manual_seed(0)
     main, side = torch.randn(2, 5, 6, 7, generator=generator), torch.randn(2, 5, 3, 4, generator=generator)
     labels = torch.randint(0, 5, (2, 41, 50), generator=generator)
@@ -70,7 +70,7 @@ def test_the_loss_is_a_mean_over_labeled_pixels_with_aligned_corners(name: str, 
 
 
 def test_a_run_with_all_that_the_family_has(tmp_path: Path):
-    """Augmentation, windows and start in one short run; the weights to start from are those it begins with."""
+    """Augmentation, windows and `load_from` in one short run, which begins with the loaded weights."""
     data = write_streets(tmp_path / "data")
     start = tiny_weights(tmp_path / "start.safetensors", *AS_OFFICIAL)
     used = tiny_recipe(

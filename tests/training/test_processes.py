@@ -1,4 +1,4 @@
-"""Two processes learn what one learns, and score as one scores."""
+"""Two processes train and evaluate like one."""
 
 import json
 import os

@@ -1,6 +1,6 @@
-"""Steps of training against the rules of mmsegmentation 1.2.2, written out here once more in plain formulas.
+"""Training steps against the rules of mmsegmentation 1.2.2, restated here in plain formulas.
 
-What a step does to the weights must follow from: cross-entropy over all pixels, the ignored ones counted; 0.4 of
+An update of the weights must follow from: cross-entropy over all pixels, including ignored ones; 0.4 of
 the auxiliary and 0.2 of the SE loss; SGD with momentum and with decay of every parameter, batch norms and
 biases included; the poly schedule, which reaches its least rate at the last step. benchmarks/parity/training.py
 compares with mmsegmentation itself.
@@ -45,7 +45,7 @@ HEADS = {
         "head.se_loss_weight=0.2",
     ),
 }
-# Each is a rule of another trainer, or a slip: the comparison must notice it.
+# Each is a rule of another trainer or a mistake: the comparison must detect it.
 MISTAKES = (
     'loss.mean_over="labeled"',
     "auxiliary.loss_weight=0.2",
@@ -62,7 +62,7 @@ MISTAKES = (
 
 
 class Step(NamedTuple):
-    """What one step of either side shows."""
+    """The values of one step on either side."""
 
     losses: dict[str, Tensor]
     gradients: dict[str, Tensor]
@@ -105,7 +105,7 @@ def steps_of_train_step(used: Recipe, model: Segmenter) -> list[Step]:
 
 
 def pixel_rule(scores: Tensor, labels: Tensor) -> Tensor:
-    """-sum over labelled pixels of log softmax at the label / all pixels."""
+    """-sum over labeled pixels of log softmax at the label / all pixels."""
     full = F.interpolate(scores, labels.shape[1:], mode="bilinear", align_corners=False)
     counted = labels != IGNORE_INDEX
     index = labels.long().where(counted, torch.zeros(()).long())[:, None]
@@ -113,7 +113,7 @@ def pixel_rule(scores: Tensor, labels: Tensor) -> Tensor:
 
 
 def se_rule(logits: Tensor, labels: Tensor) -> Tensor:
-    """Binary cross-entropy against "this image holds this class", mean over images and classes."""
+    """Binary cross-entropy against "this image contains this class", mean over images and classes."""
     contained = torch.stack([(labels == index).flatten(1).any(1) for index in range(logits.shape[1])], 1).double()
     return -(contained * F.logsigmoid(logits) + (1 - contained) * F.logsigmoid(-logits)).mean()
 
@@ -184,7 +184,7 @@ def test_the_comparison_notices_norms_without_decay(monkeypatch: pytest.MonkeyPa
     create = build.optimizer
 
     def partly(used: Recipe, model: Segmenter) -> torch.optim.SGD:
-        """SGD that spares what has one dimension, as other trainers do."""
+        """SGD without decay for parameters of one dimension, as in other trainers."""
         optimizer = create(used, model)
         for group in list(optimizer.param_groups):
             spared = [parameter for parameter in group["params"] if parameter.ndim == 1]

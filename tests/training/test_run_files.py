@@ -1,4 +1,4 @@
-"""Damaged files of a run, changed data and two trainings in one folder: refused or repaired, with one clear line."""
+"""Corrupt files of a run, changed data and two trainings in one folder: refused or repaired, with one clear line."""
 
 import json
 import os
@@ -312,7 +312,7 @@ def test_a_damaged_fingerprint(run: Run, data: Path, content: str):
 
 
 def test_a_folder_in_use_is_refused(run: Run, data: Path):
-    """The holder is another process."""
+    """The lock belongs to another process."""
     code = """
 import sys
 from pathlib import Path
@@ -362,7 +362,7 @@ def test_a_lock_on_a_file_system_without_locks(tmp_path: Path, monkeypatch: pyte
 def test_what_killed_processes_left_is_removed(run: Run, data: Path):
     with replace_file(run.checkpoint) as temporary:
         killed = shutil.copyfile(run.checkpoint, run.folder / f"{temporary.name}")
-        shutil.copyfile(killed, run.folder / ".last.123-0.ckpt")  # as earlier versions named it
+        shutil.copyfile(killed, run.folder / ".last.123-0.ckpt")  # its name in earlier versions
         (temporary.parent / ".last.12-ab.ckpt").write_text("half")
         (temporary.parent / ".last.notes.ckpt").write_text("of the user")
         (temporary.parent / ".report.12-ab.html").write_text("another command may be writing it")

@@ -1,4 +1,4 @@
-"""Training: exact resume, at one process and at two, whatever the way a run was stopped; schedule; accumulation."""
+"""Training: exact resume with one and two processes after any kind of stop; schedule; accumulation."""
 
 import json
 import os
@@ -87,7 +87,7 @@ def test_stopped_by_signal_saves_the_step_and_resumes(data, tmp_path, uninterrup
         wait_for_step(out, 1)
         process.send_signal(signal.SIGTERM)
         printed = process.communicate(timeout=120)[0]
-    if process.returncode:  # a quick machine may have finished before the signal came
+    if process.returncode:  # a fast machine may finish before the signal arrives
         assert process.returncode == 130
         assert "--resume" in printed
     go(command(data, out, "--resume"))
@@ -117,7 +117,7 @@ def test_two_processes_resume_exactly_and_score_like_one(data, tmp_path):
     go(command(data, uncut, "--devices", "2"))
     go(command(data, resumed, "--devices", "2"))
     assert losses(uncut) == losses(resumed), "two runs of the same seed"
-    # What a kill between the checkpoints of step 3 and step 6 leaves: the files of step 3 with a longer log.
+    # The state after a kill between the checkpoints of steps 3 and 6: the files of step 3 with a longer log.
     run = Run(tmp_path / "cut")
     shorter = command(data, run.folder, "--devices", "2")
     process = subprocess.Popen(shorter, env={**os.environ, "OMP_NUM_THREADS": "1"}, stderr=subprocess.DEVNULL,
@@ -143,7 +143,7 @@ def test_evaluation_by_two_processes_counts_no_image_twice(data, tmp_path, unint
 
 
 def test_accumulated_parts_see_the_same_images(data, tmp_path):
-    """Without batch norm's dependence on the part, parts would be exact; the first loss is close all the same."""
+    """Only batch norm depends on the split into parts; the first loss is still close."""
     train(tiny_recipe("optim.steps=1"), data, tmp_path / "whole", Machine("cpu", workers=0))
     train(tiny_recipe("optim.steps=1"), data, tmp_path / "parts", Machine("cpu", workers=0, accumulate=2))
     full, parts = losses(tmp_path / "whole")[0][1], losses(tmp_path / "parts")[0][1]

@@ -1,4 +1,4 @@
-"""Files are there whole or not at all."""
+"""Files are complete or do not exist."""
 
 import os
 from pathlib import Path
@@ -23,7 +23,7 @@ def test_a_file_appears_when_it_is_complete(tmp_path: Path):
     target = tmp_path / "new" / "deeper" / "picture.png"
     with replace_file(target) as temporary:
         assert temporary.parent == target.parent
-        assert temporary.suffix == ".png"  # writers choose the format by it
+        assert temporary.suffix == ".png"  # writers choose the format by the suffix
         assert temporary.name.startswith(".")  # hidden from patterns such as *.png
         temporary.write_bytes(b"whole")
         assert not target.exists()
@@ -89,7 +89,7 @@ def test_a_folder_without_permission(tmp_path: Path):
 
 @pytest.mark.parametrize("stem", ["m" * 251, "\u00e4" * 125, "a" * 200, "b"])
 def test_the_longest_names_can_be_written(tmp_path: Path, stem: str):
-    """255 bytes are allowed; the temporary name must not be longer, nor end inside a letter."""
+    """255 bytes are allowed; the temporary name must not be longer, nor end inside a character."""
     target = tmp_path / f"{stem}.txt"
     with replace_file(target) as temporary:
         assert len(os.fsencode(temporary.name)) <= 255

@@ -1,4 +1,4 @@
-"""Which process is the first one, as Fabric decides it too, whatever is left in the environment."""
+"""Detection of the main process, like Fabric's, with leftovers in the environment variables."""
 
 import pytest
 

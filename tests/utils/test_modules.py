@@ -1,4 +1,4 @@
-"""A new class over the same weights."""
+"""Changing the class of a module with the same weights."""
 
 import copy
 

@@ -1,4 +1,4 @@
-"""Threads that work ahead: order kept, errors passed on, nothing left behind."""
+"""Prefetching threads: order is kept, errors are passed on, and no thread is left."""
 
 import threading
 import time
@@ -11,7 +11,7 @@ from fastfcn.utils.prefetch import prefetch
 
 
 class Source:
-    """Numbers, with a note of how many were taken and whether it was closed."""
+    """Numbers; records how many were taken and whether the iterator was closed."""
 
     def __init__(self, count: int, error: Exception | None = None):
         self.count, self.error, self.taken, self.closed = count, error, 0, False
@@ -45,7 +45,7 @@ def test_no_more_than_the_queue_is_read_ahead():
     read = prefetch(source.items(), 3)
     next(read)
     time.sleep(0.05)
-    assert source.taken <= 1 + 3 + 1  # taken, waiting, in the hand
+    assert source.taken <= 1 + 3 + 1  # taken, queued, being produced
     read.close()
 
 
@@ -65,7 +65,7 @@ def iter_all(items: Generator[int]) -> Iterator[int]:
 
 
 def test_the_newest_wins():
-    """A slow reader sees the latest items, the last of all included."""
+    """A slow reader gets the latest items, including the very last one."""
     source = Source(500)
     read = prefetch(source.items(), 2, newest=True)
     seen = [next(read)]

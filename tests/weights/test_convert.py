@@ -29,7 +29,7 @@ Save = Callable[[Path, dict[str, Tensor], list[str]], Path]
 
 @pytest.fixture
 def psp(tmp_path: Path) -> tuple[Segmenter, Path]:
-    """A network, and the file of its recipe."""
+    """A network and its recipe file."""
     tiny_recipe().save(tmp_path / "tiny.toml")
     return tiny_model(), tmp_path / "tiny.toml"
 

@@ -1,4 +1,4 @@
-"""Downloads from a server on this machine: whole, resumed, with a wrong hash, and not at all."""
+"""Downloads from a local server: complete, resumed, with a wrong hash, and failed."""
 
 import hashlib
 from collections.abc import Iterator
@@ -19,7 +19,7 @@ PATHS = (f"/v0.5/net-{HASH}.pth", "/net.pth")
 
 @pytest.fixture
 def server() -> Iterator[FileServer]:
-    """Serves CONTENT under the names that the tests ask for."""
+    """Serves CONTENT under the requested names."""
     with file_server() as server:
         server.files = dict.fromkeys(PATHS, CONTENT)
         yield server

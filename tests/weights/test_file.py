@@ -57,7 +57,7 @@ def test_the_recipe_is_kept_byte_for_byte(tmp_path: Path, model: Segmenter):
     used = recipes.parse(text, "test")
     weights.save(tmp_path / "w.safetensors", model, used, build.description(used))
     assert weights.read(tmp_path / "w.safetensors").recipe.text == text
-    assert "# was 64" in text  # marks of changes too
+    assert "# was 64" in text  # including marks of changes
 
 
 @pytest.mark.parametrize("name", ["cityscapes", "ade20k", "pascal_context", "camvid"])

@@ -1,4 +1,4 @@
-"""What a weights file says of itself, on the screen and as JSON; files of before the notes as well."""
+"""`info` of weights files on the terminal and as JSON, including files of earlier versions."""
 
 import json
 from datetime import UTC, datetime
@@ -66,7 +66,7 @@ def test_published_scores_are_those_of_published_weights(tmp_path: Path):
 
 
 def test_a_file_of_before(weights_file: Path, tmp_path: Path):
-    """Without the note of when and with what it was made, and without a checksum."""
+    """Without time, version and checksum."""
     with safetensors.safe_open(str(weights_file), framework="pt") as file:
         header, tensors = file.metadata(), {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118
     del header["made"], header["checksum"]

@@ -1,4 +1,4 @@
-"""FastFCN's own checkpoints: every key has its place, channels come in our order, files are read safely."""
+"""Official FastFCN checkpoints: every key is converted, channels are reordered, files are read safely."""
 
 from pathlib import Path
 
@@ -14,7 +14,7 @@ from tests.helpers.official_files import save_official, their_state
 from tests.helpers.official_weights import JPU_X, official_shapes
 from tests.helpers.openmmlab_files import pretended
 
-# Parameters at 19 classes and entries of the state dict, the unused classifier of ImageNet included.
+# Parameters at 19 classes and entries of the state dict, including the unused ImageNet classifier.
 TOTALS = {"psp": (70_864_590, 438), "deeplabv3": (63_911_374, 450), "enc": (49_392_449, 431)}
 CLASSIFIER = 2048 * 1000 + 1000
 NARROW = (
@@ -83,7 +83,7 @@ def test_names_and_order_come_back(head: str, neck_x: bool):
 
 
 def test_order_is_not_left_as_it_was():
-    """What the test above is worth: unpermuted, the first channels would be those of the coarsest map."""
+    """Checks the test above: without reordering, the first channels would be those of the coarsest map."""
     state = build.create(narrow_recipe("deeplabv3")).state_dict()
     theirs = their_state(state, "deeplabv3")
     assert not torch.equal(theirs["head.aspp.project.0.weight"], state["head.bottleneck.conv.weight"])
@@ -128,7 +128,7 @@ def test_a_number_as_an_older_numpy_stores_it(tmp_path: Path):
     content = path.read_bytes()
     assert b"cnumpy._core.multiarray\nscalar\n" in content
     path.write_bytes(content.replace(b"cnumpy._core.multiarray\nscalar\n", b"cnumpy.core.multiarray\nscalar\n"))
-    with pytest.raises(WeightsError, match="does not fit the network"):  # and not: is refused
+    with pytest.raises(WeightsError, match="does not fit the network"):  # not "is refused"
         convert(path, "official_r50_enc_pcontext", tmp_path / "w.safetensors")
 
 

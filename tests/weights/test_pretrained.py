@@ -1,4 +1,4 @@
-"""Initial weights: from files of every kind, or a plain word about what to do; never random ones in silence."""
+"""Initial weights from all kinds of files, or an error with a hint; never silently random."""
 
 from pathlib import Path
 
@@ -43,7 +43,7 @@ def test_none_stays_random(net: nn.Module):
 @pytest.mark.parametrize("suffix", [".pth", ".safetensors"])
 @pytest.mark.parametrize("name", [NAME, "test_efficientnet", "test_convnext"])
 def test_a_file_of_timm(tmp_path: Path, name: str, suffix: str):
-    """The whole network's file, classifier included; some pyramids have other names for its tensors."""
+    """The complete network with classifier; timm's feature extractors have other names for some tensors."""
     torch.manual_seed(1)
     network = timm.create_model(name).eval()
     path = tmp_path / f"whole{suffix}"
@@ -55,13 +55,13 @@ def test_a_file_of_timm(tmp_path: Path, name: str, suffix: str):
     load_pretrained(net, name, str(path))
     image = torch.randn(1, 3, 64, 64)
     with torch.no_grad():
-        # The last map, which every tensor of the pyramid has a part in.
+        # The last map depends on every tensor.
         expected = network.forward_intermediates(image, intermediates_only=True)[-1]
         torch.testing.assert_close(net(image)[-1], expected)
 
 
 def test_counters_may_be_missing(tmp_path: Path, net: nn.Module):
-    """Files that were stored in other formats leave out `num_batches_tracked`."""
+    """Files converted from other formats lack `num_batches_tracked`."""
     state = copy_of(backbone(NAME))
     torch.save({key: value for key, value in state.items() if "num_batches" not in key}, tmp_path / "a.pth")
     load_pretrained(net, NAME, str(tmp_path / "a.pth"))
@@ -69,7 +69,7 @@ def test_counters_may_be_missing(tmp_path: Path, net: nn.Module):
 
 
 def test_names_of_openmmlab(tmp_path: Path, net: nn.Module):
-    """A whole segmentation checkpoint, and one of a backbone alone, as resnet50_v1c is."""
+    """A segmentation checkpoint, and one of the backbone alone like resnet50_v1c."""
     model = tiny_model()
     state = openmmlab_state(model)
     load_pretrained(net, NAME, str(save_1x(tmp_path / "whole.pth", state, ["a"])))
@@ -135,7 +135,7 @@ def test_the_npz_on_another_network_lists_what_does_not_fit(shared_data: Path):
 
 
 def test_a_deeper_network_of_the_same_widths_is_refused(tmp_path: Path):
-    """All that ResNet-18 wants is in ResNet-34, at other places: it would load, and be wrong."""
+    """All tensors of ResNet-18 exist in ResNet-34 at other depths: it would load, but be wrong."""
     with torch.device("meta"):
         deeper, net = backbone("resnet34").state_dict(), backbone("resnet18")
     with pytest.raises(WeightsError, match=r"not in the network: layer1\.2\.conv1\.weight"):
@@ -156,7 +156,7 @@ def assert_says_what_to_do(error: WeightsError) -> None:
 
 
 def test_imagenet_without_a_network(monkeypatch: pytest.MonkeyPatch, net: nn.Module):
-    """The hub's client is told to look into its cache alone, lest it tries for a minute."""
+    """The Hub client is in offline mode, because it would otherwise retry for a minute."""
     offline = []
 
     def refuse(name: str, pretrained: bool) -> nn.Module:

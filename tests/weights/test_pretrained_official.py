@@ -1,4 +1,4 @@
-"""Initial weights of FastFCN's own code, out of their zip; and whole networks to train further."""
+"""Initial weights of the official FastFCN code from their zip, and complete networks to fine-tune."""
 
 import hashlib
 import io
@@ -25,7 +25,7 @@ def net() -> nn.Module:
 
 @pytest.fixture
 def published(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> tuple[dict[str, Tensor], Path]:
-    """FastFCN's own ResNet, here a small one: its tensors, and the .zip as it lies in the cache."""
+    """A small official FastFCN ResNet: its tensors, and the .zip in the cache."""
     torch.manual_seed(2)
     state = copy_of(backbone(NAME)) | {"fc.weight": torch.ones(1000, 2), "fc.bias": torch.ones(1000)}
     content = io.BytesIO()
@@ -46,7 +46,7 @@ def published(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> tuple[dict[str
 
 def test_official_weights_are_extracted_from_a_zip(published: tuple[dict[str, Tensor], Path], net: nn.Module):
     state, archive = published
-    for _ in range(2):  # the second time from the file that the first one unpacked
+    for _ in range(2):  # the second time from the file unpacked by the first call
         load_pretrained(net, NAME, "official")
         assert all(torch.equal(value, state[name]) for name, value in net.state_dict().items())
         archive.write_bytes(b"no longer needed")

@@ -1,4 +1,4 @@
-"""Published weights by name: downloaded, verified and converted once, from a server on this machine."""
+"""Published weights by name: downloaded from a local server, verified and converted once."""
 
 import hashlib
 from collections.abc import Iterator
@@ -98,7 +98,7 @@ def test_the_wrong_address_of_the_table_is_tried_last():
 
 @pytest.fixture
 def server(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[FileServer]:
-    """Serves a checkpoint saved as mmsegmentation saves it, and a recipe in the package that names it."""
+    """Serves a checkpoint in mmsegmentation's format, and adds a recipe with its URL to the package."""
     monkeypatch.setenv("FASTFCN_CACHE", str(tmp_path / "cache"))
     monkeypatch.setenv("no_proxy", "127.0.0.1")
     monkeypatch.chdir(tmp_path)

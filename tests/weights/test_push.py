@@ -1,4 +1,4 @@
-"""To the Hub and back, with a server on this machine in its place; and what is said where that cannot be."""
+"""Uploading to and downloading from a local fake of the Hub, and error messages."""
 
 import json
 import tomllib
@@ -125,8 +125,8 @@ def test_missing_models_and_files(hub: FakeHub):
 
 
 def test_without_a_network(hub: FakeHub, weights_file: Path, monkeypatch: pytest.MonkeyPatch):
-    point_to("http://127.0.0.1:9", monkeypatch)  # nobody listens there
-    monkeypatch.setattr("time.sleep", lambda seconds: None)  # between tries
+    point_to("http://127.0.0.1:9", monkeypatch)  # no server on this port
+    monkeypatch.setattr("time.sleep", lambda seconds: None)  # between retries
     with pytest.raises(UserError, match="the Hub cannot be reached"):
         fastfcn.load("hf://me/streets", "cpu")
     done = command.fastfcn("push", weights_file, "me/streets")
@@ -145,7 +145,7 @@ def test_a_dry_run_sends_nothing(logged_out: FakeHub, weights_file: Path, tmp_pa
     assert (tmp_path / "card" / "recipe.toml").read_text() == stored.recipe.text
     config = json.loads((tmp_path / "card" / "config.json").read_text())
     assert config["library_name"] == "fastfcn"
-    assert config["file"] == "weights.safetensors"  # no place on this machine
+    assert config["file"] == "weights.safetensors"  # without a local path
     card = ModelCard.load(tmp_path / "card" / "README.md")  # as the Hub reads it
     assert (card.data.library_name, card.data.pipeline_tag) == ("fastfcn", "image-segmentation")
     assert card.data.license == "apache-2.0"

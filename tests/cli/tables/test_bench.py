@@ -1,4 +1,4 @@
-"""The table of what was measured: two networks side by side, and what it warns of."""
+"""The table of measurements: two networks side by side, and warnings."""
 
 import json
 from io import StringIO
@@ -17,7 +17,7 @@ TINY = Settings(runs=3, accelerator="cpu")
 
 @pytest.fixture(autouse=True)
 def at_once(monkeypatch):
-    """No second of warming up, and no second of matrix products."""
+    """Skip the warm-up and the matrix products."""
     monkeypatch.setattr(timing, "WARM_SECONDS", 0)
     monkeypatch.setattr(flops, "matrix_peak", lambda device, dtype: 1e11)
 

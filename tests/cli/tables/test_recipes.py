@@ -1,4 +1,4 @@
-"""Recipes on the screen."""
+"""Tables of recipes on the terminal."""
 
 import io
 import re

@@ -1,4 +1,4 @@
-"""Bootstrap intervals against explicit resampling of whole images, and against the usual draw with replacement."""
+"""Bootstrap intervals against explicit resampling of images, and against ordinary draws with replacement."""
 
 import math
 

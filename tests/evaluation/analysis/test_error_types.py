@@ -33,7 +33,7 @@ def flood_fill(label: np.ndarray) -> np.ndarray:
 
 
 def snake() -> np.ndarray:
-    """One region winding through the whole image, which needs many joins."""
+    """One region that winds through the image, which needs many merges."""
     label = np.zeros((21, 16), np.uint8)
     label[1::2] = 1
     label[1::4, -1] = label[3::4, 0] = 0

@@ -1,4 +1,4 @@
-"""One drawn video for all tests."""
+"""One synthetic video for all tests."""
 
 from pathlib import Path
 
@@ -9,5 +9,5 @@ from tests.helpers.drawn_video import write_video
 
 @pytest.fixture(scope="session")
 def video(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """200 frames at 25 a second, with sound."""
+    """200 frames at 25 fps, with audio."""
     return write_video(tmp_path_factory.mktemp("video") / "drive.mp4")

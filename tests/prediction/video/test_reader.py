@@ -1,4 +1,4 @@
-"""Videos are read as far as they go: frames upright, with their times; what is missing is said."""
+"""Videos are read as far as possible: upright frames with their times; missing parts are reported."""
 
 from fractions import Fraction
 from pathlib import Path
@@ -12,7 +12,7 @@ from tests.helpers.drawn_video import cut, drawing, turn, write_video
 
 
 def read(path: Path) -> tuple[list[Frame], int, VideoReader]:
-    """Frames, how many packets of sound, and the reader at its end."""
+    """Frames, the number of audio packets, and the reader at its end."""
     with VideoReader(path) as reader:
         items = list(reader)
         problem = reader.problem()
@@ -64,7 +64,7 @@ def test_times_start_at_zero(tmp_path: Path):
 
 
 def test_corruption_in_the_middle(tmp_path: Path):
-    """In an MP4, whose index stays whole; other kinds just have a pause there, as videos may."""
+    """In an MP4, whose index stays complete; other formats then just have a gap, as videos may."""
     path = write_video(tmp_path / "a.mp4", 100)
     content = bytearray(path.read_bytes())
     middle = len(content) // 2

@@ -20,7 +20,7 @@ from tests.helpers.drawn_video import cut, drawing, packets, pictures, times, tu
 
 
 class Striped:
-    """In a predictor's place: upright stripes of classes that move with the frames it has seen; counts them."""
+    """A fake predictor: vertical stripes of classes that move with every frame; counts the frames."""
 
     def __init__(self, description: object, fail_at: int = -1, error: BaseException | None = None):
         self.description, self.seen, self.fail_at, self.error = description, 0, fail_at, error
@@ -55,7 +55,7 @@ def names(folder: Path) -> list[str]:
 
 
 def test_audio_and_frame_rate_are_kept(video: Path, weights_file: Path, tmp_path: Path):
-    """The whole way, with a network: 200 frames and a sine."""
+    """End to end with a network: 200 frames and a sine tone."""
     done = command.fastfcn("predict", weights_file, video, "--out", tmp_path / "out", "--device", "cpu")
     assert done.code == 0, done
     assert "200 frames" in done.out
@@ -78,13 +78,13 @@ def test_frames_show_the_predictions(video: Path, predictor: Predictor, tmp_path
         with Image.open(tmp_path / "a_labels" / f"{index:06}.png") as stored:
             assert np.array_equal(np.array(stored), expected.labels)  # streets: the ids are the indices
         difference = np.abs(after[index].astype(int) - expected.overlay())
-        assert difference.mean() < 14  # of the codec, which halves the resolution of colours
-        # Of the others' class maps it is further away: this is the right frame's.
+        assert difference.mean() < 14  # of the codec, which halves the color resolution
+        # The segmentation maps of other frames differ more: it belongs to the right frame.
         assert difference.mean() < np.abs(after[index].astype(int) - before[index]).mean()
 
 
 def test_colors_are_kept(video: Path, striped: Striped, tmp_path: Path):
-    """With nothing laid over, the frame comes out as it went in."""
+    """With opacity 0, frames are unchanged."""
     run(striped, video, tmp_path / "a_overlay.mp4", opacity=0.0, seconds=0.2)
     for index, frame in enumerate(pictures(tmp_path / "a_overlay.mp4")):
         assert np.abs(frame.astype(int) - drawing(index)).mean((0, 1)).max() < 6
@@ -107,7 +107,7 @@ def test_rotation_metadata_is_applied(striped: Striped, tmp_path: Path):
     assert written[0].shape == (64, 48, 3)
     assert np.abs(written[0].astype(int) - np.rot90(drawing(0), -1)).mean() < 8
     with VideoReader(tmp_path / "a_overlay.mov") as reader:
-        assert next(iter(reader)).pixels.shape == (64, 48, 3)  # and is not turned again
+        assert next(iter(reader)).pixels.shape == (64, 48, 3)  # and is not rotated twice
 
 
 def test_odd_sizes_get_a_last_row_and_column(striped: Striped, tmp_path: Path):
@@ -140,13 +140,13 @@ def test_a_truncated_video_yields_its_readable_part(weights_file: Path, tmp_path
     assert "Traceback" not in done.err
     part = times(out / f"cut_overlay{suffix}")
     assert 20 < len(part) < 50
-    before_the_cut = len(part) - 4  # a frame comes in the file before those between it and the last one
+    before_the_cut = len(part) - 4  # the file stores a frame before those that are shown earlier
     assert part[:before_the_cut] == times(complete)[:before_the_cut]
     assert set(part) <= set(times(complete))
     sound = packets(out / f"cut_overlay{suffix}", "audio")
     assert len(sound) > 10
     assert sound == packets(complete, "audio")[: len(sound)]
-    assert times(out / f"whole_overlay{suffix}") == times(complete)  # the rest went on
+    assert times(out / f"whole_overlay{suffix}") == times(complete)  # the other video was processed
 
 
 def test_an_unreadable_video(weights_file: Path, tmp_path: Path):
@@ -224,7 +224,7 @@ def test_addresses_of_cameras(monkeypatch: pytest.MonkeyPatch, system: str, expe
 
 
 def test_frames_are_upright_copies(video: Path):
-    """A frame may be kept while the next is decoded."""
+    """A frame stays valid while the next one is decoded."""
     with VideoReader(video) as reader:
         frames = [item for item, _ in zip(reader, range(8), strict=False) if isinstance(item, Frame)]
     assert len({frame.pixels.tobytes() for frame in frames}) == len(frames)
