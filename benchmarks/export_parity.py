@@ -22,12 +22,13 @@ import torch
 from torch import Tensor, nn
 
 from fastfcn import build, recipes, weights
-from fastfcn.bench.record import image_size, machine_info, rounded
+from fastfcn.bench.record import machine_info, rounded
 from fastfcn.data.images import read_image
 from fastfcn.data.transforms import normalize_batch
 from fastfcn.exporting.export import ExportSettings, export
 from fastfcn.exporting.verification import MAX_ERROR_RATIO, VerificationError, sample_image
 from fastfcn.models.segmenter import Segmenter
+from fastfcn.recipes.inference import image_size
 from fastfcn.recipes.recipe import Recipe
 from fastfcn.utils.files import write_text
 from fastfcn.utils.provenance import command

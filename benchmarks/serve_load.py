@@ -26,8 +26,9 @@ from PIL import Image
 
 import fastfcn
 from fastfcn.bench.fresh_process import in_fresh_process
-from fastfcn.bench.record import image_size, machine_info
+from fastfcn.bench.record import machine_info
 from fastfcn.demo.streets import draw
+from fastfcn.recipes.inference import image_size
 from fastfcn.utils.files import write_text
 from fastfcn.utils.provenance import command
 from serving.http_client import Connection, UnansweredError

@@ -20,8 +20,8 @@ from bench_all import ATTEMPTS, disturbed
 from fastfcn import recipes
 from fastfcn.bench.bench import bench
 from fastfcn.bench.measure import Settings
-from fastfcn.bench.record import image_size
 from fastfcn.evaluation.evaluate import evaluate
+from fastfcn.recipes.inference import image_size
 from fastfcn.recipes.recipe import Recipe
 from fastfcn.training.run import Run
 from fastfcn.training.train import train

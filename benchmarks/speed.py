@@ -27,7 +27,8 @@ from time import monotonic
 import torch
 
 from fastfcn.bench.fresh_process import in_fresh_process
-from fastfcn.bench.record import image_size, machine_info
+from fastfcn.bench.record import machine_info
+from fastfcn.recipes.inference import image_size
 from speed_peers import measure, results
 from speed_peers.comparisons import QUICK_SIZE, Comparison, comparisons
 from speed_peers.environment import Environment

@@ -17,8 +17,9 @@ from time import monotonic, perf_counter
 import torch
 
 from fastfcn import build, recipes
-from fastfcn.bench.record import image_size, rounded
+from fastfcn.bench.record import rounded
 from fastfcn.data.sampler import SampleKey
+from fastfcn.recipes.inference import image_size
 from fastfcn.utils.files import write_text
 from parity.record import circumstances, table, write
 from speed_peers import measure

@@ -1,4 +1,4 @@
-"""Shared by all loaders: where a comparison runs, and the steps between image, network and segmentation map."""
+"""Shared by all loaders: where a comparison runs, the steps from image to segmentation map, and training batches."""
 
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -48,3 +48,17 @@ def torch_call(network: nn.Module | Callable[[Tensor], Tensor], device: torch.de
         return network(torch.from_numpy(image)[None].to(device))[0].cpu().numpy()
 
     return call
+
+
+def drawn_batch(image: np.ndarray, batch: int, classes: int) -> tuple[np.ndarray, np.ndarray]:
+    """`batch` images (B, H, W, 3), the sample rolled horizontally, and random labels (B, H, W) in blocks; uint8."""
+    rng = np.random.default_rng(0)
+    height, width = image.shape[:2]
+    images = np.stack([np.roll(image, index * width // batch, axis=1) for index in range(batch)])
+    blocks = rng.integers(0, classes, (batch, height // 16, width // 16), np.uint8)
+    return images, blocks.repeat(16, axis=1).repeat(16, axis=2)
+
+
+def pin(tensor: Tensor, environment: Environment) -> Tensor:
+    """The tensor as a dataloader leaves it: in main memory, pinned for a GPU."""
+    return tensor.pin_memory() if environment.device == "cuda" else tensor

@@ -13,8 +13,7 @@ from fastfcn.training import train
 from fastfcn.training.prepare import prepare
 from fastfcn.utils.machine import Machine
 from speed_peers.comparisons import Comparison, Variant
-from speed_peers.environment import Call, Environment
-from speed_peers.training_batch import drawn_batch, pin
+from speed_peers.environment import Call, Environment, drawn_batch, pin
 
 # Imported and built here, so that it does not count as memory of the network.
 assert fastfcn.load is predict.load

@@ -12,8 +12,7 @@ from safetensors.torch import load_file
 from torch import Tensor, nn
 
 from speed_peers.comparisons import Comparison, OpenMMLab, Variant
-from speed_peers.environment import Call, Environment, full_labels, normalized, torch_call
-from speed_peers.training_batch import drawn_batch, pin
+from speed_peers.environment import Call, Environment, drawn_batch, full_labels, normalized, pin, torch_call
 
 
 def architecture(network: OpenMMLab) -> openmmlab.Architecture:

@@ -1,4 +1,4 @@
-"""The networks and image sizes that a latency budget chooses among, and their FLOPs."""
+"""The networks that `profile` compares: a recipe and its dilated baseline, or all candidates for a latency budget."""
 
 import re
 from collections.abc import Callable, Sequence
@@ -11,12 +11,14 @@ from torch import nn
 from fastfcn import build, recipes
 from fastfcn.bench.flops import count_flops
 from fastfcn.bench.stages import parameters
-from fastfcn.errors import UserError
+from fastfcn.errors import RecipeError, UserError
 from fastfcn.recipes.recipe import Recipe
 from fastfcn.utils.sizes import Size
 
 WIDTHS = (96, 128, 256, 512)  # of JPU, tried in addition to the recipe's
 SIZES: tuple[Size, ...] = ((512, 1024), (256, 512))
+DILATED = ("backbone.strides=[1, 2, 1, 1]", "backbone.dilations=[1, 1, 2, 4]", 'neck={kind="none"}')
+COMPARED = ("backbone", "neck", "head")
 UNITS = {"ms": 1.0, "s": 1000.0}  # milliseconds
 
 
@@ -139,3 +141,26 @@ def parse_latency(text: str) -> float:
     if not match or not value:
         raise UserError(f"Invalid latency budget {text!r}.", 'Write "20 ms", "0.5 s" or "30 images/s".')
     return value * UNITS[match[2]] if match[2] in UNITS else 1000 / value
+
+
+def dilated_baseline(recipe: Recipe) -> Recipe | None:
+    """The same backbone and head at stride 8, with dilation instead of JPU.
+
+    A shipped recipe if one has this network and data, else a changed copy. None for a recipe without JPU, and for
+    backbones whose strides cannot be set.
+    """
+    if recipe.neck.kind == "none" or recipe.backbone.kind != "resnet":
+        return None
+    baseline = recipe.override([*DILATED, f'name="{recipe.name}_dilated"'])
+    try:
+        with torch.device("meta"):
+            build.backbone(baseline)
+    except RecipeError:
+        return None
+    shipped = (recipes.load(name) for name in recipes.names())
+    return next((candidate for candidate in shipped if _same_network(candidate, baseline)), baseline)
+
+
+def _same_network(first: Recipe, second: Recipe) -> bool:
+    same_data = (first.data.dataset, first.data.crop) == (second.data.dataset, second.data.crop)
+    return same_data and all(getattr(first, part) == getattr(second, part) for part in COMPARED)

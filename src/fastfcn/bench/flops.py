@@ -20,7 +20,7 @@ MIN_LENGTH = 256
 def count_flops(function: Callable[[Any], object], images: Any) -> int:
     """FLOPs of the convolutions and matrix products in `function(images)`.
 
-    `images`: whatever the function takes. On the meta device nothing is computed, so counting is fast for any network.
+    `images`: the argument of the function. On the meta device nothing is computed, so counting is fast for any network.
     """
     with torch.no_grad(), FlopCounterMode(display=False) as counter:
         function(images)

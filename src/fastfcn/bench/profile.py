@@ -5,8 +5,7 @@ from time import perf_counter
 from typing import Any
 
 from fastfcn import recipes
-from fastfcn.bench.candidates import candidate_sizes, candidates, parse_latency
-from fastfcn.bench.dilated_baseline import dilated_baseline
+from fastfcn.bench.candidates import candidate_sizes, candidates, dilated_baseline, parse_latency
 from fastfcn.bench.fresh_process import in_fresh_process
 from fastfcn.bench.latency_budget import rank_candidates
 from fastfcn.bench.measure import Settings

@@ -1,4 +1,4 @@
-"""Records of measurements: machine, versions, rounding; and image sizes on the command line."""
+"""What every record of a measurement contains: the machine and versions, and rounded numbers."""
 
 import os
 import platform
@@ -6,7 +6,6 @@ from pathlib import Path
 
 import torch
 
-from fastfcn.recipes.inference import image_size as image_size  # for all that measure
 from fastfcn.utils.provenance import package_versions
 
 

@@ -45,8 +45,8 @@ def bench(
         check_network(name, changes)
     from fastfcn.bench.bench import bench as bench_recipes
     from fastfcn.bench.measure import Settings
-    from fastfcn.bench.record import image_size
     from fastfcn.cli.tables.bench import bench_table
+    from fastfcn.recipes.inference import image_size
     from fastfcn.utils.files import make_folder
 
     if json_file:

@@ -54,12 +54,13 @@ def export(
     check_weights(weights)
     import torch
 
-    from fastfcn.bench.record import image_size, machine_info, rounded
+    from fastfcn.bench.record import machine_info, rounded
     from fastfcn.cli.tables.export import verification_table
     from fastfcn.errors import UserError
     from fastfcn.exporting.export import ExportSettings
     from fastfcn.exporting.export import export as export_weights
     from fastfcn.exporting.verification import SIZES, VerificationError
+    from fastfcn.recipes.inference import image_size
     from fastfcn.utils.files import make_folder, write_text
     from fastfcn.utils.provenance import command, today
 

@@ -48,9 +48,9 @@ def profile(
     from fastfcn.bench.measure import Settings
     from fastfcn.bench.profile import profile as profile_recipe
     from fastfcn.bench.profile import within_budget
-    from fastfcn.bench.record import image_size
     from fastfcn.bench.stage_chart import check_suffix, save_stage_chart
     from fastfcn.cli.tables.profile import budget_table, stage_table
+    from fastfcn.recipes.inference import image_size
     from fastfcn.utils.files import make_folder
 
     for path in filter(None, (json_file, chart)):

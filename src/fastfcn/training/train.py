@@ -30,8 +30,7 @@ from fastfcn.training.lost_processes import lost_processes
 from fastfcn.training.prepare import prepare
 from fastfcn.training.run import Run, TrainingResult
 from fastfcn.utils.files import write_text
-from fastfcn.utils.machine import Machine
-from fastfcn.utils.memory import process_memory
+from fastfcn.utils.machine import Machine, process_memory
 from fastfcn.utils.progress import progress_bar, warn
 from fastfcn.utils.sizes import IGNORE_INDEX
 from fastfcn.weights.pretrained import load_initial_weights

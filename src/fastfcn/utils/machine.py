@@ -1,7 +1,8 @@
-"""Hardware settings of a run: devices, precision and processes. They change speed and memory, not the recipe."""
+"""Hardware settings of a run (devices, precision, processes), and memory of the process. No part of the recipe."""
 
 import ctypes
 import os
+import sys
 from dataclasses import dataclass
 
 import torch
@@ -139,3 +140,16 @@ def keep_memory(large: bool = False) -> None:
     else:
         mallopt(M_MMAP_THRESHOLD, LARGE_BLOCK)
     mallopt(M_TRIM_THRESHOLD, -1)
+
+
+def process_memory(device: torch.device) -> tuple[float | None, str]:
+    """Peak memory so far in MiB, None if the system does not report it; and a description of what was measured."""
+    if device.type == "cuda":
+        return torch.cuda.max_memory_allocated(device) / 2**20, "peak memory of tensors on the GPU"
+    try:
+        import resource
+    except ImportError:  # Windows
+        return None, "not measured: not available on this system"
+    unit = 1 if sys.platform == "darwin" else 1024
+    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * unit / 2**20
+    return peak, "peak memory of the whole process, including PyTorch and the evaluation"

@@ -8,7 +8,7 @@ import torch
 
 from fastfcn.evaluation.evaluate import EvaluationSetup, TestImages
 from fastfcn.prediction.inference import predict_labels
-from fastfcn.utils.memory import process_memory
+from fastfcn.utils.machine import process_memory
 
 RUNS, SECONDS = 20, 2.0  # upper limits of a measurement
 

@@ -3,7 +3,7 @@
 import pytest
 
 from fastfcn import recipes
-from fastfcn.bench.dilated_baseline import dilated_baseline
+from fastfcn.bench.candidates import dilated_baseline
 from tests.helpers.tiny import tiny_recipe
 
 # fastfcn_BACKBONE_HEAD_DATA..., with the heads of the papers.
