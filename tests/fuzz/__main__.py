@@ -22,11 +22,11 @@ def main() -> int:
     parser.add_argument("--seed", type=int, default=0, help="seed of all damage (default: 0)")
     parser.add_argument("--only", default="", help="targets whose name holds this text")
     parser.add_argument("--keep", type=Path, default=None, help="folder for inputs that showed a fault")
-    asked = parser.parse_args()
+    args = parser.parse_args()
     os.environ.setdefault("FASTFCN_KERNELS", "off")
     with tempfile.TemporaryDirectory() as folder:
-        result = fuzz(Path(folder), asked.count, asked.seed, asked.only, asked.keep, progress=True)
-    print(f"{result.inputs} inputs, {len(result.faults)} kinds of fault")
+        result = fuzz(Path(folder), args.count, args.seed, args.only, args.keep, progress=True)
+    print(f"{sum(result.counts.values())} inputs, {len(result.faults)} kinds of fault")
     for place, (number, name, text) in sorted(result.faults.items(), key=lambda item: -item[1][0]):
         print(f"{number:6d}x  {place}\n         {name}: {text}")
     return bool(result.faults)

@@ -21,96 +21,96 @@ WORDS = (
 )  # fmt: skip
 
 
-def damaged(data: bytes, chance: random.Random) -> bytes:
+def damaged(data: bytes, rng: random.Random) -> bytes:
     """`data` after one to four random changes."""
-    for _ in range(chance.choice((1, 1, 1, 2, 4))):
-        data = chance.choice(BINARY)(data, chance)
+    for _ in range(rng.choice((1, 1, 1, 2, 4))):
+        data = rng.choice(BINARY)(data, rng)
     return data
 
 
-def damaged_text(data: bytes, chance: random.Random) -> bytes:
+def damaged_text(data: bytes, rng: random.Random) -> bytes:
     """As `damaged`, but most changes replace whole words and lines."""
-    if chance.random() < 0.2:
-        return damaged(data, chance)
+    if rng.random() < 0.2:
+        return damaged(data, rng)
     text = data.decode("utf-8", "surrogateescape")
-    for _ in range(chance.choice((1, 1, 1, 2, 4))):
-        text = chance.choice(TEXT)(text, chance)
-    encoding = chance.choice(("utf-8",) * 6 + ("utf-16", "utf-8-sig", "latin-1"))
+    for _ in range(rng.choice((1, 1, 1, 2, 4))):
+        text = rng.choice(TEXT)(text, rng)
+    encoding = rng.choice(("utf-8",) * 6 + ("utf-16", "utf-8-sig", "latin-1"))
     return text.encode(encoding, "replace" if encoding == "latin-1" else "surrogatepass")
 
 
-def _flip(data: bytes, chance: random.Random) -> bytes:
+def _flip(data: bytes, rng: random.Random) -> bytes:
     if not data:
         return data
-    place = _place(data, chance)
-    return data[:place] + bytes([data[place] ^ (1 << chance.randrange(8))]) + data[place + 1 :]
+    place = _place(data, rng)
+    return data[:place] + bytes([data[place] ^ (1 << rng.randrange(8))]) + data[place + 1 :]
 
 
-def _overwrite(data: bytes, chance: random.Random) -> bytes:
-    place, value = _place(data, chance), chance.choice(EXTREMES)
+def _overwrite(data: bytes, rng: random.Random) -> bytes:
+    place, value = _place(data, rng), rng.choice(EXTREMES)
     return data[:place] + value + data[place + len(value) :]
 
 
-def _cut(data: bytes, chance: random.Random) -> bytes:
-    return data[: _place(data, chance)]
+def _cut(data: bytes, rng: random.Random) -> bytes:
+    return data[: _place(data, rng)]
 
 
-def _remove(data: bytes, chance: random.Random) -> bytes:
-    place = _place(data, chance)
-    return data[:place] + data[place + chance.choice((1, 2, 4, 64)) :]
+def _remove(data: bytes, rng: random.Random) -> bytes:
+    place = _place(data, rng)
+    return data[:place] + data[place + rng.choice((1, 2, 4, 64)) :]
 
 
-def _insert(data: bytes, chance: random.Random) -> bytes:
-    place = _place(data, chance)
-    return data[:place] + chance.randbytes(chance.choice((1, 4, 64))) + data[place:]
+def _insert(data: bytes, rng: random.Random) -> bytes:
+    place = _place(data, rng)
+    return data[:place] + rng.randbytes(rng.choice((1, 4, 64))) + data[place:]
 
 
-def _repeat(data: bytes, chance: random.Random) -> bytes:
-    place = _place(data, chance)
-    return data[:place] + data[place : place + chance.choice((4, 64, 1024))] + data[place:]
+def _repeat(data: bytes, rng: random.Random) -> bytes:
+    place = _place(data, rng)
+    return data[:place] + data[place : place + rng.choice((4, 64, 1024))] + data[place:]
 
 
-def _zeros(data: bytes, chance: random.Random) -> bytes:
-    place = _place(data, chance)
+def _zeros(data: bytes, rng: random.Random) -> bytes:
+    place = _place(data, rng)
     return data[:place] + bytes(len(data) - place)
 
 
-def _place(data: bytes, chance: random.Random) -> int:
+def _place(data: bytes, rng: random.Random) -> int:
     """Headers are where most can go wrong, so that half of the places are among the first 128 bytes."""
-    near = min(len(data), 128) if chance.random() < 0.5 else len(data)
-    return chance.randrange(max(near, 1))
+    near = min(len(data), 128) if rng.random() < 0.5 else len(data)
+    return rng.randrange(max(near, 1))
 
 
-def _word(text: str, chance: random.Random) -> str:
+def _word(text: str, rng: random.Random) -> str:
     matches = list(re.finditer(r"\w[\w.\-]*|\"[^\"]*\"", text)) or [re.match("", text)]
-    match = chance.choice(matches)
-    return text[: match.start()] + chance.choice(WORDS) + text[match.end() :] if match else text
+    match = rng.choice(matches)
+    return text[: match.start()] + rng.choice(WORDS) + text[match.end() :] if match else text
 
 
-def _number(text: str, chance: random.Random) -> str:
+def _number(text: str, rng: random.Random) -> str:
     matches = list(re.finditer(r"-?\d+(?:\.\d+)?", text))
     if not matches:
-        return _word(text, chance)
-    match = chance.choice(matches)
+        return _word(text, rng)
+    match = rng.choice(matches)
     values = ("0", "-1", "1e30", "nan", "0.5", "2147483648", "99999999999999999999", "-0.0", "inf", "300")
-    return text[: match.start()] + chance.choice(values) + text[match.end() :]
+    return text[: match.start()] + rng.choice(values) + text[match.end() :]
 
 
-def _line_twice(text: str, chance: random.Random) -> str:
+def _line_twice(text: str, rng: random.Random) -> str:
     lines = text.split("\n")
-    place = chance.randrange(len(lines))
+    place = rng.randrange(len(lines))
     return "\n".join([*lines[:place], lines[place], *lines[place:]])
 
 
-def _line_gone(text: str, chance: random.Random) -> str:
+def _line_gone(text: str, rng: random.Random) -> str:
     lines = text.split("\n")
-    lines.pop(chance.randrange(len(lines)))
+    lines.pop(rng.randrange(len(lines)))
     return "\n".join(lines)
 
 
-def _lines_exchanged(text: str, chance: random.Random) -> str:
+def _lines_exchanged(text: str, rng: random.Random) -> str:
     lines = text.split("\n")
-    one, other = chance.randrange(len(lines)), chance.randrange(len(lines))
+    one, other = rng.randrange(len(lines)), rng.randrange(len(lines))
     lines[one], lines[other] = lines[other], lines[one]
     return "\n".join(lines)
 

@@ -5,7 +5,7 @@ import random
 import resource
 import signal
 import traceback
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -17,10 +17,16 @@ SECONDS, BYTES = 20, 4 * 2**30
 
 @dataclass
 class Result:
-    """`faults`: where it was raised -> (how often, target of the first, its message)."""
+    """`counts`: inputs by target; `faults`: where it was raised -> (how often, target of the first, its message)."""
 
-    inputs: int = 0
+    counts: dict[str, int] = field(default_factory=dict)
     faults: dict[str, tuple[int, str, str]] = field(default_factory=dict)
+
+    def add(self, name: str, place: str, text: str) -> bool:
+        """Count a fault; returns whether it is the first at this place."""
+        times, first_name, first_text = self.faults.get(place, (0, name, text))
+        self.faults[place] = (times + 1, first_name, first_text)
+        return not times
 
 
 class TooLongError(BaseException):
@@ -36,37 +42,40 @@ def fuzz(
     for target in targets:
         share = max(1, round(count * target.weight / total))
         for number in range(share):
-            chance = random.Random(f"{seed} {target.name} {number}")
-            content = target.change(chance.choice(target.seeds), chance)
-            fault = run_one(target, content)
-            result.inputs += 1
-            if fault:
-                place, text = fault
-                times = result.faults.get(place, (0, "", ""))[0]
-                if not times and keep:
-                    keep.mkdir(parents=True, exist_ok=True)
-                    (keep / f"{target.name.replace(' ', '_')}_{number}").write_bytes(content)
-                first = (target.name, text) if not times else result.faults[place][1:]
-                result.faults[place] = (times + 1, *first)
+            fuzz_once(target, seed, number, result, keep)
+        if fault := run_one(target.name, target.close):
+            result.add(target.name, *fault)
+        result.counts[target.name] = share
         if progress:
             print(f"{target.name}: {share} inputs", flush=True)
     return result
 
 
-def run_one(target: Target, content: bytes) -> tuple[str, str] | None:
-    """None where the input was read or refused; else where it went wrong, and the message."""
+def fuzz_once(target: Target, seed: int, number: int, result: Result, keep: Path | None = None) -> None:
+    """Read one input, which depends on seed, target and number."""
+    rng = random.Random(f"{seed} {target.name} {number}")
+    content = target.change(rng.choice(target.seeds), rng)
+    fault = run_one(target.name, lambda: target.run(content))
+    if fault and result.add(target.name, *fault) and keep:
+        keep.mkdir(parents=True, exist_ok=True)
+        (keep / f"{target.name.replace(' ', '_')}_{seed}_{number}").write_bytes(content)
+
+
+def run_one(name: str, read: Callable[[], None]) -> tuple[str, str] | None:
+    """None where an input was read or refused; else where it went wrong, and the message."""
     try:
         with limits():
-            target.run(content)
+            read()
     except UserError:
         return None
     except TooLongError:
-        return f"{target.name}: longer than {SECONDS} s", ""
+        return f"{name}: longer than {SECONDS} s", ""
+    except KeyboardInterrupt:
+        raise
     except BaseException as error:
-        if isinstance(error, KeyboardInterrupt):
-            raise
-        frames = [frame for frame in traceback.extract_tb(error.__traceback__) if "/fastfcn/" in frame.filename]
-        last = frames[-1] if frames else traceback.extract_tb(error.__traceback__)[-1]
+        trace = traceback.extract_tb(error.__traceback__)
+        frames = [frame for frame in trace if "/fastfcn/" in frame.filename]
+        last = frames[-1] if frames else trace[-1]
         place = f"{Path(last.filename).name}:{last.lineno} {last.name}: {type(error).__name__}"
         return place, str(error)[:200]
     return None

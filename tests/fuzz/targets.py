@@ -1,5 +1,7 @@
 """What is fuzzed: for each kind of input a valid file, and the commands that read it."""
 
+import contextlib
+import functools
 import io
 import json
 import random
@@ -15,6 +17,7 @@ from PIL import Image
 from fastfcn.data.decoding import as_colors, as_numbers, as_rgb, open_image
 from fastfcn.data.description import CATALOG
 from fastfcn.errors import UserError
+from tests.fuzz.http_requests import damaged_request, fuzzed_service, request_seeds
 from tests.fuzz.mutate import damaged, damaged_text
 from tests.helpers.command import fastfcn
 from tests.helpers.tiny import NARROW, picture, tiny_recipe, tiny_weights, write_streets
@@ -25,13 +28,17 @@ FORMATS = {"png": {}, "jpg": {}, "tif": {}, "bmp": {}, "gif": {}, "webp": {}, "p
 
 @dataclass(frozen=True)
 class Target:
-    """`run(content)` reads one damaged input; it may raise UserError alone. `weight`: its share of all inputs."""
+    """`run(content)` reads one damaged input; it may raise UserError alone. `weight`: its share of all inputs.
+
+    `close()` is called after the last input.
+    """
 
     name: str
     seeds: tuple[bytes, ...]
     change: Callable[[bytes, random.Random], bytes]
     run: Callable[[bytes], None]
     weight: int
+    close: Callable[[], None] = lambda: None
 
 
 def command(*arguments: object) -> None:
@@ -59,6 +66,7 @@ def make_targets(folder: Path) -> list[Target]:
         *recipe_targets(folder),
         *weights_targets(folder),
         *run_targets(folder),
+        *request_targets(folder),
     ]
 
 
@@ -177,12 +185,12 @@ def weights_targets(folder: Path) -> list[Target]:
         command("info", path)
         command("predict", path, folder / "images" / "a.png", "--out", folder / "predicted", "--device", "cpu")
 
-    def change_header(content: bytes, chance: random.Random) -> bytes:
+    def change_header(content: bytes, rng: random.Random) -> bytes:
         """A valid file whose texts are damaged."""
         changed = json.loads(json.dumps(header))
         changed["__metadata__"].pop("checksum")  # as in files of earlier versions: else it is all that is tested
-        name = chance.choice(sorted(changed["__metadata__"]))
-        text = damaged_text(changed["__metadata__"][name].encode(), chance).decode("utf-8", "replace")
+        name = rng.choice(sorted(changed["__metadata__"]))
+        text = damaged_text(changed["__metadata__"][name].encode(), rng).decode("utf-8", "replace")
         changed["__metadata__"][name] = text
         written = json.dumps(changed).encode()
         written += b" " * (-len(written) % 8)
@@ -234,3 +242,14 @@ def run_targets(folder: Path) -> list[Target]:
         Target("environment.toml", (files["environment.toml"],), damaged_text, report("environment.toml"), 2),
         Target("recipe.toml of a run", (files["recipe.toml"],), damaged_text, report("recipe.toml"), 3),
     ]
+
+
+def request_targets(folder: Path) -> list[Target]:
+    """The service, started with the first request."""
+    stack = contextlib.ExitStack()
+
+    @functools.cache
+    def send() -> Callable[[bytes], None]:
+        return stack.enter_context(fuzzed_service(folder / "weights.safetensors"))
+
+    return [Target("requests", request_seeds(), damaged_request, lambda content: send()(content), 40, stack.close)]

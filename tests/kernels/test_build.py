@@ -128,10 +128,29 @@ def test_the_compiler_may_be_empty_or_have_arguments(value: str | None, words: l
     if value is not None:
         monkeypatch.setenv("CXX", value)
     assert build._compiler() == words
-    before = os.environ.get("CXX")
-    with build._compiler_environment():
-        assert shlex.split(os.environ["CXX"]) == words
-    assert os.environ.get("CXX") == before
+
+
+@pytest.mark.parametrize("value", [None, "", "'{0}/my tools/compile' -O1 '-DNAME=two words'", "{0}/my tools/compile"])
+def test_torch_is_given_one_word_as_the_compiler(value: str | None, tmp_path: Path, monkeypatch):
+    """torch 2.15 quotes CXX as a whole, earlier versions do not."""
+    for name in ("my tools/compile", "c++"):
+        program = tmp_path / name
+        program.parent.mkdir(exist_ok=True)
+        program.write_text('#!/bin/sh\nprintf "%s;" "$@"\n')
+        program.chmod(0o755)
+    monkeypatch.setenv("PATH", f"{tmp_path}{os.pathsep}{os.environ['PATH']}")
+    monkeypatch.delenv("CXX", raising=False)
+    if value is not None:
+        monkeypatch.setenv("CXX", value.format(tmp_path))
+    before = dict(os.environ)
+    folder = tmp_path / "building here"
+    folder.mkdir()
+    with build._compiler_environment(folder):
+        assert re.fullmatch(r"\w+", os.environ["CXX"])
+        done = subprocess.run([os.environ["CXX"], "-c", "a b.cpp"], capture_output=True, text=True, check=True)
+    arguments = "-O1;-DNAME=two words;" if value and " -O1" in value else ""
+    assert done.stdout == f"{arguments}-c;a b.cpp;"
+    assert os.environ == before
 
 
 def test_the_compiler_may_be_a_path_with_spaces(tmp_path: Path, monkeypatch):

@@ -132,6 +132,17 @@ def test_a_malformed_rest_of_a_body_closes_the_connection(service: RunningServic
     assert not [record for record in caplog.records if record.exc_info]
 
 
+@pytest.mark.parametrize("path", ["/health", "/", "/nowhere", "/predict"])
+def test_a_malformed_body_that_arrives_with_its_headers(
+    path: str, service: RunningService, caplog: pytest.LogCaptureFixture
+):
+    """The answer is sent before the request is processed, and no other follows."""
+    sent = CHUNKED.replace(b"POST /predict", b"GET " + path.encode()) + b"zz\r\n"
+    assert b" 400 " in reply_to(service.port, sent)
+    assert service.ask("/health").status == 200
+    assert not [record for record in caplog.records if record.exc_info]
+
+
 def test_too_many_connections_are_refused(predictor: Predictor):
     with running([BlockedPredictor(predictor.description)], Settings(connections=2), warm=False) as service:
         lines = [socket.create_connection(("127.0.0.1", service.port), timeout=300) for _ in range(3)]

@@ -132,9 +132,9 @@ def _checksum(library: Path) -> str:
 
 
 def _reason(error: Exception) -> str:
-    """Return the line of a compiler's output that contains the error, or the first line."""
+    """Return the line of a compiler's output that contains the error, or the first line, at most 200 characters."""
     lines = str(error).strip().splitlines() or [type(error).__name__]
-    return next((line.strip() for line in lines if "error:" in line), lines[0])
+    return next((line.strip() for line in lines if "error:" in line), lines[0])[:200]
 
 
 def _compile(library: Path) -> None:
@@ -143,7 +143,7 @@ def _compile(library: Path) -> None:
 
     print("fastfcn: building fast kernels; this takes about a minute, once", file=sys.stderr)
     with tempfile.TemporaryDirectory(prefix=BUILD_PREFIX, dir=library.parent) as folder:
-        with _compiler_environment():
+        with _compiler_environment(Path(folder)):
             cpp_extension.load(
                 library.stem,
                 _units(Path(folder)),
@@ -159,11 +159,17 @@ def _compile(library: Path) -> None:
 
 
 @contextmanager
-def _compiler_environment() -> Iterator[None]:
-    """Let torch find `ninja`, and the compiler if CXX is empty or a path with spaces."""
+def _compiler_environment(folder: Path) -> Iterator[None]:
+    """Let torch find `ninja`, and the compiler if CXX is empty, has arguments, or is a path with spaces.
+
+    torch takes CXX as one word (2.15) or as several (earlier), so that it is given a script in `folder`, by its name.
+    """
     before = dict(os.environ)
-    os.environ["PATH"] = os.pathsep.join([_ninja_folder(), before.get("PATH", "")])
-    os.environ["CXX"] = shlex.join(_compiler())
+    script = folder / "compiler"
+    script.write_text(f'#!/bin/sh\nexec {shlex.join(_compiler())} "$@"\n')
+    script.chmod(0o755)
+    os.environ["PATH"] = os.pathsep.join([str(folder), _ninja_folder(), before.get("PATH", "")])
+    os.environ["CXX"] = script.name
     try:
         yield
     finally:

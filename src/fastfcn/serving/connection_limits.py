@@ -76,6 +76,9 @@ class ConnectionLimits(asyncio.Protocol):
     def send_400_response(self, msg: str) -> None:
         if self.conn.our_state.__name__ in ("IDLE", "SEND_RESPONSE"):
             super().send_400_response(msg)  # type: ignore[misc]
+            if self.responding:  # the request is being processed; its response must not follow
+                self.cycle.disconnected = True
+                self.cycle.message_event.set()
         else:  # the error is in the rest of a body whose response is already on its way
             self.transport.close()
 
