@@ -73,6 +73,7 @@ ONLY_HELP = {
     "fastfcn export weights.safetensors --format openvino --int8 --calibrate photos/images --data CamVid --force "
     "--out int8.xml": "calibration takes half a minute; tests/exporting quantizes a smaller network",
     "fastfcn predict weights.safetensors webcam --out recorded --seconds 20": "needs a camera",
+    "fastfcn check DRIVE --masks training/mask": "needs the dataset; tests/checking draws one of its layout",
 }
 # Run with --dry-run instead, which prints the plan.
 ONLY_DRY_RUN = {

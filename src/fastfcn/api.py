@@ -122,7 +122,9 @@ def evaluate(
     return evaluate(weights, data, machine, split, tta, _override_list(overrides), trusted, size, window)
 
 
-def check(folder: str | Path, *, workers: int | None = None, show_progress: bool = True) -> "FolderReport":
+def check(
+    folder: str | Path, *, images: str = "", masks: str = "", workers: int | None = None, show_progress: bool = True
+) -> "FolderReport":
     """Find problems in a folder of images and masks: unreadable files, wrong sizes or values, leaking splits, ...
 
         report = fastfcn.check("photos")
@@ -132,6 +134,7 @@ def check(folder: str | Path, *, workers: int | None = None, show_progress: bool
 
     Args:
         folder: Folder of the dataset.
+        images, masks: Folders below it to use, if several could be meant.
         workers: Number of threads; default: the number of CPU cores, at most 8.
         show_progress: Show a progress bar.
 
@@ -140,7 +143,8 @@ def check(folder: str | Path, *, workers: int | None = None, show_progress: bool
     """
     from fastfcn.checking.check import check_folder
 
-    return check_folder(folder, min(8, os.cpu_count() or 1) if workers is None else workers, show_progress)
+    threads = min(8, os.cpu_count() or 1) if workers is None else workers
+    return check_folder(folder, threads, show_progress, images, masks)
 
 
 def export(

@@ -63,6 +63,38 @@ def palette_set(root: Path) -> Path:
     return root
 
 
+def retina_set(root: Path) -> Path:
+    """DRIVE's folders: vessels of the training images, and the field of view of all images."""
+    for number in range(12):
+        split, kind = ("training", "training") if number < 8 else ("test", "test")
+        photo(root / f"{split}/images/{number:02}_{kind}.tif", number)
+        save(root / f"{split}/mask/{number:02}_{kind}_mask.gif", stripes((0, 255, 0), 3))
+        if split == "training":
+            save(root / f"{split}/1st_manual/{number:02}_manual1.gif", stripes((0, 255), number))
+    return root
+
+
+def defect_set(root: Path) -> Path:
+    """A folder for each kind of defect, as the magnetic tile set has them: 0 and 255, image and mask side by side."""
+    for number, kind in enumerate(["Blowhole", "Break", "Crack", "Free"] * 8):
+        name = f"MT_{kind}/Imgs/exp{number % 3}_num_{number * 37}"
+        photo(root / f"{name}.jpg", number)
+        save(root / f"{name}.png", stripes((0,) if kind == "Free" else (0, 255), number))
+    return root
+
+
+def video_set(root: Path, videos: int = 3, frames: int = 16) -> Path:
+    """Frames of several videos, numbered on: a window that moves over a different wide image in each video."""
+    for number in range(videos * frames):
+        video, frame = divmod(number, frames)
+        wide = Image.fromarray(picture(48, 64, video)).resize((640, 320), Image.Resampling.BICUBIC)
+        pixels = np.asarray(wide.crop((2 * frame, 40, 2 * frame + 480, 280)).resize((64, 48)))
+        noise = np.random.default_rng(number).integers(-3, 4, pixels.shape)
+        save(root / f"images/frame_{number:04}.png", np.clip(pixels + noise, 0, 255).astype(np.uint8))
+        save(root / f"masks/frame_{number:04}.png", stripes((0, 1), video))
+    return root
+
+
 def voc_set(root: Path) -> Path:
     """Pascal VOC's folders and lists, with three custom classes."""
     for number in range(6):

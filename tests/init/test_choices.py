@@ -9,12 +9,14 @@ import pytest
 
 from fastfcn import recipes
 from fastfcn.checking.check import ExamplePaths, FolderReport, Layout
+from fastfcn.checking.statistics import Statistics
 from fastfcn.data.class_lists import class_lists
 from fastfcn.errors import DataError
 from fastfcn.init import choices, splits
 from fastfcn.init.choices import Facts, TrainingMachine, choose_loss
 from fastfcn.init.colors import distinct_colors, oklab
-from fastfcn.init.splits import choose_splits, sequences
+from fastfcn.init.groups import sequences
+from fastfcn.init.splits import choose_splits
 from fastfcn.init.toml_files import recipe_toml
 
 CPU = TrainingMachine("cpu", "2 processor cores", 8.0)
@@ -106,6 +108,7 @@ def surveyed(names: list[str], monkeypatch: pytest.MonkeyPatch, values: dict[str
                     ("masks/{folder}/{name}_gt.png", "masks/{name}_gt.png"), (), {"all": ""})  # fmt: skip
     examples = [ExamplePaths("all", name, f"images/{name}.jpg", f"masks/{name}_gt.png") for name in names]
     report = {"root": Path("there"), "layout": layout, "pairs_by_split": {"all": len(names)}, "labels_kind": "index"}
+    report |= {"problems": [], "stats": Statistics(len(names), 1)}  # of images without fingerprints
     return SimpleNamespace(**report, examples=lambda: iter(examples))  # type: ignore[return-value]
 
 

@@ -220,7 +220,8 @@ def test_the_command_prints_its_results_and_the_next_steps(tmp_path: Path, monke
     weights.write_bytes(b"")
     done = fastfcn("init", "my garden", "--pretrained", "resnet34-imagenet.pth", "--accelerator", "cpu", "--workers", 1)
     assert done.code == 0, done.err
-    assert "3 classes; 6 training and 2 validation images.\nresnet34," in done.out
+    assert "3 classes; 6 training and 2 validation images.\n" in done.out
+    assert "\nresnet34," in done.out
     assert "fastfcn check 'my garden' --fix OUT" in done.out
     assert "fastfcn train 'my garden/recipe.toml' --data 'my garden' --out runs/my_garden" in done.out
     written = recipes.load(tmp_path / "my garden/recipe.toml")

@@ -9,6 +9,7 @@ from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any, Literal, NamedTuple
 
+from fastfcn.checking.class_folders import class_folder_problems
 from fastfcn.checking.file_problems import flag_problems, missing_file_problems
 from fastfcn.checking.images import inspect_image
 from fastfcn.checking.layouts import DatasetFiles, Layout, find_layout
@@ -78,6 +79,9 @@ class FolderReport:
         return {
             "pairs_by_split": self.pairs_by_split,
             "layout": layout,
+            "other_folders": [
+                {"images": each.images, "masks": each.masks, "pairs": each.pairs} for each in self.dataset.others
+            ],
             "labels_kind": self.labels_kind,
             "values": [asdict(entry) for entry in self.values],
             "palette": None if self.palette is None else {str(key): color for key, color in self.palette.items()},
@@ -97,13 +101,16 @@ class FolderReport:
             file.write(f"],\n {json.dumps(self.as_json(), indent=1)[1:]}\n")
 
 
-def check_folder(root: str | Path, workers: int = 1, show_progress: bool = True) -> FolderReport:
+def check_folder(
+    root: str | Path, workers: int = 1, show_progress: bool = True, images: str = "", masks: str = ""
+) -> FolderReport:
     """Read every image and mask below `root`, on `workers` threads.
 
-    Raises DataError if the folder does not exist or contains no image-mask pairs.
+    `images` and `masks`: folders below `root` to use, if several could be meant. Raises DataError if a folder does not
+    exist or contains no image-mask pairs.
     """
     root = Path(root)
-    dataset = find_layout(root)
+    dataset = find_layout(root, images, masks)
     stats = _inspect_pairs(root, dataset, workers, show_progress)
     splits = list(dataset.layout.splits)
     values = value_counts(stats, splits)
@@ -112,7 +119,7 @@ def check_folder(root: str | Path, workers: int = 1, show_progress: bool = True)
     palette = main_palette(stats, values) if kind == "index" else None
     lists = class_lists(root)
     names = _names(root, lists, [entry.value for entry in values], palette)
-    mask_ids = MaskIds(dataset, stats, values, known, frozenset(names))
+    mask_ids = MaskIds(dataset, stats, values, known, names)
     return FolderReport(
         root=root,
         layout=replace(dataset.layout, catalog=catalog),
@@ -139,7 +146,7 @@ def _problems(root: Path, dataset: DatasetFiles, stats: Statistics, kind: str, m
         *color_problems(dataset, stats, kind, values),
     ]
     if kind == "index":
-        problems += id_problems(mask_ids)
+        problems += [*id_problems(mask_ids), *class_folder_problems(mask_ids)]
     problems += [*duplicate_problems(dataset, stats), *class_problems(dataset, stats, values, mask_ids, problems)]
     named = [replace(problem, advice=problem.advice.replace("DIR", shlex.quote(str(root)))) for problem in problems]
     return sorted(named, key=lambda problem: problem.severity)  # errors first; the sort is stable

@@ -1,5 +1,6 @@
 """Problems of files: images and masks without a counterpart, and files that cannot be used as they are."""
 
+import shlex
 import unicodedata
 from collections.abc import Iterator
 from pathlib import Path
@@ -8,7 +9,7 @@ from typing import NamedTuple
 import numpy as np
 
 from fastfcn.checking.files import Paths
-from fastfcn.checking.layouts import DatasetFiles
+from fastfcn.checking.layouts import DatasetFiles, folder_of
 from fastfcn.checking.problem import ERROR, FIX, WARNING, Flag, Problem, fix_with
 from fastfcn.checking.statistics import Statistics
 
@@ -137,6 +138,7 @@ def missing_file_problems(dataset: DatasetFiles) -> Iterator[Problem]:
     if same := dataset.same_name:
         message = f"Files with the same name as another one (such as a.jpg and a.png): {len(same)}."
         yield Problem("duplicate_name", ERROR, len(same), Paths(files, same), message, "Keep one of each. " + LEFT_OUT)
+    yield from _other_folders(dataset)
     yield from _not_used(dataset)
     if dataset.lists and dataset.lists.unknown:
         unknown = dataset.lists.unknown
@@ -145,6 +147,22 @@ def missing_file_problems(dataset: DatasetFiles) -> Iterator[Problem]:
         message += f" and {len(unknown) - 5} more." if len(unknown) > 5 else "."
         advice = "Add the images or remove the names. `--fix OUT` writes the lists without them."
         yield Problem("listed_without_image", ERROR, len(lists), lists, message, advice)
+
+
+def _other_folders(dataset: DatasetFiles) -> Iterator[Problem]:
+    """Other folders that would form pairs, too: which are used, and why."""
+    if not dataset.others:
+        return
+    layout, candidates = dataset.layout, []
+    for other in dataset.others[:3]:
+        of = "" if other.same_images else f" for {other.images}"
+        candidates.append(f"{other.masks}{of} ({other.pairs} pairs)")
+    more = f" and {len(dataset.others) - 3} more" if len(dataset.others) > 3 else ""
+    message = f"Several folders could be the masks. {layout.labels[0]} ({len(dataset)} pairs) is used, because "
+    message += f"{dataset.choice_reason}; not used: {', '.join(candidates)}{more}."
+    images, masks = (shlex.quote(folder) for folder in dataset.others[0].folders)
+    options = f"--masks {masks}" if dataset.others[0].same_images else f"--images {images} --masks {masks}"
+    yield Problem("several_candidates", WARNING, 1, (), message, f"For other ones, add for example {options}.")
 
 
 def _not_used(dataset: DatasetFiles) -> Iterator[Problem]:
@@ -187,6 +205,7 @@ def misspelled_pairs(dataset: DatasetFiles) -> dict[int, int]:
 
 def _normalized(dataset: DatasetFiles, number: int, mask: bool) -> str:
     stem = Path(dataset.contents.files.name(number)).stem
-    affix = (dataset.match.masks if mask else dataset.match.images).affix
+    rule = dataset.match.masks if mask else dataset.match.images
+    affix = rule.affix_in(folder_of(dataset.contents, rule, number))
     shared = affix.shared_name(stem) if affix.fits(stem) else stem
     return "".join(unicodedata.normalize("NFC", shared).casefold().split()).replace("_", "").replace("-", "")

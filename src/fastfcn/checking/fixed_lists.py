@@ -6,7 +6,6 @@ from pathlib import Path
 
 from fastfcn.checking.check import FolderReport
 from fastfcn.checking.file_problems import misspelled_pairs
-from fastfcn.checking.layouts import name_key
 from fastfcn.utils.text import read_lines
 
 
@@ -19,12 +18,12 @@ def fixed_split_lists(report: FolderReport, left_out: Set[int], one_split: bool)
     lists, dataset = report.dataset.lists, report.dataset
     if not lists:
         return
-    removed = {name_key(dataset.name(number)) for number in [*left_out, *_without_mask(report)]}
+    removed = {lists.key(dataset.name(number)) for number in [*left_out, *_without_mask(report)]}
     unknown: dict[str, set[int]] = {}
     for entry in lists.unknown:
         path, _, name = entry.partition(": ")
         unknown.setdefault(path, set()).add(lists.key(name))
-    twice = {name_key(dataset.name(number)) for number in dataset.in_two_lists} if one_split else set()
+    twice = {lists.key(dataset.name(number)) for number in dataset.in_two_lists} if one_split else set()
     for split, written in lists.splits.items():
         path = lists.pattern.format(split=written)
         gone = removed | unknown.get(path, set()) | (twice if split == "train" else set())

@@ -20,6 +20,7 @@ from fastfcn.checking.consent import AreaChange, accepted_kinds
 from fastfcn.checking.file_problems import FLAG_REPORTS, misspelled_pairs
 from fastfcn.checking.fixed_lists import fixed_split_lists, other_files
 from fastfcn.checking.images import duplicate_groups
+from fastfcn.checking.layouts import folder_of
 from fastfcn.checking.mask_fixing import MaskFix, MaskPlan, UnfixableError, fix_mask, plan_masks
 from fastfcn.checking.problem import UNUSABLE_IMAGE, UNUSABLE_MASK, Flag
 from fastfcn.checking.renumbering import RefusedError, ValueChange, as_table, plan_values
@@ -244,7 +245,8 @@ class _Copy:
     def _renamed(self, image: int, mask: int) -> Iterator[Change]:
         rule, source = self.dataset.match.masks, self._path(mask)
         name = self.dataset.name(image).rsplit("/", 1)[-1]
-        target = Path(source).with_name(f"{rule.affix.before}{name}{rule.affix.after}{Path(source).suffix}")
+        before, after = rule.affix_in(folder_of(self.dataset.contents, rule, mask))
+        target = Path(source).with_name(f"{before}{name}{after}{Path(source).suffix}")
         self._copy(self._path(image))
         self.omitted.add(source)
         with replace_file(self.out / target) as temporary:
@@ -257,6 +259,13 @@ class _Copy:
             name = path.relative_to(self.report.root).as_posix()
             write_text(self.out / name, text)
             yield Change(name, "rewritten, so that each class keeps its name")
+        if folders := self.plan.folders:
+            write_text(self.out / "classes.txt", folders.list_text)
+            yield Change("classes.txt", "names of the classes, from the folders")
+            for name in ("dataset.toml", "recipe.toml"):
+                if (self.report.root / name).is_file():
+                    self.omitted.add(name)
+                    yield Change(name, "left out: it describes one class; write a new one with `fastfcn init`")
         left_out = {self.dataset.images[pair] for pair in self.left_out}
         for name, data, count in fixed_split_lists(self.report, left_out, "duplicates" in self.plan.accept):
             with replace_file(self.out / name) as temporary:

@@ -18,6 +18,7 @@ IMAGES = _words(
     "image images img imgs im jpegimages pngimages photo photos picture pictures pic pics leftimg8bit rgb input inputs"
     " x raw original originals orig src source frame frames sat camerargb data"
 )
+ANNOTATORS = _words("manual manuals 1st 2nd annotator observer expert reader")  # folders named after who drew the masks
 # Visualizations, and annotations of other tasks: never semantic masks.
 NOT_MASKS = _words(
     "segmentationobject segmentationclassvisualization segmentationobjectvisualization visualization visualizations"
@@ -73,6 +74,11 @@ def role_of(name: str) -> str:
         if joined in words_of_role or spelled & words_of_role:
             return role
     return ""
+
+
+def is_by_annotator(name: str) -> bool:
+    """Whether the name of a folder says that somebody drew what is in it, such as 1st_manual."""
+    return bool({word.rstrip("0123456789") or word for word in re.split(r"[_\-. ]+", name.lower())} & ANNOTATORS)
 
 
 def canonical_split(written: str) -> str:

@@ -2,6 +2,7 @@
 
 import hashlib
 import io
+from collections.abc import Iterator
 from pathlib import Path
 from typing import NamedTuple
 
@@ -13,6 +14,7 @@ from fastfcn.data.decoding import DECODE_ERRORS, explain, has_16_bits, orientati
 from fastfcn.utils.sizes import Size
 
 CELLS = 5  # a fingerprint is the brightness of CELLS x CELLS cells
+GRID = 8  # a hash has GRID x GRID bits
 TEXTURE = 6.0  # standard deviation of the cells below which an image is too uniform for a fingerprint
 
 
@@ -20,7 +22,8 @@ class ImageInfo(NamedTuple):
     """The results of inspecting one image: `stored` is (height, width) in the file, `upright` after EXIF rotation.
 
     `digest` is a hash of the file; `fingerprint` is the brightness of CELLS x CELLS cells, with zero mean and unit
-    variance, in steps of 1/32, int8 (CELLS * CELLS,), or all -128 if there is none.
+    variance, in steps of 1/32, int8 (CELLS * CELLS,), or all -128 if there is none. `gradients` is a perceptual hash:
+    a bit for each place of a grid where brightness increases to the right, uint8 (GRID,).
     """
 
     flags: Flag
@@ -28,6 +31,7 @@ class ImageInfo(NamedTuple):
     upright: Size = (0, 0)
     digest: int = 0
     fingerprint: np.ndarray = np.full(CELLS * CELLS, -128, np.int8)
+    gradients: np.ndarray = np.zeros(GRID, np.uint8)
     failure: str = ""
 
 
@@ -80,7 +84,7 @@ def _inspect(image: Image.Image) -> ImageInfo:
     low, high = small.getextrema()
     if low == high:
         flags |= Flag.IMAGE_BLANK
-    return ImageInfo(flags, (height, width), size, fingerprint=_fingerprint(small))
+    return ImageInfo(flags, (height, width), size, fingerprint=_fingerprint(small), gradients=_gradients(small))
 
 
 def _format_flags(image: Image.Image) -> Flag:
@@ -122,6 +126,11 @@ def _fingerprint(image: Image.Image) -> np.ndarray:
     return np.clip(np.rint((parts - parts.mean()) / spread * 32), -127, 127).astype(np.int8)
 
 
+def _gradients(image: Image.Image) -> np.ndarray:
+    parts = np.asarray(image.resize((GRID + 1, GRID), Image.Resampling.BOX), np.int16)
+    return np.packbits(np.diff(parts, axis=1) > 1, axis=1)[:, 0]  # steps of 1 are noise of flat areas
+
+
 SIMILAR = 4  # maximum difference per cell between fingerprints of copies, in steps of 1/32 standard deviation
 CANDIDATES = 4096  # maximum image pairs compared at a time
 
@@ -146,21 +155,28 @@ def find_similar(
     Returns which, bool (images,), and the indices of one such pair. Pairs that are both `known` (to be identical to
     others) are skipped.
     """
-    usable = np.flatnonzero(fingerprints[:, 0] != -128).astype(np.uint32)
-    order = usable[np.argsort(fingerprints[usable, CELLS * CELLS // 2], kind="stable")]
-    prints, groups, known_in_order = fingerprints[order], splits[order], known[order]
-    middles = prints[:, CELLS * CELLS // 2].astype(np.int16)
-    similar, example, start = np.zeros(len(fingerprints), bool), None, 0
-    while start < len(order):
-        rows, columns = _block(middles, start)
-        first, second = _compare(prints, groups, rows, columns)
-        fresh = ~(known_in_order[first] & known_in_order[second])
-        first, second = order[first[fresh]], order[second[fresh]]
+    similar, example = np.zeros(len(fingerprints), bool), None
+    for first, second in similar_pairs(fingerprints, splits):
+        fresh = ~(known[first] & known[second])
+        first, second = first[fresh], second[fresh]
         similar[first] = similar[second] = True
         if len(first) and not example:
             example = (int(min(first[0], second[0])), int(max(first[0], second[0])))
-        start = rows.stop
     return similar, example
+
+
+def similar_pairs(fingerprints: np.ndarray, groups: np.ndarray) -> Iterator[tuple[np.ndarray, np.ndarray]]:
+    """Yield the indices of images of different groups that look almost the same, some pairs at a time."""
+    usable = np.flatnonzero(fingerprints[:, 0] != -128).astype(np.uint32)
+    order = usable[np.argsort(fingerprints[usable, CELLS * CELLS // 2], kind="stable")]
+    prints, groups_in_order = fingerprints[order], groups[order]
+    middles = prints[:, CELLS * CELLS // 2].astype(np.int16)
+    start = 0
+    while start < len(order):
+        rows, columns = _block(middles, start)
+        first, second = _compare(prints, groups_in_order, rows, columns)
+        yield order[first], order[second]
+        start = rows.stop
 
 
 def _block(middles: np.ndarray, start: int) -> tuple[slice, slice]:

@@ -1,140 +1,31 @@
 """The layout of a folder: path patterns, splits, image-mask pairs, and files without a counterpart."""
 
 import os
-import re
 from array import array
 from bisect import bisect_right
 from collections import Counter
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import NamedTuple
 
 import numpy as np
 
 from fastfcn.checking.files import Folder, FolderContents, read_contents, stem_and_suffix
-from fastfcn.checking.folder_names import NO_AFFIX, SPLITS, Affix, braced, canonical_split
-from fastfcn.checking.matching import Keys, Match, Rule, best_match, keys, shared_folders, shared_name
-from fastfcn.data.layout import listed_names
-from fastfcn.errors import DataError
-from fastfcn.utils.text import read_lines
-
-UNLISTED = 255  # split number of images that no list names
-LIST_WORDS = frozenset(
-    ["list", "lists", "id", "ids", "set", "split", "file", "files", "image", "images", "name", "names"]
+from fastfcn.checking.folder_names import braced, canonical_split, folder_name
+from fastfcn.checking.matching import (
+    SPLIT,
+    Choice,
+    Keys,
+    Match,
+    Rule,
+    Selection,
+    choose_match,
+    keys,
+    shared_folders,
+    shared_name,
 )
-MAX_UNKNOWN = 1000  # names without an image that are kept per list
-
-
-@dataclass
-class SplitLists:
-    """Text files with the names of each split, such as Pascal VOC's ImageSets/Segmentation/train.txt.
-
-    `pattern` contains {split}; `keys` are the sorted keys of the names in each split's list; `unknown` are names that
-    no image has.
-    """
-
-    pattern: str
-    splits: dict[str, str]
-    keys: list[np.ndarray]
-    unknown: list[str] = field(default_factory=list)  # "LIST: NAME"
-    known: np.ndarray = field(default_factory=lambda: np.zeros(0, np.int64))  # sorted keys of all images
-    affix: Affix = NO_AFFIX
-
-    def key(self, line: str) -> int:
-        """The key of the image that a line of a list names, or of the line itself if no image has that name."""
-        return _listed_key(line, self.known, self.affix)
-
-    def numbers(self, keys: np.ndarray) -> np.ndarray:
-        """The number of the last split that lists each key (so evaluation splits win), or UNLISTED."""
-        numbers = np.full(len(keys), UNLISTED, np.uint8)
-        for number in range(len(self.keys)):
-            numbers[np.isin(keys, self.keys[number])] = number
-        return numbers
-
-    def in_two(self, keys: np.ndarray) -> np.ndarray:
-        """Which keys are in more than one list; bool."""
-        named = [np.isin(keys, listed) for listed in self.keys]
-        return np.sum(named, axis=0) > 1
-
-
-def name_key(name: str) -> int:
-    """The key that `matching.keys` assigns to a name without split and folders."""
-    return hash((("",), name))
-
-
-def list_files(texts: list[str]) -> dict[str, dict[str, str]]:
-    """Files named like split lists: pattern -> split -> path. train.txt is one, and so is train_list.csv."""
-    patterns: dict[str, dict[str, str]] = {}
-    for text in texts:
-        folder, name = os.path.split(text)
-        stem, suffix = stem_and_suffix(name)
-        words = re.split(r"([_\-. ])", stem)
-        splits = [number for number, word in enumerate(words) if word.lower() in SPLITS]
-        if len(splits) != 1 or not {w.lower() for w in words[::2] if w.lower() not in SPLITS} <= LIST_WORDS:
-            continue
-        before, after = (braced("".join(part)) for part in (words[: splits[0]], words[splits[0] + 1 :]))
-        pattern = (f"{braced(folder)}/" if folder else "") + f"{before}{{split}}{after}{suffix}"
-        patterns.setdefault(pattern, {})[canonical_split(words[splits[0]])] = text
-    return patterns
-
-
-def read_lists(
-    root: Path, texts: list[str], image_keys: np.ndarray, unused: list[str], affix: Affix = NO_AFFIX
-) -> SplitLists | None:
-    """Find split lists among the `texts`: files for train and val whose lines are names of images.
-
-    Lists that are not used are added to `unused` with the reason.
-    """
-    chosen, known = None, np.sort(image_keys)
-    # Pascal VOC comes with lists for other tasks; those for segmentation come first.
-    for pattern, paths in sorted(list_files(texts).items(), key=lambda item: ("Segmentation" not in item[0], item[0])):
-        if not chosen:
-            chosen = _read_pattern(root, pattern, paths, known, unused, affix)
-        elif not pattern.startswith("ImageSets/"):
-            unused += [f"{path} ({chosen.pattern} is used)" for path in paths.values()]
-    return chosen
-
-
-def _read_pattern(
-    root: Path, pattern: str, paths: dict[str, str], known: np.ndarray, unused: list[str], affix: Affix
-) -> SplitLists | None:
-    lists, reasons = SplitLists(pattern, {}, [], known=known, affix=affix), []
-    before, after = (part.replace("{{", "{").replace("}}", "}") for part in pattern.split("{split}"))
-    for split in [split for split in ("train", "val", "test") if split in paths]:
-        path = paths[split]
-        try:
-            names = read_lines(root / path, "surrogateescape")
-        except DataError as error:
-            reasons.append(error.message.rstrip("."))
-            continue
-        keys = np.array([lists.key(line) for line in names], np.int64)
-        listed = np.unique(keys)
-        hits = int(np.isin(listed, known).sum())
-        if not len(listed) or 2 * hits < len(listed):
-            what = f"{hits} of its {len(listed)} lines name an image; the first is {names[0]!r}" if names else "empty"
-            reasons.append(f"{path} ({what})")
-            continue
-        lists.splits[split] = path[len(before) : len(path) - len(after)]
-        lists.keys.append(listed)
-        wrong = np.flatnonzero(~np.isin(keys, known))[:MAX_UNKNOWN]
-        lists.unknown += [f"{path}: {names[index]}" for index in wrong.tolist()]
-    usable = "train" in lists.splits
-    if not usable:
-        reasons += [f"{paths[split]} (there is no list for train)" for split in lists.splits]
-    unused += reasons
-    return lists if usable else None
-
-
-def _listed_key(line: str, known: np.ndarray, affix: Affix) -> int:
-    """The key of the image that a line of a split list names, or of the line itself if no image has that name."""
-    for name in listed_names(line):
-        stem = name.rsplit("/", 1)[-1]
-        for candidate in (name, stem, affix.shared_name(stem) if affix.fits(stem) else stem):
-            key = name_key(candidate)
-            index = np.searchsorted(known, key)
-            if index < len(known) and known[index] == key:
-                return key
-    return name_key(line)
-
+from fastfcn.checking.split_lists import UNLISTED, KnownImages, SplitLists, list_files, read_lists
+from fastfcn.errors import DataError
 
 ALL = "all"  # name of the only split of a folder without splits
 
@@ -163,6 +54,19 @@ def _file_numbers() -> array:
     return array("I")
 
 
+class OtherFolders(NamedTuple):
+    """Folders that could have been used instead: the patterns of their images and masks, and how many pairs they form.
+
+    `folders`: the first folder of the images and of the masks; `same_images`: whether the images are the chosen ones.
+    """
+
+    images: str
+    masks: str
+    pairs: int
+    folders: tuple[str, str]
+    same_images: bool
+
+
 @dataclass
 class DatasetFiles:
     """The files of a dataset; all arrays contain file numbers of `contents.files`.
@@ -185,16 +89,21 @@ class DatasetFiles:
     in_two_lists: array = field(default_factory=_file_numbers)
     unlisted: int = 0
     unused_lists: list[str] = field(default_factory=list)  # "LIST (reason)"
+    others: list[OtherFolders] = field(default_factory=list)
+    choice_reason: str = ""  # why `match` was chosen and not `others`
 
     def __len__(self) -> int:
         return len(self.images)
 
     def name(self, number: int) -> str:
         """The name of an image: the values of its path's placeholders, joined by slashes."""
-        files, rule = self.contents.files, self.match.images
-        folder = folder_of(self.contents, rule, number)
-        stem = stem_and_suffix(files.name(number))[0]
-        return "/".join((*shared_folders(rule, folder), shared_name(rule, stem) or stem))
+        return full_name(self.contents, self.match.images, number)
+
+
+def full_name(contents: FolderContents, rule: Rule, number: int) -> str:
+    """The name of a file that follows a rule: the values of its path's placeholders, joined by slashes."""
+    stem, folder = stem_and_suffix(contents.files.name(number))[0], folder_of(contents, rule, number)
+    return "/".join((*shared_folders(rule, folder), shared_name(rule, folder, stem) or stem))
 
 
 def folder_of(contents: FolderContents, rule: Rule, number: int) -> Folder:
@@ -204,26 +113,79 @@ def folder_of(contents: FolderContents, rule: Rule, number: int) -> Folder:
     return folders[bisect_right(starts, number) - 1]
 
 
-def find_layout(root: Path) -> DatasetFiles:
-    """Find images and masks below `root` and match them. Raises DataError if there are no image-mask pairs."""
+def find_layout(root: Path, images: str = "", masks: str = "") -> DatasetFiles:
+    """Find images and masks below `root` and match them; `images` and `masks` name the folders to use.
+
+    Raises DataError if there are no image-mask pairs, or no such folders.
+    """
     if not os.path.isdir(root):  # noqa: PTH112 - Path.is_dir raises PermissionError
         raise DataError(f"The folder {root} does not exist.", "Give the folder that contains the images and masks.")
     contents = read_contents(root)
-    match = best_match(contents)
-    if match is None:
+    selection = Selection(_selected(root, contents, "--images", images), _selected(root, contents, "--masks", masks))
+    choice = choose_match(contents, selection)
+    if choice is None:
         raise DataError(*_no_pairs(root, contents))
-    images, masks = keys(contents, match.images), keys(contents, match.masks)
-    split_by_folder = any(folder.split for folder in match.images.group.folders)
+    match = choice.best
+    image_keys, mask_keys = keys(contents, match.images), keys(contents, match.masks)
     unused: list[str] = []
-    if split_by_folder or match.images.name_depth:
-        reason = "the folders define the splits" if split_by_folder else "the images are in several folders"
+    if any(folder.split for folder in match.images.group.folders):
         split_lists, lists = list_files(contents.texts), None
-        unused = [f"{path} ({reason})" for paths in split_lists.values() for path in paths.values()]
+        unused = [
+            f"{path} (the folders define the splits)" for paths in split_lists.values() for path in paths.values()
+        ]
     else:
-        lists = read_lists(root, contents.texts, images.values, unused, match.images.affix)
+        known = _known_images(contents, match.images, image_keys)
+        lists = read_lists(root, contents.texts, known, unused)
     dataset = DatasetFiles(contents, match, _layout(contents, match, lists), lists, unused_lists=unused)
-    _join(dataset, images, masks)
+    dataset.others, dataset.choice_reason = _others(contents, choice), choice.reason
+    _join(dataset, image_keys, mask_keys)
     return dataset
+
+
+def _selected(root: Path, contents: FolderContents, option: str, text: str) -> frozenset[int] | None:
+    """The numbers of the folders that `text` names: a folder below `root`, with the same folder of other splits."""
+    if not text:
+        return None
+    path = Path(text.replace("\\", "/"))
+    if path.is_absolute() or (not (root / path).exists() and path.resolve().is_relative_to(root.resolve())):
+        path = Path(os.path.relpath(path.resolve(), root.resolve()))
+    parts = [folder_name(part).pattern for part in path.parts]
+    selected = frozenset(
+        folder.number
+        for folder in contents.folders
+        if any(
+            [part.pattern for part in folder.parts[start : start + len(parts)]] == parts
+            for start in range(len(folder.parts) + 1)
+        )
+        and (parts or not folder.parts)
+    )
+    if not selected:
+        folders = ", ".join(path or "." for path in contents.files.folder_paths[:12])
+        raise DataError(f"{option}: {root} has no folder {text} with images in it.", f"Folders with images: {folders}.")
+    return selected
+
+
+def _others(contents: FolderContents, choice: Choice) -> list[OtherFolders]:
+    """The folders that were not chosen, as patterns."""
+    described = []
+    for match in choice.rivals:
+        folders = [contents.files.folder_paths[rule.group.folders[0].number] or "." for rule in match[:2]]
+        images, masks = (_patterns(contents, rule)[0] for rule in match[:2])
+        same_images = match.images.group.folders == choice.best.images.group.folders
+        described.append(OtherFolders(images, masks, match.pairs, (folders[0], folders[1]), same_images))
+    return described
+
+
+def _known_images(contents: FolderContents, rule: Rule, image_keys: Keys) -> KnownImages:
+    """What split lists may name, from the keys of all images."""
+    if not rule.name_depth:
+        return KnownImages(np.sort(image_keys.values), rule.affix)
+    rows = []
+    for key, number in zip(image_keys.values.tolist(), image_keys.files.tolist(), strict=True):
+        path = contents.files.path(number)
+        rows += [(hash(text), key) for text in (path, path.rpartition(".")[0], full_name(contents, rule, number))]
+    table = np.array(sorted(set(rows)), np.int64)
+    return KnownImages(np.sort(image_keys.values), rule.affix, table[:, 0], table[:, 1])
 
 
 def _join(dataset: DatasetFiles, images: Keys, masks: Keys) -> None:
@@ -314,9 +276,9 @@ def _patterns(contents: FolderContents, rule: Rule) -> tuple[str, ...]:
         pattern = _folder_pattern(rule, folder)
         for index in contents.files.of_folder(folder.number):
             stem, suffix = stem_and_suffix(contents.files.name(index))
-            if rule.group.holds(stem, suffix) and shared_name(rule, stem) is not None:
-                affix = rule.affix if rule.affix.fits(stem) else None
-                before, after = (braced(part) for part in affix) if affix else ("", "")
+            if rule.group.holds(stem, suffix) and shared_name(rule, folder, stem) is not None:
+                fits = rule.affix_in(folder).fits(stem)
+                before, after = (braced(part).replace(SPLIT, "{split}") for part in rule.affix) if fits else ("", "")
                 counts[f"{pattern}{before}{{name}}{after}{suffix}"] += 1
     return tuple(pattern for pattern, _ in counts.most_common())
 

@@ -8,6 +8,7 @@ import numpy as np
 from PIL import Image
 
 from fastfcn.checking.check import FolderReport
+from fastfcn.checking.class_folders import ClassFolders, find_class_folders
 from fastfcn.checking.consent import AreaChange, area_changes, value_text
 from fastfcn.checking.deblurring import deblur
 from fastfcn.checking.masks import Color
@@ -35,7 +36,8 @@ class MaskPlan:
     `valid`: the values that are classes, (values, channels). `numbers` maps each id to its new id; `colors` maps colors
     to ids: those of the palette, or, if color masks are converted (`to_ids`), of all colors. `shifted`, `binary` and
     `repainted` are the pairs whose masks have ids that are one too high, use 255 for 1, or have a different palette.
-    Masks stay as they are unless they are `readable`: with too many colors, classes are unknown.
+    `folders` are the classes of the masks' folders. Masks stay as they are unless they are `readable`: with too many
+    colors, classes are unknown.
     """
 
     report: FolderReport
@@ -48,6 +50,7 @@ class MaskPlan:
     shifted: frozenset[int] = frozenset()
     binary: frozenset[int] = frozenset()
     repainted: frozenset[int] = frozenset()
+    folders: ClassFolders | None = None
     readable: bool = True
     to_ids: bool = False
 
@@ -84,6 +87,8 @@ def plan_masks(report: FolderReport, accept: frozenset[str]) -> MaskPlan:
         plan.outliers = frozenset(outlier_ids(report.mask_ids))
     plan.shifted = _pairs(report, "ids_off_by_one")
     plan.binary = _pairs(report, "some_binary_masks")
+    if "class_folders" in kinds and "folders" in accept:
+        plan.folders = find_class_folders(report.mask_ids)
     if "palettes_differ" in kinds:
         plan.repainted = frozenset(np.flatnonzero(palettes_differ(report.stats)[0]).tolist())
     return plan
@@ -175,6 +180,8 @@ class _Steps:
             if "binary" in plan.accept and set(plan.valid[:, 0].tolist()) - {0, 1, IGNORE_INDEX}:
                 raise UnfixableError("0 and 255 among masks of other classes: the class of 255 is unknown")
             self._replace("binary", {IGNORE_INDEX: 1})
+        if plan.folders and self.pair in plan.folders.ids:
+            self._replace("folders", {plan.folders.marked: plan.folders.ids[self.pair]})
         if plan.outliers:
             self._replace("outliers", dict.fromkeys(plan.outliers, IGNORE_INDEX))
 
@@ -249,7 +256,7 @@ def _needs_work(pair: int, flags: Flag, plan: MaskPlan, size: Size | None) -> bo
     if plan.colored:
         return not flags & COLORS
     renumbered = (plan.numbers != np.arange(256)).any()
-    special = pair in plan.repainted or pair in plan.shifted or pair in plan.binary
+    special = pair in plan.repainted or pair in plan.shifted or pair in plan.binary or plan.folders
     return bool(flags & Flag.MASK_COLORED or special or renumbered or plan.outliers)
 
 

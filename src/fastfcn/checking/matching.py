@@ -1,5 +1,7 @@
 """Find out which files are images and which are masks, and how their names match."""
 
+import math
+import re
 from collections import Counter
 from collections.abc import Iterable, Iterator
 from os.path import commonprefix
@@ -8,10 +10,13 @@ from typing import NamedTuple
 import numpy as np
 
 from fastfcn.checking.files import Folder, FolderContents, stem_and_suffix
-from fastfcn.checking.folder_names import NO_AFFIX, Affix, stem_affix
+from fastfcn.checking.folder_names import NO_AFFIX, Affix, is_by_annotator, stem_affix
 
 # Other renderings of the same masks, used only if there is nothing better.
 RENDERINGS = ("color", "colour", "instance", "trainids", "rgb", "visual", "object", "aug")
+RIVAL = 0.1  # fraction of the pairs of the chosen folders from which other folders are mentioned
+ANNOTATED = 1 / 3  # fraction of the pairs of the best folders from which those of an annotator are preferred
+SPLIT = "\0"  # in an affix: the split of the folder, as in training/images/21_training.tif
 SAMPLED_NAMES = 300  # file names examined to find prefixes and suffixes
 MAX_NAME_DEPTH = 3  # maximum number of folders that are part of an example's name
 
@@ -34,11 +39,16 @@ class FileGroup(NamedTuple):
 
 class Rule(NamedTuple):
     """How the files of a group are named: the affix around the shared name, and how many of the innermost plain
-    folders (such as city names) are part of the name."""
+    folders (such as city names) are part of the name. SPLIT in the affix stands for the split of the folder."""
 
     group: FileGroup
     affix: Affix
     name_depth: int
+
+    def affix_in(self, folder: Folder) -> Affix:
+        """The affix of the files in a folder."""
+        before, after = self.affix
+        return Affix(before.replace(SPLIT, folder.split), after.replace(SPLIT, folder.split))
 
 
 class Match(NamedTuple):
@@ -56,10 +66,68 @@ class Keys(NamedTuple):
     files: np.ndarray
 
 
-def best_match(contents: FolderContents) -> Match | None:
-    """The images and masks that form the most pairs, or None if there are none."""
-    matches = (match for images, masks in _candidates(contents) for match in _matches(contents, images, masks))
-    return max((match for match in matches if match.pairs), key=_rank, default=None)
+class Choice(NamedTuple):
+    """The folders to use: `best`, the `reason` for it, and the `rivals`: other folders that would form pairs, too."""
+
+    best: Match
+    rivals: tuple[Match, ...]
+    reason: str
+
+
+class Selection(NamedTuple):
+    """The folders of the images and of the masks that the user selected; None for any."""
+
+    images: frozenset[int] | None = None
+    masks: frozenset[int] | None = None
+
+
+def choose_match(contents: FolderContents, selection: Selection) -> Choice | None:
+    """Choose the images and masks that form the most pairs; None if there are no pairs.
+
+    Masks in a folder named after an annotator (1st_manual) are preferred to those of a folder "mask" next to it, which
+    often are the camera's field of view.
+    """
+    best: dict[tuple, Match] = {}  # by the folders
+    candidates = _candidates(contents, selection)
+    for match in (match for images, masks in candidates for match in _matches(contents, images, masks)):
+        if match.pairs and (_folders(match) not in best or _rank(match) > _rank(best[_folders(match)])):
+            best[_folders(match)] = match
+    if not best:
+        return None
+    ranked = sorted(best.values(), key=_rank, reverse=True)
+    chosen = ranked[0]
+    for match in ranked:
+        enough = match.pairs >= ANNOTATED * chosen.pairs
+        if enough and _by_annotator(match) and not _by_annotator(chosen) and match.images.group == chosen.images.group:
+            chosen = match
+    rivals = tuple(m for m in ranked if m is not chosen and m.pairs >= RIVAL * chosen.pairs and _differs(m, chosen))
+    return Choice(chosen, rivals, _reason(chosen, rivals))
+
+
+def _folders(match: Match) -> tuple:
+    return tuple(tuple(folder.number for folder in rule.group.folders) for rule in (match.images, match.masks))
+
+
+def _differs(match: Match, chosen: Match) -> bool:
+    """Whether a match is about other folders, and not about pairs inside one of the chosen folders."""
+    images, masks = _folders(match)
+    return images != masks or images not in _folders(chosen)
+
+
+def _by_annotator(match: Match) -> bool:
+    return any(is_by_annotator(part.pattern) for folder in match.masks.group.folders for part in folder.parts)
+
+
+def _reason(chosen: Match, rivals: tuple[Match, ...]) -> str:
+    """Why `chosen` is used and not the next best."""
+    if not rivals:
+        return ""
+    other = rivals[0]
+    if _by_annotator(chosen) and not _by_annotator(other):
+        return "its name suggests an annotator, and a folder of masks next to it is often the field of view"
+    if chosen.pairs > other.pairs:
+        return "it has the most pairs"
+    return "its names are the simplest" if _rank(chosen) > _rank(other) else "it comes first by name"
 
 
 def keys(contents: FolderContents, rule: Rule) -> Keys:
@@ -69,10 +137,11 @@ def keys(contents: FolderContents, rule: Rule) -> Keys:
     return Keys(rows["key"].copy(), rows["file"].copy())
 
 
-def shared_name(rule: Rule, stem: str) -> str | None:
+def shared_name(rule: Rule, folder: Folder, stem: str) -> str | None:
     """The shared name in a file name, or None for another rendering (NAME_color next to NAME_labelIds)."""
-    if rule.affix.fits(stem):
-        return rule.affix.shared_name(stem)
+    affix = rule.affix_in(folder)
+    if affix.fits(stem):
+        return affix.shared_name(stem)
     return stem if stem_affix(stem)[0] == NO_AFFIX or rule.affix == NO_AFFIX else None
 
 
@@ -86,7 +155,7 @@ def _keys(contents: FolderContents, rule: Rule) -> Iterator[tuple[int, int]]:
         shared = (folder.split, *shared_folders(rule, folder))
         for index in contents.files.of_folder(folder.number):
             stem, suffix = stem_and_suffix(contents.files.name(index))
-            if rule.group.holds(stem, suffix) and (name := shared_name(rule, stem)) is not None:
+            if rule.group.holds(stem, suffix) and (name := shared_name(rule, folder, stem)) is not None:
                 yield hash((shared, name)), index
 
 
@@ -104,20 +173,51 @@ def _literal_folders(rule: Rule, folder: Folder) -> tuple[str, ...]:
     return folder.plain[: len(folder.plain) - rule.name_depth]
 
 
-def _candidates(contents: FolderContents) -> Iterator[tuple[FileGroup, FileGroup]]:
+def _candidates(contents: FolderContents, selection: Selection) -> Iterator[tuple[FileGroup, FileGroup]]:
     """Every way to choose files as images and others as masks."""
-    shapes: dict[tuple[tuple[str, ...], str], list[Folder]] = {}
-    for folder in contents.folders:
-        shapes.setdefault((folder.shape, folder.role), []).append(folder)
-    groups = {key: tuple(folders) for key, folders in shapes.items()}
-    masks = [FileGroup(folders) for (_, role), folders in groups.items() if role == "mask"]
-    images = [FileGroup(folders) for (_, role), folders in groups.items() if role == "image"]
-    unnamed = [FileGroup(folders) for (_, role), folders in groups.items() if not role]
+    if selection != Selection():
+        yield from _selected_candidates(contents, selection)
+        return
+    masks, images, unnamed = (_groups(contents.folders, role) for role in ("mask", "image", ""))
     for mask in masks:
         yield from ((image, mask) for image in images or unnamed)
     for group in (*unnamed, *images, *masks):
-        yield group._replace(role="image"), group._replace(role="mask")
-        yield from _by_suffix(contents, group)
+        yield from _in_one_folder(contents, group)
+
+
+def _selected_candidates(contents: FolderContents, selection: Selection) -> Iterator[tuple[FileGroup, FileGroup]]:
+    """Like `_candidates`, if the user selected the folders of the images, of the masks or of both."""
+    folders = contents.folders
+    masks, images = (
+        [folder for folder in folders if selected is not None and folder.number in selected]
+        for selected in (selection.masks, selection.images)
+    )
+    if selection.masks is None:
+        others = [folder for folder in folders if folder not in images]
+        masks = [folder for folder in others if folder.role == "mask"] or others
+    if selection.images is None:
+        others = [folder for folder in folders if folder not in masks]
+        images = [folder for folder in others if folder.role == "image"] or others
+    for mask in _groups(masks):
+        yield from ((image, mask) for image in _groups(images) if image != mask)
+    either = [folder for folder in folders if folder.number in (selection.masks or set()) | (selection.images or set())]
+    for group in _groups(either):
+        yield from _in_one_folder(contents, group)
+
+
+def _groups(folders: Iterable[Folder], role: str | None = None) -> list[FileGroup]:
+    """Folders of the same shape, with a role or with any."""
+    shapes: dict[tuple[tuple[str, ...], str], list[Folder]] = {}
+    for folder in folders:
+        if role is None or folder.role == role:
+            shapes.setdefault((folder.shape, folder.role), []).append(folder)
+    return [FileGroup(tuple(group)) for group in shapes.values()]
+
+
+def _in_one_folder(contents: FolderContents, group: FileGroup) -> Iterator[tuple[FileGroup, FileGroup]]:
+    """Images and masks in the same folder, told apart by a word in their names or by their suffix."""
+    yield group._replace(role="image"), group._replace(role="mask")
+    yield from _by_suffix(contents, group)
 
 
 def _by_suffix(contents: FolderContents, group: FileGroup) -> Iterator[tuple[FileGroup, FileGroup]]:
@@ -154,7 +254,7 @@ def _candidate_affixes(contents: FolderContents, group: FileGroup, exhaustive: b
     counts = Counter(stem_affix(stem)[0] for stem in stems)
     known = [affix for affix, count in counts.most_common(6) if count * 50 >= len(stems)]
     if exhaustive and stems:
-        known.append(_common(stems))
+        known += [_common(stems), _common(list(_stems(contents, group, SAMPLED_NAMES, mark_split=True)))]
     return list(dict.fromkeys([NO_AFFIX, *known]))
 
 
@@ -172,9 +272,13 @@ def _names(contents: FolderContents, folders: Iterable[Folder]) -> Iterator[str]
     return (contents.files.name(index) for folder in folders for index in contents.files.of_folder(folder.number))
 
 
-def _stems(contents: FolderContents, group: FileGroup, limit: int) -> Iterator[str]:
-    for name in _names(contents, group.folders):
-        stem, suffix = stem_and_suffix(name)
-        if limit and group.holds(stem, suffix):
-            limit -= 1
-            yield stem
+def _stems(contents: FolderContents, group: FileGroup, limit: int, mark_split: bool = False) -> Iterator[str]:
+    """File names without suffix, at most `limit`, from all folders; `mark_split`: with SPLIT for the folder's split."""
+    for folder in group.folders:
+        word = re.compile(rf"(?<![^_\-. ]){re.escape(folder.split)}(?![^_\-. ])") if folder.split else None
+        left = math.ceil(limit / len(group.folders))
+        for index in contents.files.of_folder(folder.number):
+            stem, suffix = stem_and_suffix(contents.files.name(index))
+            if left and group.holds(stem, suffix):
+                left -= 1
+                yield word.sub(SPLIT, stem) if word and mark_split else stem

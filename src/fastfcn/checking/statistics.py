@@ -5,7 +5,7 @@ from typing import Literal, NamedTuple
 
 import numpy as np
 
-from fastfcn.checking.images import CELLS, ImageInfo
+from fastfcn.checking.images import CELLS, GRID, ImageInfo
 from fastfcn.checking.masks import Color, MaskInfo
 from fastfcn.checking.problem import UNUSABLE_IMAGE, UNUSABLE_MASK, Flag
 from fastfcn.utils.sizes import Size
@@ -54,6 +54,7 @@ class Statistics:
     flags: np.ndarray = field(init=False)
     digests: np.ndarray = field(init=False)
     fingerprints: np.ndarray = field(init=False)
+    gradients: np.ndarray = field(init=False)
     present: np.ndarray = field(init=False)
     palette_of: np.ndarray = field(init=False)
     sizes: dict[Size, int] = field(default_factory=dict)
@@ -66,6 +67,7 @@ class Statistics:
         self.flags = np.zeros(self.count, np.uint32)
         self.digests = np.zeros(self.count, np.uint64)
         self.fingerprints = np.full((self.count, CELLS * CELLS), -128, np.int8)
+        self.gradients = np.zeros((self.count, GRID), np.uint8)
         self.present = np.zeros((self.count, SLOTS // 8), np.uint8)
         self.palette_of = np.zeros(self.count, np.uint8)
 
@@ -75,6 +77,7 @@ class Statistics:
         self.flags[pair] = int(info.flags)
         self.digests[pair] = image.digest
         self.fingerprints[pair] = image.fingerprint
+        self.gradients[pair] = image.gradients
         if image.failure or mask.failure:
             self.failures[pair] = (image.failure, mask.failure)
         if not image.flags & UNUSABLE_IMAGE:

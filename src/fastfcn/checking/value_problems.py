@@ -30,7 +30,7 @@ class MaskIds:
     stats: Statistics
     values: list[ValueCount]
     known: frozenset[int]  # ids of the known dataset that the folder matches
-    named: frozenset  # values that a class list in the folder names
+    named: dict  # values that a class list in the folder names -> name
 
     @cached_property
     def used(self) -> np.ndarray:
@@ -143,7 +143,7 @@ def _stretched(mask_ids: MaskIds) -> Iterator[Problem]:
 def _off_by_one(mask_ids: MaskIds) -> Iterator[Problem]:
     """Masks whose ids are all one too high: they lack 0, which others contain, and only they contain the highest id."""
     ids, used = mask_ids.ids, np.flatnonzero(mask_ids.used)
-    if len(ids) < 3 or len(used) < MIN_MASKS or mask_ids.named >= set(ids):
+    if len(ids) < 3 or len(used) < MIN_MASKS or mask_ids.named.keys() >= set(ids):
         return
     highest = mask_ids.containing(ids[-1])
     pairs, rest = highest & ~mask_ids.stats.holds(0), mask_ids.used & ~highest
@@ -196,7 +196,7 @@ def outlier_ids(mask_ids: MaskIds) -> list[int]:
 
 
 def _from_one(mask_ids: MaskIds) -> Iterator[Problem]:
-    if len(mask_ids.ids) > 1 and mask_ids.ids[0] == 1 and not mask_ids.named >= set(mask_ids.ids):
+    if len(mask_ids.ids) > 1 and mask_ids.ids[0] == 1 and not mask_ids.named.keys() >= set(mask_ids.ids):
         message = f"The ids start at 1 (and end at {mask_ids.ids[-1]}); most programs count classes from 0."
         advice = (
             INIT + "writes a description with these ids; no action needed. " + fix_with("renumber") + "subtracts one."
@@ -208,7 +208,7 @@ def _gaps(mask_ids: MaskIds) -> Iterator[Problem]:
     outliers = set(outlier_ids(mask_ids))
     ids = [mask_id for mask_id in mask_ids.ids if mask_id not in outliers]
     missing = sorted(set(range(ids[0], ids[-1])) - set(ids)) if len(ids) > 1 else []
-    if missing and not mask_ids.named >= set(ids):
+    if missing and not mask_ids.named.keys() >= set(ids):
         pairs = np.logical_or.reduce([mask_ids.containing(mask_id) for mask_id in ids if mask_id > missing[0]])
         message = f"Unused ids between those in the masks: {ranges(missing)}."
         advice = (

@@ -7,12 +7,15 @@ from typing import Annotated
 
 import typer
 
+from fastfcn.cli.options import Images, Masks
 from fastfcn.errors import UserError
 from fastfcn.utils.console import out_console
 
 
 def check(
     folder: Annotated[Path, typer.Argument(metavar="DIR", help="Folder of images and masks.")],
+    images: Images = "",
+    masks: Masks = "",
     dataset: Annotated[
         str | None,
         typer.Option(help="Compare the folder with a known dataset: its name, or the path of its .toml file."),
@@ -29,8 +32,8 @@ def check(
         typer.Option(
             metavar="KIND",
             help="With --fix: also make changes of this kind, which change the area or the name of classes; can be "
-            "repeated. Kinds: deblur, outliers, near-colors, shift, binary, palette, ids, renumber, resize, frames, "
-            "duplicates, all.",
+            "repeated. Kinds: deblur, outliers, near-colors, shift, binary, palette, ids, renumber, folders, resize, "
+            "frames, duplicates, all.",
         ),
     ] = None,
     workers: Annotated[int | None, typer.Option(min=0, help="Number of threads that read files.")] = None,
@@ -46,11 +49,16 @@ def check(
     --dataset, print the source and expected layout of that dataset, and compare the folder with it.
 
     [dim]fastfcn check photos[/]
+    [dim]fastfcn check DRIVE --masks training/1st_manual[/]
     [dim]fastfcn check photos --fix photos-clean --json problems.json[/]
     [dim]fastfcn check cityscapes --dataset cityscapes --split val[/]
     """
     if dataset is None:
-        _check_folder(folder, fix, accept or [], workers, json_file, bool(split or values))
+        if split or values:
+            raise UserError("--split and --values need a known dataset.", "Add --dataset NAME.")
+        _check_folder(folder, images, masks, fix, accept or [], workers, json_file)
+    elif images or masks:
+        raise UserError("--images and --masks cannot be combined with --dataset, which defines the folders.")
     elif fix:
         raise UserError(
             "--fix cannot be combined with --dataset.", f"Write a corrected copy with: fastfcn check {folder} --fix OUT"
@@ -60,28 +68,28 @@ def check(
 
 
 def _check_folder(
-    folder: Path, fix: Path | None, accept: list[str], workers: int | None, json_file: Path | None, needs_dataset: bool
-) -> None:
+    folder: Path, images: str, masks: str, fix: Path | None, accept: list[str], workers: int | None,
+    json_file: Path | None,
+) -> None:  # fmt: skip
     """Check any folder of images and masks."""
     from fastfcn.checking.check import check_folder
     from fastfcn.checking.consent import accepted_kinds
     from fastfcn.checking.fixing import new_folder, write_fixed_copy
     from fastfcn.cli.tables.check import show_fixed_copy, show_folder_report
 
-    if needs_dataset:
-        raise UserError("--split and --values need a known dataset.", "Add --dataset NAME.")
     if accept and not fix:
         raise UserError("--accept needs --fix.", "Add --fix OUT, a new folder for the corrected copy.")
     accepted_kinds(accept)
     out = new_folder(folder, fix) if fix else None
     threads = workers if workers is not None else min(8, os.cpu_count() or 1)
-    report = check_folder(folder, threads)
+    report = check_folder(folder, threads, images=images, masks=masks)
     if json_file:
         report.save_json(json_file)
     show_folder_report(report, out_console)
     if out:
         changes = write_fixed_copy(report, out, accept)
-        show_fixed_copy(changes, report, check_folder(out, threads), out, out_console)
+        copied = check_folder(out, threads, images=images, masks=masks)
+        show_fixed_copy(changes, report, copied, out, out_console)
     if report.errors:
         raise typer.Exit(1)
 

@@ -6,7 +6,7 @@ from typing import Annotated
 
 import typer
 
-from fastfcn.cli.options import Accelerator, Workers
+from fastfcn.cli.options import Accelerator, Images, Masks, Workers
 from fastfcn.utils.console import say, swatch
 
 SHOWN = 30  # classes listed
@@ -17,6 +17,8 @@ def init(
     classes: Annotated[
         str | None, typer.Option(metavar="A,B,C", help="Class names, in the order of the mask values.")
     ] = None,
+    images: Images = "",
+    masks: Masks = "",
     pretrained: Annotated[
         str, typer.Option(metavar="FILE|none", help="Backbone weights: imagenet (downloaded), a file, or none.")
     ] = "imagenet",
@@ -43,10 +45,14 @@ def init(
     names = [name.strip() for name in classes.split(",")] if classes else []
     threads = Machine(workers=workers).dataloader_workers
     machine = this_machine(accelerator)
-    result = create_files(folder, out, names, pretrained, backbone, seed, force, threads, machine)
+    result = create_files(
+        folder, out, names, pretrained, backbone, seed, force, threads, machine, images=images, masks=masks
+    )
     dataset, recipe = result.description, result.recipe
     say("Wrote {}.", ", ".join(map(str, result.files)))
     say("{} classes; {} training and {} validation images.", len(dataset.classes), result.train, result.val)
+    for reason in result.split_reasons:
+        say("  [dim]{}[/]", reason)
     optim = recipe.optim
     name, loss = recipe.backbone.name, recipe.loss.kind
     say("{}, {} loss, {} steps with batch size {}.", name, loss, optim.steps, optim.batch)
@@ -54,6 +60,8 @@ def init(
         say("  {} {}", swatch(entry.color), entry.name)
     if len(dataset.classes) > SHOWN:
         say("  and {} more", len(dataset.classes) - SHOWN)
+    for problem in result.notes:
+        say("[bold yellow]Note:[/] {} {}", problem.message, problem.advice)
     if result.errors:
         say("[bold yellow]The dataset has errors that will make training fail or its results wrong:[/]")
         for problem in result.errors:

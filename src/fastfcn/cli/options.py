@@ -11,6 +11,12 @@ Changes = Annotated[
     list[str] | None, typer.Argument(metavar="KEY=VALUE", help="Overrides of the recipe, such as optim.lr=0.02.")
 ]
 Data = Annotated[Path, typer.Option(metavar="DIR", help="Dataset folder.")]
+Images = Annotated[
+    str, typer.Option("--images", metavar="DIR", help="Folder of the images, below DIR, if several could be meant.")
+]
+Masks = Annotated[
+    str, typer.Option("--masks", metavar="DIR", help="Folder of the masks, below DIR, if several could be meant.")
+]
 InputSize = Annotated[
     str | None,
     typer.Option(

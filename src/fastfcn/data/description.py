@@ -75,7 +75,8 @@ class DatasetDescription(_Strict):
     Patterns are paths relative to the data folder, or to the first of `folders` in it that contains the split (such as
     the folder in an unpacked archive). `{split}` is replaced by the value in `splits`. Every other placeholder matches
     any part of a file or folder name in `images`, and is replaced by what it matched in `labels`. Several patterns are
-    alternatives. With `lists` (text files with one name per line), the `{name}` of examples comes from there.
+    alternatives. With `lists` (text files with one name per line), the `{name}` of examples comes from there; if
+    images have further placeholders, the lines are paths of images.
 
     `home`, `get` (what to download and where to put it) and `license` are printed by `fastfcn check`. `counts` is the
     published number of images per split; several if editions differ.
@@ -217,7 +218,6 @@ def _pattern_problems(description: DatasetDescription) -> list[str]:
     if not all("name" in names for names in images):
         problems.append("images: every pattern needs the placeholder {name}")
     known = set.intersection(*images) | {"split"}
-    known = {"name", "split"} if description.lists else known
     for key, sets in (("labels", labels), ("lists", [names | {"name"} for names in lists])):
         problems += [f"{key}: the placeholder {{{name}}} is not in images" for name in set().union(*sets) - known]
     paths = [*description.folders, *description.images, *description.labels, *description.lists]

@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import NamedTuple
 
 from fastfcn.data.decoding import IMAGE_SUFFIXES
-from fastfcn.data.description import DatasetDescription
+from fastfcn.data.description import DatasetDescription, placeholders
 from fastfcn.errors import DataError
 from fastfcn.utils.text import read_lines
 
@@ -89,7 +89,7 @@ def masks_without_image(description: DatasetDescription, pairs: Pairs, split: st
     for pattern in description.labels:
         wildcard, expression = _compile(pattern, {"split": description.splits[split]})
         keys = list(expression.groupindex)
-        known = {tuple(values[key] for key in keys) for values in pairs.values}
+        known = {tuple(values.get(key, "") for key in keys) for values in pairs.values}
         for relative in sorted(glob(wildcard, root_dir=pairs.folder)):  # noqa: PTH207
             match = expression.fullmatch(Path(relative).as_posix())
             values = match.groupdict() if match else {}
@@ -154,10 +154,10 @@ def _listed(
     images, missing = [], []
     expressions = [_compile(pattern, {"split": split})[1] for pattern in description.images]
     for line in read_lines(listed, "surrogateescape"):
-        names = list(listed_names(line))
+        entries: list[Placeholders] = [{"name": name} for name in listed_names(line)]
         matches = (expression.fullmatch(path) for path in _paths(line) for expression in expressions)
-        names += [match["name"] for match in matches if match]
-        values = ({"name": name, "split": split} for name in names)
+        entries += [match.groupdict() for match in matches if match]
+        values = (entry | {"split": split} for entry in entries)
         pairs = ((entry, _first_file(description.images, folder, entry)) for entry in values)
         entry, image = next((pair for pair in pairs if pair[1]), (None, None))
         images.append((image, entry)) if image and entry else missing.append(line)
@@ -194,23 +194,31 @@ def _with_masks(
 
 
 def _first_file(patterns: tuple[str, ...], folder: Path, values: Placeholders) -> Path | None:
-    paths = (folder / pattern.format(**values) for pattern in patterns)
+    """The first file that a pattern names; patterns with other placeholders than `values` are skipped."""
+    complete = (pattern for pattern in patterns if placeholders(pattern) <= values.keys())
+    paths = (folder / pattern.format(**values) for pattern in complete)
     return next((path for path in paths if path.is_file()), None)
 
 
 def _compile(pattern: str, known: Placeholders) -> tuple[str, re.Pattern[str]]:
     """Translate a pattern to a wildcard for `glob` and a regular expression with a group per placeholder."""
     wildcard, expression, seen = "", "", set()
-    for piece in re.split(r"(\{\w+\})", pattern):
-        name = piece[1:-1] if piece.startswith("{") else ""
+    for piece in re.split(r"(?<!\{)(\{\w+\})(?!\})", pattern):
+        name = piece[1:-1] if re.fullmatch(r"\{\w+\}", piece) else ""
         if not name or name in known:
-            text = known[name] if name else piece
+            text = known[name] if name else piece.replace("{{", "{").replace("}}", "}")
             wildcard, expression = wildcard + escape(text), expression + re.escape(text)
         else:
             wildcard += "*"
             expression += f"(?P={name})" if name in seen else f"(?P<{name}>[^/]+)"
             seen.add(name)
     return wildcard, re.compile(expression)
+
+
+def matching_placeholders(pattern: str, path: str) -> Placeholders:
+    """The values of the placeholders with which `pattern` is `path`; empty if it is not."""
+    match = _compile(pattern, {})[1].fullmatch(path)
+    return match.groupdict() if match else {}
 
 
 def _some(names: list[str]) -> str:

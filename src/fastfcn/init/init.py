@@ -24,6 +24,7 @@ from fastfcn.utils.files import write_text
 DATASET, RECIPE = "dataset.toml", "recipe.toml"
 # Errors that the written dataset description resolves, because it defines what these values mean.
 RESOLVED = frozenset({"binary_255", "stretched_ids"})
+NOTED = frozenset({"several_candidates", "class_folders"})  # warnings about what init chose
 
 
 class Split(NamedTuple):
@@ -35,7 +36,10 @@ class Split(NamedTuple):
 
 @dataclass(frozen=True)
 class InitResult:
-    """The written `files`, in order; `errors` are problems of the dataset that would affect training."""
+    """The written `files`, in order; `errors` are problems of the dataset that would affect training.
+
+    `notes` are choices that may have to be made differently, `split_reasons` say how the images were split.
+    """
 
     root: Path
     files: tuple[Path, ...]
@@ -44,6 +48,8 @@ class InitResult:
     train: int
     val: int
     errors: tuple[Problem, ...]
+    notes: tuple[Problem, ...]
+    split_reasons: tuple[str, ...]
 
     @property
     def recipe_file(self) -> Path:
@@ -63,23 +69,26 @@ class InitResult:
 def init(
     root: str | Path, out: str | Path | None = None, classes: Sequence[str] = (), pretrained: str = "imagenet",
     backbone: str = "", seed: int = 0, force: bool = False, workers: int = 1, machine: TrainingMachine | None = None,
+    images: str = "", masks: str = "",
 ) -> InitResult:  # fmt: skip
     """Check the folder `root` and write dataset.toml, recipe.toml and, if it has no splits, lists of a random split.
 
     The TOML files go to `out`, by default `root`. `classes` are names in the order of the mask values; `pretrained` is
-    "imagenet", "none" or a weights file; `backbone` is the name of a timm ResNet; `seed` is for the random split. If
-    `out` has a dataset.toml and no recipe.toml, as after `fastfcn import`, only recipe.toml is written.
+    "imagenet", "none" or a weights file; `backbone` is the name of a timm ResNet; `seed` is for the random split;
+    `images` and `masks` are folders below `root` to use, if several could be meant. If `out` has a dataset.toml and no
+    recipe.toml, as after `fastfcn import`, only recipe.toml is written.
     Raises OutputError if one of the files exists and `force` is not set, and DataError if the folder cannot be used.
     """
     root, out = Path(root), Path(root if out is None else out)
-    kept = (out / DATASET).is_file() and not (out / RECIPE).exists() and not classes and not force
+    kept = (out / DATASET).is_file() and not (out / RECIPE).exists() and not (classes or images or masks)
+    kept = kept and not force
     if not kept:
         _refuse_to_overwrite([out / DATASET, out / RECIPE], force)
     weights = _weights_file(pretrained)
     if kept:
         dataset = load_description(out / DATASET)
         return _recipe_for(dataset, root, out, weights, backbone, workers, machine or this_machine())
-    report = check_folder(root, workers)
+    report = check_folder(root, workers, images=images, masks=masks)
     chosen, splits = choose_classes(report, classes), choose_splits(report, seed)
     lists = {root / LISTS.format(split=split): names for split, names in splits.drawn.items()}
     _refuse_to_overwrite(lists, force)
@@ -101,7 +110,9 @@ def init(
     write_text(out / DATASET, dataset_text)
     write_text(out / RECIPE, recipe_text)
     files = (*lists, out / DATASET, out / RECIPE)
-    return InitResult(root, files, dataset, recipe, shown[0].images, shown[1].images, _errors(report))
+    return InitResult(
+        root, files, dataset, recipe, shown[0].images, shown[1].images, *_problems(report), splits.reasons
+    )
 
 
 def _recipe_for(
@@ -120,11 +131,13 @@ def _recipe_for(
     recipe_text = _recipe_text(report, dataset, train, val, weights, backbone, machine)
     recipe = recipes.parse(recipe_text, str(out / RECIPE))
     write_text(out / RECIPE, recipe_text)
-    return InitResult(root, (out / RECIPE,), dataset, recipe, train.images, val.images, _errors(report))
+    return InitResult(root, (out / RECIPE,), dataset, recipe, train.images, val.images, _problems(report)[0], (), ())
 
 
-def _errors(report: FolderReport) -> tuple[Problem, ...]:
-    return tuple(problem for problem in report.errors if problem.kind not in RESOLVED)
+def _problems(report: FolderReport) -> tuple[tuple[Problem, ...], tuple[Problem, ...]]:
+    """The errors that would affect training, and the notes on what init chose."""
+    errors = tuple(problem for problem in report.errors if problem.kind not in RESOLVED)
+    return errors, tuple(problem for problem in report.problems if problem.kind in NOTED)
 
 
 def slug(root: Path) -> str:

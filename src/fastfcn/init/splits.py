@@ -1,23 +1,26 @@
 """Training and validation splits: those of the folder, or randomly drawn ones."""
 
 import re
-from collections import defaultdict
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from itertools import chain
+from typing import NamedTuple
 
 import numpy as np
 
 from fastfcn.checking.check import ExamplePaths, FolderReport, Layout
+from fastfcn.data.description import placeholders
+from fastfcn.data.layout import matching_placeholders
 from fastfcn.data.masks import read_mask
 from fastfcn.errors import DataError
+from fastfcn.init.groups import Looks, group_images
 
 VAL_FRACTION = 0.2
 TRIES = 200  # random splits drawn, of which the best is used
 MAX_MASKS = 400  # masks read to find out which classes they contain
 LISTS = "splits/{split}.txt"
 _PLACEHOLDER = re.compile(r"(?<!\{)\{(\w+)\}(?!\})")
-_LAST_NUMBER = re.compile(r"(.*?)(\d+)(\D*)", re.S)
+_PLACEHOLDERS = re.compile(r"(?<!\{)\{\w+\}(/\{\w+\})*(?!\})")
 
 
 @dataclass(frozen=True)
@@ -56,45 +59,32 @@ def choose_splits(report: FolderReport, seed: int) -> Splits:
 
 
 def _draw_splits(report: FolderReport, split: str, seed: int, others: bool) -> Splits:
-    examples = [example for example in report.examples() if example.split == split]
+    examples = {pair: example for pair, example in enumerate(report.examples()) if example.split == split}
     if len(examples) < 2:
         raise DataError(
             f"{report.root} has {len(examples)} image(s) with a mask; training and validation need at least 2.",
             f"Check the folder: fastfcn check {report.root}",
         )
-    images, labels = _single_name(report.layout, split)
-    by_name = {_name_of(example, images, labels, report): example for example in examples}
-    groups = sequences(sorted(by_name))
-    units = list(groups.values()) if groups else [[name] for name in sorted(by_name)]
-    val_units = _best_draw(units, _classes_of(report, units, by_name), seed)
-    val = sorted(chain.from_iterable(units[index] for index in val_units))
+    lists = _list_lines(report, examples, split)
+    names = sorted(lists.by_name)
+    pairs = np.array([lists.by_name[name] for name in names])
+    looks = Looks(report.stats.fingerprints[pairs], report.stats.gradients[pairs])
+    groups = group_images(names, looks)
+    by_name = {name: examples[pair] for name, pair in lists.by_name.items()}
+    val_units = _best_draw(groups.units, _classes_of(report, groups.units, by_name), seed)
+    val = sorted(chain.from_iterable(groups.units[index] for index in val_units))
     drawn = {"train": sorted(by_name.keys() - set(val)), "val": val}
-    reasons = [f"Random split with seed {seed}: {len(drawn['train'])} training and {len(val)} validation images."]
-    if groups:
-        shown = ", ".join(repr(unit[0]) for unit in units[:2])
-        reasons.append(
-            f"The names suggest {len(groups)} sequences ({shown}, ...). Each is entirely in one split, because "
-            "neighboring frames in both would make the scores too high."
-        )
-    else:
+    unit = "groups" if groups.reasons else "images"
+    reasons = [
+        f"Random split of {unit} with seed {seed}: {len(drawn['train'])} training and {len(val)} validation images.",
+        *groups.reasons,
+    ]
+    if not groups.reasons:
         reasons.append("If these are video frames, keep each video in one list; neighboring frames are too similar.")
     if others:
         reasons.append(f"Only the images of the split {split!r} are used.")
     splits = {name: name for name in drawn}
-    return Splits((".",), images, labels, (LISTS,), splits, "train", "val", tuple(reasons), drawn)
-
-
-def sequences(names: Sequence[str]) -> dict[str, list[str]]:
-    """Group names by their text without the last number, if that suggests sequences; else empty.
-
-    Condition: at least two groups have three names or more, and together 80 % of all names.
-    """
-    groups: dict[str, list[str]] = defaultdict(list)
-    for name in names:
-        match = _LAST_NUMBER.fullmatch(name)
-        groups[match[1] + match[3] if match else name].append(name)
-    long = [group for group in groups.values() if len(group) >= 3]
-    return dict(groups) if len(long) >= 2 and sum(map(len, long)) >= 0.8 * len(names) else {}
+    return Splits((".",), lists.images, lists.labels, (LISTS,), splits, "train", "val", tuple(reasons), drawn)
 
 
 def _best_draw(units: list[list[str]], classes: list[set], seed: int) -> list[int]:
@@ -122,9 +112,15 @@ def _best_draw(units: list[list[str]], classes: list[set], seed: int) -> list[in
 
 
 def _classes_of(report: FolderReport, units: list[list[str]], by_name: dict[str, ExamplePaths]) -> list[set]:
-    """The values in the masks of each unit; reads at most MAX_MASKS masks in total."""
+    """The values in the masks of each unit, and its folders if they may be classes; reads at most MAX_MASKS masks."""
     count = MAX_MASKS // len(units)
-    return [set().union(*(_values(report, by_name[name]) for name in _spread(unit, count))) for unit in units]
+    classes = [set().union(*(_values(report, by_name[name]) for name in _spread(unit, count))) for unit in units]
+    if any(problem.kind == "class_folders" for problem in report.problems):
+        classes = [
+            values | {by_name[name].name.split("/")[0] for name in unit}
+            for values, unit in zip(classes, units, strict=True)
+        ]
+    return classes
 
 
 def _values(report: FolderReport, example: ExamplePaths) -> set:
@@ -138,17 +134,34 @@ def _spread(names: list[str], count: int) -> list[str]:
     return [names[int(index)] for index in np.linspace(0, len(names) - 1, min(count, len(names)))]
 
 
-def _single_name(layout: Layout, split: str) -> tuple[tuple[str, ...], tuple[str, ...]]:
-    """The patterns with `{name}` as the only placeholder, as split lists need; names may contain slashes."""
+class _ListLines(NamedTuple):
+    """The patterns of a description with split lists, and the pair that each line of the lists names."""
 
-    def single(folder: str, pattern: str) -> str:
+    images: tuple[str, ...]
+    labels: tuple[str, ...]
+    by_name: dict[str, int]
+
+
+def _list_lines(report: FolderReport, examples: dict[int, ExamplePaths], split: str) -> _ListLines:
+    """Lines are names, or the paths of the images if names alone do not say where the files are. Raises DataError."""
+    layout = report.layout
+    named = _patterns(layout, split, lambda pattern: _PLACEHOLDERS.sub("{name}", pattern))
+    if all(len(_PLACEHOLDER.findall(pattern)) == 1 for patterns in named for pattern in patterns):
+        return _ListLines(*named, {_name_of(example, *named, report): pair for pair, example in examples.items()})
+    paths = _patterns(layout, split, lambda pattern: pattern)
+    return _ListLines(*paths, {_path_of(example, *paths, report): pair for pair, example in examples.items()})
+
+
+def _patterns(layout: Layout, split: str, change: Callable[[str], str]) -> tuple[tuple[str, ...], tuple[str, ...]]:
+    """The patterns of images and masks with the split filled in, after `change`."""
+
+    def filled(folder: str, pattern: str) -> str:
         written = layout.splits.get(split, "").replace("{", "{{").replace("}", "}}")
-        path = pattern.replace("{split}", written)
-        path = re.sub(r"(?<!\{)\{\w+\}(/\{\w+\})*(?!\})", "{name}", path)
+        path = change(pattern.replace("{split}", written))
         return path if folder == "." else folder.replace("{", "{{").replace("}", "}}") + "/" + path
 
     images, labels = (
-        tuple(dict.fromkeys(single(folder, pattern) for folder in layout.folders for pattern in patterns))
+        tuple(dict.fromkeys(filled(folder, pattern) for folder in layout.folders for pattern in patterns))
         for patterns in (layout.images, layout.labels)
     )
     return images, labels
@@ -157,16 +170,28 @@ def _single_name(layout: Layout, split: str) -> tuple[tuple[str, ...], tuple[str
 def _name_of(example: ExamplePaths, images: Sequence[str], labels: Sequence[str], report: FolderReport) -> str:
     """The value of `{name}` for an example. Raises DataError if one name cannot stand for both of its files."""
     for pattern in images:
-        pieces = _PLACEHOLDER.split(pattern)
-        if len(pieces) != 3:
-            continue
-        before, after = (piece.replace("{{", "{").replace("}}", "}") for piece in (pieces[0], pieces[2]))
+        before, _, after = (piece.replace("{{", "{").replace("}}", "}") for piece in _PLACEHOLDER.split(pattern))
         if not (example.image.startswith(before) and example.image.endswith(after)):
             continue
         name = example.image[len(before) : len(example.image) - len(after)]
         if name == name.strip() and name and any(pattern.format(name=name) == example.mask for pattern in labels):
             return name
-    raise DataError(
+    raise _not_writable(report, example)
+
+
+def _path_of(example: ExamplePaths, images: Sequence[str], labels: Sequence[str], report: FolderReport) -> str:
+    """The path of the image of an example. Raises DataError if the patterns do not lead from it to the mask."""
+    for pattern in images:
+        values = matching_placeholders(pattern, example.image)
+        if values and example.image == example.image.strip():
+            complete = [label for label in labels if placeholders(label) <= values.keys()]
+            if any(label.format(**values) == example.mask for label in complete):
+                return example.image
+    raise _not_writable(report, example)
+
+
+def _not_writable(report: FolderReport, example: ExamplePaths) -> DataError:
+    return DataError(
         f"{report.root}: {example.image} and {example.mask} have names that cannot be written to a split list.",
         "Move the images and masks into folders for train and val, or rename them.",
     )
