@@ -33,7 +33,7 @@ LAYERS = (
 # Of the parts, these compute with `ops`; data and visualization do not.
 USERS_OF_OPS = ("models", "losses", "metrics")
 # Imported, and installed with a dependency; triton only with NVIDIA GPUs, and imported only then.
-COMES_WITH = {"markupsafe": "jinja2", "pydantic_core": "pydantic", "triton": "torch"}
+COMES_WITH = {"markupsafe": "jinja2", "pydantic_core": "pydantic", "triton": "torch", "yaml": "timm"}
 IMPORTED_AS = {"huggingface-hub": "huggingface_hub", "lightning-fabric": "lightning_fabric", "pillow": "PIL"}
 
 MODULES = {".".join(path.relative_to(SOURCE).with_suffix("").parts): path for path in sorted(SOURCE.rglob("*.py"))}

@@ -15,7 +15,7 @@ from safetensors.torch import save_file
 
 from fastfcn.errors import DataError, OutputError, WeightsError
 from fastfcn.training import run_log
-from fastfcn.training.lock import locked
+from fastfcn.utils.lock import locked
 from fastfcn.training.run import Run
 from fastfcn.training.train import train
 from fastfcn.utils.files import replace_file
@@ -316,8 +316,8 @@ def test_a_folder_in_use_is_refused(run: Run, data: Path):
     code = """
 import sys
 from pathlib import Path
-from fastfcn.training.lock import locked
-with locked(Path(sys.argv[1])):
+from fastfcn.utils.lock import locked
+with locked(Path(sys.argv[1]) / "run.lock", "training"):
     print("locked", flush=True)
     input()
 """
@@ -337,25 +337,25 @@ with locked(Path(sys.argv[1])):
 
 
 def test_a_process_cannot_train_twice_into_a_folder(tmp_path: Path):
-    with locked(tmp_path):
+    with locked(tmp_path / "run.lock", "training"):
         for _ in range(2):  # a refusal does not release the lock
-            with pytest.raises(OutputError, match=f"process {os.getpid()}"), locked(tmp_path):
+            with pytest.raises(OutputError, match=f"process {os.getpid()}"), locked(tmp_path / "run.lock", "training"):
                 pass
-    with locked(tmp_path):
+    with locked(tmp_path / "run.lock", "training"):
         pass
 
 
 def test_a_lock_on_a_file_system_without_locks(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
-    monkeypatch.setattr("fastfcn.training.lock.fcntl", None)
+    monkeypatch.setattr("fastfcn.utils.lock.fcntl", None)
     dead = subprocess.Popen([sys.executable, "-c", ""])
     dead.wait()
-    with locked(tmp_path):
+    with locked(tmp_path / "run.lock", "training"):
         holder = json.loads((tmp_path / "run.lock").read_text())
     (tmp_path / "run.lock").write_text(json.dumps(holder | {"pid": dead.pid}))
-    with locked(tmp_path):
+    with locked(tmp_path / "run.lock", "training"):
         pass
     (tmp_path / "run.lock").write_text(json.dumps(holder | {"pid": os.getppid()}))
-    with pytest.raises(OutputError, match="is in use"), locked(tmp_path):
+    with pytest.raises(OutputError, match="is in use"), locked(tmp_path / "run.lock", "training"):
         pass
 
 

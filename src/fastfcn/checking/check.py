@@ -18,9 +18,10 @@ from fastfcn.checking.problem import Problem
 from fastfcn.checking.split_problems import class_problems, duplicate_problems
 from fastfcn.checking.statistics import PairInfo, Statistics, ValueCount, labels_kind, main_palette, value_counts
 from fastfcn.checking.value_problems import MaskIds, color_problems, id_problems
+from fastfcn.data.annotations.registry import recognize
 from fastfcn.data.class_lists import ClassList, class_lists
 from fastfcn.data.description import CATALOG, load_description
-from fastfcn.errors import UserError
+from fastfcn.errors import DataError, UserError
 from fastfcn.utils.files import replace_file
 from fastfcn.utils.progress import progress_bar
 
@@ -110,7 +111,7 @@ def check_folder(
     exist or contains no image-mask pairs.
     """
     root = Path(root)
-    dataset = find_layout(root, images, masks)
+    dataset = _find_layout(root, images, masks)
     stats = _inspect_pairs(root, dataset, workers, show_progress)
     splits = list(dataset.layout.splits)
     values = value_counts(stats, splits)
@@ -136,6 +137,21 @@ def check_folder(
         stats=stats,
         mask_ids=mask_ids,
     )
+
+
+def _find_layout(root: Path, images: str, masks: str) -> DatasetFiles:
+    """The layout of a folder of images and masks; an error says so if it has annotations instead."""
+    try:
+        return find_layout(root, images, masks)
+    except DataError:
+        formats = recognize(root) if root.is_dir() and not images and not masks else []
+        if not formats:
+            raise
+        titles = " or ".join(entry.title for entry in formats)
+        raise DataError(
+            f"{root} has annotations instead of masks: {titles}.",
+            f"Convert them to masks: fastfcn import {shlex.quote(str(root))} --out DATASET",
+        ) from None
 
 
 def _problems(root: Path, dataset: DatasetFiles, stats: Statistics, kind: str, mask_ids: MaskIds) -> list[Problem]:

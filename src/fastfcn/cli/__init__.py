@@ -12,6 +12,7 @@ from fastfcn.cli.convert import convert
 from fastfcn.cli.demo import demo
 from fastfcn.cli.evaluate import evaluate
 from fastfcn.cli.export import export
+from fastfcn.cli.import_annotations import import_annotations
 from fastfcn.cli.info import info
 from fastfcn.cli.init import init
 from fastfcn.cli.output import escape_unencodable_output, print_error
@@ -28,6 +29,7 @@ from fastfcn.errors import UserError
 COMMANDS = (
     recipes,
     recipe,
+    import_annotations,
     init,
     train,
     evaluate,

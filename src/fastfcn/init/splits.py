@@ -69,11 +69,25 @@ def _draw_splits(report: FolderReport, split: str, seed: int, others: bool) -> S
     names = sorted(lists.by_name)
     pairs = np.array([lists.by_name[name] for name in names])
     looks = Looks(report.stats.fingerprints[pairs], report.stats.gradients[pairs])
-    groups = group_images(names, looks)
     by_name = {name: examples[pair] for name, pair in lists.by_name.items()}
-    val_units = _best_draw(groups.units, _classes_of(report, groups.units, by_name), seed)
+    drawn, reasons = draw(names, looks, lambda units: _classes_of(report, units, by_name), seed)
+    if others:
+        reasons.append(f"Only the images of the split {split!r} are used.")
+    splits = {name: name for name in drawn}
+    return Splits((".",), lists.images, lists.labels, (LISTS,), splits, "train", "val", tuple(reasons), drawn)
+
+
+def draw(
+    names: Sequence[str], looks: Looks, classes_of: Callable[[list[list[str]]], list[set]], seed: int
+) -> tuple[dict[str, list[str]], list[str]]:
+    """Draw train and val from the sorted `names`, groups of images as a whole; returns the names, and the reasons.
+
+    `classes_of` returns the classes in each of several groups of names.
+    """
+    groups = group_images(names, looks)
+    val_units = _best_draw(groups.units, classes_of(groups.units), seed)
     val = sorted(chain.from_iterable(groups.units[index] for index in val_units))
-    drawn = {"train": sorted(by_name.keys() - set(val)), "val": val}
+    drawn = {"train": sorted(set(names) - set(val)), "val": val}
     unit = "groups" if groups.reasons else "images"
     reasons = [
         f"Random split of {unit} with seed {seed}: {len(drawn['train'])} training and {len(val)} validation images.",
@@ -81,10 +95,7 @@ def _draw_splits(report: FolderReport, split: str, seed: int, others: bool) -> S
     ]
     if not groups.reasons:
         reasons.append("If these are video frames, keep each video in one list; neighboring frames are too similar.")
-    if others:
-        reasons.append(f"Only the images of the split {split!r} are used.")
-    splits = {name: name for name in drawn}
-    return Splits((".",), lists.images, lists.labels, (LISTS,), splits, "train", "val", tuple(reasons), drawn)
+    return drawn, reasons
 
 
 def _best_draw(units: list[list[str]], classes: list[set], seed: int) -> list[int]:

@@ -207,11 +207,12 @@ def _classes(report: FolderReport, classes: Classes) -> Iterator[str]:
             values = entry.mask_values(report.labels_kind)
             pixels, images = (sum(counts.get(value, (0, 0))[index] for value in values) for index in (0, 1))
             share = f"{pixels / max(total, 1):.2%} of the pixels, in {images} images" if pixels else "in no mask"
-            yield f"  {_entry(entry)},  # {share}"
+            yield f"  {entry_text(entry)},  # {share}"
         yield "]"
 
 
-def _entry(entry: SegmentationClass | IgnoredValue) -> str:
+def entry_text(entry: SegmentationClass | IgnoredValue) -> str:
+    """An element of `classes` or `ignored` as an inline table."""
     values = entry.model_dump(exclude_none=True)
     if not values["ids"]:
         del values["ids"]

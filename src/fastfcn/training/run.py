@@ -17,9 +17,11 @@ from fastfcn import recipes
 from fastfcn.errors import DataError, OutputError, RecipeError
 from fastfcn.recipes.recipe import Recipe
 from fastfcn.training import fingerprint, run_log
-from fastfcn.training.lock import locked
 from fastfcn.utils.files import make_folder, remove_temporary_files, write_text
+from fastfcn.utils.lock import locked
 from fastfcn.utils.provenance import command, package_versions
+
+LOCK = "run.lock"
 
 
 @dataclass(frozen=True)
@@ -76,7 +78,7 @@ class Run:
         """Lock the folder against other trainings; it is created unless `resume`. Raises OutputError."""
         if resume and not self.recipe.exists():
             raise OutputError(f"{self.folder} contains no run to resume.", "Start one without --resume.")
-        with locked(make_folder(self.folder)):
+        with locked(make_folder(self.folder) / LOCK, "training"):
             remove_temporary_files(
                 self.recipe,
                 self.environment,

@@ -1,4 +1,4 @@
-"""One training per run folder: a lock that ends with its process, however that ends."""
+"""One process per folder: a lock that ends with its process, however that ends."""
 
 import errno
 import json
@@ -17,20 +17,20 @@ try:
 except ImportError:  # Windows
     fcntl = None
 
-NAME = "run.lock"
 _locked: set[tuple[int, int]] = set()  # device and inode of the locks of this process
 
 
 @contextmanager
-def locked(folder: Path) -> Iterator[None]:
-    """Lock the run `folder` for this process; raises OutputError, naming the holder, if another training has it.
+def locked(path: Path, purpose: str) -> Iterator[None]:
+    """Lock the folder of the file `path` for this process; raises OutputError, naming the holder, if another has it.
+
+    `purpose`: what uses the folder, for messages, such as "training".
 
     The system releases the lock of a process that was killed. Where the file system has no locks, the lock of a process
     that no longer exists on this host is taken over.
     """
-    path = folder / NAME
     with output_errors(path):
-        descriptor = _acquire(path)
+        descriptor = _acquire(path, purpose)
     status = os.fstat(descriptor)
     key = (status.st_dev, status.st_ino)
     _locked.add(key)
@@ -44,15 +44,15 @@ def locked(folder: Path) -> Iterator[None]:
         os.close(descriptor)
 
 
-def _acquire(path: Path) -> int:
+def _acquire(path: Path, purpose: str) -> int:
     """The descriptor of the locked file at `path`."""
     while True:
         if path.exists() and (path.stat().st_dev, path.stat().st_ino) in _locked:
-            raise _in_use(path)  # opening and closing it would release the lock of this process
+            raise _in_use(path, purpose)  # opening and closing it would release the lock of this process
         descriptor = os.open(path, os.O_RDWR | os.O_CREAT, 0o666)
         try:
             if not _try_lock(descriptor):
-                raise _in_use(path)
+                raise _in_use(path, purpose)
             if _is_same(path, descriptor):
                 return descriptor
         except BaseException:
@@ -110,10 +110,10 @@ def _is_alive(holder: dict) -> bool:
     return True
 
 
-def _in_use(path: Path) -> OutputError:
+def _in_use(path: Path, purpose: str) -> OutputError:
     holder = _holder(path.read_bytes()) if path.exists() else {}
     who = f" (process {holder.get('pid')} on {holder.get('host')}, since {holder.get('started')})" if holder else ""
     return OutputError(
-        f"{path.parent} is in use by another training{who}.",
+        f"{path.parent} is in use by another {purpose}{who}.",
         "Wait until it ends or stop it, or choose another --out.",
     )
