@@ -125,6 +125,8 @@ def import_annotations(root: str | Path, out: str | Path, options: ImportOptions
     chosen = choose_format(folder, options.format)
     export = chosen.read(folder)
     report = ImportReport(root, out, chosen, options, export.objects, notes=export.notes, problems=export.problems)
+    if not export.entries:
+        refuse_broken(report)
     with _new_dataset(root, out) as work:
         _Import(report, export, work, workers).run()
     return report
@@ -196,14 +198,7 @@ class _Import:
         for name, result in self._results():
             self._add(name, result)
         report = self.report
-        if report.problems and not self.options.skip_broken:
-            lines = [str(problem) for problem in report.problems]
-            more = [f"and {len(lines) - SHOWN} more"] if len(lines) > SHOWN else []
-            listed = "\n".join(f"  {line}" for line in [*lines[:SHOWN], *more])
-            raise DataError(
-                f"{report.root} has broken annotations; nothing was written.\n{listed}",
-                "Fix them, or leave out these images with --skip-broken.",
-            )
+        refuse_broken(report)
         if len(self.values) < 2:
             raise DataError(
                 f"{report.root} has {len(self.values)} image(s) with annotations; training and validation need 2.",
@@ -301,6 +296,18 @@ class _Import:
 
     def _classes_of(self, units: list[list[str]]) -> list[set]:
         return [set().union(*(self.values[name] for name in unit)) for unit in units]
+
+
+def refuse_broken(report: ImportReport) -> None:
+    """Raise DataError, with the first problems, if there are any and they must not be skipped."""
+    if report.problems and not report.options.skip_broken:
+        lines = [str(problem) for problem in report.problems]
+        more = [f"and {len(lines) - SHOWN} more"] if len(lines) > SHOWN else []
+        listed = "\n".join(f"  {line}" for line in [*lines[:SHOWN], *more])
+        raise DataError(
+            f"{report.root} has broken annotations; nothing was written.\n{listed}",
+            "Fix them, or leave out these images with --skip-broken.",
+        )
 
 
 def rules_text(options: ImportOptions) -> str:

@@ -109,7 +109,7 @@ def _kind(result: Node) -> str:
 def _label(result: Node) -> str:
     """The class of a result with an area, or an empty string."""
     value = result.get("value")
-    if value is None or _kind(result) not in (*AREAS, *WITHOUT_AREA, ""):
+    if value is None or _kind(result) not in (*AREAS, ""):
         return ""
     labels = value.get(f"{_kind(result)}labels")
     labels = value.get("labels") if labels is None else labels
@@ -131,8 +131,8 @@ def _shapes(results: list[Node], size: Size) -> Iterator[Shape]:
         if kind not in AREAS + WITHOUT_AREA:  # choices, texts, relations
             continue
         label = _label(result) or labels.get(str(number.value) if number is not None else "", "")
-        if not label or kind in WITHOUT_AREA:
-            yield Shape(label, None, kind if label else f"{kind} without a label")
+        if kind in WITHOUT_AREA or not label:
+            yield Shape(label, None, kind if kind in WITHOUT_AREA else f"{kind} without a label")
         else:
             yield Shape(label, _region(result, kind, size))
 

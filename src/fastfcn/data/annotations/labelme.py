@@ -28,7 +28,7 @@ def read(folder: ExportFolder) -> Export:
             continue
         with export.noting(file):
             root = read_json(folder.path(file))
-            labels |= {node["label"].name() for node in root["shapes"].elements()}
+            labels |= {node["label"].name() for node in root["shapes"].elements() if _kind(node) not in WITHOUT_AREA}
             size, embedded = root.size("imageHeight", "imageWidth"), None
             try:
                 image = _image(folder, file, root)
@@ -73,10 +73,14 @@ def _embedded(path: Path) -> bytes:
 def _shapes_of(path: Path, size: Size) -> Iterator[Shape]:
     """The file is read a second time, because many files with images in them do not fit into memory."""
     for node in read_json(path)["shapes"].elements():
-        label, kind = node["label"].name(), node.get("shape_type")
-        kind = "polygon" if kind is None else kind.text()
+        label, kind = node["label"].name(), _kind(node)
         region = None if kind in WITHOUT_AREA else _region(node, kind, size)
         yield Shape(label, region, kind if region is None else "")
+
+
+def _kind(node: Node) -> str:
+    kind = node.get("shape_type")
+    return "polygon" if kind is None else kind.text()
 
 
 def _region(node: Node, kind: str, size: Size) -> Region | None:
