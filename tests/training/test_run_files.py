@@ -15,10 +15,10 @@ from safetensors.torch import save_file
 
 from fastfcn.errors import DataError, OutputError, WeightsError
 from fastfcn.training import run_log
-from fastfcn.utils.lock import locked
 from fastfcn.training.run import Run
 from fastfcn.training.train import train
 from fastfcn.utils.files import replace_file
+from fastfcn.utils.lock import locked
 from fastfcn.utils.machine import Machine
 from tests.helpers.tiny import tiny_recipe, write_streets
 

@@ -18,6 +18,7 @@ from PIL import Image
 
 from fastfcn.checking.fixing import new_folder
 from fastfcn.checking.folder_names import canonical_split, folder_name
+from fastfcn.checking.images import ImageInfo, inspect_image
 from fastfcn.data.annotations.export import IGNORED, Entry, Export, Format, Problem
 from fastfcn.data.annotations.folder import ExportFolder
 from fastfcn.data.annotations.painting import Crowd, Overlap, Painted, Rules, paint
@@ -26,6 +27,7 @@ from fastfcn.data.decoding import TRANSFORMS, open_image, orientation, upright_s
 from fastfcn.data.description import MAX_CLASSES, SegmentationClass
 from fastfcn.errors import DataError
 from fastfcn.init.classes import NOT_CLASSES, class_colors
+from fastfcn.init.groups import Looks
 from fastfcn.init.imported_toml import ImportedClass, imported_toml
 from fastfcn.init.splits import LISTS, draw
 from fastfcn.utils.files import make_folder, output_errors, write_text
@@ -176,10 +178,11 @@ def _clear(folder: Path) -> None:
 
 
 class _Result(NamedTuple):
-    """What was painted for an entry, and the pixels per mask value, (256,)."""
+    """What was painted for an entry, the pixels per mask value, (256,), and its image, if a split is to be drawn."""
 
     painted: Painted
     pixels: np.ndarray
+    image: ImageInfo | None
 
 
 class _Import:
@@ -192,6 +195,7 @@ class _Import:
         self.classes, self.rules = _classes(export, self.options)
         self.colors = {entry.info.ids[0]: entry.info.color for entry in self.classes}
         self.values: dict[str, set[int]] = {}  # the classes of every image that was written
+        self.looks: dict[str, ImageInfo] = {}  # of the same images, if a split is to be drawn
 
     def run(self) -> None:
         """Write everything. Raises DataError if something is broken and must not be skipped."""
@@ -241,7 +245,9 @@ class _Import:
                 os.symlink(entry.image.resolve(), target)  # noqa: PTH211
             else:
                 shutil.copyfile(entry.image, target)
-        return _Result(painted, pixels)
+            if not split:
+                return _Result(painted, pixels, inspect_image(target))
+        return _Result(painted, pixels, None)
 
     def _paint(self, entry: Entry, data: bytes | None) -> tuple[Painted, np.ndarray]:
         """Paint the mask of an entry, as its image is shown by viewers."""
@@ -263,6 +269,8 @@ class _Import:
         if result.pixels[IGNORE_INDEX] == result.pixels.sum():
             report.unlabeled_images += 1
             return
+        if result.image:
+            self.looks[name] = result.image
         self.values[name] = set(np.flatnonzero(result.pixels[:IGNORE_INDEX]).tolist())
         report.ignored_pixels += int(result.pixels[IGNORE_INDEX])
         for entry in self.classes:
@@ -284,7 +292,10 @@ class _Import:
         reasons = ["The splits of the export."]
         report.drawn = set(counts) == {""}
         if report.drawn:
-            drawn, reasons = draw(sorted(self.values), self._classes_of, self.options.seed)
+            names = sorted(self.values)
+            looks = Looks(*(np.array([getattr(self.looks[name], key) for name in names])
+                            for key in ("fingerprint", "gradients")))  # fmt: skip
+            drawn, reasons = draw(names, looks, self._classes_of, self.options.seed)
             counts = Counter({split: len(names) for split, names in drawn.items()})
             for split, names in drawn.items():
                 lines = "".join(f"{name}\n" for name in names)
