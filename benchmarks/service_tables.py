@@ -30,25 +30,28 @@ def parity_table(record: dict) -> str:
         recipe = load(case.partition("/")[0])
         sizes.update("x".join(map(str, entry["size"])) for entry in result["results"])
         agreement, difference = f"{result['worst_agreement']:.4%}", f"{result['worst_difference']:.1e}"
-        verdict = "; ".join(result["broken"]) or "holds"
+        verdict = "; ".join(result["broken"]) or "yes"
         network = f"{HEADS[recipe.head.kind]}, {recipe.backbone.name}"
         rows.append([network, result["title"], f"{result['megabytes']:.0f}", agreement, difference, verdict])
-    header = ["network", "runtime", "MB", "min. equal labels", "max. logit difference", "tolerances"]
+    header = ["network", "runtime", "MB", "min. equal labels", "max. logit difference", "within tolerance"]
     date = max(result["date"] for result in record["results"].values())
     script = "`python benchmarks/export_parity.py --images FOLDER_WITH_IMAGES`"
-    return f"Image sizes {', '.join(sizes)}, none of them traced: {script}, {date}.\n\n{markdown(header, rows)}"
+    caption = f"Image sizes: {', '.join(sizes)}; none of them was traced. Measured by {script}, {date}."
+    return f"{caption}\n\n{markdown(header, rows)}"
 
 
 def int8_table(record: dict) -> str:
     """Int8 compared with float32 in OpenVINO, for a trained network."""
-    header = ["size", "equal labels", "float32 ms", "int8 ms", "times as fast"]
+    header = ["size", "equal labels", "float32 ms", "int8 ms", "speedup"]
     rows = []
     for entry in record["results"]:
         before, after = entry["other_p50_ms"], entry["p50_ms"]
         times = [f"{before:.1f}", f"{after:.1f}", f"{before / after:.2f}"]
         rows.append(["x".join(map(str, entry["size"])), f"{entry['agreement']:.2%}", *times])
     scores = f"mIoU {record['miou_before']:.2f} in float32, {record['miou_after']:.2f} in int8"
-    caption = f"Int8 of {record['recipe']}: {scores}. `{record['command']}`, {record['date']}, {machine(record)}."
+    caption = (
+        f"INT8 version of {record['recipe']}: {scores}. `{record['command']}`, {record['date']}, {machine(record)}."
+    )
     return f"{caption}\n\n{markdown(header, rows)}"
 
 
@@ -58,30 +61,30 @@ def serve_tables() -> str:
 
 
 def load_table(record: dict) -> str:
-    """Both loads compared with the predictor alone."""
+    """Load and overload compared with the predictor without HTTP."""
     offline, memory = record["offline_images_per_second"], record["memory"]
-    rows = [["the predictor alone", f"{sum(offline) / len(offline):.2f}", "", "", ""]]
+    rows = [["predictor without HTTP", f"{sum(offline) / len(offline):.2f}", "", "", ""]]
     for name in ("load", "overload"):
         load = record[name]
         half, _, slowest = load["seconds_p50_p95_p99"]
         refused = str(load["statuses"].get("503", 0))
         rows.append([f"{load['clients']} clients", f"{load['images_per_second']:.2f}", f"{half:.2f}", f"{slowest:.2f}",
                      refused])  # fmt: skip
-    header = ["", "images/s", "seconds, median", "seconds, 99 %", "refused (503)"]
+    header = ["", "images/s", "p50 latency (s)", "p99 latency (s)", "refused (503)"]
     size, end = "x".join(map(str, record["size"])), record["sigterm"]
     caption = (
         f"{record['network']}, images of {size}, {record['seconds']:.0f} s each: "
         f"`python benchmarks/{record['command']}`, {record['date']}, {machine(record)}."
     )
     after = (
-        f"Memory {memory['middle_mib']:.0f} MiB half-way and {memory['end_mib']:.0f} MiB at the end. After SIGTERM "
-        f"{end['answered_after_sigterm']} accepted images were still answered; answers lost: {record['lost']}."
+        f"Memory {memory['middle_mib']:.0f} MiB after half the time and {memory['end_mib']:.0f} MiB at the end. After "
+        f"SIGTERM, {end['answered_after_sigterm']} accepted requests were completed and {record['lost']} lost."
     )
     return f"{caption}\n\n{markdown(header, rows)}\n\n{after}"
 
 
 def hostile_table(record: dict) -> str:
-    """Answers to each kind of hostile request."""
+    """Responses to every kind of hostile request."""
     kinds: dict[str, Counter] = {}
     for kind, answers in record["answers"].items():
         kinds.setdefault(kind.split(" GET ")[0].split(" POST ")[0], Counter()).update(answers)
@@ -91,11 +94,11 @@ def hostile_table(record: dict) -> str:
         rows.append([kind, str(counts.total()), answered])
     memory = record["memory"]
     caption = (
-        f"{record['requests']} hostile requests, {record['status_500']} answered with 500, {record['hung']} hanging, "
-        f"memory {memory['middle_mib']:.0f} MiB half-way and {memory['end_mib']:.0f} MiB at the end: "
+        f"{record['requests']} hostile requests: {record['status_500']} responses with status 500, {record['hung']} "
+        f"timeouts. Memory {memory['middle_mib']:.0f} MiB half-way, {memory['end_mib']:.0f} MiB at the end. "
         f"`python benchmarks/{record['command']}`, {record['date']}."
     )
-    return f"{caption}\n\n{markdown(['kind', 'requests', 'answers by status'], rows)}"
+    return f"{caption}\n\n{markdown(['kind', 'requests', 'responses by status'], rows)}"
 
 
 def machine(record: dict) -> str:

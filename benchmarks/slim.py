@@ -185,7 +185,7 @@ def sentence(record: dict) -> str:
         record["pretrained"], f"the ImageNet weights of `{record['pretrained']}`"
     )
     text = f"{record['steps']} steps of {record['batch']} crops of {crop} at {record['precision']}, from {weights}; "
-    text += "scores on the whole val images in float32"
+    text += "scores on full-size val images in float32"
     if "machine" in record:
         machine = record["machine"]
         device = machine["gpu"] or f"{machine['processor']}, {machine['threads']} threads"

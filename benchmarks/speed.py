@@ -111,7 +111,7 @@ def measured(args: argparse.Namespace, environment: Environment, path: Path | No
         start = monotonic()
         seconds = 0.0 if args.quick else args.seconds
         rows = measure.run(comparison, environment, args.images, seconds, args.launches, machine["peaks"])
-        named = [row for row in rows if results.matches(args.only, row["contest"], row["variant"])]
+        named = [row for row in rows if results.matches(args.only, row["comparison"], row["variant"])]
         record = results.merged(record, [run | row for row in named], machine, environment.device)
         if path:
             results.write(path, record)
@@ -148,8 +148,8 @@ def main() -> None:
     print("\n".join(results.bounds(record["criteria"])))
     if path:
         results.put_tables(path, record)
-    missed = [target["bound"] for target in record["criteria"] if target["result"] != "holds"]
-    missed += [f"{row['contest']}: {row['variant']}: {row['failed']}" for row in record["rows"] if "failed" in row]
+    missed = [target["bound"] for target in record["criteria"] if target["result"] != "met"]
+    missed += [f"{row['comparison']}: {row['variant']}: {row['failed']}" for row in record["rows"] if "failed" in row]
     raise SystemExit("\n".join(["Missed:", *missed]) if missed else 0)
 
 

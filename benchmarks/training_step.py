@@ -99,11 +99,11 @@ def lines(result: dict) -> list[str]:
             continue
         times, growths = ([f"{side[key]:.0f}" for side in sides] for key in ("median_ms", "growth_mib"))
         ratios = f"{network['times_as_fast']:.2f}", f"{network['growth_ratio']:.2f}"
-        rows.append([name, *times, ratios[0], *growths, ratios[1], "; ".join(network["missed"]) or "holds"])
+        rows.append([name, *times, ratios[0], *growths, ratios[1], "; ".join(network["missed"]) or "met"])
     machine, setting, loaded = result["machine"], result["setting"], result["loading"]
     processor = f"{machine['processor']}, {machine['threads']} thread(s), torch {result['versions']['torch']}"
     size = "x".join(map(str, setting["size"]))
-    header = ["network", "their ms", "our ms", "times as fast", "their MiB", "our MiB", "of the memory", "bounds"]
+    header = ["network", "their ms", "our ms", "speedup", "their MiB", "our MiB", "relative memory", "targets"]
     loading_speed = f"One process loads {loaded['images_per_second']:.0f} CamVid images a second." if loaded else ""
     return [
         f"{result['date']}, {processor}, float32, batch {setting['batch']} of {size}. {loading_speed}".strip(),

@@ -58,7 +58,7 @@ def arrow(x1: float, y1: float, x2: float, y2: float) -> str:
 
 
 def svg(width: int, height: int, title: str, parts: list[str]) -> str:
-    """A picture on white, so that it can be read on dark pages too."""
+    """An SVG with a white background, readable on dark pages too."""
     head = (
         '<defs><marker id="head" viewBox="0 0 8 8" refX="7" refY="4" markerWidth="7" markerHeight="7" orient="auto">'
         f'<path d="M0 0L8 4L0 8z" fill="{QUIET}"/></marker></defs>'
@@ -130,9 +130,9 @@ def layer_table() -> list[tuple[str, ...]]:
 
 
 def speed() -> str:
-    """Images per second of one image at a time, 512x1024, CPU: three heads beside other software."""
+    """Images per second of one image at a time, 512x1024, CPU: three heads compared with other software."""
     record = json.loads((ROOT / "benchmarks" / "results" / "speed_cpu.json").read_text(encoding="utf-8"))
-    rates = {(row["contest"], row["variant"]): row["images_per_second"] for row in record["rows"]}
+    rates = {(row["comparison"], row["variant"]): row["images_per_second"] for row in record["rows"]}
     most, parts, y = max(rates[f"{head}_19_512x1024", "fastfcn"] for head in HEADS), [], 62
     machine = record["machine"]
     parts.append(text(24, 34, "Images per second, 512x1024, ResNet-50, same weights", 17, INK, bold=True))
@@ -151,7 +151,7 @@ def speed() -> str:
             y += 26
         y += 4
     parts.append(text(24, y + 20, f"{machine['processor']}, {machine['threads']} threads, float32", 12, QUIET))
-    return svg(800, y + 36, "Images per second beside mmsegmentation, OpenVINO and ONNX Runtime", parts)
+    return svg(800, y + 36, "Images per second compared with mmsegmentation, OpenVINO and ONNX Runtime", parts)
 
 
 FIGURES = {"network.svg": network, "layers.svg": layers, "speed-512x1024.svg": speed}

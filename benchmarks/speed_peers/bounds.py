@@ -7,7 +7,7 @@ from speed_peers.comparisons import FAMILY_SIZES
 # Quantities for which the limit is a minimum; for all others it is a maximum.
 AT_LEAST = ("speed", "images_per_second", "agreement")
 WORDS = {
-    "speed": "times as fast as",
+    "speed": "the speed of",
     "growth_mib": "of the memory growth of",
     "loaded_mib": "of the loaded size of",
     "whole_mib": "of the memory of",
@@ -32,14 +32,14 @@ class Bound:
         return f"{self.comparison}: {self.variant} {sign} {limit} {WORDS[self.quantity]} {self.rival or ''}".rstrip()
 
     def judged(self, rows: list[dict]) -> dict | None:
-        """The measured value and "holds" or "falls short"; None if it was not measured."""
-        measured = self.measured({row["variant"]: row for row in rows if row["contest"] == self.comparison})
+        """The measured value and "met" or "missed"; None if it was not measured."""
+        measured = self.measured({row["variant"]: row for row in rows if row["comparison"] == self.comparison})
         if measured is None:
             return None
         value, date = measured
         good = value >= self.limit if self.quantity in AT_LEAST else value <= self.limit
         record = {"bound": self.text(), "limit": self.limit, "measured": float(f"{value:.4g}"), "date": date}
-        return record | {"result": "holds" if good else "falls short"}
+        return record | {"result": "met" if good else "missed"}
 
     def measured(self, rows: dict[str, dict]) -> tuple[float, str] | None:
         """The value and the date of its measurement."""
@@ -111,9 +111,9 @@ def criteria(device: str, rows: list[dict]) -> list[dict]:
 def agreement(row: dict) -> dict:
     value = row["agreement"]
     return {
-        "bound": f"{row['contest']}: {row['variant']} ≥ {LEAST_AGREEMENT:.2%} of {row['reference']}'s labels",
+        "bound": f"{row['comparison']}: {row['variant']} ≥ {LEAST_AGREEMENT:.2%} of {row['reference']}'s labels",
         "limit": LEAST_AGREEMENT,
         "measured": value,
         "date": row["date"],
-        "result": "holds" if value >= LEAST_AGREEMENT else "falls short",
+        "result": "met" if value >= LEAST_AGREEMENT else "missed",
     }

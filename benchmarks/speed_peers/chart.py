@@ -64,7 +64,7 @@ def chosen_panels(rows: list[dict]) -> list[Panel]:
     by_comparison: dict[str, list[dict]] = {}
     for row in rows:
         if "failed" not in row and "batch" not in row and row["variant"] in NAMES:
-            by_comparison.setdefault(row["contest"], []).append(row)
+            by_comparison.setdefault(row["comparison"], []).append(row)
     order = sorted(by_comparison, key=panel_order)
     return [(title(name), sorted(by_comparison[name], key=speed)) for name in order if len(by_comparison[name]) > 1]
 

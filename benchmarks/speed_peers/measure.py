@@ -121,7 +121,7 @@ def take_turns(entries: list[VariantResults], seconds: float) -> int:
 
 
 def row_header(comparison: Comparison, variant: Variant) -> dict:
-    return {"contest": comparison.name, "variant": variant.name, "size": list(comparison.size)}
+    return {"comparison": comparison.name, "variant": variant.name, "size": list(comparison.size)}
 
 
 def row(

@@ -49,11 +49,11 @@ def check_same_machine(old: dict, machine: dict) -> None:
 
 def merged(old: dict, rows: list[dict], environment: dict, device: str) -> dict:
     """`old` with `rows` replacing those of the same comparison and variant; new rows follow their comparison."""
-    merged_rows = {(row["contest"], row["variant"]): row for row in old["rows"]}
+    merged_rows = {(row["comparison"], row["variant"]): row for row in old["rows"]}
     for row in rows:
         # Rounding an agreement to five digits could turn slightly less into 99.99 %.
         short = {key: value if key == "agreement" else rounded(value) for key, value in row.items()}
-        merged_rows[row["contest"], row["variant"]] = short
+        merged_rows[row["comparison"], row["variant"]] = short
     comparisons = list(dict.fromkeys(comparison for comparison, _ in merged_rows))
     ordered = [row for comparison in comparisons for key, row in merged_rows.items() if key[0] == comparison]
     return {"device": device, **environment, "notes": NOTES, "rows": ordered, "criteria": criteria(device, ordered)}
@@ -84,15 +84,15 @@ def sentence(record: dict) -> str:
 
 
 SHOWN = ("torch", "torchvision", "mmsegmentation", "openvino", "onnxruntime", "cuda")
-HEADER = ["variant", "ms", "images/s", "times as fast", "of peak", "loaded MiB", "growth MiB", "equal labels"]
+HEADER = ["variant", "ms", "images/s", "speedup", "of peak", "loaded MiB", "growth MiB", "equal labels"]
 
 
 def figures(rows: list[dict]) -> list[str]:
     """One line per variant below a line with the comparison's name; ratios are relative to the first variant."""
     lines = [f"| {' | '.join(HEADER)} |", "|---|" + "--:|" * (len(HEADER) - 1)]
-    for comparison in dict.fromkeys(row["contest"] for row in rows):
+    for comparison in dict.fromkeys(row["comparison"] for row in rows):
         lines.append(f"| **{comparison}** |" + " |" * (len(HEADER) - 1))
-        own = [row for row in rows if row["contest"] == comparison]
+        own = [row for row in rows if row["comparison"] == comparison]
         lines += [f"| {' | '.join(cells(row, own[0]['variant']))} |" for row in own]
     return lines
 

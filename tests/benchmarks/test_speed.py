@@ -21,7 +21,7 @@ STREET = "psp_19_512x1024"
 def row(variant: str, median: float, others: dict[str, float], date: str = "2026-11-22 10:00", **more) -> dict:
     ratios = {name: other / median for name, other in others.items()}
     figures = {"median_ms": median, "images_per_second": 1000 / median, "loaded_mib": 100.0, "growth_mib": 200.0}
-    start = {"contest": STREET, "variant": variant, "precision": "float32", "times_as_fast_as": ratios, "date": date}
+    start = {"comparison": STREET, "variant": variant, "precision": "float32", "times_as_fast_as": ratios, "date": date}
     return start | figures | more
 
 
@@ -79,24 +79,24 @@ def test_a_new_measurement_replaces_only_its_row():
 
 def test_speed_ratio_is_from_the_latest_run_of_both():
     old = row("mmsegmentation", 3000.0, {"fastfcn": 1000.0})
-    assert result_of([old, row("fastfcn", 800.0, {})], f"{STREET}: fastfcn ≥ 3.3x") == "falls short"
+    assert result_of([old, row("fastfcn", 800.0, {})], f"{STREET}: fastfcn ≥ 3.3x") == "missed"
     new = row("fastfcn", 800.0, {"mmsegmentation": 3000.0}, date="2026-11-22 10:01")
-    assert result_of([old, new], f"{STREET}: fastfcn ≥ 3.3x") == "holds"
+    assert result_of([old, new], f"{STREET}: fastfcn ≥ 3.3x") == "met"
     assert result_of([row("mmsegmentation", 3000.0, {}), row("fastfcn", 800.0, {})], f"{STREET}: fastfcn ≥") is None
 
 
 def test_bounds_of_memory_and_agreement():
     theirs = row("mmsegmentation", 3000.0, {})
     start = f"{STREET}: fastfcn ≤ 2.2x of the loaded size"
-    assert result_of([theirs, row("fastfcn", 900.0, {}, loaded_mib=219.0)], start) == "holds"
-    assert result_of([theirs, row("fastfcn", 900.0, {}, loaded_mib=221.0)], start) == "falls short"
-    for share, verdict in ((0.9999, "holds"), (0.99989, "falls short")):
+    assert result_of([theirs, row("fastfcn", 900.0, {}, loaded_mib=219.0)], start) == "met"
+    assert result_of([theirs, row("fastfcn", 900.0, {}, loaded_mib=221.0)], start) == "missed"
+    for share, verdict in ((0.9999, "met"), (0.99989, "missed")):
         mine = row("fastfcn", 900.0, {}, reference="mmsegmentation", agreement=share)
         assert result_of([theirs, mine], f"{STREET}: fastfcn ≥ 99.99%") == verdict
 
 
 def test_failed_variants_are_listed_without_verdict():
-    failed = {"contest": STREET, "variant": "fastfcn", "failed": "RuntimeError", "date": "2026-11-22 10:00"}
+    failed = {"comparison": STREET, "variant": "fastfcn", "failed": "RuntimeError", "date": "2026-11-22 10:00"}
     record = record_of([row("mmsegmentation", 3000.0, {}), failed])
     assert record["criteria"] == []
     assert "| fastfcn | failed |" in "\n".join(results.tables(record))

@@ -61,7 +61,7 @@ def test_the_table_is_between_its_markers():
     text = training_step.with_table(f"before\n{opening}stale\n{closing}\nafter\n", RESULT | {"networks": networks})
     assert text.startswith("before\n" + opening + "2026-11-22, P, 2 thread(s), torch 2.15.0")
     assert "One process loads 41 CamVid images a second." in text
-    assert "| psp_19 | 1000 | 800 | 1.25 | 2000 | 1400 | 0.70 | holds |" in text
+    assert "| psp_19 | 1000 | 800 | 1.25 | 2000 | 1400 | 0.70 | met |" in text
     assert "| fastfcn: it |" in text
     assert "stale" not in text
     assert text.endswith(closing + "\nafter\n")

@@ -201,7 +201,7 @@ def test_several_colors_for_one_class():
     road, *_ = parse_description(colored(), "x.toml").classes
     assert (road.color, road.mask_values("color")) == ((9, 0, 0), ((9, 0, 0), (8, 0, 0)))
     assert "the color [8, 0, 0] occurs twice" in mistakes(colored().replace("[0, 8, 0]", "[8, 0, 0]"))
-    assert "'soil' has colors, but the masks hold ids" in mistakes(
+    assert "'soil' has colors, but the masks contain ids" in mistakes(
         GOOD.replace("ids = [0] }", "ids = [0], colors = [[1, 2, 3]] }")
     )
 

@@ -199,12 +199,12 @@ def test_sizes_of_views():
 @pytest.mark.parametrize(
     ("recipe", "changes", "words"),
     [
-        ("eval.resize=none", {}, "own size of the image, as a whole"),
-        ("eval.resize=[48, 80]", {}, "resized to fit 48x80, as a whole"),
-        ("eval.resize=[48, 80]", {"size": "image", "tta": True}, "own size of the image, as a whole; 2 scales"),
-        ("eval.resize=none", {"window": "32x64"}, "own size of the image, in sliding windows of 32x64"),
-        (SLIDING, {}, "resized to a longer side of 80, in sliding windows of 48x48"),
-        (SLIDING, {"size": "32x64"}, "resized to fit 32x64, as a whole"),
+        ("eval.resize=none", {}, "original image size, whole image"),
+        ("eval.resize=[48, 80]", {}, "resized to fit 48x80, whole image"),
+        ("eval.resize=[48, 80]", {"size": "image", "tta": True}, "original image size, whole image; 2 scales"),
+        ("eval.resize=none", {"window": "32x64"}, "original image size, sliding windows of 32x64"),
+        (SLIDING, {}, "resized to a longer side of 80, sliding windows of 48x48"),
+        (SLIDING, {"size": "32x64"}, "resized to fit 32x64, whole image"),
     ],
 )
 def test_the_settings_in_words(recipe: str, changes: dict, words: str):
@@ -213,10 +213,10 @@ def test_the_settings_in_words(recipe: str, changes: dict, words: str):
 
 def test_info_shows_the_settings(tmp_path: Path):
     file = tiny_weights(tmp_path / "w.safetensors", "eval.resize=[48, 80]")
-    assert "resized to fit 48x80, as a whole" in command.fastfcn("info", file).out
+    assert "resized to fit 48x80, whole image" in command.fastfcn("info", file).out
     shown = json.loads(command.fastfcn("info", file, "--json").out)["inference"]
-    assert shown["text"] == "resized to fit 48x80, as a whole"
-    assert shown["tta"].startswith("resized to fit 48x80, as a whole; 2 scales")
+    assert shown["text"] == "resized to fit 48x80, whole image"
+    assert shown["tta"].startswith("resized to fit 48x80, whole image; 2 scales")
 
 
 def test_without_resizing_the_network_makes_the_segmentation_map(predictor: Predictor, monkeypatch):

@@ -72,7 +72,7 @@ def test_an_exported_file_says_what_it_is(
     assert (content["format"], content["runtime"], content["outputs"]) == (format, title, ["labels", "logits"])
     assert (content["precision"], content["largest"]) == ("int8", [160, 200])
     assert content["bytes"] == sum(part.stat().st_size for part in tmp_path.iterdir())
-    assert content["inference"]["text"] == "resized to fit 64x96, as a whole"
+    assert content["inference"]["text"] == "resized to fit 64x96, whole image"
     assert set(SHARED) <= content.keys() & weights_info(weights_file).keys()
     assert content["classes"] == weights_info(weights_file)["classes"]
     done = command.fastfcn("info", path)

@@ -236,7 +236,7 @@ def test_a_folder_of_another_recipe_is_refused(row: Row, tmp_path: Path):
     recipe.write_text(recipe.read_text().replace('name = "tiny"', 'name = "other"'))
     done = run_command(recipe, row, tmp_path / "out", "--checkpoint", tmp_path / "a.pth", "--no-tta")
     assert done.code == 2
-    assert "holds another recipe's results: tiny" in done.err
+    assert "contains another recipe's results: tiny" in done.err
 
 
 # Custom weights.

@@ -175,7 +175,7 @@ def test_no_file(tmp_path: Path):
 
 def test_not_a_dictionary(tmp_path: Path):
     torch.save([torch.ones(2)], tmp_path / "a.pth")
-    with pytest.raises(WeightsError, match="holds a list, not a dictionary"):
+    with pytest.raises(WeightsError, match="contains a list, not a dictionary"):
         read_checkpoint(tmp_path / "a.pth")
 
 
@@ -191,5 +191,5 @@ def test_weights_are_read_from_all_common_places(content: dict):
 
 @pytest.mark.parametrize("content", [{}, {"epoch": 3, "lr": 0.1}, {"state_dict": {}}, {"state_dict": torch.ones(1)}])
 def test_a_checkpoint_without_weights(content: dict):
-    with pytest.raises(WeightsError, match=r"a\.pth holds no weights"):
+    with pytest.raises(WeightsError, match=r"a\.pth contains no weights"):
         state_dict(content, "a.pth")

@@ -62,8 +62,8 @@ def predict(
 
     Files that cannot be read are reported and skipped; the exit code is 1 then.
 
-    Images are resized as for `fastfcn evaluate`, by the recipe in the weights file; the outputs have the size of the
-    image all the same. --size, --tta and --window change that.
+    Images are resized as for `fastfcn evaluate`, by the recipe in the weights file; the outputs keep the
+    original size. --size, --tta and --window change that.
 
     Videos need: pip install 'fastfcn\\[video]'
 

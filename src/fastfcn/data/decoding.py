@@ -154,7 +154,7 @@ def as_rgb(image: Image.Image) -> np.ndarray:
             raise ValueError("its 32-bit values are all below 256, so their range is not known; convert it to mode L")
         image = Image.fromarray((values >> 8).astype(np.uint8))
     if image.mode == "F":
-        raise ValueError("it holds floating-point values, whose range is not known; convert it to 8 bits")
+        raise ValueError("it contains floating-point values, whose range is not known; convert it to 8 bits")
     return np.array(image.convert("RGB"))
 
 
@@ -177,7 +177,7 @@ def as_numbers(image: Image.Image) -> np.ndarray:
             if (channels[..., 0] == channels[..., 1]).all() and (channels[..., 0] == channels[..., 2]).all():
                 return _stored_numbers(channels[..., 0], raw, largest)
             raise ValueError(
-                "it is a color mask, but the dataset's masks hold numbers; convert it to class ids, or write "
+                "it is a color mask, but the dataset's masks contain ids; convert it to class ids, or write "
                 'labels_kind = "color" if all masks have colors'
             )
         case mode if mode.startswith("I"):

@@ -230,7 +230,7 @@ def _value_problems(description: DatasetDescription) -> list[str]:
     entries = [*description.classes, *description.ignored]
     if description.labels_kind == "index":
         problems = [f"{entry.name!r} needs ids: its mask values" for entry in entries if not entry.ids]
-        problems += [f"{entry.name!r} has colors, but the masks hold ids" for entry in entries if entry.colors]
+        problems += [f"{entry.name!r} has colors, but the masks contain ids" for entry in entries if entry.colors]
         return problems + [f"the id {value} occurs twice" for value in _repeated(i for e in entries for i in e.ids)]
     problems = [f"{entry.name!r} has ids, but color masks are identified by color" for entry in entries if entry.ids]
     problems += [f"ignored: {entry.name!r} needs a color" for entry in description.ignored if not entry.mask_colors]

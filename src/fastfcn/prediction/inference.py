@@ -126,7 +126,7 @@ def _votes(model: Segmenter, settings: InferenceSettings, batch: Tensor) -> Tens
 
 
 def _views(model: Segmenter, settings: InferenceSettings, batches: list[Tensor], size: Size) -> Iterator[View]:
-    """Every scale, and with `flip` its mirror image."""
+    """Every scale, and with `flip` each scale flipped horizontally."""
     for batch in batches:
         logits, sizes = _view(model, settings, batch, size)
         yield logits, sizes
@@ -144,7 +144,7 @@ def _view(model: Segmenter, settings: InferenceSettings, batch: Tensor, size: Si
 
 
 def _in_windows(settings: InferenceSettings, batch: Tensor) -> bool:
-    """Whether logits are averaged over windows; an image that fits into one window is processed as a whole."""
+    """Whether logits are averaged over windows; an image that fits into one window needs no averaging."""
     if settings.window is None:
         return False
     return batch.shape[-2] > settings.window[0] or batch.shape[-1] > settings.window[1]

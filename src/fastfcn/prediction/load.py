@@ -28,7 +28,7 @@ def load(
     """Load a model for prediction.
 
     Images are processed as `fastfcn evaluate` does it, by the section `eval` of the recipe in the file: resized, or in
-    sliding windows. Labels have the size of the image all the same.
+    sliding windows. Labels still have the size of the image.
 
     Args:
         path: a weights file; a file written by `fastfcn export`; the name of a recipe with published weights, which are
@@ -39,7 +39,7 @@ def load(
         precision: "32-true", "bf16-mixed" or "16-mixed" for a weights file. An exported file has its own precision
             and accepts only "32-true".
         size: (height, width), or "512x1024": fit images into this size. "image": process them at their own size.
-        tta: test-time augmentation: average over the recipe's scales and mirror images.
+        tta: test-time augmentation: average over the recipe's scales and flips.
         window: (height, width), or "512x512": process images in sliding windows of this size.
 
     Raises WeightsError if the file cannot be used, and UserError for a device, precision or size that cannot be used.

@@ -26,7 +26,7 @@ def sliding_window_votes(
 
     At scale s the longer side of an image is `base_size` * s pixels, rounded up. Windows have `crop` (height, width)
     pixels and are `stride` pixels apart; the image is padded on the right and bottom with `black`, the normalized color
-    (3,). The vote of a window is exp(logits), with `flip` exp(logits + logits of the mirror image): votes are not
+    (3,). The vote of a window is exp(logits), with `flip` exp(logits + logits of the flipped image): votes are not
     normalized, so confident predictions count for more. Where windows overlap, votes are averaged.
     """
     size = (image.shape[-2], image.shape[-1])

@@ -22,10 +22,10 @@ class InferenceSettings:
     Attributes:
         mean, std: normalization of RGB values of 0-255.
         resize: (height, width) into which images are fitted, turned if necessary; None: their own size.
-        tta: whether predictions are averaged over `scales` and, with `flip`, over mirror images.
+        tta: whether predictions are averaged over `scales` and, with `flip`, over flips.
         scales, flip: views of test-time augmentation.
         scales_resized: whether `scales` multiply the size after `resize`; False: the image's own size.
-        window, stride: (height, width) of sliding windows, and from one to the next; None: the image as a whole.
+        window, stride: (height, width) of sliding windows, and from one to the next; None: no windows.
         long_side: longer side of an image at scale 1.0; windows then vote as in FastFCN's own code, and `resize` is
             not used. None: the logits of windows are averaged.
     """
@@ -56,16 +56,16 @@ class InferenceSettings:
 
     @property
     def description(self) -> str:
-        """The settings in words, such as "resized to fit 512x1024, as a whole; 6 scales with mirror images"."""
+        """The settings in words, such as "resized to fit 512x1024, whole image; 6 scales with flips"."""
         if self.long_side:
             size = f"resized to a longer side of {self.long_side}"
         else:
-            size = f"resized to fit {_text(self.resize)}" if self.resize else "own size of the image"
-        parts = f"in sliding windows of {_text(self.window)}" if self.window else "as a whole"
+            size = f"resized to fit {_text(self.resize)}" if self.resize else "original image size"
+        parts = f"sliding windows of {_text(self.window)}" if self.window else "whole image"
         if not self.tta:
             return f"{size}, {parts}"
         scales = f"{len(self.scales)} scales" if len(self.scales) > 1 else "1 scale"
-        return f"{size}, {parts}; {scales}{' with mirror images' if self.flip else ''}"
+        return f"{size}, {parts}; {scales}{' with flips' if self.flip else ''}"
 
 
 def inference_settings(
@@ -75,8 +75,8 @@ def inference_settings(
 
     Args:
         size: (height, width) into which images are fitted, as a pair or as "512x1024"; "image": their own size. Images
-            are then processed as a whole, unless `window` is given too. Default: as the recipe's `eval` says.
-        tta: average over the recipe's scales and mirror images. They scale the image itself, or, with `size`, what is
+            are then processed without windows, unless `window` is given too. Default: as the recipe's `eval` says.
+        tta: average over the recipe's scales and flips. They scale the image itself, or, with `size`, what is
             fitted into it.
         window: (height, width) of sliding windows, which overlap by a third.
 

@@ -70,7 +70,7 @@ def _prepare(plan: Plan, log: Log) -> dict:
     made_by = {"recipe": plan.recipe.name, "text": _hash(plan.recipe.text), "versions": package_versions()["fastfcn"]}
     if before and before.get("made_by", {}).get("recipe") != plan.recipe.name:
         raise OutputError(
-            f"{plan.out} holds another recipe's results: {before.get('made_by', {}).get('recipe')}.",
+            f"{plan.out} contains another recipe's results: {before.get('made_by', {}).get('recipe')}.",
             "Choose another --out.",
         )
     reusable = before.get("made_by") == made_by and _has_hash(plan.weights, before.get("converted"))

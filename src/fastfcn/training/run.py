@@ -165,7 +165,7 @@ class Run:
         """Add facts to environment.toml; None values are skipped."""
         try:
             content = tomllib.loads(self.environment.read_text(encoding="utf-8"))
-        except (OSError, ValueError):  # changed during the run, which has succeeded all the same
+        except (OSError, ValueError):  # changed during the run, which has succeeded nevertheless
             content = {}
         versions = content.pop("versions", {})  # a TOML table has to come after the plain keys
         added = {name: value for name, value in facts.items() if value is not None}

@@ -69,7 +69,7 @@ def read_checkpoint(path: str | Path) -> dict:
     except Exception as error:  # damaged files raise almost any exception
         raise _refusal(path, error) from error
     if not isinstance(content, dict):
-        raise WeightsError(f"{path} holds a {type(content).__name__}, not a dictionary of weights.")
+        raise WeightsError(f"{path} contains a {type(content).__name__}, not a dictionary of weights.")
     return content
 
 
@@ -94,5 +94,5 @@ def state_dict(content: dict, path: str | Path) -> dict[str, Tensor]:
     items = state.items() if isinstance(state, dict) else ()
     tensors = {str(name).removeprefix("module."): value for name, value in items if isinstance(value, Tensor)}
     if not tensors:
-        raise WeightsError(f"{path} holds no weights (keys: {', '.join(map(str, list(content)[:6]))}).")
+        raise WeightsError(f"{path} contains no weights (keys: {', '.join(map(str, list(content)[:6]))}).")
     return tensors
