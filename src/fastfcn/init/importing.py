@@ -232,6 +232,7 @@ class _Import:
             painted, mask = self._paint(entry, data)
         except DataError as error:
             return error
+        painted.mask = np.zeros((0, 0), np.uint8)  # many results may wait to be counted
         pixels = np.bincount(mask.ravel(), minlength=256)
         if pixels[IGNORE_INDEX] < mask.size:
             suffix = entry.image.suffix
