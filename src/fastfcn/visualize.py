@@ -6,6 +6,8 @@ from collections.abc import Mapping, Sequence
 import numpy as np
 from PIL import Image, ImageDraw, ImageFont
 
+from fastfcn.utils.fonts import ELLIPSIS, Font, drawable
+
 Color = tuple[int, int, int]
 
 INK, QUIET, PAPER, IGNORED = (30, 34, 40), (112, 118, 126), (255, 255, 255), (0, 0, 0)
@@ -71,10 +73,11 @@ def legend(
     entries = list(zip(names, colors, strict=True))
     if shares is not None:
         entries = sorted((entry for entry in entries if entry[0] in shares), key=lambda entry: -shares[entry[0]])
-    font = ImageFont.load_default(TEXT)
-    labels = [_shortened(name, font) for name, _ in entries]
+    drawables = [drawable(name, TEXT) for name, _ in entries]
+    labels, font = [_shortened(*entry) for entry in drawables], ImageFont.load_default(TEXT)
     percents = ["" if shares is None else _percent(shares[name]) for name, _ in entries]
-    name_width = math.ceil(max((font.getlength(text) for text in labels), default=0))
+    widths = (own.getlength(text) for text, (_, own) in zip(labels, drawables, strict=True))
+    name_width = math.ceil(max(widths, default=0))
     cell = SWATCH + GAP + name_width + (0 if shares is None else 62) + 2 * GAP
     columns, rows = _grid(len(entries), cell, width)
     size = (width or columns * cell - 2 * GAP + 2 * MARGIN, rows * ROW + 2 * MARGIN - (ROW - SWATCH))
@@ -85,7 +88,7 @@ def legend(
         box = (left, top, left + SWATCH, top + SWATCH)
         pen.rounded_rectangle(box, 4, fill=color, outline=_edge(color))
         text, middle = left + SWATCH + GAP, top + SWATCH / 2
-        pen.text((text, middle), labels[index], INK, font, "lm")
+        pen.text((text, middle), labels[index], INK, drawables[index][1], "lm")
         pen.text((left + cell - 2 * GAP, middle), percents[index], QUIET, font, "rm")
     return image
 
@@ -140,12 +143,12 @@ def _grid(count: int, cell: int, width: int | None) -> tuple[int, int]:
     return max(1, math.ceil(count / rows)), rows
 
 
-def _shortened(name: str, font: ImageFont.FreeTypeFont | ImageFont.ImageFont) -> str:
+def _shortened(name: str, font: Font) -> str:
     if font.getlength(name) <= MAX_NAME_WIDTH:
         return name
-    while font.getlength(name + "…") > MAX_NAME_WIDTH:
+    while font.getlength(name + ELLIPSIS) > MAX_NAME_WIDTH:
         name = name[:-1]
-    return name.rstrip() + "…"
+    return name.rstrip() + ELLIPSIS
 
 
 def _percent(share: float) -> str:

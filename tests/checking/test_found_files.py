@@ -1,6 +1,8 @@
 """Split lists, label files and unusual files in many forms: found by `check`, used by `init`."""
 
+import errno
 import os
+from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
@@ -13,6 +15,7 @@ from fastfcn.data.description import load_description, parse_description
 from fastfcn.data.layout import find_examples
 from fastfcn.errors import DataError
 from fastfcn.init.init import init
+from tests.helpers.command import fastfcn
 
 NAMES = "abcdefgh"
 FORMS = {
@@ -66,7 +69,7 @@ def test_split_lists_of_every_encoding_are_used(root: Path, encoding: str):
     assert not report.problems
 
 
-@pytest.mark.parametrize(("content", "reason"), [(b"", "empty"), (b"x\ny\n", "0 of its 2"), (b"\xff\xfea", "UTF-8")])
+@pytest.mark.parametrize(("content", "reason"), [(b"", "empty"), (b"x\ny\n", "0 of its 2"), (b"\xff\xfea", "UTF-16")])
 def test_lists_that_cannot_be_used_are_named(root: Path, content: bytes, reason: str):
     (root / "train.txt").write_bytes(content)
     message = kinds(root)["lists_not_used"]
@@ -92,6 +95,76 @@ def test_class_names_in_every_encoding(tmp_path: Path, encoding: str):
     (tmp_path / "classes.txt").write_bytes(text.encode(encoding))
     names = [entry.name for entry in read_class_list(tmp_path / "classes.txt").classes]
     assert names == ["background", "3 wheeler", "grade 1 2 3"]
+
+
+@pytest.mark.parametrize("file", ["classes.txt", "_classes.csv", "labelmap.txt"])
+def test_class_names_in_an_older_encoding_are_read_and_said_once(root: Path, file: str):
+    lines = {
+        "classes.txt": "fond\nhaie… élevée\nStraße\n",
+        "_classes.csv": "Pixel Value, Class\n0, fond\n1, haie… élevée\n2, Straße\n",
+        "labelmap.txt": "fond:0,0,0::\nhaie… élevée:1,1,1::\nStraße:2,2,2::\n",
+    }
+    (root / file).write_bytes(lines[file].encode("cp1252"))
+    result = init(root, pretrained="none")
+    assert list(result.description.class_names) == ["fond", "haie… élevée", "Straße"]
+    message = kinds(root)["class_list_unclear"]
+    assert message.count(file) == 1
+    assert "Windows-1252" in message
+    assert [problem.kind for problem in result.notes] == ["class_list_unclear"]
+
+
+def test_a_class_list_that_is_no_text_is_named(root: Path):
+    (root / "classes.txt").write_bytes("fond\nhaie\nmur\n".encode("utf-16-le"))
+    assert "classes.txt is not a text file" in kinds(root)["class_list_unclear"]
+
+
+@pytest.mark.parametrize(
+    ("written", "on_disk"),
+    [("stra\udcdfe", "straße"), ("cafe\u0301", "caf\u00e9"), ("caf\u00e9", "cafe\u0301"), ("straße", "straße")],
+)
+def test_lists_may_spell_names_in_other_ways(root: Path, written: str, on_disk: str):
+    """Lists in Latin-1 with files in UTF-8, and accents as one letter or as two, as macOS writes them."""
+    for path in (root / "images/g.jpg", root / "masks/g.png"):
+        path.rename(path.with_stem(on_disk))
+    (root / "train.txt").write_text("a\nb\nc\nd\ne\nf\n")
+    (root / "val.txt").write_bytes(f"{written}.jpg\nh\n".encode("utf-8", "surrogateescape"))
+    report = check_folder(root, show_progress=False)
+    assert not report.problems
+    assert report.pairs_by_split == {"train": 6, "val": 2}
+    init(root, pretrained="none")
+    examples = find_examples(load_description(root / "dataset.toml"), root, "val")
+    assert sorted(example.image_path.stem for example in examples) == sorted([on_disk, "h"])
+
+
+def test_init_says_what_it_does_not_use(root: Path):
+    (root / "train.txt").write_text("x\ny\n")
+    (root / "self").symlink_to("self")
+    done = fastfcn("init", root, "--pretrained", "none")
+    assert done.code == 0
+    assert done.out.count("Note: Skipped: self (too many levels") == 1
+    assert done.out.count("Note: Split lists that are not used: train.txt (0 of its 2") == 1
+
+
+@pytest.mark.parametrize("folder", ["lost+found", "masks/locked"])
+def test_folders_that_cannot_be_read_are_skipped_and_said(root: Path, folder: str, monkeypatch: pytest.MonkeyPatch):
+    """Root may read every folder, so reading is refused here."""
+    locked, scandir, listdir = root / folder, os.scandir, os.listdir
+    locked.mkdir()
+
+    def refuse(read: Callable) -> Callable:
+        def guarded(path: os.PathLike = Path()) -> object:
+            if Path(path).name == locked.name:
+                raise PermissionError(errno.EACCES, os.strerror(errno.EACCES), str(path))
+            return read(path)
+
+        return guarded
+
+    monkeypatch.setattr(os, "scandir", refuse(scandir))
+    monkeypatch.setattr(os, "listdir", refuse(listdir))
+    report = check_folder(root, show_progress=False)
+    assert report.pairs == 8
+    assert f"{folder} (permission denied)" in kinds(root)["not_read"]
+    assert [problem.kind for problem in init(root, pretrained="none").notes] == ["not_read"]
 
 
 @pytest.mark.parametrize(

@@ -5,7 +5,7 @@ from pathlib import Path
 import pytest
 
 from fastfcn.errors import DataError
-from fastfcn.utils.text import read_lines, read_text
+from fastfcn.utils.text import decode_legacy, has_raw_bytes, read_lines, read_text
 
 ENCODINGS = ["utf-8", "utf-8-sig", "utf-16", "utf-32"]
 
@@ -29,6 +29,28 @@ def test_other_encodings_are_refused_with_the_line(tmp_path: Path):
     (tmp_path / "a.txt").write_bytes("one\nStraße".encode("latin-1"))
     with pytest.raises(DataError, match=r"a\.txt is not UTF-8 text: line 2"):
         read_text(tmp_path / "a.txt")
+
+
+def test_invalid_utf_16_is_named_as_such(tmp_path: Path):
+    (tmp_path / "a.txt").write_bytes(b"\xff\xfea")
+    for errors in ("strict", "surrogateescape"):
+        with pytest.raises(DataError, match=r"a\.txt is not UTF-16 text: line 1"):
+            read_text(tmp_path / "a.txt", errors)
+
+
+@pytest.mark.parametrize("encoding", ["cp1252", "latin-1"])
+def test_lines_in_an_older_encoding_are_decoded(tmp_path: Path, encoding: str):
+    lines = ["Straße".encode(encoding), "汽车 é".encode(), b"plain"]
+    (tmp_path / "a.txt").write_bytes(b"\n".join(lines))
+    text = read_text(tmp_path / "a.txt", "surrogateescape")
+    assert has_raw_bytes(text)
+    assert decode_legacy(text) == "Straße\n汽车 é\nplain"
+    assert not has_raw_bytes(decode_legacy(text))
+
+
+def test_every_byte_is_decoded():
+    text = bytes(range(1, 256)).decode("utf-8", "surrogateescape")
+    assert len(decode_legacy(text.replace("\n", ""))) == 254
 
 
 def test_missing_files_and_folders_are_named(tmp_path: Path):

@@ -10,6 +10,7 @@ from fastfcn.bench.record import machine_name
 from fastfcn.bench.stages import HEAD, IMAGE, LABELS, NECK, STEM
 from fastfcn.errors import OutputError
 from fastfcn.utils.files import replace_file
+from fastfcn.utils.fonts import drawable
 from fastfcn.visualize import GAP, INK, MARGIN, PAPER, QUIET, Color, legend
 
 WIDTH, LEFT, RIGHT = 1100, 86, 96  # pixels: chart, left and right margin
@@ -85,7 +86,8 @@ def _headline(pen: ImageDraw.ImageDraw, record: dict) -> None:
     ]
     names[0] += f"   on {machine_name(record)}"
     for index, name in enumerate(names):
-        pen.text((MARGIN, MARGIN + 34 + 22 * index), name, QUIET, ImageFont.load_default(15))
+        text, font = drawable(name, 15)
+        pen.text((MARGIN, MARGIN + 34 + 22 * index), text, QUIET, font)
 
 
 def _draw_panel(pen: ImageDraw.ImageDraw, record: dict, panel: Panel, colors: dict[str, Color], top: int) -> None:

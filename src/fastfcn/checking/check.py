@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any, Literal, NamedTuple
 
 from fastfcn.checking.class_folders import class_folder_problems
-from fastfcn.checking.file_problems import flag_problems, missing_file_problems
+from fastfcn.checking.file_problems import class_list_problems, flag_problems, missing_file_problems
 from fastfcn.checking.images import inspect_image
 from fastfcn.checking.layouts import DatasetFiles, Layout, find_layout
 from fastfcn.checking.masks import Color, inspect_mask
@@ -118,7 +118,8 @@ def check_folder(
     kind = labels_kind(stats)
     catalog, known = _catalog(dataset.layout, kind, values)
     palette = main_palette(stats, values) if kind == "index" else None
-    lists = class_lists(root)
+    remarks: list[str] = []
+    lists = class_lists(root, remarks)
     names = _names(root, lists, [entry.value for entry in values], palette)
     mask_ids = MaskIds(dataset, stats, values, known, names)
     return FolderReport(
@@ -132,7 +133,7 @@ def check_folder(
         names=names,
         class_lists=lists,
         sizes=stats.sizes,
-        problems=_problems(root, dataset, stats, kind, mask_ids),
+        problems=_problems(root, dataset, stats, kind, mask_ids, remarks),
         dataset=dataset,
         stats=stats,
         mask_ids=mask_ids,
@@ -154,10 +155,14 @@ def _find_layout(root: Path, images: str, masks: str) -> DatasetFiles:
         ) from None
 
 
-def _problems(root: Path, dataset: DatasetFiles, stats: Statistics, kind: str, mask_ids: MaskIds) -> list[Problem]:
+def _problems(
+    root: Path, dataset: DatasetFiles, stats: Statistics, kind: str, mask_ids: MaskIds, remarks: list[str]
+) -> list[Problem]:
+    """All problems, errors first; `remarks` are those of the class lists."""
     values = mask_ids.values
     problems = [
         *missing_file_problems(dataset),
+        *class_list_problems(remarks),
         *flag_problems(dataset, stats),
         *color_problems(dataset, stats, kind, values),
     ]

@@ -165,6 +165,13 @@ def _other_folders(dataset: DatasetFiles) -> Iterator[Problem]:
     yield Problem("several_candidates", WARNING, 1, (), message, f"For other ones, add for example {options}.")
 
 
+def class_list_problems(remarks: list[str]) -> Iterator[Problem]:
+    """Class lists that cannot be read, or not for certain, each with the reason."""
+    if remarks:
+        advice = "Save these files as UTF-8 text, and check the names of the classes."
+        yield Problem("class_list_unclear", WARNING, 1, (), f"Class lists: {'; '.join(remarks[:4])}.", advice)
+
+
 def _not_used(dataset: DatasetFiles) -> Iterator[Problem]:
     """Files and split lists that were found, but are not used, each with the reason."""
     if skipped := dataset.contents.skipped:

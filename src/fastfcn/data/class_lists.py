@@ -3,14 +3,14 @@
 import csv
 import re
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
 from typing import NamedTuple
 
 from fastfcn.errors import DataError
 from fastfcn.utils.sizes import IGNORE_INDEX
-from fastfcn.utils.text import read_text
+from fastfcn.utils.text import decode_legacy, has_raw_bytes, read_text
 
 Color = tuple[int, int, int]
 # Label files of CVAT and Datumaro, of SegNet's CamVid and its copies, and of LabelMe and similar tools.
@@ -34,7 +34,8 @@ class ListedClass(NamedTuple):
 class ClassList:
     """The classes of one file. `ids` has the id of each class if the file gives ids, else it is empty.
 
-    `lines` are the lines of the file and `numbers` the line of each class, counted from 0.
+    `lines` are the lines of the file and `numbers` the line of each class, counted from 0. `guessed`: the file is not
+    UTF-8 and was read as Windows-1252, so that letters can be wrong.
     """
 
     path: Path
@@ -42,6 +43,7 @@ class ClassList:
     ids: tuple[int, ...]
     lines: tuple[str, ...]
     numbers: tuple[int, ...]
+    guessed: bool = False
 
     def assigned(self, values: Sequence, palette: Mapping[int, Color] | None = None) -> dict:
         """The names of values (ids, or colors if the masks contain colors), in use or not; see `entries`."""
@@ -85,31 +87,46 @@ def by_position(classes: Sequence[int], values: Sequence[int]) -> dict[int, int]
     return dict(enumerate(classes)) if ids and len(classes) > max(ids) else {}
 
 
-def class_lists(root: Path) -> list[ClassList]:
+def class_lists(root: Path, remarks: list[str] | None = None) -> list[ClassList]:
     """All label files in `root` or a folder directly in it that name classes.
 
-    Files with colors come first, then files with ids; among these, the ones in `root` itself.
+    Files with colors come first, then files with ids; among these, the ones in `root` itself. What is wrong with files
+    that cannot be read, or not for certain, is added to `remarks`.
     """
-    folders = _folders(root)
-    present = [{path.name.lower(): path for path in folder.iterdir() if path.is_file()} for folder in folders]
-    paths = (
+    lists, remarks = [], [] if remarks is None else remarks
+    for path in _label_files(root):
+        try:
+            entries = read_class_list(path)
+        except DataError as error:
+            remarks.append(error.message.rstrip("."))
+            continue
+        if entries.guessed:
+            remarks.append(f"{path} is not UTF-8 and was read as Windows-1252: letters in names may be wrong")
+        if entries.classes:
+            lists.append(entries)
+    return lists
+
+
+def _label_files(root: Path) -> list[Path]:
+    present = [_files_by_name(folder) for folder in _folders(root)]
+    return [
         files[name]
         for names in (COLOR_FILES, ID_FILES, NAME_FILES)
         for files in present
         for name in names
         if name in files
-    )
-    return [class_list for path in paths if (class_list := read_class_list(path)).classes]
+    ]
 
 
 def read_class_list(path: Path) -> ClassList:
-    """Read a label file; its classes are empty if it names none."""
-    return parse_class_list(path, _text(path))
+    """Read a label file; its classes are empty if it names none. Raises DataError if it cannot be read."""
+    text = read_text(path, "surrogateescape")
+    return replace(parse_class_list(path, decode_legacy(text)), guessed=has_raw_bytes(text))
 
 
 def parse_class_list(path: Path, text: str) -> ClassList:
     """The classes in `text`, in the order of its lines, without comments and headers; `path` chooses the format."""
-    lines = tuple(text.splitlines())
+    lines = tuple(text.removesuffix("\n").split("\n"))
     colored = path.name.lower() in COLOR_FILES or all(RGB.search(line) for line in lines if line.strip())
     if path.name.lower() in ID_FILES:
         parse = _with_id
@@ -127,13 +144,6 @@ def is_counted(lines: Sequence[str]) -> bool:
     matches = [re.match(r"\s*(\d+)\s+\S", line) for line in lines if line.strip()]
     numbers = [match and int(match[1]) for match in matches]
     return len(numbers) > 1 and numbers in (list(range(len(numbers))), list(range(1, len(numbers) + 1)))
-
-
-def _text(path: Path) -> str:
-    try:
-        return read_text(path)
-    except DataError:
-        return path.read_text(encoding="latin-1") if path.stat().st_size < 2**20 else ""
 
 
 def _cells(line: str) -> list[str]:
@@ -182,6 +192,15 @@ def _name(text: str, colored: bool) -> str:
     parts = re.split(r"[:;,\t]", text) if colored else [text]
     name = next(filter(None, (part.strip(" \"'") for part in parts)), "")
     return re.sub(rf"^{NUMBERED.pattern}", "", name)
+
+
+def _files_by_name(folder: Path) -> dict[str, Path]:
+    """The label files in a folder by their names in lower case; none if it cannot be read."""
+    names = {*COLOR_FILES, *ID_FILES, *NAME_FILES}
+    try:
+        return {path.name.lower(): path for path in folder.iterdir() if path.name.lower() in names and path.is_file()}
+    except OSError:  # reported with the other folders that cannot be read
+        return {}
 
 
 def _folders(root: Path) -> list[Path]:

@@ -1,6 +1,7 @@
 """Find the files of a dataset: image-mask pairs from the patterns of its description."""
 
 import re
+import unicodedata
 from collections.abc import Iterator
 from glob import escape, glob
 from pathlib import Path
@@ -9,7 +10,7 @@ from typing import NamedTuple
 from fastfcn.data.decoding import IMAGE_SUFFIXES
 from fastfcn.data.description import DatasetDescription, placeholders
 from fastfcn.errors import DataError
-from fastfcn.utils.text import read_lines
+from fastfcn.utils.text import decode_legacy, read_lines
 
 Placeholders = dict[str, str]  # placeholder -> value
 
@@ -155,7 +156,8 @@ def _listed(
     expressions = [_compile(pattern, {"split": split})[1] for pattern in description.images]
     for line in read_lines(listed, "surrogateescape"):
         entries: list[Placeholders] = [{"name": name} for name in listed_names(line)]
-        matches = (expression.fullmatch(path) for path in _paths(line) for expression in expressions)
+        paths = (path for spelling in spellings(line) for path in _paths(spelling))
+        matches = (expression.fullmatch(path) for path in paths for expression in expressions)
         entries += [match.groupdict() for match in matches if match]
         values = (entry | {"split": split} for entry in entries)
         pairs = ((entry, _first_file(description.images, folder, entry)) for entry in values)
@@ -174,11 +176,21 @@ def listed_names(line: str) -> Iterator[str]:
     """The names that a line of a split list may mean, the most literal first.
 
     A line is a name, a file name, a path, or the paths of an image and its mask with a space, tab or comma between.
+    Accents may be written differently than in file names, as on macOS, or in an older encoding.
     """
-    for path in filter(None, [line, *_paths(line)]):
-        stem, dot, suffix = path.rpartition(".")
-        plain = stem if dot and f".{suffix.lower()}" in IMAGE_SUFFIXES else path
-        yield from dict.fromkeys((path, plain, plain.rsplit("/", 1)[-1]))
+    for spelling in spellings(line):
+        for path in filter(None, [spelling, *_paths(spelling)]):
+            stem, dot, suffix = path.rpartition(".")
+            plain = stem if dot and f".{suffix.lower()}" in IMAGE_SUFFIXES else path
+            yield from dict.fromkeys((path, plain, plain.rsplit("/", 1)[-1]))
+
+
+def spellings(line: str) -> list[str]:
+    """`line` as it is, its bytes that are not UTF-8 as Windows-1252, and with composed and decomposed accents."""
+    if line.isascii():
+        return [line]
+    legacy = decode_legacy(line)
+    return list(dict.fromkeys([line, legacy, *(unicodedata.normalize(form, legacy) for form in ("NFC", "NFD"))]))
 
 
 def _with_masks(

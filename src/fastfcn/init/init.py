@@ -24,7 +24,8 @@ from fastfcn.utils.files import write_text
 DATASET, RECIPE = "dataset.toml", "recipe.toml"
 # Errors that the written dataset description resolves, because it defines what these values mean.
 RESOLVED = frozenset({"binary_255", "stretched_ids"})
-NOTED = frozenset({"several_candidates", "class_folders"})  # warnings about what init chose
+# Warnings about what init chose, and about files that it does not use, or not for certain.
+NOTED = frozenset({"several_candidates", "class_folders", "not_read", "lists_not_used", "class_list_unclear"})
 
 
 class Split(NamedTuple):

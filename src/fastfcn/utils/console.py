@@ -42,12 +42,14 @@ def _printable_character(character: str, encoding: str) -> str:
         try:
             character.encode(encoding)
         except UnicodeEncodeError:
-            return REPLACEMENTS.get(character) or _escaped(code)
+            return REPLACEMENTS.get(character) or escaped(character)
         return character
-    return _escaped(code)
+    return escaped(character)
 
 
-def _escaped(code: int) -> str:
+def escaped(character: str) -> str:
+    r"""A character as an escape, such as \x1b or \u6c7d."""
+    code = ord(character)
     return f"\\x{code:02x}" if code < 0x20 or code == 0x7F else f"\\u{code:04x}" if code < 0x10000 else f"\\U{code:08x}"
 
 

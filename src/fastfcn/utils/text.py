@@ -19,8 +19,8 @@ def read_text(path: str | Path, errors: str = "strict") -> str:
     r"""The text of a file, line ends as "\n". Raises DataError that names the file.
 
     UTF-8, with or without a byte order mark; UTF-16 and UTF-32 with one (Windows PowerShell and Excel write these).
-    Text in an older encoding, such as Latin-1, is refused, because letters would be guessed; for lists of file names,
-    `errors` = "surrogateescape" keeps its bytes, as `os.fsdecode` does.
+    Text in an older encoding, such as Latin-1, is refused, because letters would be guessed. `errors` =
+    "surrogateescape" keeps its bytes, as `os.fsdecode` does, for file names and for `decode_legacy`.
     """
     path = Path(path)
     try:
@@ -40,12 +40,38 @@ def decode(data: bytes, name: str | Path, errors: str = "strict") -> str:
     encoding = next((encoding for mark, encoding in MARKS.items() if data.startswith(mark)), None)
     if encoding is None and b"\0" in data[:256]:
         raise DataError(f"{name} is not a text file, or UTF-16 without a byte order mark.", "Save it as UTF-8.")
+    if encoding and encoding != "utf-8-sig":
+        errors = "strict"  # bytes cannot be kept in place of 16-bit characters
     try:
         text = data.decode(encoding or "utf-8", errors)
     except UnicodeDecodeError as error:
         line = data[: error.start].count(b"\n") + 1
-        raise DataError(f"{name} is not UTF-8 text: line {line} has an invalid byte.", "Save it as UTF-8.") from error
+        kind = (encoding or "utf-8").removesuffix("-sig").upper()
+        raise DataError(f"{name} is not {kind} text: line {line} has an invalid byte.", "Save it as UTF-8.") from error
     return text.replace("\r\n", "\n").replace("\r", "\n")
+
+
+def decode_legacy(text: str) -> str:
+    """Text that was read with `errors` = "surrogateescape", with lines that are not UTF-8 read as Windows-1252.
+
+    That is Latin-1 with more letters; text without such bytes is returned as it is.
+    """
+    return "\n".join(_legacy_line(line) for line in text.split("\n")) if has_raw_bytes(text) else text
+
+
+def has_raw_bytes(text: str) -> bool:
+    """Whether `text` was read with `errors` = "surrogateescape" and is not UTF-8."""
+    return any("\udc80" <= character <= "\udcff" for character in text)
+
+
+def _legacy_line(line: str) -> str:
+    if not has_raw_bytes(line):
+        return line
+    data = line.encode("utf-8", "surrogateescape")
+    try:
+        return data.decode("cp1252")
+    except UnicodeDecodeError:  # five bytes have no meaning there
+        return data.decode("latin-1")
 
 
 def read_lines(path: str | Path, errors: str = "strict") -> list[str]:
