@@ -13,7 +13,8 @@ def convert(
     checkpoint: Annotated[
         Path,
         typer.Argument(
-            help="Checkpoint (.pth) of mmsegmentation 0.x or 1.x, or of the official FastFCN code (.pth.tar)."
+            metavar="CHECKPOINT",
+            help="Checkpoint (.pth) of mmsegmentation 0.x or 1.x, or of the official FastFCN code (.pth.tar).",
         ),
     ],
     name: Annotated[str, typer.Option("--recipe", help="Recipe or OpenMMLab config it was trained with.")],

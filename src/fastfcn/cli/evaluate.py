@@ -25,7 +25,7 @@ from fastfcn.utils.console import out_console
 
 
 def evaluate(
-    weights: Annotated[str, typer.Argument(help=MODEL_HELP)],
+    weights: Annotated[str, typer.Argument(metavar="WEIGHTS", help=MODEL_HELP)],
     data: Data,
     changes: Changes = None,
     split: Split = None,

@@ -14,7 +14,7 @@ if TYPE_CHECKING:
 
 
 def export(
-    weights: Annotated[str, typer.Argument(help=WEIGHTS_HELP)],
+    weights: Annotated[str, typer.Argument(metavar="WEIGHTS", help=WEIGHTS_HELP)],
     format: Annotated[str, typer.Option("--format", help="onnx, openvino, pt2 or executorch.")],
     out: Annotated[Path, typer.Option(metavar="FILE", help="File to write: .onnx, .xml, .pt2 or .pte.")],
     logits: Annotated[bool, typer.Option("--logits", help="Add logits as a second output.")] = False,

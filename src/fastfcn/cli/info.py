@@ -10,7 +10,7 @@ from fastfcn.utils.console import out_console
 
 
 def info(
-    weights: Annotated[str, typer.Argument(help=MODEL_HELP)],
+    weights: Annotated[str, typer.Argument(metavar="WEIGHTS", help=MODEL_HELP)],
     as_json: Annotated[bool, typer.Option("--json", help="Print JSON.")] = False,
 ) -> None:
     """Describe a weights file or an exported file: recipe, network, inference settings, dataset, score, size, classes.

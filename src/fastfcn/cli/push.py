@@ -10,7 +10,7 @@ from fastfcn.utils.console import say
 
 
 def push(
-    weights: Annotated[Path, typer.Argument(help="Weights file.")],
+    weights: Annotated[Path, typer.Argument(metavar="WEIGHTS", help="Weights file.")],
     name: Annotated[str, typer.Argument(metavar="USER/NAME", help="Model on the Hub; created if it does not exist.")],
     private: Annotated[bool, typer.Option("--private", help="Create a private model.")] = False,
     license: Annotated[str | None, typer.Option(help="License identifier of the Hub, such as apache-2.0.")] = None,

@@ -18,7 +18,9 @@ def recipes() -> None:
 
 
 def recipe(
-    name: Annotated[str, typer.Argument(help="Name of a recipe or OpenMMLab config, or path of a recipe file.")],
+    name: Annotated[
+        str, typer.Argument(metavar="RECIPE", help="Name of a recipe or OpenMMLab config, or path of a recipe file.")
+    ],
     changes: Annotated[
         list[str] | None,
         typer.Argument(metavar="KEY=VALUE", help="Overrides, or another recipe to compare with."),

@@ -10,7 +10,7 @@ from fastfcn.utils.console import error_console, styled
 
 
 def serve(
-    weights: Annotated[str, typer.Argument(help=MODEL_HELP)],
+    weights: Annotated[str, typer.Argument(metavar="WEIGHTS", help=MODEL_HELP)],
     host: Annotated[str, typer.Option(help="Address to listen on; 0.0.0.0 for all interfaces.")] = "127.0.0.1",
     port: Annotated[int, typer.Option(min=0, max=65535, help="Port; 0 for any free port.")] = 8000,
     token: Annotated[str | None, typer.Option(envvar=TOKEN, help="Require this bearer token.")] = None,

@@ -11,7 +11,7 @@ from typing import Any, NamedTuple
 from jinja2 import Environment, FileSystemLoader, StrictUndefined
 from markupsafe import Markup
 
-from fastfcn.report import mistakes, run_details
+from fastfcn.report import error_analysis, run_details
 from fastfcn.report.charts import SERIES, reliability_chart
 from fastfcn.report.class_table import class_table
 from fastfcn.report.filters import FILTERS
@@ -78,7 +78,7 @@ def _classes(runs: list[RunReport]) -> dict[str, Any] | None:
 
 def _confusion(runs: list[RunReport]) -> dict[str, Any] | None:
     panels = [
-        (run.name, mistakes.confusion_matrix(run.analysis), mistakes.largest_confusions(run.analysis))
+        (run.name, error_analysis.confusion_matrix(run.analysis), error_analysis.largest_confusions(run.analysis))
         for run in runs
         if run.analysis
     ]
@@ -97,18 +97,18 @@ def _calibration(runs: list[RunReport]) -> dict[str, Any] | None:
 
 
 def _errors(runs: list[RunReport]) -> dict[str, Any] | None:
-    panels = [(run.name, mistakes.error_summary(run.analysis)) for run in runs if run.analysis]
+    panels = [(run.name, error_analysis.error_summary(run.analysis)) for run in runs if run.analysis]
     if not panels:
         return None
     return {
         "panels": panels,
-        "histogram": mistakes.miou_histogram([run.analysis for run in runs if run.analysis]),
+        "histogram": error_analysis.miou_histogram([run.analysis for run in runs if run.analysis]),
     }
 
 
 def _images(runs: list[RunReport]) -> dict[str, Any] | None:
-    groups = mistakes.example_groups(runs)
-    return {"groups": groups, "error_types": mistakes.ERROR_TYPES} if groups else None
+    groups = error_analysis.example_groups(runs)
+    return {"groups": groups, "error_types": error_analysis.ERROR_TYPES} if groups else None
 
 
 def _speed(runs: list[RunReport]) -> dict[str, Any] | None:

@@ -8,8 +8,8 @@ import numpy as np
 from fastfcn.evaluation.analysis.analyze import Analysis
 from fastfcn.evaluation.analysis.bootstrap import paired_difference
 from fastfcn.report.class_table import significance
+from fastfcn.report.error_analysis import Confusion, largest_confusions
 from fastfcn.report.filters import interval, number
-from fastfcn.report.mistakes import Confusion, largest_confusions
 from fastfcn.report.run_report import RunReport
 
 NAMED_CLASSES = 3  # lowest and highest classes that are named

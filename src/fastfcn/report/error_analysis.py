@@ -1,4 +1,4 @@
-"""Data of the sections on mistakes: confusion matrix, largest confusions, error types, and example images."""
+"""Data of the report on wrong pixels: confusion matrix, largest confusions, error types, and example images."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
