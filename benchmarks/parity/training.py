@@ -60,8 +60,8 @@ MISTAKES = (
     "optim.momentum=0.8",
     "optim.weight_decay=0.0001",
     "optim.head_lr_factor=10.0",
-    "optim.min_lr=0.0",
-    'optim.schedule_end="after_last_step"',
+    "schedule.min_lr=0.0",
+    'schedule.end="after_last_step"',
     "head.dropout=0.1",
 )
 MISTAKE_NETWORK, MISTAKE_STEPS = "fastfcn_enc_19", 2

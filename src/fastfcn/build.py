@@ -1,5 +1,6 @@
 """Recipe -> parts: the only module that builds networks, losses, datasets and optimizers from a recipe."""
 
+import math
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -22,7 +23,7 @@ from fastfcn.losses import (
     WeightedCrossEntropy,
 )
 from fastfcn.models.backbone import backbone as any_backbone
-from fastfcn.models.backbone import resnet_backbone
+from fastfcn.models.backbone import layer_distances, resnet_backbone, stage_parameters, without_decay
 from fastfcn.models.heads import HEADS, FCNHead, Head
 from fastfcn.models.jpu import JPU, NoNeck
 from fastfcn.models.jpu_x import JPUX
@@ -70,8 +71,11 @@ def create(name: str | Path | Recipe, classes: int | None = None) -> Segmenter:
     return network(recipe, classes or len(description(recipe).classes))
 
 
-def network(recipe: Recipe, classes: int) -> Segmenter:
-    """The network of the recipe with random weights. Raises RecipeError if the recipe does not fit `classes`."""
+def network(recipe: Recipe, classes: int, training: bool = False) -> Segmenter:
+    """The network of the recipe with random weights. Raises RecipeError if the recipe does not fit `classes`.
+
+    `training`: with the recipe's drop path, which has no weights and does nothing in evaluation.
+    """
     if recipe.loss.kind == "weighted_cross_entropy" and len(recipe.loss.weights) != classes:
         number = len(recipe.loss.weights)
         raise RecipeError(
@@ -84,7 +88,7 @@ def network(recipe: Recipe, classes: int) -> Segmenter:
             f'but neck.kind = "{recipe.neck.kind}".',
             'Write neck={kind="none"}',
         )
-    stages = backbone(recipe)
+    stages = backbone(recipe, training)
     channels = stages.feature_info.channels()
     upsampling = neck(recipe, channels[1:])
     decoder = head(recipe, channels if needs_stages(recipe) else upsampling.out_channels, classes)
@@ -95,15 +99,19 @@ def network(recipe: Recipe, classes: int) -> Segmenter:
     return Segmenter(stages, upsampling, decoder, auxiliary, stage)
 
 
-def backbone(recipe: Recipe) -> Any:
-    """The backbone of the recipe with random weights. Raises RecipeError if timm cannot provide it."""
+def backbone(recipe: Recipe, training: bool = False) -> Any:
+    """The backbone of the recipe with random weights. Raises RecipeError if timm cannot provide it.
+
+    `training`: with the recipe's drop path.
+    """
     part = recipe.backbone
+    drop_path = recipe.drop_path.rate if training and recipe.drop_path.kind == "linear" else 0.0
     try:
         match part.kind:
             case "resnet":
-                return resnet_backbone(part.name, part.strides, part.dilations, part.style)
+                return resnet_backbone(part.name, part.strides, part.dilations, part.style, drop_path)
             case "pyramid":
-                return any_backbone(part.name)
+                return any_backbone(part.name, drop_path)
     except (RuntimeError, ValueError, AttributeError, KeyError) as error:
         raise RecipeError(
             f"{recipe.name}: backbone.name = {part.name!r} cannot be used as kind {part.kind!r}: {error}",
@@ -175,24 +183,66 @@ def pixel_loss(recipe: Recipe) -> PixelLoss:
             return LovaszLoss(loss.lovasz, loss.cross_entropy)
 
 
-def optimizer(recipe: Recipe, model: Segmenter) -> torch.optim.SGD:
-    """SGD with weight decay on all parameters; lr is `head_lr_factor` times as high outside the backbone."""
-    settings = recipe.optim
-    inside = list(model.backbone.parameters())
-    outside = [parameter for name, parameter in model.named_parameters() if not name.startswith("backbone.")]
-    groups = [{"params": inside, "factor": 1.0}, {"params": outside, "factor": settings.head_lr_factor}]
-    return torch.optim.SGD(groups, lr=settings.lr, momentum=settings.momentum, weight_decay=settings.weight_decay)
+def with_steps(recipe: Recipe, images: int) -> Recipe:
+    """The recipe with a number of steps, also if it has epochs; `images`: of the training split."""
+    if recipe.optim.epochs is None:
+        return recipe
+    steps = math.ceil(recipe.optim.epochs * images / recipe.optim.batch)
+    return recipe.override([f"optim.steps={steps}"])
+
+
+def optimizer(recipe: Recipe, model: Segmenter, fused: bool = False) -> torch.optim.Optimizer:
+    """The optimizer of the recipe. `fused`: one kernel per step, for a network on a GPU."""
+    settings, groups = recipe.optim, parameter_groups(recipe, model)
+    match settings.kind:
+        case "sgd":
+            return torch.optim.SGD(groups, lr=settings.lr, momentum=settings.momentum)
+        case "adamw":
+            return torch.optim.AdamW(groups, lr=settings.lr, betas=settings.betas, fused=fused)
+
+
+def parameter_groups(recipe: Recipe, model: Segmenter) -> list[dict[str, Any]]:
+    """Parameters by learning rate and weight decay, those of the backbone first. Raises RecipeError.
+
+    The rate of a group is `learning_rate(recipe, step, group["factor"]) * group["lr_scale"]`.
+    """
+    settings, name = recipe.optim, recipe.backbone.name
+    try:
+        distances = layer_distances(name, model.backbone) if settings.layer_decay != 1 else {}
+    except ValueError as error:
+        raise RecipeError(f"{recipe.name}: {error}.", "Write optim.layer_decay=1.0") from error
+    exempt = set() if settings.decay_norm_and_bias else without_decay(name, model.backbone)
+    groups: dict[tuple, dict[str, Any]] = {}
+    for key, parameter in model.named_parameters():
+        inside, own_name = key.startswith("backbone."), key.removeprefix("backbone.")
+        factor = 1.0 if inside else settings.head_lr_factor
+        scale = settings.layer_decay ** distances.get(own_name, 0) if inside else 1.0
+        decays = settings.decay_norm_and_bias or (parameter.ndim > 1 and not (inside and own_name in exempt))
+        decay = settings.weight_decay if decays else 0.0
+        group = {"params": [], "factor": factor, "lr_scale": scale, "weight_decay": decay}
+        groups.setdefault((inside, scale, decay), group)["params"].append(parameter)
+    return list(groups.values())
+
+
+def frozen_parameters(recipe: Recipe) -> set[str]:
+    """Names, in the network, of the parameters that the recipe freezes: of the stem and the first stages."""
+    if recipe.freeze.kind == "none":
+        return set()
+    return {f"backbone.{name}" for name in stage_parameters(lambda: backbone(recipe), recipe.freeze.stages)}
 
 
 def learning_rate(recipe: Recipe, step: int, factor: float = 1.0) -> float:
-    """Poly schedule: the rate of `step` = 0, 1, ..., falling to `min_lr`, after a linear warm-up.
+    """The schedule's rate of `step` = 0, 1, ..., falling from `lr` to `min_lr`, after a linear warm-up.
 
-    It is reached at the last step (mmengine's PolyLR, stepped after every iteration, has the length `steps - 1`), or
-    would be one step later (FastFCN's own code has the length `steps`).
+    The poly schedule reaches it at the last step (mmengine's PolyLR, stepped after every iteration, has the length
+    `steps - 1`), or would one step later (FastFCN's own code has the length `steps`).
     """
-    optim = recipe.optim
-    start = optim.lr * factor
-    length = optim.steps - 1 if optim.schedule_end == "last_step" else optim.steps
-    left = 1 - step / max(length, 1)
-    rate = (start - optim.min_lr) * max(left, 0.0) ** optim.power + optim.min_lr
-    return rate * min(1.0, (step + 1) / (optim.warmup_steps + 1))
+    schedule, start = recipe.schedule, recipe.optim.lr * factor
+    match schedule.kind:
+        case "poly":
+            length = recipe.steps - 1 if schedule.end == "last_step" else recipe.steps
+            share = max(1 - step / max(length, 1), 0.0) ** schedule.power
+        case "cosine":
+            share = 0.5 + 0.5 * math.cos(math.pi * min(step / max(recipe.steps - 1, 1), 1.0))
+    rate = (start - schedule.min_lr) * share + schedule.min_lr
+    return rate * min(1.0, (step + 1) / (schedule.warmup_steps + 1))

@@ -203,10 +203,10 @@ def test_a_change_that_cannot_be_made_says_why(psp: recipes.Recipe, change: str,
 
 def test_errors_of_several_changes_come_together(psp: recipes.Recipe):
     with pytest.raises(RecipeError) as caught:
-        psp.override(["optim.lr=-1", "data.flip=2", "optim.min_lr=-2"])
+        psp.override(["optim.lr=-1", "data.flip=2", "schedule.min_lr=-2"])
     assert caught.value.message.splitlines() == [
-        f"Recipe '{PSP}' with optim.lr=-1 data.flip=2 optim.min_lr=-2 is not a valid recipe:",
+        f"Recipe '{PSP}' with optim.lr=-1 data.flip=2 schedule.min_lr=-2 is not a valid recipe:",
         "  data.flip: found 2; allowed: a probability from 0 to 1",
         "  optim.lr: found -1; allowed: a number above 0",
-        "  optim.min_lr: found -2; allowed: a number of at least 0",
+        "  schedule.min_lr: found -2; allowed: a number of at least 0",
     ]

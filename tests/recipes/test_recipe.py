@@ -65,40 +65,44 @@ def test_an_older_format_is_brought_up_to_date(monkeypatch: pytest.MonkeyPatch):
         section = document["loss"]
         section["mean_over"] = section.pop("average_over")  # type: ignore[union-attr, index]
 
-    monkeypatch.setattr("fastfcn.recipes.recipe.UPGRADES", {0: rename, 1: lambda _: None, 2: lambda _: None})
+    nothing = dict.fromkeys(range(1, recipes.FORMAT), lambda _: None)
+    monkeypatch.setattr("fastfcn.recipes.recipe.UPGRADES", {0: rename, **nothing})
     text = recipes.load(PSP).text
-    loaded = recipes.parse(text.replace("format = 3", "format = 0").replace("mean_over", "average_over"), "old")
+    loaded = recipes.parse(text.replace("format = 4", "format = 0").replace("mean_over", "average_over"), "old")
     assert loaded == recipes.load(PSP)
     assert sorted(loaded.text.splitlines()) == sorted(text.splitlines())
 
 
-@pytest.mark.parametrize("number", [1, 2])
+@pytest.mark.parametrize("number", [1, 2, 3])
 def test_past_formats_are_rewritten_in_the_current_one(number: int):
     """The text is unchanged except for the format number: comments, marks and layout stay."""
-    old, new = PAST / f"format_{number}.toml", PAST / "format_3.toml"
+    old, new = PAST / f"format_{number}.toml", PAST / "format_4.toml"
     upgraded = recipes.load(old)
-    assert upgraded.text.replace(f"A recipe of format {number}", "A recipe of format 3") == new.read_text()
+    assert upgraded.text.replace(f"A recipe of format {number}", "A recipe of format 4") == new.read_text()
     assert upgraded == recipes.load(new)
     assert (upgraded.load_from, upgraded.data.scale_by, upgraded.data.interpolation) == ("none", "box", "opencv")
     assert (upgraded.data.rotate, upgraded.data.padding, upgraded.data.blur) == (0.0, "mean", 0.0)
-    assert (upgraded.optim.schedule_end, upgraded.optim.clip_norm, upgraded.optim.ema) == ("last_step", 0.0, 0.0)
+    assert (upgraded.schedule.end, upgraded.optim.clip_norm, upgraded.optim.ema) == ("last_step", 0.0, 0.0)
     assert upgraded.eval.kind == "whole"
+    assert (upgraded.optim.layer_decay, upgraded.optim.decay_norm_and_bias) == (1.0, True)
+    assert {upgraded.freeze.kind, upgraded.drop_path.kind, upgraded.early_stop.kind} == {"none"}
 
 
 @pytest.mark.parametrize("name", ["fastfcn_r50_aspp_ade20k_160k_b16", PSP, "dilated_r50_enc_ade20k_80k_b16"])
 def test_a_shipped_recipe_as_an_older_format_becomes_itself(name: str):
     text = recipes.load(name).text
-    second = _as_format_2(text)
+    third = _as_format_3(text)
+    second = _as_format_2(third)
     first = _as_format_1(second)
     assert len(second.splitlines()) - len(first.splitlines()) == len(ADDED_IN_2)
-    for old in (first, second):
+    for old in (first, second, third):
         assert recipes.parse(old, "old").text == text
         windows = recipes.parse(old.replace("\n", "\r\n"), "old, from Windows")
         assert windows.text == text.replace("\n", "\r\n")
 
 
 def test_format_1_with_sections_on_one_line_and_with_dotted_keys():
-    text = _as_format_1(_as_format_2(recipes.load(PSP).text))
+    text = _as_format_1(_as_format_2(_as_format_3(recipes.load(PSP).text)))
     start, rest = text.split("[data]\n")
     data, rest = rest.split("\n\n", 1)
     on_one_line = f"{start}data = {{{', '.join(data.splitlines())}}}\n\n{rest}"
@@ -109,8 +113,33 @@ def test_format_1_with_sections_on_one_line_and_with_dotted_keys():
         assert recipes.parse(upgraded.text, "again").text == upgraded.text
 
 
+def test_format_3_with_its_schedule_on_one_line_and_with_dotted_keys():
+    text = _as_format_3(recipes.load(PSP).text)
+    start, rest = text.split("[optim]\n")
+    optim, rest = rest.split("\n\n", 1)
+    top, sections = start.split("[data]")
+    on_one_line = f"{top}optim = {{{', '.join(optim.splitlines())}}}\n\n[data]{sections}{rest}"
+    dotted = top + "".join(f"optim.{line}\n" for line in optim.splitlines()) + "\n[data]" + sections + rest
+    last = f"{start}{rest}\n[optim]\n{optim}"  # without a line end
+    for other in (on_one_line, dotted, last):
+        upgraded = recipes.parse(other, "mine.toml")
+        assert upgraded == recipes.load(PSP)
+        assert recipes.parse(upgraded.text, "again").text == upgraded.text
+
+
+def test_comments_follow_their_keys_into_the_schedule():
+    text = _as_format_3(recipes.load(PSP).text)
+    text = text.replace("\npower = 0.9\n", "\n# slower than a line\npower = 0.8  # was 0.9\n")
+    text = text.replace("\nbatch = 8\n", "\n\n# of two on each of four\nbatch = 8\n")
+    upgraded = recipes.parse(text.replace("\n[eval]", "\n# now the scores\n[eval]"), "mine.toml")
+    assert "\nmin_lr = 0.0001\n# slower than a line\npower = 0.8  # was 0.9\nend = " in upgraded.text
+    assert "\nsteps = 80000\n\n# of two on each of four\nbatch = 8\n" in upgraded.text
+    assert '[early_stop]\nkind = "none"\n\n# now the scores\n[eval]\n' in upgraded.text
+    assert upgraded.override(["schedule.power=0.9"]) == recipes.load(PSP)
+
+
 def test_marks_of_overrides_are_upgraded_with_their_values():
-    old = _as_format_2(recipes.load(PSP).text)
+    old = _as_format_2(_as_format_3(recipes.load(PSP).text))
     old = old.replace('stride_in = "conv2"', 'stride_in = "conv1"  # was "conv2"; as in Caffe')
     old = old.replace("auxiliary = 0.4", "auxiliary = 0.2  # was 0.4")
     upgraded = recipes.parse(old, "old")
@@ -127,14 +156,14 @@ def test_marks_of_overrides_are_upgraded_with_their_values():
     ],
 )
 def test_weights_that_were_wrong_before_still_are(section: str, key: str):
-    old = _as_format_2(recipes.load(PSP).text).replace("auxiliary = 0.4\npresence = 0.0", section)
+    old = _as_format_2(_as_format_3(recipes.load(PSP).text)).replace("auxiliary = 0.4\npresence = 0.0", section)
     with pytest.raises(RecipeError, match=key):
         recipes.parse(old, "old")
 
 
 def test_keys_missing_in_format_1_are_reported_with_their_current_names():
     with pytest.raises(RecipeError) as caught:
-        recipes.parse("format = 1\neval = 3\n[optim]\nsteps = 5\n", "old.toml")
+        recipes.parse('format = 1\neval = 3\n[optim]\nkind = "sgd"\nsteps = 5\n', "old.toml")
     lines = caught.value.message.splitlines()
     assert "  data: the section [data] is missing" in lines
     assert "  eval: found 3; allowed: a section [eval]" in lines
@@ -145,15 +174,15 @@ def test_keys_missing_in_format_1_are_reported_with_their_current_names():
 @pytest.mark.parametrize(
     ("value", "message"),
     [
-        ("4", "has format 4; this version of fastfcn reads formats up to 3"),
+        ("5", "has format 5; this version of fastfcn reads formats up to 4"),
         ("0", "has format 0, which does not exist"),
-        ('"1"', 'format: found "1"; allowed: 3'),
-        ("true", "format: found true; allowed: 3"),
+        ('"1"', 'format: found "1"; allowed: 4'),
+        ("true", "format: found true; allowed: 4"),
     ],
 )
 def test_a_format_nobody_knows_is_refused(value: str, message: str):
     with pytest.raises(RecipeError, match=message):
-        recipes.parse(recipes.load(PSP).text.replace("format = 3", f"format = {value}"), "mine.toml")
+        recipes.parse(recipes.load(PSP).text.replace("format = 4", f"format = {value}"), "mine.toml")
 
 
 def test_other_line_ends_survive():
@@ -209,6 +238,19 @@ def test_broken_toml_names_line_and_column(text: str, says: str):
     with pytest.raises(RecipeError) as caught:
         recipes.parse(text, "mine.toml")
     assert caught.value.message.startswith(says)
+
+
+def _as_format_3(text: str) -> str:
+    """A recipe's text with the schedule in [optim], in the order of format 3, and without the sections of format 4."""
+    before, rest = text.replace("format = 4", "format = 3").split("[optim]\n")
+    optim, rest = rest.split("\n\n[schedule]\n")
+    sections, after = rest.split("\n\n[eval]")
+    schedule = sections.split("\n\n[freeze]")[0].replace("\nend = ", "\nschedule_end = ")
+    lines = {line.split(" = ")[0]: line for line in [*schedule.splitlines(), *optim.splitlines()]}
+    order = ["kind", "lr", "head_lr_factor", "momentum", "weight_decay", "power", "min_lr", "schedule_end"]
+    order += ["warmup_steps", "steps", "batch", "clip_norm", "ema"]
+    assert lines.keys() - set(order) == {"layer_decay", "decay_norm_and_bias"}
+    return f"{before}[optim]\n" + "\n".join(lines[key] for key in order) + f"\n\n[eval]{after}"
 
 
 def _as_format_2(text: str) -> str:

@@ -131,9 +131,9 @@ def test_recipes_of_the_table_train_as_openmmlab_did(row: tuple):
     }
     assert one.auxiliary.loss_weight == 0.4
     assert one.head.kind != "enc" or one.head.se_loss_weight == 0.2
-    optim = one.optim
-    assert (optim.lr, optim.min_lr, optim.power, optim.momentum) == (0.01, 0.0001, 0.9, 0.9)
-    assert (optim.head_lr_factor, optim.weight_decay, optim.warmup_steps) == (1.0, 0.0005, 0)
+    optim, schedule = one.optim, one.schedule
+    assert (optim.lr, schedule.min_lr, schedule.power, optim.momentum) == (0.01, 0.0001, 0.9, 0.9)
+    assert (optim.head_lr_factor, optim.weight_decay, schedule.warmup_steps) == (1.0, 0.0005, 0)
     assert one.eval.every == steps // 10
 
 

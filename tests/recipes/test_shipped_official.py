@@ -41,7 +41,7 @@ def test_official_recipes_train_like_the_official_code(row: tuple):
     trainval = row[2] == "ade20k_trainval"
     assert (one.optim.steps, one.optim.lr, one.optim.batch, one.eval.every) == (row[4], row[5], 16, row[4] // 10)
     assert (one.optim.head_lr_factor, one.optim.momentum, one.optim.weight_decay) == (10.0, 0.9, 0.0001)
-    assert (one.optim.power, one.optim.min_lr, one.optim.schedule_end) == (0.9, 0.0, "after_last_step")
+    assert (one.schedule.power, one.schedule.min_lr, one.schedule.end) == (0.9, 0.0, "after_last_step")
     assert one.loss.model_dump() == {
         "kind": "cross_entropy",
         "mean_over": "labeled",

@@ -56,8 +56,8 @@ def test_all_errors_of_a_file_come_at_once():
             'backbone.style: found "cafe"; allowed: "pytorch", "caffe"; did you mean "caffe"?',
             "head.pools: found []; allowed: a list of integers of at least 1",
             'optim.lr: found "0.01"; allowed: a number above 0',
-            "optim.steps: missing; every key must be written",
-            "optim.min_lr: found nan; allowed: a number of at least 0",
+            "optim.steps: missing; either optim.steps or optim.epochs must be written",
+            "schedule.min_lr: found nan; allowed: a number of at least 0",
             "published.miou: found 791; allowed: a percentage from 0 to 100",
             "auxiliary.loss_weight: found -0.4; allowed: a number of at least 0",
         ]
@@ -66,7 +66,8 @@ def test_all_errors_of_a_file_come_at_once():
 
 def test_an_empty_file_misses_every_section_and_nothing_optional():
     lines = complaints("")
-    sections = ["data", "backbone", "neck", "head", "auxiliary", "loss", "optim", "eval"]
+    sections = ["data", "backbone", "neck", "head", "auxiliary", "loss"]
+    sections += ["optim", "schedule", "freeze", "drop_path", "early_stop", "eval"]
     assert [line for line in lines if "section" in line] == [
         f"{key}: the section [{key}] is missing" for key in sections
     ]
@@ -92,7 +93,7 @@ def test_an_empty_file_misses_every_section_and_nothing_optional():
         ("data.scale_by", '"width"', '"box", "short_side"'),
         ("data.interpolation", '"linear"', '"opencv", "pillow"'),
         ("data.padding", "0", '"mean", "black"'),
-        ("optim.schedule_end", '"never"', '"last_step", "after_last_step"'),
+        ("schedule.end", '"never"', '"last_step", "after_last_step"'),
         ("optim.clip_norm", "-1", "a number of at least 0"),
         ("optim.ema", "1.0", "a number from 0 to below 1"),
         ("data.cat_max_ratio", "0", "a fraction above 0, at most 1"),
@@ -131,7 +132,13 @@ def test_a_bad_value_is_refused_with_the_allowed_values(key: str, bad: str, allo
         ("head={width=3}", "head.kind: missing; every key must be written"),
         ('neck={kind="none", width=3}', "neck.width: unknown key; allowed: kind"),
         ('neck={kind="none", pools=[3]}', 'neck.pools: unknown key; allowed: kind; did you mean "head.pools"?'),
-        ('optim.kind="adam"', 'optim.kind: found "adam"; allowed: "sgd"'),
+        ('optim.kind="adam"', 'optim.kind: found "adam"; allowed: "sgd", "adamw"; did you mean "adamw"?'),
+        ('schedule={kind="cos"}', 'schedule.kind: found "cos"; allowed: "poly", "cosine"; did you mean "cosine"?'),
+        ('freeze={kind="stages", stages=5, norm_eval="none", unfreeze_step=0}',
+         "freeze.stages: found 5; allowed: a number of stages from 1 to 4"),
+        ('drop_path={kind="linear", rate=1}', "drop_path.rate: found 1; allowed: a number from 0 to below 1"),
+        ('early_stop={kind="patience", validations=0}',
+         "early_stop.validations: found 0; allowed: an integer of at least 1"),
     ],
 )  # fmt: skip
 def test_an_unknown_kind_and_the_keys_of_a_kind(section: str, line: str):
@@ -151,7 +158,7 @@ def test_a_value_where_a_section_belongs():
     ("changes", "key"),
     [
         (["backbone.strides=[1, 2, 1, 1]"], "backbone.strides"),
-        (["optim.min_lr=0.1"], "optim.min_lr"),
+        (["schedule.min_lr=0.1"], "schedule.min_lr"),
         ([WINDOWS.replace("320", "481")], "eval.stride"),
     ],
 )
@@ -165,7 +172,7 @@ def test_values_that_contradict_each_other(changes: list[str], key: str):
 
 def test_every_rule_is_tried_by_the_test_above():
     assert sorted(rule.keys[0] for rule in RULES) == [
-        "backbone.strides", "eval.stride", "optim.min_lr",
+        "backbone.strides", "eval.stride", "schedule.min_lr",
     ]  # fmt: skip
 
 
@@ -176,7 +183,7 @@ def test_every_rule_is_tried_by_the_test_above():
         ['auxiliary={kind="none"}'],
         ["backbone.strides=[1, 2, 1, 1]", 'neck={kind="none"}'],
         ['backbone={kind="pyramid",name="convnext_tiny",pretrained="imagenet"}'],
-        ["optim.min_lr=0.01"],
+        ["schedule.min_lr=0.01"],
         ["optim.steps=2"],
         [WINDOWS.replace("320", "480")],
     ],

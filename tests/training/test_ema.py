@@ -77,7 +77,7 @@ def test_a_resumed_run_keeps_its_average(data, tmp_path, monkeypatch):
 
 
 def test_no_update_is_longer_than_the_clipped_gradient(data, tmp_path):
-    changes = ("optim.steps=1", "optim.weight_decay=0.0", "optim.warmup_steps=0", "optim.head_lr_factor=1.0")
+    changes = ("optim.steps=1", "optim.weight_decay=0.0", "schedule.warmup_steps=0", "optim.head_lr_factor=1.0")
     used = tiny_recipe(*changes, "optim.clip_norm=0.01")
     train(tiny_recipe(*changes, "optim.lr=1e-12"), data, tmp_path / "start", MACHINE)
     train(used, data, tmp_path / "clipped", MACHINE)

@@ -21,7 +21,7 @@ AS_OFFICIAL = (
     "auxiliary.loss_weight=0.2", "head.se_loss_weight=0.2",
     "data.scale_by=short_side", "data.base_size=[52, 52]", "data.scale_range=[0.5, 2.0]",
     "data.interpolation=pillow", "data.padding=black", "data.blur=0.5", "data.crop=[48, 48]",
-    "data.cat_max_ratio=1.0", "data.rotate=10", "optim.head_lr_factor=10.0", "optim.schedule_end=after_last_step",
+    "data.cat_max_ratio=1.0", "data.rotate=10", "optim.head_lr_factor=10.0", "schedule.end=after_last_step",
 )  # fmt: skip
 
 

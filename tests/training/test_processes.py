@@ -23,7 +23,7 @@ from fastfcn.cli import main
 
 main()
 """
-STEPS = ["optim.steps=3", "eval.every=3", "optim.warmup_steps=0"]
+STEPS = ["optim.steps=3", "eval.every=3", "schedule.warmup_steps=0"]
 CHANGES = [*NARROW, *STEPS, "head.dropout=0.0", "auxiliary.dropout=0.0"]
 
 

@@ -160,8 +160,8 @@ def test_schedule_is_mmengines_poly():
 
 
 def test_warm_up_rises_to_the_schedule():
-    used = tiny_recipe("optim.warmup_steps=3", "optim.steps=100")
-    plain = tiny_recipe("optim.warmup_steps=0", "optim.steps=100")
+    used = tiny_recipe("schedule.warmup_steps=3", "optim.steps=100")
+    plain = tiny_recipe("schedule.warmup_steps=0", "optim.steps=100")
     shares = [build.learning_rate(used, step) / build.learning_rate(plain, step) for step in range(5)]
     assert shares == pytest.approx([0.25, 0.5, 0.75, 1.0, 1.0])
 
@@ -201,7 +201,9 @@ def test_a_batch_that_cannot_be_shared_is_refused(data, tmp_path):
 
 def test_a_run_that_diverges_stops_and_says_so(data, tmp_path):
     with pytest.raises(DivergedError, match="diverged"):
-        train(tiny_recipe("optim.lr=1e30", "optim.warmup_steps=0"), data, tmp_path / "run", Machine("cpu", workers=0))
+        train(
+            tiny_recipe("optim.lr=1e30", "schedule.warmup_steps=0"), data, tmp_path / "run", Machine("cpu", workers=0)
+        )
     assert not Run(tmp_path / "run").best.exists()
 
 

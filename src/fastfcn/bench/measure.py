@@ -23,7 +23,7 @@ from fastfcn.prediction.load import open_model
 from fastfcn.prediction.predictor import Predictor, TorchPredictor
 from fastfcn.recipes.recipe import Recipe
 from fastfcn.training.ema import averaged
-from fastfcn.training.prepare import prepare
+from fastfcn.training.prepare import fused_kernels, prepare
 from fastfcn.training.train import train_step
 from fastfcn.utils.machine import Machine, autocast_type
 
@@ -121,7 +121,7 @@ def measure_inference(subject: Subject, settings: Settings, progress: Progress |
 def measure_training(subject: Subject, settings: Settings, progress: Progress | None = None) -> dict:
     """Time and memory of complete training steps on random images and labels, without loading them."""
     _use_threads(settings)
-    result, recipe = training_setting(subject, settings), subject.recipe
+    result, recipe = training_setting(subject, settings), build.with_steps(subject.recipe, images=10_000)
     machine = Machine(settings.accelerator, workers=0, precision=settings.precision)
     fabric = machine.launch()
     network, description = _network(subject)
@@ -129,7 +129,9 @@ def measure_training(subject: Subject, settings: Settings, progress: Progress | 
     numbers = count()
     try:
         prepare(network, machine, fabric.device)  # as fastfcn.training.train does
-        model, optimizer = fabric.setup(network, build.optimizer(recipe, network))
+        model, optimizer = fabric.setup(
+            network, build.optimizer(recipe, network, fused_kernels(machine, fabric.device))
+        )
         model.mark_forward_method("forward_train")
         model.train()
         average = averaged(network, recipe.optim.ema) if recipe.optim.ema else None

@@ -21,6 +21,7 @@ from fastfcn.init.choices import (
 )
 from fastfcn.init.classes import Classes
 from fastfcn.init.splits import Splits
+from fastfcn.recipes import FORMAT
 from fastfcn.recipes.validation import toml_text
 
 RECIPE_HEADER = """\
@@ -46,6 +47,8 @@ def recipe_toml(name: str, dataset: str, train: str, val: str, facts: Facts, los
         **_parts(facts),
         "loss": {**loss.value, "kind": Choice(loss.value["kind"], loss.reason)},
         "optim": _optim(facts, number, length),
+        "schedule": _schedule(length.value),
+        **{name: {"kind": "none"} for name in ("freeze", "drop_path", "early_stop")},
         "eval": _eval(facts, base, length.value),
     }
     return RECIPE_HEADER + "\n".join("\n".join(_lines(title, section)) + "\n" for title, section in sections.items())
@@ -54,7 +57,7 @@ def recipe_toml(name: str, dataset: str, train: str, val: str, facts: Facts, los
 def _top(name: str, facts: Facts) -> Section:
     summary = f"PSPNet on a narrow JPU, {backbone(facts).value}, {len(facts.names)} classes of {name}"
     return {
-        "format": 3, "name": name, "aliases": [], "summary": summary, "seed": 0, "load_from": "none",
+        "format": FORMAT, "name": name, "aliases": [], "summary": summary, "seed": 0, "load_from": "none",
         "weight_init": "pytorch",
     }  # fmt: skip
 
@@ -120,16 +123,24 @@ def _optim(facts: Facts, number: Choice, length: Choice) -> Section:
         "kind": "sgd",
         "lr": learning_rate(facts, number.value),
         "head_lr_factor": Choice(factor, reason),
-        "momentum": 0.9,
+        "layer_decay": 1.0,
         "weight_decay": 0.0005,
-        "power": 0.9,
-        "min_lr": 0.0,
-        "schedule_end": "last_step",
-        "warmup_steps": Choice(length.value // 40, "Linear warmup of the learning rate."),
+        "decay_norm_and_bias": True,
         "steps": length,
         "batch": number,
         "clip_norm": 0.0,
         "ema": 0.0,
+        "momentum": 0.9,
+    }
+
+
+def _schedule(length: int) -> Section:
+    return {
+        "kind": "poly",
+        "warmup_steps": Choice(length // 40, "Linear warmup of the learning rate."),
+        "min_lr": 0.0,
+        "power": 0.9,
+        "end": "last_step",
     }
 
 

@@ -1,12 +1,14 @@
 """Backbones: any timm network with maps at strides 4, 8, 16 and 32; ResNets with custom strides and dilations."""
 
 import math
-from collections.abc import Sequence
+from collections.abc import Callable, Mapping, Sequence
 from functools import cache
 from typing import Any, Literal, NamedTuple
 
 import timm
 import torch
+from timm.layers.drop import DropPath
+from timm.models import group_parameters
 from torch import Tensor, nn
 
 from fastfcn.utils.modules import add_base_class
@@ -15,18 +17,26 @@ STRIDES = (4, 8, 16, 32)
 UNEVEN = (33, 63)  # a size that no stride divides; maps rounded up: 9x16, 5x8, 3x4, 2x2
 
 
-def backbone(name: str) -> Any:
+def backbone(name: str, drop_path: float = 0.0) -> Any:
     """The `timm` network `name` without its classifier, with random weights.
 
     It maps images (B, 3, H, W) of any size to four maps (B, C, ceil(H / stride), ceil(W / stride)) at strides 4, 8, 16
     and 32, finest first. If the network would round down or refuse the size, images are padded with zeros (the mean
     of normalized images) on the right and at the bottom to a multiple of 32, and the maps are cropped. The channels
-    are `.feature_info.channels()`; weights have timm's names. Raises ValueError if the network has no such maps or
-    does not accept images of any size, and RuntimeError if timm has no network of that name.
+    are `.feature_info.channels()`; weights have timm's names. `drop_path`: probability with which training skips the
+    last block; it falls linearly to 0 at the first (stochastic depth). Raises ValueError if the network has no such
+    maps, does not accept images of any size or cannot skip blocks, and RuntimeError if timm does not know the name.
     """
     traits = _traits(name)
     options: dict[str, Any] = {"strict_img_size": False} if traits.strict else {}
-    net = timm.create_model(name, features_only=True, pretrained=False, out_indices=traits.indices, **options)
+    if drop_path:
+        options["drop_path_rate"] = drop_path
+    try:
+        net = timm.create_model(name, features_only=True, pretrained=False, out_indices=traits.indices, **options)
+    except TypeError as error:  # an unknown option
+        raise ValueError(f"{name} has no drop path") from error
+    if drop_path and not any(isinstance(module, DropPath) for module in net.modules()):
+        raise ValueError(f"{name} has no drop path")
     if traits.uneven and not traits.channels_last:
         return net
     add_base_class(net, _AnySize, channels_last=traits.channels_last)
@@ -90,6 +100,53 @@ def _map_sizes(network: Any, size: tuple[int, int], channels_last: bool) -> list
     return [tuple(map_.shape[1:3] if channels_last else map_.shape[2:4]) for map_ in maps]
 
 
+def layer_distances(name: str, net: nn.Module) -> dict[str, int]:
+    """For each parameter of `net`, a backbone of the timm network `name`: layers to its end, 1 for those of the last.
+
+    The layers are those that timm uses for layer-wise learning rates: the stem and the blocks. Raises ValueError if
+    timm does not divide the network.
+    """
+    whole = _whole_network(name)
+    if not hasattr(whole, "group_matcher"):
+        raise ValueError(f"timm does not divide {name} into layers")
+    numbers = group_parameters(whole, whole.group_matcher(coarse=False), reverse=True)
+    named = _names_in_backbone(numbers, net)
+    end = max(named.values()) + 1
+    return {key: end - number for key, number in named.items()}
+
+
+def without_decay(name: str, net: nn.Module) -> set[str]:
+    """Parameters of `net`, a backbone of the timm network `name`, that its authors exempt from weight decay.
+
+    Norms and biases are not among them; Swin's tables of relative positions are.
+    """
+    whole = _whole_network(name)
+    exempt = whole.no_weight_decay() if hasattr(whole, "no_weight_decay") else ()
+    return set(_names_in_backbone(dict.fromkeys(exempt), net))
+
+
+def _whole_network(name: str) -> Any:
+    with torch.device("meta"):
+        return timm.create_model(name, pretrained=False)
+
+
+def _names_in_backbone(values: Mapping[str, Any], net: nn.Module) -> dict[str, Any]:
+    """`values` by parameter of a complete timm network, by the names that the parameters have in its backbone `net`."""
+    # stages.0 in timm's networks is stages_0 in its feature pyramids, and model.stages.0 in others.
+    aliases = {alias: key for key in values for alias in (key.replace(".", "_", 1), f"model.{key}", key)}
+    return {key: values[aliases[key]] for key, _ in net.named_parameters() if key in aliases}
+
+
+def stage_parameters(create: Callable[[], Any], stages: int) -> set[str]:
+    """Names of the parameters that the first `stages` maps (1-4) of a backbone depend on: its stem and these stages."""
+    with torch.device("meta"):
+        net = create().eval()
+        named = dict(net.named_parameters())
+        total = torch.stack([map_.sum() for map_ in net(torch.empty(1, 3, 64, 64))[:stages]]).sum()
+        gradients = torch.autograd.grad(total, list(named.values()), allow_unused=True)
+    return {name for name, gradient in zip(named, gradients, strict=True) if gradient is not None}
+
+
 def _rounded_up(size: tuple[int, int]) -> list[tuple[int, ...]]:
     return [tuple(math.ceil(side / stride) for side in size) for stride in STRIDES]
 
@@ -99,16 +156,17 @@ def resnet_backbone(
     strides: Sequence[int] = (1, 2, 2, 2),
     dilations: Sequence[int] = (1, 1, 1, 1),
     style: Literal["pytorch", "caffe"] = "pytorch",
+    drop_path: float = 0.0,
 ) -> Any:
     """A ResNet with the stride and dilation of each of its four stages set.
 
     As in mmsegmentation, the first block of a stage has half of the stage's dilation (`contract_dilation`). Stride 32
     with dilations (1, 1, 2, 4) is its FastFCN backbone; strides (1, 2, 1, 1) with these is the dilated baseline.
     The first bottleneck of a stage has its stride in the 3x3 convolution (`style` "pytorch") or in the first 1x1
-    ("caffe").
+    ("caffe"). `drop_path`: as for `backbone`.
     Raises ValueError if the strides of the network cannot be set, and as `backbone` does.
     """
-    net = backbone(name)
+    net = backbone(name, drop_path)
     if not hasattr(net, "layer4") or isinstance(net, _AnySize):
         raise ValueError(f"{name} is not a ResNet")
     for index, (stride, dilation) in enumerate(zip(strides, dilations, strict=True), start=1):

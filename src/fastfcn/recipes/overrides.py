@@ -1,7 +1,8 @@
 """Overrides: changes such as `optim.lr=0.02` to a recipe's text, each marked with the original value."""
 
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any
 
 import tomlkit
 from tomlkit.container import Container
@@ -9,25 +10,46 @@ from tomlkit.exceptions import TOMLKitError
 from tomlkit.items import InlineTable, Item, Table, Trivia
 
 from fastfcn.errors import RecipeError
-from fastfcn.recipes.validation import toml_text
+from fastfcn.recipes.validation import ALTERNATIVES, toml_text
 
 _KEY = re.compile(r"[A-Za-z0-9_-]+(\.[A-Za-z0-9_-]+)*")
 _WORD = re.compile(r"[\w~/.\\][\w~/.\\:@+ -]*")  # names and paths need no quotes
 _EXAMPLE = "Write key=value, for example optim.lr=0.02"
-_ADDED = "added"  # the mark of a new key; all other marks are "was OLD"
+_PAIR = re.compile(r"[A-Za-z0-9_-]+ = ")
+_ADDED = "added"  # the mark of a new key; all other marks are "was OLD", or "was KEY = OLD" of a key that it replaces
+
+KeysOfKind = Callable[[str, Any], frozenset[str] | None]  # section and kind -> its keys; None if there is no such kind
 
 
-def apply(text: str, changes: Sequence[str]) -> str:
+def apply(text: str, changes: Sequence[str], keys_of_kind: KeysOfKind) -> str:
     """Apply every `key=value` of `changes` to `text`.
 
-    A mark always names the original value, also after a second change; changing back removes the mark.
-    Raises RecipeError for a change that cannot be parsed. The result is not validated here.
+    A mark always names the original value, also after a second change; changing back removes the mark. Another `kind`
+    drops the keys of the section that this kind does not have. Raises RecipeError for a change that cannot be parsed.
+    The result is not validated here.
     """
     document = tomlkit.parse(text)
     for change in changes:
         key, value = _read(change)
+        key, value = _with_shared_keys(document, key, value, keys_of_kind)
         _set(document, key, value, change)
     return tomlkit.dumps(document)
+
+
+def _with_shared_keys(
+    document: tomlkit.TOMLDocument, path: str, value: Item, keys_of_kind: KeysOfKind
+) -> tuple[str, Item]:
+    """For the change of a section's `kind`, the change of the whole section to the keys that both kinds have."""
+    section, _, key = path.rpartition(".")
+    values, kind = document.unwrap().get(section), value.unwrap()
+    if key != "kind" or not isinstance(values, dict) or values.get("kind") == kind:
+        return path, value
+    keys = keys_of_kind(section, kind)
+    if keys is None:
+        return path, value
+    changed = _value(toml_text({"kind": kind} | {name: values[name] for name in values if name in keys - {"kind"}}))
+    assert changed is not None
+    return section, changed
 
 
 def _read(change: str) -> tuple[str, Item]:
@@ -63,11 +85,15 @@ def _set(document: tomlkit.TOMLDocument, path: str, value: Item, change: str) ->
         _put(document, key, value, change)
         return
     table = _child(document, section) if section in document else None
+    other = ALTERNATIVES.get(path, "").rpartition(".")[2]
     if isinstance(table, Table):
+        if other in table and key not in table:
+            _exchange(table, other, key)
         _put(table, key, value, change)
     elif isinstance(table, InlineTable):
         # An inline table can have one comment only, so one mark covers all of it.
-        changed = _value(toml_text(table.unwrap() | {key: value.unwrap()}))
+        kept = {name: setting for name, setting in table.unwrap().items() if name != other}
+        changed = _value(toml_text(kept | {key: value.unwrap()}))
         assert changed is not None
         _put(document, section, changed, change)
     else:
@@ -90,6 +116,20 @@ def _put(parent: Container | Table, key: str, value: Item, change: str) -> None:
         parent.append(key, value)
     elif not _same(old, value):
         _replace(parent, key, old, value)
+
+
+def _exchange(table: Table, old: str, key: str) -> None:
+    """Rename the key `old` to its alternative `key`; a mark keeps the original pair, or value if `key` was it."""
+    item = _child(table, old)
+    before, (_, comment) = _before(item), _read_mark(item)
+    if before:
+        pair = before if _PAIR.match(before) else f"{old} = {before}"
+        before = pair.removeprefix(f"{key} = ")
+    _mark(item, f"was {before}" if before else _ADDED, comment)
+    trail = item.trivia.trail
+    table.value._insert_after(old, key, item)  # tomlkit's own replacement forgets the key's new name
+    item.trivia.trail = trail
+    table.remove(old)
 
 
 def _replace(parent: Container | Table, key: str, old: Item, value: Item) -> None:
@@ -119,7 +159,8 @@ def _before(item: Item) -> str | None:
         return None if mark == _ADDED else mark.removeprefix("was ")
     if isinstance(item, Table):
         pairs = ((key, _before(_child(item, key))) for key in item)
-        return "{" + ", ".join(f"{key} = {text}" for key, text in pairs if text) + "}"
+        texts = (text if _PAIR.match(text) else f"{key} = {text}" for key, text in pairs if text)
+        return "{" + ", ".join(texts) + "}"
     text = item.as_string()
     return toml_text(item.unwrap()) if "\n" in text else text
 
@@ -133,7 +174,10 @@ def _read_mark(item: Item) -> tuple[str, str]:
     words = comment.removeprefix("#").strip()
     for end in [match.start() for match in re.finditer("; ", words)] + [len(words)]:
         mark, rest = words[:end], words[end + 2 :]
-        if mark == _ADDED or (mark.startswith("was ") and _value(mark.removeprefix("was ")) is not None):
+        value = mark.removeprefix("was ")
+        if pair := _PAIR.match(value):
+            value = value[pair.end() :]
+        if mark == _ADDED or (mark.startswith("was ") and _value(value) is not None):
             return mark, rest and f"# {rest}"
     return "", comment
 

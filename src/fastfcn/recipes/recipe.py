@@ -22,27 +22,33 @@ from fastfcn.recipes.schema import (
     Auxiliary,
     Backbone,
     Data,
+    DropPath,
+    EarlyStop,
     Eval,
+    Freeze,
     Head,
     Loss,
     Neck,
     NonNegativeInt,
     Optim,
     Published,
+    Schedule,
     Section,
     Text,
     TextList,
     allowed,
 )
 from fastfcn.recipes.upgrades import UPGRADES
-from fastfcn.recipes.validation import field_lines, flatten, rule_lines
+from fastfcn.recipes.validation import field_lines, flatten, kind_of, models_in, rule_lines
 from fastfcn.utils.files import replace_file
 from fastfcn.utils.spelling import did_you_mean
 from fastfcn.utils.text import read_text
 
-FORMAT = 3
+FORMAT = 4
 
-_WHOLE_SECTION = 'Another kind has other keys; give the whole section, for example neck={kind="none"}'
+_WHOLE_SECTION = (
+    'Another kind has other keys; set the missing ones too, or give the whole section, for example neck={kind="none"}'
+)
 
 
 class Recipe(Section):
@@ -62,6 +68,10 @@ class Recipe(Section):
     auxiliary: Auxiliary
     loss: Loss
     optim: Optim
+    schedule: Schedule
+    freeze: Freeze
+    drop_path: DropPath
+    early_stop: EarlyStop
     eval: Eval
     published: Published | None = None
 
@@ -78,7 +88,7 @@ class Recipe(Section):
         if not changes:
             return self
         try:
-            changed = parse(apply(self.text, changes), f"Recipe '{self.name}' with {' '.join(changes)}")
+            changed = parse(apply(self.text, changes, _keys_of_kind), f"Recipe '{self.name}' with {' '.join(changes)}")
         except RecipeError as error:
             if any(change.partition("=")[0].strip().endswith(".kind") for change in changes):
                 raise RecipeError(error.message, _WHOLE_SECTION) from None
@@ -86,6 +96,16 @@ class Recipe(Section):
         if changed.data.dataset == self.data.dataset:
             changed._folder = self._folder
         return changed
+
+    @property
+    def steps(self) -> int:
+        """`optim.steps`. Raises RecipeError if the recipe has `optim.epochs` instead (see `build.with_steps`)."""
+        if self.optim.steps is None:
+            raise RecipeError(
+                f"{self.name}: optim.epochs = {self.optim.epochs:g} is a number of steps only for a dataset.",
+                "Set optim.steps instead.",
+            )
+        return self.optim.steps
 
     @property
     def dataset(self) -> str:
@@ -154,6 +174,12 @@ def parse(text: str, source: str) -> Recipe:
         raise RecipeError("\n  ".join([f"{source} is not a valid recipe:", *lines]))
     recipe._text = text
     return recipe
+
+
+def _keys_of_kind(section: str, kind: Any) -> frozenset[str] | None:
+    field = Recipe.model_fields.get(section)
+    models = models_in(field.annotation) if field else []
+    return next((frozenset(model.model_fields) for model in models if kind == kind_of(model)), None)
 
 
 def _where(text: str) -> str:

@@ -1,13 +1,15 @@
 """The schema of a recipe: types of its values, then one frozen model per section.
 
-There are no defaults: every key must be written. Only [published] may be absent, and most of its keys.
-A section of several kinds is a union, discriminated by its key `kind`.
+There are no defaults: every key must be written. Only [published] may be absent, and most of its keys; and [optim] has
+either `steps` or `epochs`. A section of several kinds is a union, discriminated by its key `kind`.
 """
 
-from typing import Annotated, Literal
+from typing import Annotated, Generic, Literal, TypeVar
 
 from pydantic import AfterValidator, BaseModel, ConfigDict, Discriminator, Field, WrapValidator
 from pydantic_core import PydanticCustomError, ValidationError
+
+Kind = TypeVar("Kind", bound=str)
 
 
 class Section(BaseModel):
@@ -51,6 +53,7 @@ PositiveInt = Annotated[_PositiveInt, allowed("an integer of at least 1")]
 PositiveInts = Annotated[tuple[_PositiveInt, ...], Field(min_length=1), allowed("a list of integers of at least 1")]
 NonNegativeInt = Annotated[int, Field(ge=0, lt=2**32), allowed("an integer from 0 to 4294967295")]
 Kernel = Annotated[_PositiveInt, AfterValidator(_odd), allowed("an odd integer of at least 1")]
+Stages = Annotated[int, Field(ge=1, le=4), allowed("a number of stages from 1 to 4")]
 Stage = Annotated[int, Field(ge=0, le=3), allowed("a stage from 0 to 3 (strides 4, 8, 16, 32)")]
 Positive = Annotated[_Positive, allowed("a number above 0")]
 Positives = Annotated[tuple[_Positive, ...], Field(min_length=1), allowed("a list of numbers above 0")]
@@ -69,6 +72,8 @@ Strides = Annotated[tuple[_Stride, _Stride, _Stride, _Stride], allowed("four int
 Dilations = Annotated[
     tuple[_PositiveInt, _PositiveInt, _PositiveInt, _PositiveInt], allowed("four integers of at least 1, one per stage")
 ]
+_BelowOne = Annotated[float, Field(ge=0, lt=1)]
+Betas = Annotated[tuple[_BelowOne, _BelowOne], allowed("two numbers from 0 to below 1")]
 TestSize = Annotated[
     tuple[_PositiveInt, _PositiveInt] | Literal["none"],
     allowed('[height, width], integers of at least 1, or "none" (the image\'s own size)'),
@@ -116,7 +121,7 @@ class Pyramid(Section):
 
 
 class Disabled(Section):
-    """A part that the network does not have."""
+    """A part that the network does not have, or something that training does not do."""
 
     kind: Literal["none"]
 
@@ -273,22 +278,78 @@ class Lovasz(Section):
     mean_over: Literal["all", "labeled"]  # of cross-entropy
 
 
-class Optim(Section):
-    """Stochastic gradient descent; lr falls to min_lr as (1 - step / length) ** power, with step = 0, 1, ..."""
+class Optimizer(Section, Generic[Kind]):
+    """What all optimizers have, and the length of training.
 
-    kind: Literal["sgd"]
-    lr: Positive
-    head_lr_factor: Positive  # multiplies lr outside the backbone
-    momentum: FractionBelowOne
+    The rate of a weight is `lr`, times `head_lr_factor` outside the backbone; inside it, times `layer_decay` for each
+    layer from the end of the backbone to the weight.
+    """
+
+    kind: Kind
+    lr: Positive  # at the start, after the warm-up of [schedule]
+    head_lr_factor: Positive
+    layer_decay: Fraction  # 1.0: the same rate in the whole backbone
     weight_decay: NonNegative
-    power: NonNegative
-    min_lr: NonNegative
-    schedule_end: Literal["last_step", "after_last_step"]  # when lr reaches min_lr: length is steps - 1, or steps
-    warmup_steps: NonNegativeInt
-    steps: PositiveInt
+    decay_norm_and_bias: Bool  # false: no weight decay on biases, norms, and what the backbone's authors except
+    steps: PositiveInt | None = None  # instead of `epochs`, and the other way round
+    epochs: Positive | None = None  # passes over the training images; becomes a number of steps when training starts
     batch: PositiveInt  # images per step over all devices
     clip_norm: NonNegative  # maximum L2 norm of all gradients together; 0.0 = no clipping
     ema: FractionBelowOne  # decay of the exponential moving average of the weights; 0.0 = no average
+
+
+class Sgd(Optimizer[Literal["sgd"]]):
+    """Stochastic gradient descent."""
+
+    momentum: FractionBelowOne
+
+
+class AdamW(Optimizer[Literal["adamw"]]):
+    """Adam with decoupled weight decay (arXiv:1711.05101)."""
+
+    betas: Betas
+
+
+class RateSchedule(Section, Generic[Kind]):
+    """What all schedules have: a linear warm-up, and the rate they fall to."""
+
+    kind: Kind
+    warmup_steps: NonNegativeInt
+    min_lr: NonNegative
+
+
+class Poly(RateSchedule[Literal["poly"]]):
+    """lr falls to min_lr as (1 - step / length) ** power, with step = 0, 1, ..."""
+
+    power: NonNegative
+    end: Literal["last_step", "after_last_step"]  # when lr reaches min_lr: length is steps - 1, or steps
+
+
+class Cosine(RateSchedule[Literal["cosine"]]):
+    """lr falls to min_lr, at the last step, as half a cosine (arXiv:1608.03983, without restarts)."""
+
+
+class FrozenStages(Section):
+    """The stem and the first stages of the backbone keep their weights."""
+
+    kind: Literal["stages"]
+    stages: Stages  # 4: the whole backbone
+    norm_eval: Literal["none", "frozen", "backbone"]  # batch norms that use and keep their running statistics
+    unfreeze_step: NonNegativeInt  # all weights train from this step on (0 = never)
+
+
+class LinearDropPath(Section):
+    """Stochastic depth (arXiv:1603.09382): blocks of the backbone are skipped, the last one with probability `rate`."""
+
+    kind: Literal["linear"]
+    rate: FractionBelowOne
+
+
+class Patience(Section):
+    """Training ends when this number of validations in a row had no better mIoU."""
+
+    kind: Literal["patience"]
+    validations: PositiveInt
 
 
 class WholeImage(Section):
@@ -331,4 +392,9 @@ Neck = Annotated[Jpu | JpuX | Disabled, Discriminator("kind")]
 Head = Annotated[Psp | Aspp | DeepLabV3 | Enc | Fcn | Ocr | UPerNet, Discriminator("kind")]
 Auxiliary = Annotated[AuxiliaryFcn | Disabled, Discriminator("kind")]
 Loss = Annotated[CrossEntropy | WeightedCrossEntropy | HardPixels | Dice | Lovasz, Discriminator("kind")]
+Optim = Annotated[Sgd | AdamW, Discriminator("kind")]
+Schedule = Annotated[Poly | Cosine, Discriminator("kind")]
+Freeze = Annotated[FrozenStages | Disabled, Discriminator("kind")]
+DropPath = Annotated[LinearDropPath | Disabled, Discriminator("kind")]
+EarlyStop = Annotated[Patience | Disabled, Discriminator("kind")]
 Eval = Annotated[WholeImage | SlidingWindow, Discriminator("kind")]

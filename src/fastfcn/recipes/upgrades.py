@@ -4,12 +4,13 @@ Each step edits a document in place and keeps its comments. Missing or malformed
 reports them afterwards.
 """
 
+import re
 from collections.abc import Callable
 from typing import Any, NamedTuple
 
 import tomlkit
 from tomlkit.container import Container
-from tomlkit.items import InlineTable, Item, Table
+from tomlkit.items import AbstractTable, InlineTable, Item, Table, Trivia
 
 START = ""  # in place of a key: before the first key of the section
 
@@ -60,14 +61,18 @@ MOVED_IN_3 = (
     ("auxiliary", "auxiliary", "fcn", "loss_weight"),
     ("presence", "head", "enc", "se_loss_weight"),
 )
+ADDED_IN_4 = (
+    Added("optim", "head_lr_factor", "layer_decay", 1.0),
+    Added("optim", "weight_decay", "decay_norm_and_bias", True),
+)
+# Keys of [optim] that moved to [schedule], in its order, with their new names.
+SCHEDULE_IN_4 = {"warmup_steps": "warmup_steps", "min_lr": "min_lr", "power": "power", "schedule_end": "end"}
+SECTIONS_IN_4 = ("freeze", "drop_path", "early_stop")  # after [schedule], as kind = "none"
 
 
 def to_format_2(document: tomlkit.TOMLDocument) -> None:
     """Format 2 added what FastFCN's official code does differently; format 1 implied what mmsegmentation does."""
-    for section, after, key, value in ADDED_IN_2:
-        parent = _section(document, section)
-        if parent is not None and key not in parent:
-            _insert(parent, after, key, tomlkit.item(value))
+    _add(document, ADDED_IN_2)
 
 
 def to_format_3(document: tomlkit.TOMLDocument) -> None:
@@ -89,7 +94,49 @@ def to_format_3(document: tomlkit.TOMLDocument) -> None:
             loss.remove(old)
 
 
-UPGRADES: dict[int, Callable[[tomlkit.TOMLDocument], None]] = {1: to_format_2, 2: to_format_3}
+def to_format_4(document: tomlkit.TOMLDocument) -> None:
+    """Format 4 has a section for the schedule, and sections for what earlier versions could not do."""
+    _add(document, ADDED_IN_4)
+    optim = _section(document, "optim")
+    if table := _plain_table(document, "optim"):
+        _split_optim(document, table)
+        return
+    sections = {name: {"kind": "none"} for name in SECTIONS_IN_4}
+    if optim is not None:  # on one line or with dotted keys: written anew, as plain sections
+        values = dict(optim.unwrap())
+        schedule = {new: values.pop(old) for old, new in SCHEDULE_IN_4.items() if old in values}
+        sections = {"optim": values, "schedule": {"kind": "poly"} | schedule} | sections
+        document.remove("optim")
+    for name, section in sections.items():
+        document.append(None, tomlkit.nl())
+        document.append(name, tomlkit.item(section))
+
+
+def _split_optim(document: tomlkit.TOMLDocument, optim: Table) -> None:
+    """Move the schedule's lines, with the comments above them, from a plain section [optim] to one of their own."""
+    entries, tail = _entries(optim)
+    newline = "\r\n" if any(text.endswith("\r\n") for text in entries.values()) else "\n"
+    moved = {new: entries.pop(old) for old, new in SCHEDULE_IN_4.items() if old in entries}
+    if "momentum" in entries:  # of SGD alone, so it follows the keys that all optimizers have
+        entries["momentum"] = entries.pop("momentum")
+    if "end" in moved:
+        moved["end"] = re.sub(r"""(?m)^(\s*)["']?schedule_end["']?(\s*=)""", r"\1end\2", moved["end"])
+    sections = {"optim": list(entries.values()), "schedule": [f'kind = "poly"{newline}', *moved.values()]}
+    sections |= {name: [f'kind = "none"{newline}'] for name in SECTIONS_IN_4}
+    before = ""
+    for name, lines in sections.items():
+        body = "".join(line if line.endswith("\n") else line + newline for line in lines)
+        last = tail if name == SECTIONS_IN_4[-1] else newline
+        trivia = optim.trivia if name == "optim" else Trivia(trail=newline)
+        table = Table(tomlkit.parse(body + last), trivia, is_aot_element=False)
+        if name == "optim":
+            document._replace("optim", "optim", table)
+        else:
+            document._insert_after(before, name, table)
+        before = name
+
+
+UPGRADES: dict[int, Callable[[tomlkit.TOMLDocument], None]] = {1: to_format_2, 2: to_format_3, 3: to_format_4}
 
 
 def renamed_keys() -> dict[str, str]:
@@ -100,13 +147,45 @@ def renamed_keys() -> dict[str, str]:
         mapping = ", ".join(f'"{now}" instead of "{before}"' for before, now in values)
         if old != new:
             keys[prefix + old] = f"{prefix}{new}" + (f" ({mapping})" if mapping else "")
-    return keys | {f"loss.{old}": f"{section}.{new}" for old, section, _, new in MOVED_IN_3}
+    keys |= {f"loss.{old}": f"{section}.{new}" for old, section, _, new in MOVED_IN_3}
+    return keys | {f"optim.{old}": f"schedule.{new}" for old, new in SCHEDULE_IN_4.items()}
 
 
 def _section(document: tomlkit.TOMLDocument, name: str) -> Any:
     """The section, or the document itself for ""; None if it is missing or not a table."""
     section = document.get(name) if name else document
     return section if isinstance(section, dict) else None
+
+
+def _add(document: tomlkit.TOMLDocument, keys: tuple[Added, ...]) -> None:
+    for section, after, key, value in keys:
+        parent = _section(document, section)
+        if parent is not None and key not in parent:
+            _insert(parent, after, key, tomlkit.item(value))
+
+
+def _plain_table(document: tomlkit.TOMLDocument, name: str) -> Table | None:
+    """The section if it is written under its header `[name]`: not on one line, with dotted keys, or in parts."""
+    tables = [(key, item) for key, item in document.body if key is not None and key.key == name]
+    if len(tables) != 1:
+        return None
+    key, table = tables[0]
+    if not isinstance(table, Table):
+        return None
+    simple = not any(isinstance(item, AbstractTable) for _, item in table.value.body)
+    return None if key.is_dotted() or table.is_super_table() or not simple else table
+
+
+def _entries(table: Table) -> tuple[dict[str, str], str]:
+    """The text of each key with everything between it and the key before; and what follows the last key."""
+    entries, before = {}, ""
+    for key, item in table.value.body:
+        if key is None:
+            before += item.as_string()
+        else:
+            entries[key.key] = before + table.value._render_simple_item(key, item)
+            before = ""
+    return entries, before
 
 
 def _container(parent: Any) -> Container | None:

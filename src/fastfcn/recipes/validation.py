@@ -1,7 +1,7 @@
 """Error messages for a recipe's values, one line each: the key, the value found, what is allowed."""
 
 import re
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from typing import Any, NamedTuple, get_args
 
 import tomlkit
@@ -28,9 +28,9 @@ RULES = (
         'allowed: [1, 2, 2, 2], or neck.kind = "none"',
     ),
     Rule(
-        ("optim.min_lr", "optim.lr"),
+        ("schedule.min_lr", "optim.lr"),
         lambda lowest, first: lowest <= first,
-        "optim.min_lr: found {0}, which is above optim.lr = {1}; allowed: at most optim.lr",
+        "schedule.min_lr: found {0}, which is above optim.lr = {1}; allowed: at most optim.lr",
     ),
     Rule(
         ("eval.stride", "eval.crop"),
@@ -38,6 +38,9 @@ RULES = (
         "eval.stride: found {0}, but windows of eval.crop = {1} would leave gaps; allowed: at most eval.crop",
     ),
 )
+
+# Pairs of keys of one section of which exactly one must be written: key -> the other.
+ALTERNATIVES = {"optim.steps": "optim.epochs", "optim.epochs": "optim.steps"}
 
 
 def toml_text(value: Any) -> str:
@@ -84,7 +87,19 @@ def rule_lines(values: Mapping[str, Any], wrong: Mapping[str, str]) -> list[str]
         used = [flat[key] for key in rule.keys if key in flat]
         if len(used) == len(rule.keys) and not rule.holds(*used):
             broken.append(rule.line.format(*map(toml_text, used)))
-    return broken
+    return [*broken, *_alternative_lines(flatten(values), wrong)]
+
+
+def _alternative_lines(flat: Mapping[str, Any], wrong: Mapping[str, str]) -> Iterator[str]:
+    """A line for each pair of alternatives in a section of a known kind that has neither or both."""
+    for key, other in list(ALTERNATIVES.items())[::2]:
+        kind = f"{key.split('.')[0]}.kind"
+        if kind not in flat or kind in wrong:
+            continue
+        if key not in flat and other not in flat:
+            yield f"{key}: missing; either {key} or {other} must be written"
+        elif key in flat and other in flat:
+            yield f"{other}: found {toml_text(flat[other])}, but {key} = {toml_text(flat[key])}; allowed: one of them"
 
 
 def kind_of(model: type[BaseModel]) -> str:

@@ -144,7 +144,7 @@ def _command_line(prefix: str, command: list[str]) -> Text:
 
 def _describe_training(plan: Plan, machine: Machine) -> Iterator[str | Text]:
     optim, devices, nodes = plan.recipe.optim, machine.devices, max(machine.nodes, 2)
-    yield f"  train    {optim.steps} steps of batch {optim.batch} into {plan.run.folder}; run again to resume"
+    yield f"  train    {plan.recipe.steps} steps of batch {optim.batch} into {plan.run.folder}; run again to resume"
     command = ["fastfcn", "reproduce", plan.name, "--data", str(plan.data), "--out", str(plan.out), "--train"]
     command += ["--devices", str(devices)]
     launcher = ["torchrun", "--nnodes", str(nodes), "--nproc-per-node", str(devices)]

@@ -3,6 +3,7 @@
 import json
 from dataclasses import asdict, dataclass, fields
 from pathlib import Path
+from typing import Any
 
 import torch
 from torch import Tensor, nn
@@ -11,7 +12,6 @@ from fastfcn.errors import WeightsError
 from fastfcn.weights.file import load_state, read_tensors, write_tensors
 
 FORMAT = "fastfcn-checkpoint-1"
-MOMENTUM = "momentum_buffer"  # the state of SGD
 
 
 @dataclass
@@ -76,21 +76,43 @@ def _train_state(header: dict[str, str], steps: int) -> TrainState:
 def _optimizer_state(
     tensors: dict[str, Tensor], optimizer: torch.optim.Optimizer, required: bool
 ) -> dict[int, dict[str, Tensor]]:
-    """The momentum of each parameter by its index; raises ValueError if it does not fit the optimizer."""
+    """The state of each parameter by its index; raises ValueError if it does not fit the optimizer.
+
+    Parameters that were frozen all the time have none.
+    """
     parameters = [parameter for group in optimizer.param_groups for parameter in group["params"]]
+    names = _state_names(optimizer)
     state: dict[int, dict[str, Tensor]] = {}
     for key, value in tensors.items():
         if not key.startswith("optimizer."):
             continue
         index, _, name = key.removeprefix("optimizer.").partition(".")
-        if not index.isdecimal() or int(index) >= len(parameters) or name != MOMENTUM:
+        if not index.isdecimal() or int(index) >= len(parameters) or name not in names:
             raise ValueError(f"{key[:100]} is not a state of the optimizer")
-        if value.shape != parameters[int(index)].shape:
-            raise ValueError(f"{key} is {list(value.shape)}, the weight {list(parameters[int(index)].shape)}")
-        state[int(index)] = {name: value}
-    if required and not state and any(group["momentum"] for group in optimizer.param_groups):
+        shape = parameters[int(index)].shape if names[name] else torch.Size()
+        if value.shape != shape:
+            raise ValueError(f"{key} is {list(value.shape)}, expected {list(shape)}")
+        state.setdefault(int(index), {})[name] = value
+    if required and names and not state:
         raise ValueError("the state of the optimizer is missing")
+    for index, values in state.items():
+        if lacking := names.keys() - values.keys():
+            raise ValueError(f"optimizer.{index}.{min(lacking)} is missing")
     return state
+
+
+def _state_names(optimizer: torch.optim.Optimizer) -> dict[str, bool]:
+    """Names of the state that `optimizer` keeps per parameter, and whether each has the parameter's shape.
+
+    They are those of an optimizer with the same settings after one step on another parameter.
+    """
+    plain: Any = getattr(optimizer, "optimizer", optimizer)  # Fabric wraps optimizers
+    parameter = nn.Parameter(torch.zeros(2))
+    parameter.grad = torch.zeros(2)
+    probe = type(plain)([{**plain.param_groups[0], "params": [parameter], "fused": None}], lr=0.0)
+    probe.step()
+    state = probe.state[parameter]
+    return {name: value.shape == parameter.shape for name, value in state.items() if value is not None}
 
 
 def _load(part: nn.Module, values: dict[str, Tensor], path: Path) -> None:

@@ -115,7 +115,7 @@ def _check_finite(lines: list[dict]) -> None:
         if not math.isfinite(line["loss"]):
             raise DivergedError(
                 f"The loss of step {line['step']} is {line['loss']}: training has diverged. The checkpoint is kept.",
-                "Lower optim.lr, raise optim.warmup_steps, or train with --precision 32-true.",
+                "Lower optim.lr, raise schedule.warmup_steps, or train with --precision 32-true.",
             )
 
 

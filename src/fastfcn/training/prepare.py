@@ -26,6 +26,11 @@ def prepare(network: Segmenter, machine: Machine, device: torch.device) -> None:
         compile_parts(network, device)
 
 
+def fused_kernels(machine: Machine, device: torch.device) -> bool:
+    """Whether optimizers use their fused kernels: on NVIDIA GPUs, unless gradients are scaled (16-mixed)."""
+    return device.type == "cuda" and machine.precision != "16-mixed"
+
+
 def compile_parts(network: Segmenter, device: torch.device, backend: str = "inductor") -> None:
     """Compile backbone, neck and heads at their first call; raises UserError if no compiler works for `device`.
 

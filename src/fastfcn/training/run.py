@@ -29,7 +29,7 @@ class TrainingResult:
     """What `train` returns: where the run is, and how far it got.
 
     `step`: completed steps, of `steps` in the recipe; `miou`: best validation mIoU so far, in percent, measured after
-    `best_step` steps; None before the first validation.
+    `best_step` steps; None before the first validation; `stopped_early`: whether validation ended the training.
     """
 
     folder: Path
@@ -37,11 +37,12 @@ class TrainingResult:
     steps: int
     miou: float | None
     best_step: int
+    stopped_early: bool = False
 
     @property
     def finished(self) -> bool:
         """False if the run was stopped (Ctrl-C, SIGTERM); continue it with `resume`."""
-        return self.step == self.steps
+        return self.step == self.steps or self.stopped_early
 
     @property
     def weights(self) -> Path:

@@ -25,9 +25,10 @@ from fastfcn.training import run_log
 from fastfcn.training.checkpoint import TrainState, load_checkpoint, save_checkpoint
 from fastfcn.training.ema import averaged
 from fastfcn.training.fingerprint import fingerprint
+from fastfcn.training.freezing import Freezing
 from fastfcn.training.log import StopRequest, TrainLog
 from fastfcn.training.lost_processes import lost_processes
-from fastfcn.training.prepare import prepare
+from fastfcn.training.prepare import fused_kernels, prepare
 from fastfcn.training.run import Run, TrainingResult
 from fastfcn.utils.files import write_text
 from fastfcn.utils.machine import Machine, process_memory
@@ -56,6 +57,7 @@ def train(
     """
     description = build.description(recipe)
     train_set = build.dataset(recipe, description, data, recipe.data.train_split, train=True)
+    recipe = build.with_steps(recipe, len(train_set))
     val_set = build.dataset(recipe, description, data, recipe.data.val_split, train=False)
     run = Run(out)
     if machine.first_process:
@@ -84,22 +86,22 @@ def _train(
 ) -> TrainingResult:  # fmt: skip
     """The loop over the steps, in every process."""
     classes = len(train_set.description.classes)
-    model, optimizer, average, state = _setup(recipe, classes, run, fabric, machine, resume)
+    model, optimizer, average, freezing, state = _setup(recipe, classes, run, fabric, machine, resume)
     if fabric.is_global_zero:
         if warning := run_log.cut(run.log, state.step):
             warn(warning)
         run.write_environment(fabric.device, fabric.world_size, data)
     batches = _batches(recipe, train_set, state.step, fabric, machine)
-    optim = recipe.optim
-    log = TrainLog(run, fabric, state.step, optim.steps, optim.batch, logs)
+    steps = recipe.steps
+    log = TrainLog(run, fabric, state.step, steps, recipe.optim.batch, logs)
     with log, StopRequest() as stop:
-        while state.step < optim.steps:
-            losses = train_step(model, optimizer, batches, recipe, state.step, fabric, machine.accumulate)
+        while state.step < steps and not _stops_early(recipe, state):
+            losses = train_step(model, optimizer, batches, recipe, state.step, fabric, machine.accumulate, freezing)
             if average:
                 average.update_parameters(model.module)  # type: ignore[arg-type]
             state.step += 1
-            flushed = log.add(state.step, optimizer.param_groups[0]["lr"], losses)
-            validate = state.step % recipe.eval.every == 0 or state.step == optim.steps
+            flushed = log.add(state.step, build.learning_rate(recipe, state.step - 1), losses)
+            validate = state.step % recipe.eval.every == 0 or state.step == steps
             if validate:
                 log.flush()
                 _validate(average or model, recipe, val_set, run, fabric, machine, state, log)
@@ -108,21 +110,32 @@ def _train(
                 save_checkpoint(run.checkpoint, model, optimizer, average, state)
             if stopping:
                 break
-    if fabric.is_global_zero and state.step == optim.steps:
+    best = state.best if state.best_step else None
+    result = TrainingResult(run.folder, state.step, steps, best, state.best_step, _stops_early(recipe, state))
+    if fabric.is_global_zero and result.finished:
         run.note(peak_memory_mib=process_memory(fabric.device)[0])
-    return TrainingResult(run.folder, state.step, optim.steps, state.best if state.best_step else None, state.best_step)
+    return result
+
+
+def _stops_early(recipe: Recipe, state: TrainState) -> bool:
+    """Whether the last validations, as many as the recipe says, were no better than the best before them."""
+    if recipe.early_stop.kind == "none":
+        return False
+    return state.step - state.best_step >= recipe.early_stop.validations * recipe.eval.every
 
 
 def train_step(
     model: nn.Module, optimizer: torch.optim.Optimizer, batches: Iterator[tuple[Tensor, Tensor]], recipe: Recipe,
-    step: int, fabric: Fabric, parts: int = 1,
+    step: int, fabric: Fabric, parts: int = 1, freezing: Freezing | None = None,
 ) -> dict[str, Tensor]:  # fmt: skip
     """One optimizer step on the next `parts` items of `batches`; returns the losses of this process by name.
 
     `step` counts from 0. The RNG state of the network (dropout) depends on (seed, step, process) only.
     """
     for group in optimizer.param_groups:
-        group["lr"] = build.learning_rate(recipe, step, group["factor"])
+        group["lr"] = build.learning_rate(recipe, step, group["factor"]) * group["lr_scale"]
+    if freezing:
+        freezing.apply(step)
     terms = build.loss_terms(recipe)
     items = [next(batches) for _ in range(parts)]
     # Seed after reading the batches: a dataloader draws from the same RNG when it starts.
@@ -139,6 +152,8 @@ def train_step(
             losses = segmentation_loss(logits, extras, labels, terms, pixels, images)
             fabric.backward(losses["loss"])
         total = {name: total.get(name, 0.0) + value.detach() for name, value in losses.items()}
+    if freezing:
+        freezing.drop_gradients(step)
     if recipe.optim.clip_norm:
         norm = fabric.clip_gradients(model, optimizer, max_norm=recipe.optim.clip_norm, error_if_nonfinite=False)
         total["gradient_norm"] = torch.as_tensor(norm).detach()
@@ -167,10 +182,10 @@ def _seed(*parts: int) -> int:
 
 def _setup(
     recipe: Recipe, classes: int, run: Run, fabric: Fabric, machine: Machine, resume: bool
-) -> tuple[nn.Module, torch.optim.Optimizer, AveragedModel | None, TrainState]:
+) -> tuple[nn.Module, torch.optim.Optimizer, AveragedModel | None, Freezing, TrainState]:
     """Network, optimizer, averaged weights and state: new, or from the checkpoint of the run if `resume`."""
     torch.manual_seed(recipe.seed)
-    network = build.network(recipe, classes)
+    network = build.network(recipe, classes, training=True)
     resume = resume and run.checkpoint.exists()
     if not resume:
         with fabric.rank_zero_first(local=True):  # one process per machine downloads, the others read the cached file
@@ -178,22 +193,23 @@ def _setup(
     if fabric.world_size > 1 and fabric.device.type == "cuda":
         nn.SyncBatchNorm.convert_sync_batchnorm(network)  # in place: the network itself is not a batch norm
     prepare(network, machine, fabric.device)
-    model, optimizer = fabric.setup(network, build.optimizer(recipe, network))
+    freezing = Freezing(recipe, network, fabric.world_size)
+    freezing.apply(step=0)  # before DistributedDataParallel looks for the weights that train
+    model, optimizer = fabric.setup(network, build.optimizer(recipe, network, fused_kernels(machine, fabric.device)))
     model.mark_forward_method("forward_train")
     average = averaged(network, recipe.optim.ema) if recipe.optim.ema else None
     state = TrainState()
     if resume:
-        state = load_checkpoint(run.checkpoint, network, optimizer, average, recipe.optim.steps)  # type: ignore[arg-type]
-    return model.train(), optimizer, average, state
+        state = load_checkpoint(run.checkpoint, network, optimizer, average, recipe.steps)  # type: ignore[arg-type]
+    return model.train(), optimizer, average, freezing, state
 
 
 def _batches(
     recipe: Recipe, train_set: Dataset, start: int, fabric: Fabric, machine: Machine
 ) -> Iterator[tuple[Tensor, Tensor]]:
     """This process's (images, labels) from step `start` to the last, `machine.accumulate` of them per step."""
-    optim = recipe.optim
     sampler = BatchSampler(
-        len(train_set), optim.batch, recipe.seed, start, optim.steps, fabric.global_rank, fabric.world_size,
+        len(train_set), recipe.optim.batch, recipe.seed, start, recipe.steps, fabric.global_rank, fabric.world_size,
         machine.accumulate,
     )  # fmt: skip
     loader = DataLoader(

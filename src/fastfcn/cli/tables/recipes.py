@@ -24,7 +24,7 @@ _COLUMNS: dict[str, Callable[[Recipe], str]] = {
     "Dataset": lambda recipe: recipe.data.dataset,
     "Crop": lambda recipe: "x".join(map(str, recipe.data.crop)),
     "Batch": lambda recipe: str(recipe.optim.batch),
-    "Steps": lambda recipe: str(recipe.optim.steps),
+    "Steps": lambda recipe: str(recipe.optim.steps or f"{recipe.optim.epochs:g} epochs"),
     "mIoU": lambda recipe: _percent(recipe.published and recipe.published.miou),
     "ms+flip": lambda recipe: _percent(recipe.published and recipe.published.miou_tta),
 }
