@@ -189,7 +189,7 @@ def test_the_comparison_notices_norms_without_decay(monkeypatch: pytest.MonkeyPa
         for group in list(optimizer.param_groups):
             spared = [parameter for parameter in group["params"] if parameter.ndim == 1]
             group["params"] = [parameter for parameter in group["params"] if parameter.ndim > 1]
-            optimizer.add_param_group({"params": spared, "factor": group["factor"], "weight_decay": 0.0})
+            optimizer.add_param_group({**group, "params": spared, "weight_decay": 0.0})
         return optimizer
 
     monkeypatch.setattr(build, "optimizer", partly)

@@ -91,7 +91,8 @@ def _optimizer_state(
             raise ValueError(f"{key[:100]} is not a state of the optimizer")
         shape = parameters[int(index)].shape if names[name] else torch.Size()
         if value.shape != shape:
-            raise ValueError(f"{key} is {list(value.shape)}, expected {list(shape)}")
+            expected = f"the weight {list(shape)}" if names[name] else "expected one number"
+            raise ValueError(f"{key} is {list(value.shape)}, {expected}")
         state.setdefault(int(index), {})[name] = value
     if required and names and not state:
         raise ValueError("the state of the optimizer is missing")
