@@ -110,7 +110,7 @@ SMALL = {
     "report": "--workers 0 --accelerator cpu",
 }
 # In the process of the test, because a new one takes seconds to import torch.
-IN_PROCESS = ("check", "info", "init", "predict", "recipe", "recipes", "reproduce")
+IN_PROCESS = ("check", "import", "info", "init", "predict", "recipe", "recipes", "reproduce")
 
 done: set[str] = set()  # commands that ran in an earlier document
 

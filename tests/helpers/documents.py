@@ -22,6 +22,7 @@ from fastfcn import build, recipes
 from fastfcn.data.description import load_description
 from fastfcn.demo import demo
 from fastfcn.utils.console import SafeConsole
+from tests.helpers import annotated_sets
 from tests.helpers.drawn_video import write_video
 from tests.helpers.openmmlab_files import openmmlab_state, save_0x
 from tests.helpers.paths import ROOT
@@ -76,6 +77,8 @@ def write_reader_folder(folder: Path) -> Path:
                 city.format("gtFine") + "ulm{}" + end + "gtFine_labelIds.png", values=(7, 8, 26))  # fmt: skip
     write_pairs(folder, "more/{}.jpg", "more-masks/{}.png", values=(0,))
     (folder / "more/0.jpg").rename(folder / "street.jpg")
+    annotated_sets.coco_polygons(folder / "export")
+    annotated_sets.coco(folder / "pictures", range(4), "../labels/labels.json")
     for run in (".", "runs/streets", "runs/camvid"):
         tiny_weights(folder / run / "weights.safetensors")
     write_video(folder / "drive.mp4", 6)
