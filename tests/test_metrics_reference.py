@@ -10,7 +10,7 @@ import pytest
 import torch
 
 from fastfcn.metrics import ConfusionMatrix, Scores
-from tests.helpers import drawn_maps
+from tests.helpers import random_maps
 from tests.helpers.paths import STORED
 
 CASES = json.loads((STORED / "logits" / "metrics.json").read_text())["cases"]
@@ -18,7 +18,7 @@ Pair = tuple[np.ndarray, np.ndarray]
 
 
 def pairs_of(case: dict) -> list[Pair]:
-    return [drawn_maps.draw(seed, **case["drawn"]) for seed in range(case["maps"])]
+    return [random_maps.draw(seed, **case["drawn"]) for seed in range(case["maps"])]
 
 
 def scored(classes: int, pairs: list[Pair]) -> Scores:
@@ -32,7 +32,7 @@ def areas(classes: int, pairs: list[Pair]) -> dict[str, np.ndarray]:
     """A plain IoUMetric: per class, the pixels of intersection, union, prediction and label."""
     total = {name: np.zeros(classes, np.int64) for name in ("intersection", "union", "predicted", "labeled")}
     for prediction, label in pairs:
-        kept = label != drawn_maps.IGNORE_INDEX
+        kept = label != random_maps.IGNORE_INDEX
         for index in range(classes):
             predicted, true = (prediction == index) & kept, (label == index) & kept
             total["intersection"][index] += (predicted & true).sum()

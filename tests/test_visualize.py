@@ -64,35 +64,35 @@ def test_palette_image_keeps_the_ids_through_a_file(tmp_path):
     assert not np.asarray(read.convert("RGB"))[1].any()
 
 
-def _has(picture: Image.Image, color: tuple[int, int, int]) -> bool:
-    return bool((np.asarray(picture) == color).all(-1).any())
+def _has(image: Image.Image, color: tuple[int, int, int]) -> bool:
+    return bool((np.asarray(image) == color).all(-1).any())
 
 
 def test_legend_shows_every_class():
-    picture = legend(["red", "green", "blue"], COLORS)
-    assert all(_has(picture, color) for color in COLORS)
+    image = legend(["red", "green", "blue"], COLORS)
+    assert all(_has(image, color) for color in COLORS)
 
 
 def test_legend_with_shares_lists_the_largest_first_and_no_others():
-    picture = np.asarray(legend(["red", "green", "blue"], COLORS, {"red": 0.2, "blue": 0.8}))
-    red, blue = ((picture == color).all(-1).any(1).argmax() for color in (COLORS[0], COLORS[2]))
+    image = np.asarray(legend(["red", "green", "blue"], COLORS, {"red": 0.2, "blue": 0.8}))
+    red, blue = ((image == color).all(-1).any(1).argmax() for color in (COLORS[0], COLORS[2]))
     assert blue < red
-    assert not _has(Image.fromarray(picture), COLORS[1])
+    assert not _has(Image.fromarray(image), COLORS[1])
 
 
 def test_a_legend_of_many_classes_has_columns():
     names = [f"class number {index}" for index in range(150)]
     colors = [(index, 255 - index, 90) for index in range(150)]
-    picture = legend(names, colors)
-    assert 0.6 < picture.width / picture.height < 2
-    assert all(_has(picture, color) for color in colors)
+    image = legend(names, colors)
+    assert 0.6 < image.width / image.height < 2
+    assert all(_has(image, color) for color in colors)
 
 
 def test_legend_keeps_to_the_width_asked_for():
     names = ["sky", "building", "a name that is far too long to fit into any column of a legend, " * 2]
-    picture = legend(names, COLORS, width=700)
-    assert picture.width == 700
-    assert all(_has(picture, color) for color in COLORS)
+    image = legend(names, COLORS, width=700)
+    assert image.width == 700
+    assert all(_has(image, color) for color in COLORS)
 
 
 def test_an_empty_legend_is_an_image():
@@ -104,8 +104,8 @@ def test_a_contact_sheet_contains_all_images_of_all_rows():
     sheet = contact_sheet(rows, ["image", "truth", "prediction"], ["first", "second"], "Title", cell_width=60)
     pixels = np.asarray(sheet)
     for row in rows:
-        for picture in row:
-            assert ((pixels == picture[0, 0]).all(-1)).sum() >= 60 * 40
+        for image in row:
+            assert ((pixels == image[0, 0]).all(-1)).sum() >= 60 * 40
     assert (pixels[:, 0] == 255).all()
 
 

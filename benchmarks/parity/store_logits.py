@@ -19,7 +19,7 @@ from torch import Tensor
 
 REPOSITORY = Path(__file__).parents[2]
 sys.path.insert(0, str(REPOSITORY))
-from tests.helpers import drawn_maps, named_weights  # noqa: E402
+from tests.helpers import named_weights, random_maps  # noqa: E402
 
 # The second is long enough at stride 8 (51 columns) that all dilations of ASPP matter.
 SIZES = ((97, 65), (41, 401))
@@ -83,10 +83,10 @@ def metric_case(
         "absent": list(absent),
         "absent_in_both": absent_in_both,
     }
-    metric = IoUMetric(ignore_index=drawn_maps.IGNORE_INDEX)
+    metric = IoUMetric(ignore_index=random_maps.IGNORE_INDEX)
     metric.dataset_meta = {"classes": tuple(map(str, range(classes)))}
     for seed in range(maps):
-        prediction, label = (torch.from_numpy(map_).long() for map_ in drawn_maps.draw(seed, **drawn))
+        prediction, label = (torch.from_numpy(map_).long() for map_ in random_maps.draw(seed, **drawn))
         metric.process({}, [{"pred_sem_seg": {"data": prediction}, "gt_sem_seg": {"data": label}}])
     sums = [sum(parts).long().tolist() for parts in zip(*metric.results, strict=True)]
     areas = dict(zip(("intersection", "union", "predicted", "labeled"), sums, strict=True))

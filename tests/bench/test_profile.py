@@ -111,8 +111,8 @@ def test_command(tmp_path):
     )  # 4 times as fine both ways
     assert fast["layer4"]["parameters"] == slow["layer4"]["parameters"]
     assert "neck (JPU)" in done.out
-    with Image.open(tmp_path / "out" / "p.png") as picture:
-        assert picture.width == WIDTH
+    with Image.open(tmp_path / "out" / "p.png") as chart:
+        assert chart.width == WIDTH
 
 
 def test_budget_command(tmp_path):

@@ -23,10 +23,10 @@ from fastfcn.errors import DataError
 sys.path.append(str(Path(__file__).parents[2] / "benchmarks"))
 from serving.hostile_images import many_scans, thin_png
 
-PICTURE = Image.fromarray(np.random.default_rng(0).integers(0, 255, (40, 56, 3), np.uint8))
+RANDOM_IMAGE = Image.fromarray(np.random.default_rng(0).integers(0, 255, (40, 56, 3), np.uint8))
 
 
-def jpeg(image: Image.Image = PICTURE, **options: object) -> bytes:
+def jpeg(image: Image.Image = RANDOM_IMAGE, **options: object) -> bytes:
     stream = io.BytesIO()
     image.save(stream, "JPEG", **options)
     return stream.getvalue()
@@ -39,11 +39,11 @@ def jpeg(image: Image.Image = PICTURE, **options: object) -> bytes:
         (jpeg(quality=100, restart_marker_rows=1), 1),
         (jpeg(comment=b"\xff\xda" * 500), 1),
         (jpeg(icc_profile=b"\xff\xda\x00\x02" * 30_000), 1),
-        (jpeg(PICTURE.convert("L")), 1),
-        (jpeg(PICTURE.convert("CMYK")), 1),
+        (jpeg(RANDOM_IMAGE.convert("L")), 1),
+        (jpeg(RANDOM_IMAGE.convert("CMYK")), 1),
         (jpeg() + jpeg(progressive=True) * 50, 1),  # bytes after the image, as in a file of several images
         (jpeg(progressive=True), 10),
-        (jpeg(PICTURE.convert("L"), progressive=True), 6),
+        (jpeg(RANDOM_IMAGE.convert("L"), progressive=True), 6),
         (many_scans(32, 32, 50), 52),
         (b"", 0),
         (b"\xff\xd8", 0),

@@ -26,33 +26,33 @@ def official(**changes) -> TrainTransform:
 
 def plain(image: np.ndarray, label: np.ndarray, generator: np.random.Generator, rotate: float = 0.0):
     """Step by step on Pillow images; random numbers are drawn in the same order as in the transform."""
-    picture, mask = Image.fromarray(image), Image.fromarray(label)
+    resized, mask = Image.fromarray(image), Image.fromarray(label)
     shorter = int(generator.integers(BASE // 2, 2 * BASE + 1))
-    width, height = picture.size
+    width, height = resized.size
     if height > width:
         new = (shorter, int(1.0 * height * shorter / width))
     else:
         new = (int(1.0 * width * shorter / height), shorter)
-    picture, mask = picture.resize(new, BILINEAR), mask.resize(new, NEAREST)
+    resized, mask = resized.resize(new, BILINEAR), mask.resize(new, NEAREST)
     if rotate:
         degrees = generator.uniform(-rotate, rotate)
-        picture, mask = picture.rotate(degrees, BILINEAR), mask.rotate(degrees, NEAREST, fillcolor=255)
+        resized, mask = resized.rotate(degrees, BILINEAR), mask.rotate(degrees, NEAREST, fillcolor=255)
     top, left = (int(generator.integers(max(side - CROP, 0) + 1)) for side in (new[1], new[0]))
     below, right = max(CROP - new[1], 0), max(CROP - new[0], 0)
-    picture = ImageOps.expand(picture, (0, 0, right, below), fill=0)
+    resized = ImageOps.expand(resized, (0, 0, right, below), fill=0)
     mask = ImageOps.expand(mask, (0, 0, right, below), fill=255)
     if generator.random() < 0.5:
         # The original flips before cropping; flipping the crop avoids counting pixels from the other side.
         box = (left, top, left + CROP, top + CROP)
-        picture, mask = picture.crop(box), mask.crop(box)
+        resized, mask = resized.crop(box), mask.crop(box)
         filled = (min(new[0], CROP), min(new[1], CROP))
-        picture, mask = (mirrored(layer, filled) for layer in (picture, mask))
+        resized, mask = (mirrored(layer, filled) for layer in (resized, mask))
     else:
         box = (left, top, left + CROP, top + CROP)
-        picture, mask = picture.crop(box), mask.crop(box)
+        resized, mask = resized.crop(box), mask.crop(box)
     if generator.random() < 0.5:
-        picture = picture.filter(ImageFilter.GaussianBlur(radius=generator.random()))
-    return np.array(picture), np.array(mask)
+        resized = resized.filter(ImageFilter.GaussianBlur(radius=generator.random()))
+    return np.array(resized), np.array(mask)
 
 
 def mirrored(image: Image.Image, filled: tuple[int, int]) -> Image.Image:

@@ -23,9 +23,9 @@ from fastfcn.data.description import load_description
 from fastfcn.demo import demo
 from fastfcn.utils.console import SafeConsole
 from tests.helpers import annotated_sets
-from tests.helpers.drawn_video import write_video
 from tests.helpers.openmmlab_files import openmmlab_state, save_0x
 from tests.helpers.paths import ROOT
+from tests.helpers.synthetic_video import write_video
 from tests.helpers.tiny import tiny_weights
 
 DOCUMENTS = [

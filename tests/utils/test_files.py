@@ -20,7 +20,7 @@ def write_half(target: Path, error: BaseException) -> None:
 
 
 def test_a_file_appears_when_it_is_complete(tmp_path: Path):
-    target = tmp_path / "new" / "deeper" / "picture.png"
+    target = tmp_path / "new" / "deeper" / "image.png"
     with replace_file(target) as temporary:
         assert temporary.parent == target.parent
         assert temporary.suffix == ".png"  # writers choose the format by the suffix
@@ -28,7 +28,7 @@ def test_a_file_appears_when_it_is_complete(tmp_path: Path):
         temporary.write_bytes(b"whole")
         assert not target.exists()
     assert target.read_bytes() == b"whole"
-    assert names(target.parent) == ["picture.png"]
+    assert names(target.parent) == ["image.png"]
 
 
 def test_an_error_leaves_the_old_file(tmp_path: Path):

@@ -4,7 +4,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.helpers.drawn_video import write_video
+from tests.helpers.synthetic_video import write_video
 
 
 @pytest.fixture(scope="session")

@@ -8,7 +8,7 @@ import pytest
 
 from fastfcn.errors import DataError, MissingExtraError
 from fastfcn.prediction.video.reader import Frame, VideoReader, import_av
-from tests.helpers.drawn_video import cut, drawing, turn, write_video
+from tests.helpers.synthetic_video import cut, drawing, turn, write_video
 
 
 def read(path: Path) -> tuple[list[Frame], int, VideoReader]:

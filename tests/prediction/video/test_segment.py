@@ -16,7 +16,7 @@ from fastfcn.prediction.video.reader import Frame, VideoReader, camera_address, 
 from fastfcn.prediction.video.segment import OutputSettings, OverlayPainter, VideoResult, segment
 from fastfcn.visualize import overlay
 from tests.helpers import command
-from tests.helpers.drawn_video import cut, drawing, packets, pictures, times, turn, write_video
+from tests.helpers.synthetic_video import cut, drawing, frames_of, packets, times, turn, write_video
 
 
 class Striped:
@@ -70,7 +70,7 @@ def test_audio_and_frame_rate_are_kept(video: Path, weights_file: Path, tmp_path
 
 def test_frames_show_the_predictions(video: Path, predictor: Predictor, tmp_path: Path):
     run(predictor, video, tmp_path / "a_overlay.mp4", labels=True, seconds=0.4)
-    before, after = pictures(video), pictures(tmp_path / "a_overlay.mp4")
+    before, after = frames_of(video), frames_of(tmp_path / "a_overlay.mp4")
     assert len(after) == 10
     assert names(tmp_path / "a_labels") == [f"{index:06}.png" for index in range(10)]
     for index in (0, 4, 9):
@@ -86,7 +86,7 @@ def test_frames_show_the_predictions(video: Path, predictor: Predictor, tmp_path
 def test_colors_are_kept(video: Path, striped: Striped, tmp_path: Path):
     """With opacity 0, frames are unchanged."""
     run(striped, video, tmp_path / "a_overlay.mp4", opacity=0.0, seconds=0.2)
-    for index, frame in enumerate(pictures(tmp_path / "a_overlay.mp4")):
+    for index, frame in enumerate(frames_of(tmp_path / "a_overlay.mp4")):
         assert np.abs(frame.astype(int) - drawing(index)).mean((0, 1)).max() < 6
 
 
@@ -103,7 +103,7 @@ def test_irregular_times_are_kept(striped: Striped, tmp_path: Path):
 def test_rotation_metadata_is_applied(striped: Striped, tmp_path: Path):
     source = turn(write_video(tmp_path / "phone.mov", 3, sound=None), 90)
     run(striped, source, tmp_path / "a_overlay.mov", opacity=0.0)
-    written = pictures(tmp_path / "a_overlay.mov")
+    written = frames_of(tmp_path / "a_overlay.mov")
     assert written[0].shape == (64, 48, 3)
     assert np.abs(written[0].astype(int) - np.rot90(drawing(0), -1)).mean() < 8
     with VideoReader(tmp_path / "a_overlay.mov") as reader:
@@ -112,7 +112,7 @@ def test_rotation_metadata_is_applied(striped: Striped, tmp_path: Path):
 
 def test_odd_sizes_get_a_last_row_and_column(striped: Striped, tmp_path: Path):
     run(striped, write_video(tmp_path / "a.mkv", 3, size=(47, 63)), tmp_path / "a_overlay.mkv", opacity=0.0)
-    written = pictures(tmp_path / "a_overlay.mkv")
+    written = frames_of(tmp_path / "a_overlay.mkv")
     assert written[0].shape == (48, 64, 3)
     assert np.abs(written[0][:47, :63].astype(int) - drawing(0, (47, 63))).mean() < 8
 

@@ -74,9 +74,9 @@ def write_dataset(
             image, label = draw(scene_seed(seed, split, index), size)
             mask = Image.fromarray(label)
             mask.putpalette(palette)
-            for picture, path in zip((Image.fromarray(image), mask), folders, strict=True):
+            for file_image, path in zip((Image.fromarray(image), mask), folders, strict=True):
                 with replace_file(path / f"{index:04d}.png") as temporary:
-                    picture.save(temporary, compress_level=1)
+                    file_image.save(temporary, compress_level=1)
             done += 1
             if progress:
                 progress(done, total)

@@ -34,22 +34,22 @@ def write_video(
     av = pytest.importorskip("av", reason="videos need the extra 'video'")
     mp4 = path.suffix in (".mp4", ".mov")
     with av.open(str(path), "w", options={"movflags": "faststart"} if index_first and mp4 else {}) as container:
-        pictures = container.add_stream(codec, rate=rate)
-        pictures.width, pictures.height = size[1], size[0]
-        pictures.pix_fmt = "yuv444p" if size[0] % 2 or size[1] % 2 else "yuv420p"
+        stream = container.add_stream(codec, rate=rate)
+        stream.width, stream.height = size[1], size[0]
+        stream.pix_fmt = "yuv444p" if size[0] % 2 or size[1] % 2 else "yuv420p"
         base = time_base or Fraction(1, rate)
-        pictures.time_base = pictures.codec_context.time_base = base
+        stream.time_base = stream.codec_context.time_base = base
         sounds = container.add_stream(sound, rate=SOUND_RATE, layout="mono") if sound else None
         written = 0
         for index in range(frames):
             pts = times[index] if times else index
             frame = av.VideoFrame.from_ndarray(drawing(index, size), format="rgb24")
             frame.pts, frame.time_base = pts, base
-            container.mux(pictures.encode(frame))
+            container.mux(stream.encode(frame))
             while sounds and written < pts * base * SOUND_RATE + 1:
                 container.mux(sounds.encode(_sine(av, written)))
                 written += 1024
-        container.mux(pictures.encode(None))
+        container.mux(stream.encode(None))
         if sounds:
             container.mux(sounds.encode(None))
     return path
@@ -94,7 +94,7 @@ def times(path: Path) -> list[float]:
     return [time for time, _ in packets(path, "video")]
 
 
-def pictures(path: Path) -> list[np.ndarray]:
+def frames_of(path: Path) -> list[np.ndarray]:
     """All frames, RGB."""
     import av
 
