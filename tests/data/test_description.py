@@ -256,3 +256,33 @@ def test_versions_before_merging_can_read_descriptions_without_it():
     assert not any(f'"{key}"' in text for key in ("colors", "merge", "drop"))
     merged = parse_description(colored('drop = ["tree"]\n'), "x.toml")
     assert DatasetDescription.model_validate_json(merged.model_dump_json()) == merged
+
+
+NAMED = (
+    GOOD.replace("{split}/", "").replace("{split}_masks", "masks") + 'names = { train = ["a", "b c"], val = ["é"] }\n'
+)
+
+
+def test_names_of_each_split_in_the_description():
+    description = parse_description(NAMED, "fields.toml")
+    assert description.is_listed
+    assert description.names == {"train": ("a", "b c"), "val": ("é",)}
+    assert not parse_description(GOOD, "fields.toml").is_listed
+    assert DatasetDescription.model_validate_json(description.model_dump_json()) == description
+
+
+@pytest.mark.parametrize(
+    ("before", "after", "expected"),
+    [
+        ('val = ["é"]', 'test = ["é"]', "every split needs them: train, val"),
+        (', val = ["é"]', "", "every split needs them: train, val"),
+        ('val = ["é"]', "val = []", "names.val"),
+        ('"a"', '"../a"', "'../a' is not below the data folder"),
+        ('"a"', '"x\\\\..\\\\a"', "is not below the data folder"),
+        ('"a"', '"/etc/a"', "'/etc/a' is not below the data folder"),
+        ("lists = []", 'lists = ["{split}.txt"]', "leave one of them empty"),
+    ],
+)
+def test_names_are_validated(before: str, after: str, expected: str):
+    assert before in NAMED
+    assert expected in mistakes(NAMED.replace(before, after))

@@ -2,7 +2,6 @@
 
 import os
 import shlex
-import subprocess
 from pathlib import Path
 
 import numpy as np
@@ -240,17 +239,40 @@ def test_camvid_is_result_as_published(shared_data: Path, tmp_path: Path):
     assert np.argsort(loss.weights)[0] == 3, "road is the commonest"
 
 
-def test_a_folder_without_splits_that_cannot_be_written(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
-    """Read-only media, such as Kaggle's input: the message suggests a command that works."""
+def read_only_set(root: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """Images without splits on read-only media, such as Kaggle's input."""
     for number in range(6):
-        photo(tmp_path / f"read only/images/{number}.png", number)
-        save(tmp_path / f"read only/masks/{number}.png", stripes((0, 1), number))
-    root, writable = tmp_path / "read only", os.access
-    monkeypatch.setattr(os, "access", lambda path, mode: Path(path) != root and writable(path, mode))
-    with pytest.raises(OutputError, match="it is read-only") as error:
-        run_init(root, out=tmp_path / "out")
-    assert not (tmp_path / "out").exists()
-    command = error.value.hint.partition(": ")[2].rpartition(" && ")[0]
-    subprocess.run(["sh", "-c", command.replace("DIR", "linked")], check=True, cwd=tmp_path)
-    result = run_init(tmp_path / "linked")
+        photo(root / f"images/é {number}.png", number)
+        save(root / f"masks/é {number}.png", stripes((0, 1), number))
+    access = os.access
+    monkeypatch.setattr(
+        os, "access", lambda path, mode: access(path, mode) and not (Path(path) == root and mode & os.W_OK)
+    )
+    return root
+
+
+def test_a_folder_without_splits_that_cannot_be_written(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
+    """The names of each split are in dataset.toml, and from there in the weights file, so that it can be evaluated."""
+    root = read_only_set(tmp_path / "read only", monkeypatch)
+    before = sorted(root.rglob("*"))
+    result = run_init(root, out=tmp_path / "out")
+    assert [path.name for path in result.files] == ["dataset.toml", "recipe.toml"]
     assert (result.train, result.val) == (5, 1)
+    names = result.description.names
+    assert sorted([*names["train"], *names["val"]]) == [f"é {number}" for number in range(6)]
+    assert {split: list(examples) for split, examples in readable(result).items()} == {
+        split: list(values) for split, values in names.items()
+    }
+    run_on(result, monkeypatch, tmp_path)
+    assert sorted(root.rglob("*")) == before
+
+
+def test_a_folder_that_cannot_be_written_needs_out(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
+    root = read_only_set(tmp_path / "read only", monkeypatch)
+    with pytest.raises(OutputError, match="it is read-only") as error:
+        run_init(root)
+    assert error.value.hint.endswith("--out FOLDER")
+    (root / "images/é 0.png").rename(root / "images/stra\udcdfe.png")
+    (root / "masks/é 0.png").rename(root / "masks/stra\udcdfe.png")
+    with pytest.raises(DataError, match="is not UTF-8"):
+        run_init(root, out=tmp_path / "out")

@@ -76,7 +76,7 @@ class DatasetDescription(_Strict):
     the folder in an unpacked archive). `{split}` is replaced by the value in `splits`. Every other placeholder matches
     any part of a file or folder name in `images`, and is replaced by what it matched in `labels`. Several patterns are
     alternatives. With `lists` (text files with one name per line), the `{name}` of examples comes from there; if
-    images have further placeholders, the lines are paths of images.
+    images have further placeholders, the lines are paths of images. `names` has such lines itself, by split.
 
     `home`, `get` (what to download and where to put it) and `license` are printed by `fastfcn check`. `counts` is the
     published number of images per split; several if editions differ.
@@ -101,6 +101,7 @@ class DatasetDescription(_Strict):
     labels: Annotated[tuple[Text, ...], Field(min_length=1)]
     lists: tuple[Text, ...]
     splits: Annotated[dict[Text, Text], Field(min_length=1)]
+    names: dict[Text, Annotated[tuple[Text, ...], Field(min_length=1)]] = {}
     ignored: tuple[IgnoredValue, ...]
     classes: Annotated[tuple[SegmentationClass, ...], Field(min_length=1, max_length=MAX_CLASSES)]
     merge: dict[Text, Annotated[tuple[Text, ...], Field(min_length=1)]] = {}
@@ -114,10 +115,16 @@ class DatasetDescription(_Strict):
     def colors(self) -> tuple[Color, ...]:
         return tuple(entry.color for entry in self.classes)
 
+    @property
+    def is_listed(self) -> bool:
+        """Whether the names of each split are listed, in files or here."""
+        return bool(self.lists or self.names)
+
     @model_validator(mode="after")
     def _consistent(self) -> "DatasetDescription":
         problems = [*_pattern_problems(self), *_value_problems(self)]
         problems += [f"classes: the name {name!r} occurs twice" for name in _repeated(self.class_names)]
+        problems += _name_problems(self)
         problems += [f"counts: there is no split {name!r}" for name in self.counts if name not in self.splits]
         problems += _merge_problems(self)
         if problems:
@@ -222,8 +229,23 @@ def _pattern_problems(description: DatasetDescription) -> list[str]:
         problems += [f"{key}: the placeholder {{{name}}} is not in images" for name in set().union(*sets) - known]
     paths = [*description.folders, *description.images, *description.labels, *description.lists]
     paths += description.splits.values()
-    outside = [path for path in paths if Path(path).is_absolute() or ".." in Path(path).parts]
+    outside = [path for path in paths if leaves_folder(path)]
     return problems + [f"{path!r} is not a path below the data folder" for path in outside]
+
+
+def _name_problems(description: DatasetDescription) -> list[str]:
+    if not description.names:
+        return []
+    problems = ["names: there are lists, too; leave one of them empty"] if description.lists else []
+    if description.names.keys() != description.splits.keys():
+        problems.append(f"names: every split needs them: {', '.join(description.splits)}")
+    outside = [name for names in description.names.values() for name in names if leaves_folder(name)]
+    return problems + [f"names: {name!r} is not below the data folder" for name in outside[:3]]
+
+
+def leaves_folder(path: str) -> bool:
+    """Whether a relative path can be outside of the folder that it is joined to."""
+    return Path(path).is_absolute() or ".." in path.replace("\\", "/").split("/")
 
 
 def _value_problems(description: DatasetDescription) -> list[str]:

@@ -2,13 +2,13 @@
 
 import re
 import unicodedata
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from glob import escape, glob
 from pathlib import Path
 from typing import NamedTuple
 
 from fastfcn.data.decoding import IMAGE_SUFFIXES
-from fastfcn.data.description import DatasetDescription, placeholders
+from fastfcn.data.description import DatasetDescription, leaves_folder, placeholders
 from fastfcn.errors import DataError
 from fastfcn.utils.text import decode_legacy, read_lines
 
@@ -70,9 +70,10 @@ def find_pairs(description: DatasetDescription, root: Path, split: str) -> Pairs
     value = description.splits[split]
     for folder in (root / name for name in description.folders):
         listed, unknown = None, []
-        if description.lists:
+        if description.is_listed:
             listed = _list_file(description, folder, value)
-            images, unknown = _listed(description, folder, value, listed) if listed else ([], [])
+            lines = read_lines(listed, "surrogateescape") if listed else description.names.get(split, ())
+            images, unknown = _listed(description, folder, value, lines)
         else:
             images = _matched(description, folder, value)
         if images or unknown:
@@ -98,7 +99,7 @@ def masks_without_image(description: DatasetDescription, pairs: Pairs, split: st
             owners = [tuple(candidate[key] for key in keys) for candidate in (values, origin)] if match else []
             if not match or known.intersection(owners):
                 continue
-            if not description.lists or not _first_file(description.images, pairs.folder, values):
+            if not description.is_listed or not _first_file(description.images, pairs.folder, values):
                 unmatched.append(pairs.folder / relative)
     return unmatched
 
@@ -112,10 +113,10 @@ def _examples_of(description: DatasetDescription, root: Path, split: str) -> lis
             f"Give the folder that these paths are relative to{_source(description)}.",
         )
     if pairs.names_without_image:
+        listed = pairs.listed or f"The description of {description.name}"
         patterns = " or ".join(str(pairs.folder / pattern) for pattern in description.images)
         raise DataError(
-            f"{pairs.listed} names {_some(pairs.names_without_image)}, but there is no such image. Searched for "
-            f"{patterns}.",
+            f"{listed} names {_some(pairs.names_without_image)}, but there is no such image. Searched for {patterns}.",
             "Add the images or remove the names from the list.",
         )
     if pairs.images_without_mask:
@@ -149,17 +150,18 @@ def _list_file(description: DatasetDescription, folder: Path, split: str) -> Pat
 
 
 def _listed(
-    description: DatasetDescription, folder: Path, split: str, listed: Path
+    description: DatasetDescription, folder: Path, split: str, lines: Sequence[str]
 ) -> tuple[list[tuple[Path, Placeholders]], list[str]]:
-    """The images named in the list of the split, and the names without an image."""
+    """The images that the `lines` of a list name, and the lines without an image, or with one outside of `folder`."""
     images, missing = [], []
     expressions = [_compile(pattern, {"split": split})[1] for pattern in description.images]
-    for line in read_lines(listed, "surrogateescape"):
+    for line in lines:
         entries: list[Placeholders] = [{"name": name} for name in listed_names(line)]
         paths = (path for spelling in spellings(line) for path in _paths(spelling))
         matches = (expression.fullmatch(path) for path in paths for expression in expressions)
         entries += [match.groupdict() for match in matches if match]
-        values = (entry | {"split": split} for entry in entries)
+        inside = (entry for entry in entries if not any(map(leaves_folder, entry.values())))
+        values = (entry | {"split": split} for entry in inside)
         pairs = ((entry, _first_file(description.images, folder, entry)) for entry in values)
         entry, image = next((pair for pair in pairs if pair[1]), (None, None))
         images.append((image, entry)) if image and entry else missing.append(line)

@@ -4,7 +4,7 @@ import os
 import re
 import shlex
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import NamedTuple
 
@@ -19,7 +19,7 @@ from fastfcn.init.classes import choose_classes
 from fastfcn.init.splits import LISTS, choose_splits
 from fastfcn.init.toml_files import dataset_toml, recipe_toml
 from fastfcn.recipes.recipe import Recipe
-from fastfcn.utils.files import write_text
+from fastfcn.utils.files import make_folder, write_text
 
 DATASET, RECIPE = "dataset.toml", "recipe.toml"
 # Errors that the written dataset description resolves, because it defines what these values mean.
@@ -86,19 +86,16 @@ def init(
     if not kept:
         _refuse_to_overwrite([out / DATASET, out / RECIPE], force)
     weights = _weights_file(pretrained)
+    _check_writable(root, out)  # before all images are read
     if kept:
         dataset = load_description(out / DATASET)
         return _recipe_for(dataset, root, out, weights, backbone, workers, machine or this_machine())
     report = check_folder(root, workers, images=images, masks=masks)
     chosen, splits = choose_classes(report, classes), choose_splits(report, seed)
     lists = {root / LISTS.format(split=split): names for split, names in splits.drawn.items()}
-    _refuse_to_overwrite(lists, force)
     if lists and not os.access(root, os.W_OK):
-        raise OutputError(
-            f"{root} has no train and val, and lists of a random split cannot be written there: it is read-only.",
-            f"Link its folders in a writable one: mkdir DIR && ln -s {shlex.quote(str(root.resolve()))}/* DIR/ "
-            "&& fastfcn init DIR",
-        )
+        lists, splits = {}, replace(splits, lists=())  # the names are written into dataset.toml
+    _refuse_to_overwrite(lists, force)
     name = slug(root)
     dataset_text = dataset_toml(name, root.resolve().name or name, report, chosen, splits)
     dataset = parse_description(dataset_text, str(out / DATASET))
@@ -145,6 +142,15 @@ def slug(root: Path) -> str:
     """A name for files and commands from a folder name: letters, digits, _ and -."""
     word = re.sub(r"[^\w-]+", "_", root.resolve().name).strip("_-")
     return word or "images"
+
+
+def _check_writable(root: Path, out: Path) -> None:
+    """Raise OutputError if the files cannot be written."""
+    if out != root:
+        make_folder(out)
+    elif root.is_dir() and not os.access(root, os.W_OK):
+        elsewhere = f"fastfcn init {shlex.quote(str(root))} --out FOLDER"
+        raise OutputError(f"Cannot write into {root}: it is read-only.", f"Write the files elsewhere: {elsewhere}")
 
 
 def _refuse_to_overwrite(paths: Sequence[Path] | dict[Path, list[str]], force: bool) -> None:

@@ -5,6 +5,7 @@ from typing import Any
 
 from fastfcn.checking.check import FolderReport
 from fastfcn.data.description import IgnoredValue, SegmentationClass
+from fastfcn.errors import DataError
 from fastfcn.init.choices import (
     Choice,
     Facts,
@@ -23,6 +24,7 @@ from fastfcn.init.classes import Classes
 from fastfcn.init.splits import Splits
 from fastfcn.recipes import FORMAT
 from fastfcn.recipes.validation import toml_text
+from fastfcn.utils.text import has_raw_bytes
 
 RECIPE_HEADER = """\
 # Recipe written by `fastfcn init` for this dataset and machine. Edit any value; all keys: docs/recipes.md.
@@ -202,6 +204,21 @@ def _head(name: str, title: str, report: FolderReport, splits: Splits) -> Iterat
         yield from comment(reason)
     yield f"lists = {toml_text(list(splits.lists))}"
     yield f"splits = {toml_text(splits.splits)}"
+    if splits.drawn and not splits.lists:
+        yield from comment("The names of each split, because the data folder is read-only.")
+        for split, names in splits.drawn.items():
+            lines = "".join(f"  {toml_text(_printable_name(name))},\n" for name in names)
+            yield f"names.{split} = [\n{lines}]"
+
+
+def _printable_name(name: str) -> str:
+    """The name itself. Raises DataError if it is not UTF-8, as TOML files have to be."""
+    if has_raw_bytes(name):
+        raise DataError(
+            f"The name {name!r} is not UTF-8, so that it cannot be written to dataset.toml.",
+            "Rename that image and its mask, or copy the images to a folder that can be written.",
+        )
+    return name
 
 
 def _classes(report: FolderReport, classes: Classes) -> Iterator[str]:

@@ -103,7 +103,7 @@ def information(service: Service) -> dict[str, Any]:
         "version": version("fastfcn"),
         "model": {"name": settings.name} | service.model_info,
         "classes": classes,
-        "description": description.model_dump(mode="json"),
+        "description": description.model_dump(mode="json", exclude={"names"}),
         "response_types": RESPONSE_TYPES,
         "limits": limits,
     }
