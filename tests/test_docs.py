@@ -59,6 +59,7 @@ NOT_RUN = {
     "/weights/weights.safetensors --device cuda": NO_DOCKER,
 }
 NOT_RUN_PREFIXES = {
+    "for lr in ": "a loop over a command that runs by itself",
     "python benchmarks/": LONG,
     "peers/bin/": LONG,
     "python -m venv peers": LONG,

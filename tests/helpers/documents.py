@@ -83,8 +83,8 @@ def write_reader_folder(folder: Path) -> Path:
         tiny_weights(folder / run / "weights.safetensors")
     write_video(folder / "drive.mp4", 6)
     write_demo(folder / "fastfcn-demo")
-    toml = next(fence.text for fence in fences(ROOT / "docs/own-images.md") if fence.language == "toml")
-    (folder / "photos.toml").write_text(toml)
+    tomls = (fence.text for fence in fences(ROOT / "docs/own-images.md") if fence.language == "toml")
+    (folder / "photos.toml").write_text(next(text for text in tomls if text.startswith("format")))
     torch.save(timm.create_model("resnet18").state_dict(), folder / "resnet18.pth")
     write_openmmlab_checkpoint(folder / "fastfcn_r50-d32_jpu_psp.pth")
     return folder

@@ -11,11 +11,11 @@ from fastfcn import recipes
 from fastfcn.checking.check import ExamplePaths, FolderReport, Layout
 from fastfcn.checking.statistics import Statistics
 from fastfcn.data.class_lists import class_lists
+from fastfcn.data.folds import sequences
 from fastfcn.errors import DataError
 from fastfcn.init import choices, splits
 from fastfcn.init.choices import Facts, TrainingMachine, choose_loss
 from fastfcn.init.colors import distinct_colors, oklab
-from fastfcn.init.groups import sequences
 from fastfcn.init.splits import choose_splits
 from fastfcn.init.toml_files import recipe_toml
 

@@ -7,7 +7,7 @@ from typing import Annotated
 import typer
 
 from fastfcn.cli.options import Accelerator, Changes, Data, Devices, Precision, Workers
-from fastfcn.utils.console import say, say_plain
+from fastfcn.utils.console import out_console, say, say_plain
 
 
 def train(
@@ -34,11 +34,21 @@ def train(
     log: Annotated[
         list[str] | None, typer.Option(help="Also log to tensorboard, mlflow or wandb; repeat for more than one.")
     ] = None,
+    folds: Annotated[
+        int | None,
+        typer.Option(
+            min=2, metavar="N", help="Cross-validate: N trainings, each validated on another part of the data."
+        ),
+    ] = None,
+    seeds: Annotated[
+        int | None, typer.Option(min=2, metavar="N", help="Train with N seeds and report mean and standard deviation.")
+    ] = None,
     report: Annotated[bool, typer.Option(help="Write an HTML report on the best weights to OUT/report.html.")] = True,
 ) -> None:
     """Train a recipe.
 
     Ctrl-C stops after the current step. --resume continues with exactly the results of an uninterrupted run.
+    --folds and --seeds train several times, into folders in --out, and print mean and standard deviation.
 
     [dim]fastfcn train fastfcn_r50_psp_camvid --data CamVid --out runs/camvid\n
     fastfcn train fastfcn_r18_psp_camvid optim.steps=200 backbone.pretrained=none --data CamVid --out runs/try\n
@@ -49,7 +59,7 @@ def train(
     recipe = recipes.load(name, changes or [])  # an invalid recipe is reported before the slow imports below
     from fastfcn.report.report import report_after_training
     from fastfcn.training.loggers import check_loggers
-    from fastfcn.training.run import Run
+    from fastfcn.training.run import Run, TrainingResult
     from fastfcn.training.train import train as train_recipe
     from fastfcn.utils.machine import Machine
 
@@ -57,6 +67,21 @@ def train(
         accelerator, devices, nodes, workers, precision, accumulate, deterministic, checkpoint_activations, compile
     )
     check_loggers(log or [])
+    if folds or seeds:
+        from fastfcn.cli.tables.repeats import repeats_table
+        from fastfcn.training.repeats import repeats, train_repeats
+
+        def write_report(result: TrainingResult) -> None:
+            if report:
+                report_after_training(Run(result.folder), data, machine)
+
+        planned = repeats(recipe, folds or 1, seeds or 1)
+        repeated = train_repeats(planned, data, out, machine, resume, log or [], accept_changed_data, write_report)
+        if not repeated.finished:
+            say("Stopped in training {} of {}. Continue with --resume.", len(repeated.runs) + 1, len(planned))
+            raise typer.Exit(130)
+        out_console.print(repeats_table(repeated, out_console))
+        return
     result = train_recipe(recipe, data, out, machine, resume, log or [], accept_changed_data)
     if not machine.first_process:
         return

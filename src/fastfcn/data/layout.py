@@ -9,6 +9,7 @@ from typing import NamedTuple
 
 from fastfcn.data.decoding import IMAGE_SUFFIXES
 from fastfcn.data.description import DatasetDescription, leaves_folder, placeholders
+from fastfcn.data.folds import parse_fold
 from fastfcn.errors import DataError
 from fastfcn.utils.text import decode_legacy, read_lines
 
@@ -38,7 +39,10 @@ class Pairs(NamedTuple):
 
 
 def find_examples(description: DatasetDescription, root: str | Path, split: str) -> list[ExampleFiles]:
-    """All examples of `split` ("train", or "train+val" for both) in the data folder `root`, sorted by path.
+    """All examples of `split` in the data folder `root`, sorted by path.
+
+    `split`: "train", "train+val" for both, or one of several folds of these, such as "train fold 2/5", or the other
+    folds, "train not fold 2/5".
 
     Raises DataError if the folder or the split is missing or empty, if an image has no mask, or if two files are the
     same example.
@@ -49,12 +53,19 @@ def find_examples(description: DatasetDescription, root: str | Path, split: str)
             f"The data folder {root} does not exist.",
             f"Give the folder that contains {description.title}{_source(description)}.",
         )
-    return [example for part in split_parts(description, split) for example in _examples_of(description, root, part)]
+    fold = parse_fold(split)[1]
+    examples = [
+        example for part in split_parts(description, split) for example in _examples_of(description, root, part)
+    ]
+    if fold is None:
+        return examples
+    members = fold.select([example.name for example in examples])
+    return [example for index, example in enumerate(examples) if index in members]
 
 
 def split_parts(description: DatasetDescription, split: str) -> list[str]:
     """Split "train+val" into ["train", "val"]. Raises DataError for a split that the dataset does not have."""
-    parts = [part.strip() for part in split.split("+")]
+    parts = [part.strip() for part in parse_fold(split)[0].split("+")]
     for part in parts:
         if part not in description.splits:
             known = ", ".join(description.splits)

@@ -1,6 +1,5 @@
 """Groups of images that belong into one split: video sequences by name, and images that look alike."""
 
-import re
 from collections import defaultdict
 from collections.abc import Sequence
 from itertools import pairwise
@@ -9,6 +8,7 @@ from typing import NamedTuple
 import numpy as np
 
 from fastfcn.checking.images import similar_pairs
+from fastfcn.data.folds import frame_number, prefix, sequences
 
 LARGEST = 0.5  # fraction of all images from which a group is cut into consecutive parts
 PARTS = 5  # of a group that is cut
@@ -16,7 +16,6 @@ PARTS = 5  # of a group that is cut
 # deviation, and number of different bits of their hashes (of 64). Unrelated photos have about 36 and 32.
 FRAME_DIFFERENCE, FRAME_BITS = 10, 16
 COPY_BITS = 10  # different bits of the hashes of images with any names that are almost the same
-_LAST_NUMBER = re.compile(r"(.*?)(\d+)(\D*)", re.S)
 
 
 class Groups(NamedTuple):
@@ -53,23 +52,6 @@ def group_images(names: Sequence[str], looks: Looks) -> Groups:
     if len(units) < len(before):
         reasons.append(_similar_reason(units))
     return _without_dominant(units, len(names), reasons)
-
-
-def sequences(names: Sequence[str]) -> dict[str, list[str]]:
-    """Group names by their text without the last number, if that suggests sequences; else empty.
-
-    Condition: at least two groups have three names or more, and together 80 % of all names.
-    """
-    groups: dict[str, list[str]] = defaultdict(list)
-    for name in names:
-        groups[_prefix(name)].append(name)
-    long = [group for group in groups.values() if len(group) >= 3]
-    return dict(groups) if len(long) >= 2 and sum(map(len, long)) >= 0.8 * len(names) else {}
-
-
-def _prefix(name: str) -> str:
-    match = _LAST_NUMBER.fullmatch(name)
-    return match[1] + match[3] if match else name
 
 
 class _Links:
@@ -112,8 +94,8 @@ def _neighbors(names: Sequence[str]) -> tuple[list[int], list[int]]:
     """Indices of names with the same prefix and successive numbers."""
     numbered: dict[str, list[tuple[int, int]]] = defaultdict(list)
     for index, name in enumerate(names):
-        if match := _LAST_NUMBER.fullmatch(name):
-            numbered[_prefix(name)].append((int(match[2]), index))
+        if (number := frame_number(name)) is not None:
+            numbered[prefix(name)].append((number, index))
     ordered = [[index for _, index in sorted(members)] for members in numbered.values()]
     return [i for members in ordered for i in members[:-1]], [i for members in ordered for i in members[1:]]
 
