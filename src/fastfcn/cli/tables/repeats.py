@@ -7,7 +7,7 @@ from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
-from fastfcn.cli.tables.fit import fit
+from fastfcn.cli.tables.narrow_terminals import fit
 from fastfcn.training.repeats import SUMMARY, RepeatedResult, Statistics
 
 
