@@ -15,7 +15,7 @@ from fastfcn.cli.export import export
 from fastfcn.cli.import_annotations import import_annotations
 from fastfcn.cli.info import info
 from fastfcn.cli.init import init
-from fastfcn.cli.output import escape_unencodable_output, print_error
+from fastfcn.cli.output import escape_unencodable_output, print_error, with_system_errors
 from fastfcn.cli.predict import predict
 from fastfcn.cli.profile import profile
 from fastfcn.cli.push import push
@@ -63,7 +63,7 @@ app = typer.Typer(
     context_settings={"help_option_names": ["-h", "--help"]},
 )
 for function in COMMANDS:
-    app.command()(function)
+    app.command()(with_system_errors(function))
 
 
 @app.callback()

@@ -1,8 +1,13 @@
 """What several commands print or write: errors without a traceback, and records of measurements."""
 
+import errno
 import json
+import os
 import sys
+from collections.abc import Callable
+from functools import wraps
 from pathlib import Path
+from typing import Any
 
 from fastfcn.errors import UserError
 from fastfcn.utils.console import error_console, styled
@@ -22,6 +27,36 @@ def write_record(path: Path | None, record: dict) -> None:
 
     if path:
         write_text(path, json.dumps({"command": command()} | record, indent=1) + "\n")
+
+
+# Errors of the file system that have their cause outside of this program; Windows lacks some of them.
+SYSTEM_ERRORS = (
+    "EACCES", "EPERM", "ENAMETOOLONG", "ELOOP", "ENOTDIR", "EISDIR", "EIO", "EROFS", "ENOSPC", "EDQUOT", "EMFILE",
+    "ENFILE", "ESTALE", "ENOTCONN",
+)  # fmt: skip
+
+
+def with_system_errors(command: Callable) -> Callable:
+    """The command with a UserError for errors of the file system that it does not expect, wherever they occur."""
+
+    @wraps(command)
+    def run(*arguments: Any, **options: Any) -> Any:
+        try:
+            return command(*arguments, **options)
+        except OSError as error:
+            if error.filename is None or errno.errorcode.get(error.errno or 0) not in SYSTEM_ERRORS:
+                raise
+            name, reason = os.fsdecode(error.filename), (error.strerror or str(error)).lower()
+            raise UserError(
+                f"Cannot access {name}: {reason}.",
+                "Check the path, its permissions and the disk, or use another place.",
+            ) from error
+        except RuntimeError as error:
+            if not str(error).startswith("Symlink loop"):  # of Path.resolve, which raises OSError from Python 3.13 on
+                raise
+            raise UserError(f"Cannot access a path: {str(error).lower()}.", "Remove that symbolic link.") from error
+
+    return run
 
 
 def escape_unencodable_output() -> None:

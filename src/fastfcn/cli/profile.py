@@ -60,10 +60,10 @@ def profile(
     settings = Settings(image_size(size) if size else None, runs, None, precision, accelerator, threads)
     if budget:
         record = within_budget(budget, names, changes, settings, seconds)
+        write_record(json_file, record)
         out_console.print(budget_table(record))
-    else:
-        record = profile_recipe(names, changes, settings)
-        out_console.print(stage_table(record))
-        if chart:
-            save_stage_chart(record, chart)
+        return
+    record = profile_recipe(names, changes, settings)
     write_record(json_file, record)
+    save_stage_chart(record, chart)
+    out_console.print(stage_table(record))
