@@ -2,9 +2,10 @@
 
 import base64
 import json
+import multiprocessing
 import os
-import subprocess
-import sys
+import shutil
+import signal
 import weakref
 from pathlib import Path
 
@@ -276,17 +277,19 @@ def test_the_folder_is_new_and_complete_or_not_there(tmp_path: Path, monkeypatch
     assert sorted(path.name for path in tmp_path.iterdir()) == ["out", "set"]
 
 
+@pytest.mark.skipif(not hasattr(os, "fork"), reason="there is no fork")
 def test_what_a_killed_import_leaves_is_removed(tmp_path: Path):
     """The process is killed while it writes; the next import starts again."""
     root = coco(tmp_path / "set", shape(1, SMALL))
-    code = """
-import os, sys
-from pathlib import Path
-from fastfcn.init import importing
-importing.shutil.copyfile = lambda *_: os.kill(os.getpid(), 9)
-importing.import_annotations(sys.argv[1], sys.argv[2], importing.ImportOptions())
-"""
-    subprocess.run([sys.executable, "-c", code, str(root), str(tmp_path / "out")], check=False)
+
+    def killed() -> None:
+        shutil.copyfile = lambda *_: os.kill(os.getpid(), signal.SIGKILL)
+        run(root, tmp_path / "out")
+
+    process = multiprocessing.get_context("fork").Process(target=killed)
+    process.start()
+    process.join()
+    assert process.exitcode == -signal.SIGKILL
     left = tmp_path / ".out.importing"
     assert any((left / "masks").iterdir())
     (left / "other").mkdir()
@@ -320,6 +323,19 @@ def test_formats_that_are_not_known_or_not_certain(tmp_path: Path):
         run(tmp_path / "empty", tmp_path / "none")
     with pytest.raises(DataError, match="does not exist"):
         run(tmp_path / "nowhere", tmp_path / "none")
+    with pytest.raises(DataError, match="does not exist"):
+        run(root, tmp_path / "none", images=tmp_path / "nowhere")
+    (tmp_path / "set.zip").touch()
+    with pytest.raises(DataError, match=r"set\.zip is an archive"):
+        run(tmp_path / "set.zip", tmp_path / "none")
+
+
+def test_a_single_file(tmp_path: Path):
+    root = coco(tmp_path / "set", shape(1, SQUARE), file="1.json")
+    coco(root, shape(2, SMALL), file="2.json")
+    run(root / "2.json", tmp_path / "out")
+    found = mask(tmp_path / "out")
+    assert (found[15, 15], found[5, 5]) == (2, 0)
 
 
 def test_check_and_init_say_what_to_do(tmp_path: Path):

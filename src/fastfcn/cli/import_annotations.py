@@ -33,7 +33,7 @@ class Crowd(StrEnum):
 
 
 def import_annotations(
-    folder: Annotated[Path, typer.Argument(metavar="DIR", help="Folder of the export.")],
+    folder: Annotated[Path, typer.Argument(metavar="DIR", help="Folder of the export, or its annotation file.")],
     out: Annotated[Path, typer.Option(metavar="DATASET", help="New folder for images, masks and dataset.toml.")],
     images: Annotated[
         Path | None, typer.Option(metavar="DIR", help="Folder of the images, if they are not in the export.")

@@ -41,6 +41,7 @@ BACKGROUND = "background"
 DATASET, LOCK = "dataset.toml", "import.lock"
 SHOWN = 20  # broken entries listed in an error
 WAITING = 4  # entries per thread whose results are not collected yet
+ARCHIVES = (".zip", ".tar", ".gz", ".tgz", ".7z", ".rar")
 IMAGES, MASKS = "images", "masks"
 
 
@@ -114,22 +115,25 @@ class ImportReport:
 
 
 def import_annotations(root: str | Path, out: str | Path, options: ImportOptions, workers: int = 1) -> ImportReport:
-    """Write the dataset folder `out` from the export in the folder `root`: images, masks and dataset.toml.
+    """Write the dataset folder `out` from the export in the folder, or file, `root`: images, masks and dataset.toml.
 
     It appears when it is complete; an interrupted import leaves nothing, or a hidden folder that the next one removes.
     Raises DataError for an unknown format and for broken annotations, and OutputError if `out` is not empty.
     """
     root, out = Path(root), Path(out)
-    for folder in filter(None, (root, options.images)):
-        if not folder.is_dir():
-            raise DataError(f"The folder {folder} does not exist.", "Give the folder of the export.")
+    if root.suffix.lower() in ARCHIVES and root.is_file():
+        raise DataError(f"{root} is an archive.", "Unpack it, and give the folder.")
+    if not root.exists():
+        raise DataError(f"{root} does not exist.", "Give the folder of the export, or its annotation file.")
+    if options.images and not options.images.is_dir():
+        raise DataError(f"The folder {options.images} does not exist.", "Give the folder of the images.")
     folder = ExportFolder(root, options.images)
     chosen = choose_format(folder, options.format)
     export = chosen.read(folder)
     report = ImportReport(root, out, chosen, options, export.objects, notes=export.notes, problems=export.problems)
     if not export.entries:
         refuse_broken(report)
-    with _new_dataset(root, out) as work:
+    with _new_dataset(folder.root, out) as work:
         _Import(report, export, work, workers).run()
     return report
 

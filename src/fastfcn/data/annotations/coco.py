@@ -18,6 +18,8 @@ MIN_POINTS = 3
 # Words of a COCO file; its three lists can have any order, so that an end of the file may be inside of any of them.
 KEYS = re.compile(r'"(categories|supercategory|annotations|segmentation|category_id|image_id|file_name)":')
 
+CATEGORY_KEYS = {"categories", "category_id"}
+
 
 def recognizes(folder: ExportFolder) -> bool:
     return bool(_files(folder))
@@ -33,12 +35,14 @@ def read(folder: ExportFolder) -> Export:
 
 
 def _files(folder: ExportFolder) -> list[str]:
-    """Files with words of at least two of COCO's three lists, of which one must be `segmentation` or `iscrowd`."""
+    """Files with words of COCO's lists at their ends."""
     return [name for name in folder.with_suffix(".json") if _is_coco(folder.peek(name))]
 
 
 def _is_coco(peek: str) -> bool:
-    return peek.startswith("{") and len(set(KEYS.findall(peek))) >= 3 and '"segments_info"' not in peek
+    words = set(KEYS.findall(peek))
+    # Captions have no categories, and panoptic annotations are images.
+    return peek.startswith("{") and len(words) >= 3 and words & CATEGORY_KEYS != set() and "segments_info" not in peek
 
 
 def _read_file(folder: ExportFolder, file: str, root: Node, export: Export) -> None:

@@ -114,8 +114,10 @@ def _add_entry(folder: ExportFolder, file: str, number: int, image: _Image, expo
         for _, attributes in image.shapes:
             export.add_class(_text(attributes, "label"))
         shapes = partial(_shapes, image.shapes)
-        split = f"{file}/{'/'.join(path_parts(name)[:-1])}/{image.attributes.get('subset', '')}"
-        export.entries.append(Entry(folder.image(name, near=file), where, split, (int(size[0]), int(size[1])), shapes))
+        subset = image.attributes.get("subset", "")
+        split = "/".join([file, *path_parts(name)[:-1], subset])
+        path = folder.image(f"{subset}/{name}" if subset else name, near=file)
+        export.entries.append(Entry(path, where, split, (int(size[0]), int(size[1])), shapes))
 
 
 def _shapes(shapes: list[tuple[str, Attributes]], size: Size) -> Iterator[Shape]:

@@ -19,12 +19,15 @@ UPLOAD_PREFIX = re.compile(r"[0-9a-f]{8}-(?=.)")  # Label Studio puts it before 
 class ExportFolder:
     """All files below `root`, and all images below `images_root`, if the images are elsewhere.
 
-    Hidden files are left out; links are followed, each folder once.
+    `root` may be a single annotation file; its images are then searched for in its folder. Hidden files are left out;
+    links are followed, each folder once.
     """
 
     def __init__(self, root: Path, images_root: Path | None = None):
-        self.root = root
-        self.files = sorted(_walk(root))
+        single, self.root = (root.name, root.parent) if root.is_file() else (None, root)
+        root = self.root
+        names = _walk(root)
+        self.files = sorted(names if single is None else (n for n in names if n == single or is_image(n)))
         elsewhere = sorted(_walk(images_root)) if images_root else []
         self._paths = {name: images_root / name for name in elsewhere if images_root}
         self._paths |= {name: root / name for name in self.files}

@@ -11,8 +11,10 @@ from fastfcn.data.annotations.folder import ExportFolder, is_image, path_parts
 from fastfcn.data.annotations.node import Node, base64_bytes, bitmap, bitmap_limit, read_json
 from fastfcn.data.annotations.shapes import Region, box, ellipse, inside, polygon
 from fastfcn.errors import DataError
+from fastfcn.utils.progress import with_progress
 from fastfcn.utils.sizes import Size
 
+IMAGE_KEYS = ("imagePath", "imageData", "imageHeight")
 WITHOUT_AREA = ("point", "points", "line", "linestrip")
 
 
@@ -23,9 +25,8 @@ def recognizes(folder: ExportFolder) -> bool:
 def read(folder: ExportFolder) -> Export:
     """Every LabelMe file is an entry; its labels are the classes, in alphabetical order."""
     export, labels = Export(), set()
-    for file in folder.with_suffix(".json"):
-        if not _is_labelme(folder.peek(file)):
-            continue
+    files = [file for file in folder.with_suffix(".json") if _is_labelme(folder.peek(file))]
+    for file in with_progress(files, len(files), "Reading annotations"):
         with export.noting(file):
             root = read_json(folder.path(file))
             labels |= {node["label"].name() for node in root["shapes"].elements() if _kind(node) not in WITHOUT_AREA}
@@ -46,7 +47,7 @@ def read(folder: ExportFolder) -> Export:
 
 
 def _is_labelme(peek: str) -> bool:
-    return peek.startswith("{") and '"shapes":[' in peek and ('"imagePath":' in peek or '"imageData":' in peek)
+    return peek.startswith("{") and '"shapes":[' in peek and any(f'"{key}":' in peek for key in IMAGE_KEYS)
 
 
 def _written(root: Node, file: str) -> str:
@@ -88,7 +89,7 @@ def _region(node: Node, kind: str, size: Size) -> Region | None:
     match kind:
         case "polygon":
             return polygon(points, size) if len(points) >= 3 else None
-        case "rectangle" if len(points) == 4:
+        case "rectangle" | "rotation" if len(points) == 4:
             return polygon(points, size)
         case "rectangle" | "circle" | "mask" if len(points) != 2:
             raise DataError(f"{node.place}: a {kind} has {len(points)} points, not 2")

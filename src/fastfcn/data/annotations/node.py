@@ -17,6 +17,7 @@ from fastfcn.utils.sizes import Size
 from fastfcn.utils.text import decode
 
 MAX_JSON_BYTES = 4 * 2**30  # the annotations of COCO's 118,000 training images are 450 MB
+MAX_NUMBER = 2**53  # ids and sizes; larger ones are not exact as floating-point numbers
 SHOWN = 40  # characters of a wrong value in a message
 
 
@@ -63,7 +64,7 @@ class Node:
         return self.text().strip()
 
     def number(self) -> float:
-        if isinstance(self.value, bool) or not isinstance(self.value, int | float) or not np.isfinite(self.value):
+        if isinstance(self.value, bool) or not isinstance(self.value, int | float) or not abs(self.value) < MAX_NUMBER:
             raise self.error("a number")
         return float(self.value)
 

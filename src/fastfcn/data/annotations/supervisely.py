@@ -9,6 +9,7 @@ from fastfcn.data.annotations.folder import ExportFolder
 from fastfcn.data.annotations.node import Node, base64_bytes, bitmap, bitmap_limit, inflated, read_json
 from fastfcn.data.annotations.shapes import Region, box, inside, polygon, polygons
 from fastfcn.errors import DataError
+from fastfcn.utils.progress import with_progress
 from fastfcn.utils.sizes import Size
 
 SPLIT_TAGS = ("train", "val", "test")  # tags of images
@@ -28,7 +29,8 @@ def read(folder: ExportFolder) -> Export:
             for node in read_json(folder.path(file))["classes"].elements():
                 color = node.get("color")
                 export.add_class(node["title"].name(), hex_color(color.text()) if color is not None else None)
-    for file in _annotation_files(folder):
+    files = _annotation_files(folder)
+    for file in with_progress(files, len(files), "Reading annotations"):
         with export.noting(file):
             root = read_json(folder.path(file))
             tags = [tag["name"].text() for tag in root.items("tags") if tag.get("name") is not None]

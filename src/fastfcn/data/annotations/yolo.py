@@ -30,7 +30,7 @@ def read(folder: ExportFolder) -> Export:
     export = Export()
     file = _names_file(folder)
     root = _read_yaml(folder.path(file)) if file and file.endswith((".yaml", ".yml")) else None
-    names = _names(root) if root else _listed_names(folder, file or "")
+    names = _names(root) if root else _listed_names(folder, file)
     for name in names.values():
         export.add_class(name)
     splits = _Splits(folder, root)
@@ -94,7 +94,9 @@ def _names(root: Node) -> dict[int, str]:
     return {number: Node(str(name), f"names[{number}]").name() for number, name in sorted(entries)}
 
 
-def _listed_names(folder: ExportFolder, file: str) -> dict[int, str]:
+def _listed_names(folder: ExportFolder, file: str | None) -> dict[int, str]:
+    if file is None:
+        raise DataError(f"{folder.root} has no names of classes.", "Add data.yaml with `names`, or classes.txt.")
     path = folder.path(file)
     if path.suffix == ".names":
         return dict(enumerate(read_lines(path)))
@@ -127,11 +129,15 @@ class _Splits:
         path = PurePosixPath(image)
         if path.name in self.listed:
             return self.listed[path.name]
-        text = f"/{path.parent}/"
-        for split, parts in self.folders:
-            if any(f"/{'/'.join(parts[start:])}/" in text for start in range(len(parts))[:2]):
-                return split
-        return str(path.parent)
+        fits = sorted(((_shared(parts, path.parent), split) for split, parts in self.folders), reverse=True)
+        certain = bool(fits) and fits[0][0] > 0 and (len(fits) == 1 or fits[0][0] > fits[1][0])
+        return fits[0][1] if certain else str(path.parent)
+
+
+def _shared(parts: list[str], folder: PurePosixPath) -> int:
+    """How many parts of the end of a path in data.yaml are in a row in the path of a folder."""
+    text = f"/{folder}/"
+    return next((len(parts) - start for start in range(len(parts)) if f"/{'/'.join(parts[start:])}/" in text), 0)
 
 
 def _shapes(path: Path | None, names: dict[int, str], size: Size) -> Iterator[Shape]:
