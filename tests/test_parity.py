@@ -35,7 +35,7 @@ def largest_difference(logits: Tensor, sample: dict) -> float:
     """Largest difference at the stored positions, in units where the logits' standard deviation is 3."""
     assert list(logits.shape) == sample["shape"]
     ours = logits.flatten()[torch.tensor(sample["positions"])].numpy()
-    return float(np.abs(ours - np.array(sample["scores"])).max() / sample["std"] * USUAL_STD)
+    return float(np.abs(ours - np.array(sample["logits"])).max() / sample["std"] * USUAL_STD)
 
 
 @torch.no_grad()
@@ -45,8 +45,8 @@ def differences(model: Segmenter, stored: dict) -> dict[str, float]:
     for entry in stored["images"]:
         image = torch.from_numpy(named_weights.image(*entry["size"]))
         _, extras = model.forward_train(image)
-        logits = {"main": model(image), "auxiliary": extras["auxiliary"], "presence": extras.get("se")}
-        for part in ("main", "auxiliary", "presence"):
+        logits = {"main": model(image), "auxiliary": extras["auxiliary"], "se": extras.get("se")}
+        for part in ("main", "auxiliary", "se"):
             assert (logits[part] is not None) == (part in entry)
             if part in entry:
                 worst[part] = max(worst.get(part, 0.0), largest_difference(logits[part], entry[part]))

@@ -31,7 +31,7 @@ def largest_difference(logits: Tensor, sample: dict) -> float:
     """Largest difference at the stored positions, in units where the logits' standard deviation is 3."""
     assert list(logits.shape) == sample["shape"]
     ours = logits.flatten()[torch.tensor(sample["positions"])].numpy()
-    return float(np.abs(ours - np.array(sample["scores"])).max() / sample["std"] * USUAL_STD)
+    return float(np.abs(ours - np.array(sample["logits"])).max() / sample["std"] * USUAL_STD)
 
 
 @torch.no_grad()
@@ -45,8 +45,8 @@ def differences(model: Segmenter, stored: dict) -> dict[str, float]:
         image = torch.from_numpy(named_weights.image(*entry["size"]))
         _, extras = model.forward_train(image)
         auxiliary = upsample(extras["auxiliary"], entry["size"], model.align_corners)
-        logits = {"main": model(image), "auxiliary": auxiliary, "presence": extras.get("se")}
-        assert ("se" in extras) == ("presence" in entry)
+        logits = {"main": model(image), "auxiliary": auxiliary, "se": extras.get("se")}
+        assert ("se" in extras) == ("se" in entry)
         for part in logits.keys() & entry.keys():
             worst[part] = max(worst.get(part, 0.0), largest_difference(logits[part], entry[part]))
     return worst

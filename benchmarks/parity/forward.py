@@ -62,7 +62,7 @@ def normalized(image: np.ndarray) -> Tensor:
 def comparison(ours: Tensor, theirs: Tensor) -> dict:
     labels = theirs.argmax(1)
     return {
-        "scores_std": round(float(theirs.std()), 3),
+        "logits_std": round(float(theirs.std()), 3),
         "classes_seen": len(labels.unique()),
         "agreement": float((ours.argmax(1) == labels).double().mean()),
         "difference": float((ours - theirs).abs().max()),
@@ -184,7 +184,7 @@ def lines(result: dict) -> list[str]:
             f"{architecture['parameters']['ours']:,}",
             row["route"],
             f"{row['size'][0]}x{row['size'][1]}",
-            f"{row['scores_std']:.2f}",
+            f"{row['logits_std']:.2f}",
             str(row["classes_seen"]),
             f"{100 * row['agreement']:.4f} %",
             f"{row['difference']:.1e}",

@@ -48,12 +48,12 @@ STORED_SIZES = ((97, 65), (41, 401))
 STORED = (("psp", "jpu"), ("deeplabv3", "jpu"), ("enc", "jpu_x"))
 
 
-def score_rows(ours: Segmenter, theirs: nn.Module, samples: SampleImages) -> Iterator[dict]:
+def logit_rows(ours: Segmenter, theirs: nn.Module, samples: SampleImages) -> Iterator[dict]:
     """Full-size logits at each size; at the odd one also the outputs that only training uses."""
     for size in SIZES:
         image = normalized(samples.image(2, size))
         expected = theirs(image)
-        yield {"route": "scores", "size": list(size)} | comparison(ours(image), expected[0])
+        yield {"route": "logits", "size": list(size)} | comparison(ours(image), expected[0])
     _, extras = ours.forward_train(normalized(samples.image(2, ODD)))
     full = upsample(extras["auxiliary"], ODD, ours.align_corners)
     yield {"route": "auxiliary head", "size": list(ODD)} | comparison(full, expected[-1])
@@ -78,7 +78,7 @@ def compare(encoding: Any, architecture: Architecture, samples: SampleImages) ->
     ours = from_theirs(recipe, theirs)
     counted = {"theirs": parameters(theirs) - parameters(theirs.pretrained.fc), "ours": parameters(ours)}
     with tempfile.TemporaryDirectory() as folder:
-        rows = [*score_rows(ours, theirs, samples), checkpoint_row(recipe, ours, theirs, Path(folder))]
+        rows = [*logit_rows(ours, theirs, samples), checkpoint_row(recipe, ours, theirs, Path(folder))]
     return {"architecture": architecture.name, "recipe": recipe.name, "parameters": counted, "rows": rows}
 
 
@@ -101,9 +101,9 @@ def failures(result: dict) -> Iterator[str]:
 
 def lines(result: dict) -> list[str]:
     """The tables of README.md."""
-    scores = [
+    logits = [
         [entry["architecture"], f"{entry['parameters']['ours']:,}", row["route"], "x".join(map(str, row["size"])),
-         f"{row['scores_std']:.2f}", f"{100 * row['agreement']:.4f} %", f"{row['difference']:.1e}"]
+         f"{row['logits_std']:.2f}", f"{100 * row['agreement']:.4f} %", f"{row['difference']:.1e}"]
         for entry in result["architectures"] for row in entry["rows"] if "size" in row
     ]  # fmt: skip
     windows = [
@@ -120,7 +120,7 @@ def lines(result: dict) -> list[str]:
     first = ["network", "parameters", "compared", "size", "std", "equal labels", "difference"]
     second = ["size", "base size, crop, stride", "scales", "mirrored", "largest relative difference", "equal labels"]
     third = ["network", "their losses", "largest relative difference", "difference of the update"]
-    return [f"{machine}; FastFCN at {result['commit'][:7]}.", "", *record.table(first, scores), "",
+    return [f"{machine}; FastFCN at {result['commit'][:7]}.", "", *record.table(first, logits), "",
             *record.table(second, windows), "", *record.table(third, training)]  # fmt: skip
 
 
@@ -135,7 +135,7 @@ def store(encoding: Any, head: str, neck: str) -> None:
     for seed, size in enumerate(STORED_SIZES):
         outputs = model(torch.from_numpy(named_weights.image(*size)))
         entry = {"size": list(size), "main": sample(outputs[0], 150, seed), "auxiliary": sample(outputs[-1], 40, seed)}
-        images.append(entry | ({"presence": sample(outputs[1], model.nclass, seed)} if len(outputs) == 3 else {}))
+        images.append(entry | ({"se": sample(outputs[1], model.nclass, seed)} if len(outputs) == 3 else {}))
     content = {"made_by": "benchmarks/parity/official.py --store", "torch": torch.__version__, "head": head,
                "neck": neck, "classes": model.nclass, "images": images}  # fmt: skip
     path = record.REPOSITORY / "tests" / "stored" / "logits" / f"official_{head}_{neck}.json"

@@ -99,9 +99,9 @@ def calibrate_weights(model: nn.Module, samples: Tensor, compared: Tensor) -> No
         nn.init.normal_(classifier.weight, 0.0, 0.05)
         nn.init.zeros_(classifier.bias)
     outputs = model.eval()(compared)
-    for classifier, scores in zip(classifiers(model), (outputs[0], outputs[-1]), strict=True):
-        mean = scores.mean((0, 2, 3))
-        scale = LOGITS_STD / (scores - mean[:, None, None]).std()
+    for classifier, logits in zip(classifiers(model), (outputs[0], outputs[-1]), strict=True):
+        mean = logits.mean((0, 2, 3))
+        scale = LOGITS_STD / (logits - mean[:, None, None]).std()
         classifier.weight *= scale
         classifier.bias.copy_(-mean * scale)
 
@@ -122,7 +122,7 @@ def save(model: nn.Module, path: Path) -> None:
 
 
 @torch.no_grad()
-def window_scores(
+def window_votes(
     encoding: Any, model: nn.Module, image: Tensor, base_size: int, crop: int, scales: Sequence[float], flip: bool
 ) -> Tensor:
     """Result of its MultiEvalModule for a normalized image (1, 3, H, W): (1, classes, H, W)."""

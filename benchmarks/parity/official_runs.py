@@ -31,7 +31,7 @@ RATE = 0.00001
 
 @torch.no_grad()
 def window_rows(encoding: Any, samples: SampleImages) -> Iterator[dict]:
-    """The official evaluator and fastfcn's: scores of the same normalized image, and labels from the uint8 image."""
+    """The official evaluator and fastfcn's: votes for the same normalized image, and labels from the uint8 image."""
     theirs = calibrated_network(encoding, NETWORKS[0], samples)
     ours = from_theirs(NETWORKS[0].recipe(), theirs)
     for size, base_size, crop, stride, tta in WINDOWED:
@@ -39,8 +39,8 @@ def window_rows(encoding: Any, samples: SampleImages) -> Iterator[dict]:
         pixels = samples.image(2, size)
         image, black = (as_they_read(array) for array in (pixels, np.zeros((1, 1, 3), np.uint8)))
         scales, flip = (recipe.eval.scales, True) if tta else ((1.0,), False)
-        expected = official_code.window_scores(encoding, theirs, image, base_size, crop, scales, flip)
-        scores = sliding_window_votes(
+        expected = official_code.window_votes(encoding, theirs, image, base_size, crop, scales, flip)
+        votes = sliding_window_votes(
             ours, image, black.flatten(), base_size, (crop, crop), (stride, stride), scales, flip
         )
         tensor = torch.from_numpy(pixels.transpose(2, 0, 1).copy())[None]
@@ -51,7 +51,7 @@ def window_rows(encoding: Any, samples: SampleImages) -> Iterator[dict]:
             "scales": list(scales),
             "flip": flip,
             "classes_seen": len(labels.unique()),
-            "relative_difference": float(((scores - expected).abs() / expected).max()),
+            "relative_difference": float(((votes - expected).abs() / expected).max()),
             "agreement": float((labels == expected[0].argmax(0)).double().mean()),
         }
 

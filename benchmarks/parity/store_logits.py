@@ -43,7 +43,7 @@ def sample(logits: Tensor, count: int, seed: int) -> dict:
         "shape": list(logits.shape),
         "std": float(f"{flat.std():.7g}"),
         "positions": positions.tolist(),
-        "scores": [float(f"{flat[position]:.7g}") for position in positions],
+        "logits": [float(f"{flat[position]:.7g}") for position in positions],
     }
 
 
@@ -58,7 +58,7 @@ def stored(architecture: openmmlab.Architecture) -> dict:
         entry = {"size": list(size), "main": sample(openmmlab.logits(model, image), MAIN, seed)}
         entry["auxiliary"] = sample(auxiliary, AUXILIARY, seed)
         if se_logits is not None:
-            entry["presence"] = sample(se_logits, architecture.classes, seed)
+            entry["se"] = sample(se_logits, architecture.classes, seed)
         images.append(entry)
     return {
         "made_by": "benchmarks/parity/store_logits.py",
