@@ -172,7 +172,7 @@ def verdict(record: dict) -> dict[str, bool]:
     return {
         "never a 500": record["status_500"] == 0 and record["errors_in_the_log"] == 0,
         "never a dead worker": record["alive"] and good == args and record["exit_code"] == 0,
-        "nobody hangs": record["hung"] == 0,
+        "no timeouts": record["hung"] == 0,
         "memory flat": record["memory"]["flat"] is not False,
     }
 

@@ -1,4 +1,4 @@
-"""benchmarks/speed.py: what is compared, how rows are kept, and what is said of them; the peers are not needed."""
+"""benchmarks/speed.py: comparisons, merging of rows, tables and targets; the peers are not needed."""
 
 import sys
 

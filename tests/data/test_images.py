@@ -25,16 +25,16 @@ def test_rgb_and_rgba_keep_their_colors(tmp_path, colors):
 
 
 def test_gray_palette_and_one_bit_images_become_rgb(tmp_path, colors):
-    grey = colors[..., 0]
-    Image.fromarray(grey).save(tmp_path / "grey.png")
-    assert np.array_equal(read_image(tmp_path / "grey.png"), np.dstack([grey] * 3))
-    palette = Image.fromarray(grey % 2).convert("P")
+    gray = colors[..., 0]
+    Image.fromarray(gray).save(tmp_path / "gray.png")
+    assert np.array_equal(read_image(tmp_path / "gray.png"), np.dstack([gray] * 3))
+    palette = Image.fromarray(gray % 2).convert("P")
     palette.putpalette([10, 20, 30, 200, 210, 220])
     palette.save(tmp_path / "palette.png")
-    expected = np.where(grey[..., None] % 2 == 1, [200, 210, 220], [10, 20, 30])
+    expected = np.where(gray[..., None] % 2 == 1, [200, 210, 220], [10, 20, 30])
     assert np.array_equal(read_image(tmp_path / "palette.png"), expected)
-    Image.fromarray(grey > 127).save(tmp_path / "bit.png")
-    assert np.array_equal(read_image(tmp_path / "bit.png")[..., 1], (grey > 127) * 255)
+    Image.fromarray(gray > 127).save(tmp_path / "bit.png")
+    assert np.array_equal(read_image(tmp_path / "bit.png")[..., 1], (gray > 127) * 255)
 
 
 def test_sixteen_bits_keep_the_upper_eight(tmp_path):

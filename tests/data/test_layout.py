@@ -51,11 +51,11 @@ def test_hidden_files_are_not_images(camvid):
 def test_masks_in_the_image_folder_are_not_images(tmp_path):
     touch(tmp_path, "train/a.png", "train/a_mask.png", "train/b.png", "train/b_mask.png", "train/c_mask.png")
     camvid = load_description("camvid")
-    beside = camvid.model_copy(update={"images": ("{split}/{name}.png",), "labels": ("{split}/{name}_mask.png",)})
+    same_folder = camvid.model_copy(update={"images": ("{split}/{name}.png",), "labels": ("{split}/{name}_mask.png",)})
     with pytest.raises(DataError, match=r"No mask for .*c_mask.png"):
-        names(beside, tmp_path, "train")
+        names(same_folder, tmp_path, "train")
     (tmp_path / "train/c_mask.png").unlink()
-    assert names(beside, tmp_path, "train") == ["a", "b"]
+    assert names(same_folder, tmp_path, "train") == ["a", "b"]
 
 
 def test_cityscapes_cities(tmp_path):

@@ -27,7 +27,7 @@ def test_palette_masks_give_the_stored_numbers(tmp_path, bits):
     assert np.array_equal(read_mask(tmp_path / "mask.png", "index"), VALUES)
 
 
-def grey_png(path, values: np.ndarray, bits: int) -> None:
+def gray_png(path, values: np.ndarray, bits: int) -> None:
     """Store `values` as a gray PNG with `bits` per pixel: a palette file whose color type is changed to gray."""
     packed = b"".join(
         b"\0" + int("".join(f"{v:0{bits}b}" for v in row).ljust(8, "0"), 2).to_bytes(1, "big") for row in values
@@ -45,13 +45,13 @@ def grey_png(path, values: np.ndarray, bits: int) -> None:
 
 @pytest.mark.parametrize(("bits", "values"), [(1, VALUES % 2), (2, VALUES), (4, VALUES[:, :2] * 5)])
 def test_gray_masks_with_few_bits_give_the_stored_ids(tmp_path, bits, values):
-    grey_png(tmp_path / "mask.png", values, bits)
+    gray_png(tmp_path / "mask.png", values, bits)
     assert np.array_equal(read_mask(tmp_path / "mask.png", "index"), values)
 
 
 def test_gray_masks_with_8_and_16_bits(tmp_path):
-    Image.fromarray(VALUES).save(tmp_path / "grey.png")
-    assert np.array_equal(read_mask(tmp_path / "grey.png", "index"), VALUES)
+    Image.fromarray(VALUES).save(tmp_path / "gray.png")
+    assert np.array_equal(read_mask(tmp_path / "gray.png", "index"), VALUES)
     deep = VALUES.astype(np.uint16) * 9000
     Image.fromarray(deep).save(tmp_path / "deep.png")
     assert np.array_equal(read_mask(tmp_path / "deep.png", "index"), deep)

@@ -268,7 +268,7 @@ def bitmap_text(mask: np.ndarray) -> str:
 
 
 def supervisely(root: Path) -> Path:
-    """A project with a data set per split; the leaf is a polygon, the stem a bitmap with an origin."""
+    """A project with a dataset per split; the leaf is a polygon, the stem a bitmap with an origin."""
     classes = [{"title": name, "shape": "any", "color": f"#{bytes(COLORS[name]).hex()}"} for name in LABELS]
     write_json(root / "meta.json", {"classes": classes, "tags": []})
     for number in range(COUNT):

@@ -62,8 +62,8 @@ def test_overlaps_by_order_and_by_area(tmp_path: Path):
     run(root, tmp_path / "order")
     report = run(root, tmp_path / "area", overlap="area")
     assert sorted(np.unique(mask(tmp_path / "order")).tolist()) == [0, 1]
-    found = mask(tmp_path / "area")
-    assert (found[15, 15], found[5, 5], found[45, 60]) == (2, 1, 0)
+    label = mask(tmp_path / "area")
+    assert (label[15, 15], label[5, 5], label[45, 60]) == (2, 1, 0)
     assert (report.overlapping, report.images_with_overlap) == (2 * 100, 2)
     assert [entry.images for entry in report.classes] == [2, 2, 2, 0]  # background, one, two, three
 
@@ -91,8 +91,8 @@ def test_crowds_are_below_everything_or_ignored(tmp_path: Path):
     run(root, tmp_path / "out")
     run(root, tmp_path / "ignore", crowd="ignore")
     for name, value in (("out", 2), ("ignore", 255)):
-        found = mask(tmp_path / name)
-        assert (found[15, 15], found[15, 30], found[15, 5]) == (1, value, 0)
+        label = mask(tmp_path / name)
+        assert (label[15, 15], label[15, 30], label[15, 5]) == (1, value, 0)
 
 
 def test_layers_come_before_the_order():
@@ -119,8 +119,8 @@ def test_own_background_and_classes_to_ignore(tmp_path: Path):
     (root / "labels.json").write_text(text)
     run(root, tmp_path / "out")
     assert load_description(tmp_path / "out/dataset.toml").class_names == ("Background", "three")
-    found = mask(tmp_path / "out")
-    assert (found[5, 5], found[15, 15], found[31, 33], found[45, 60]) == (255, 0, 1, 0)
+    label = mask(tmp_path / "out")
+    assert (label[5, 5], label[15, 15], label[31, 33], label[45, 60]) == (255, 0, 1, 0)
 
 
 def test_images_by_windows_path_address_and_elsewhere(tmp_path: Path):
@@ -161,13 +161,13 @@ def test_turned_images(tmp_path: Path, height: int, width: int, turn: int):
             run(root, tmp_path / "out")
         return
     run(root, tmp_path / "out")
-    image, found = read_image(next((tmp_path / "out/images").rglob("a.png"))), mask(tmp_path / "out")
-    assert image.shape[:2] == found.shape
+    image, label = read_image(next((tmp_path / "out/images").rglob("a.png"))), mask(tmp_path / "out")
+    assert image.shape[:2] == label.shape
     if turn != 3 and (height, width) == (48, 64):  # for the stored pixels
-        assert (found == (image[..., 0] > 0)).all()
+        assert (label == (image[..., 0] > 0)).all()
     else:
-        assert found[10:20, 10:20].all()
-        assert found.sum() == 100
+        assert label[10:20, 10:20].all()
+        assert label.sum() == 100
 
 
 def test_embedded_images(tmp_path: Path):
@@ -187,8 +187,8 @@ def test_several_files_for_one_image(tmp_path: Path):
     root = coco(tmp_path / "set", shape(1, SQUARE), file="1.json")
     coco(root, shape(2, SMALL), file="2.json")
     report = run(root, tmp_path / "out")
-    found = mask(tmp_path / "out")
-    assert (found[15, 15], found[5, 5]) == (2, 1)
+    label = mask(tmp_path / "out")
+    assert (label[15, 15], label[5, 5]) == (2, 1)
     assert sum(report.images.values()) == 2
 
 

@@ -43,7 +43,7 @@ def image() -> np.ndarray:
     return picture(*SIZE)
 
 
-def normalised(image: np.ndarray, used: Recipe) -> Tensor:
+def normalized(image: np.ndarray, used: Recipe) -> Tensor:
     values = (image.astype(np.float64) - used.data.mean) / used.data.std
     return torch.from_numpy(values.transpose(2, 0, 1)[None]).float()
 
@@ -55,7 +55,7 @@ def resized(logits: Tensor, size: tuple[int, int]) -> Tensor:
 @torch.no_grad()
 def plain_scores(model: Segmenter, used: Recipe, image: np.ndarray, seen: tuple[int, int], flip: bool) -> Tensor:
     """Logits (1, C, H, W): resized to the network's input size, flipped back, and resized to the image's size."""
-    pixels = normalised(resize_image(image, seen), used)
+    pixels = normalized(resize_image(image, seen), used)
     logits = resized(model.logits(pixels.flip(-1) if flip else pixels), seen)
     return resized(logits.flip(-1) if flip else logits, SIZE)
 
@@ -96,7 +96,7 @@ def test_scores_go_through_the_size_that_the_network_sees(model, used, image, tt
 def test_resizing_once_gives_another_class_map(model, used, image):
     """Otherwise the test above would prove nothing."""
     with torch.no_grad():
-        logits = model.logits(normalised(resize_image(image, SEEN), used))
+        logits = model.logits(normalized(resize_image(image, SEEN), used))
     assert equal(resized(logits, SIZE)[0].argmax(0), plain_labels(model, used, image, tta=False)) < 0.999
 
 

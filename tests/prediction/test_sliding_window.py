@@ -124,8 +124,8 @@ def test_evaluation_goes_by_the_kind_in_the_recipe(used: Recipe, tta: bool):
     labels = predict_labels(model, settings, [image[None]], (61, 90))[0]
     mean, std = torch.tensor(used.data.mean), torch.tensor(used.data.std)
     scales, flip = (used.eval.scales, True) if tta else ((1.0,), False)
-    normalised = normalize(pixels, used.data.mean, used.data.std)[None]
-    expected = sliding_window_votes(model, normalised, -mean / std, BASE, (CROP, CROP), (STRIDE, STRIDE), scales, flip)
+    normalized = normalize(pixels, used.data.mean, used.data.std)[None]
+    expected = sliding_window_votes(model, normalized, -mean / std, BASE, (CROP, CROP), (STRIDE, STRIDE), scales, flip)
     assert labels.dtype == torch.uint8
     assert torch.equal(labels.long(), expected[0].argmax(0))
     assert len(labels.unique()) > 1

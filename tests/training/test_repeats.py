@@ -57,7 +57,7 @@ def test_seeds_equal_single_trainings_and_the_summary_is_theirs(data: Path, tmp_
 
 def test_stopped_folds_are_resumed(data: Path, tmp_path: Path, monkeypatch):
     planned = repeats(tiny_recipe(*SHORT), folds=2)
-    whole = train_repeats(planned, data, tmp_path / "whole", CPU)
+    uncut = train_repeats(planned, data, tmp_path / "whole", CPU)
     calls = []
 
     def fail_second(recipe, *arguments):
@@ -73,7 +73,7 @@ def test_stopped_folds_are_resumed(data: Path, tmp_path: Path, monkeypatch):
     before = Run(tmp_path / "stopped/fold-1-of-2").log.read_bytes()
     resumed = train_repeats(planned, data, tmp_path / "stopped", CPU, resume=True)
     assert Run(tmp_path / "stopped/fold-1-of-2").log.read_bytes() == before
-    assert resumed.scores == whole.scores
+    assert resumed.scores == uncut.scores
 
 
 def test_values_without_pixels_do_not_count():

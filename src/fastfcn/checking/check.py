@@ -81,7 +81,7 @@ class FolderReport:
             "pairs_by_split": self.pairs_by_split,
             "layout": layout,
             "other_folders": [
-                {"images": each.images, "masks": each.masks, "pairs": each.pairs} for each in self.dataset.others
+                {"images": other.images, "masks": other.masks, "pairs": other.pairs} for other in self.dataset.others
             ],
             "labels_kind": self.labels_kind,
             "values": [asdict(entry) for entry in self.values],

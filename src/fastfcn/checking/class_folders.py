@@ -65,5 +65,5 @@ def class_folder_problems(mask_ids: MaskIds) -> Iterator[Problem]:
         shown = ", ".join(folders.names[:8]) + (", ..." if len(folders.names) > 8 else "")
         message = f"All masks mark one class ({folders.marked}); the folders may name different ones: {shown}."
         advice = INIT + "uses one class, with any folder. " + fix_with("folders")
-        advice += "gives the masks of each folder a class of its own."
+        advice += "makes the masks of each folder a separate class."
         yield Problem("class_folders", WARNING, 1, (), message, advice)

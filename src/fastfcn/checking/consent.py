@@ -19,7 +19,7 @@ KINDS = {
     "palette": "assign ids by color in masks whose palette has another order",
     "ids": "convert color masks to ids with a palette",
     "renumber": "renumber ids that start at 1 or have gaps to 0, 1, 2, ..., in masks and class lists",
-    "folders": "give the masks of each folder a class of its own, named after the folder, if all masks mark one class",
+    "folders": "make the masks of each folder a separate class, named after the folder, if all masks mark one class",
     "resize": "resize masks to the size of their image",
     "frames": "keep only the first frame of masks with several",
     "duplicates": "leave out images that occur twice, with their masks",

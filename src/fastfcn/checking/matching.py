@@ -215,7 +215,7 @@ def _groups(folders: Iterable[Folder], role: str | None = None) -> list[FileGrou
 
 
 def _in_one_folder(contents: FolderContents, group: FileGroup) -> Iterator[tuple[FileGroup, FileGroup]]:
-    """Images and masks in the same folder, told apart by a word in their names or by their suffix."""
+    """Images and masks in the same folder, distinguished by a word in their names or by their suffix."""
     yield group._replace(role="image"), group._replace(role="mask")
     yield from _by_suffix(contents, group)
 

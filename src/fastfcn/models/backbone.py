@@ -106,10 +106,10 @@ def layer_distances(name: str, net: nn.Module) -> dict[str, int]:
     The layers are those that timm uses for layer-wise learning rates: the stem and the blocks. Raises ValueError if
     timm does not divide the network.
     """
-    whole = _whole_network(name)
-    if not hasattr(whole, "group_matcher"):
+    full = _whole_network(name)
+    if not hasattr(full, "group_matcher"):
         raise ValueError(f"timm does not divide {name} into layers")
-    numbers = group_parameters(whole, whole.group_matcher(coarse=False), reverse=True)
+    numbers = group_parameters(full, full.group_matcher(coarse=False), reverse=True)
     named = _names_in_backbone(numbers, net)
     end = max(named.values()) + 1
     return {key: end - number for key, number in named.items()}
@@ -120,8 +120,8 @@ def without_decay(name: str, net: nn.Module) -> set[str]:
 
     Norms and biases are not among them; Swin's tables of relative positions are.
     """
-    whole = _whole_network(name)
-    exempt = whole.no_weight_decay() if hasattr(whole, "no_weight_decay") else ()
+    full = _whole_network(name)
+    exempt = full.no_weight_decay() if hasattr(full, "no_weight_decay") else ()
     return set(_names_in_backbone(dict.fromkeys(exempt), net))
 
 

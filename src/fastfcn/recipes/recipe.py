@@ -110,9 +110,9 @@ class Recipe(Section):
     @property
     def dataset(self) -> str:
         """`data.dataset`; a TOML path relative to the recipe's file is resolved."""
-        beside = self._folder / self.data.dataset if self._folder else None
-        is_there = beside is not None and self.data.dataset.endswith(".toml") and beside.is_file()
-        return str(beside) if is_there else self.data.dataset
+        path = self._folder / self.data.dataset if self._folder else None
+        is_there = path is not None and self.data.dataset.endswith(".toml") and path.is_file()
+        return str(path) if is_there else self.data.dataset
 
     def save(self, path: str | Path) -> None:
         """Write the text to `path`; raises OutputError."""

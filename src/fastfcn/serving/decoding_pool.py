@@ -1,4 +1,4 @@
-"""Decoding in processes of their own, which are killed at the deadline: no decoder of images can be interrupted.
+"""Decoding in separate processes, which are killed at the deadline: no decoder of images can be interrupted.
 
 The processes speak over their standard input and output. A request is a head (the length of the file as JSON, padded
 to HEAD bytes), then the file; a response is a head (shape, or problem), then the pixels.
@@ -97,7 +97,7 @@ class _Worker:
         paths = os.pathsep.join(path for path in sys.path if path)
         environment = os.environ | {"PYTHONPATH": paths, "OPENBLAS_NUM_THREADS": "1", "OMP_NUM_THREADS": "1"}
         command = [sys.executable, "-c", f"from {__name__} import work; work({limits.pixels}, {limits.side})"]
-        # A session of its own: Ctrl-C in the terminal is for the service, which finishes the accepted requests.
+        # A new session: Ctrl-C in the terminal is for the service, which finishes the accepted requests.
         self.process = subprocess.Popen(
             command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, env=environment, start_new_session=True, bufsize=0
         )

@@ -1,6 +1,6 @@
 """Which names of the service are accepted in the Host header.
 
-A web page of a stranger can make its own host name resolve to 127.0.0.1 (DNS rebinding). For a browser, the page and
+An untrusted web page can make its own host name resolve to 127.0.0.1 (DNS rebinding). For a browser, the page and
 the service then have the same origin, and nothing but the name in the Host header distinguishes its requests.
 """
 
@@ -16,7 +16,7 @@ HOST = re.compile(r"(\[[0-9a-fA-F:.]+\]|[^\s:@/\[\]]+)(?::\d{1,5})?")
 class AllowedHosts:
     """The accepted names of a service.
 
-    These are the names given with `--allowed-host`, and otherwise: with a token, all, since a stranger's page does not
+    These are the names given with `--allowed-host`, and otherwise: with a token, all, since an untrusted page does not
     know it; without, localhost, IP addresses (which cannot be rebound) and the name or address that it listens on; if
     other machines can reach it, also this machine's own name.
     """

@@ -46,10 +46,10 @@ def test_recognized(name: str, exports: dict[str, Path]):
 @pytest.mark.parametrize("name", NAMES)
 def test_masks_equal_those_painted_independently(name: str, exports: dict[str, Path], tmp_path: Path):
     report = run(exports[name], tmp_path / "out")
-    found = masks(tmp_path / "out")
-    assert sorted(found) == [str(number) for number in range(sets.COUNT)]
+    written = masks(tmp_path / "out")
+    assert sorted(written) == [str(number) for number in range(sets.COUNT)]
     for number in range(sets.COUNT):
-        assert (found[str(number)] == sets.expected(number)).all(), number
+        assert (written[str(number)] == sets.expected(number)).all(), number
     assert report.images == ({"train": 5, "val": 1} if report.drawn else {"train": 4, "val": 2})
     assert report.drawn == (name in ("labelme", "cvat", "label-studio", "voc of cvat"))
     description = load_description(tmp_path / "out/dataset.toml")

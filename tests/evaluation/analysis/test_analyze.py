@@ -87,14 +87,14 @@ def test_two_processes_agree_with_one():
 
 
 def test_every_wrong_pixel_is_counted_once():
-    collector, wrong, labelled = collected(range(IMAGES)), 0, 0
+    collector, wrong, labeled = collected(range(IMAGES)), 0, 0
     for index in range(IMAGES):
         probabilities, label = example(index)
         wrong += int(((probabilities.argmax(0) != label) & (label != 255)).sum())
-        labelled += int((label != 255).sum())
+        labeled += int((label != 255).sum())
     assert collector.error_counts.sum() == wrong
-    assert collector.calibration.bins[0].sum() == labelled
-    assert collector.calibration.bins[2].sum() == labelled - wrong
+    assert collector.calibration.bins[0].sum() == labeled
+    assert collector.calibration.bins[2].sum() == labeled - wrong
 
 
 def test_memory_does_not_depend_on_images():

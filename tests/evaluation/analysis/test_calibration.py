@@ -55,12 +55,12 @@ def test_ece_matches_the_formula_without_ignored_pixels():
     logits, label = network(2.0)
     label[:3] = 255
     probabilities = logits.softmax(0)
-    calibration, labelled = Calibration(), label != 255
+    calibration, labeled = Calibration(), label != 255
     confidence, predicted = probabilities.max(0)
-    calibration.update(confidence[labelled].double().numpy(), (predicted == label)[labelled].numpy())
+    calibration.update(confidence[labeled].double().numpy(), (predicted == label)[labeled].numpy())
     result = calibration.reliability()
-    assert result.pixels.sum() == labelled.sum()
-    expected = ece_by_hand(probabilities[:, labelled].T.double().numpy(), label[labelled].numpy())
+    assert result.pixels.sum() == labeled.sum()
+    expected = ece_by_hand(probabilities[:, labeled].T.double().numpy(), label[labeled].numpy())
     assert result.ece == pytest.approx(expected, rel=1e-9)
     assert expected > 0.05
 

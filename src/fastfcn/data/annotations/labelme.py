@@ -61,10 +61,10 @@ def _image(folder: ExportFolder, file: str, root: Node) -> Path:
         return folder.image(_written(root, file), near=file)
     except DataError:
         stem = PurePosixPath(file).with_suffix("")
-        beside = [name for name in folder.images if PurePosixPath(name).with_suffix("") == stem]
-        if len(beside) != 1:
+        matches = [name for name in folder.images if PurePosixPath(name).with_suffix("") == stem]
+        if len(matches) != 1:
             raise
-        return folder.path(beside[0])
+        return folder.path(matches[0])
 
 
 def _embedded(path: Path) -> bytes:
