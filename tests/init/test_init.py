@@ -6,10 +6,11 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+import torch
 
 from fastfcn import build, recipes
 from fastfcn.data.description import load_description
-from fastfcn.errors import DataError, OutputError, WeightsError
+from fastfcn.errors import DataError, OutputError, RecipeError, WeightsError
 from fastfcn.init.choices import TrainingMachine
 from fastfcn.init.init import InitResult, init
 from fastfcn.training.run import Run
@@ -276,3 +277,29 @@ def test_a_folder_that_cannot_be_written_needs_out(tmp_path: Path, monkeypatch: 
     (root / "masks/é 0.png").rename(root / "masks/stra\udcdfe.png")
     with pytest.raises(DataError, match="is not UTF-8"):
         run_init(root, out=tmp_path / "out")
+
+
+@pytest.mark.parametrize("backbone", ["test_convnext", "swin_tiny_patch4_window7_224", "resnet18.a1_in1k"])
+def test_the_recipe_for_any_backbone_builds(tmp_path: Path, backbone: str):
+    recipe = run_init(binary_set(tmp_path / "leaf"), backbone=backbone).recipe
+    assert recipe.backbone.kind == ("resnet" if backbone.startswith("resnet") else "pyramid")
+    recipe = recipe.override(["neck.width=8", "head.width=8", "auxiliary.width=8"])
+    with torch.device("meta"):
+        network = build.network(recipe, 2).eval()
+        assert network(torch.zeros(1, 3, 64, 96)).shape[:2] == (1, 2)
+
+
+def test_training_with_another_backbone(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
+    monkeypatch.chdir(tmp_path)
+    result = run_init(binary_set(tmp_path / "leaf"), backbone="test_convnext")
+    train = shlex.split(result.commands()[0])[1:]
+    done = fastfcn(*train, "optim.steps=1", "eval.every=1", "optim.batch=2", "--accelerator", "cpu", "--workers", "0")
+    assert done.code == 0, done.err
+
+
+def test_a_backbone_that_cannot_be_used_writes_nothing(tmp_path: Path):
+    root = binary_set(tmp_path / "leaf")
+    for name in ("nosuch_net", "vit_tiny_patch16_224"):
+        with pytest.raises(RecipeError, match=f"backbone.name = '{name}' cannot be used"):
+            run_init(root, backbone=name)
+    assert not (root / "recipe.toml").exists()

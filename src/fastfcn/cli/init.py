@@ -23,7 +23,8 @@ def init(
         str, typer.Option(metavar="FILE|none", help="Backbone weights: imagenet (downloaded), a file, or none.")
     ] = "imagenet",
     backbone: Annotated[
-        str, typer.Option(help="A timm ResNet, such as resnet50 (default: chosen for this machine).")
+        str,
+        typer.Option(help="A timm network, such as resnet50 or convnext_tiny (default: a ResNet)."),
     ] = "",
     out: Annotated[Path | None, typer.Option(help="Folder for dataset.toml and recipe.toml (default: DIR).")] = None,
     seed: Annotated[int, typer.Option(min=0, help="Seed of the random split, if DIR has no train and val.")] = 0,

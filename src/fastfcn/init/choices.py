@@ -148,6 +148,11 @@ def backbone(facts: Facts) -> Choice:
     return Choice(name, f"For {facts.machine.name}. Larger ones are slower and more accurate: {', '.join(RESNETS)}.")
 
 
+def has_settable_strides(name: str) -> bool:
+    """Whether a timm network is a plain ResNet: kind "resnet" in recipes; all others are of kind "pyramid"."""
+    return re.fullmatch(r"resnet(18|34|50|101|152)(\..+)?", name) is not None
+
+
 def width(facts: Facts) -> Choice:
     """Channels of JPU and head."""
     value = {"cpu": 96, "small": 128, "large": 256}[machine_class(facts.machine)]

@@ -8,7 +8,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import NamedTuple
 
-from fastfcn import recipes
+from fastfcn import build, recipes
 from fastfcn.checking.check import FolderReport, check_folder
 from fastfcn.checking.problem import Problem
 from fastfcn.data.description import DatasetDescription, load_description, parse_description
@@ -75,10 +75,11 @@ def init(
     """Check the folder `root` and write dataset.toml, recipe.toml and, if it has no splits, lists of a random split.
 
     The TOML files go to `out`, by default `root`. `classes` are names in the order of the mask values; `pretrained` is
-    "imagenet", "none" or a weights file; `backbone` is the name of a timm ResNet; `seed` is for the random split;
+    "imagenet", "none" or a weights file; `backbone` is the name of a timm network; `seed` is for the random split;
     `images` and `masks` are folders below `root` to use, if several could be meant. If `out` has a dataset.toml and no
     recipe.toml, as after `fastfcn import`, only recipe.toml is written.
-    Raises OutputError if one of the files exists and `force` is not set, and DataError if the folder cannot be used.
+    Raises OutputError if one of the files exists and `force` is not set, DataError if the folder cannot be used, and
+    RecipeError if the backbone cannot.
     """
     root, out = Path(root), Path(root if out is None else out)
     kept = (out / DATASET).is_file() and not (out / RECIPE).exists() and not (classes or images or masks)
@@ -102,7 +103,7 @@ def init(
     counts = {name: len(names) for name, names in splits.drawn.items()} or report.pairs_by_split
     shown = Split(splits.train, counts[splits.train]), Split(splits.val, counts[splits.val])
     recipe_text = _recipe_text(report, dataset, *shown, weights, backbone, machine or this_machine())
-    recipe = recipes.parse(recipe_text, str(out / RECIPE))
+    recipe = _parsed(recipe_text, out, backbone)
     for path, names in lists.items():
         write_text(path, "".join(f"{name}\n" for name in names), "surrogateescape")
     write_text(out / DATASET, dataset_text)
@@ -127,7 +128,7 @@ def _recipe_for(
     train, val = (Split(name, len(find_examples(dataset, root, name))) for name in ("train", names[0]))
     report = check_folder(root, workers)
     recipe_text = _recipe_text(report, dataset, train, val, weights, backbone, machine)
-    recipe = recipes.parse(recipe_text, str(out / RECIPE))
+    recipe = _parsed(recipe_text, out, backbone)
     write_text(out / RECIPE, recipe_text)
     return InitResult(root, (out / RECIPE,), dataset, recipe, train.images, val.images, _problems(report)[0], (), ())
 
@@ -178,6 +179,17 @@ def _recipe_text(
     names = dataset.class_names
     facts = Facts(train.images, val.images, report.sizes, names, shares, weights, backbone, machine)
     return recipe_toml(slug(report.root), DATASET, train.name, val.name, facts, choose_loss(names, pixels))
+
+
+def _parsed(text: str, out: Path, backbone: str) -> Recipe:
+    """The recipe, with a check of a backbone that the user named. Raises RecipeError."""
+    recipe = recipes.parse(text, str(out / RECIPE))
+    if backbone:
+        import torch
+
+        with torch.device("meta"):  # without weights, in a second
+            build.backbone(recipe)
+    return recipe
 
 
 def _pixels(report: FolderReport, dataset: DatasetDescription) -> list[int]:

@@ -15,6 +15,7 @@ from fastfcn.init.choices import (
     cat_max_ratio,
     crop,
     flip,
+    has_settable_strides,
     learning_rate,
     steps,
     test_size,
@@ -93,14 +94,11 @@ def _backbone(facts: Facts) -> Section:
             reason = "Random weights, which need many more steps than pretrained ones."
         case _:
             reason = "The weights file given with --pretrained."
-    return {
-        "kind": "resnet",
-        "name": backbone(facts),
-        "pretrained": Choice(facts.pretrained, reason),
-        "strides": [1, 2, 2, 2],
-        "dilations": [1, 1, 1, 1],
-        "style": "pytorch",
-    }
+    name, weights = backbone(facts), Choice(facts.pretrained, reason)
+    if not has_settable_strides(name.value):
+        return {"kind": "pyramid", "name": name, "pretrained": weights}
+    strides = {"strides": [1, 2, 2, 2], "dilations": [1, 1, 1, 1], "style": "pytorch"}
+    return {"kind": "resnet", "name": name, "pretrained": weights, **strides}
 
 
 def _parts(facts: Facts) -> dict[str, Section]:

@@ -51,6 +51,11 @@ def percentile(values: list[float], percent: float) -> float:
     return known[low] + (rank - low) * (known[high] - known[low])
 
 
+def shifted(values: list[float], value: float, percent: float) -> float:
+    """A percentile without the bias of the bootstrap: the median minus the value of all images."""
+    return percentile(values, percent) - (percentile(values, 50) - value)
+
+
 def test_intervals_match_explicit_resampling():
     """The same draws, as lists of images, in plain loops."""
     matrices, replicates = images(), 60
@@ -65,12 +70,17 @@ def test_intervals_match_explicit_resampling():
     expected = [iou_by_hand(matrices, indices) for indices in drawn]
     intervals = bootstrapped(matrices, replicates).intervals()
     np.testing.assert_allclose(intervals.replicates, expected)
+    all_images = iou_by_hand(matrices, list(range(IMAGES)))
+    np.testing.assert_allclose(intervals.iou, all_images)
     for label in range(3):
         column = [row[label] for row in expected]
-        assert intervals.low[label] == pytest.approx(percentile(column, 2.5))
-        assert intervals.high[label] == pytest.approx(percentile(column, 97.5))
-    means = [float(np.mean([value for value in row if not math.isnan(value)])) for row in expected]
-    assert intervals.miou == pytest.approx((percentile(means, 2.5), percentile(means, 97.5)))
+        assert intervals.low[label] == pytest.approx(shifted(column, all_images[label], 2.5))
+        assert intervals.high[label] == pytest.approx(shifted(column, all_images[label], 97.5))
+    filled = [
+        [all_images[label] if math.isnan(value) else value for label, value in enumerate(row)] for row in expected
+    ]
+    means, mean = [sum(row) / CLASSES for row in filled], sum(all_images) / CLASSES
+    assert intervals.miou == pytest.approx((shifted(means, mean, 2.5), shifted(means, mean, 97.5)))
 
 
 def test_the_draw_matches_the_usual_bootstrap():
@@ -79,11 +89,11 @@ def test_the_draw_matches_the_usual_bootstrap():
     rng = np.random.default_rng(7)
     reference = [iou_by_hand(matrices, rng.integers(0, IMAGES, IMAGES).tolist()) for _ in range(600)]
     intervals = bootstrapped(matrices, 4000).intervals()
-    for label in range(3):
+    for label, value in enumerate(intervals.iou[:3]):
         column = [row[label] for row in reference]
         width = percentile(column, 97.5) - percentile(column, 2.5)
-        assert intervals.low[label] == pytest.approx(percentile(column, 2.5), abs=0.15 * width)
-        assert intervals.high[label] == pytest.approx(percentile(column, 97.5), abs=0.15 * width)
+        assert intervals.low[label] == pytest.approx(shifted(column, value, 2.5), abs=0.15 * width)
+        assert intervals.high[label] == pytest.approx(shifted(column, value, 97.5), abs=0.15 * width)
 
 
 def test_a_class_in_one_image_has_no_interval():
@@ -112,3 +122,50 @@ def test_paired_difference_uses_the_same_draws():
     assert (high[:3] > low[:3]).all()
     assert 0 < miou[0] < miou[1]
     assert math.isnan(low[3])
+
+
+@pytest.mark.parametrize("seed", range(8))
+def test_scores_are_inside_their_intervals_if_most_classes_are_rare(seed: int):
+    """Twenty classes, each in one to three of 30 images and almost never right: a replicate lacks many of them."""
+    rng, classes = np.random.default_rng(seed), 20
+    places = [rng.choice(IMAGES, size=int(rng.integers(1, 4)), replace=False) for _ in range(classes)]
+    bootstrap, total = Bootstrap(IMAGES, classes, 300), np.zeros((classes, classes), np.int64)
+    for index in range(IMAGES):
+        matrix = np.zeros((classes, classes), np.int64)
+        for label in range(classes):
+            if index in places[label] or label == 0:
+                matrix[label] = rng.integers(0, 40, classes)
+                matrix[label, label] = 2000 if label == 0 else rng.integers(0, 3)
+        bootstrap.update(index, matrix)
+        total += matrix
+    intervals = bootstrap.intervals()
+    correct = total.diagonal()
+    iou = 100 * correct / (total.sum(0) + total.sum(1) - correct)
+    np.testing.assert_allclose(intervals.iou, iou)
+    known = ~np.isnan(intervals.low)
+    assert 0 < known.sum() < classes
+    assert (intervals.low[known] <= iou[known]).all()
+    assert (iou[known] <= intervals.high[known]).all()
+    assert intervals.miou[0] <= iou.mean() <= intervals.miou[1]
+    assert intervals.miou[1] - intervals.miou[0] < 3  # a mean over the classes of each replicate is several points off
+
+
+def test_the_interval_of_the_mean_contains_the_true_mean_about_as_often_as_it_says():
+    """Samples of 100 images from a known population with two rare classes; 95 % intervals of 60 samples."""
+    rng, shares, hits = np.random.default_rng(3), np.array([1, 0.6, 0.2, 0.1]), 0
+    present = rng.random((20_000, CLASSES)) < shares
+    size = rng.integers(50, 500, present.shape) * present
+    correct = (size * rng.beta([9, 6, 3, 2], [1, 4, 7, 8], present.shape)).astype(np.int64)
+    union = size + rng.integers(0, 30, present.shape)  # with false positives, which are everywhere
+    true_mean = (100 * correct.sum(0) / union.sum(0)).mean()
+    for seed in range(60):
+        bootstrap = Bootstrap(100, CLASSES, 200, seed)
+        for index, image in enumerate(rng.integers(0, len(size), 100)):
+            times = bootstrap._draw(index)
+            for number, values in enumerate((correct[image], union[image], size[image])):
+                bootstrap.sums[number] += np.outer(times, values)
+                bootstrap.totals[number] += values
+            bootstrap.image_counts += size[image] > 0
+        low, high = bootstrap.intervals().miou
+        hits += low <= true_mean <= high
+    assert 52 <= hits <= 60

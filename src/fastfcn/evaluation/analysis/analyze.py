@@ -51,8 +51,8 @@ class Collector:
             return
         calibration, bootstrap = self.calibration, self.bootstrap
         sums = (
-            bootstrap.sums, bootstrap.image_counts, calibration.bins, calibration.sampled_bins, calibration.losses,
-            calibration.sampled, self.boundary.counts, self.ranking.histogram, self.error_counts,
+            bootstrap.sums, bootstrap.totals, bootstrap.image_counts, calibration.bins, calibration.sampled_bins,
+            calibration.losses, calibration.sampled, self.boundary.counts, self.ranking.histogram, self.error_counts,
         )  # fmt: skip
         for array in sums:
             total = fabric.all_reduce(torch.from_numpy(array).to(fabric.device), reduce_op="sum")
