@@ -7,6 +7,7 @@ from typing import Any
 
 import pytest
 
+from fastfcn.data.description import load_description
 from fastfcn.report.html import render
 from tests.helpers.run_reports import HOSTILE, run_report
 
@@ -95,6 +96,38 @@ def test_tables_sort_images_enlarge_and_the_matrix_has_a_readout(browser, report
     view.locator("dialog").click()
     view.locator(".map img").hover(position={"x": 1, "y": 1})
     assert view.locator(".readout").inner_text().startswith("wall predicted as wall: ")
+    assert messages == []
+    view.close()
+
+
+@pytest.mark.parametrize("width", WIDTHS)
+def test_a_large_matrix_has_labels_that_can_be_read(browser, reports, width):
+    """Each label is as high as its row, stays in view while the matrix is scrolled, and the cell tapped is marked."""
+    view, messages, _ = opened(browser, reports["many"], width)
+    rows, columns = (view.locator(f".map .{part} li") for part in ("rows", "columns"))
+    assert (rows.count(), columns.count()) == (150, 150)
+    assert rows.first.evaluate("label => parseFloat(getComputedStyle(label).fontSize)") >= 11
+    view.locator(".large-matrix .scroll").evaluate("box => { box.scrollLeft = 900; box.scrollTop = 900; }")
+    boxes = view.evaluate(
+        "[...document.querySelectorAll('.map img, .map .rows li:nth-child(81), .map .columns li:nth-child(81),"
+        " .large-matrix .scroll')].map(e => e.getBoundingClientRect()).map(b => [b.left, b.top, b.width, b.height])"
+    )
+    scroll, column, row, image = boxes
+    cell = image[2] / 150
+    assert cell >= 14
+    assert row[1] == pytest.approx(image[1] + 80 * cell, abs=0.5)
+    assert row[3] == pytest.approx(cell, abs=0.5)
+    assert row[0] == pytest.approx(scroll[0], abs=1)
+    assert column[0] == pytest.approx(image[0] + 80 * cell, abs=0.5)
+    assert scroll[1] <= column[1] < scroll[1] + scroll[3]
+    view.locator(".map img").evaluate(
+        "image => image.dispatchEvent(new PointerEvent('pointerdown', {clientX: image.getBoundingClientRect().left"
+        " + 80.5 * image.width / 150, clientY: image.getBoundingClientRect().top + 70.5 * image.width / 150}))"
+    )
+    names = [label.name for label in load_description("ade20k").classes]
+    assert view.locator(".rows li.on").all_inner_texts() == [names[70]]
+    assert view.locator(".columns li.on").all_inner_texts() == [names[80]]
+    assert view.locator(".readout").inner_text().startswith(f"{names[70]} predicted as {names[80]}: ")
     assert messages == []
     view.close()
 

@@ -12,9 +12,11 @@ import pytest
 from PIL import Image
 
 from fastfcn.client import labels_from_runs
+from fastfcn.data.description import load_description
 from fastfcn.prediction.prediction import Prediction
 from fastfcn.prediction.predictor import Predictor
 from fastfcn.serving.monitoring import JsonFormatter
+from fastfcn.serving.web_routes import example_count
 from tests.helpers.running_service import RunningService, form, png
 from tests.helpers.tiny import picture
 
@@ -122,6 +124,11 @@ def test_a_large_content_length_is_refused_before_the_body(service: RunningServi
             b"POST /predict HTTP/1.1\r\nHost: localhost\r\nContent-Type: image/png\r\nContent-Length: 999999999\r\n\r\n"
         )
         assert b" 413 " in line.recv(4096)
+
+
+@pytest.mark.parametrize(("dataset", "count"), [("streets", 4), ("cityscapes", 4), ("voc", 0)])
+def test_examples_are_offered_to_models_that_know_streets(dataset: str, count: int):
+    assert example_count(load_description(dataset).class_names) == count
 
 
 def test_information_routes(service: RunningService, predictor: Predictor):

@@ -14,7 +14,7 @@ from fastfcn.serving.predict_routes import add_predict_routes
 from fastfcn.serving.problems import MEDIA_TYPE, Problem
 from fastfcn.serving.service import Service
 from fastfcn.serving.uploads import ClientGoneError
-from fastfcn.serving.web_routes import add_web_routes
+from fastfcn.serving.web_routes import add_web_routes, example_count
 
 if TYPE_CHECKING:
     from fastapi import FastAPI
@@ -106,6 +106,7 @@ def information(service: Service) -> dict[str, Any]:
         "description": description.model_dump(mode="json", exclude={"names"}),
         "response_types": RESPONSE_TYPES,
         "limits": limits,
+        "examples": example_count(service.description.class_names),
     }
 
 

@@ -2,6 +2,7 @@
 
 import asyncio
 import io
+from collections.abc import Iterable
 from functools import cache
 from hashlib import sha256
 from pathlib import Path
@@ -18,6 +19,7 @@ FOLDER = Path(__file__).parent / "web"
 TYPES = {".html": "text/html; charset=utf-8", ".css": "text/css", ".js": "text/javascript", ".svg": "image/svg+xml"}
 EXAMPLES = (5, 12, 23, 31)  # seeds of synthetic street scenes
 EXAMPLE_SIZE = (360, 480)
+STREET_CLASSES = frozenset(["road", "building", "car", "sky", "tree", "person"])
 
 
 def add_web_routes(app: "FastAPI") -> None:
@@ -54,6 +56,11 @@ def add_web_routes(app: "FastAPI") -> None:
             raise problems.from_status(404)
         content = await asyncio.to_thread(street_jpeg, numbers[name])
         return Response(content, media_type="image/jpeg")
+
+
+def example_count(class_names: Iterable[str]) -> int:
+    """How many examples the page offers: none to a model that does not know streets."""
+    return len(EXAMPLES) if len(STREET_CLASSES & {name.lower() for name in class_names}) >= 3 else 0
 
 
 @cache

@@ -34,7 +34,9 @@ for (const matrix of document.querySelectorAll(".large-matrix")) {
   const { names, rows } = JSON.parse(matrix.querySelector("script").textContent);
   const image = matrix.querySelector("img");
   const readout = matrix.querySelector(".readout");
-  image.addEventListener("pointermove", (event) => {
+  const labels = (list) => [...matrix.querySelectorAll(`.${list} li`)];
+  const [trueLabels, predictedLabels] = [labels("rows"), labels("columns")];
+  const read = (event) => {
     const box = image.getBoundingClientRect();
     const cell = (offset, length) => Math.min(names.length - 1, Math.max(0, Math.floor((offset / length) * names.length)));
     const predicted = cell(event.clientX - box.left, box.width);
@@ -42,5 +44,8 @@ for (const matrix of document.querySelectorAll(".large-matrix")) {
     const share = rows[truth][predicted] ?? 0;
     const bold = (text) => Object.assign(document.createElement("b"), { textContent: text });
     readout.replaceChildren(bold(names[truth]), " predicted as ", bold(names[predicted]), `: ${share} % of its pixels`);
-  });
+    trueLabels.forEach((label, index) => label.classList.toggle("on", index === truth));
+    predictedLabels.forEach((label, index) => label.classList.toggle("on", index === predicted));
+  };
+  for (const event of ["pointermove", "pointerdown"]) image.addEventListener(event, read);
 }

@@ -50,7 +50,8 @@ function suggestedSize() {
 }
 
 function showExamples() {
-  get("examples").replaceChildren(...EXAMPLES.map((number, index) => {
+  get("example-box").hidden = !info.examples; // the model does not know streets
+  get("examples").replaceChildren(...EXAMPLES.slice(0, info.examples).map((number, index) => {
     const button = document.createElement("button"), image = document.createElement("img");
     image.src = `/examples/${index + 1}.jpg`;
     image.alt = "";
