@@ -81,7 +81,7 @@ def _means(replicates: np.ndarray, values: np.ndarray) -> tuple[np.ndarray, np.n
     """The mean over classes of each replicate, with the value itself where a replicate has none, and of the values."""
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", RuntimeWarning)  # no class is labeled
-        return np.nanmean(np.where(np.isnan(replicates), values, replicates), 1), np.nanmean(values)
+        return np.nanmean(np.where(np.isnan(replicates), values, replicates), 1), np.asarray(np.nanmean(values))
 
 
 def corrected_percentiles(replicates: np.ndarray, values: np.ndarray, level: float = LEVEL) -> np.ndarray:
