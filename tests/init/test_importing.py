@@ -113,6 +113,20 @@ def test_shapes_without_pixels_are_counted(tmp_path: Path):
     assert [entry.objects for entry in report.classes] == [0, 2, 0, 0]
 
 
+def test_boxes_alone_are_no_masks(tmp_path: Path):
+    root = coco(tmp_path / "set", {"category_id": 3, "bbox": [1, 2, 3, 4], "segmentation": []})
+    with pytest.raises(DataError, match=r"No shape in .* has an area: box without a segmentation \(2\)"):
+        run(root, tmp_path / "out")
+
+
+def test_images_that_are_all_alike_have_a_validation_split(tmp_path: Path):
+    """Frames of one video are cut into consecutive parts."""
+    root = coco(tmp_path / "set", shape(1, SMALL), names=tuple(f"{n}.jpg" for n in range(4)))
+    for number in range(1, 4):
+        shutil.copy(root / "0.jpg", root / f"{number}.jpg")
+    assert run(root, tmp_path / "out").images == {"train": 3, "val": 1}
+
+
 def test_own_background_and_classes_to_ignore(tmp_path: Path):
     root = coco(tmp_path / "set", shape(1, SQUARE), shape(2, SMALL), shape(3, [30, 30, 35, 30, 35, 35]))
     text = (root / "labels.json").read_text().replace('"one"', '"void"').replace('"two"', '"Background"')

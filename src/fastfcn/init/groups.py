@@ -124,16 +124,20 @@ def _similar_reason(units: list[list[str]]) -> str:
 
 
 def _without_dominant(units: list[list[str]], count: int, reasons: list[str]) -> Groups:
-    """Cut a group that has most of the images into consecutive parts, because it would leave too few for a split."""
+    """Cut a group that has most of the images into consecutive parts, because it would leave too few for a split.
+
+    A small one is only cut if there is no other.
+    """
     result = []
     for unit in units:
-        if len(unit) <= LARGEST * count or len(unit) < 2 * PARTS:
+        if len(unit) <= LARGEST * count or (len(unit) < 2 * PARTS and len(units) > 1):
             result.append(unit)
             continue
-        bounds = np.linspace(0, len(unit), PARTS + 1).astype(int)
+        parts = min(PARTS, len(unit))
+        bounds = np.linspace(0, len(unit), parts + 1).astype(int)
         result += [unit[start:stop] for start, stop in pairwise(bounds.tolist())]
         reasons.append(
-            f"{len(unit)} of the {count} images are in one group, which is therefore cut into {PARTS} consecutive "
+            f"{len(unit)} of the {count} images are in one group, which is therefore cut into {parts} consecutive "
             "parts. Images at the cuts are in both splits almost alike; another recording for val would be better."
         )
     return Groups(result, tuple(reasons))

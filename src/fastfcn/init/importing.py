@@ -207,6 +207,11 @@ class _Import:
             self._add(name, result)
         report = self.report
         refuse_broken(report)
+        if not any(entry.objects for entry in self.classes) and report.without_area:
+            kinds = ", ".join(f"{kind} ({count})" for kind, count in report.without_area.items())
+            raise DataError(
+                f"No shape in {report.root} has an area: {kinds}.", "Export polygons or masks instead of boxes."
+            )
         if len(self.values) < 2:
             raise DataError(
                 f"{report.root} has {len(self.values)} image(s) with annotations; training and validation need 2.",

@@ -199,6 +199,8 @@ def test_categories_of_roboflow_and_files_of_other_tasks(tmp_path: Path):
         content = json.loads(file.read_text())
         content["categories"].insert(0, {"id": 0, "name": "leaves", "supercategory": "none"})
         file.write_text(json.dumps(content))
+    labels = {"images": content["images"], "annotations": [{"image_id": 1, "category_id": 0}], "categories": []}
+    sets.write_json(root / "labels.json", labels)
     captions = {"images": content["images"], "annotations": [{"image_id": 1, "caption": "a leaf"}]}
     sets.write_json(root / "captions_train.json", captions)
     content["categories"] = [{"id": 3, "name": "person", "keypoints": ["nose"]}]
@@ -206,11 +208,14 @@ def test_categories_of_roboflow_and_files_of_other_tasks(tmp_path: Path):
     export = read(root, "coco")
     assert list(export.classes) == ["leaf", "stem"]
     assert len(export.entries) == sets.COUNT
-    assert export.notes == ["person_keypoints.json is left out: it has keypoints."]
+    assert export.notes == [
+        "labels.json is left out: it has no categories.",
+        "person_keypoints.json is left out: it has keypoints.",
+    ]
 
 
 def test_pascal_voc_without_a_list_of_classes(tmp_path: Path):
-    """Its palette says which classes the values are."""
+    """Its palette, or its colors, say which classes the values are."""
     from PIL import Image
 
     from fastfcn.data.description import load_description
@@ -224,10 +229,13 @@ def test_pascal_voc_without_a_list_of_classes(tmp_path: Path):
         image = Image.fromarray(mask)
         image.putpalette(colors + [224, 224, 192] * 235)
         image.save(path)
-    export = read(root, "voc")
-    assert len(export.classes) == 21
-    shapes = {shape.label for shape in export.entries[0].shapes(sets.SIZE)}
-    assert shapes == {"background", "aeroplane", "bicycle", "__ignore__"}
+    for _ in range(2):
+        export = read(root, "voc")
+        assert len(export.classes) == 21
+        shapes = {shape.label for shape in export.entries[0].shapes(sets.SIZE)}
+        assert shapes == {"background", "aeroplane", "bicycle", "__ignore__"}
+        for path in (root / "SegmentationClass").iterdir():  # the same as colors
+            Image.open(path).convert("RGB").save(path)
 
 
 @pytest.mark.parametrize(

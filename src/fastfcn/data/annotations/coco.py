@@ -47,8 +47,9 @@ def _is_coco(peek: str) -> bool:
 
 def _read_file(folder: ExportFolder, file: str, root: Node, export: Export) -> None:
     categories = _categories(root)
-    if any(node.get("keypoints") is not None for node in root.items("categories")):
-        export.notes.append(f"{file} is left out: it has keypoints.")
+    keypoints = any(node.get("keypoints") is not None for node in root.items("categories"))
+    if keypoints or not categories:
+        export.notes.append(f"{file} is left out: it has {'keypoints' if keypoints else 'no categories'}.")
         return
     by_image: dict[float, list[Node]] = defaultdict(list)
     for node in root["annotations"].elements():

@@ -85,11 +85,13 @@ def _meaning(folder: ExportFolder, masks: list[str], export: Export) -> tuple[st
             for name in names.values():
                 export.add_class(name)
             return "index", {IGNORE_INDEX: IGNORED} | names
-    if not lists and _has_voc_colors(folder, masks):
-        known = load_description("voc")
-        for entry in known.classes:
+    if not lists and (kind := _kind_of_voc(folder.path(masks[0]))):
+        known = load_description("voc").classes
+        for entry in known:
             export.add_class(entry.name, entry.color)
-        return "index", {IGNORE_INDEX: IGNORED} | {entry.ids[0]: entry.name for entry in known.classes}
+        if kind == "color":
+            return kind, {color_value(BORDER): IGNORED} | {color_value(entry.color): entry.name for entry in known}
+        return kind, {IGNORE_INDEX: IGNORED} | {entry.ids[0]: entry.name for entry in known}
     raise DataError(
         f"{folder.root}: there is no list of classes that fits the masks.",
         "Add labelmap.txt with lines like `road:128,64,128::`, or classes.txt with a name per line.",
@@ -112,11 +114,15 @@ def _values(path: Path) -> np.ndarray:
         return np.zeros(0, np.uint8)
 
 
-def _has_voc_colors(folder: ExportFolder, masks: list[str]) -> bool:
-    """Whether the palette of the first mask is that of Pascal VOC."""
-    palette = [channel for entry in load_description("voc").classes for channel in entry.color]
-    with open_image(folder.path(masks[0])) as image:
-        return image.mode == "P" and (image.getpalette() or [])[: len(palette)] == palette
+def _kind_of_voc(path: Path) -> str:
+    """Whether a mask has ids with the palette of Pascal VOC ("index") or its colors ("color"); else an empty string."""
+    colors = [entry.color for entry in load_description("voc").classes]
+    flat = [channel for color in colors for channel in color]
+    with open_image(path) as image:
+        if image.mode == "P":
+            return "index" if (image.getpalette() or [])[: len(flat)] == flat else ""
+        present = image.getcolors(len(colors) + 1) if image.mode == "RGB" else None
+        return "color" if present and {color for _, color in present} <= {*colors, BORDER} else ""
 
 
 FORMAT = Format("voc", "masks in the layout of Pascal VOC or of CVAT", recognizes, read)
