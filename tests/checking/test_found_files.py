@@ -89,6 +89,20 @@ def test_files_that_are_not_files_are_skipped(root: Path):
         assert name in message
 
 
+def test_formats_that_cannot_be_read_are_counted(root: Path):
+    for name in ("x.heic", "y.heic", "z.NEF"):
+        (root / "images" / name).touch()
+    assert kinds(root)["not_read"] == "Skipped: 2 .heic (not supported), 1 .nef (not supported)."
+
+
+def test_control_characters_in_class_names(root: Path):
+    """TOML forbids them in comments, where init names classes."""
+    (root / "classes.txt").write_text("sky\x1b[31m\nroad\x07\ntree\x7f\n")
+    result = init(root, pretrained="none")
+    assert list(result.description.class_names) == ["sky\x1b[31m", "road\x07", "tree\x7f"]
+    assert "\x1b" not in (root / "recipe.toml").read_text() + (root / "dataset.toml").read_text()
+
+
 @pytest.mark.parametrize("encoding", ENCODINGS)
 def test_class_names_in_every_encoding(tmp_path: Path, encoding: str):
     text = ENCODINGS[encoding].join(["background", "3 wheeler", "grade 1 2 3", ""])
@@ -172,6 +186,11 @@ def test_folders_that_cannot_be_read_are_skipped_and_said(root: Path, folder: st
     [
         ("classes.txt", "0 road\n1 side walk\n", [("road", None), ("side walk", None)]),
         ("classes.txt", "0: road\n1: wall\n", [("road", None), ("wall", None)]),
+        ("classes.txt", "0,road\n1, wall\n", [("road", None), ("wall", None)]),
+        ("classes.txt", "# ids\n1;road\n2;wall\n", [("road", None), ("wall", None)]),
+        ("classes.txt", "0\troad\n1\twall\n", [("road", None), ("wall", None)]),
+        ("classes.txt", "2 lanes\n4 lanes\n", [("2 lanes", None), ("4 lanes", None)]),
+        ("classes.txt", "7: road\n9: wall\n", [("road", None), ("wall", None)]),
         ("classes.txt", "road 1 2 3\nwall 4 5 6\n", [("road", (1, 2, 3)), ("wall", (4, 5, 6))]),
         ("class_dict.csv", 'name,r,g,b\n"Car, parked",64,0,128\n"Sign ""Stop""",1,2,3\n',
          [("Car, parked", (64, 0, 128)), ('Sign "Stop"', (1, 2, 3))]),
@@ -182,6 +201,34 @@ def test_folders_that_cannot_be_read_are_skipped_and_said(root: Path, folder: st
 def test_names_in_label_files(tmp_path: Path, file: str, text: str, expected: list):
     (tmp_path / file).write_text(text)
     assert list(read_class_list(tmp_path / file).classes) == expected
+
+
+@pytest.mark.parametrize("form", ["{}: {}", "{},{}", "{}\t{}", "{} ; {}"])
+def test_ids_in_label_files_that_are_not_a_count_are_ids(root: Path, form: str):
+    """The masks have 0, 1 and 2; the name of 1 is missing."""
+    (root / "classes.txt").write_text("".join(form.format(*entry) + "\n" for entry in ((0, "sky"), (2, "road"))))
+    classes = init(root, pretrained="none").description.classes
+    assert [(entry.ids, entry.name) for entry in classes] == [((0,), "sky"), ((1,), "class_1"), ((2,), "road")]
+
+
+@pytest.mark.parametrize("text", ['["sky", "road", "tree"]', "sky\n"])
+def test_class_lists_that_do_not_fit_are_named(root: Path, text: str):
+    (root / "classes.txt").write_text(text)
+    assert "classes.txt names 1 classes, which fit none of the values" in kinds(root)["class_list_unclear"]
+    assert [problem.kind for problem in init(root, pretrained="none").notes] == ["class_list_unclear"]
+
+
+def test_too_many_classes_are_refused_by_name(root: Path):
+    (root / "classes.txt").write_text("\n".join(f"class {number}" for number in range(300)))
+    with pytest.raises(DataError, match=r"classes\.txt names 300 classes; there can be 254 at most"):
+        init(root, pretrained="none")
+
+
+def test_images_that_no_list_names_are_counted(root: Path):
+    (root / "train.txt").write_text("a\nb\nc\nd\ne\n")
+    result = init(root, pretrained="none")
+    assert result.train + result.val == 5
+    assert "3 images are in no split list, {split}.txt: they are not used." in result.split_reasons
 
 
 def test_file_names_that_are_not_utf_8(root: Path):

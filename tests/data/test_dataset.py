@@ -186,7 +186,10 @@ def test_an_error_in_a_worker_arrives_without_its_traceback(tmp_path, fields):
     with pytest.raises(DataError) as caught:
         list(read_batches(loader))
     assert caught.value.message.startswith(f"{image} cannot be read")
-    assert caught.value.hint == "Restore the file from an intact copy, or remove it together with its mask."
+    assert (
+        caught.value.hint
+        == "Restore the file from an intact copy, convert it to PNG or JPEG, or remove it together with its mask."
+    )
 
 
 def test_dataset_can_be_pickled(tmp_path, fields):

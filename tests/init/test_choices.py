@@ -109,7 +109,7 @@ def surveyed(names: list[str], monkeypatch: pytest.MonkeyPatch, values: dict[str
     examples = [ExamplePaths("all", name, f"images/{name}.jpg", f"masks/{name}_gt.png") for name in names]
     report = {"root": Path("there"), "layout": layout, "pairs_by_split": {"all": len(names)}, "labels_kind": "index"}
     report |= {"problems": [], "stats": Statistics(len(names), 1)}  # of images without fingerprints
-    return SimpleNamespace(**report, examples=lambda: iter(examples))  # type: ignore[return-value]
+    return SimpleNamespace(**report, dataset=SimpleNamespace(unlisted=0), examples=lambda: iter(examples))  # type: ignore[return-value]
 
 
 def test_sequences_are_not_divided_and_about_a_fifth_is_validation(monkeypatch: pytest.MonkeyPatch):

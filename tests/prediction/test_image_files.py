@@ -53,6 +53,23 @@ def test_every_image_format_of_the_dataset_check_is_found(tmp_path: Path):
     assert inputs.videos == [tmp_path / "a.gif"]
 
 
+def test_formats_that_cannot_be_read_are_reported(tmp_path: Path, weights_file: Path):
+    """Photos of phones, for example; they would be missing without a word."""
+    for name in ("a.heic", "sub/b.HEIC", "c.cr2", "notes.txt"):
+        (tmp_path / "in" / name).parent.mkdir(parents=True, exist_ok=True)
+        (tmp_path / "in" / name).touch()
+    inputs = find_inputs([str(tmp_path / "in"), str(tmp_path / "in/*")])
+    assert inputs.images == []
+    assert [problem.message for problem in inputs.problems] == [
+        f"{tmp_path / 'in/a.heic'} and other files of formats that cannot be read were skipped: 2 .heic, 1 .cr2."
+    ]
+    save_picture(tmp_path / "in/d.png")
+    done = command.fastfcn("predict", weights_file, tmp_path / "in", "--out", tmp_path / "out")
+    assert done.code == 1
+    assert "1 of 1 images" in done.out
+    assert done.err.count("were skipped: 2 .heic, 1 .cr2.") == 1
+
+
 def test_patterns_are_relative_to_the_current_folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
     save_picture(tmp_path / "photos" / "a.png")
     (tmp_path / "other").mkdir()

@@ -18,6 +18,11 @@ def test_encodings_and_line_ends(tmp_path: Path, encoding: str, end: str):
     assert read_lines(path) == ["background", "Straße", "汽车"]
 
 
+def test_invisible_characters_around_lines_are_dropped(tmp_path: Path):
+    (tmp_path / "a.txt").write_text("\ufeff a\u00a0\u200b\n\u200b\nb\u2060 c\u3000\n", encoding="utf-8")
+    assert read_lines(tmp_path / "a.txt") == ["a", "b\u2060 c"]
+
+
 @pytest.mark.parametrize("encoding", ["utf-16-le", "utf-16-be"])
 def test_utf_16_without_a_mark_is_refused(tmp_path: Path, encoding: str):
     (tmp_path / "a.txt").write_bytes("one\ntwo".encode(encoding))

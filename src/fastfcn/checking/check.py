@@ -121,6 +121,10 @@ def check_folder(
     remarks: list[str] = []
     lists = class_lists(root, remarks)
     names = _names(root, lists, [entry.value for entry in values], palette)
+    if lists and not names and values:
+        remarks.append(
+            f"{lists[0].path} names {len(lists[0].classes)} classes, which fit none of the values in the masks"
+        )
     mask_ids = MaskIds(dataset, stats, values, known, names)
     return FolderReport(
         root=root,

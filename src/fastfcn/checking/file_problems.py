@@ -12,6 +12,7 @@ from fastfcn.checking.files import Paths
 from fastfcn.checking.layouts import DatasetFiles, folder_of
 from fastfcn.checking.problem import ERROR, FIX, WARNING, Flag, Problem, fix_with
 from fastfcn.checking.statistics import Statistics
+from fastfcn.data.decoding import UNSUPPORTED_SUFFIXES
 
 REPLACE = "Restore these files from an intact copy. `--fix OUT` leaves such pairs out and lists them."
 TILES = "Cut them into tiles of at most 89 million pixels, each image in the same places as its mask."
@@ -174,9 +175,13 @@ def class_list_problems(remarks: list[str]) -> Iterator[Problem]:
 
 def _not_used(dataset: DatasetFiles) -> Iterator[Problem]:
     """Files and split lists that were found, but are not used, each with the reason."""
-    if skipped := dataset.contents.skipped:
+    others = dataset.contents.others
+    unsupported = [f"{others[suffix]} {suffix} (not supported)" for suffix in UNSUPPORTED_SUFFIXES if others[suffix]]
+    if skipped := [*dataset.contents.skipped, *unsupported]:
         shown = ", ".join(skipped[:5]) + (f" and {len(skipped) - 5} more" if len(skipped) > 5 else "")
-        yield Problem("not_read", WARNING, 1, (), f"Skipped: {shown}.", "Remove them or change their permissions.")
+        yield Problem(
+            "not_read", WARNING, 1, (), f"Skipped: {shown}.", "Remove or convert them, or change their permissions."
+        )
     if unused := dataset.unused_lists:
         message = f"Split lists that are not used: {'; '.join(unused[:4])}."
         advice = "Each line of a list names an image: its name, its path, or its path and that of its mask."

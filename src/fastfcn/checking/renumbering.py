@@ -9,7 +9,7 @@ import numpy as np
 from fastfcn.checking.check import DESCRIPTION, FolderReport
 from fastfcn.checking.file_problems import misspelled_pairs
 from fastfcn.checking.mask_fixing import MaskPlan
-from fastfcn.data.class_lists import COUNTED, ID_FILES, NUMBERED, ClassList, Color, is_counted, parse_class_list
+from fastfcn.data.class_lists import COUNTED, NUMBERED, ClassList, Color, is_counted, parse_class_list
 from fastfcn.utils.sizes import IGNORE_INDEX
 
 FREE = {"binary_255", "stretched_ids"}  # without renumbering, a class would be ignored; every class keeps its pixels
@@ -123,7 +123,7 @@ def _versions(entry: ClassList, order: dict[int, int]):
     yield "\n".join(entry.lines)
     if not all(isinstance(value, int) for value in order):
         return
-    if entry.path.name.lower() in ID_FILES:
+    if entry.ids:
         yield _with_ids(entry, order)
         return
     used = [order[value] for value in sorted(order)]

@@ -19,7 +19,9 @@ ID_FILES = ("_classes.csv",)  # Roboflow: "Pixel Value, Class"
 NAME_FILES = ("classes.txt", "class_names.txt", "labels.txt", "names.txt", "class_list.txt", "label_names.txt")
 RGB = re.compile(r"(?<!\d)(\d{1,3})[,;\s]+(\d{1,3})[,;\s]+(\d{1,3})(?!\d)")
 NUMBERED = re.compile(r"\d+\s*[:.]\s*(?=\D)")  # "0: road"; but "3 wheeler" is a name
-COUNTED = re.compile(r"\s*\d+\s+")  # "0 road", if all lines are counted
+COUNTED = re.compile(r"\s*(\d+)\s*[,;\s]\s*(?=\S)")  # "0 road" or "0,road", if all lines are counted
+WITH_ID = re.compile(r"\s*(\d{1,3})\s*[,;:\t]\s*(?=\D)")  # "7: road" or "7,road", if all lines are like that
+COMMENTS = ("#", "//")
 NOT_IN_MASKS = "__ignore__"  # LabelMe's name for -1
 
 
@@ -132,6 +134,8 @@ def parse_class_list(path: Path, text: str) -> ClassList:
         parse = _with_id
     elif path.suffix.lower() == ".csv":
         parse = _csv_row
+    elif not colored and _has_ids(lines):
+        parse = _after_id
     else:
         parse = partial(_without_id, colored=colored, counted=is_counted(lines))
     parsed = [(number, entry) for number, line in enumerate(lines) if (entry := parse(line.strip()))]
@@ -141,9 +145,23 @@ def parse_class_list(path: Path, text: str) -> ClassList:
 
 def is_counted(lines: Sequence[str]) -> bool:
     """Whether each line begins with its position, as in "0 road", "1 sidewalk"."""
-    matches = [re.match(r"\s*(\d+)\s+\S", line) for line in lines if line.strip()]
-    numbers = [match and int(match[1]) for match in matches]
+    return _is_count(_leading_numbers(COUNTED, lines))
+
+
+def _has_ids(lines: Sequence[str]) -> bool:
+    """Whether each line begins with an id, as in "0: road", "7: sidewalk", and not with its position."""
+    ids = _leading_numbers(WITH_ID, lines)
+    distinct = len(ids) > 1 and None not in ids and len(set(ids)) == len(ids)
+    return distinct and not _is_count(ids) and max(number or 0 for number in ids) <= IGNORE_INDEX
+
+
+def _is_count(numbers: list[int | None]) -> bool:
     return len(numbers) > 1 and numbers in (list(range(len(numbers))), list(range(1, len(numbers) + 1)))
+
+
+def _leading_numbers(pattern: re.Pattern[str], lines: Sequence[str]) -> list[int | None]:
+    matches = [pattern.match(line) for line in lines if line.strip() and not line.startswith(COMMENTS)]
+    return [int(match[1]) if match else None for match in matches]
 
 
 def _cells(line: str) -> list[str]:
@@ -160,6 +178,13 @@ def _with_id(line: str) -> tuple[int, ListedClass] | None:
     return int(number), ListedClass(names[0], None)
 
 
+def _after_id(line: str) -> tuple[int, ListedClass] | None:
+    """A line of a text file: an id and a name."""
+    match = WITH_ID.match(line)
+    name = line[match.end() :].strip(" \t\"'") if match else ""
+    return (int(match[1]), ListedClass(name, None)) if match and name else None
+
+
 def _csv_row(line: str) -> tuple[None, ListedClass] | None:
     """A row with one name, and red, green and blue if it has three numbers."""
     cells = _cells(line)
@@ -173,10 +198,10 @@ def _csv_row(line: str) -> tuple[None, ListedClass] | None:
 
 def _without_id(line: str, colored: bool, counted: bool) -> tuple[None, ListedClass] | None:
     """A line with a name; with a color if the file is `colored`, after its position if it is `counted`."""
-    if not line or line.startswith(("#", "//")) or re.match(r"(name|label|class)\w*\s*[,:;]\s*r", line, re.I):
+    if not line or line.startswith(COMMENTS) or re.match(r"(name|label|class)\w*\s*[,:;]\s*r", line, re.I):
         return None
     if counted and not colored:
-        line = line.split(maxsplit=1)[1]
+        line = COUNTED.sub("", line, count=1)
     numbers = RGB.search(line) if colored else None
     color = tuple(map(int, numbers.groups())) if numbers else None
     if color and max(color) > 255:

@@ -218,7 +218,9 @@ _STEP = {1: 255, 2: 85, 4: 17, 8: 1}  # Pillow multiplies numbers of so many bit
 def _integers(image: Image.Image) -> np.ndarray:
     values = np.asarray(image).astype(np.int64)
     if values.size and (values.min() < 0 or values.max() > 65535):
-        raise ValueError(f"its values range from {values.min()} to {values.max()}, more than 16 bits can hold")
+        raise ValueError(
+            f"its values range from {values.min()} to {values.max()}, more than 16 bits can hold; convert it"
+        )
     return values
 
 
@@ -253,6 +255,8 @@ def _advice(error: Exception) -> str:
         return "Cut it into tiles."
     if isinstance(error, Image.DecompressionBombError):
         return "Cut it into tiles, or raise PIL.Image.MAX_IMAGE_PIXELS from Python."
+    if isinstance(error, Image.UnidentifiedImageError):
+        return "Restore the file from an intact copy, convert it to PNG or JPEG, or remove it together with its mask."
     if isinstance(error, PermissionError):
         return "Change its permissions, or leave it out."
     if isinstance(error, IsADirectoryError):

@@ -61,7 +61,12 @@ def choose_classes(report: FolderReport, class_names: Sequence[str] = ()) -> Cla
 
 
 def _from_list(report: FolderReport, class_list: ClassList, names: dict[int, str]) -> Classes:
-    """Classes of masks of ids, from the names that a class list assigns to ids, in use or not."""
+    """Classes of masks of ids, from the names that a class list assigns to ids, in use or not. Raises DataError."""
+    if len(names) > MAX_CLASSES:
+        raise DataError(
+            f"{class_list.path} names {len(names)} classes; there can be {MAX_CLASSES} at most.",
+            "Remove those that no mask contains, or rename the file to leave it out.",
+        )
     values, ignored = _values(report)
     ignored = [value for value in ignored if value not in names]
     unknown = [value for value in values if value not in names and value not in ignored]

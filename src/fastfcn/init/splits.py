@@ -53,6 +53,7 @@ def choose_splits(report: FolderReport, seed: int) -> Splits:
         if val == "test":
             reasons.append("There is no val: test selects the best weights, so its scores are slightly optimistic.")
         used = {name: value for name, value in layout.splits.items() if name in counts}
+        reasons += _unlisted(report)
         patterns = layout.folders, layout.images, layout.labels, layout.lists
         return Splits(*patterns, used, "train", val, tuple(reasons))
     return _draw_splits(report, max(counts, key=lambda name: counts[name]) if counts else "", seed, len(counts) > 1)
@@ -73,8 +74,14 @@ def _draw_splits(report: FolderReport, split: str, seed: int, others: bool) -> S
     drawn, reasons = draw(names, looks, lambda units: _classes_of(report, units, by_name), seed)
     if others:
         reasons.append(f"Only the images of the split {split!r} are used.")
+    reasons += _unlisted(report)
     splits = {name: name for name in drawn}
     return Splits((".",), lists.images, lists.labels, (LISTS,), splits, "train", "val", tuple(reasons), drawn)
+
+
+def _unlisted(report: FolderReport) -> list[str]:
+    count = report.dataset.unlisted
+    return [f"{count} images are in no split list, {report.layout.lists[0]}: they are not used."] if count else []
 
 
 def draw(

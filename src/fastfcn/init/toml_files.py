@@ -25,6 +25,7 @@ from fastfcn.init.classes import Classes
 from fastfcn.init.splits import Splits
 from fastfcn.recipes import FORMAT
 from fastfcn.recipes.validation import toml_text
+from fastfcn.utils.console import printable
 from fastfcn.utils.text import has_raw_bytes
 
 RECIPE_HEADER = """\
@@ -170,9 +171,9 @@ def _lines(title: str, section: Section) -> Iterator[str]:
 
 
 def comment(text: str) -> Iterator[str]:
-    """Wrap `text` into comment lines."""
+    """Wrap `text` into comment lines; control characters, which TOML forbids there, are escaped."""
     line = "#"
-    for word in text.split():
+    for word in printable(text).split():
         if len(line) + len(word) >= LINE:
             yield line
             line = "#"

@@ -1,13 +1,13 @@
 """The inputs of `predict`: images, videos and cameras, given by name, folder or pattern."""
 
 import os
-from collections import deque
+from collections import Counter, deque
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from glob import escape, glob
 from pathlib import Path
 
-from fastfcn.data.decoding import IMAGE_SUFFIXES
+from fastfcn.data.decoding import IMAGE_SUFFIXES, UNSUPPORTED_SUFFIXES
 from fastfcn.errors import DataError, UserError
 
 VIDEO_SUFFIXES = (
@@ -35,16 +35,18 @@ def find_inputs(arguments: list[str]) -> Inputs:
 
     A file that is named directly counts as an image unless its suffix is that of a video. Links to folders are
     followed, but each folder is searched once, and none that contains the one that is searched. Raises DataError for an
-    argument that matches nothing.
+    argument that matches nothing. Images of formats that cannot be read, such as .heic, are among the problems.
     """
     cameras: dict[str, None] = {}
     paths: dict[Path, None] = {}
+    unreadable: dict[Path, None] = {}
     for argument in arguments:
         if is_camera(argument):
             cameras[argument] = None
             continue
-        matches = _expand(argument)
-        if not matches:
+        matches, others = _expand(argument)
+        unreadable |= dict.fromkeys(others)
+        if not matches and not others:
             images = [suffix for suffix in IMAGE_SUFFIXES if suffix not in VIDEO_SUFFIXES]
             raise DataError(
                 f"{argument}: no image or video has this name or matches this folder or pattern.",
@@ -53,10 +55,11 @@ def find_inputs(arguments: list[str]) -> Inputs:
             )
         paths |= dict.fromkeys(matches)
     problems = {path: problem for path in paths if (problem := _problem(path))}
+    skipped = [_unsupported(list(unreadable))] if unreadable else []
     paths = {path: None for path in paths if path not in problems}
     videos = [path for path in paths if path.suffix.lower() in VIDEO_SUFFIXES]
     images = [path for path in paths if path.suffix.lower() not in VIDEO_SUFFIXES]
-    return Inputs(images, videos, list(cameras), tuple(problems.values()))
+    return Inputs(images, videos, list(cameras), (*problems.values(), *skipped))
 
 
 def is_camera(argument: str) -> bool:
@@ -64,13 +67,31 @@ def is_camera(argument: str) -> bool:
     return (argument == "webcam" or argument.startswith("webcam:")) and not Path(argument).exists()
 
 
-def _expand(argument: str) -> list[Path]:
-    """Files that an argument means, sorted; of folders and patterns those whose suffix is that of an image or video."""
+def _expand(argument: str) -> tuple[list[Path], list[Path]]:
+    """Files that an argument means, sorted; of folders and patterns those whose suffix is that of an image or video.
+
+    The second list has their images in formats that cannot be read.
+    """
     path = Path(argument)
     if path.exists() and not path.is_dir():
-        return [path]
-    matches = _files_below(path) if path.is_dir() else _matches(path.parts)
-    return sorted({match for match in matches if match.suffix.lower() in SUFFIXES and not match.is_dir()})
+        return [path], []
+    matches = {match for match in (_files_below(path) if path.is_dir() else _matches(path.parts)) if not match.is_dir()}
+    readable, others = (
+        sorted(match for match in matches if match.suffix.lower() in suffixes)
+        for suffixes in (SUFFIXES, UNSUPPORTED_SUFFIXES)
+    )
+    return readable, others
+
+
+def _unsupported(paths: list[Path]) -> DataError:
+    counts = Counter(path.suffix.lower() for path in paths)
+    kinds = ", ".join(f"{count} {suffix}" for suffix, count in counts.most_common())
+    return DataError(
+        f"{paths[0]} and other files of formats that cannot be read were skipped: {kinds}."
+        if len(paths) > 1
+        else f"{paths[0]} was skipped: {paths[0].suffix} files cannot be read.",
+        "Convert them to JPEG or PNG.",
+    )
 
 
 def _matches(parts: Sequence[str]) -> Iterator[Path]:

@@ -1,11 +1,13 @@
 """Reading text files that users write: any byte order mark, UTF-8 or UTF-16, Windows or Unix line ends."""
 
 import codecs
+import re
 from pathlib import Path
 
 from fastfcn.errors import DataError
 
 MAX_BYTES = 64 * 2**20  # lists of millions of names are smaller; a larger file is something else
+BLANKS = re.compile(r"^[\s\u200b\u2060\ufeff]+|[\s\u200b\u2060\ufeff]+$")  # copied from web pages, some without width
 MARKS = {  # longer marks first: that of UTF-32-LE begins like that of UTF-16-LE
     codecs.BOM_UTF32_LE: "utf-32",
     codecs.BOM_UTF32_BE: "utf-32",
@@ -75,5 +77,6 @@ def _legacy_line(line: str) -> str:
 
 
 def read_lines(path: str | Path, errors: str = "strict") -> list[str]:
-    """Lines without surrounding white space, empty ones left out. Raises DataError."""
-    return [line.strip() for line in read_text(path, errors).split("\n") if line.strip()]
+    """Lines without surrounding white space and invisible characters, empty ones left out. Raises DataError."""
+    lines = (BLANKS.sub("", line) for line in read_text(path, errors).split("\n"))
+    return [line for line in lines if line]
