@@ -246,6 +246,16 @@ def test_a_flag_that_is_not_there(weights: Path):
         assert "Traceback" not in done.err
 
 
+@pytest.mark.parametrize(
+    "option", ["--timeout", "--upload-timeout", "--max-mib", "--max-megapixels", "--queue-seconds"]
+)
+def test_limits_of_the_service_are_finite(option: str):
+    done = fastfcn("serve", "weights.safetensors", option, "inf")
+    assert done.code == 2
+    assert option in done.err
+    assert "finite" in done.err
+
+
 def test_as_a_program(tmp_path: Path):
     """The same in a separate process, with `python -m fastfcn`."""
     command = [sys.executable, "-m", "fastfcn", "recipe", "demo", "optim.steps=many"]

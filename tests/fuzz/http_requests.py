@@ -203,7 +203,7 @@ def exchange(port: int, content: bytes) -> list[int]:
         except TimeoutError:
             if not answer:
                 raise ServerErrorError(f"no answer within {LISTEN_SECONDS:g} s") from None
-        except ConnectionError:
+        except OSError:  # closed by the service
             pass
     return statuses_of(answer)
 

@@ -190,7 +190,7 @@ def test_a_section_written_on_one_line(psp: recipes.Recipe):
         ("lr=1", 'lr: unknown key; allowed: format, name'),
         ("lr=1", 'did you mean "optim.lr"?'),
         ("optim.lr=fast", 'optim.lr: found "fast"; allowed: a number above 0'),
-        ("optim.steps=1.0", "optim.steps: found 1.0; allowed: an integer of at least 1"),
+        ("optim.steps=1.0", "optim.steps: found 1.0; allowed: an integer from 1 to 4294967295"),
         ("eval.flip=1", "eval.flip: found 1; allowed: true or false"),
         ("head.kind=aspp", 'give the whole section, for example neck={kind="none"}'),
     ],

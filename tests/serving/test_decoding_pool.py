@@ -2,6 +2,7 @@
 
 import os
 import signal
+import subprocess
 import sys
 import time
 from collections.abc import Iterator
@@ -12,6 +13,7 @@ import numpy as np
 import pytest
 
 from fastfcn.prediction.predictor import Predictor
+from fastfcn.serving import decoding_pool
 from fastfcn.serving.decoding import Limits, decode
 from fastfcn.serving.decoding_pool import DecodingPool
 from fastfcn.serving.problems import Problem
@@ -80,11 +82,68 @@ def test_a_slow_image_is_ended(pool: DecodingPool):
 
 
 def test_a_process_that_dies_is_replaced(pool: DecodingPool):
-    """Simulates a decoder crash."""
+    """As when the system kills it for memory: the image is not to blame."""
+    pool.decode(png(picture()), 60)
+    before = process(pool)
+    os.kill(before, signal.SIGKILL)
+    assert np.array_equal(pool.decode(png(picture()), 60), picture())
+    assert process(pool) != before
+
+
+def test_a_process_killed_while_it_decodes(pool: DecodingPool):
+    """The deadline holds for both attempts together."""
+    pool.decode(png(picture()), 60)
+    before, start = process(pool), time.monotonic()
+    with ThreadPoolExecutor(1) as other:
+        slow = other.submit(refused, pool, many_profiles(19_000), 2.0)
+        time.sleep(0.5)
+        os.kill(before, signal.SIGKILL)
+        assert slow.result().code == "slow-image"
+    assert time.monotonic() - start < 10
+    assert pool.decode(png(picture()), 60).shape == (64, 96, 3)
+
+
+def test_an_image_that_crashes_every_decoder(pool: DecodingPool, monkeypatch: pytest.MonkeyPatch):
+    data, attempts = png(picture()), []
+
+    def crash(worker: decoding_pool._Worker, data: bytes, seconds: float) -> np.ndarray:
+        attempts.append(worker.process.pid)
+        worker.kill()
+        raise decoding_pool._EndedError
+
+    with monkeypatch.context() as patch:
+        patch.setattr(decoding_pool._Worker, "decode", crash)
+        assert refused(pool, data).code == "broken-image"
+    assert len(set(attempts)) == 2
+    assert pool.decode(data, 60).shape == (64, 96, 3)
+
+
+def test_no_process_can_be_started(pool: DecodingPool, monkeypatch: pytest.MonkeyPatch):
+    """Too many processes or open files: the service is busy, the image not to blame."""
+
+    def fail(*_: object, **__: object) -> None:
+        raise BlockingIOError("Resource temporarily unavailable")
+
     pool.decode(png(picture()), 60)
     os.kill(process(pool), signal.SIGKILL)
-    assert refused(pool, png(picture())).code == "broken-image"
+    with monkeypatch.context() as patch:
+        patch.setattr(subprocess, "Popen", fail)
+        assert refused(pool, png(picture())).status == 503
     assert pool.decode(png(picture()), 60).shape == (64, 96, 3)
+
+
+def test_a_process_ends_silently_with_the_service(capfd: pytest.CaptureFixture):
+    """Its pipes are closed while it decodes or answers."""
+    worker = decoding_pool._Worker(LIMITS)
+    data = png(picture(2000, 2000))
+    assert worker.process.stdin
+    assert worker.process.stdout
+    decoding_pool._write(worker.process.stdin, decoding_pool._head(len(data)))
+    worker.process.stdout.close()
+    decoding_pool._write(worker.process.stdin, data)
+    assert worker.process.wait(60) == 0
+    worker.kill()
+    assert capfd.readouterr().err == ""
 
 
 def test_waiting_for_a_process_is_limited(pool: DecodingPool):

@@ -1,6 +1,9 @@
 """Limits of the service: full queues, slow and disconnected clients, connections, tokens and origins."""
 
 import http.client
+import io
+import json
+import logging
 import socket
 import time
 from concurrent.futures import ThreadPoolExecutor
@@ -10,7 +13,8 @@ import pytest
 
 from fastfcn.errors import UserError
 from fastfcn.prediction.predictor import Predictor
-from fastfcn.serving.serve import listen
+from fastfcn.serving.monitoring import LOGGER, SERVER_LOGGERS, LogHandler, start_logging
+from fastfcn.serving.serve import listen, possible_connections
 from fastfcn.serving.settings import Settings
 from tests.helpers.running_service import BlockedPredictor, RunningService, png, running
 from tests.helpers.tiny import picture
@@ -158,7 +162,7 @@ def test_token_and_origins(predictor: Predictor):
         for wrong in ({}, {"Authorization": "Bearer s3cre"}, {"Authorization": "s3cret"}):
             answer = guarded.ask("/predict", image, **wrong)
             assert (answer.status, answer.headers["WWW-Authenticate"]) == (401, "Bearer")
-            assert guarded.ask("/info", **wrong).status == guarded.ask("/metrics", **wrong).status == 401
+            assert guarded.ask("/info", None, **wrong).status == guarded.ask("/metrics", None, **wrong).status == 401
         assert guarded.ask("/health").status == guarded.ask("/").status == 200
         good = guarded.ask("/predict", image, Authorization=token, Origin="https://good.example")
         assert (good.status, good.headers["Access-Control-Allow-Origin"]) == (200, "https://good.example")
@@ -177,6 +181,64 @@ def test_every_response_has_security_headers(service: RunningService):
 def test_a_port_in_use(service: RunningService):
     with pytest.raises(UserError, match=f"port {service.port}: address already in use"):
         listen("127.0.0.1", service.port)
+
+
+def test_connections_fit_into_the_limit_of_open_files(monkeypatch: pytest.MonkeyPatch):
+    resource = pytest.importorskip("resource", reason="Windows")
+    limits, needed = {}, 3 * 512 + 64
+    for soft, hard, connections, raised in (
+        (4096, 4096, 512, None),
+        (1024, 4096, 512, (needed, 4096)),
+        (256, resource.RLIM_INFINITY, 512, (needed, resource.RLIM_INFINITY)),
+        (256, 364, 100, (364, 364)),
+        (20, 20, 1, (20, 20)),
+        (resource.RLIM_INFINITY, resource.RLIM_INFINITY, 512, None),
+    ):
+        limits.clear()
+        monkeypatch.setattr(resource, "getrlimit", lambda _, pair=(soft, hard): pair)
+        monkeypatch.setattr(resource, "setrlimit", lambda kind, pair: limits.update({kind: pair}))
+        assert possible_connections(512) == connections
+        assert limits == ({resource.RLIMIT_NOFILE: raised} if raised else {})
+
+
+def test_errors_of_the_system_are_one_line_of_the_log():
+    stream, logger = io.StringIO(), logging.getLogger("asyncio")
+    loggers = [logging.getLogger(name) for name in (LOGGER.name, *SERVER_LOGGERS)]
+    before = [(logger.handlers, logger.propagate, logger.level) for logger in loggers]
+    try:
+        start_logging(stream)
+        for error in (OSError(24, "Too many open files"), KeyError("x")):
+            logger.error("socket.accept() out of system resource\nsocket: <3>", exc_info=error)
+    finally:
+        for changed, (handlers, propagate, level) in zip(loggers, before, strict=True):
+            changed.handlers, changed.propagate = handlers, propagate
+            changed.setLevel(level)
+    system, other = map(json.loads, stream.getvalue().splitlines())
+    assert system["event"] == other["event"] == "socket.accept() out of system resource"
+    assert system["error"] == "[Errno 24] Too many open files"
+    assert "traceback" not in system
+    assert "KeyError" in other["traceback"]
+
+
+class ClosedPipe(io.StringIO):
+    """A stream whose reader has ended; with another error, one with a mistake."""
+
+    def __init__(self, error: Exception):
+        super().__init__()
+        self.error = error
+
+    def write(self, text: str) -> int:
+        raise self.error
+
+
+def test_a_log_that_cannot_be_written_is_dropped(capsys: pytest.CaptureFixture):
+    """As in `fastfcn serve ... | head -1`, or on a full disk."""
+    record = logging.makeLogRecord({"msg": "request", "levelno": logging.INFO})
+    for error in (BrokenPipeError(), OSError(28, "No space left on device")):
+        LogHandler(ClosedPipe(error)).handle(record)
+    assert capsys.readouterr().err == ""
+    LogHandler(ClosedPipe(KeyError("x"))).handle(record)
+    assert "KeyError" in capsys.readouterr().err
 
 
 def test_connections_do_not_wait_for_delayed_acknowledgments(service: RunningService):

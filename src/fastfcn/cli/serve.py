@@ -1,5 +1,6 @@
 """`fastfcn serve`: an HTTP service with a web page."""
 
+from math import isfinite
 from pathlib import Path
 from typing import Annotated
 
@@ -7,6 +8,13 @@ import typer
 
 from fastfcn.cli.options import MODEL_HELP, TOKEN, InputSize, Tta, Window, check_weights
 from fastfcn.utils.console import error_console, styled
+
+
+def finite(value: float) -> float:
+    """An option's value; nan and inf are refused."""
+    if not isfinite(value):
+        raise typer.BadParameter(f"{value} is not a finite number.")
+    return value
 
 
 def serve(
@@ -31,14 +39,22 @@ def serve(
         int | None, typer.Option(min=1, max=64, help="Most images per batch (default: 1 on a CPU, 8 on a GPU).")
     ] = None,
     max_waiting: Annotated[int, typer.Option(min=1, help="Most images in the queue; further ones get a 503.")] = 20,
-    queue_seconds: Annotated[float, typer.Option(min=0.1, help="Longest accepted wait in the queue, seconds.")] = 10.0,
-    timeout: Annotated[float, typer.Option(min=1, help="Time limit of a request, seconds (504).")] = 60.0,
-    upload_timeout: Annotated[float, typer.Option(min=1, help="Time limit of an upload, seconds (408).")] = 30.0,
-    max_mib: Annotated[float, typer.Option(min=0.01, help="Largest image file, MiB (413).")] = 20.0,
-    max_megapixels: Annotated[float, typer.Option(min=0.001, help="Largest image, million pixels (413).")] = 8.4,
+    queue_seconds: Annotated[
+        float, typer.Option(min=0.1, callback=finite, help="Longest accepted wait in the queue, seconds.")
+    ] = 10.0,
+    timeout: Annotated[
+        float, typer.Option(min=1, callback=finite, help="Time limit of a request, seconds (504).")
+    ] = 60.0,
+    upload_timeout: Annotated[
+        float, typer.Option(min=1, callback=finite, help="Time limit of an upload, seconds (408).")
+    ] = 30.0,
+    max_mib: Annotated[float, typer.Option(min=0.01, callback=finite, help="Largest image file, MiB (413).")] = 20.0,
+    max_megapixels: Annotated[
+        float, typer.Option(min=0.001, callback=finite, help="Largest image, million pixels (413).")
+    ] = 8.4,
     max_side: Annotated[int, typer.Option(min=1, help="Longest side of an image, pixels (413).")] = 16_384,
     decode_timeout: Annotated[
-        float, typer.Option(min=0.1, help="Time limit of decoding an image, seconds (413).")
+        float, typer.Option(min=0.1, callback=finite, help="Time limit of decoding an image, seconds (413).")
     ] = 5.0,
     trusted: Annotated[bool, typer.Option("--trusted", help="Allow files that contain code (.pt2).")] = False,
 ) -> None:

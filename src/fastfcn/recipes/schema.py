@@ -44,13 +44,15 @@ def _ordered(pair: tuple[float, float]) -> tuple[float, float]:
 
 _Finite = Annotated[float, Field(allow_inf_nan=False)]
 _Positive = Annotated[float, Field(gt=0, allow_inf_nan=False)]
-_PositiveInt = Annotated[int, Field(ge=1)]
+_PositiveInt = Annotated[int, Field(ge=1, lt=2**32)]
 
 Bool = Annotated[bool, allowed("true or false")]
 Text = Annotated[str, Field(min_length=1), allowed("a string in quotes")]
 TextList = Annotated[tuple[Annotated[str, Field(min_length=1)], ...], allowed("a list of strings in quotes")]
-PositiveInt = Annotated[_PositiveInt, allowed("an integer of at least 1")]
-PositiveInts = Annotated[tuple[_PositiveInt, ...], Field(min_length=1), allowed("a list of integers of at least 1")]
+PositiveInt = Annotated[_PositiveInt, allowed("an integer from 1 to 4294967295")]
+PositiveInts = Annotated[
+    tuple[_PositiveInt, ...], Field(min_length=1), allowed("a list of integers from 1 to 4294967295")
+]
 NonNegativeInt = Annotated[int, Field(ge=0, lt=2**32), allowed("an integer from 0 to 4294967295")]
 Kernel = Annotated[_PositiveInt, AfterValidator(_odd), allowed("an odd integer of at least 1")]
 Stages = Annotated[int, Field(ge=1, le=4), allowed("a number of stages from 1 to 4")]

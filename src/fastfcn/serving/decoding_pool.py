@@ -27,6 +27,7 @@ MAX_TEXT = 200  # characters of a message: in JSON, up to 6 bytes each
 PIPE_BYTES = 2**20
 MEMORY, MEMORY_PER_PIXEL = 2**30, 64  # bytes of address space for decoding, beyond those used at the start
 CLOSE_SECONDS = 5.0
+ATTEMPTS = 2  # to decode an image whose process ends
 
 
 class DecodingPool:
@@ -49,20 +50,28 @@ class DecodingPool:
             self._idle.put(worker)
 
     def decode(self, data: bytes, seconds: float) -> np.ndarray:
-        """The image in `data` as RGB uint8 (H, W, 3). Raises Problem: as `decode`, and 413 after `seconds`."""
+        """The image in `data` as RGB uint8 (H, W, 3). Raises Problem: as `decode`, and 413 after `seconds`.
+
+        If the process ends (the system may kill it for memory), another one decodes the image again.
+        """
         end = monotonic() + seconds
+        for _ in range(ATTEMPTS):
+            try:
+                return self._decode_once(data, end)
+            except (_EndedError, queue.Empty) as error:
+                if monotonic() >= end:
+                    raise problems.slow_decoding(seconds) from error
+        raise problems.broken_image("the decoder failed")
+
+    def _decode_once(self, data: bytes, end: float) -> np.ndarray:
+        """As `decode`, until the time `end`. Raises _EndedError, and queue.Empty if no process is free before."""
+        worker = self._idle.get(timeout=max(end - monotonic(), 0.0))
         try:
-            worker = self._idle.get(timeout=max(seconds, 0.0))
-        except queue.Empty:
-            raise problems.slow_decoding(seconds) from None
-        try:
-            worker = worker or _Worker(self._limits)
-            pixels = worker.decode(data, end - monotonic())
-        except _EndedError as error:
+            worker = worker or _started(self._limits)
+            return worker.decode(data, end - monotonic())
+        except _EndedError:
             worker = None
-            if monotonic() >= end:
-                raise problems.slow_decoding(seconds) from error
-            raise problems.broken_image("the decoder failed") from error
+            raise
         except Problem:
             raise  # the process is fine
         except BaseException:
@@ -72,7 +81,6 @@ class DecodingPool:
             raise
         finally:
             self._idle.put(worker)
-        return pixels
 
     def close(self) -> None:
         """End all processes; those that decode an image are killed."""
@@ -135,6 +143,14 @@ class _Worker:
                     stream.close()
 
 
+def _started(limits: Limits) -> _Worker:
+    """A new process. Raises Problem (503) if the system has no room for one."""
+    try:
+        return _Worker(limits)
+    except OSError as error:
+        raise problems.busy(1) from error
+
+
 def _enlarge(stream: IO[bytes] | None) -> None:
     """Give a pipe room for an image of usual size, so that the two processes need not take turns."""
     try:
@@ -170,25 +186,26 @@ def _write(stream: IO[bytes], data: bytes | memoryview) -> None:
 
 
 def work(max_pixels: int, max_side: int) -> None:
-    """The loop of a process: decode what arrives on standard input until it is closed."""
+    """The loop of a process: decode what arrives on standard input until the service closes it, or ends."""
     _limit_memory(MEMORY + MEMORY_PER_PIXEL * max_pixels)
     limits = Limits(max_pixels, max_side)
     requests, answers = open(0, "rb", buffering=0), open(1, "wb", buffering=0)  # noqa: SIM115 (unbuffered)
-    while True:
-        try:
-            data = bytes(_read(requests, json.loads(_read(requests, HEAD))))
-        except EOFError:
-            return
-        try:
-            pixels = np.ascontiguousarray(decode(data, limits))
-        except Problem as problem:
-            fields = {"status": problem.status, "code": problem.code}
-            fields |= {"detail": problem.detail[:MAX_TEXT], "hint": problem.hint[:MAX_TEXT]}
-            _write(answers, _head(fields))
-        else:
-            _write(answers, _head({"shape": pixels.shape}))
-            _write(answers, pixels.data)
-            del pixels
+    with suppress(EOFError, BrokenPipeError):
+        while True:
+            _answer(bytes(_read(requests, json.loads(_read(requests, HEAD)))), limits, answers)
+
+
+def _answer(data: bytes, limits: Limits, answers: IO[bytes]) -> None:
+    """Decode one file and write the response."""
+    try:
+        pixels = np.ascontiguousarray(decode(data, limits))
+    except Problem as problem:
+        fields = {"status": problem.status, "code": problem.code}
+        fields |= {"detail": problem.detail[:MAX_TEXT], "hint": problem.hint[:MAX_TEXT]}
+        _write(answers, _head(fields))
+    else:
+        _write(answers, _head({"shape": pixels.shape}))
+        _write(answers, pixels.data)
 
 
 def _limit_memory(more: int) -> None:

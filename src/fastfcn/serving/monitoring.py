@@ -10,7 +10,7 @@ from typing import Any, TextIO
 from fastfcn.serving.batcher import Job
 
 LOGGER = logging.getLogger("fastfcn.serving.serve")
-SERVER_LOGGERS = ("uvicorn.error", "uvicorn.access", "fastapi")
+SERVER_LOGGERS = ("uvicorn.error", "uvicorn.access", "fastapi", "asyncio")
 SECONDS = (0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0, 25.0, 60.0)  # histogram buckets
 
 
@@ -19,16 +19,27 @@ class JsonFormatter(logging.Formatter):
 
     def format(self, record: logging.LogRecord) -> str:
         time = datetime.fromtimestamp(record.created, UTC).isoformat(timespec="milliseconds")
-        line: dict[str, Any] = {"time": time, "level": record.levelname.lower(), "event": record.getMessage()}
+        event = record.getMessage().partition("\n")[0]
+        line: dict[str, Any] = {"time": time, "level": record.levelname.lower(), "event": event}
         line |= getattr(record, "fields", {})
-        if record.exc_info:
+        if record.exc_info and record.name == "asyncio" and isinstance(record.exc_info[1], OSError):
+            line["error"] = str(record.exc_info[1])  # of the system, as too many open files: no traceback explains it
+        elif record.exc_info:
             line["traceback"] = self.formatException(record.exc_info)
         return json.dumps(line, default=str)
 
 
+class LogHandler(logging.StreamHandler):
+    """Writes to a stream; if it cannot (a closed pipe, a full disk), the service continues without these lines."""
+
+    def handleError(self, record: logging.LogRecord) -> None:  # noqa: N802 (the name in logging)
+        if not isinstance(sys.exc_info()[1], OSError):
+            super().handleError(record)
+
+
 def start_logging(stream: TextIO = sys.stdout) -> None:
     """Write the service's log, and warnings of the HTTP server, to `stream`."""
-    handler = logging.StreamHandler(stream)
+    handler = LogHandler(stream)
     handler.setFormatter(JsonFormatter())
     for name in (LOGGER.name, *SERVER_LOGGERS):
         logger = logging.getLogger(name)

@@ -23,6 +23,8 @@ if TYPE_CHECKING:
 
 WRITE_TIMEOUT = 30.0  # seconds until a client that stops reading is disconnected
 KEEP_ALIVE = 30  # seconds that an idle connection stays open
+BACKLOG = 2  # connections that may wait to be accepted, for each that may be open; they are accepted all at once
+OTHER_FILES = 64  # open at the same time besides connections
 
 
 def serve(
@@ -44,6 +46,7 @@ def serve(
     """
     _check_extra()
     listener = listen(settings.host, settings.port)
+    settings = replace(settings, connections=possible_connections(settings.connections))
     start_logging()
     service = make_service(weights, settings, devices, workers, trusted, size, tta, window)
     service.warm_up()
@@ -98,7 +101,7 @@ def make_server(service: Service, started: Callable[[], None] = lambda: None) ->
         server_header=False,
         timeout_keep_alive=KEEP_ALIVE,
         timeout_graceful_shutdown=round(settings.timeout + settings.body_timeout) + 5,
-        backlog=2 * settings.connections,
+        backlog=BACKLOG * settings.connections,
         proxy_headers=False,
     )
     return DrainingServer(config)
@@ -123,6 +126,24 @@ def listen(host: str, port: int) -> socket.socket:
             f"Cannot listen on {host}, port {port}: {reason.lower()}.", "Choose another --port or --host."
         ) from error
     return listener
+
+
+def possible_connections(count: int) -> int:
+    """How many connections may be open at the same time: `count`, or fewer if the process may open fewer files.
+
+    The soft limit of open files is raised if needed. Beyond it, every further connection would be an error in the log.
+    """
+    try:
+        import resource
+    except ImportError:  # Windows
+        return count
+    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    needed = (1 + BACKLOG) * count + OTHER_FILES
+    if soft == resource.RLIM_INFINITY or soft >= needed:
+        return count
+    possible = needed if hard == resource.RLIM_INFINITY else min(needed, hard)
+    resource.setrlimit(resource.RLIMIT_NOFILE, (possible, hard))
+    return max(1, min(count, (possible - OTHER_FILES) // (1 + BACKLOG)))
 
 
 def address_of(listener: socket.socket, host: str) -> str:
