@@ -29,6 +29,7 @@ def train(
     overrides: Overrides = (),
     resume: bool = False,
     accept_changed_data: bool = False,
+    strict: bool = False,
     loggers: Sequence[str] = (),
     accelerator: str = "auto",
     devices: int = 1,
@@ -54,6 +55,8 @@ def train(
         overrides: Changes to the recipe: `{"optim.steps": 100}` or `["optim.steps=100"]`.
         resume: Continue the stopped run in `out`.
         accept_changed_data: Resume although classes or files of the dataset have changed since the start.
+        strict: Refuse weights (`load_from`) whose classes are not those of the dataset. Otherwise classes of the same
+            name keep their outputs, and others start from random weights.
         loggers: Names among "tensorboard", "mlflow" and "wandb".
         accelerator: "auto", "cpu", "cuda" or "mps".
         devices: Processes per machine, one per device; more than 1 starts the script again for each of them.
@@ -77,7 +80,7 @@ def train(
     )
     loaded = _load_recipe(recipe, overrides)
     check_loggers(loggers)
-    return train(loaded, data, out, machine, resume, loggers, accept_changed_data)
+    return train(loaded, data, out, machine, resume, loggers, accept_changed_data, strict)
 
 
 def evaluate(

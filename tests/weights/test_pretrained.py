@@ -14,7 +14,8 @@ from fastfcn import build
 from fastfcn.errors import WeightsError
 from fastfcn.models.backbone import backbone, resnet_backbone
 from fastfcn.weights import pretrained
-from fastfcn.weights.pretrained import load_initial_weights, load_pretrained, read_int8_npz
+from fastfcn.weights.pretrained import load_pretrained, read_int8_npz
+from fastfcn.weights.start import load_initial_weights
 from tests.helpers.openmmlab_files import openmmlab_state, save_1x
 from tests.helpers.tiny import tiny_model, tiny_recipe, tiny_weights
 
@@ -242,5 +243,5 @@ def test_the_recipe_says_which(tmp_path: Path):
     torch.save(copy_of(backbone(NAME)), path)
     used = tiny_recipe(f'backbone={{kind="pyramid", name="{NAME}", pretrained="{path}"}}')
     model = build.create(used)
-    load_initial_weights(used, model)
+    load_initial_weights(used, model, build.description(used).class_names)
     assert same(model.backbone.state_dict(), torch.load(path))

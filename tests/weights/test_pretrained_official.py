@@ -13,7 +13,8 @@ from fastfcn import build
 from fastfcn.errors import WeightsError
 from fastfcn.models.backbone import backbone
 from fastfcn.weights import pretrained
-from fastfcn.weights.pretrained import load_initial_weights, load_pretrained, load_start
+from fastfcn.weights.pretrained import load_pretrained
+from fastfcn.weights.start import load_initial_weights, load_start
 from tests.helpers.tiny import tiny_model, tiny_recipe, tiny_weights
 from tests.weights.test_pretrained import NAME, assert_says_what_to_do, copy_of, same
 
@@ -82,15 +83,15 @@ def test_starting_from_a_complete_network(tmp_path: Path):
     torch.manual_seed(5)
     other = build.create(tiny_recipe())
     assert not torch.equal(other.head.classifier.weight, model.head.classifier.weight)
-    load_initial_weights(tiny_recipe(f"load_from={path}"), other)
+    load_initial_weights(tiny_recipe(f"load_from={path}"), other, build.description(tiny_recipe()).class_names)
     assert same(other.state_dict(), model.state_dict())
 
 
 def test_a_start_that_does_not_fit_or_is_not_there(tmp_path: Path):
     path = tiny_weights(tmp_path / "w.safetensors")
-    wider = build.create(tiny_recipe("head.width=16"))
+    wider, names = build.create(tiny_recipe("head.width=16")), build.description(tiny_recipe()).class_names
     with pytest.raises(WeightsError, match=r"wrong shape: head\.pooled\.0\.conv\.weight"):
-        load_start(wider, str(path))
+        load_start(wider, tiny_recipe("head.width=16", f"load_from={path}"), names)
     with pytest.raises(WeightsError, match=r"load_from: there is no file missing\.safetensors") as error:
-        load_start(wider, "missing.safetensors")
+        load_start(wider, tiny_recipe("load_from=missing.safetensors"), names)
     assert "load_from=runs/first/last.safetensors" in error.value.hint

@@ -31,6 +31,9 @@ def train(
         typer.Option("--checkpoint-activations", help="Recompute activations to save memory; about a third slower."),
     ] = False,
     compile: Annotated[bool, typer.Option("--compile", help="Use torch.compile; needs a C++ compiler.")] = False,
+    strict: Annotated[
+        bool, typer.Option("--strict", help="Refuse weights (load_from) whose classes are not those of the dataset.")
+    ] = False,
     log: Annotated[
         list[str] | None, typer.Option(help="Also log to tensorboard, mlflow or wandb; repeat for more than one.")
     ] = None,
@@ -49,6 +52,7 @@ def train(
 
     Ctrl-C stops after the current step. --resume continues with exactly the results of an uninterrupted run.
     --folds and --seeds train several times, into folders in --out, and print mean and standard deviation.
+    load_from=WEIGHTS fine-tunes a whole network: classes of the same name keep their outputs.
 
     [dim]fastfcn train fastfcn_r50_psp_camvid --data CamVid --out runs/camvid\n
     fastfcn train fastfcn_r18_psp_camvid optim.steps=200 backbone.pretrained=none --data CamVid --out runs/try\n
@@ -76,18 +80,22 @@ def train(
                 report_after_training(Run(result.folder), data, machine)
 
         planned = repeats(recipe, folds or 1, seeds or 1)
-        repeated = train_repeats(planned, data, out, machine, resume, log or [], accept_changed_data, write_report)
+        repeated = train_repeats(
+            planned, data, out, machine, resume, log or [], accept_changed_data, write_report, strict
+        )
         if not repeated.finished:
             say("Stopped in training {} of {}. Continue with --resume.", len(repeated.runs) + 1, len(planned))
             raise typer.Exit(130)
         out_console.print(repeats_table(repeated, out_console))
         return
-    result = train_recipe(recipe, data, out, machine, resume, log or [], accept_changed_data)
+    result = train_recipe(recipe, data, out, machine, resume, log or [], accept_changed_data, strict)
     if not machine.first_process:
         return
     if not result.finished:
         say("Stopped after step {} of {}. Continue with --resume.", result.step, result.steps)
         raise typer.Exit(130)
+    if result.stopped_early:
+        say("Stopped early after step {} of {}: no better val mIoU since.", result.step, result.steps)
     if report:
         say_plain(report_after_training(Run(out), data, machine))
     say("Best val mIoU {:.2f} at step {}. Weights: {}", result.miou, result.best_step, result.weights)

@@ -110,6 +110,7 @@ def repeats(recipe: Recipe, folds: int = 1, seeds: int = 1) -> list[Repeat]:
 def train_repeats(
     planned: Sequence[Repeat], data: str | Path, out: str | Path, machine: Machine, resume: bool = False,
     logs: Sequence[str] = (), accept_changed_data: bool = False, after: Callable[[TrainingResult], None] | None = None,
+    strict: bool = False,
 ) -> RepeatedResult:  # fmt: skip
     """Train one after the other, each into its own folder in `out`; arguments as for `train`.
 
@@ -127,7 +128,7 @@ def train_repeats(
         folder = Path(out) / repeat.name
         error_console.print_line(styled("Training {} of {}: {}", number, len(planned), folder))
         again = resume and Run(folder).recipe.exists()
-        result = train(repeat.recipe, data, folder, machine, again, logs, accept_changed_data)
+        result = train(repeat.recipe, data, folder, machine, again, logs, accept_changed_data, strict)
         if not result.finished:
             return RepeatedResult(Path(out), runs, scores, finished=False)
         if after:

@@ -30,11 +30,12 @@ from fastfcn.training.log import StopRequest, TrainLog
 from fastfcn.training.lost_processes import lost_processes
 from fastfcn.training.prepare import fused_kernels, prepare
 from fastfcn.training.run import Run, TrainingResult
+from fastfcn.utils.console import error_console as console
 from fastfcn.utils.files import write_text
 from fastfcn.utils.machine import Machine, process_memory
 from fastfcn.utils.progress import progress_bar, warn
 from fastfcn.utils.sizes import IGNORE_INDEX
-from fastfcn.weights.pretrained import load_initial_weights
+from fastfcn.weights.start import load_initial_weights
 
 
 def train(
@@ -45,12 +46,13 @@ def train(
     resume: bool = False,
     logs: Sequence[str] = (),
     accept_changed_data: bool = False,
+    strict: bool = False,
 ) -> TrainingResult:
     """Train `recipe` on the dataset in the folder `data`; write the run to the folder `out`.
 
     `resume`: continue the stopped run in `out`; it ends with the same losses and weights, bit for bit, as a run that
     was never stopped; a dataset that has changed since is refused unless `accept_changed_data`. `logs`: loggers to use
-    besides the run folder, a selection of `loggers.PACKAGES`.
+    besides the run folder, a selection of `loggers.PACKAGES`. `strict`: refuse `load_from` with other classes.
     Raises UserError (or a subclass) before the first step for data, weights and folders that cannot be used, for a
     folder in use by another training, and when a process of the run ends; DivergedError when the loss is no longer
     finite.
@@ -68,7 +70,7 @@ def train(
             _count_labels(run, train_set, val_set, machine.dataloader_workers)
         fabric = machine.launch()
         with lost_processes(fabric):
-            return _train(recipe, data, train_set, val_set, run, fabric, machine, resume, logs)
+            return _train(recipe, data, train_set, val_set, run, fabric, machine, resume, logs, strict)
 
 
 def _open_run(run: Run, recipe: Recipe, splits: dict[str, Dataset], resume: bool, accept_changed_data: bool) -> None:
@@ -82,11 +84,11 @@ def _open_run(run: Run, recipe: Recipe, splits: dict[str, Dataset], resume: bool
 
 def _train(
     recipe: Recipe, data: str | Path, train_set: Dataset, val_set: Dataset, run: Run, fabric: Fabric, machine: Machine,
-    resume: bool, logs: Sequence[str],
+    resume: bool, logs: Sequence[str], strict: bool,
 ) -> TrainingResult:  # fmt: skip
     """The loop over the steps, in every process."""
-    classes = len(train_set.description.classes)
-    model, optimizer, average, freezing, state = _setup(recipe, classes, run, fabric, machine, resume)
+    classes = train_set.description.class_names
+    model, optimizer, average, freezing, state = _setup(recipe, classes, run, fabric, machine, resume, strict)
     if fabric.is_global_zero:
         if warning := run_log.cut(run.log, state.step):
             warn(warning)
@@ -181,15 +183,17 @@ def _seed(*parts: int) -> int:
 
 
 def _setup(
-    recipe: Recipe, classes: int, run: Run, fabric: Fabric, machine: Machine, resume: bool
+    recipe: Recipe, classes: Sequence[str], run: Run, fabric: Fabric, machine: Machine, resume: bool, strict: bool
 ) -> tuple[nn.Module, torch.optim.Optimizer, AveragedModel | None, Freezing, TrainState]:
     """Network, optimizer, averaged weights and state: new, or from the checkpoint of the run if `resume`."""
     torch.manual_seed(recipe.seed)
-    network = build.network(recipe, classes, training=True)
+    network = build.network(recipe, len(classes), training=True)
     resume = resume and run.checkpoint.exists()
     if not resume:
         with fabric.rank_zero_first(local=True):  # one process per machine downloads, the others read the cached file
-            load_initial_weights(recipe, network)
+            match = load_initial_weights(recipe, network, classes, strict)
+        if fabric.is_global_zero and match and str(match):
+            console.print(f"{recipe.load_from}: {match}", soft_wrap=True)
     if fabric.world_size > 1 and fabric.device.type == "cuda":
         nn.SyncBatchNorm.convert_sync_batchnorm(network)  # in place: the network itself is not a batch norm
     prepare(network, machine, fabric.device)

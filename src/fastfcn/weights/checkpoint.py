@@ -36,6 +36,9 @@ DICTIONARIES = (
     "addict.addict.Dict",
 )
 
+WRAPPERS = ("state_dict", "model", "model_state_dict", "module")  # keys under which training scripts save the weights
+MAX_WRAPPERS = 3  # dictionaries around the weights; a file can contain one that contains itself
+
 
 class Placeholder:
     """Replaces an object that is not needed: accepts any arguments and any state, and keeps neither."""
@@ -89,10 +92,20 @@ def _refusal(path: str | Path, error: Exception) -> WeightsError:
 
 
 def state_dict(content: dict, path: str | Path) -> dict[str, Tensor]:
-    """The tensors of a checkpoint: those under "state_dict" or "model" if present, else the dictionary itself."""
-    state = content.get("state_dict", content.get("model", content))
-    items = state.items() if isinstance(state, dict) else ()
-    tensors = {str(name).removeprefix("module."): value for name, value in items if isinstance(value, Tensor)}
+    """The tensors of a checkpoint, by their plain names: under one of the usual keys, or the dictionary itself."""
+    state: Any = content
+    for _ in range(MAX_WRAPPERS):
+        if key := next((key for key in WRAPPERS if key in state), ""):
+            state = state[key] if isinstance(state[key], dict) else {}
+    tensors = {str(name): value for name, value in state.items() if isinstance(value, Tensor)}
     if not tensors:
         raise WeightsError(f"{path} contains no weights (keys: {', '.join(map(str, list(content)[:6]))}).")
-    return tensors
+    return plain_names(tensors)
+
+
+def plain_names(tensors: dict[str, Tensor]) -> dict[str, Tensor]:
+    """Tensors without the parts of names that wrappers of a network add.
+
+    `module.` comes from DataParallel and DistributedDataParallel, `_orig_mod.` from torch.compile.
+    """
+    return {re.sub(r"^(module\.)+", "", name.replace("_orig_mod.", "")): value for name, value in tensors.items()}

@@ -123,7 +123,7 @@ def load_model(weights: Weights) -> Segmenter:
     """
     check_finite(weights.tensors)
     classes, source = len(weights.description.classes), "the weights file"
-    _check_shapes(_shapes(weights, classes), _renamed(weights.tensors), source)
+    _check_shapes(_shapes(weights, classes), current_names(weights.tensors), source)
     model = build.network(weights.recipe, classes)
     load_state(model, weights.tensors, source)
     return model.eval()
@@ -167,12 +167,13 @@ def load_state(model: nn.Module, tensors: dict[str, Tensor], source: str) -> Non
 
     Weights of files of version 0.1 are renamed first.
     """
-    tensors = _renamed(tensors)
+    tensors = current_names(tensors)
     _check_shapes(model.state_dict(), tensors, source)
     model.load_state_dict(tensors)
 
 
-def _renamed(tensors: dict[str, Tensor]) -> dict[str, Tensor]:
+def current_names(tensors: dict[str, Tensor]) -> dict[str, Tensor]:
+    """The tensors of a file of any version by their names in the current one."""
     for pattern, name in RENAMED:
         tensors = {pattern.sub(name, key): value for key, value in tensors.items()}
     return tensors

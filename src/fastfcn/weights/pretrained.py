@@ -1,4 +1,4 @@
-"""Initial weights: OpenMMLab's v1c ResNet, the official FastFCN ResNets, timm's ImageNet weights, or a file."""
+"""Initial weights of a backbone: OpenMMLab's v1c ResNet, the official ResNets, timm's ImageNet weights, or a file."""
 
 import hashlib
 import urllib.error
@@ -14,12 +14,10 @@ from huggingface_hub import constants
 from torch import Tensor, nn
 
 from fastfcn.errors import WeightsError
-from fastfcn.models.segmenter import Segmenter
-from fastfcn.recipes import Recipe
 from fastfcn.utils.files import replace_file
-from fastfcn.weights.checkpoint import read_checkpoint, state_dict
+from fastfcn.weights.checkpoint import plain_names, read_checkpoint, state_dict
 from fastfcn.weights.download import download
-from fastfcn.weights.file import key_problems, load_state
+from fastfcn.weights.file import key_problems
 from fastfcn.weights.openmmlab import rename
 
 OPENMMLAB_V1C = "https://download.openmmlab.com/pretrain/third_party/resnet50_v1c-2cccc1ad.pth"
@@ -31,17 +29,6 @@ OFFICIAL_SHA1 = {
     "resnet101s": ("resnet101", "2a57e44de9c853fa015b172309a1ee7e2d0e4e2a"),
 }
 CHOICES = 'set backbone.pretrained to the path of a file (.safetensors, .pth, .npz), or to "none" for random weights'
-
-
-def load_initial_weights(recipe: Recipe, model: Segmenter) -> None:
-    """Load the recipe's initial weights: `start` into the whole network, else `backbone.pretrained` into the backbone.
-
-    Raises WeightsError if they are missing or do not fit; there is no fallback to random weights.
-    """
-    if recipe.load_from != "none":
-        load_start(model, recipe.load_from)
-    else:
-        load_pretrained(model.backbone, recipe.backbone.name, recipe.backbone.pretrained)
 
 
 def load_pretrained(backbone: nn.Module, name: str, source: str) -> None:
@@ -62,21 +49,8 @@ def load_pretrained(backbone: nn.Module, name: str, source: str) -> None:
         case "imagenet":
             tensors = _imagenet(name)
         case path:
-            tensors = _file(path)
+            tensors = read_file(path)
     load_backbone(backbone, tensors, source)
-
-
-def load_start(model: nn.Module, path: str) -> None:
-    """Load all weights of `model`, heads included, from the weights file at `path`, for fine-tuning.
-
-    Raises WeightsError if the file does not exist or does not fit.
-    """
-    if not Path(path).is_file():
-        raise WeightsError(
-            f"load_from: there is no file {path}.",
-            'Give the weights file of a whole network, for example load_from=runs/first/last.safetensors, or "none".',
-        )
-    load_state(model, _file(path), path)
 
 
 def _openmmlab(name: str) -> dict[str, Tensor]:
@@ -150,7 +124,8 @@ def _reachable(url: str) -> bool:
     return True
 
 
-def _file(path: str) -> dict[str, Tensor]:
+def read_file(path: str) -> dict[str, Tensor]:
+    """The tensors of a .npz, .safetensors or PyTorch file. Raises WeightsError."""
     if not Path(path).is_file():
         raise WeightsError(
             f"backbone.pretrained: there is no file {path}.", f'Or {CHOICES}; "imagenet" downloads them.'
@@ -160,7 +135,7 @@ def _file(path: str) -> dict[str, Tensor]:
             return read_int8_npz(path)
         case ".safetensors":
             try:
-                return safetensors.torch.load_file(path)
+                return plain_names(safetensors.torch.load_file(path))
             except safetensors.SafetensorError as error:
                 raise WeightsError(f"{path} is not a safetensors file, or is damaged: {error}.") from error
         case _:
