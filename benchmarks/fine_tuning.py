@@ -2,9 +2,9 @@
 
     python benchmarks/fine_tuning.py --out runs/fine_tuning
 
-Trains the demo's network on the nine classes of drawn streets. Then it trains for five classes, three of them of the same
-name (sky, road, car), on a few other streets: once from the whole network, once from its backbone, for the same number of
-steps with the same settings. Writes benchmarks/results/fine_tuning.json. A few minutes on two CPU cores.
+Trains the demo's network on the nine classes of drawn streets. Then it trains for five classes, three of the same name
+(sky, road, car), on a few other streets: once from the whole network, once from its backbone, with the same settings.
+Writes benchmarks/results/fine_tuning.json. A few minutes on two CPU cores.
 """
 
 import argparse

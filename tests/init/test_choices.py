@@ -162,6 +162,29 @@ def test_every_draft_is_a_recipe(sizes: dict, machine: TrainingMachine, names: t
     assert all(len(line) <= 120 for line in result.text.splitlines())
 
 
+@pytest.mark.parametrize(
+    ("name", "kind", "optimizer", "drop_path", "mean"),
+    [
+        ("resnet50", "resnet", "sgd", "none", 123.675),
+        ("convnext_tiny", "pyramid", "adamw", "linear", 123.675),
+        ("swin_tiny_patch4_window7_224", "pyramid", "adamw", "linear", 123.675),
+        ("tf_efficientnet_lite0", "pyramid", "sgd", "none", 127.5),
+    ],
+)
+@pytest.mark.parametrize("pretrained", ["imagenet", "none"])
+def test_settings_follow_the_backbone(
+    name: str, kind: str, optimizer: str, drop_path: str, mean: float, pretrained: str
+):
+    dataset_facts = facts(backbone=name, pretrained=pretrained)
+    loss = choose_loss(("road", "pole", "sky"), [100, 100, 100])
+    result = recipes.parse(recipe_toml("mine", "dataset.toml", "train", "val", dataset_facts, loss), "draft")
+    assert (result.backbone.kind, result.backbone.name, result.optim.kind) == (kind, name, optimizer)
+    assert (result.drop_path.kind, result.data.mean[0]) == (drop_path, mean)
+    assert result.optim.head_lr_factor == (1.0 if pretrained == "none" else 10.0 if optimizer == "sgd" else 5.0)
+    assert (result.optim.layer_decay < 1) == (optimizer == "adamw" and pretrained != "none")
+    assert result.schedule.kind == ("cosine" if optimizer == "adamw" else "poly")
+
+
 def test_sizes_follow_the_images_as_far_as_the_machine_goes():
     assert choices.base_size(facts()).value == (360, 480)
     large = facts(sizes={(3000, 4000): 3, (2000, 3000): 4})

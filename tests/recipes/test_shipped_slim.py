@@ -17,6 +17,7 @@ SLIM = {
     "r50_jpu_m_cityscapes": "resnet50c",
     "r50_jpu_m_ade20k": "resnet50c",
 }
+LAYER_NORMS = ("convnext_", "swin_")  # trained with AdamW, with the same data, losses, steps and batch
 WIDTHS = {"s": 96, "m": 128, "l": 256}
 NOT_COMPARED = {"name", "aliases", "summary"}
 
@@ -44,6 +45,12 @@ def test_slim_recipes_of_camvid_train_as_the_first_did(slim: str):
     one = recipes.load(f"fastfcn_{slim}")
     differences = one.differences(recipes.load("fastfcn_r50_psp_camvid"))
     keys = {key for key, *_ in differences if key.split(".")[0] not in ("backbone", "neck", "head")}
+    if slim.startswith(LAYER_NORMS):
+        assert (one.optim.kind, one.schedule.kind, one.drop_path.kind) == ("adamw", "cosine", "linear")
+        assert (one.optim.layer_decay, one.optim.decay_norm_and_bias) == (0.9, False)
+        of_optimizer = set(type(one.optim).model_fields) | {"momentum"}
+        keys -= {f"optim.{key}" for key in of_optimizer - {"steps", "batch", "ema", "clip_norm"}}
+        keys -= {key for key in keys if key.startswith(("schedule.", "drop_path."))}
     assert keys - NOT_COMPARED - {"data.mean", "data.std"} == set()
 
 

@@ -4,6 +4,7 @@ import os
 import re
 from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import cache
 from pathlib import Path
 from typing import Any
 
@@ -180,6 +181,60 @@ def learning_rate(facts: Facts, number: int) -> Choice:
     if facts.pretrained == "none":
         return Choice(0.05 * number / 8, "0.05 per batch of 8; random weights need a higher rate than pretrained ones.")
     return Choice(0.01 * number / 8, "0.01 per batch of 8. Halve it if the loss diverges.")
+
+
+@dataclass(frozen=True)
+class BackboneTraits:
+    """What the settings depend on: layer norms rather than batch norms; drop path; the mean and standard deviation
+    (0-255) that its ImageNet weights were trained with."""
+
+    layer_norms: bool
+    drop_path: bool
+    mean: list[float]
+    std: list[float]
+
+
+RESNET_TRAITS = BackboneTraits(False, True, [123.675, 116.28, 103.53], [58.395, 57.12, 57.375])
+
+
+@cache
+def traits(name: str) -> BackboneTraits:
+    """Traits of a timm network; those of a ResNet for one that cannot be a backbone, which `init` reports."""
+    if has_settable_strides(name):
+        return RESNET_TRAITS
+    import timm
+    import torch
+    from torch.nn.modules.batchnorm import _BatchNorm as BatchNorm
+
+    from fastfcn.models.backbone import backbone as timm_backbone
+
+    try:
+        with torch.device("meta"):
+            modules = list(timm_backbone(name).modules())
+    except (RuntimeError, ValueError):
+        return RESNET_TRAITS
+    try:
+        with torch.device("meta"):
+            timm_backbone(name, drop_path=0.1)
+        drop_path = True
+    except ValueError:
+        drop_path = False
+    norms = [sum(isinstance(module, kind) for module in modules) for kind in (torch.nn.LayerNorm, BatchNorm)]
+    trained = timm.get_pretrained_cfg(name)
+    mean, std = (trained.mean, trained.std) if trained else (None, None)
+    scaled = [[round(255 * value, 3) for value in values] if values else None for values in (mean, std)]
+    return BackboneTraits(
+        norms[0] > norms[1], drop_path, scaled[0] or RESNET_TRAITS.mean, scaled[1] or RESNET_TRAITS.std
+    )
+
+
+def adamw_rate(facts: Facts, number: int) -> Choice:
+    """The learning rate of AdamW, proportional to the batch size."""
+    if facts.pretrained == "none":
+        return Choice(
+            0.001 * number / 8, "0.001 per batch of 8; random weights need a higher rate than pretrained ones."
+        )
+    return Choice(0.0002 * number / 8, "0.0002 per batch of 8. Halve it if the loss diverges.")
 
 
 def choose_loss(names: Sequence[str], counts: Sequence[int]) -> Choice:

@@ -9,6 +9,7 @@ from fastfcn.errors import DataError
 from fastfcn.init.choices import (
     Choice,
     Facts,
+    adamw_rate,
     backbone,
     base_size,
     batch,
@@ -19,6 +20,7 @@ from fastfcn.init.choices import (
     learning_rate,
     steps,
     test_size,
+    traits,
     width,
 )
 from fastfcn.init.classes import Classes
@@ -50,9 +52,7 @@ def recipe_toml(name: str, dataset: str, train: str, val: str, facts: Facts, los
         "backbone": _backbone(facts),
         **_parts(facts),
         "loss": {**loss.value, "kind": Choice(loss.value["kind"], loss.reason)},
-        "optim": _optim(facts, number, length),
-        "schedule": _schedule(length.value),
-        **{name: {"kind": "none"} for name in ("freeze", "drop_path", "early_stop")},
+        **_training(facts, number, length),
         "eval": _eval(facts, base, length.value),
     }
     return RECIPE_HEADER + "\n".join("\n".join(_lines(title, section)) + "\n" for title, section in sections.items())
@@ -71,8 +71,8 @@ def _data(dataset: str, train: str, val: str, facts: Facts, base: Choice, size: 
         "dataset": Choice(dataset, "The dataset description next to this recipe: classes, colors and file patterns."),
         "train_split": train,
         "val_split": val,
-        "mean": Choice([123.675, 116.28, 103.53], "Mean and standard deviation of ImageNet, as in pretraining."),
-        "std": [58.395, 57.12, 57.375],
+        "mean": Choice(traits(backbone(facts).value).mean, "Mean and standard deviation, as in pretraining."),
+        "std": traits(backbone(facts).value).std,
         "scale_by": "box",
         "base_size": base,
         "scale_range": Choice([0.75, 1.5], "Random scale augmentation."),
@@ -117,32 +117,36 @@ def _parts(facts: Facts) -> dict[str, Section]:
     }  # fmt: skip
 
 
-def _optim(facts: Facts, number: Choice, length: Choice) -> Section:
-    factor = 1.0 if facts.pretrained == "none" else 10.0
-    reason = "Head and neck are not pretrained and learn faster." if factor > 1 else "Nothing is pretrained."
-    return {
-        "kind": "sgd",
-        "lr": learning_rate(facts, number.value),
-        "head_lr_factor": Choice(factor, reason),
-        "layer_decay": 1.0,
-        "weight_decay": 0.0005,
-        "decay_norm_and_bias": True,
-        "steps": length,
-        "batch": number,
-        "clip_norm": 0.0,
-        "ema": 0.0,
-        "momentum": 0.9,
-    }
+def _training(facts: Facts, number: Choice, length: Choice) -> dict[str, Section]:
+    """Optimizer, schedule, and what else the kind of backbone needs."""
+    pretrained = facts.pretrained != "none"
+    nothing: dict[str, Section] = {name: {"kind": "none"} for name in ("freeze", "drop_path", "early_stop")}
+    warmup = {"warmup_steps": Choice(length.value // 40, "Linear warmup of the learning rate."), "min_lr": 0.0}
+    common: Section = {"steps": length, "batch": number, "clip_norm": 0.0, "ema": 0.0}
+    if traits(backbone(facts).value).layer_norms:
+        reason = "For networks with layer norms: SGD trains them poorly."
+        optim = {
+            "kind": Choice("adamw", reason), "lr": adamw_rate(facts, number.value),
+            "head_lr_factor": _head_lr_factor(5.0 if pretrained else 1.0),
+            "layer_decay": Choice(0.9 if pretrained else 1.0, "Early layers change less than late ones."),
+            "weight_decay": 0.05, "decay_norm_and_bias": False, **common, "betas": [0.9, 0.999],
+        }  # fmt: skip
+        if traits(backbone(facts).value).drop_path:
+            rate = Choice(0.1, "Training skips blocks of the backbone at random (stochastic depth).")
+            nothing["drop_path"] = {"kind": "linear", "rate": rate}
+        return {"optim": optim, "schedule": {"kind": "cosine", **warmup}} | nothing
+    optim = {
+        "kind": "sgd", "lr": learning_rate(facts, number.value),
+        "head_lr_factor": _head_lr_factor(10.0 if pretrained else 1.0), "layer_decay": 1.0, "weight_decay": 0.0005,
+        "decay_norm_and_bias": True, **common, "momentum": 0.9,
+    }  # fmt: skip
+    return {"optim": optim, "schedule": {"kind": "poly", **warmup, "power": 0.9, "end": "last_step"}} | nothing
 
 
-def _schedule(length: int) -> Section:
-    return {
-        "kind": "poly",
-        "warmup_steps": Choice(length // 40, "Linear warmup of the learning rate."),
-        "min_lr": 0.0,
-        "power": 0.9,
-        "end": "last_step",
-    }
+def _head_lr_factor(factor: float) -> Choice:
+    return Choice(
+        factor, "Head and neck are not pretrained and learn faster." if factor > 1 else "Nothing is pretrained."
+    )
 
 
 def _eval(facts: Facts, base: Choice, length: int) -> Section:
