@@ -350,6 +350,9 @@ def test_a_single_file(tmp_path: Path):
     run(root / "2.json", tmp_path / "out")
     found = mask(tmp_path / "out")
     assert (found[15, 15], found[5, 5]) == (2, 0)
+    # Images in a given folder are not searched for elsewhere, such as in an earlier result.
+    for name in ("inside", "again"):
+        run(root / "1.json", root / name, images=root if name == "inside" else root / "inside/images")
 
 
 def test_check_and_init_say_what_to_do(tmp_path: Path):

@@ -133,7 +133,7 @@ def import_annotations(root: str | Path, out: str | Path, options: ImportOptions
     report = ImportReport(root, out, chosen, options, export.objects, notes=export.notes, problems=export.problems)
     if not export.entries:
         refuse_broken(report)
-    with _new_dataset(folder.root, out) as work:
+    with _new_dataset(root, out) as work:
         _Import(report, export, work, workers).run()
     return report
 

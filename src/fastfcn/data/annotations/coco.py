@@ -1,8 +1,10 @@
 """COCO JSON: polygons, and run lengths as numbers or compressed text."""
 
 import re
+from array import array
 from collections import defaultdict
 from collections.abc import Iterator
+from contextlib import suppress
 from functools import partial
 
 import numpy as np
@@ -30,7 +32,7 @@ def read(folder: ExportFolder) -> Export:
     export = Export()
     for file in _files(folder):
         with export.noting(file):
-            _read_file(folder, file, read_json(folder.path(file)), export)
+            _read_file(folder, file, read_json(folder.path(file), _compact), export)
     return export
 
 
@@ -43,6 +45,14 @@ def _is_coco(peek: str) -> bool:
     words = set(KEYS.findall(peek))
     # Captions have no categories, and panoptic annotations are images.
     return peek.startswith("{") and len(words) >= 3 and words & CATEGORY_KEYS != set() and "segments_info" not in peek
+
+
+def _compact(entry: dict) -> dict:
+    """Keep the coordinates of polygons as arrays: a fifth of the memory, of which COCO's training set takes much."""
+    if isinstance(segmentation := entry.get("segmentation"), list):
+        with suppress(TypeError, OverflowError):  # reported when the shape is painted
+            entry["segmentation"] = [array("d", part) if isinstance(part, list) else part for part in segmentation]
+    return entry
 
 
 def _read_file(folder: ExportFolder, file: str, root: Node, export: Export) -> None:

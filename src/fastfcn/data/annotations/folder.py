@@ -17,7 +17,7 @@ UPLOAD_PREFIX = re.compile(r"[0-9a-f]{8}-(?=.)")  # Label Studio puts it before 
 
 
 class ExportFolder:
-    """All files below `root`, and all images below `images_root`, if the images are elsewhere.
+    """All files below `root`, and the images below `images_root`, or else below `root`.
 
     `root` may be a single annotation file; its images are then searched for in its folder. Hidden files are left out;
     links are followed, each folder once.
@@ -25,18 +25,20 @@ class ExportFolder:
 
     def __init__(self, root: Path, images_root: Path | None = None):
         single, self.root = (root.name, root.parent) if root.is_file() else (None, root)
-        root = self.root
-        names = _walk(root)
+        self._images_root = images_root or self.root
+        # The folder of a single file may hold much else.
+        names = [root.name] if single and images_root else _walk(self.root)
         self.files = sorted(names if single is None else (n for n in names if n == single or is_image(n)))
-        elsewhere = sorted(_walk(images_root)) if images_root else []
-        self._paths = {name: images_root / name for name in elsewhere if images_root}
-        self._paths |= {name: root / name for name in self.files}
+        self.images = sorted(filter(is_image, self.files if images_root is None else _walk(images_root)))
         self._peeked: dict[str, str] = {}
-        self.images = sorted(name for name in self._paths if is_image(name))
 
     def path(self, name: str) -> Path:
         """The path of a file by its name relative to the folder."""
-        return self._paths[name]
+        return self.root / name
+
+    def image_path(self, name: str) -> Path:
+        """The path of an image by its name in `images`."""
+        return self._images_root / name
 
     def with_suffix(self, *suffixes: str) -> list[str]:
         """Names of the files with one of these suffixes, in lower case."""
@@ -44,7 +46,7 @@ class ExportFolder:
 
     def has(self, name: str) -> bool:
         """Whether there is a file with this name relative to the folder."""
-        return name in self._paths
+        return name in self._files
 
     def by_stem(self, stem: str) -> list[str]:
         """Images whose file name without suffix is `stem`."""
@@ -78,11 +80,15 @@ class ExportFolder:
         for start in range(len(folder), -1, -1):
             exact = "/".join((*folder[:start], *parts))
             if exact in self._images:
-                return self.path(exact)
+                return self.image_path(exact)
         names = [*self._by_name.get(parts[-1], ()), *self._by_name.get(parts[-1].lower(), ())]
         if not names and UPLOAD_PREFIX.match(parts[-1]):
             names = self._by_name.get(UPLOAD_PREFIX.sub("", parts[-1], count=1), [])
-        return self.path(self._best(list(dict.fromkeys(names)), parts, near, written))
+        return self.image_path(self._best(list(dict.fromkeys(names)), parts, near, written))
+
+    @cached_property
+    def _files(self) -> frozenset[str]:
+        return frozenset(self.files)
 
     @cached_property
     def _images(self) -> frozenset[str]:

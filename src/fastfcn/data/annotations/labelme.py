@@ -61,10 +61,10 @@ def _image(folder: ExportFolder, file: str, root: Node) -> Path:
         return folder.image(_written(root, file), near=file)
     except DataError:
         stem = PurePosixPath(file).with_suffix("")
-        matches = [name for name in folder.images if PurePosixPath(name).with_suffix("") == stem]
+        matches = [name for name in folder.by_stem(stem.name) if PurePosixPath(name).parent == stem.parent]
         if len(matches) != 1:
             raise
-        return folder.path(matches[0])
+        return folder.image_path(matches[0])
 
 
 def _embedded(path: Path) -> bytes:

@@ -1,11 +1,12 @@
 """Values of JSON files whose types are not known: every access is checked, and errors say where in the file."""
 
+import array
 import base64
 import binascii
 import io
 import json
 import zlib
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -81,30 +82,30 @@ class Node:
 
     def numbers(self) -> np.ndarray:
         """A list of numbers, float64 (N,)."""
-        array = self._array()
-        if array.ndim != 1:
+        values = self._array()
+        if values.ndim != 1:
             raise self.error("a list of numbers")
-        return array
+        return values
 
     def points(self) -> np.ndarray:
         """A list of pairs of numbers, float64 (N, 2)."""
-        array = self._array()
-        if array.size == 0:
+        values = self._array()
+        if values.size == 0:
             return np.zeros((0, 2))
-        if array.ndim != 2 or array.shape[1] != 2:
+        if values.ndim != 2 or values.shape[1] != 2:
             raise self.error("a list of points")
-        return array
+        return values
 
     def _array(self) -> np.ndarray:
         try:
-            array = np.asarray(self.value if isinstance(self.value, list) else None)
+            values = np.asarray(self.value if isinstance(self.value, list | array.array) else None)
         except (ValueError, OverflowError):
             raise self.error("a list of numbers") from None
-        if array.size and array.dtype.kind not in "iuf":
+        if values.size and values.dtype.kind not in "iuf":
             raise self.error("a list of numbers")
-        if not np.isfinite(array).all():
+        if not np.isfinite(values).all():
             raise self.error("a list of finite numbers")
-        return array.astype(np.float64)
+        return values.astype(np.float64)
 
     def error(self, expected: str) -> DataError:
         """An error that says what was expected in this place."""
@@ -116,13 +117,14 @@ class Node:
         return f"{self.place}: " if self.place else ""
 
 
-def read_json(path: Path) -> Node:
-    """The content of a JSON file. Raises DataError."""
+def read_json(path: Path, object_hook: Callable[[dict], Any] | None = None) -> Node:
+    """The content of a JSON file; `object_hook` may replace each object. Raises DataError."""
     try:
         require_regular(path)
         if path.stat().st_size > MAX_JSON_BYTES:
             raise DataError(f"it is larger than {MAX_JSON_BYTES // 2**30} GiB")
-        return Node(json.loads(decode(path.read_bytes(), "it"), parse_constant=_no_number))
+        text = decode(path.read_bytes(), "it")
+        return Node(json.loads(text, parse_constant=_no_number, object_hook=object_hook))
     except OSError as error:
         raise DataError(f"it cannot be read: {(error.strerror or str(error)).lower()}") from error
     except RecursionError as error:

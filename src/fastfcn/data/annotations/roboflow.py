@@ -39,7 +39,7 @@ def read(folder: ExportFolder) -> Export:
             if str(path.parent) not in tables:
                 raise DataError(f"there is no {CLASSES} next to it")
             names = {IGNORE_INDEX: IGNORED} | tables[str(path.parent)]
-            add_mask(export, folder.path(images[0]), folder.path(mask), mask, str(path.parent), "index", names)
+            add_mask(export, folder.image_path(images[0]), folder.path(mask), mask, str(path.parent), "index", names)
     return export
 
 

@@ -48,10 +48,11 @@ def _image(folder: ExportFolder, file: str) -> Path:
     """The image in `img` with the name of the file; older projects leave out the suffix of the image."""
     path = PurePosixPath(file)
     images = path.parent.parent / "img"
-    if folder.has(str(images / path.stem)):
-        return folder.path(str(images / path.stem))
-    names = [name for name in folder.images if PurePosixPath(name).with_suffix("") == images / path.stem]
-    return folder.path(names[0]) if len(names) == 1 else folder.image(path.stem, near=file)
+    if not folder.has(str(images / path.stem)):
+        names = [name for name in folder.by_stem(path.stem) if PurePosixPath(name).parent == images]
+        if len(names) == 1:
+            return folder.image_path(names[0])
+    return folder.image(f"img/{path.stem}", near=str(path.parent))
 
 
 def _shapes(path: Path, size: Size) -> Iterator[Shape]:

@@ -57,7 +57,7 @@ def _image(folder: ExportFolder, mask: str) -> Path:
     if len(others) != 1:
         what = "there is no image" if not others else "several images are"
         raise DataError(f"{what} called {stem!r}; give the folder of the images with --images")
-    return folder.path(others[0])
+    return folder.image_path(others[0])
 
 
 def _splits(folder: ExportFolder) -> dict[str, str]:

@@ -42,7 +42,7 @@ def read(folder: ExportFolder) -> Export:
             continue
         without += labels is None
         path = folder.path(labels) if labels else None
-        entry = Entry(folder.path(image), labels or image, splits.of(image), None, partial(_shapes, path, names))
+        entry = Entry(folder.image_path(image), labels or image, splits.of(image), None, partial(_shapes, path, names))
         export.entries.append(entry)
     if without:
         export.notes.append(f"{without} images without a text file have no objects.")
@@ -50,10 +50,11 @@ def read(folder: ExportFolder) -> Export:
 
 
 def _label_file(folder: ExportFolder, image: str) -> str | None:
-    """The text file of an image: in `labels` instead of the last `images`, or next to it."""
+    """The text file of an image: in `labels` instead of the last `images`, next to it, or in `labels`."""
     path = PurePosixPath(image).with_suffix(".txt")
     places = [index for index, part in enumerate(path.parts[:-1]) if part.lower() == "images"]
-    names = [PurePosixPath(*path.parts[:i], "labels", *path.parts[i + 1 :]) for i in places[-1:]] + [path]
+    names = [PurePosixPath(*path.parts[:i], "labels", *path.parts[i + 1 :]) for i in places[-1:]]
+    names += [path, PurePosixPath("labels", path)]
     return next((str(name) for name in names if folder.has(str(name))), None)
 
 
