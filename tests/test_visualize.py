@@ -49,6 +49,35 @@ def test_overlay_draws_light_lines_between_classes():
     assert np.array_equal(mixed[:, 0], mixed[:, 1])
 
 
+def test_classes_that_are_left_out_show_the_image():
+    image = np.random.default_rng(0).integers(0, 256, (9, 12, 3)).astype(np.uint8)
+    label = np.zeros((9, 12), np.uint8)
+    label[:, 4:8], label[:, 8:] = 1, 2
+    mixed, plain = overlay(image, label, COLORS, leave_out=[0, 2]), overlay(image, label, COLORS)
+    assert np.array_equal(mixed[:, :3], image[:, :3])
+    assert np.array_equal(mixed[:, 8:], image[:, 8:])
+    assert np.array_equal(mixed[:, 3:8], np.where(np.arange(3, 8)[None, :, None] == 3, mixed[:, 3:8], plain[:, 3:8]))
+    assert (mixed[:, 3] >= image[:, 3]).all()  # the light line
+    assert np.array_equal(overlay(image, label, COLORS, leave_out=[0, 1, 2]), image)
+    between = np.where(label == 1, 2, 0).astype(np.uint8)
+    assert np.array_equal(overlay(image, between, COLORS, leave_out=[0, 2]), image)  # no line between two left out
+
+
+def test_outlines_have_the_color_of_their_area_and_lie_inside():
+    image = np.full((12, 12, 3), 9, np.uint8)
+    label = np.zeros((12, 12), np.uint8)
+    label[2:10, 2:10] = 1
+    drawn = overlay(image, label, COLORS, leave_out=[0], outline=True)
+    edge = np.zeros((12, 12), bool)
+    edge[2:10, 2:10] = True
+    edge[4:8, 4:8] = False
+    assert (drawn[edge] == COLORS[1]).all()
+    assert (drawn[~edge] == 9).all()
+    both = overlay(image, label, COLORS, outline=True)
+    assert (both[1, 5] == COLORS[0]).all()
+    assert (both[5, 5] == 9).all()
+
+
 def test_overlay_refuses_another_size():
     with pytest.raises(ValueError, match=r"\(6, 6\).*\(6, 5\)"):
         overlay(np.zeros((6, 6, 3), np.uint8), np.zeros((6, 5), np.uint8), COLORS)

@@ -1,7 +1,7 @@
 """Images of segmentation maps: colors, overlays, legends and contact sheets."""
 
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 
 import numpy as np
 from PIL import Image, ImageDraw, ImageFont
@@ -24,18 +24,51 @@ def colorize(label: np.ndarray, colors: Sequence[Color]) -> np.ndarray:
     return table[np.minimum(label, len(colors))]
 
 
-def overlay(image: np.ndarray, label: np.ndarray, colors: Sequence[Color], opacity: float = 0.5) -> np.ndarray:
+def overlay(
+    image: np.ndarray,
+    label: np.ndarray,
+    colors: Sequence[Color],
+    opacity: float = 0.5,
+    leave_out: Collection[int] = (),
+    outline: bool = False,
+) -> np.ndarray:
     """Blend the segmentation map `label` (H, W) over the RGB `image` (H, W, 3): uint8 (H, W, 3).
 
-    `opacity`: of the colors, 0 to 1. Light lines separate the classes; pixels without a class are darkened. Raises
-    ValueError if the sizes differ.
+    `opacity`: of the colors, 0 to 1. Light lines separate the classes; pixels without a class are darkened. The classes
+    in `leave_out` show the image. `outline` draws only the edges of the areas, in their colors. Raises ValueError if
+    the sizes differ.
     """
     if image.shape[:2] != label.shape:
         raise ValueError(f"image {image.shape[:2]} and label {label.shape} differ in size")
+    shown, thickness = ~np.isin(label, list(leave_out)), line_width(label)
+    areas = np.where(shown, label.astype(np.int64), -1) if len(leave_out) else label
+    if outline:
+        return outlined(image, label, areas, colors)
     mixed = image * np.float32(1 - opacity) + colorize(label, colors) * np.float32(opacity)
-    line = borders(label, thickness=max(1, round(max(label.shape) / 900)))
+    mixed[~shown] = image[~shown]
+    line = borders(areas, thickness)
     mixed[line] += (255 - mixed[line]) * np.float32(0.55 * min(1.0, 2 * opacity))
     return np.rint(mixed).astype(np.uint8)
+
+
+def outlined(image: np.ndarray, label: np.ndarray, areas: np.ndarray, colors: Sequence[Color]) -> np.ndarray:
+    """The image with the edges of `areas` (H, W) in the colors of `label`; areas of -1 have none."""
+    edge, thickness = np.zeros(label.shape, bool), 2 * line_width(label)
+    for step in range(1, thickness + 1):  # inside of the area, on all four sides
+        down, right = areas[:-step] != areas[step:], areas[:, :-step] != areas[:, step:]
+        edge[:-step] |= down
+        edge[step:] |= down
+        edge[:, :-step] |= right
+        edge[:, step:] |= right
+    edge &= areas != -1
+    drawn = image.copy()
+    drawn[edge] = colorize(label[edge], colors)
+    return drawn
+
+
+def line_width(label: np.ndarray) -> int:
+    """The thickness in pixels of lines on an image of the size of `label`."""
+    return max(1, round(max(label.shape) / 900))
 
 
 def borders(label: np.ndarray, thickness: int = 1) -> np.ndarray:

@@ -7,10 +7,11 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from fastfcn.errors import DataError, OutputError
+from fastfcn.errors import DataError, OutputError, UserError
 from fastfcn.prediction.image_files import save_legend
 from fastfcn.prediction.inputs import Inputs, find_inputs, output_names
 from fastfcn.prediction.job import PredictionJob
+from fastfcn.prediction.load import load
 from fastfcn.prediction.predictor import Predictor
 from fastfcn.prediction.video.segment import OutputSettings
 from tests.helpers import command
@@ -305,3 +306,29 @@ def test_the_exit_code_is_1_if_an_image_was_skipped(weights_file: Path, tmp_path
     assert f"{tmp_path / 'photos' / 'b.png'} cannot be read" in done.err
     assert "Traceback" not in done.err
     assert names(tmp_path / "out") == ["a.png", "a_overlay.jpg", "legend.png"]
+
+
+def test_overlays_without_some_classes(weights_file, tmp_path):
+    """`--leave-out` shows the image there, `--outline` everywhere but at edges; a wrong name is reported first."""
+    image, out = tmp_path / "a.png", tmp_path / "out"
+    pixels = picture(48, 64, 3)
+    Image.fromarray(pixels).save(image)
+    predictor = load(weights_file, "cpu")
+    names = predictor.classes
+    done = command.fastfcn("predict", weights_file, image, "--out", out, "--device", "cpu", "--leave-out", "nosuch")
+    assert done.code == 2
+    assert "no class 'nosuch'" in done.err.lower()
+    assert names[0] in done.err
+    assert not out.exists()
+    done = command.fastfcn(
+        "predict", weights_file, image, "--out", out, "--device", "cpu", "--leave-out", ",".join(names)
+    )
+    assert done.code == 0, done.err
+    Image.fromarray(pixels).save(tmp_path / "a.jpg", quality=92)
+    assert (out / "a_overlay.jpg").read_bytes() == (tmp_path / "a.jpg").read_bytes()
+    prediction = predictor(pixels)
+    assert np.array_equal(prediction.overlay(leave_out=names), pixels)
+    assert np.array_equal(prediction.overlay(leave_out=names, outline=True), pixels)
+    assert not np.array_equal(prediction.overlay(), pixels)
+    with pytest.raises(UserError, match="There is no class 'sky '"):
+        prediction.overlay(leave_out=["sky "])

@@ -38,6 +38,10 @@ def predict(
     ] = None,
     overlay: Annotated[bool, typer.Option(help="Write images and videos with the classes drawn over them.")] = True,
     opacity: Annotated[float, typer.Option(min=0, max=1, help="Opacity of the class colors.")] = 0.5,
+    leave_out: Annotated[
+        str, typer.Option(metavar="A,B", help="Classes that overlays do not show, such as background.")
+    ] = "",
+    outline: Annotated[bool, typer.Option("--outline", help="Draw only the edges of the areas in overlays.")] = False,
     size: InputSize = None,
     tta: Tta = False,
     window: Window = None,
@@ -69,6 +73,7 @@ def predict(
 
     [dim]fastfcn predict runs/camvid/weights.safetensors photos 'more/*.jpg' --out segmented\n
     fastfcn predict runs/camvid/weights.safetensors drive.mp4 --out segmented --every 3 --opacity 0.4\n
+    fastfcn predict runs/camvid/weights.safetensors photos --out segmented --leave-out background --outline\n
     fastfcn predict hf://USER/NAME webcam --out recorded --seconds 20\n
     fastfcn predict --server http://127.0.0.1:8000 photos --out segmented[/]
     """
@@ -86,7 +91,9 @@ def predict(
     check_sizes(size, window)
     if server and (size or tta or window):
         raise UserError("--size, --tta and --window are settings of the service.", "Pass them to `fastfcn serve`.")
-    job = PredictionJob(find_inputs(inputs), out, OutputSettings(overlay, labels, opacity, every, seconds))
+    names = tuple(name.strip() for name in leave_out.split(",") if name.strip())
+    settings = OutputSettings(overlay, labels, opacity, names, outline, every, seconds)
+    job = PredictionJob(find_inputs(inputs), out, settings)
     for problem in job.inputs.problems:
         print_error(problem)
     if server:
@@ -100,7 +107,9 @@ def predict(
 def run(job: "PredictionJob", predictor: "Predictor") -> bool:
     """Process images, videos and cameras with progress bars; returns whether all of them could be read."""
     from fastfcn.prediction.image_files import save_legend
+    from fastfcn.prediction.prediction import class_indices
 
+    class_indices(predictor.description, job.settings.leave_out)  # a wrong name is reported before anything is written
     save_legend(predictor.description, job.folder)
     complete = [run_images(job, job.predict_images(predictor))] if job.inputs.images else []
     complete += [run_video(job, predictor, index) for index in range(len(job.inputs.videos))]
@@ -150,10 +159,12 @@ def predict_remotely(job: "PredictionJob", server: str) -> bool:
     """Process images through the service at `server`; returns whether all of them could be read."""
     from fastfcn.client import Client
     from fastfcn.prediction.image_files import save_legend
+    from fastfcn.prediction.prediction import class_indices
 
     if job.inputs.videos or job.inputs.cameras:
         raise UserError("A service takes images only.", "Leave out --server for videos and webcams.")
     client = Client(server, os.environ.get(TOKEN))
+    class_indices(client.description, job.settings.leave_out)
     save_legend(client.description, job.folder)
     return run_images(job, _received(client, job))
 
@@ -173,5 +184,6 @@ def _received(client: "Client", job: "PredictionJob") -> Iterator[UserError | No
             return Prediction(labels, pixels, client.description)
 
         yield from predict_files(
-            predict_image, [path], [name], job.folder, job.image_labels, settings.overlay, settings.opacity
-        )
+            predict_image, [path], [name], job.folder, job.image_labels, settings.overlay, settings.opacity,
+            settings.leave_out, settings.outline,
+        )  # fmt: skip

@@ -1,6 +1,9 @@
 """`fastfcn demo`: draw a dataset, train, evaluate and show predictions in a few minutes, without downloads."""
 
+import json
+import shlex
 import shutil
+import time
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -17,8 +20,9 @@ from fastfcn.evaluation.evaluate import evaluate
 from fastfcn.metrics import ConfusionMatrix, Scores
 from fastfcn.prediction.load import load
 from fastfcn.prediction.predictor import Predictor
+from fastfcn.recipes.recipe import Recipe
 from fastfcn.report.report import report_after_training
-from fastfcn.training.run import Run
+from fastfcn.training.run import Run, TrainingResult
 from fastfcn.training.train import train
 from fastfcn.utils.console import SafeConsole, styled
 from fastfcn.utils.files import make_folder, replace_file, write_text
@@ -27,6 +31,10 @@ from fastfcn.utils.progress import progress_bar
 from fastfcn.visualize import GAP, MARGIN, colorize, contact_sheet, legend
 
 TRAIN, VAL = 400, 60  # images
+MINUTES = 3.0
+SPEED_STEPS, SPEED_IMAGES = 12, 4  # steps that measure the speed, and images that are validated after them
+TRAINING_SHARE = 0.7  # of the remaining time; the rest is for validation, report and sheet
+MIN_STEPS = 20
 SHEET_ROWS, CELL = 6, 384  # images on the contact sheet, and their width in pixels
 ABOUT = "about.txt"
 GENERATED = (
@@ -51,19 +59,28 @@ def demo(
     changes: Sequence[str] = (),
     train_count: int = TRAIN,
     val_count: int = VAL,
-) -> float:
+    minutes: float = MINUTES,
+) -> float | None:
     """Draw a dataset of streets into `folder`, train the recipe `demo` on it on the CPU, and show the results.
 
-    `changes` override the recipe, such as "optim.steps=2". Returns the mIoU (0-1) on the validation images. Raises
-    OutputError if `folder` contains files that an earlier demo did not make.
+    `changes` override the recipe, such as "optim.steps=2". Without a change of the steps, the number of steps is chosen
+    so that everything takes about `minutes` on this machine, at most the steps of the recipe. Returns the mIoU (0-1) on
+    the validation images, or None if training was stopped. Raises OutputError if `folder` contains files that an
+    earlier demo did not make.
     """
+    start = time.monotonic()
     out = _prepare_folder(Path(folder), console)
     data, weights = out / "data", out / "weights.safetensors"
     recipe = recipes.load("demo", changes)
     machine = Machine(accelerator="cpu")
     _draw(data, train_count, val_count, recipe.data.base_size, console)
+    if not any(change.startswith("optim.steps=") for change in changes):
+        recipe = _within_budget(recipe, data, machine, minutes, start, console)
     console.print_line(styled("Training [bold]{}[/] on the CPU; scores are on the validation images.", recipe.summary))
-    train(recipe, data, out, machine)
+    result = train(recipe, data, out, machine)
+    if not result.finished:
+        _print_how_to_continue(out, result, console)
+        return None
     console.print_line(report_after_training(Run(out), data, machine))
     result = evaluate(weights, data, machine)
     console.print(score_table(result, console))
@@ -75,6 +92,54 @@ def demo(
     console.print_line(styled("[bold green]mIoU {:.2f}[/]", result.miou / 100))
     _print_next_steps(out, console)
     return result.miou / 100
+
+
+def _within_budget(
+    recipe: Recipe, data: Path, machine: Machine, minutes: float, start: float, console: SafeConsole
+) -> Recipe:
+    """The recipe with as many steps as fit into `minutes` from `start` on, measured with a short training."""
+    console.print_line("Measuring how fast this machine trains.")
+    seconds = _step_seconds(recipe, data, machine)
+    most = recipe.steps
+    steps = steps_within(60 * minutes - (time.monotonic() - start), seconds, most)
+    if steps < most:
+        console.print_line(
+            f"A step takes {seconds:.2g} s, so {steps} of {most} steps are trained to stay within about {minutes:g} "
+            f"minutes, with a lower score. For all of them: --steps {most}. The result depends on that number only."
+        )
+    return recipe.override(with_steps(steps, recipe)) if steps < most else recipe
+
+
+def steps_within(remaining: float, seconds: float, most: int) -> int:
+    """The number of steps of `seconds` each that fit into the `remaining` seconds, at most `most`."""
+    return min(most, max(MIN_STEPS, round(TRAINING_SHARE * remaining / seconds)))
+
+
+def with_steps(steps: int, recipe: Recipe) -> list[str]:
+    """Changes to the recipe for another number of steps: warmup and validations in proportion."""
+    share = steps / recipe.steps
+    every, warmup = (max(1, round(share * value)) for value in (recipe.eval.every, recipe.schedule.warmup_steps))
+    return [f"optim.steps={steps}", f"eval.every={every}", f"schedule.warmup_steps={warmup}"]
+
+
+def _step_seconds(recipe: Recipe, data: Path, machine: Machine) -> float:
+    """The time of a training step, in a run that is discarded; it validates on a few images only."""
+    folder = data.parent / ".speed"
+    shutil.rmtree(folder, ignore_errors=True)
+    write_dataset(folder / "data", recipe.optim.batch, SPEED_IMAGES, size=recipe.data.base_size)
+    short = recipe.override([*with_steps(SPEED_STEPS, recipe), f"eval.every={SPEED_STEPS}"])
+    try:
+        train(short, folder / "data", folder / "run", machine)
+        lines = [json.loads(line) for line in Run(folder / "run").log.read_text(encoding="utf-8").splitlines()]
+        return recipe.optim.batch / [line["images_per_second"] for line in lines if "images_per_second" in line][-1]
+    finally:
+        shutil.rmtree(folder, ignore_errors=True)
+
+
+def _print_how_to_continue(out: Path, result: TrainingResult, console: SafeConsole) -> None:
+    folder, data, recipe = (shlex.quote(str(path)) for path in (out, out / "data", out / "recipe.toml"))
+    console.print_line(f"Stopped after step {result.step} of {result.steps}. To continue with the training:")
+    console.print_line(f"  fastfcn train {recipe} --data {data} --out {folder} --accelerator cpu --resume")
 
 
 def _prepare_folder(out: Path, console: SafeConsole) -> Path:

@@ -1,6 +1,6 @@
 """Predictions of image files, written as label images and overlays; reading, network and writing run in parallel."""
 
-from collections.abc import Callable, Generator, Iterator
+from collections.abc import Callable, Collection, Generator, Iterator
 from contextlib import closing
 from pathlib import Path
 
@@ -20,7 +20,8 @@ PredictImage = Callable[[np.ndarray], Prediction]  # from RGB uint8 (H, W, 3); a
 
 def predict_files(
     predict: PredictImage, images: list[Path], names: list[str], folder: Path,
-    labels: bool = True, overlay: bool = True, opacity: float = 0.5,
+    labels: bool = True, overlay: bool = True, opacity: float = 0.5, leave_out: Collection[str] = (),
+    outline: bool = False,
 ) -> Iterator[UserError | None]:  # fmt: skip
     """Write NAME.png (class ids) and NAME_overlay.jpg for each image into `folder`.
 
@@ -39,7 +40,7 @@ def predict_files(
                     prediction.label_image().save(temporary)
             if overlay:
                 with replace_file(folder / f"{name}_overlay.jpg") as temporary:
-                    Image.fromarray(prediction.overlay(opacity)).save(temporary, quality=92)
+                    Image.fromarray(prediction.overlay(opacity, leave_out, outline)).save(temporary, quality=92)
             yield None
 
 

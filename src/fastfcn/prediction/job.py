@@ -50,7 +50,15 @@ class PredictionJob:
         """Process the images; yields None for each that was written, and the error for each that was not."""
         settings = self.settings
         yield from predict_files(
-            predict, self.inputs.images, self.names, self.folder, self.image_labels, settings.overlay, settings.opacity
+            predict,
+            self.inputs.images,
+            self.names,
+            self.folder,
+            self.image_labels,
+            settings.overlay,
+            settings.opacity,
+            settings.leave_out,
+            settings.outline,
         )
 
     def predict_video(

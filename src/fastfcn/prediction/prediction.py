@@ -1,5 +1,6 @@
 """The prediction of a network for one image, and ways to show it."""
 
+from collections.abc import Collection
 from dataclasses import dataclass
 
 import numpy as np
@@ -8,6 +9,7 @@ from PIL import Image
 from fastfcn.data.description import DatasetDescription
 from fastfcn.errors import UserError
 from fastfcn.prediction.notebook import as_html, as_png
+from fastfcn.utils.spelling import did_you_mean
 from fastfcn.visualize import colorize, overlay, palette_image
 
 
@@ -34,9 +36,18 @@ class Prediction:
         """The labels in the colors of the classes: RGB uint8 (H, W, 3)."""
         return colorize(self.labels, self.description.colors)
 
-    def overlay(self, opacity: float = 0.5) -> np.ndarray:
-        """The class colors drawn over the image: RGB uint8 (H, W, 3). `opacity`: of the colors, 0 to 1."""
-        return overlay(self.image, self.labels, self.description.colors, opacity)
+    def overlay(self, opacity: float = 0.5, leave_out: Collection[str] = (), outline: bool = False) -> np.ndarray:
+        """The class colors drawn over the image: RGB uint8 (H, W, 3).
+
+        Args:
+            opacity: of the colors, 0 to 1.
+            leave_out: names of classes that are not drawn, such as a background.
+            outline: draw only the edges of the areas.
+
+        Raises UserError for a name that is not a class.
+        """
+        left_out = class_indices(self.description, leave_out)
+        return overlay(self.image, self.labels, self.description.colors, opacity, left_out, outline)
 
     def shares(self) -> dict[str, float]:
         """The share of the pixels, 0 to 1, of each class that occurs in the image, by class name."""
@@ -71,6 +82,15 @@ class Prediction:
         largest = sorted(self.shares().items(), key=lambda item: -item[1])[:4]
         named = ", ".join(f"{name} {share:.0%}" for name, share in largest)
         return f"Prediction({self.labels.shape[0]} x {self.labels.shape[1]}: {named})"
+
+
+def class_indices(description: DatasetDescription, names: Collection[str]) -> frozenset[int]:
+    """The indices of the classes `names`. Raises UserError for a name that is not a class."""
+    known = description.class_names
+    if unknown := [name for name in names if name not in known]:
+        shown = ", ".join(known[:20]) + (", ..." if len(known) > 20 else "")
+        raise UserError(f"There is no class {unknown[0]!r}{did_you_mean(unknown[0], known)}", f"Classes: {shown}.")
+    return frozenset(known.index(name) for name in names)
 
 
 def label_image(labels: np.ndarray, description: DatasetDescription) -> Image.Image:

@@ -175,6 +175,9 @@ def test_the_painter_equals_visualize_overlay(predictor: Predictor):
     for opacity in (0.0, 0.3, 0.5, 1.0):
         painted = OverlayPainter(colors, opacity)(pixels, labels).astype(int)
         assert np.abs(painted - overlay(pixels, labels, colors, opacity)).max() <= 2
+    for left_out, outline in (({0}, False), ({0, 2}, True), ((), True)):
+        painted = OverlayPainter(colors, 0.4, left_out, outline)(pixels, labels).astype(int)
+        assert np.abs(painted - overlay(pixels, labels, colors, 0.4, left_out, outline)).max() <= 2
 
 
 # Cameras: an endless synthetic video replaces the camera.

@@ -1,7 +1,7 @@
 """Segmentation of videos and cameras: reading, network and writing run in parallel, in one thread each."""
 
 import time
-from collections.abc import Callable, Generator, Iterator, Sequence
+from collections.abc import Callable, Collection, Generator, Iterator, Sequence
 from contextlib import ExitStack, closing
 from dataclasses import dataclass
 from pathlib import Path
@@ -9,13 +9,13 @@ from typing import Any
 
 import numpy as np
 
-from fastfcn.prediction.prediction import label_image
+from fastfcn.prediction.prediction import class_indices, label_image
 from fastfcn.prediction.predictor import Predictor
 from fastfcn.prediction.video.reader import Frame, VideoReader
 from fastfcn.prediction.video.writer import VideoWriter
 from fastfcn.utils.files import make_folder, replace_file
 from fastfcn.utils.prefetch import prefetch
-from fastfcn.visualize import Color, borders, colorize
+from fastfcn.visualize import Color, borders, colorize, line_width, outlined
 
 QUEUE_LENGTH = 4  # frames between two threads; 1 for a camera, so that the newest frame is processed
 
@@ -29,6 +29,8 @@ class OutputSettings:
         labels: write label images: NAME.png for an image, NAME_labels/000000.png, ... for a video. None: for images
             only.
         opacity: of the class colors in overlays, 0 to 1.
+        leave_out: names of classes that overlays do not show.
+        outline: draw only the edges of the areas.
         every: run the network on every N-th frame of a video; the other frames reuse the last labels.
         seconds: duration to process; None: the whole video.
     """
@@ -36,6 +38,8 @@ class OutputSettings:
     overlay: bool = True
     labels: bool | None = None
     opacity: float = 0.5
+    leave_out: tuple[str, ...] = ()
+    outline: bool = False
     every: int = 1
     seconds: float | None = None
 
@@ -65,7 +69,8 @@ def segment(
     are dropped, and Ctrl-C ends the recording and keeps it. Raises DataError and OutputError.
     """
     start, frames = time.monotonic(), 0
-    draw_overlay = OverlayPainter(predictor.description.colors, settings.opacity)
+    left_out = class_indices(predictor.description, settings.leave_out)
+    draw_overlay = OverlayPainter(predictor.description.colors, settings.opacity, left_out, settings.outline)
     folder = out.with_name(out.stem.removesuffix("_overlay") + "_labels")
     with ExitStack() as stack:
         predicted = stack.enter_context(closing(_predicted(predictor, reader, settings, live)))
@@ -127,8 +132,10 @@ def _with_labels(predictor: Predictor, items: Generator[Any], every: int) -> Ite
 class OverlayPainter:
     """A fast integer version of `visualize.overlay`, from which it differs by at most 2 levels of 255."""
 
-    def __init__(self, colors: Sequence[Color], opacity: float):
-        """`opacity`: of the class colors, 0 to 1."""
+    def __init__(self, colors: Sequence[Color], opacity: float, leave_out: Collection[int] = (), outline: bool = False):
+        """`opacity`: of the class colors, 0 to 1; `leave_out`: classes that show the image; `outline`: only edges."""
+        self.colors, self.outline = colors, outline
+        self.left_out = np.isin(np.arange(256), list(leave_out))
         border_opacity = round(255 * 0.55 * min(1.0, 2 * opacity))
         levels = np.arange(256)
         self.dimmed = np.rint(levels * (1 - opacity)).astype(np.uint8)
@@ -137,8 +144,14 @@ class OverlayPainter:
 
     def __call__(self, pixels: np.ndarray, labels: np.ndarray) -> np.ndarray:
         """RGB uint8 (H, W, 3) of a frame (H, W, 3) and its labels (H, W)."""
+        hidden = self.left_out[labels] if self.left_out.any() else None
+        areas = labels if hidden is None else np.where(hidden, np.int16(-1), labels)
+        if self.outline:
+            return outlined(pixels, labels, areas, self.colors)
         mixed = self.dimmed[pixels]
         mixed += self.class_colors[labels]
-        border = borders(labels, thickness=max(1, round(max(labels.shape) / 900)))
+        if hidden is not None:
+            mixed[hidden] = pixels[hidden]
+        border = borders(areas, line_width(labels))
         mixed[border] = self.brightened[mixed[border]]
         return mixed
