@@ -21,7 +21,8 @@ from fastfcn.data.description import load_description
 from fastfcn.data.images import read_image
 from fastfcn.data.masks import read_mask
 from fastfcn.errors import DataError, OutputError, UserError
-from fastfcn.init.importing import ImportOptions, ImportReport, import_annotations, split_of, unique_names
+from fastfcn.init.import_report import ImportOptions, ImportReport
+from fastfcn.init.importing import import_annotations, split_of, unique_names
 from fastfcn.init.init import init
 from tests.helpers import annotated_sets as sets
 from tests.helpers.own_sets import photo
@@ -227,6 +228,14 @@ def test_skipped_images_are_listed(tmp_path: Path):
     assert not check_folder(tmp_path / "out").errors
 
 
+def test_a_split_without_any_image_left(tmp_path: Path):
+    root = sets.coco_polygons(tmp_path / "set")
+    for path in (root / "val2017").iterdir():
+        path.write_bytes(b"no image")
+    with pytest.raises(DataError, match=r"No image of the split val .* is left"):
+        run(root, tmp_path / "out", skip_broken=True)
+
+
 def test_the_split_is_drawn_the_same_every_time(tmp_path: Path):
     root = sets.cvat(tmp_path / "set")
     texts = []
@@ -348,8 +357,8 @@ def test_a_single_file(tmp_path: Path):
     root = coco(tmp_path / "set", shape(1, SQUARE), file="1.json")
     coco(root, shape(2, SMALL), file="2.json")
     run(root / "2.json", tmp_path / "out")
-    found = mask(tmp_path / "out")
-    assert (found[15, 15], found[5, 5]) == (2, 0)
+    labels = mask(tmp_path / "out")
+    assert (labels[15, 15], labels[5, 5]) == (2, 0)
     # Images in a given folder are not searched for elsewhere, such as in an earlier result.
     for name in ("inside", "again"):
         run(root / "1.json", root / name, images=root if name == "inside" else root / "inside/images")

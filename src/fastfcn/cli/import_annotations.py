@@ -69,7 +69,7 @@ def import_annotations(
     fastfcn import annotations --images pictures --out photos --overlap area --unlabeled ignore --skip-broken[/]
     """
     from fastfcn.cli.tables.imported import show_import
-    from fastfcn.init.importing import ImportOptions
+    from fastfcn.init.import_report import ImportOptions
     from fastfcn.init.importing import import_annotations as run
     from fastfcn.utils.files import write_text
 

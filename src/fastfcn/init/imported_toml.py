@@ -1,11 +1,11 @@
 """The text of the dataset.toml of an import."""
 
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
 from pathlib import Path
 
 from fastfcn.checking.folder_names import braced
-from fastfcn.data.description import IgnoredValue, SegmentationClass
+from fastfcn.data.description import IgnoredValue
+from fastfcn.init.import_report import ImportedClass
 from fastfcn.init.toml_files import comment, entry_text
 from fastfcn.recipes.validation import toml_text
 from fastfcn.utils.sizes import IGNORE_INDEX
@@ -16,16 +16,6 @@ HEADER = """\
 #   drop = ["unclear"]
 """
 IGNORED_VALUE = IgnoredValue(name="ignored", ids=(IGNORE_INDEX,))
-
-
-@dataclass
-class ImportedClass:
-    """A class, and its pixels, objects and the images that have it."""
-
-    info: SegmentationClass
-    pixels: int = 0
-    objects: int = 0
-    images: int = 0
 
 
 def imported_toml(

@@ -8,10 +8,10 @@ from collections import Counter, defaultdict, deque
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import contextmanager, suppress
-from dataclasses import dataclass, field, replace
+from dataclasses import replace
 from itertools import chain
 from pathlib import Path, PurePosixPath
-from typing import Any, Literal, NamedTuple
+from typing import NamedTuple
 
 import numpy as np
 from PIL import Image
@@ -21,14 +21,15 @@ from fastfcn.checking.folder_names import canonical_split, folder_name
 from fastfcn.checking.images import ImageInfo, inspect_image
 from fastfcn.data.annotations.export import IGNORED, Entry, Export, Format, Problem
 from fastfcn.data.annotations.folder import ExportFolder
-from fastfcn.data.annotations.painting import Crowd, Overlap, Painted, Rules, paint
+from fastfcn.data.annotations.painting import Painted, Rules, paint
 from fastfcn.data.annotations.registry import FORMATS, find_format, recognize
 from fastfcn.data.decoding import TRANSFORMS, open_image, orientation, upright_size
 from fastfcn.data.description import MAX_CLASSES, SegmentationClass
 from fastfcn.errors import DataError
 from fastfcn.init.classes import NOT_CLASSES, class_colors
 from fastfcn.init.groups import Looks
-from fastfcn.init.imported_toml import ImportedClass, imported_toml
+from fastfcn.init.import_report import ImportedClass, ImportOptions, ImportReport, refuse_broken, rules_text
+from fastfcn.init.imported_toml import imported_toml
 from fastfcn.init.splits import LISTS, draw
 from fastfcn.utils.files import make_folder, output_errors, write_text
 from fastfcn.utils.lock import locked
@@ -36,82 +37,12 @@ from fastfcn.utils.progress import with_progress
 from fastfcn.utils.sizes import IGNORE_INDEX, Size
 from fastfcn.visualize import palette_image
 
-Unlabeled = Literal["background", "ignore"]
 BACKGROUND = "background"
 DATASET, LOCK = "dataset.toml", "import.lock"
-SHOWN = 20  # broken entries listed in an error
 WAITING = 4  # entries per thread whose results are not collected yet
 ARCHIVES = (".zip", ".tar", ".gz", ".tgz", ".7z", ".rar")
+SPLITS = ("train", "val", "test")
 IMAGES, MASKS = "images", "masks"
-
-
-@dataclass(frozen=True)
-class ImportOptions:
-    """How to import.
-
-    `images`: the folder of the images, if they are not in the export; `format`: its name, "" to recognize it;
-    `overlap`, `crowd`: see `Rules`; `unlabeled`: whether pixels without a shape are background or ignored; `link`:
-    links to the images instead of copies; `skip_broken`: leave out images with broken annotations; `seed`: of the
-    random split, if the export has none.
-    """
-
-    images: Path | None = None
-    format: str = ""
-    overlap: Overlap = "order"
-    crowd: Crowd = "class"
-    unlabeled: Unlabeled = "background"
-    link: bool = False
-    skip_broken: bool = False
-    seed: int = 0
-
-
-@dataclass
-class ImportReport:
-    """What was imported. `images` are per split; `problems` are the entries that were left out as broken.
-
-    `without_area` counts shapes that have none, by kind; `empty` are shapes that cover no pixel; `overlapping` pixels
-    had several classes, in `images_with_overlap` images; `unlabeled_images` were left out, because no pixel of theirs
-    has a class.
-    """
-
-    root: Path
-    out: Path
-    format: Format
-    options: ImportOptions
-    objects: bool = True
-    classes: list[ImportedClass] = field(default_factory=list)
-    ignored_pixels: int = 0
-    images: dict[str, int] = field(default_factory=dict)
-    drawn: bool = False
-    problems: list[Problem] = field(default_factory=list)
-    notes: list[str] = field(default_factory=list)
-    without_area: Counter[str] = field(default_factory=Counter)
-    empty: int = 0
-    overlapping: int = 0
-    images_with_overlap: int = 0
-    unlabeled_images: int = 0
-
-    def as_json(self) -> dict[str, Any]:
-        """The report as an object for JSON."""
-        rules = {key: getattr(self.options, key) for key in ("overlap", "crowd", "unlabeled")}
-        counts = ("ignored_pixels", "empty", "overlapping", "images_with_overlap", "unlabeled_images")
-        return {
-            "format": self.format.name,
-            **rules,
-            "images": self.images,
-            "classes": [
-                {
-                    "name": entry.info.name, "id": entry.info.ids[0], "color": list(entry.info.color),
-                    "pixels": entry.pixels, "images": entry.images,
-                    **({"objects": entry.objects} if self.objects else {}),
-                }
-                for entry in self.classes
-            ],
-            **{key: getattr(self, key) for key in counts},
-            "without_area": dict(self.without_area),
-            "broken": [problem._asdict() for problem in self.problems],
-            "notes": self.notes,
-        }  # fmt: skip
 
 
 def import_annotations(root: str | Path, out: str | Path, options: ImportOptions, workers: int = 1) -> ImportReport:
@@ -243,21 +174,20 @@ class _Import:
             return error
         painted.mask = np.zeros((0, 0), np.uint8)  # many results may wait to be counted
         pixels = np.bincount(mask.ravel(), minlength=256)
-        if pixels[IGNORE_INDEX] < mask.size:
-            suffix = entry.image.suffix
-            target = self.work / IMAGES / split / f"{name}{suffix}"
-            for kind in (IMAGES, MASKS):
-                (self.work / kind / split).mkdir(parents=True, exist_ok=True)
-            palette_image(mask, self.colors).save(self.work / MASKS / split / f"{name}.png")
-            if data is not None:
-                target.write_bytes(data)
-            elif self.options.link:
-                os.symlink(entry.image.resolve(), target)  # noqa: PTH211
-            else:
-                shutil.copyfile(entry.image, target)
-            if not split:
-                return _Result(painted, pixels, inspect_image(target))
-        return _Result(painted, pixels, None)
+        refused = self.report.problems and not self.options.skip_broken  # nothing will be kept
+        if refused or pixels[IGNORE_INDEX] == mask.size:
+            return _Result(painted, pixels, None)
+        target = self.work / IMAGES / split / f"{name}{entry.image.suffix}"
+        for kind in (IMAGES, MASKS):
+            (self.work / kind / split).mkdir(parents=True, exist_ok=True)
+        palette_image(mask, self.colors).save(self.work / MASKS / split / f"{name}.png")
+        if data is not None:
+            target.write_bytes(data)
+        elif self.options.link:
+            os.symlink(entry.image.resolve(), target)  # noqa: PTH211
+        else:
+            shutil.copyfile(entry.image, target)
+        return _Result(painted, pixels, None if split else inspect_image(target))
 
     def _paint(self, entry: Entry, data: bytes | None) -> tuple[Painted, np.ndarray]:
         """Paint the mask of an entry, as its image is shown by viewers."""
@@ -310,33 +240,15 @@ class _Import:
             for split, names in drawn.items():
                 lines = "".join(f"{name}\n" for name in names)
                 write_text(self.work / LISTS.format(split=split), lines, "surrogateescape")
-        report.images = {split: counts[split] for split in ("train", "val", "test") if counts[split]}
+        report.images = {split: counts[split] for split in SPLITS if counts[split]}
+        if lost := [split for split in SPLITS if split in self.splits and split not in report.images]:
+            raise DataError(f"No image of the split {lost[0]} of {report.root} is left.", "Add annotated images to it.")
         text = imported_toml(report.out, report.format.title, report.classes, suffixes, report.images, reasons,
                              LISTS if report.drawn else "", rules_text(self.options))  # fmt: skip
         write_text(self.work / DATASET, text)
 
     def _classes_of(self, units: list[list[str]]) -> list[set]:
         return [set().union(*(self.values[name] for name in unit)) for unit in units]
-
-
-def refuse_broken(report: ImportReport) -> None:
-    """Raise DataError, with the first problems, if there are any and they must not be skipped."""
-    if report.problems and not report.options.skip_broken:
-        lines = [str(problem) for problem in report.problems]
-        more = [f"and {len(lines) - SHOWN} more"] if len(lines) > SHOWN else []
-        listed = "\n".join(f"  {line}" for line in [*lines[:SHOWN], *more])
-        raise DataError(
-            f"{report.root} has broken annotations; nothing was written.\n{listed}",
-            "Fix them, or leave out these images with --skip-broken.",
-        )
-
-
-def rules_text(options: ImportOptions) -> str:
-    """The rules of an import in one sentence."""
-    overlap = "later shapes over earlier ones" if options.overlap == "order" else "small shapes over large ones"
-    crowd = ", crowds ignored" if options.crowd == "ignore" else ""
-    pixels = "background" if options.unlabeled == "background" else "ignored"
-    return f"Painted {overlap}{crowd}; pixels without a shape are {pixels}."
 
 
 def _frame(written: Size | None, stored: Size, upright: Size) -> Size:
@@ -398,7 +310,7 @@ def split_of(text: str) -> str:
     for part in reversed(re.split(r"[/\\]+", text)):
         if split := folder_name(PurePosixPath(part).stem).split:
             split = canonical_split(split)
-            return split if split in ("train", "val", "test") else ""
+            return split if split in SPLITS else ""
     return ""
 
 

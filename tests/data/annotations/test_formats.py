@@ -14,7 +14,8 @@ from fastfcn.data.dataset import Dataset
 from fastfcn.data.description import load_description
 from fastfcn.data.masks import read_mask
 from fastfcn.errors import DataError
-from fastfcn.init.importing import ImportOptions, ImportReport, import_annotations
+from fastfcn.init.import_report import ImportOptions, ImportReport
+from fastfcn.init.importing import import_annotations
 from tests.helpers import annotated_sets as sets
 
 NAMES = list(sets.SETS)
@@ -175,7 +176,7 @@ BROKEN = [
     ("labelme", labelme_shape(shape_type="mask", points=[[0, 0], [9, 9]], mask="QUJD"), r"mask cannot be read"),
     ("cvat", replace_text("annotations.xml", 'points="', 'points="a,'), r"\.xml, image 0 .*points: expected"),
     ("cvat", replace_text("annotations.xml", 'rle="', 'rle="7,'), r"image 0 .*mask 0 \(stem\): its run lengths"),
-    ("cvat", replace_text("annotations.xml", 'rle="', 'rle="x'), r"image 0 .*rle: expected whole numbers"),
+    ("cvat", replace_text("annotations.xml", 'rle="', 'rle="x'), r"image 0 .*rle: expected integers"),
     ("cvat", replace_text("annotations.xml", 'left="0"', 'left="1e99"'), r"left: expected a number, not '1e99'"),
     ("cvat", replace_text("annotations.xml", '" height="48" z', '" height="99999" z'), r"a mask of 99999 x 64 pixels"),
     ("cvat", replace_text("annotations.xml", 'label="leaf"', "", 1), r"image 0 .*the attribute 'label' is missing"),

@@ -4,7 +4,7 @@ import shlex
 
 from rich.table import Table
 
-from fastfcn.init.importing import SHOWN, ImportReport, rules_text
+from fastfcn.init.import_report import SHOWN, ImportReport, rules_text
 from fastfcn.utils.console import SafeConsole, styled, swatch
 
 MAX_ROWS = 60  # classes listed

@@ -162,7 +162,7 @@ def _counts(text: str) -> np.ndarray:
     try:
         return np.array([int(part) for part in text.split(",")], np.int64)
     except (ValueError, OverflowError):
-        raise DataError("rle: expected whole numbers") from None
+        raise DataError("rle: expected integers") from None
 
 
 def _text(attributes: Attributes, key: str) -> str:

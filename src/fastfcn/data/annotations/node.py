@@ -69,16 +69,16 @@ class Node:
             raise self.error("a number")
         return float(self.value)
 
-    def whole(self, largest: int = 2**31) -> int:
-        """A whole number from 0 on."""
+    def integer(self, largest: int = 2**31) -> int:
+        """An integer from 0 on."""
         if not 0 <= (number := self.number()) <= largest or number != int(number):
-            raise self.error(f"a whole number from 0 to {largest}")
+            raise self.error(f"an integer from 0 to {largest}")
         return int(number)
 
     def size(self, height: str = "height", width: str = "width") -> Size | None:
         """A size in two keys, None if both are missing."""
         nodes = self.get(height), self.get(width)
-        return None if None in nodes else (nodes[0].whole(), nodes[1].whole())  # type: ignore[union-attr]
+        return None if None in nodes else (nodes[0].integer(), nodes[1].integer())  # type: ignore[union-attr]
 
     def numbers(self) -> np.ndarray:
         """A list of numbers, float64 (N,)."""
