@@ -5,8 +5,9 @@ import pytest
 import torch
 from torch import nn
 
-from fastfcn.exporting.network import EvenPool, ImageToClasses, exportable, trace
+from fastfcn.exporting.network import EvenPool, ImageToClasses, exportable, trace, trace_backed
 from fastfcn.exporting.verification import network_logits, sample_image
+from fastfcn.models.backbone import SamePaddedConv2d
 from tests.exporting.small import SmallNetwork
 from tests.helpers.tiny import tiny_model, tiny_recipe
 
@@ -36,6 +37,26 @@ def test_a_program_is_traced_for_any_size():
     operators = {str(node.target) for node in program.graph.nodes if node.op == "call_function"}
     assert not [operator for operator in operators if "adaptive" in operator or operator.startswith("fastfcn")]
     for batch, height, width in ((1, 1, 1), (1, 5, 16), (3, 33, 200), (1, 129, 47)):
+        images = np.stack([sample_image((height, width), seed=seed) for seed in range(batch)])
+        with torch.no_grad():
+            _, logits = program.module()(torch.from_numpy(images))
+        assert np.abs(logits.numpy() - network_logits(model, recipe, images)).max() < 1e-4
+
+
+class SamePaddedNetwork(SmallNetwork):
+    """With TensorFlow's padding "same", which depends on the size: 5x5 and 3x3 at stride 2."""
+
+    def __init__(self):
+        super().__init__()
+        self.shortcut = SamePaddedConv2d(6, 6, 3, stride=2)
+        self.stem = SamePaddedConv2d(3, 6, 5, stride=2)
+
+
+@pytest.mark.parametrize("tracing", [trace, trace_backed])
+def test_padding_that_depends_on_the_size_is_traced(tracing):
+    model, recipe = SamePaddedNetwork(), tiny_recipe()
+    program = tracing(model, recipe, with_logits=True)
+    for batch, height, width in ((1, 1, 1), (2, 34, 201), (1, 129, 48)):
         images = np.stack([sample_image((height, width), seed=seed) for seed in range(batch)])
         with torch.no_grad():
             _, logits = program.module()(torch.from_numpy(images))

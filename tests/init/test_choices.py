@@ -185,6 +185,20 @@ def test_settings_follow_the_backbone(
     assert result.schedule.kind == ("cosine" if optimizer == "adamw" else "poly")
 
 
+@pytest.mark.parametrize(
+    ("pretrained", "machine", "name"),
+    [
+        ("imagenet", CPU, "tf_efficientnet_lite0"),
+        ("none", CPU, "resnet18"),
+        ("imagenet", SMALL_GPU, "resnet34"),
+        ("/weights/efficientnet-lite2-9656183e.pth", SMALL_GPU, "tf_efficientnet_lite2"),
+        ("/weights/resnet34.pth", CPU, "resnet34"),
+    ],
+)
+def test_the_backbone_follows_machine_and_weights(pretrained: str, machine: TrainingMachine, name: str):
+    assert choices.backbone(facts(pretrained=pretrained, machine=machine)).value == name
+
+
 def test_sizes_follow_the_images_as_far_as_the_machine_goes():
     assert choices.base_size(facts()).value == (360, 480)
     large = facts(sizes={(3000, 4000): 3, (2000, 3000): 4})

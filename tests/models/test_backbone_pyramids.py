@@ -6,9 +6,10 @@ import math
 import pytest
 import timm
 import torch
+from timm.layers.conv2d_same import Conv2dSame
 from torch import Tensor, nn
 
-from fastfcn.models.backbone import STRIDES, backbone
+from fastfcn.models.backbone import STRIDES, SamePaddedConv2d, backbone, same_padding
 from fastfcn.weights.pretrained import load_backbone
 
 PYRAMIDS = [
@@ -18,6 +19,7 @@ PYRAMIDS = [
     "convnext_tiny",
     "tf_efficientnetv2_s",
     "efficientnetv2_rw_t",
+    "tf_efficientnet_lite0",
     "mobilenetv4_conv_small",
     "mobilenetv4_conv_medium",
     "swin_tiny_patch4_window7_224",
@@ -147,3 +149,29 @@ def test_copies_and_gradients_are_complete(name: str):
 def test_a_network_without_such_maps_is_refused(name: str, reason: str):
     with pytest.raises(ValueError, match=f"{name} .*{reason}"):
         backbone(name)
+
+
+@pytest.mark.parametrize(
+    ("kernel", "stride", "dilation"), [(3, 2, 1), (5, 2, 1), (1, 2, 1), (2, 2, 1), (3, 3, 2), (4, 3, 1)]
+)
+def test_same_padding_equals_that_of_timm(kernel: int, stride: int, dilation: int):
+    """Kernels shorter than the stride as well: these need no padding, never a negative one."""
+    theirs = Conv2dSame(3, 4, kernel, stride, dilation=dilation)
+    ours = SamePaddedConv2d(3, 4, kernel, stride, dilation=dilation)
+    ours.load_state_dict(theirs.state_dict())
+    for size in ((8, 9), (10, 7), (1, 2), (6, 11)):
+        images = torch.randn(2, 3, *size)
+        assert torch.equal(ours(images), theirs(images))
+    assert [same_padding(side, 3, 2, 1) for side in (8, 9)] == [(0, 1), (1, 1)]
+
+
+def test_a_network_with_same_padding_computes_what_timm_does():
+    name = "tf_mobilenetv3_small_minimal_100"
+    ours, theirs = awake(backbone(name)), plain(name).eval()
+    theirs.load_state_dict(ours.state_dict())
+    assert not [module for module in ours.modules() if type(module) is Conv2dSame]
+    for size in ((64, 96), (45, 83), (1, 2)):
+        image = torch.randn(1, 3, *size)
+        with torch.no_grad():
+            for mine, their in zip(ours(image), theirs(image), strict=True):
+                assert torch.equal(mine, their)

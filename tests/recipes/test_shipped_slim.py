@@ -12,6 +12,8 @@ SLIM = {
     **{f"r{depth}_jpu_m_camvid": f"resnet{depth}" for depth in (34, 101)},
     "convnext_tiny_jpu_m_camvid": "convnext_tiny",
     "efficientnetv2_s_jpu_m_camvid": "tf_efficientnetv2_s",
+    "lite0_jpu_s_camvid": "tf_efficientnet_lite0",
+    "lite2_jpu_m_camvid": "tf_efficientnet_lite2",
     "mobilenetv4_jpu_m_camvid": "mobilenetv4_conv_medium",
     "swin_tiny_jpu_m_camvid": "swin_tiny_patch4_window7_224",
     "r50_jpu_m_cityscapes": "resnet50c",

@@ -20,11 +20,12 @@ def init(
     images: Images = "",
     masks: Masks = "",
     pretrained: Annotated[
-        str, typer.Option(metavar="FILE|none", help="Backbone weights: imagenet (downloaded), a file, or none.")
+        str,
+        typer.Option(metavar="FILE|none", help="Backbone weights: imagenet (downloaded), a file, or none."),
     ] = "imagenet",
     backbone: Annotated[
         str,
-        typer.Option(help="A timm network, such as resnet50 or convnext_tiny (default: a ResNet)."),
+        typer.Option(help="A timm network, such as resnet50 or convnext_tiny (default: chosen for this machine)."),
     ] = "",
     out: Annotated[Path | None, typer.Option(help="Folder for dataset.toml and recipe.toml (default: DIR).")] = None,
     seed: Annotated[int, typer.Option(min=0, help="Seed of the random split, if DIR has no train and val.")] = 0,

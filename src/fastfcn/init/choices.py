@@ -17,6 +17,7 @@ MAX_PIXELS = {"cpu": 480 * 640, "small": 768 * 1024, "large": 1024 * 2048}
 # Upper bound of a training step's memory per pixel of its crops, in bytes: measured with ResNet-50 and a JPU of 512
 # channels, 1589 MiB for two crops of 256 x 512 in float32 (docs/benchmarks.md).
 STEP_BYTES = 1589 * 2**20 / (2 * 256 * 512)
+LITE = "tf_efficientnet_lite0"
 RESNETS = ("resnet18", "resnet34", "resnet50", "resnet101")
 IMBALANCED = 20  # ratio between the pixels of the most and the least frequent class
 SMALL_FOREGROUND = 0.1  # fraction of pixels of the rarer of two classes below which Dice is used
@@ -142,9 +143,14 @@ def backbone(facts: Facts) -> Choice:
     """The timm model that the weights file suggests, or the largest one suitable for the machine."""
     if facts.backbone:
         return Choice(facts.backbone, "Selected with --backbone.")
-    match = re.search(r"resnet(18|34|50|101)(?!\d)", Path(facts.pretrained).name)
-    if match:
-        return Choice(match[0], f"Inferred from the file name {Path(facts.pretrained).name}.")
+    file = Path(facts.pretrained).name
+    if match := re.search(r"resnet(18|34|50|101)(?!\d)", file):
+        return Choice(match[0], f"Inferred from the file name {file}.")
+    if match := re.search(r"efficientnet[-_]lite(\d)", file):
+        return Choice(f"tf_efficientnet_lite{match[1]}", f"Inferred from the file name {file}.")
+    if machine_class(facts.machine) == "cpu" and facts.pretrained == "imagenet":
+        larger = "tf_efficientnet_lite2, resnet50"
+        return Choice(LITE, f"Fast on {facts.machine.name}. Larger ones are slower and more accurate: {larger}.")
     name = {"cpu": "resnet18", "small": "resnet34", "large": "resnet50"}[machine_class(facts.machine)]
     return Choice(name, f"For {facts.machine.name}. Larger ones are slower and more accurate: {', '.join(RESNETS)}.")
 

