@@ -82,7 +82,9 @@ def test_pixels_without_a_shape(tmp_path: Path):
     sets.write_json(root / "labels.json", content)
     with pytest.raises(DataError, match=r"1 image\(s\) with annotations"):  # the other one has only ignored pixels
         run(root, tmp_path / "one", unlabeled="ignore")
-    assert run(root, tmp_path / "both").classes[0].pixels > 48 * 64  # but with background, it has one class
+    both = run(root, tmp_path / "both")  # but with background, it has one class
+    assert both.classes[0].pixels > 48 * 64
+    assert (both.images_without_shapes, report.images_without_shapes) == (1, 0)
 
 
 def test_crowds_are_below_everything_or_ignored(tmp_path: Path):

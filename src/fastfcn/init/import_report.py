@@ -50,7 +50,7 @@ class ImportReport:
 
     `without_area` counts shapes that have none, by kind; `empty` are shapes that cover no pixel; `overlapping` pixels
     had several classes, in `images_with_overlap` images; `unlabeled_images` were left out, because no pixel of theirs
-    has a class.
+    has a class; `images_without_shapes` are nothing but background.
     """
 
     root: Path
@@ -69,11 +69,13 @@ class ImportReport:
     overlapping: int = 0
     images_with_overlap: int = 0
     unlabeled_images: int = 0
+    images_without_shapes: int = 0
 
     def as_json(self) -> dict[str, Any]:
         """The report as an object for JSON."""
         rules = {key: getattr(self.options, key) for key in ("overlap", "crowd", "unlabeled")}
-        counts = ("ignored_pixels", "empty", "overlapping", "images_with_overlap", "unlabeled_images")
+        counts = ("ignored_pixels", "empty", "overlapping", "images_with_overlap", "unlabeled_images",
+                  "images_without_shapes")  # fmt: skip
         return {
             "format": self.format.name,
             **rules,

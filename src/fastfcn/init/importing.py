@@ -209,6 +209,7 @@ class _Import:
         if result.pixels[IGNORE_INDEX] == result.pixels.sum():
             report.unlabeled_images += 1
             return
+        report.images_without_shapes += not painted.objects
         if result.image:
             self.looks[name] = result.image
         self.values[name] = set(np.flatnonzero(result.pixels[:IGNORE_INDEX]).tolist())

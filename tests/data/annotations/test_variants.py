@@ -318,7 +318,7 @@ def test_random_changes_end_with_masks_or_a_named_error(name: str, tmp_path: Pat
     source = sets.SETS[name](tmp_path / "source")
     files = [path for path in source.rglob("*") if path.suffix in (".json", ".xml", ".txt", ".yaml", ".csv")]
     rng = random.Random(name)
-    for _ in range(25):
+    for _ in range(15):
         root = tmp_path / "changed"
         shutil.copytree(source, root)
         file = root / rng.choice(files).relative_to(source)

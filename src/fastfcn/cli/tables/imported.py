@@ -55,6 +55,9 @@ def _remarks(report: ImportReport) -> list[str]:
         )
     if report.ignored_pixels:
         remarks.append(f"{report.ignored_pixels} pixels are ignored.")
+    if report.images_without_shapes:
+        count = report.images_without_shapes
+        remarks.append(f"{count} images have no shape: they are background. If they are not labeled yet, remove them.")
     if report.unlabeled_images:
         remarks.append(f"{report.unlabeled_images} images without a labeled pixel are left out.")
     return remarks
