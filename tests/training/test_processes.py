@@ -44,12 +44,16 @@ def losses(run: Run) -> list[list[float]]:
     return [[line[name] for name in ("main", "auxiliary", "loss")] for line in run.read_log() if "loss" in line]
 
 
-@pytest.mark.parametrize("mean_over", ["all", "labeled"])
-def test_two_processes_train_like_one(data, tmp_path, mean_over):
+# Unfrozen after two of the three steps, when DistributedDataParallel has long been set up.
+UNFROZEN = ["optim.clip_norm=1.0", 'freeze={kind="stages", stages=2, norm_eval="frozen", unfreeze_step=2}']
+
+
+@pytest.mark.parametrize("changes", [["loss.mean_over=all"], ["loss.mean_over=labeled"], UNFROZEN])
+def test_two_processes_train_like_one(data, tmp_path, changes):
     script = tmp_path / "frozen.py"
     script.write_text(FROZEN)
-    one = train([str(script)], data, tmp_path / "one", f"loss.mean_over={mean_over}")
-    two = train([str(script)], data, tmp_path / "two", f"loss.mean_over={mean_over}", "--devices", "2")
+    one = train([str(script)], data, tmp_path / "one", *changes)
+    two = train([str(script)], data, tmp_path / "two", *changes, "--devices", "2")
     torch.testing.assert_close(torch.tensor(losses(two)), torch.tensor(losses(one)), rtol=1e-4, atol=1e-5)
     first, second = weights.read(one.last).tensors, weights.read(two.last).tensors
     moved = [name for name in first if "running" not in name and not name.endswith("num_batches_tracked")]
