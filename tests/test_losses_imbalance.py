@@ -13,27 +13,46 @@ from torch import Tensor
 from fastfcn import build
 from fastfcn.errors import RecipeError
 from fastfcn.losses import (
+    BoundaryCrossEntropy,
     CrossEntropy,
     DiceLoss,
     ExtraLoss,
+    FocalLoss,
     HardPixels,
     LossTerms,
     LovaszLoss,
     PixelLoss,
+    SmoothedCrossEntropy,
+    TverskyLoss,
     WeightedCrossEntropy,
+    boundary_pixel_loss,
     dice_loss,
+    focal_loss,
     hard_pixel_loss,
     lovasz_loss,
+    near_boundary,
     pixel_loss,
     segmentation_loss,
+    smoothed_pixel_loss,
+    tversky_loss,
     weighted_pixel_loss,
     weights_from_counts,
 )
 from fastfcn.ops import cross_entropy
-from fastfcn.ops.cross_entropy import summed_cross_entropy
+from fastfcn.ops.cross_entropy import summed_cross_entropy, upsampled_cross_entropy
 from fastfcn.training.train import train_step
 from fastfcn.utils.sizes import IGNORE_INDEX
-from tests.helpers.plain_losses import full_size, plain_dice, plain_hard, plain_lovasz, plain_weighted
+from tests.helpers.plain_losses import (
+    full_size,
+    plain_boundary,
+    plain_dice,
+    plain_focal,
+    plain_hard,
+    plain_lovasz,
+    plain_smoothed,
+    plain_tversky,
+    plain_weighted,
+)
 from tests.helpers.tiny import tiny_model, tiny_recipe
 
 Loss = Callable[[Tensor, Tensor, bool], Tensor]
@@ -70,6 +89,16 @@ def pairs_of_losses(classes: int) -> list[tuple[str, Loss, Loss]]:
             )
         ),
         ("dice", dice_loss, plain_dice),
+        *(
+            (f"{ours.__name__} {settings}", partial(ours, **settings), partial(plain, **settings))
+            for ours, plain, settings in (
+                (smoothed_pixel_loss, plain_smoothed, {"smoothing": 0.1}),
+                (focal_loss, plain_focal, {"gamma": 2.0}),
+                (focal_loss, plain_focal, {"gamma": 0.5}),
+                (boundary_pixel_loss, plain_boundary, {"weight": 3.0, "width": 2}),
+                (tversky_loss, plain_tversky, {"alpha": 0.3, "beta": 0.7}),
+            )
+        ),
         ("lovasz", lovasz_loss, plain_lovasz),
     ]
 
@@ -123,7 +152,8 @@ def test_dice_and_lovasz_by_hand():
 
 KINDS: tuple[PixelLoss, ...] = (
     CrossEntropy(), WeightedCrossEntropy(weights(5)), HardPixels(0.4, 0.1), DiceLoss(0.7, 0.5), DiceLoss(2.0, 0.0),
-    LovaszLoss(0.7, 0.5),
+    LovaszLoss(0.7, 0.5), SmoothedCrossEntropy(0.1), FocalLoss(2.0), BoundaryCrossEntropy(3.0, 2),
+    TverskyLoss(0.3, 0.7, 0.7, 0.5),
 )  # fmt: skip
 
 
@@ -152,6 +182,48 @@ def test_cross_entropy_next_to_dice_and_lovasz_is_over_pixels():
         torch.testing.assert_close(actual, expected)
 
 
+def test_certain_pixels_have_a_finite_focal_gradient():
+    """The probability of the true class rounds to 1 and to 0, and 0 ** (gamma - 1) would be infinite."""
+    logits = torch.tensor([[200.0, 0.0], [-200.0, 200.0]]).reshape(1, 2, 1, 2).requires_grad_()
+    for gamma in (0.5, 2.0):
+        loss = focal_loss(logits, torch.tensor([[[0, 0]]], dtype=torch.uint8), False, gamma)
+        (slope,) = torch.autograd.grad(loss, logits)
+        assert loss.item() == pytest.approx(200)
+        assert slope.flatten().tolist() == pytest.approx([0, -1, 0, 1])
+
+
+def test_focal_loss_and_smoothing_by_hand():
+    """One pixel of two classes whose true class has probability 3/4."""
+    log3 = torch.tensor(3.0, dtype=torch.float64).log()
+    logits, labels = torch.stack([log3, log3 * 0]).reshape(1, 2, 1, 1), torch.zeros(1, 1, 1, dtype=torch.uint8)
+    entropy = torch.tensor(4 / 3, dtype=torch.float64).log().item()
+    assert focal_loss(logits, labels, False, 2.0).item() == pytest.approx(entropy / 16)
+    wrong = torch.tensor(4.0, dtype=torch.float64).log().item()
+    assert smoothed_pixel_loss(logits, labels, False, 0.2).item() == pytest.approx(0.9 * entropy + 0.1 * wrong)
+    with pytest.raises(ValueError, match="without smoothing"):
+        upsampled_cross_entropy(logits, labels, False, IGNORE_INDEX, focal_gamma=2.0, smoothing=0.1)
+
+
+def test_losses_at_their_neutral_settings_are_cross_entropy_and_dice():
+    logits, labels = scores_of(3, 5, (4, 6)), labels_of(3, 5, (16, 20))
+    expected = summed_cross_entropy(logits, labels, False, IGNORE_INDEX)
+    for loss in (
+        focal_loss(logits, labels, False, 0.0),
+        smoothed_pixel_loss(logits, labels, False, 0.0),
+        boundary_pixel_loss(logits, labels, False, 1.0, 3),
+    ):
+        assert torch.equal(loss, expected)
+    dice = dice_loss(logits, labels, False)
+    torch.testing.assert_close(tversky_loss(logits, labels, False, 0.5, 0.5), dice)
+
+
+def test_ignored_pixels_make_no_boundary():
+    labels = torch.tensor([[[1, 1, 1, 255, 255, 2, 2, 2, 2, 0]]], dtype=torch.uint8)
+    near = [[index for index, near in enumerate(near_boundary(labels, width)[0, 0]) if near] for width in (1, 3)]
+    assert near == [[8, 9], [2, 5, 6, 7, 8, 9]]
+    assert not near_boundary(torch.full((1, 4, 4), IGNORE_INDEX, dtype=torch.uint8), 2).any()
+
+
 def test_weights_make_up_for_counts():
     counts = [900, 90, 10, 0]
     assert weights_from_counts(counts, 0.0) == (1.0, 1.0, 1.0, 1.0)
@@ -171,6 +243,10 @@ def test_weights_make_up_for_counts():
         'loss={kind="ohem", threshold=0.7, min_kept=0.1}',
         'loss={kind="dice", dice=1.0, cross_entropy=1.0, mean_over="labeled"}',
         'loss={kind="lovasz", lovasz=1.0, cross_entropy=1.0, mean_over="labeled"}',
+        'loss={kind="smoothed_cross_entropy", smoothing=0.1, mean_over="labeled"}',
+        'loss={kind="focal", gamma=2.0, mean_over="labeled"}',
+        'loss={kind="boundary", weight=4.0, width=1, mean_over="labeled"}',
+        'loss={kind="tversky", alpha=0.3, beta=0.7, tversky=1.0, cross_entropy=1.0, mean_over="labeled"}',
     ],
 )
 def test_a_step_in_two_parts_equals_a_step_in_one_for_every_loss(section: str):
@@ -193,8 +269,16 @@ def test_a_step_in_two_parts_equals_a_step_in_one_for_every_loss(section: str):
                 expected = plain_weighted(output, labels, False, (1, 2, 3) * 3) / labels.numel()
             case "ohem":
                 expected = plain_hard(output, labels, False, 0.7, 0.1) / 4
+            case "smoothed_cross_entropy":
+                expected = plain_smoothed(output, labels, False, 0.1) / pixels
+            case "focal":
+                expected = plain_focal(output, labels, False, 2.0) / pixels
+            case "boundary":
+                expected = plain_boundary(output, labels, False, 4.0, 1) / pixels
             case kind:
-                plain = plain_dice if kind == "dice" else lovasz_loss  # which is compared with its formula above
+                tversky = partial(plain_tversky, alpha=0.3, beta=0.7)
+                # Lovász-softmax is compared with its formula above.
+                plain = {"dice": plain_dice, "tversky": tversky, "lovasz": lovasz_loss}[kind]
                 full = full_size(output, labels, False)
                 other = F.cross_entropy(full, labels.long(), ignore_index=IGNORE_INDEX, reduction="sum") / pixels
                 expected = plain(output, labels, False) / 4 + other

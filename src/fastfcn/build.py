@@ -13,13 +13,17 @@ from fastfcn.data.description import DatasetDescription, load_description
 from fastfcn.data.transforms import TrainTransform
 from fastfcn.errors import RecipeError
 from fastfcn.losses import (
+    BoundaryCrossEntropy,
     CrossEntropy,
     DiceLoss,
     ExtraLoss,
+    FocalLoss,
     HardPixels,
     LossTerms,
     LovaszLoss,
     PixelLoss,
+    SmoothedCrossEntropy,
+    TverskyLoss,
     WeightedCrossEntropy,
 )
 from fastfcn.models.backbone import backbone as any_backbone
@@ -175,10 +179,18 @@ def pixel_loss(recipe: Recipe) -> PixelLoss:
             return CrossEntropy()
         case "weighted_cross_entropy":
             return WeightedCrossEntropy(loss.weights)
+        case "smoothed_cross_entropy":
+            return SmoothedCrossEntropy(loss.smoothing)
+        case "focal":
+            return FocalLoss(loss.gamma)
+        case "boundary":
+            return BoundaryCrossEntropy(loss.weight, loss.width)
         case "ohem":
             return HardPixels(loss.threshold, loss.min_kept)
         case "dice":
             return DiceLoss(loss.dice, loss.cross_entropy)
+        case "tversky":
+            return TverskyLoss(loss.alpha, loss.beta, loss.tversky, loss.cross_entropy)
         case "lovasz":
             return LovaszLoss(loss.lovasz, loss.cross_entropy)
 

@@ -1,7 +1,8 @@
 """Training losses, normalized to be independent of how a batch is split over devices and accumulation steps.
 
-Besides cross-entropy there are, for datasets with rare classes: class weights, online hard example mining, Dice and
-Lovász. The last three are computed per image and averaged over images.
+Besides cross-entropy, also with smoothed labels, there are losses for datasets with rare classes or thin objects: class
+weights, focal loss, weights at boundaries, online hard example mining, Dice, Tversky and Lovász. The last four are
+computed per image and averaged over images.
 """
 
 from collections.abc import Mapping, Sequence
@@ -39,6 +40,32 @@ class WeightedCrossEntropy:
 
 
 @dataclass(frozen=True)
+class SmoothedCrossEntropy:
+    """Cross-entropy with `smoothing` of the target spread over all classes (arXiv:1512.00567, section 7)."""
+
+    smoothing: float
+
+
+@dataclass(frozen=True)
+class FocalLoss:
+    """Each pixel's cross-entropy times (1 - p) ** `gamma`, p = probability of its class (arXiv:1708.02002, eq. 4)."""
+
+    gamma: float
+
+
+@dataclass(frozen=True)
+class BoundaryCrossEntropy:
+    """Each pixel's cross-entropy times `weight` if another class is at most `width` pixels away, else times 1.
+
+    U-Net's weight map (arXiv:1505.04597, equation 2) with a step in place of its Gaussian of the distance. Distances
+    are the larger of rows and columns. Ignored pixels are not another class.
+    """
+
+    weight: float
+    width: int
+
+
+@dataclass(frozen=True)
 class HardPixels:
     """Mean cross-entropy of each image's hard pixels (online hard example mining, arXiv:1604.03540).
 
@@ -59,6 +86,19 @@ class DiceLoss:
 
 
 @dataclass(frozen=True)
+class TverskyLoss:
+    """`tversky` times 1 - Tversky index of each image (arXiv:1706.05721, equation 3), plus cross-entropy.
+
+    `alpha` and `beta` are the weights of false positives and false negatives; 0.5 and 0.5 give Dice.
+    """
+
+    alpha: float
+    beta: float
+    tversky: float
+    cross_entropy: float
+
+
+@dataclass(frozen=True)
 class LovaszLoss:
     """`lovasz` times Lovász-softmax of each image, plus `cross_entropy` times cross-entropy (arXiv:1705.08790)."""
 
@@ -66,7 +106,17 @@ class LovaszLoss:
     cross_entropy: float
 
 
-PixelLoss = CrossEntropy | WeightedCrossEntropy | HardPixels | DiceLoss | LovaszLoss
+PixelLoss = (
+    CrossEntropy
+    | WeightedCrossEntropy
+    | SmoothedCrossEntropy
+    | FocalLoss
+    | BoundaryCrossEntropy
+    | HardPixels
+    | DiceLoss
+    | TverskyLoss
+    | LovaszLoss
+)
 
 
 @dataclass(frozen=True)
@@ -123,10 +173,18 @@ def pixel_loss(logits: Tensor, labels: Tensor, terms: LossTerms, pixels: Tensor,
             return summed_cross_entropy(logits, labels, corners, IGNORE_INDEX) / pixels
         case WeightedCrossEntropy(weights):
             return weighted_pixel_loss(logits, labels, corners, weights) / pixels
+        case SmoothedCrossEntropy(smoothing):
+            return smoothed_pixel_loss(logits, labels, corners, smoothing) / pixels
+        case FocalLoss(gamma):
+            return focal_loss(logits, labels, corners, gamma) / pixels
+        case BoundaryCrossEntropy(weight, width):
+            return boundary_pixel_loss(logits, labels, corners, weight, width) / pixels
         case HardPixels(threshold, min_kept):
             return hard_pixel_loss(logits, labels, corners, threshold, min_kept) / images
         case DiceLoss(weight, other):
             loss = weight * dice_loss(logits, labels, corners) / images
+        case TverskyLoss(alpha, beta, weight, other):
+            loss = weight * tversky_loss(logits, labels, corners, alpha, beta) / images
         case LovaszLoss(weight, other):
             loss = weight * lovasz_loss(logits, labels, corners) / images
     return loss + other * summed_cross_entropy(logits, labels, corners, IGNORE_INDEX) / pixels if other else loss
@@ -138,6 +196,39 @@ def weighted_pixel_loss(logits: Tensor, labels: Tensor, align_corners: bool, wei
     table = logits.new_zeros(IGNORE_INDEX + 1)
     table[: len(weights)] = torch.tensor(weights, dtype=logits.dtype)
     return upsampled_cross_entropy(logits, labels, align_corners, IGNORE_INDEX, table[labels.long()])
+
+
+def smoothed_pixel_loss(logits: Tensor, labels: Tensor, align_corners: bool, smoothing: float) -> Tensor:
+    """Sum over the labeled pixels of cross-entropy with smoothed labels."""
+    return upsampled_cross_entropy(full_precision(logits), labels, align_corners, IGNORE_INDEX, smoothing=smoothing)
+
+
+def focal_loss(logits: Tensor, labels: Tensor, align_corners: bool, gamma: float) -> Tensor:
+    """Sum over the labeled pixels of the focal loss."""
+    return upsampled_cross_entropy(full_precision(logits), labels, align_corners, IGNORE_INDEX, focal_gamma=gamma)
+
+
+def boundary_pixel_loss(logits: Tensor, labels: Tensor, align_corners: bool, weight: float, width: int) -> Tensor:
+    """Sum over the labeled pixels of cross-entropy, times `weight` within `width` pixels of another class."""
+    logits = full_precision(logits)
+    weights = torch.where(near_boundary(labels, width), weight, 1.0).to(logits.dtype)
+    return upsampled_cross_entropy(logits, labels, align_corners, IGNORE_INDEX, weights)
+
+
+def near_boundary(labels: Tensor, width: int) -> Tensor:
+    """Pixels of `labels` (B, H, W) with two classes in the square of 2 * `width` + 1 pixels around them."""
+    values = labels.float()
+    ignored = labels == IGNORE_INDEX
+    highest = _window_maximum(values.masked_fill(ignored, -1.0), width)
+    lowest = -_window_maximum(-values, width)  # ignored pixels have the highest value already
+    return (lowest < highest) & ~ignored
+
+
+def _window_maximum(values: Tensor, width: int) -> Tensor:
+    """Maximum over the square around each pixel, columns first, then rows."""
+    side = 2 * width + 1
+    rows = F.max_pool2d(values[:, None], (1, side), 1, (0, width))
+    return F.max_pool2d(rows, (side, 1), 1, (width, 0))[:, 0]
 
 
 def hard_pixel_loss(
@@ -166,8 +257,23 @@ def dice_loss(logits: Tensor, labels: Tensor, align_corners: bool) -> Tensor:
     The logits never exist at full size.
     """
     overlap, predicted, true = upsampled_class_overlap(full_precision(logits), labels, align_corners, IGNORE_INDEX)
+    return _mean_over_present(1 - 2 * overlap / (predicted + true).clamp(min=1e-12), true)
+
+
+def tversky_loss(logits: Tensor, labels: Tensor, align_corners: bool, alpha: float, beta: float) -> Tensor:
+    """Sum over images of 1 - Tversky index, averaged over the classes in the image; 0 for an unlabeled image.
+
+    The index of a class is overlap / (overlap + alpha * false positives + beta * false negatives), with soft counts
+    over the image's labeled pixels. The logits never exist at full size.
+    """
+    overlap, predicted, true = upsampled_class_overlap(full_precision(logits), labels, align_corners, IGNORE_INDEX)
+    total = overlap + alpha * (predicted - overlap) + beta * (true - overlap)
+    return _mean_over_present(1 - overlap / total.clamp(min=1e-12), true)
+
+
+def _mean_over_present(losses: Tensor, true: Tensor) -> Tensor:
+    """Sum over images of the mean of `losses` (B, C) over the classes in the image, which have `true` > 0 pixels."""
     present = true > 0
-    losses = 1 - 2 * overlap / (predicted + true).clamp(min=1e-12)
     return ((losses * present).sum(1) / present.sum(1).clamp(min=1)).sum()
 
 

@@ -17,6 +17,31 @@ def plain_weighted(logits: Tensor, labels: Tensor, align_corners: bool, weights:
     return F.cross_entropy(full, labels.long(), table, ignore_index=IGNORE_INDEX, reduction="sum")
 
 
+def plain_smoothed(logits: Tensor, labels: Tensor, align_corners: bool, smoothing: float) -> Tensor:
+    full = full_size(logits, labels, align_corners)
+    options = {"ignore_index": IGNORE_INDEX, "reduction": "sum", "label_smoothing": smoothing}
+    return F.cross_entropy(full, labels.long(), **options)
+
+
+def plain_focal(logits: Tensor, labels: Tensor, align_corners: bool, gamma: float) -> Tensor:
+    logs = full_size(logits, labels, align_corners).log_softmax(1).movedim(1, -1)[labels != IGNORE_INDEX]
+    true = logs.gather(1, labels[labels != IGNORE_INDEX].long()[:, None])
+    return -((1 - true.exp()) ** gamma * true).sum()
+
+
+def plain_boundary(logits: Tensor, labels: Tensor, align_corners: bool, weight: float, width: int) -> Tensor:
+    """Pixel by pixel: is there another class in the square around it?"""
+    losses = F.cross_entropy(
+        full_size(logits, labels, align_corners), labels.long(), ignore_index=IGNORE_INDEX, reduction="none"
+    )
+    total = logits.sum() * 0
+    for image, y, x in torch.nonzero(labels != IGNORE_INDEX).tolist():
+        around = labels[image, max(y - width, 0) : y + width + 1, max(x - width, 0) : x + width + 1]
+        other = (around != labels[image, y, x]) & (around != IGNORE_INDEX)
+        total = total + losses[image, y, x] * (weight if other.any() else 1.0)
+    return total
+
+
 def plain_hard(logits: Tensor, labels: Tensor, align_corners: bool, threshold: float, min_kept: float) -> Tensor:
     """Image by image and pixel by pixel: those with low probability, but at least a minimum number."""
     total = logits.sum() * 0
@@ -38,6 +63,19 @@ def plain_dice(logits: Tensor, labels: Tensor, align_corners: bool) -> Tensor:
             true = (label == index).double()
             overlap = (share[index] * true).sum()
             of_image.append(1 - 2 * overlap / (share[index][labeled].sum() + true.sum()))
+        total = total + (sum(of_image) / len(of_image) if of_image else 0.0)
+    return total
+
+
+def plain_tversky(logits: Tensor, labels: Tensor, align_corners: bool, alpha: float, beta: float) -> Tensor:
+    total = logits.sum() * 0
+    for full, label in zip(full_size(logits, labels, align_corners), labels, strict=True):
+        labeled, of_image = label != IGNORE_INDEX, []
+        share, label = full.softmax(0)[:, labeled], label[labeled]
+        for index in set(label.tolist()):
+            true = label == index
+            positives, missed = share[index][true].sum(), (1 - share[index][true]).sum()
+            of_image.append(1 - positives / (positives + alpha * share[index][~true].sum() + beta * missed))
         total = total + (sum(of_image) / len(of_image) if of_image else 0.0)
     return total
 

@@ -223,12 +223,20 @@ def test_toml_text_reads_back():
             'kind="dice", dice=0.0, cross_entropy=1.0, mean_over="all"',
             "loss.dice: found 0.0; allowed: a number above 0",
         ),
+        (
+            'kind="boundary", weight=3.0, width=65, mean_over="all"',
+            "loss.width: found 65; allowed: a number of pixels from 1 to 64",
+        ),
+        (
+            'kind="smoothed_cross_entropy", smoothing=1.0, mean_over="all"',
+            "loss.smoothing: found 1.0; allowed: a number from 0 to below 1",
+        ),
         ('kind="lovasz", lovasz=1.0, mean_over="all"', "loss.cross_entropy: missing; every key must be written"),
         (
             'kind="weighted_cross_entropy", weights=[1.0, 0.0], mean_over="all"',
             "loss.weights: found [1.0, 0.0]; allowed: a list of numbers above 0",
         ),
-        ('kind="dise"', 'loss.kind: found "dise"; allowed: "cross_entropy", "weighted_cross_entropy", "ohem"'),
+        ('kind="dise"', 'loss.kind: found "dise"; allowed: "cross_entropy", "weighted_cross_entropy", "smoothed_'),
     ],
 )
 def test_each_kind_of_loss_has_its_keys(section: str, complaint: str):

@@ -37,18 +37,25 @@ def summed_cross_entropy(logits: Tensor, labels: Tensor, align_corners: bool, ig
 
 
 def upsampled_cross_entropy(
-    logits: Tensor, labels: Tensor, align_corners: bool, ignored: int, weights: Tensor | None = None
-) -> Tensor:
+    logits: Tensor, labels: Tensor, align_corners: bool, ignored: int, weights: Tensor | None = None,
+    focal_gamma: float = 0.0, smoothing: float = 0.0,
+) -> Tensor:  # fmt: skip
     """Sum over labeled pixels of the cross-entropy of logits resized bilinearly to the labels' size.
 
     `logits`: (B, C, h, w) of any memory format; `labels`: (B, H, W) of any integer type, `ignored` = no label;
     `weights`: (B, H, W), factor of each pixel's loss, treated as constant. Equal to `F.interpolate` and
     `F.cross_entropy(ignore_index=ignored, reduction="sum")` up to rounding, including gradients, in the dtype of the
     logits. Memory in addition to the logits and their gradient: two images' maps of size (h, W), and a few strips.
-    Raises RuntimeError in a backward pass with `create_graph=True`.
+    `focal_gamma`: each pixel's loss is multiplied by (1 - p) ** focal_gamma, with p the probability of its class
+    (arXiv:1708.02002, equation 4). `smoothing`: the target is 1 - smoothing for the class, plus smoothing / C for all
+    (arXiv:1512.00567, section 7). Raises RuntimeError in a backward pass with `create_graph=True`.
     """
+    if focal_gamma and smoothing:
+        raise ValueError("the focal loss is defined for targets without smoothing")
     need_gradient = torch.is_grad_enabled() and logits.requires_grad
-    return _UpsampledCrossEntropy.apply(logits, labels, align_corners, ignored, need_gradient, weights)  # type: ignore[return-value]
+    return _UpsampledCrossEntropy.apply(  # type: ignore[return-value]
+        logits, labels, align_corners, ignored, need_gradient, weights, focal_gamma, smoothing
+    )
 
 
 @torch.no_grad()
@@ -71,7 +78,7 @@ class _UpsampledCrossEntropy(torch.autograd.Function):
     @staticmethod
     def forward(
         ctx: Any, logits: Tensor, labels: Tensor, align_corners: bool, ignored: int, need_gradient: bool,
-        weights: Tensor | None,
+        weights: Tensor | None, focal_gamma: float, smoothing: float,
     ) -> Tensor:  # fmt: skip
         gradient = torch.empty_like(logits) if need_gradient else None
         with torch.autocast(logits.device.type, enabled=False):  # else the matrix products would be in half precision
@@ -81,7 +88,9 @@ class _UpsampledCrossEntropy(torch.autograd.Function):
                 labeled, index = labeled_pixels(label, ignored)
                 pixel_weights = labeled if weights is None else weights[number].to(image.dtype)[:, None] * labeled
                 image_gradient = None if gradient is None else gradient[number]
-                losses += _image_losses(image, index, pixel_weights, matrices, align_corners, image_gradient)
+                losses += _image_losses(
+                    image, index, pixel_weights, matrices, align_corners, image_gradient, focal_gamma, smoothing
+                )
         if gradient is not None:
             ctx.save_for_backward(gradient)
         return torch.stack(losses).sum()
@@ -91,12 +100,12 @@ class _UpsampledCrossEntropy(torch.autograd.Function):
         if torch.is_grad_enabled():  # with create_graph=True, the gradient would be a constant
             raise RuntimeError("upsampled_cross_entropy does not support create_graph=True")
         (gradient,) = ctx.saved_tensors
-        return gradient * grad_outputs[0], None, None, None, None, None
+        return gradient * grad_outputs[0], None, None, None, None, None, None, None
 
 
 def _image_losses(
     image: Tensor, index: Tensor, pixel_weights: Tensor, matrices: tuple[Tensor, Tensor], align_corners: bool,
-    gradient: Tensor | None,
+    gradient: Tensor | None, focal_gamma: float, smoothing: float,
 ) -> list[Tensor]:  # fmt: skip
     """Losses of the strips of one image (C, h, w); fills `gradient` (C, h, w) unless it is None.
 
@@ -108,15 +117,33 @@ def _image_losses(
     losses = []
     for lines, source, matrix, strip in logit_strips(wide, rows, columns, align_corners):
         weight, classes = pixel_weights[lines], index[lines]
-        total, at_label = exponentials_(strip, classes)
-        losses.append(((total.log() - at_label) * weight).sum())
+        total, at_label = exponentials_(strip, classes, smoothing)
+        values = total.log() - at_label
+        if focal_gamma:
+            values, slopes = _focal(values, focal_gamma)
+            losses.append((values * weight).sum())
+            weight = slopes * weight
+        else:
+            losses.append((values * weight).sum())
         if row_gradient is not None:
             strip.mul_(weight / total)  # the weighted softmax
-            strip.scatter_(1, classes, strip.gather(1, classes) - weight.to(strip.dtype))  # minus one-hot
+            weight = weight.to(strip.dtype)
+            strip.scatter_(1, classes, strip.gather(1, classes) - weight * (1 - smoothing))  # minus one-hot
+            if smoothing:
+                strip.sub_(weight * (smoothing / strip.shape[1]))
             row_gradient[source].addmm_(matrix.T, strip.view(len(strip), -1))
     if gradient is not None and row_gradient is not None:
         gradient.copy_(upsample_columns_transposed(row_gradient, columns))
     return losses
+
+
+def _focal(entropy: Tensor, gamma: float) -> tuple[Tensor, Tensor]:
+    """The focal loss (1 - p) ** gamma * entropy, with p = exp(-entropy), and its derivative by the cross-entropy."""
+    missing = -torch.expm1(-entropy)
+    factor = missing**gamma
+    # entropy / missing tends to 1 as p does; 0 / tiny = 0 is fine as well, because the factor is 0 then.
+    ratio = entropy / missing.clamp(min=torch.finfo(entropy.dtype).tiny)
+    return factor * entropy, factor * (1 + gamma * (1 - missing) * ratio)
 
 
 def labeled_pixels(label: Tensor, ignored: int) -> tuple[Tensor, Tensor]:
@@ -125,13 +152,16 @@ def labeled_pixels(label: Tensor, ignored: int) -> tuple[Tensor, Tensor]:
     return labeled, label.long()[:, None].masked_fill(~labeled, 0)
 
 
-def exponentials_(strip: Tensor, index: Tensor) -> tuple[Tensor, Tensor]:
+def exponentials_(strip: Tensor, index: Tensor, smoothing: float = 0.0) -> tuple[Tensor, Tensor]:
     """Replace the logits (rows, C, W) of a strip by exp(logit - max), in place.
 
     Returns their sum, and logit - max of the class `index`, so that log(sum) minus the latter is the cross-entropy.
+    With `smoothing`, the latter is mixed with the mean over the classes.
     """
     strip.sub_(strip.amax(1, keepdim=True))
     at_label = strip.gather(1, index)
+    if smoothing:
+        at_label = at_label.lerp(strip.mean(1, keepdim=True), smoothing)
     return strip.exp_().sum(1, keepdim=True), at_label
 
 

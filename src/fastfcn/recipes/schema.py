@@ -57,6 +57,7 @@ NonNegativeInt = Annotated[int, Field(ge=0, lt=2**32), allowed("an integer from 
 Kernel = Annotated[_PositiveInt, AfterValidator(_odd), allowed("an odd integer of at least 1")]
 Stages = Annotated[int, Field(ge=1, le=4), allowed("a number of stages from 1 to 4")]
 Stage = Annotated[int, Field(ge=0, le=3), allowed("a stage from 0 to 3 (strides 4, 8, 16, 32)")]
+BoundaryWidth = Annotated[int, Field(ge=1, le=64), allowed("a number of pixels from 1 to 64")]
 Positive = Annotated[_Positive, allowed("a number above 0")]
 Positives = Annotated[tuple[_Positive, ...], Field(min_length=1), allowed("a list of numbers above 0")]
 NonNegative = Annotated[float, Field(ge=0, allow_inf_nan=False), allowed("a number of at least 0")]
@@ -254,6 +255,31 @@ class WeightedCrossEntropy(Section):
     mean_over: Literal["all", "labeled"]
 
 
+class SmoothedCrossEntropy(Section):
+    """Cross-entropy with smoothed labels (arXiv:1512.00567, section 7)."""
+
+    kind: Literal["smoothed_cross_entropy"]
+    smoothing: FractionBelowOne  # share of the target that is spread over all classes
+    mean_over: Literal["all", "labeled"]
+
+
+class Focal(Section):
+    """Cross-entropy that counts less for pixels that are easy already (arXiv:1708.02002)."""
+
+    kind: Literal["focal"]
+    gamma: NonNegative  # the factor of a pixel is (1 - probability of its class) ** gamma; 0.0 = cross-entropy
+    mean_over: Literal["all", "labeled"]
+
+
+class Boundary(Section):
+    """Cross-entropy with a larger weight near boundaries between classes (after arXiv:1505.04597, equation 2)."""
+
+    kind: Literal["boundary"]
+    weight: Positive  # of pixels near a boundary; 1.0 for all others
+    width: BoundaryWidth  # the largest distance to a pixel of another class, in pixels of the crop
+    mean_over: Literal["all", "labeled"]
+
+
 class HardPixels(Section):
     """Cross-entropy of the hard pixels of each image only (online hard example mining, arXiv:1604.03540)."""
 
@@ -267,6 +293,17 @@ class Dice(Section):
 
     kind: Literal["dice"]
     dice: Positive
+    cross_entropy: NonNegative
+    mean_over: Literal["all", "labeled"]  # of cross-entropy
+
+
+class Tversky(Section):
+    """1 - Tversky index of each image (arXiv:1706.05721), plus cross-entropy."""
+
+    kind: Literal["tversky"]
+    alpha: Positive  # weight of false positives
+    beta: Positive  # weight of false negatives; above alpha, it favors recall of small classes
+    tversky: Positive
     cross_entropy: NonNegative
     mean_over: Literal["all", "labeled"]  # of cross-entropy
 
@@ -393,7 +430,18 @@ Backbone = Annotated[ResNet | Pyramid, Discriminator("kind")]
 Neck = Annotated[Jpu | JpuX | Disabled, Discriminator("kind")]
 Head = Annotated[Psp | Aspp | DeepLabV3 | Enc | Fcn | Ocr | UPerNet, Discriminator("kind")]
 Auxiliary = Annotated[AuxiliaryFcn | Disabled, Discriminator("kind")]
-Loss = Annotated[CrossEntropy | WeightedCrossEntropy | HardPixels | Dice | Lovasz, Discriminator("kind")]
+Loss = Annotated[
+    CrossEntropy
+    | WeightedCrossEntropy
+    | SmoothedCrossEntropy
+    | Focal
+    | Boundary
+    | HardPixels
+    | Dice
+    | Tversky
+    | Lovasz,
+    Discriminator("kind"),
+]
 Optim = Annotated[Sgd | AdamW, Discriminator("kind")]
 Schedule = Annotated[Poly | Cosine, Discriminator("kind")]
 Freeze = Annotated[FrozenStages | Disabled, Discriminator("kind")]
