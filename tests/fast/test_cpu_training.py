@@ -26,6 +26,7 @@ NETWORKS = {
     "official": ["official_r50_enc_ade20k", "neck.width=64", "head.width=64"],
     "slim": ["fastfcn_r18_jpu_m_camvid"],
     "dilated": ["dilated_r18_psp_camvid"],
+    "mobile": ["fastfcn_lite0_jpu_s_camvid"],
 }
 
 
@@ -58,6 +59,7 @@ def test_losses_and_gradients_are_those_of_the_plain_network(name: str):
     names = {type(part).__name__ for part in lean.modules()}
     assert "WinogradConv2d" in names
     assert ("FusedSeparableConv" in names) == (name != "dilated")
+    assert ({"LeanInvertedResidual", "LeanSeparableConv"} <= names) == (name == "mobile")
     expected, gradients = step(used, copy.deepcopy(plain).double())
     (loss, grads), (_, ordinary) = step(used, lean), step(used, plain)
     assert list(lean.state_dict()) == list(plain.state_dict())

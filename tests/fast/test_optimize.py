@@ -32,6 +32,17 @@ NETWORKS = {
     "official enc, a head of no use to the kernels": ["official_r50_enc_ade20k", "neck.width=16", "head.width=7"],
     "official deeplab": ["official_r50_deeplabv3_pcontext", *NARROW],
     "dilated": ["dilated_r50_psp_cityscapes_80k_b8", "head.width=16"],
+    "EfficientNet-Lite": ["fastfcn_lite0_jpu_s_camvid"],
+    "MobileNetV2": [
+        "fastfcn_lite0_jpu_s_camvid",
+        'backbone={kind="pyramid", name="mobilenetv2_035", pretrained="none"}',
+        "neck.width=16",
+    ],
+    "MobileNetV3": [
+        "fastfcn_lite0_jpu_s_camvid",
+        'backbone={kind="pyramid", name="tf_mobilenetv3_small_minimal_100", pretrained="none"}',
+        "neck.width=16",
+    ],
     "widths of no use to the kernels": ["fastfcn_r18_psp_camvid", "neck.width=10", "head.width=7"],
 }
 SIZES = [(65, 97), (64, 128)]

@@ -83,6 +83,28 @@ def valid_calls() -> list[Call]:
         "kernel": 3,
         "pool": True,
     }
+    block = {
+        "features": features,
+        "expand": packing.pack_pointwise(draw.tensor(48, CHANNELS, 1, 1)),
+        "expand_bias": draw.tensor(48),
+        "taps": packing.pack_depthwise(draw.tensor(48, 1, 5, 5)),
+        "taps_bias": draw.tensor(48),
+        "project": packing.pack_pointwise(draw.tensor(CHANNELS, 48, 1, 1)),
+        "project_bias": draw.tensor(CHANNELS),
+        "kernel": 5,
+        "stride": 1,
+        "same": True,
+        "limit": 6.0,
+        "residual": True,
+    }
+    separable = {
+        "expand": None,
+        "expand_bias": None,
+        "taps": packing.pack_depthwise(draw.tensor(CHANNELS, 1, 3, 3)),
+        "taps_bias": draw.tensor(CHANNELS),
+        "project": packing.pack_pointwise(draw.tensor(CHANNELS, CHANNELS, 1, 1)),
+        "kernel": 3,
+    }
     gate = {
         "codes": draw.tensor(BATCH, 5, CHANNELS),
         "scale": draw.tensor(5),
@@ -105,6 +127,10 @@ def valid_calls() -> list[Call]:
         Call("bottleneck_stage", stage),
         Call("stem", stem),
         Call("stem", stem | {"pool": False}),
+        Call("stem", stem | {"pool": False, "same": True, "limit": 6.0}),
+        Call("inverted_residual", block),
+        Call("inverted_residual", block | separable),
+        Call("inverted_residual", block | {"stride": 2, "residual": False}),
         Call("winograd_pool", {"features": features, "taps": taps, "bias": bias, "max_tile": 6}),
         Call("max_pool", {"features": features}),
         Call("jpu", jpu),
@@ -131,7 +157,7 @@ def valid_calls() -> list[Call]:
 CALLS = valid_calls() if needed.KERNELS.args[0] is False else []
 # Arguments that may have other sizes, which decide the shape of the result: maps, and vectors of any number of outputs
 # that takes as many panels of packed weights.
-FREE = {"maps", "bias", "biases", "next_bias", "scale", "weight"}
+FREE = {"maps", "bias", "biases", "next_bias", "project_bias", "scale", "weight"}
 
 
 def names(calls: list[Call]) -> list[str]:

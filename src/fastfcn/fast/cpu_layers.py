@@ -121,16 +121,19 @@ class WinogradConvolution(nn.Module):
 
 
 class FastStem(nn.Module):
-    """The first convolution of a backbone (stride 2) with ReLU and, with `pool`, max pooling 3x3 at stride 2."""
+    """The first convolution of a backbone (stride 2) with ReLU and, with `pool`, max pooling 3x3 at stride 2.
 
-    def __init__(self, conv: OneDNNConvolution, pool: bool):
+    `same`: TensorFlow's padding, which depends on the size; `limit`: of the results, 6 for ReLU6.
+    """
+
+    def __init__(self, weight: Tensor, bias: Tensor, pool: bool, same: bool = False, limit: float | None = None):
         super().__init__()
-        self.kernel, self.pool = conv.weight.shape[-1], pool
-        self.register_buffer("packed", packing.pack_stem(conv.weight))
-        self.register_buffer("bias", conv.bias)
+        self.kernel, self.pool, self.same, self.limit = weight.shape[-1], pool, same, limit
+        self.register_buffer("packed", packing.pack_stem(weight))
+        self.register_buffer("bias", bias)
 
     def forward(self, images: Tensor) -> Tensor:
-        return torch.ops.fastfcn.stem(images, self.packed, self.bias, self.kernel, self.pool)
+        return torch.ops.fastfcn.stem(images, self.packed, self.bias, self.kernel, self.pool, self.same, self.limit)
 
 
 class FastMaxPool(nn.Module):

@@ -4,11 +4,18 @@ They replace the forward pass of layers in place, so names of weights stay. They
 the kernels do not apply: in evaluation, under autocast, and with frozen batch norms.
 """
 
+from math import inf
+from typing import Any
+
 import torch
+from timm.layers.norm_act import BatchNormAct2d
+from timm.models._efficientnet_blocks import DepthwiseSeparableConv, InvertedResidual
 from torch import Tensor, nn
 
 from fastfcn import kernels
+from fastfcn.models.backbone import SamePaddedConv2d
 from fastfcn.models.layers import SeparableConv
+from fastfcn.ops.norm_act import norm_act_conv
 from fastfcn.ops.separable import separable_conv
 from fastfcn.ops.winograd import winograd_conv, winograd_pays
 from fastfcn.utils.modules import change_class
@@ -35,6 +42,27 @@ class FusedSeparableConv(SeparableConv):
         return pointwise.bn(mixed)
 
 
+class LeanInvertedResidual(InvertedResidual):
+    """An inverted residual block of a mobile network that keeps about half as much for the backward pass."""
+
+    def forward(self, x: Tensor) -> Tensor:
+        if not (_norms_train(self) and _kernels_apply(x)):
+            return super().forward(x)
+        middle = _norm_act_conv(self.conv_pw(x), self.bn1, self.conv_dw)
+        result = self.bn3(_norm_act_conv(middle, self.bn2, self.conv_pwl))
+        return self.drop_path(result) + x if self.has_skip else result
+
+
+class LeanSeparableConv(DepthwiseSeparableConv):
+    """A depthwise separable block of a mobile network that keeps less for the backward pass."""
+
+    def forward(self, x: Tensor) -> Tensor:
+        if not (_norms_train(self) and _kernels_apply(x)):
+            return super().forward(x)
+        result = self.bn2(_norm_act_conv(self.conv_dw(x), self.bn1, self.conv_pw))
+        return self.drop_path(result) + x if self.has_skip else result
+
+
 def use_training_kernels(network: nn.Module) -> bool:
     """Let the layers of `network` train with the CPU kernels, in place; False if the kernels are not available."""
     if not kernels.available():
@@ -42,9 +70,44 @@ def use_training_kernels(network: nn.Module) -> bool:
     for module in network.modules():
         if type(module) is SeparableConv and module.depthwise.conv.in_channels % 16 == 0:
             change_class(module, FusedSeparableConv)
+        elif type(module) in LEAN_BLOCKS and _is_plain(module):
+            change_class(module, LEAN_BLOCKS[type(module)])
         elif type(module) is nn.Conv2d and _winograd_trains_faster(module):
             change_class(module, WinogradConv2d)
     return True
+
+
+LEAN_BLOCKS: dict[type[nn.Module], type[nn.Module]] = {
+    InvertedResidual: LeanInvertedResidual,
+    DepthwiseSeparableConv: LeanSeparableConv,
+}
+LIMITS = {nn.ReLU: inf, nn.ReLU6: 6.0}  # largest result of an activation
+
+
+def _is_plain(block: Any) -> bool:
+    """Whether a mobile block has nothing but convolutions, batch norms with ReLU or ReLU6, and a residual."""
+    norms = [block.bn1, block.bn2, block.bn3] if hasattr(block, "bn3") else [block.bn1, block.bn2]
+    convolutions = [block.conv_dw, block.conv_pw, *([block.conv_pwl] if hasattr(block, "conv_pwl") else [])]
+    others = (block.conv_s2d or nn.Identity(), block.aa, block.se, norms[-1].act, *(norm.drop for norm in norms))
+    return (
+        all(type(norm) is BatchNormAct2d for norm in norms)
+        and all(type(module) is nn.Identity for module in others)
+        and all(type(norm.act) in LIMITS for norm in norms[:-1])
+        and all(type(conv) in (nn.Conv2d, SamePaddedConv2d) and conv.bias is None for conv in convolutions)
+    )
+
+
+def _norms_train(block: nn.Module) -> bool:
+    """Whether no batch norm of the block is frozen."""
+    return all(norm.training for norm in block.modules() if isinstance(norm, nn.BatchNorm2d))
+
+
+def _norm_act_conv(features: Tensor, norm: BatchNormAct2d, conv: nn.Conv2d) -> Tensor:
+    padding = (0, 0, 0, 0)
+    if isinstance(conv, SamePaddedConv2d):
+        vertical, horizontal = conv.paddings(features.shape[-2:])
+        padding = (*horizontal, *vertical)
+    return norm_act_conv(features, norm, LIMITS[type(norm.act)], conv, padding)
 
 
 def _winograd_trains_faster(conv: nn.Conv2d) -> bool:

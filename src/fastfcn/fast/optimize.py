@@ -20,6 +20,7 @@ from fastfcn.fast.cpu_layers import (
     WinogradConvolution,
     convolution,
 )
+from fastfcn.fast.cpu_mobile import fast_block, fuse_mobile_stem
 from fastfcn.fast.cpu_resnet import FastBlock, residual_stage
 from fastfcn.fast.cpu_training import WinogradConv2d
 from fastfcn.fast.cuda_graphs import GPUSegmenter, GraphCache, capture_cuda_graph
@@ -67,6 +68,8 @@ def optimize(model: Segmenter, in_place: bool = False) -> Segmenter:
     compiled = kernels.available()
     if compiled and type(fast.neck) is JPU and _fills_vectors(fast.neck):
         fast.neck = _jpu(fast.neck, _detach_first_convolution(fast.head))
+    if compiled:
+        fuse_mobile_stem(fast.backbone)
     _replace(fast, compiled)
     _fuse_activations(fast.backbone)
     if compiled:
@@ -93,7 +96,11 @@ def _replace(parent: nn.Module, compiled: bool) -> None:
             case nn.Conv2d() if type(child) in (nn.Conv2d, WinogradConv2d) and not isinstance(parent, EncHead):
                 setattr(parent, name, convolution(child, False, compiled))  # the Enc head reads its classifier's weight
             case _:
-                _replace(child, compiled)
+                block = fast_block(child) if compiled else None
+                if block is None:
+                    _replace(child, compiled)
+                else:
+                    setattr(parent, name, block)
 
 
 def _fuse_activations(row: nn.Module) -> nn.Module | None:
@@ -126,9 +133,9 @@ def _fuse_stem(row: nn.Module) -> None:
     first = None
     for name, child in row.named_children():
         if first is None and isinstance(child, nn.Sequential) and len(child) and _is_stem_convolution(child[0]):
-            child[0] = FastStem(child[0], pool=False)  # type: ignore[arg-type]
+            child[0] = FastStem(child[0].weight, child[0].bias, pool=False)  # type: ignore[arg-type]
         if type(child) is FastMaxPool and first is not None and _is_stem_convolution(row[first]):
-            row[first], row[name] = FastStem(row[first], pool=True), nn.Identity()  # type: ignore[arg-type]
+            row[first], row[name] = FastStem(row[first].weight, row[first].bias, pool=True), nn.Identity()  # type: ignore[arg-type]
         if (first is not None and type(child) is not nn.Identity) or name in row.return_layers:
             return
         first = first or name

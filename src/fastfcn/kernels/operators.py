@@ -121,12 +121,35 @@ def bottleneck_stage(
     return _strided(features, biases[-1].shape[0], stride)
 
 
-# Stems of a ResNet.
+@operator()
+def inverted_residual(
+    features: Tensor, expand: Tensor | None, expand_bias: Tensor | None, taps: Tensor, taps_bias: Tensor,
+    project: Tensor, project_bias: Tensor, kernel: int, stride: int, same: bool, limit: float, residual: bool,
+) -> Tensor:  # fmt: skip
+    """Compute a block of a mobile network: 1x1 convolution to M channels, depthwise, 1x1 convolution to O channels.
+
+    The first two are followed by ReLU and an upper limit, `min(relu(x), limit)` (6 for ReLU6). `expand`:
+    `pack_pointwise` of (M, I, 1, 1), M a multiple of `lanes()`, or None; then M is I. `taps`: `pack_depthwise` of
+    (M, 1, kernel, kernel), kernel 3, 5 or 7, stride 1 or 2; padding is kernel // 2, or with `same` as TensorFlow's.
+    `project`: `pack_pointwise` of (O, M, 1, 1). `residual` adds the input. Without `expand`, `taps` and `taps_bias` are
+    padded with zeros to a multiple of `lanes()` channels.
+    """
+    return _strided(features, project_bias.shape[0], stride)
+
+
+# Stems.
 
 
 @operator()
-def stem(images: Tensor, packed: Tensor, bias: Tensor, kernel: int, pool: bool) -> Tensor:
-    """Compute an odd `kernel` convolution at stride 2 of images (B, 3, H, W), ReLU and, with `pool`, `max_pool`."""
+def stem(
+    images: Tensor, packed: Tensor, bias: Tensor, kernel: int, pool: bool, same: bool = False,
+    limit: float | None = None,
+) -> Tensor:  # fmt: skip
+    """Compute an odd `kernel` convolution at stride 2 of images (B, 3, H, W), ReLU and, with `pool`, `max_pool`.
+
+    Padding is kernel // 2, or with `same` as TensorFlow's, which depends on the size. `limit`: of the results, 6 for
+    ReLU6.
+    """
     return _strided(images, bias.shape[0], 4 if pool else 2)
 
 

@@ -30,5 +30,5 @@ def pack_stem(weight: Tensor) -> Tensor:
 
 
 def pack_depthwise(weight: Tensor) -> Tensor:
-    """Pack the weight (C, 1, 3, 3) of a depthwise convolution for `jpu`: (C / lanes, 9, lanes)."""
-    return weight.reshape(-1, lanes(), 9).transpose(1, 2).contiguous()
+    """Pack the weight (C, 1, k, k) of a depthwise convolution: (C / lanes, k * k, lanes)."""
+    return weight.reshape(-1, lanes(), weight.shape[2] * weight.shape[3]).transpose(1, 2).contiguous()

@@ -20,6 +20,12 @@ inline std::vector<int64_t> convolved_shape(const at::Tensor& map, const at::Ten
   return {map.size(0), bias.size(0), (map.size(2) - 1) / stride + 1, (map.size(3) - 1) / stride + 1};
 }
 
+// Padding before the first of `side` pixels of a convolution with an odd kernel: half of it, or with `same` as
+// TensorFlow's, which is as small as possible for the size; the larger half is after the last pixel.
+inline int64_t padding_before(int64_t side, int64_t kernel, int64_t stride, bool same) {
+  return same ? std::max<int64_t>(0, kernel - 1 - (side - 1) % stride) / 2 : kernel / 2;
+}
+
 // The residual as a map to overwrite; a copy if it is not stored channels last. `features` must be other memory.
 inline at::Tensor residual_map(const at::Tensor& residual, at::IntArrayRef shape, const at::Tensor& features) {
   TORCH_CHECK(residual.sizes() == shape, "expected a residual of ", shape, ", got ", residual.sizes());

@@ -17,8 +17,9 @@ constexpr int64_t IMAGE_CHANNELS = 3, STEM_STRIDE = 2, MAX_KERNEL = 1023;
 
 // `packed`: (panels, kernel * kernel * IMAGE_CHANNELS, PANEL), the channels of a tap adjacent.
 struct Stem {
-  int64_t height, width, kernel, outputs;
+  int64_t height, width, kernel, outputs, top, left;
   const float *packed, *bias;
+  float limit;
 
   int64_t rows() const { return (height - 1) / STEM_STRIDE + 1; }
   int64_t columns() const { return (width - 1) / STEM_STRIDE + 1; }
@@ -48,7 +49,7 @@ void convolve_pixels(const Stem& stem, const float* image_rows, int64_t panel, f
 #pragma GCC unroll 16
   for (int pixel = 0; pixel < ROWS; ++pixel)
     for (int v = 0; v < VECTORS; ++v)
-      store(to + pixel * stem.outputs + panel * PANEL + v * LANES, positive(sum[pixel][v]));
+      store(to + pixel * stem.outputs + panel * PANEL + v * LANES, at_most(positive(sum[pixel][v]), stem.limit));
 }
 
 // Zero-padded rows of the image, as the convolution reads them. One per thread.
@@ -58,9 +59,9 @@ class ImageRows {
       : stem_(stem), image_(image), image_rows_((STEM_STRIDE * (rows - 1) + stem.kernel) * stem.row_floats()) {}
 
   void read(int64_t first, int64_t last) {
-    const int64_t size = stem_.width * IMAGE_CHANNELS, before = stem_.kernel / 2;
-    float* to = image_rows_.data() + before * IMAGE_CHANNELS;
-    for (int64_t y = STEM_STRIDE * first - before; y <= STEM_STRIDE * (last - 1) + before;
+    const int64_t size = stem_.width * IMAGE_CHANNELS;
+    float* to = image_rows_.data() + stem_.left * IMAGE_CHANNELS;
+    for (int64_t y = STEM_STRIDE * first - stem_.top; y < STEM_STRIDE * (last - 1) - stem_.top + stem_.kernel;
          ++y, to += stem_.row_floats())
       if (y >= 0 && y < stem_.height)
         std::copy_n(image_ + y * size, size, to);
@@ -153,9 +154,10 @@ at::Tensor convolved(const Stem& stem, const at::Tensor& x) {
 
 }  // namespace
 
-// (B, 3, H, W) -> (B, O, h, w); h and w are a fourth of H and W with `pool`, else half, rounded up. `kernel` is odd,
-// padding is kernel / 2.
-at::Tensor stem(const at::Tensor& images, const at::Tensor& packed, const at::Tensor& bias, int64_t kernel, bool pool) {
+// (B, 3, H, W) -> (B, O, h, w); h and w are a fourth of H and W with `pool`, else half, rounded up. `kernel` is odd;
+// padding is kernel / 2, or with `same` as TensorFlow's.
+at::Tensor stem(const at::Tensor& images, const at::Tensor& packed, const at::Tensor& bias, int64_t kernel, bool pool,
+                bool same, std::optional<double> limit) {
   const auto x = channels_last(images);
   const auto offsets = check_vector("bias", bias);
   const int64_t outputs = offsets.size(0);
@@ -166,8 +168,15 @@ at::Tensor stem(const at::Tensor& images, const at::Tensor& packed, const at::Te
               "expected weights of ", kernel, "x", kernel, " taps (odd) for outputs in multiples of ", PANEL, ", got ",
               packed.sizes());
   const auto weights = check_packed("packed", packed, outputs, kernel * kernel * IMAGE_CHANNELS);
-  const Stem stem{
-      x.size(2), x.size(3), kernel, outputs, weights.const_data_ptr<float>(), offsets.const_data_ptr<float>()};
+  const Stem stem{x.size(2),
+                  x.size(3),
+                  kernel,
+                  outputs,
+                  padding_before(x.size(2), kernel, STEM_STRIDE, same),
+                  padding_before(x.size(3), kernel, STEM_STRIDE, same),
+                  weights.const_data_ptr<float>(),
+                  offsets.const_data_ptr<float>(),
+                  limit ? static_cast<float>(*limit) : std::numeric_limits<float>::infinity()};
   return pool ? pooled(stem, x) : convolved(stem, x);
 }
 

@@ -1,0 +1,226 @@
+// Inverted residual block: 1x1 convolution to more channels, depthwise convolution, 1x1 convolution to few, residual.
+//
+// The map in between has up to six times the channels of the input. Each thread takes a strip of result rows and keeps
+// only the rows of that map which its depthwise convolution reads, in a ring buffer in L2; neighboring strips both
+// compute the rows that they share. Where these would be many, or weights do not fit into L2, the map is stored.
+#include "common/cache_sizes.h"
+#include "common/register.h"
+#include "common/tensors.h"
+#include "gemm/parallel.h"
+#include "mobile/cached_product.h"
+#include "mobile/depthwise_rows.h"
+
+namespace fastfcn {
+namespace {
+
+constexpr int64_t PROJECTED_PIXELS = 48;      // at least so many per pass over the weights
+constexpr double MAX_SHARED_ROWS = 0.15;      // fraction of rows computed twice
+constexpr double BALANCED_SHARED_ROWS = 0.05;  // fraction up to which there are more strips than threads
+
+// One block. `expand` is null if the depthwise convolution reads the input itself.
+struct Mobile {
+  int64_t batch, height, width, rows, columns, inputs, middle, outputs, kernel, stride, top, left;
+  float limit;
+  bool residual;
+  const float *features, *expand, *expand_bias, *taps, *middle_bias, *project, *project_bias;
+  float* out;
+
+  int64_t blocks() const { return (middle + LANES - 1) / LANES; }
+  int64_t weight_floats() const { return middle * (inputs + outputs + kernel * kernel); }
+  // Fraction of the rows of the map in between that is computed twice.
+  double shared(int64_t strips) const {
+    return static_cast<double>((strips - 1) * std::max<int64_t>(0, kernel - stride)) / (rows * stride);
+  }
+};
+
+// Result rows [y, y_end) and columns [x, x_end) of an image.
+struct MobileTile {
+  int64_t image, y, y_end, x, x_end;
+
+  int64_t count() const { return x_end - x; }
+};
+
+// Rows of the map in between: (blocks, capacity, width, LANES), padded on the left and right. Row y is at y % capacity.
+struct MiddleRows {
+  float* data;
+  int64_t capacity, width;
+
+  int64_t block_stride() const { return capacity * width * LANES; }
+  float* row(int64_t block, int64_t y) const { return data + block * block_stride() + y % capacity * width * LANES; }
+};
+
+// Columns of the padded rows that a tile reads.
+int64_t padded_width(const Mobile& layer, int64_t count) { return (count - 1) * layer.stride + layer.kernel; }
+
+// Computes rows [y, y_end) of the map in between, all channels, at the columns that the tile reads.
+void expand_rows(const Mobile& layer, const MobileTile& tile, const MiddleRows& middle, int64_t y, int64_t y_end) {
+  const int64_t first = tile.x * layer.stride - layer.left;  // may be padding, as may be the last
+  const int64_t begin = std::max<int64_t>(first, 0), end = std::min(first + middle.width, layer.width);
+  const float* image = layer.features + tile.image * layer.height * layer.width * layer.inputs;
+  for (int64_t block = 0; block < layer.blocks(); block += VECTORS) {
+    const int64_t here = std::min<int64_t>(VECTORS, layer.blocks() - block);
+    for (int64_t row = y; row < y_end; ++row) {
+      for (int64_t index = block; index < block + here; ++index) {
+        float* padded = middle.row(index, row);
+        std::fill(padded, padded + (begin - first) * LANES, 0.f);
+        std::fill(padded + (end - first) * LANES, padded + middle.width * LANES, 0.f);
+      }
+      const float* from = image + (row * layer.width + begin) * layer.inputs;
+      float* to = middle.row(block, row) + (begin - first) * LANES;
+      if (!layer.expand) {
+        for (int64_t index = block; index < block + here; ++index, to += middle.block_stride()) {
+          const int64_t channels = std::min<int64_t>(LANES, layer.middle - index * LANES);
+          const float* pixel = from + index * LANES;
+          for (int64_t x = 0; x < end - begin; ++x, pixel += layer.inputs)
+            store(to + x * LANES, channels == LANES ? load(pixel) : load_part(pixel, channels));
+        }
+        continue;
+      }
+      for_even_parts(end - begin, ROWS, [&](int64_t part, int64_t part_end) {
+        const ToBlocks finish{layer.expand_bias + block * LANES, layer.limit, to + part * LANES, middle.block_stride()};
+        const auto product = here == VECTORS ? cached_product<VECTORS, ToBlocks> : cached_product<1, ToBlocks>;
+        product(part_end - part, layer.inputs, from + part * layer.inputs, layer.inputs,
+                layer.expand + block / VECTORS * layer.inputs * PANEL, finish);
+      });
+    }
+  }
+}
+
+// The last 1x1 convolution for `count` adjacent pixels of the result, from `pixel`. `a`: their depthwise results.
+void project_pixels(const Mobile& layer, const float* a, int64_t a_stride, int64_t pixel, int64_t count) {
+  for (int64_t channel = 0; channel < layer.outputs; channel += PANEL) {
+    const int64_t channels = std::min(PANEL, layer.outputs - channel), vectors = (channels + LANES - 1) / LANES;
+    const float* packed = layer.project + channel / PANEL * layer.middle * PANEL;
+    for_even_parts(count, ROWS, [&](int64_t part, int64_t end) {
+      const int64_t at = (pixel + part) * layer.outputs + channel;
+      const ToPixels finish{layer.project_bias + channel, layer.residual ? layer.features + at : nullptr,
+                            layer.out + at, layer.outputs, channels - (vectors - 1) * LANES};
+      const auto product = vectors == VECTORS ? cached_product<VECTORS, ToPixels> : cached_product<1, ToPixels>;
+      product(end - part, layer.middle, a + part * a_stride, a_stride, packed, finish);
+    });
+  }
+}
+
+// Computes result rows [y, y_end) of the tile, whose rows of the map in between are there.
+void project_rows(const Mobile& layer, const MobileTile& tile, const MiddleRows& middle, int64_t y, int64_t y_end) {
+  static thread_local Scratch convolved, padding;
+  const int64_t count = tile.count(), a_stride = (layer.blocks() | 1) * LANES;
+  convolved.resize(std::max<size_t>(convolved.size(), (y_end - y) * count * a_stride));
+  padding.resize(std::max<size_t>(padding.size(), middle.width * LANES));  // zeros
+  const auto depthwise = depthwise_function(layer.kernel, layer.stride);
+  const int64_t taps = layer.kernel * layer.kernel * LANES;
+  for (int64_t block = 0; block < layer.blocks(); ++block)
+    for (int64_t row = y; row < y_end; ++row) {
+      const float* rows[7];
+      for (int64_t tap = 0; tap < layer.kernel; ++tap) {
+        const int64_t from = row * layer.stride - layer.top + tap;
+        rows[tap] = from < 0 || from >= layer.height ? padding.data() : middle.row(block, from);
+      }
+      depthwise({rows, layer.taps + block * taps, layer.middle_bias + block * LANES, layer.limit,
+                 convolved.data() + (row - y) * count * a_stride + block * LANES, a_stride},
+                count);
+    }
+  const int64_t first = (tile.image * layer.rows + y) * layer.columns + tile.x;
+  if (count == layer.columns) return project_pixels(layer, convolved.data(), a_stride, first, (y_end - y) * count);
+  for (int64_t row = 0; row < y_end - y; ++row)
+    project_pixels(layer, convolved.data() + row * count * a_stride, a_stride, first + row * layer.columns, count);
+}
+
+// Result rows computed together: enough pixels for a pass over the weights of the last 1x1 convolution.
+int64_t rows_at_once(const MobileTile& tile) {
+  return std::clamp<int64_t>(PROJECTED_PIXELS / tile.count(), 1, tile.y_end - tile.y);
+}
+
+// Computes a tile with the map in between in a ring buffer.
+void fused_tile(const Mobile& layer, const MobileTile& tile) {
+  static thread_local Scratch ring;
+  const int64_t step = rows_at_once(tile), capacity = (step - 1) * layer.stride + layer.kernel;
+  const int64_t width = padded_width(layer, tile.count());
+  ring.resize(std::max<size_t>(ring.size(), layer.blocks() * capacity * width * LANES));
+  const MiddleRows middle{ring.data(), capacity, width};
+  int64_t next = std::max<int64_t>(0, tile.y * layer.stride - layer.top);
+  for (int64_t y = tile.y; y < tile.y_end; y += step) {
+    const int64_t y_end = std::min(tile.y_end, y + step);
+    const int64_t last = std::min(layer.height, (y_end - 1) * layer.stride - layer.top + layer.kernel);
+    if (last > next) expand_rows(layer, tile, middle, next, last), next = last;
+    project_rows(layer, tile, middle, y, y_end);
+  }
+}
+
+// All tiles, `strips` per image and as wide as the ring buffer allows.
+void fused(const Mobile& layer, int64_t strips) {
+  const int64_t floats = layer.blocks() * layer.kernel * LANES * layer.stride;  // of the ring, per column
+  const int64_t widest = std::max<int64_t>(2 * ROWS, l2_floats() / 2 / floats);
+  const int64_t across = (layer.columns + widest - 1) / widest;
+  dynamic_parallel_for(layer.batch * strips * across, 1, [&](int64_t begin, int64_t end) {
+    for (int64_t index = begin; index < end; ++index) {
+      const int64_t strip = index / across % strips, part = index % across;
+      fused_tile(layer, {index / across / strips, layer.rows * strip / strips, layer.rows * (strip + 1) / strips,
+                         layer.columns * part / across, layer.columns * (part + 1) / across});
+    }
+  });
+}
+
+// The same with the map in between stored, image by image.
+void stored(const Mobile& layer, const at::TensorOptions& options) {
+  const int64_t width = padded_width(layer, layer.columns);
+  auto map = at::empty({layer.blocks(), layer.height, width, LANES}, options);
+  const MiddleRows middle{map.mutable_data_ptr<float>(), layer.height, width};
+  for (int64_t image = 0; image < layer.batch; ++image) {
+    const MobileTile tile{image, 0, layer.rows, 0, layer.columns};
+    at::parallel_for(0, layer.height, 1, [&](int64_t begin, int64_t end) {
+      expand_rows(layer, tile, middle, begin, end);
+    });
+    at::parallel_for(0, layer.rows, 1, [&](int64_t begin, int64_t end) {
+      const int64_t step = rows_at_once(tile);
+      for (int64_t y = begin; y < end; y += step) project_rows(layer, tile, middle, y, std::min(end, y + step));
+    });
+  }
+}
+
+void compute(const Mobile& layer, const at::TensorOptions& options) {
+  const int64_t threads = at::get_num_threads(), few = std::min(layer.rows, (threads + layer.batch - 1) / layer.batch);
+  const int64_t many = std::min(layer.rows, MIN_CHUNKS * few);
+  if (layer.expand && (layer.shared(few) > MAX_SHARED_ROWS || layer.weight_floats() > l2_floats() / 2))
+    return stored(layer, options);
+  fused(layer, layer.shared(many) <= BALANCED_SHARED_ROWS ? many : few);
+}
+
+}  // namespace
+
+// `expand`: (panels of M, I, PANEL) or none; `taps`: (M / LANES, kernel * kernel, LANES); `project`: (panels of O, M,
+// PANEL). M is a multiple of LANES, except without `expand`, where it is I and vectors of weights are padded with zeros.
+at::Tensor inverted_residual(const at::Tensor& features, const std::optional<at::Tensor>& expand,
+                             const std::optional<at::Tensor>& expand_bias, const at::Tensor& taps,
+                             const at::Tensor& taps_bias, const at::Tensor& project, const at::Tensor& project_bias,
+                             int64_t kernel, int64_t stride, bool same, double limit, bool residual) {
+  const auto x = channels_last(features);
+  check_setting("stride", stride, 2);
+  TORCH_CHECK(kernel == 3 || kernel == 5 || kernel == 7, "expected a kernel of 3, 5 or 7, got ", kernel);
+  TORCH_CHECK(limit > 0, "expected `limit` above 0, got ", limit);
+  TORCH_CHECK(expand.has_value() == expand_bias.has_value(), "expected `expand` and `expand_bias`, or neither");
+  const auto bias = check_vector("taps_bias", taps_bias), last_bias = check_vector("project_bias", project_bias);
+  check_lanes(bias.size(0));
+  const int64_t inputs = x.size(1), outputs = last_bias.size(0), padded = bias.size(0);
+  const int64_t middle = expand ? padded : inputs;
+  TORCH_CHECK((middle + LANES - 1) / LANES * LANES == padded, "expected `taps_bias` of ", inputs,
+              " values, padded to a multiple of ", LANES, ", got ", padded);
+  TORCH_CHECK(!residual || (stride == 1 && inputs == outputs), "a residual needs stride 1 and ", inputs, " outputs");
+  const auto first = expand ? check_packed("expand", *expand, middle, inputs) : at::Tensor();
+  const auto first_bias = expand ? check_shape("expand_bias", *expand_bias, {middle}) : at::Tensor();
+  const auto weights = check_shape("taps", taps, {padded / LANES, kernel * kernel, LANES});
+  const auto last = check_packed("project", project, outputs, middle);
+  auto out = at::empty(convolved_shape(x, last_bias, stride), x.options(), at::MemoryFormat::ChannelsLast);
+  const auto data = [](const at::Tensor& tensor) { return tensor.defined() ? tensor.const_data_ptr<float>() : nullptr; };
+  if (x.size(0) == 0) return out;
+  compute({x.size(0), x.size(2), x.size(3), out.size(2), out.size(3), inputs, middle, outputs, kernel, stride,
+           padding_before(x.size(2), kernel, stride, same), padding_before(x.size(3), kernel, stride, same),
+           static_cast<float>(limit), residual, data(x), data(first), data(first_bias), data(weights), data(bias),
+           data(last), data(last_bias), out.mutable_data_ptr<float>()},
+          x.options());
+  return out;
+}
+
+FASTFCN_OPERATOR(inverted_residual)
+
+}  // namespace fastfcn
