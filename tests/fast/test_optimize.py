@@ -18,6 +18,7 @@ from fastfcn.fast.cpu_layers import (
     PointwiseConvolution,
     WinogradConvolution,
 )
+from fastfcn.fast.cpu_mobile import FastInvertedResidual
 from fastfcn.fast.cpu_resnet import FastStage
 from fastfcn.fast.optimize import FastSegmenter, optimize
 from tests.helpers import needed
@@ -96,6 +97,17 @@ def test_types_of_the_optimized_modules():
     assert OneDNNConvolution not in kinds
     assert not {nn.BatchNorm2d, nn.ReLU} & {type(layer) for layer in fast.backbone.modules()}
     assert fast.auxiliary is None
+
+
+@needed.KERNELS
+def test_blocks_of_a_mobile_network_are_one_operator_each():
+    fast = optimize(network("EfficientNet-Lite"))
+    blocks = [block for stage in fast.backbone.blocks for block in stage]
+    assert {type(block) for block in blocks} == {FastInvertedResidual}
+    assert [(block.kernel, block.stride) for block in blocks[:4]] == [(3, 1), (3, 2), (3, 1), (5, 2)]
+    assert [block.same for block in blocks[:4]] == [False, True, False, True]
+    assert (type(fast.backbone.conv_stem), fast.backbone.conv_stem.limit) == (FastStem, 6.0)
+    assert not [module for module in fast.backbone.modules() if isinstance(module, nn.BatchNorm2d | nn.ReLU6)]
 
 
 @needed.KERNELS

@@ -71,7 +71,8 @@ def fast_block(block: Any) -> FastInvertedResidual | None:
 
 def fuse_mobile_stem(net: Any) -> None:
     """Replace the first convolution of a mobile network and its activation by the stem operator, in place."""
-    conv, activation = getattr(net, "conv_stem", None), getattr(net, "bn1", None)
+    conv: Any = getattr(net, "conv_stem", None)
+    activation = getattr(net, "bn1", None)
     if type(conv) not in (nn.Conv2d, SamePaddedConv2d) or type(activation) not in LIMITS:
         return
     kernel, same = conv.kernel_size[0], type(conv) is SamePaddedConv2d

@@ -102,7 +102,7 @@ def _norms_train(block: nn.Module) -> bool:
     return all(norm.training for norm in block.modules() if isinstance(norm, nn.BatchNorm2d))
 
 
-def _norm_act_conv(features: Tensor, norm: BatchNormAct2d, conv: nn.Conv2d) -> Tensor:
+def _norm_act_conv(features: Tensor, norm: Any, conv: Any) -> Tensor:
     padding = (0, 0, 0, 0)
     if isinstance(conv, SamePaddedConv2d):
         vertical, horizontal = conv.paddings(features.shape[-2:])

@@ -1,6 +1,7 @@
 """Fold batch norms into the convolutions before them: the same function in fewer passes over memory."""
 
 import copy
+from typing import Any
 
 from timm.layers.norm_act import BatchNormAct2d
 from timm.models._efficientnet_blocks import ConvBnAct, DepthwiseSeparableConv, EdgeResidual, InvertedResidual
@@ -52,10 +53,10 @@ def _fold(parent: nn.Module, name: str, norm: nn.BatchNorm2d) -> None:
         setattr(parent, name, nn.Identity())
 
 
-def _fold_before_activation(parent: nn.Module, name: str, norm: BatchNormAct2d) -> None:
+def _fold_before_activation(parent: nn.Module, name: str, norm: Any) -> None:
     """Fold `parent.name` into its convolution and leave its activation in its place, in the modules that are known."""
     before = WITH_ACTIVATION.get(_timm_class(parent), {}).get(name)
-    convolution = None if before is None else getattr(parent, before)
+    convolution: Any = None if before is None else getattr(parent, before)
     if before and type(convolution) in (nn.Conv2d, SamePaddedConv2d) and type(norm.drop) is nn.Identity:
         setattr(parent, before, fuse_conv_bn_eval(convolution, norm))
         setattr(parent, name, norm.act)

@@ -42,9 +42,9 @@ class _NormActConv(torch.autograd.Function):
         )
         ctx.save_for_backward(features, weight, bias, taps, mean, inverse)
         ctx.eps, ctx.limit, ctx.padding = norm.eps, limit, padding
-        ctx.settings = (conv.stride, conv.padding, conv.dilation)
-        ctx.groups = conv.groups
-        return F.conv2d(_padded(normed.clamp_(0, limit), padding), taps, None, *ctx.settings, conv.groups)
+        settings: Any = conv.stride, conv.padding, conv.dilation
+        ctx.settings, ctx.groups = settings, conv.groups
+        return F.conv2d(_padded(normed.clamp_(0, limit), padding), taps, None, *settings, conv.groups)  # type: ignore
 
     @staticmethod
     @once_differentiable
