@@ -19,6 +19,7 @@ from fastfcn.data.description import CATALOG
 from fastfcn.errors import UserError
 from tests.fuzz.http_requests import damaged_request, fuzzed_service, request_seeds
 from tests.fuzz.mutate import damaged, damaged_text
+from tests.helpers.annotated_sets import SETS
 from tests.helpers.command import fastfcn
 from tests.helpers.tiny import NARROW, picture, tiny_recipe, tiny_weights, write_streets
 
@@ -63,6 +64,7 @@ def make_targets(folder: Path) -> list[Target]:
     return [
         *image_targets(folder),
         *dataset_targets(folder),
+        *import_targets(folder),
         *recipe_targets(folder),
         *weights_targets(folder),
         *run_targets(folder),
@@ -154,6 +156,31 @@ def dataset_targets(folder: Path) -> list[Target]:
         Target("train.txt", (b"0\n1\n", b"images/0.png masks/0.png\n"), damaged_text, init("train.txt"), 3),
         Target("dataset.toml", (description,), damaged_text, describe, 6),
     ]
+
+
+def import_targets(folder: Path) -> list[Target]:
+    """Exports of labeling tools: the first byte of an input is the number of the file that it replaces."""
+
+    def change(content: bytes, rng: random.Random) -> bytes:
+        return content[:1] + damaged_text(content[1:], rng)
+
+    def target(name: str, write: Callable[[Path], Path]) -> Target:
+        export, out = write(folder / "exports" / name.replace(" ", "_")), folder / "imported"
+        paths = sorted(path for path in export.rglob("*") if path.suffix in (".json", ".xml", ".txt", ".yaml", ".csv"))
+        seeds = tuple(bytes([index]) + path.read_bytes() for index, path in enumerate(paths))
+
+        def run(content: bytes) -> None:
+            path = paths[content[0]]
+            path.write_bytes(content[1:])
+            shutil.rmtree(out, ignore_errors=True)
+            try:
+                command("import", export, "--out", out)
+            finally:
+                path.write_bytes(seeds[content[0]][1:])
+
+        return Target(f"import, {name}", seeds, change, run, 2)
+
+    return [target(name, write) for name, write in SETS.items()]
 
 
 def recipe_targets(folder: Path) -> list[Target]:

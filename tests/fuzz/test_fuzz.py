@@ -10,12 +10,13 @@ from fastfcn.errors import UserError
 from tests.fuzz.http_requests import damaged_request, request_seeds, statuses_of
 from tests.fuzz.mutate import damaged, damaged_text
 from tests.fuzz.run import Result, fuzz, run_one
+from tests.helpers.annotated_sets import SETS
 
 TARGETS = (
     *("image readers", "mask readers", "predict", "check, image", "check, mask", "requests"),
     *("classes.txt", "class_dict.csv", "train.txt", "dataset.toml", "recipe", "override"),
     *("weights", "header of weights", "checkpoint to convert", "last.ckpt", "log.jsonl, resumed"),
-    *("log.jsonl, reported", "environment.toml", "recipe.toml of a run"),
+    *("log.jsonl, reported", "environment.toml", "recipe.toml of a run", *(f"import, {name}" for name in SETS)),
 )
 
 
