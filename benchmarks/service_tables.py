@@ -68,18 +68,26 @@ def load_table(record: dict) -> str:
         load = record[name]
         half, _, slowest = load["seconds_p50_p95_p99"]
         refused = str(load["statuses"].get("503", 0))
-        rows.append([f"{load['clients']} clients", f"{load['images_per_second']:.2f}", f"{half:.2f}", f"{slowest:.2f}",
-                     refused])  # fmt: skip
+        clients = f"{load['clients']} clients"
+        if load.get("hostile_clients"):
+            clients += f" and {load['hostile_clients']} hostile ones"
+        rows.append([clients, f"{load['images_per_second']:.2f}", f"{half:.2f}", f"{slowest:.2f}", refused])
     header = ["", "images/s", "p50 latency (s)", "p99 latency (s)", "refused (503)"]
     size, end = "x".join(map(str, record["size"])), record["sigterm"]
     caption = (
-        f"{record['network']}, images of {size}, {record['seconds']:.0f} s each: "
+        f"{record['network']}, images of {size}, {record['seconds']:.0f} s of overload: "
         f"`python benchmarks/{record['command']}`, {record['date']}, {machine(record)}."
     )
     after = (
         f"Memory {memory['middle_mib']:.0f} MiB after half the time and {memory['end_mib']:.0f} MiB at the end. After "
         f"SIGTERM, {end['answered_after_sigterm']} accepted requests were completed and {record['lost']} lost."
     )
+    if hostile := record["overload"].get("hostile_statuses"):
+        answers = ", ".join(f"{count} of {status}" for status, count in hostile.items())
+        after += (
+            " Hostile clients send JPEGs of many scans and PNGs of one line, beyond and within the limits; the answers "
+            f"under overload: {answers}."
+        )
     return f"{caption}\n\n{markdown(header, rows)}\n\n{after}"
 
 
