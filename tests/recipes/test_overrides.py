@@ -210,3 +210,66 @@ def test_errors_of_several_changes_come_together(psp: recipes.Recipe):
         "  optim.lr: found -1; allowed: a number above 0",
         "  schedule.min_lr: found -2; allowed: a number of at least 0",
     ]
+
+
+def test_another_kind_keeps_the_keys_that_both_have(psp: recipes.Recipe):
+    changes = ["optim.kind=adamw", "optim.betas=[0.9, 0.999]", "optim.lr=0.001"]
+    other = psp.override(changes)
+    assert other.optim.kind == "adamw"
+    shared = {"head_lr_factor", "weight_decay", "steps", "batch", "clip_norm", "ema"}
+    assert other.optim.model_dump(include=shared) == psp.optim.model_dump(include=shared)
+    assert '\n[optim]  # was {kind = "sgd", lr = 0.01, ' in other.text
+    assert '\nkind = "adamw"\nlr = 0.001  # was 0.01\n' in other.text
+    assert recipes.parse(other.text, "saved") == other
+    back = "optim={" + ", ".join(psp.text.split("[optim]\n")[1].split("\n\n")[0].splitlines()) + "}"
+    assert other.override([back]).text == psp.text
+
+
+def test_another_kind_needs_no_more_if_it_has_no_other_keys(psp: recipes.Recipe):
+    assert psp.override(["neck.kind=none"]).text == psp.override(['neck={kind="none"}']).text
+    cosine = psp.override(["schedule.kind=cosine"]).schedule
+    assert cosine.model_dump() == {"kind": "cosine", "warmup_steps": 0, "min_lr": 0.0001}
+    assert psp.override(["neck.kind=jpu"]).text == psp.text
+
+
+def test_epochs_replace_steps_and_the_other_way_round(psp: recipes.Recipe):
+    epochs = psp.override(["optim.epochs=240"])
+    assert (epochs.optim.epochs, epochs.optim.steps) == (240, None)
+    assert epochs.text == psp.text.replace("steps = 80000\n", "epochs = 240  # was steps = 80000\n")
+    loaded = recipes.parse(epochs.text, "saved")
+    assert loaded.override(["optim.steps=80000"]).text == psp.text
+    assert "\nsteps = 7  # was 80000\n" in loaded.override(["optim.steps=7"]).text
+    assert "\nepochs = 3  # was steps = 80000\n" in loaded.override(["optim.steps=7", "optim.epochs=3"]).text
+    whole = loaded.override(['optim={kind="sgd"}'.replace("}", f", {_optim_without_steps(psp)}, steps=5}}")])
+    assert "[optim]  # was {kind = " in whole.text
+    assert "steps = 80000" in whole.text.split("[optim]")[1].splitlines()[0]
+    assert whole.steps == 5
+
+
+def _optim_without_steps(psp: recipes.Recipe) -> str:
+    lines = psp.text.split("[optim]\n")[1].split("\n\n")[0].splitlines()[1:]
+    return ", ".join(line for line in lines if not line.startswith("steps"))
+
+
+@pytest.mark.parametrize(
+    ("old", "new", "line"),
+    [
+        ("steps = 80000\n", "", "optim.steps: missing; either optim.steps or optim.epochs must be written"),
+        ("steps = 80000\n", "steps = 80000\nepochs = 3\n",
+         "optim.epochs: found 3, but optim.steps = 80000; allowed: one of them"),
+    ],
+)  # fmt: skip
+def test_neither_and_both_of_two_alternatives(psp: recipes.Recipe, old: str, new: str, line: str):
+    with pytest.raises(RecipeError) as caught:
+        recipes.parse(psp.text.replace(old, new), "mine.toml")
+    assert caught.value.message.splitlines()[1:] == ["  " + line]
+
+
+def test_epochs_in_a_section_on_one_line(psp: recipes.Recipe):
+    start, rest = psp.text.split("[optim]\n")
+    section, rest = rest.split("\n\n", 1)
+    line = "optim = {" + ", ".join(section.splitlines()) + "}\n"
+    mine = recipes.parse(start.replace("seed = 0\n", "seed = 0\n" + line) + rest, "mine")
+    other = mine.override(["optim.epochs=2"])
+    assert (other.optim.epochs, other.optim.steps) == (2, None)
+    assert other.override(["optim.steps=80000"]) == psp
