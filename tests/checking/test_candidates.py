@@ -62,6 +62,7 @@ def test_init_uses_the_chosen_folders_and_says_so(tmp_path: Path, monkeypatch: p
     assert [problem.kind for problem in result.notes] == ["several_candidates"]
     assert result.description.labels == ("training/1st_manual/{name}_manual1.gif",)
     assert len(find_examples(result.description, root, "train+val")) == 8
+    assert "lists_not_used" not in {problem.kind for problem in checked(root).problems}
     assert "splits/train.txt" in {path.relative_to(root).as_posix() for path in result.files}
     done = fastfcn("init", "DRIVE", "--masks", "mask", "--pretrained", "none", "--force", "--accelerator", "cpu")
     assert done.code == 0, done.err

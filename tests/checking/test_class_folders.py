@@ -34,7 +34,8 @@ def test_init_writes_lists_of_paths_that_check_reads(tmp_path: Path):
         assert all(pair.image_path.with_suffix(".png") == pair.label_path for pair in pairs)
     report = check_folder(root, show_progress=False)
     assert report.pairs_by_split == {"train": len(examples["train"]), "val": len(examples["val"])}
-    assert not {"lists_not_used", "listed_without_image"} & {problem.kind for problem in report.problems}
+    kinds = {problem.kind for problem in report.problems}
+    assert not {"lists_not_used", "listed_without_image"} & kinds
 
 
 @pytest.mark.parametrize("described", [False, True])

@@ -233,8 +233,11 @@ def test_a_hostile_name_is_text(tmp_path):
     assert HOSTILE in unescape(page)
 
 
-def test_only_one_run_can_be_compared_with(run, other, tmp_path):
-    done = fastfcn("report", run, "--against", other, "--against", run, "--out", tmp_path / "page.html")
-    assert done.code == 2
-    assert "--against" in done.err
-    assert not (tmp_path / "page.html").exists()
+def test_several_runs_are_compared_in_a_report_each(run, other, tmp_path):
+    out = tmp_path / "page.html"
+    done = fastfcn("report", run, "--against", other, "--against", run, "--out", out, "--workers", "0")
+    assert done.code == 0, done.err
+    assert not out.exists()
+    for compared in (other, run):
+        page = (tmp_path / f"page_vs_{compared.name}.html").read_text(encoding="utf-8")
+        assert f"{run.name} vs. {compared.name}" in page

@@ -130,8 +130,12 @@ def find_layout(root: Path, images: str = "", masks: str = "") -> DatasetFiles:
     unused: list[str] = []
     if any(folder.split for folder in match.images.group.folders):
         split_lists, lists = list_files(contents.texts), None
+        described = (root / "dataset.toml").is_file()  # by `init`, with the lists that it wrote
         unused = [
-            f"{path} (the folders define the splits)" for paths in split_lists.values() for path in paths.values()
+            f"{path} (the folders define the splits)"
+            for paths in split_lists.values()
+            for path in paths.values()
+            if not (described and path.startswith("splits/"))
         ]
     else:
         known = _known_images(contents, match.images, image_keys)
