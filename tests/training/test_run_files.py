@@ -13,6 +13,7 @@ import torch
 from safetensors import safe_open
 from safetensors.torch import save_file
 
+from fastfcn.data.description import CATALOG
 from fastfcn.errors import DataError, OutputError, WeightsError
 from fastfcn.training import run_log
 from fastfcn.training.run import Run
@@ -149,6 +150,44 @@ def test_without_its_checkpoint_a_run_starts_again(run: Run, data: Path, finishe
     resume(run, data)
     assert [line["step"] for line in run.read_log() if "loss" in line] == [1, 2, 3, 4]
     assert [line.get("loss") for line in run.read_log()] == [line.get("loss") for line in Run(finished).read_log()]
+
+
+def test_what_a_run_without_its_checkpoint_has_learned_is_kept(
+    run: Run, data: Path, finished: Path, capsys: pytest.CaptureFixture[str]
+):
+    run.checkpoint.unlink()
+    resume(run, data)
+    assert "last.ckpt is missing: training starts again from step 0" in capsys.readouterr().err
+    for name in ("log.jsonl", "weights.safetensors", "last.safetensors"):
+        kept = (run.folder / name).with_stem(f"{Path(name).stem}_before")
+        assert kept.read_bytes() == (finished / name).read_bytes()
+
+
+def test_missing_best_weights_are_said(run: Run, data: Path, capsys: pytest.CaptureFixture[str]):
+    run.best.unlink()
+    resume(run, data)
+    assert "weights.safetensors is missing, the best weights so far (mIoU" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize("name", ["last.ckpt", "log.jsonl"])
+def test_a_folder_in_place_of_a_file(run: Run, data: Path, name: str):
+    (run.folder / name).unlink()
+    (run.folder / name).mkdir()
+    with pytest.raises((WeightsError, OSError), match=name):
+        resume(run, data)
+
+
+@pytest.mark.parametrize("encoding", ["utf-8-sig", "utf-16"])
+def test_a_dataset_description_in_every_encoding_is_copied(
+    data: Path, tmp_path: Path, encoding: str, monkeypatch: pytest.MonkeyPatch
+):
+    """Into the folder of the run, where its recipe looks for it."""
+    monkeypatch.chdir(tmp_path)
+    text = (CATALOG / "streets.toml").read_text()
+    Path("mine.toml").write_bytes(text.encode(encoding))
+    recipe = tiny_recipe(*CHANGES, "data.dataset=mine.toml")
+    Run("run").start(recipe)
+    assert Path("run/mine.toml").read_text() == text
 
 
 DAMAGED = {

@@ -17,9 +17,10 @@ from fastfcn import recipes
 from fastfcn.errors import DataError, OutputError, RecipeError
 from fastfcn.recipes.recipe import Recipe
 from fastfcn.training import fingerprint, run_log
-from fastfcn.utils.files import make_folder, remove_temporary_files, write_text
+from fastfcn.utils.files import make_folder, output_errors, remove_temporary_files, write_text
 from fastfcn.utils.lock import locked
 from fastfcn.utils.provenance import command, package_versions
+from fastfcn.utils.text import read_text
 
 LOCK = "run.lock"
 
@@ -112,7 +113,7 @@ class Run:
         description = Path(recipe.dataset)
         if description.suffix == ".toml" and description.name == recipe.data.dataset and description.is_file():
             # A recipe looks for the dataset description in its own folder.
-            write_text(self.folder / description.name, description.read_text(encoding="utf-8"))
+            write_text(self.folder / description.name, read_text(description))
 
     def resume(self, recipe: Recipe, dataset: dict[str, Any], accept_changed_data: bool = False) -> str:
         """Check that the run has exactly this recipe and this dataset; returns a warning, or "".
@@ -136,7 +137,20 @@ class Run:
         if changes:
             self.labels.unlink(missing_ok=True)  # to be counted again
         fingerprint.write(self.dataset, dataset)
-        return message if changes else ""
+        return "\n".join(filter(None, (message if changes else "", self._set_aside())))
+
+    def _set_aside(self) -> str:
+        """Keep log and weights of a run whose checkpoint is gone, because it starts again; returns a warning, or ""."""
+        if self.checkpoint.exists() or not (self.best.exists() or self.last.exists()):
+            return ""
+        kept = []
+        for path in (self.log, self.best, self.last):
+            if path.exists():
+                kept.append(path.with_stem(f"{path.stem}_before"))
+                with output_errors(path):
+                    path.replace(kept[-1])
+        names = ", ".join(path.name for path in kept)
+        return f"{self.checkpoint} is missing: training starts again from step 0. The files so far are kept as {names}."
 
     def append(self, lines: list[dict]) -> None:
         """Append lines to the log. Raises OutputError."""

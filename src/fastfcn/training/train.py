@@ -91,7 +91,7 @@ def _train(
     classes = train_set.description.class_names
     model, optimizer, average, freezing, state = _setup(recipe, classes, run, fabric, machine, resume, strict)
     if fabric.is_global_zero:
-        if warning := run_log.cut(run.log, state.step):
+        for warning in filter(None, (run_log.cut(run.log, state.step), _missing_best(run, state))):
             warn(warning)
         run.write_environment(fabric.device, fabric.world_size, data)
     batches = _batches(recipe, train_set, state.step, fabric, machine)
@@ -118,6 +118,16 @@ def _train(
     if fabric.is_global_zero and result.finished:
         run.note(peak_memory_mib=process_memory(fabric.device)[0])
     return result
+
+
+def _missing_best(run: Run, state: TrainState) -> str:
+    """A warning if the best weights of a resumed run are gone, or ""."""
+    if not state.best_step or run.best.exists():
+        return ""
+    return (
+        f"{run.best} is missing, the best weights so far (mIoU {state.best:.2f} after {state.best_step} steps). It is "
+        f"written again if a later validation is better; {run.last.name} has the last weights."
+    )
 
 
 def _stops_early(recipe: Recipe, state: TrainState) -> bool:

@@ -94,6 +94,8 @@ def parse_header(strings: Mapping[str, str], path: str | Path) -> Header:
 def open_tensors(path: str | Path, framework: str, format: str, problem: Problem) -> Iterator[Any]:
     """Open a safetensors file whose header says `format`; raises `problem` if it is another file or damaged."""
     if Path(path).is_dir():
+        if problem is not not_weights:
+            raise problem(path, "it is a folder")
         raise WeightsError(f"{path} is a folder.", f"Give a file in it, such as {Path(path) / 'weights.safetensors'}.")
     if not Path(path).is_file():
         raise MissingFileError(path)
