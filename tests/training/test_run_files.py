@@ -102,8 +102,8 @@ def test_a_checkpoint_that_is_cut_short(run: Run, data: Path, keep: int):
         ('{"step": 2, "best": 1.0, "best_step": 3}', "its best_step is 3"),
         ('{"step": 2, "best": 1.0}', "instead of step, best, best_step"),
         ('{"step": 2, "best": 1.0, "best_step": 2, "mood": 1}', "mood"),
-        ("[]", "holds nothing"),
-        ("1", "holds nothing"),
+        ("[]", "has nothing"),
+        ("1", "has nothing"),
         ("", "is damaged"),
         pytest.param("[" * 100_000, "is damaged", id="nested"),
     ],
@@ -115,7 +115,7 @@ def test_impossible_facts_of_a_checkpoint(run: Run, data: Path, facts: str, reas
 
 def test_a_checkpoint_without_facts_or_of_another_format(run: Run, data: Path):
     rewrite(run.checkpoint, lambda header, _: header.pop("facts"))
-    assert "holds nothing" in refused(run, data).message
+    assert "has nothing" in refused(run, data).message
     rewrite(run.checkpoint, lambda header, _: header.update(format="fastfcn-weights-1"))
     assert "its format is 'fastfcn-weights-1'" in refused(run, data).message
 

@@ -61,8 +61,8 @@ def _train_state(header: dict[str, str], steps: int) -> TrainState:
     facts = json.loads(header.get("facts", "null"))
     names = [field.name for field in fields(TrainState)]
     if not isinstance(facts, dict) or sorted(facts) != sorted(names):
-        keys = ", ".join(facts) if isinstance(facts, dict) else "nothing"
-        raise ValueError(f"its header has the keys {keys[:100] or 'nothing'} instead of {', '.join(names)}")
+        keys = ", ".join(facts)[:100] if isinstance(facts, dict) and facts else "nothing"
+        raise ValueError(f"its header has {keys} instead of {', '.join(names)}")
     step, best, best_step = (facts[name] for name in names)
     if not _is_integer(step) or not 0 <= step <= steps:
         raise ValueError(f"its step is {_shown(step)}, and the recipe has {steps} steps")
