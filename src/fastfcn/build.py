@@ -95,7 +95,7 @@ def network(recipe: Recipe, classes: int, training: bool = False) -> Segmenter:
     stages = backbone(recipe, training)
     channels = stages.feature_info.channels()
     upsampling = neck(recipe, channels[1:])
-    decoder = head(recipe, channels if needs_stages(recipe) else upsampling.out_channels, classes)
+    decoder = head(recipe, head_channels(recipe, upsampling.out_channels, channels), classes)
     auxiliary = auxiliary_head(recipe, channels, classes)
     if recipe.weight_init == "openmmlab":
         openmmlab_weights(nn.ModuleList([upsampling, decoder] + ([auxiliary] if auxiliary else [])))
@@ -140,8 +140,20 @@ def needs_stages(recipe: Recipe) -> bool:
     return HEADS[recipe.head.kind].needs_stages
 
 
+def needs_finest(recipe: Recipe) -> bool:
+    """Whether the head of the recipe reads the first stage of the backbone in addition to the neck's map."""
+    return HEADS[recipe.head.kind].needs_finest
+
+
+def head_channels(recipe: Recipe, joined: int, stages: Sequence[int]) -> int | Sequence[int]:
+    """Channels of the maps that the recipe's head reads. `joined`: of the neck's map, `stages`: of the backbone's."""
+    if needs_stages(recipe):
+        return stages
+    return (joined, stages[0]) if needs_finest(recipe) else joined
+
+
 def head(recipe: Recipe, channels: int | Sequence[int], classes: int) -> Head:
-    """The head of the recipe. `channels`: of the map that it reads, or of the four maps if it `needs_stages`."""
+    """The head of the recipe. `channels`: of the maps that it reads, see `head_channels`."""
     kind: Any = HEADS[recipe.head.kind]
     weights = {f"{name}_loss_weight" for name in kind.extra_losses}
     return kind(channels, classes, **recipe.head.model_dump(exclude={"kind", *weights}))

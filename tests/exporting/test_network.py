@@ -12,6 +12,10 @@ from tests.exporting.small import SmallNetwork
 from tests.helpers.tiny import tiny_model, tiny_recipe
 
 HEADS = {
+    "enc_skip": (
+        'head={kind="enc_skip", width=8, codewords=4, kernel=1, dropout=0.1, align_corners=false, skip_width=8, '
+        "se_loss_weight=0.0, coarse_loss_weight=0.4}",
+    ),
     "psp": (),
     "aspp": ('head={kind="aspp", width=8, dilations=[1, 3], kernel=3, dropout=0.1, align_corners=false}',),
     "enc": ('head={kind="enc", width=8, codewords=4, kernel=3, dropout=0.1, align_corners=false, se_loss_weight=0.0}',),

@@ -9,7 +9,7 @@ from fastfcn import recipes
 from fastfcn.errors import RecipeError
 from fastfcn.recipes.validation import RULES, flatten, toml_text
 
-HEADS = '"psp", "aspp", "deeplabv3", "enc", "fcn", "ocr", "upernet"'
+HEADS = '"psp", "aspp", "deeplabv3", "enc", "enc_skip", "fcn", "ocr", "upernet"'
 PSP = recipes.load("fastfcn_r50_psp_cityscapes_80k_b8")
 WINDOWS = 'eval={kind="sliding",every=1,base_size=520,crop=480,stride=320,scales=[1.0],flip=true}'
 

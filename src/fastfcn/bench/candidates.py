@@ -64,11 +64,14 @@ class PartFlops:
         with torch.device("meta"), torch.no_grad():
             backbone = self.backbone(recipe)
             backbone_flops, stages = self._count(start, lambda: backbone, torch.empty(1, 3, height, width))
-            channels = backbone.feature_info.channels()[1:]
-            neck_flops, joined = self._count((*start, recipe.neck), lambda: build.neck(recipe, channels), stages[1:])
-            reads_stages = build.needs_stages(recipe)
-            features, inputs = (stages, backbone.feature_info.channels()) if reads_stages else (joined, joined.shape[1])
-            key = recipe.head, candidate.classes, start if reads_stages else joined.shape
+            channels = backbone.feature_info.channels()
+            neck_flops, joined = self._count(
+                (*start, recipe.neck), lambda: build.neck(recipe, channels[1:]), stages[1:]
+            )
+            inputs = build.head_channels(recipe, joined.shape[1], channels)
+            reads_stages = build.needs_stages(recipe) or build.needs_finest(recipe)
+            features = stages if build.needs_stages(recipe) else (joined, stages[0]) if reads_stages else joined
+            key = recipe.head, candidate.classes, (*start, joined.shape) if reads_stages else joined.shape
             head_flops, _ = self._count(key, lambda: build.head(recipe, inputs, candidate.classes), features)
         logits = candidate.classes * height * width
         return {"backbone": backbone_flops, "neck": neck_flops, "head": head_flops, "logits": logits}

@@ -27,7 +27,7 @@ from fastfcn.fast.cuda_graphs import GPUSegmenter, GraphCache, capture_cuda_grap
 from fastfcn.fast.fold_batch_norm import fold_batch_norms
 from fastfcn.kernels.arena import Arena
 from fastfcn.kernels.packing import lanes
-from fastfcn.models.heads import EncHead
+from fastfcn.models.heads import EncHead, EncSkipHead
 from fastfcn.models.jpu import JPU
 from fastfcn.models.layers import ContextBottleneck, ConvBNReLU
 from fastfcn.models.segmenter import KernelSegmenter, Segmenter
@@ -67,7 +67,8 @@ def optimize(model: Segmenter, in_place: bool = False) -> Segmenter:
         return fast
     compiled = kernels.available()
     if compiled and type(fast.neck) is JPU and _fills_vectors(fast.neck):
-        fast.neck = _jpu(fast.neck, _detach_first_convolution(fast.head))
+        inner = fast.head.enc if isinstance(fast.head, EncSkipHead) else fast.head
+        fast.neck = _jpu(fast.neck, _detach_first_convolution(inner))
     if compiled:
         fuse_mobile_stem(fast.backbone)
     _replace(fast, compiled)

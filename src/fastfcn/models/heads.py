@@ -31,13 +31,15 @@ class Head(nn.Module):
     """Base of all heads. `forward` maps features to a `HeadOutput`.
 
     The features are the neck's map (B, channels, h, w), or, if `needs_stages`, the backbone's four maps at strides 4,
-    8, 16 and 32. `align_corners` also applies when the network resizes the logits to the image's size.
+    8, 16 and 32, or, if `needs_finest`, a pair of the neck's map and the backbone's map at stride 4. `align_corners`
+    also applies when the network resizes the logits to the image's size.
     `extra_losses` gives the loss of each extra output: "pixel" for logits (B, classes, h, w) at any stride, trained
     as the main logits are; "se" for logits (B, classes) of which classes the image contains (EncNet's SE loss). A
     recipe holds the weight of the extra output NAME as `head.NAME_loss_weight`.
     """
 
     needs_stages: ClassVar[bool] = False
+    needs_finest: ClassVar[bool] = False
     extra_losses: ClassVar[Mapping[str, LossKind]] = {}
 
     def __init__(self, align_corners: bool):
@@ -181,6 +183,33 @@ class EncHead(Head):
         return HeadOutput(logits.unflatten(1, narrow.shape[-2:]).permute(0, 3, 1, 2), extras)
 
 
+class EncSkipHead(Head):
+    """EncNet's head with a skip connection: details of the backbone's map at stride 4 are added to its logits.
+
+    Thin objects, such as poles, are lost at stride 8. The logits are at stride 4; those of the Enc head alone are the
+    extra output "coarse".
+    """
+
+    needs_finest: ClassVar[bool] = True
+    extra_losses: ClassVar[Mapping[str, LossKind]] = {"se": "se", "coarse": "pixel"}
+
+    def __init__(
+        self, channels: tuple[int, int], classes: int, width: int, codewords: int, kernel: int, dropout: float,
+        align_corners: bool, skip_width: int,
+    ):  # fmt: skip
+        super().__init__(align_corners)
+        joined, finest = channels
+        self.enc = EncHead(joined, classes, width, codewords, kernel, dropout, align_corners)
+        self.skip = nn.Sequential(ConvBNReLU(finest, skip_width, 3), ConvBNReLU(skip_width, skip_width, 3))
+        self.classifier = classifier(skip_width, classes)
+
+    def forward(self, features: tuple[Tensor, Tensor]) -> HeadOutput:  # type: ignore[override] # a pair of maps
+        joined, finest = features
+        coarse, extras = self.enc(joined)
+        logits = self.classifier(self.skip(finest)) + upsample(coarse, finest.shape[-2:], self.align_corners)
+        return HeadOutput(logits, extras | {"coarse": coarse})
+
+
 class OCRHead(Head):
     """Object-contextual representations (OCR, Yuan et al. 2020, arXiv 1909.11065).
 
@@ -255,6 +284,7 @@ HEADS: dict[str, type[Head]] = {  # by `head.kind` of a recipe
     "aspp": ASPPHead,
     "deeplabv3": DeepLabV3Head,
     "enc": EncHead,
+    "enc_skip": EncSkipHead,
     "fcn": FCNHead,
     "ocr": OCRHead,
     "upernet": UPerHead,

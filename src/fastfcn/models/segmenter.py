@@ -12,7 +12,7 @@ class Segmenter(nn.Module):
     """Backbone of four stages, neck over the last three, head, and optionally an auxiliary head for training.
 
     Images are RGB, normalized, (B, 3, H, W) of any size. The logits of `forward_train` and `logits` have the stride of
-    the map that the head reads: 8 with JPU, 32 without a neck, 4 for a head that reads all stages.
+    the map that the head reads: 8 with JPU, 32 without a neck, 4 for a head that reads the finest stage.
     """
 
     def __init__(
@@ -28,7 +28,10 @@ class Segmenter(nn.Module):
 
     def decode(self, stages: Sequence[Tensor]) -> HeadOutput:
         """Output of the head for the backbone's four maps."""
-        return self.head(stages if self.head.needs_stages else self.neck(stages[1:]))
+        if self.head.needs_stages:
+            return self.head(stages)
+        joined = self.neck(stages[1:])
+        return self.head((joined, stages[0]) if self.head.needs_finest else joined)
 
     def forward_train(self, images: Tensor) -> HeadOutput:
         """Logits (B, classes, h, w) and all extra outputs: the head's and the auxiliary head's logits "auxiliary"."""

@@ -194,6 +194,20 @@ class Enc(Section):
     se_loss_weight: NonNegative  # of the semantic encoding (SE) loss
 
 
+class EncSkip(Section):
+    """Context encoding, with details of the backbone's first stage (stride 4) added to its logits."""
+
+    kind: Literal["enc_skip"]
+    width: PositiveInt
+    codewords: PositiveInt
+    kernel: Kernel
+    dropout: FractionBelowOne
+    align_corners: Bool
+    skip_width: PositiveInt  # channels of the convolutions over the first stage
+    se_loss_weight: NonNegative
+    coarse_loss_weight: NonNegative  # of the pixel loss of the logits without the details
+
+
 class Fcn(Section):
     """Plain convolutions."""
 
@@ -428,7 +442,7 @@ class Published(Section):
 
 Backbone = Annotated[ResNet | Pyramid, Discriminator("kind")]
 Neck = Annotated[Jpu | JpuX | Disabled, Discriminator("kind")]
-Head = Annotated[Psp | Aspp | DeepLabV3 | Enc | Fcn | Ocr | UPerNet, Discriminator("kind")]
+Head = Annotated[Psp | Aspp | DeepLabV3 | Enc | EncSkip | Fcn | Ocr | UPerNet, Discriminator("kind")]
 Auxiliary = Annotated[AuxiliaryFcn | Disabled, Discriminator("kind")]
 Loss = Annotated[
     CrossEntropy
