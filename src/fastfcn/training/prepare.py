@@ -1,6 +1,7 @@
 """Prepare a network for training: memory layout, CPU training kernels, activation checkpointing, compilation."""
 
 import torch
+from timm.layers import convert_sync_batchnorm
 
 from fastfcn.errors import UserError
 from fastfcn.fast.cpu_training import use_training_kernels
@@ -24,6 +25,14 @@ def prepare(network: Segmenter, machine: Machine, device: torch.device) -> None:
         recompute_activations(network)
     if machine.compile:
         compile_parts(network, device)
+
+
+def synchronize_batch_norms(network: Segmenter) -> None:
+    """Replace batch norms, in place, by those that take their statistics from all processes (on GPUs only).
+
+    timm's converter, unlike torch's, keeps the activation inside timm's `BatchNormAct2d`.
+    """
+    convert_sync_batchnorm(network)  # in place, because the network itself is not a batch norm
 
 
 def fused_kernels(machine: Machine, device: torch.device) -> bool:

@@ -28,7 +28,7 @@ from fastfcn.training.fingerprint import fingerprint
 from fastfcn.training.freezing import Freezing
 from fastfcn.training.log import StopRequest, TrainLog
 from fastfcn.training.lost_processes import lost_processes
-from fastfcn.training.prepare import fused_kernels, prepare
+from fastfcn.training.prepare import fused_kernels, prepare, synchronize_batch_norms
 from fastfcn.training.run import Run, TrainingResult
 from fastfcn.utils.console import error_console as console
 from fastfcn.utils.files import write_text
@@ -209,7 +209,7 @@ def _setup(
             origin = pretrained_origin(recipe.backbone.name, recipe.backbone.pretrained)
             console.print(f"Initial weights: {origin}", soft_wrap=True)
     if fabric.world_size > 1 and fabric.device.type == "cuda":
-        nn.SyncBatchNorm.convert_sync_batchnorm(network)  # in place: the network itself is not a batch norm
+        synchronize_batch_norms(network)
     prepare(network, machine, fabric.device)
     freezing = Freezing(recipe, network, fabric.world_size)
     freezing.apply(step=0)  # before DistributedDataParallel looks for the weights that train
