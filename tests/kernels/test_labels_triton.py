@@ -3,6 +3,7 @@
 import importlib
 import sys
 from collections.abc import Iterator
+from pathlib import Path
 from types import ModuleType
 
 import pytest
@@ -59,3 +60,28 @@ def test_of_equal_scores_the_lowest_class(interpreted: ModuleType):
 def test_too_many_classes(interpreted: ModuleType):
     with pytest.raises(ValueError, match="at most 256 classes, not 257"):
         interpreted.upsample_labels(torch.zeros(1, 257, 2, 2), 4, 4, False)
+
+
+@pytest.mark.parametrize("align_corners", [False, True])
+def test_sizes_of_one_compile(monkeypatch: pytest.MonkeyPatch, tmp_path: Path, align_corners: bool):
+    """Compiled for a GPU, which need not be there: Triton turns arguments of 1 into constants unless told not to."""
+    from triton.backends.compiler import GPUTarget
+    from triton.compiler import ASTSource
+    from triton.compiler import compile as compile_kernel
+
+    monkeypatch.setenv("TRITON_CACHE_DIR", str(tmp_path))
+    monkeypatch.delenv("TRITON_INTERPRET", raising=False)
+    monkeypatch.delitem(sys.modules, NAME, raising=False)
+    kernel = importlib.import_module(NAME)._upsample_labels
+    sys.modules.pop(NAME)
+    constants = {"align_corners": align_corners, "pixels": 256}
+    types = {"logits": "*bf16", "out": "*u8"}
+    for parameter in kernel.params:
+        if parameter.name not in types | constants:
+            types[parameter.name] = "i32"
+            if not parameter.do_not_specialize:
+                constants[parameter.name] = 1
+    signature = {name: "constexpr" if name in constants else types[name] for name in kernel.arg_names}
+    places = {(kernel.arg_names.index(name),): value for name, value in constants.items()}
+    compiled = compile_kernel(ASTSource(kernel, signature, places), target=GPUTarget("cuda", 90, 32))
+    assert compiled.asm["cubin"]

@@ -23,7 +23,8 @@ def _source(position, input_size, output_size, align_corners: tl.constexpr):
     return low, tl.minimum(low + 1, input_size - 1), source - low
 
 
-@triton.jit
+# Not specialized: sizes of 1 would become constants, which have no `.to`.
+@triton.jit(do_not_specialize=["classes", "rows", "columns"])
 def _upsample_labels(
     logits, out, classes, rows, columns, height, width, image_stride, class_stride, row_stride, column_stride,
     align_corners: tl.constexpr, pixels: tl.constexpr,
@@ -63,5 +64,6 @@ def upsample_labels(logits: Tensor, height: int, width: int, align_corners: bool
         return out  # a grid cannot be empty
     grid = (triton.cdiv(width, PIXELS), height, batch)
     strides = logits.stride()
-    _upsample_labels[grid](logits, out, classes, rows, columns, height, width, *strides, align_corners, PIXELS)  # type: ignore
+    with torch.cuda.device_of(logits):  # Triton launches on the current GPU; does nothing for a tensor on a CPU
+        _upsample_labels[grid](logits, out, classes, rows, columns, height, width, *strides, align_corners, PIXELS)  # type: ignore
     return out
