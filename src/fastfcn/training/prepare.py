@@ -1,7 +1,7 @@
 """Prepare a network for training: memory layout, CPU training kernels, activation checkpointing, compilation."""
 
 import torch
-from timm.layers import convert_sync_batchnorm
+from timm.layers.norm_act import convert_sync_batchnorm
 
 from fastfcn.errors import UserError
 from fastfcn.fast.cpu_training import use_training_kernels
