@@ -43,7 +43,7 @@ class ServerErrorError(AssertionError):
 
 
 class LoggedErrors(logging.Handler):
-    """Exceptions in the log, of any part of the server."""
+    """Errors in the log, of any part of the server."""
 
     def __init__(self) -> None:
         super().__init__(logging.WARNING)
@@ -52,6 +52,8 @@ class LoggedErrors(logging.Handler):
     def emit(self, record: logging.LogRecord) -> None:
         if record.exc_info and record.exc_info[1]:
             self.errors.append(record.exc_info[1])
+        elif record.levelno >= logging.ERROR:
+            self.errors.append(ServerErrorError(record.getMessage()))
 
 
 def request_seeds() -> tuple[bytes, ...]:
