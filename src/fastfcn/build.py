@@ -8,8 +8,11 @@ from typing import Any
 import torch
 from torch import nn
 
+from fastfcn.data.class_crops import ClassCrops
 from fastfcn.data.dataset import Dataset
 from fastfcn.data.description import DatasetDescription, load_description
+from fastfcn.data.mixing import CopyPaste, CutMix, Mixing
+from fastfcn.data.rand_augment import RandAugment
 from fastfcn.data.transforms import TrainTransform
 from fastfcn.errors import RecipeError
 from fastfcn.losses import (
@@ -34,6 +37,7 @@ from fastfcn.models.jpu_x import JPUX
 from fastfcn.models.layers import openmmlab_weights
 from fastfcn.models.segmenter import Segmenter
 from fastfcn.recipes.recipe import Recipe, load
+from fastfcn.utils.spelling import did_you_mean
 
 
 def description(recipe: Recipe) -> DatasetDescription:
@@ -42,13 +46,34 @@ def description(recipe: Recipe) -> DatasetDescription:
 
 
 def dataset(recipe: Recipe, described: DatasetDescription, root: str | Path, split: str, train: bool) -> Dataset:
-    """One split of the data under `root`, with the recipe's augmentation if `train`."""
-    return Dataset(described, root, split, train_transform(recipe) if train else None)
+    """One split of the data under `root`, with the recipe's augmentation if `train`. Raises RecipeError."""
+    if not train:
+        return Dataset(described, root, split)
+    return Dataset(described, root, split, train_transform(recipe), mixing=mixing(recipe, described))
+
+
+def mixing(recipe: Recipe, described: DatasetDescription) -> Mixing | None:
+    """What the recipe mixes into its samples, or None. Raises RecipeError for classes that the dataset lacks."""
+    mix, names = recipe.mix, described.class_names
+    match mix.kind:
+        case "cutmix":
+            return CutMix(mix.probability, mix.alpha)
+        case "copy_paste":
+            for name in mix.classes:
+                if name not in names:
+                    raise RecipeError(
+                        f"{recipe.name}: mix.classes: {name!r} is not a class of {described.name}"
+                        f"{did_you_mean(name, names) or '.'}",
+                        f"Classes: {', '.join(names)}",
+                    )
+            return CopyPaste(mix.probability, tuple(names.index(name) for name in mix.classes))
+        case "none":
+            return None
 
 
 def train_transform(recipe: Recipe) -> TrainTransform:
-    """The augmentation of the recipe."""
-    data = recipe.data
+    """The augmentation of single images of the recipe."""
+    data, crops, colors = recipe.data, recipe.crops, recipe.colors
     return TrainTransform(
         base_size=data.base_size,
         scale_range=data.scale_range,
@@ -63,6 +88,8 @@ def train_transform(recipe: Recipe) -> TrainTransform:
         rotate=data.rotate,
         padding=data.padding,
         blur=data.blur,
+        crops=ClassCrops(crops.probability, crops.power) if crops.kind == "classes" else None,
+        colors=RandAugment(colors.operations, colors.magnitude) if colors.kind == "rand_augment" else None,
     )
 
 

@@ -7,7 +7,7 @@ import tomlkit
 
 from fastfcn import recipes
 from fastfcn.errors import RecipeError
-from fastfcn.recipes.upgrades import ADDED_IN_2
+from fastfcn.recipes.upgrades import ADDED_IN_2, SECTIONS_IN_4
 from tests.helpers.paths import STORED
 
 PAST = STORED / "recipes"
@@ -85,7 +85,7 @@ def test_past_formats_are_rewritten_in_the_current_one(number: int):
     assert (upgraded.schedule.end, upgraded.optim.clip_norm, upgraded.optim.ema) == ("last_step", 0.0, 0.0)
     assert upgraded.eval.kind == "whole"
     assert (upgraded.optim.layer_decay, upgraded.optim.decay_norm_and_bias) == (1.0, True)
-    assert {upgraded.freeze.kind, upgraded.drop_path.kind, upgraded.early_stop.kind} == {"none"}
+    assert {getattr(upgraded, section).kind for section in SECTIONS_IN_4} == {"none"}
 
 
 @pytest.mark.parametrize("name", ["fastfcn_r50_aspp_ade20k_160k_b16", PSP, "dilated_r50_enc_ade20k_80k_b16"])
@@ -134,7 +134,7 @@ def test_comments_follow_their_keys_into_the_schedule():
     upgraded = recipes.parse(text.replace("\n[eval]", "\n# now the scores\n[eval]"), "mine.toml")
     assert "\nmin_lr = 0.0001\n# slower than a line\npower = 0.8  # was 0.9\nend = " in upgraded.text
     assert "\nsteps = 80000\n\n# of two on each of four\nbatch = 8\n" in upgraded.text
-    assert '[early_stop]\nkind = "none"\n\n# now the scores\n[eval]\n' in upgraded.text
+    assert '[mix]\nkind = "none"\n\n# now the scores\n[eval]\n' in upgraded.text
     assert upgraded.override(["schedule.power=0.9"]) == recipes.load(PSP)
 
 

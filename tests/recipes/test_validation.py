@@ -67,7 +67,7 @@ def test_all_errors_of_a_file_come_at_once():
 def test_an_empty_file_misses_every_section_and_nothing_optional():
     lines = complaints("")
     sections = ["data", "backbone", "neck", "head", "auxiliary", "loss"]
-    sections += ["optim", "schedule", "freeze", "drop_path", "early_stop", "eval"]
+    sections += ["optim", "schedule", "freeze", "drop_path", "early_stop", "crops", "colors", "mix", "eval"]
     assert [line for line in lines if "section" in line] == [
         f"{key}: the section [{key}] is missing" for key in sections
     ]
@@ -139,6 +139,12 @@ def test_a_bad_value_is_refused_with_the_allowed_values(key: str, bad: str, allo
         ('freeze={kind="stages", stages=5, norm_eval="none", unfreeze_step=0}',
          "freeze.stages: found 5; allowed: a number of stages from 1 to 4"),
         ('drop_path={kind="linear", rate=1}', "drop_path.rate: found 1; allowed: a number from 0 to below 1"),
+        ('crops={kind="classes", probability=2, power=0.5}',
+         "crops.probability: found 2; allowed: a probability from 0 to 1"),
+        ('colors={kind="rand_augment", operations=2, magnitude=11}',
+         "colors.magnitude: found 11; allowed: a magnitude from 0 to 10"),
+        ('mix={kind="copy_paste", probability=0.5, classes=[]}',
+         "mix.classes: found []; allowed: a list of class names in quotes"),
         ('early_stop={kind="patience", validations=0}',
          "early_stop.validations: found 0; allowed: an integer from 1 to 4294967295"),
     ],

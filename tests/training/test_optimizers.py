@@ -1,4 +1,4 @@
-"""Optimizers, schedules, freezing, drop path and early stopping: what they compute, and that resuming is exact."""
+"""Optimizers, schedules, freezing, drop path, early stopping: what they compute, and that resuming is exact."""
 
 from pathlib import Path
 
@@ -29,6 +29,9 @@ SETUPS = {
     "adamw": (*ADAMW, *LAYERS, "schedule.kind=cosine", "schedule.warmup_steps=2", "optim.ema=0.9", "optim.clip_norm=1",
               'drop_path={kind="linear", rate=0.3}'),
     "unfrozen in between": (*ADAMW, frozen(2, until=3), "optim.ema=0.9"),
+    "mixed images": ('mix={kind="copy_paste", probability=0.8, classes=["car", "sign"]}',
+                     'crops={kind="classes", probability=0.5, power=0.5}',
+                     'colors={kind="rand_augment", operations=2, magnitude=5.0}', 'loss.kind=focal', 'loss.gamma=2.0'),
     "SGD, frozen": ("schedule.kind=cosine", frozen(4, "backbone")),
 }  # fmt: skip
 

@@ -1,6 +1,6 @@
 """The dataset of one split: examples as stored or augmented for training, and a check of all masks."""
 
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
@@ -14,12 +14,14 @@ from fastfcn.data.description import DatasetDescription
 from fastfcn.data.images import image_size, read_image
 from fastfcn.data.layout import ExampleFiles, find_examples
 from fastfcn.data.masks import UNNAMED, class_table, describe_value, read_mask
+from fastfcn.data.mixing import Mixing
 from fastfcn.data.sampler import SampleKey
 from fastfcn.data.transforms import TrainTransform
 from fastfcn.errors import DataError, UserError
 from fastfcn.utils.sizes import IGNORE_INDEX
 
 SHOWN = 20  # problems listed in an error
+PARTNER_TRIES = 5  # masks that are read to find one with the classes of copy-paste
 # In messages of PyTorch: a worker met a full /dev/shm, in its memory (bus error) or when it made a file there.
 SHARED_MEMORY = ("shared memory", "file </torch_")
 FIX_MASKS = "Fix the masks, or add their values to `classes` or `ignored` in the dataset's .toml file."
@@ -66,12 +68,13 @@ class Dataset(torch.utils.data.Dataset):
         split: str,
         transform: TrainTransform | None = None,
         examples: list[ExampleFiles] | None = None,
+        mixing: Mixing | None = None,
     ):
-        """`examples`: the files of the split, if they are known already."""
+        """`examples`: the files of the split, if they are known already; `mixing`: applied after `transform`."""
         self.description = description
         self.root = Path(root)
         self.split = split
-        self.transform = transform
+        self.transform, self.mixing = transform, mixing
         self.table = class_table(description)
         self.examples = find_examples(description, root, split) if examples is None else examples
 
@@ -93,7 +96,18 @@ class Dataset(torch.utils.data.Dataset):
             return Example(image, label, *files)
         if self.transform is None:
             raise TypeError("a sample key needs a dataset with a transform")
-        return self.transform(image, label, key.generator())
+        sample = self.transform(image, label, key.generator())
+        return self.mixing(sample, self._partner, key.mixing_generator()) if self.mixing else sample
+
+    def _partner(self, generator: np.random.Generator, classes: Sequence[int] = ()) -> tuple[Tensor, Tensor] | None:
+        """A random image of the split, transformed; with `classes`, cropped around one, or None if it is not found."""
+        assert self.transform is not None
+        for index in generator.integers(len(self), size=PARTNER_TRIES if classes else 1).tolist():
+            if classes and not np.isin(self.read_label(self.examples[index].label_path), classes).any():
+                continue
+            example = self[index]
+            return self.transform(example.image, example.label, generator, classes)
+        return None
 
     def read_label(self, path: Path) -> np.ndarray:
         """Read the mask at `path` as a label: uint8 (H, W) of class indices, 255 = ignored."""

@@ -22,6 +22,10 @@ class SampleKey:
         """The random generator of this sample's augmentation."""
         return np.random.default_rng([self.seed, self.step, self.slot])
 
+    def mixing_generator(self) -> np.random.Generator:
+        """The random generator of what is mixed into this sample: another stream than `generator`."""
+        return np.random.default_rng(np.random.SeedSequence([self.seed, self.step, self.slot], spawn_key=(0, 1)))
+
 
 def batch(step: int, rank: int, world: int, batch: int, count: int, seed: int) -> list[SampleKey]:
     """The samples that process `rank` of `world` reads in `step`, out of the total `batch`, from `count` images.

@@ -11,7 +11,9 @@ from torch.nn import functional
 
 from fastfcn.data import opencv_resize as opencv
 from fastfcn.data import pillow_resize as pillow
+from fastfcn.data.class_crops import ClassCrops, class_window
 from fastfcn.data.opencv_resize import Window, keep_ratio_size
+from fastfcn.data.rand_augment import RandAugment
 from fastfcn.utils.sizes import IGNORE_INDEX, Size
 
 CROP_TRIES = 10
@@ -62,6 +64,9 @@ class TrainTransform:
     scaled image is rotated by up to `rotate` degrees; `padding` is "mean" or "black" before normalization; with
     probability `blur` the crop is blurred with a Gaussian of up to one pixel.
 
+    `crops` centers some crops on a class, with no regard to `cat_max_ratio`; `colors` follows the photometric
+    distortion.
+
     All randomness comes from the generator passed by the caller, so the result is a pure function of its arguments.
     """
 
@@ -80,24 +85,30 @@ class TrainTransform:
         rotate: float = 0.0,
         padding: Literal["mean", "black"] = "mean",
         blur: float = 0.0,
+        crops: ClassCrops | None = None,
+        colors: RandAugment | None = None,
     ):
+        self.crops, self.colors = crops, colors
         self.scale_by: ScaleBy = scale_by
         self.base_size, self.scale_range, self.interpolation = base_size, scale_range, interpolation
         self.rotate, self.crop, self.cat_max_ratio = rotate, crop, cat_max_ratio
         self.flip, self.photometric_distortion, self.blur = flip, photometric_distortion, blur
         self.padding, self.mean, self.std = padding, mean, std
 
-    def __call__(self, image: np.ndarray, label: np.ndarray, generator: np.random.Generator) -> tuple[Tensor, Tensor]:
+    def __call__(
+        self, image: np.ndarray, label: np.ndarray, generator: np.random.Generator, classes: Sequence[int] = ()
+    ) -> tuple[Tensor, Tensor]:
         """(H, W, 3) uint8 and (H, W) uint8 -> float32 (3, h, w) and uint8 (h, w), where (h, w) is `crop`.
 
         If the scaled image is smaller than the crop, it is padded at the right and bottom: with 0 after normalization
-        or with black before it, and with 255 in the label.
+        or with black before it, and with 255 in the label. With `classes`, the crop is centered on one of them.
         """
-        image, label = self._scale_and_crop(image, label, generator)
+        image, label = self._scale_and_crop(image, label, generator, classes)
         if generator.random() < self.flip:
             # Copies, because torch refuses the negative strides that views of images one pixel wide keep.
             image, label = image[:, ::-1].copy(), label[:, ::-1].copy()
         image = distorted(image, self.photometric_distortion, generator)
+        image = self.colors(image, generator) if self.colors else image
         missing = self.crop[0] - label.shape[0], self.crop[1] - label.shape[1]
         classes = functional.pad(torch.from_numpy(np.ascontiguousarray(label)), _padding(missing), value=IGNORE_INDEX)
         if self.padding == "black":
@@ -108,20 +119,20 @@ class TrainTransform:
         return functional.pad(normalize(image, self.mean, self.std), _padding(missing)), classes
 
     def _scale_and_crop(
-        self, image: np.ndarray, label: np.ndarray, generator: np.random.Generator
+        self, image: np.ndarray, label: np.ndarray, generator: np.random.Generator, classes: Sequence[int]
     ) -> tuple[np.ndarray, np.ndarray]:
         """Scale, rotate and crop image and label; the result is smaller than the crop if the scaled image is."""
         size = self._scaled_size(label.shape, generator)
         resizing = RESIZING[self.interpolation]
         label = resizing.resize_label(label, size)
         if not self.rotate:
-            window = self._choose_window(label, generator)
+            window = self._choose_window(label, generator, classes)
             return resizing.resize_image(image, size, window), label[window]
         degrees = generator.uniform(-self.rotate, self.rotate)
         fill = (0, 0, 0) if self.padding == "black" else [round(value) for value in self.mean]
         image = pillow.rotate_image(resizing.resize_image(image, size), degrees, fill)
         label = pillow.rotate_label(label, degrees, IGNORE_INDEX)
-        window = self._choose_window(label, generator)
+        window = self._choose_window(label, generator, classes)
         return image[window], label[window]
 
     def _scaled_size(self, size: tuple[int, ...], generator: np.random.Generator) -> Size:
@@ -134,7 +145,14 @@ class TrainTransform:
                 low, high = (int(min(self.base_size) * factor) for factor in self.scale_range)
                 return short_side_size((size[0], size[1]), int(generator.integers(low, high + 1)))
 
-    def _choose_window(self, label: np.ndarray, generator: np.random.Generator) -> Window:
+    def _choose_window(self, label: np.ndarray, generator: np.random.Generator, classes: Sequence[int]) -> Window:
+        centered = None
+        if classes:
+            centered = class_window(label, self.crop, 0.0, generator, classes)
+        elif self.crops and generator.random() < self.crops.probability:
+            centered = class_window(label, self.crop, self.crops.power, generator)
+        if centered:
+            return centered
         window = _random_window(label.shape, self.crop, generator)
         if self.cat_max_ratio < 1.0:
             for _ in range(CROP_TRIES):

@@ -123,7 +123,9 @@ def _parts(facts: Facts) -> dict[str, Section]:
 def _training(facts: Facts, number: Choice, length: Choice) -> dict[str, Section]:
     """Optimizer, schedule, and what else the kind of backbone needs."""
     pretrained = facts.pretrained != "none"
-    nothing: dict[str, Section] = {name: {"kind": "none"} for name in ("freeze", "drop_path", "early_stop")}
+    nothing: dict[str, Section] = {
+        name: {"kind": "none"} for name in ("freeze", "drop_path", "early_stop", "crops", "colors", "mix")
+    }
     warmup = {"warmup_steps": Choice(length.value // 40, "Linear warmup of the learning rate."), "min_lr": 0.0}
     common: Section = {"steps": length, "batch": number, "clip_norm": 0.0, "ema": 0.0}
     if traits(backbone(facts).value).layer_norms:

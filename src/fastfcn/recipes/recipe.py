@@ -21,6 +21,8 @@ from fastfcn.recipes.overrides import apply
 from fastfcn.recipes.schema import (
     Auxiliary,
     Backbone,
+    Colors,
+    Crops,
     Data,
     DropPath,
     EarlyStop,
@@ -28,6 +30,7 @@ from fastfcn.recipes.schema import (
     Freeze,
     Head,
     Loss,
+    Mix,
     Neck,
     NonNegativeInt,
     Optim,
@@ -72,6 +75,9 @@ class Recipe(Section):
     freeze: Freeze
     drop_path: DropPath
     early_stop: EarlyStop
+    crops: Crops
+    colors: Colors
+    mix: Mix
     eval: Eval
     published: Published | None = None
 

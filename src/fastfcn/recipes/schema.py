@@ -49,6 +49,9 @@ _PositiveInt = Annotated[int, Field(ge=1, lt=2**32)]
 Bool = Annotated[bool, allowed("true or false")]
 Text = Annotated[str, Field(min_length=1), allowed("a string in quotes")]
 TextList = Annotated[tuple[Annotated[str, Field(min_length=1)], ...], allowed("a list of strings in quotes")]
+ClassNames = Annotated[
+    tuple[Annotated[str, Field(min_length=1)], ...], Field(min_length=1), allowed("a list of class names in quotes")
+]
 PositiveInt = Annotated[_PositiveInt, allowed("an integer from 1 to 4294967295")]
 PositiveInts = Annotated[
     tuple[_PositiveInt, ...], Field(min_length=1), allowed("a list of integers from 1 to 4294967295")
@@ -62,6 +65,8 @@ Positive = Annotated[_Positive, allowed("a number above 0")]
 Positives = Annotated[tuple[_Positive, ...], Field(min_length=1), allowed("a list of numbers above 0")]
 NonNegative = Annotated[float, Field(ge=0, allow_inf_nan=False), allowed("a number of at least 0")]
 Probability = Annotated[float, Field(ge=0, le=1), allowed("a probability from 0 to 1")]
+Magnitude = Annotated[float, Field(ge=0, le=10), allowed("a magnitude from 0 to 10")]
+Operations = Annotated[int, Field(ge=1, le=9), allowed("a number of operations from 1 to 9")]
 Angle = Annotated[float, Field(ge=0, le=180), allowed("degrees from 0 to 180")]
 FractionBelowOne = Annotated[float, Field(ge=0, lt=1), allowed("a number from 0 to below 1")]
 Fraction = Annotated[float, Field(gt=0, le=1), allowed("a fraction above 0, at most 1")]
@@ -405,6 +410,38 @@ class Patience(Section):
     validations: PositiveInt
 
 
+class ClassCrops(Section):
+    """Some crops in training are centered on a pixel of a class that is drawn from those in the image."""
+
+    kind: Literal["classes"]
+    probability: Probability  # of such a crop
+    power: NonNegative  # a class is drawn in proportion to pixels ** -power; 0.0: all classes equally often
+
+
+class RandAugment(Section):
+    """Random photometric operations (the non-geometric ones of arXiv:1909.13719), after those of [data]."""
+
+    kind: Literal["rand_augment"]
+    operations: Operations  # per image
+    magnitude: Magnitude
+
+
+class CutMix(Section):
+    """A rectangle of another training image replaces part of a crop (arXiv:1905.04899)."""
+
+    kind: Literal["cutmix"]
+    probability: Probability
+    alpha: Positive  # the share kept is from the beta distribution (alpha, alpha); 1.0: uniform
+
+
+class CopyPaste(Section):
+    """Objects of rare classes from another training image are pasted into a crop (arXiv:2012.07177)."""
+
+    kind: Literal["copy_paste"]
+    probability: Probability
+    classes: ClassNames  # whose connected regions are pasted
+
+
 class WholeImage(Section):
     """Evaluation on whole images: interval in steps, size, and the views of test-time augmentation (TTA)."""
 
@@ -461,4 +498,7 @@ Schedule = Annotated[Poly | Cosine, Discriminator("kind")]
 Freeze = Annotated[FrozenStages | Disabled, Discriminator("kind")]
 DropPath = Annotated[LinearDropPath | Disabled, Discriminator("kind")]
 EarlyStop = Annotated[Patience | Disabled, Discriminator("kind")]
+Crops = Annotated[ClassCrops | Disabled, Discriminator("kind")]
+Colors = Annotated[RandAugment | Disabled, Discriminator("kind")]
+Mix = Annotated[CutMix | CopyPaste | Disabled, Discriminator("kind")]
 Eval = Annotated[WholeImage | SlidingWindow, Discriminator("kind")]

@@ -67,7 +67,7 @@ ADDED_IN_4 = (
 )
 # Keys of [optim] that moved to [schedule], in its order, with their new names.
 SCHEDULE_IN_4 = {"warmup_steps": "warmup_steps", "min_lr": "min_lr", "power": "power", "schedule_end": "end"}
-SECTIONS_IN_4 = ("freeze", "drop_path", "early_stop")  # after [schedule], as kind = "none"
+SECTIONS_IN_4 = ("freeze", "drop_path", "early_stop", "crops", "colors", "mix")  # after [schedule], as kind = "none"
 
 
 def to_format_2(document: tomlkit.TOMLDocument) -> None:
