@@ -99,7 +99,7 @@ class Dataset(torch.utils.data.Dataset):
         sample = self.transform(image, label, key.generator())
         return self.mixing(sample, self._partner, key.mixing_generator()) if self.mixing else sample
 
-    def _partner(self, generator: np.random.Generator, classes: Sequence[int] = ()) -> tuple[Tensor, Tensor] | None:
+    def _partner(self, generator: np.random.Generator, classes: Sequence[int]) -> tuple[Tensor, Tensor] | None:
         """A random image of the split, transformed; with `classes`, cropped around one, or None if it is not found."""
         assert self.transform is not None
         for index in generator.integers(len(self), size=PARTNER_TRIES if classes else 1).tolist():

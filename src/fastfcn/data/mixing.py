@@ -4,10 +4,9 @@ A partner is any image of the split, with a scale, crop, flip and colors of its 
 together, so that ignored pixels stay ignored.
 """
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from math import sqrt
-from typing import Protocol
 
 import numpy as np
 import torch
@@ -17,12 +16,8 @@ from fastfcn.utils.regions import connected_regions
 from fastfcn.utils.sizes import IGNORE_INDEX
 
 Sample = tuple[Tensor, Tensor]  # normalized image (3, h, w), and label uint8 (h, w)
-
-
-class Partner(Protocol):
-    """Draws another sample of the split: with `classes`, cropped around one of them, or None if it met none."""
-
-    def __call__(self, generator: np.random.Generator, classes: Sequence[int] = ()) -> Sample | None: ...
+# Draws another sample of the split; with classes, one that is cropped around one of them, or None if it met none.
+Partner = Callable[[np.random.Generator, Sequence[int]], Sample | None]
 
 
 @dataclass(frozen=True)
@@ -38,7 +33,7 @@ class CutMix:
 
     def __call__(self, sample: Sample, partner: Partner, generator: np.random.Generator) -> Sample:
         """`sample`, or a mixed copy of it; all randomness comes from `generator`."""
-        other = partner(generator) if generator.random() < self.probability else None
+        other = partner(generator, ()) if generator.random() < self.probability else None
         if other is None:
             return sample
         inside = np.zeros(tuple(sample[1].shape), bool)
