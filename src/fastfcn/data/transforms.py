@@ -96,14 +96,15 @@ class TrainTransform:
         self.padding, self.mean, self.std = padding, mean, std
 
     def __call__(
-        self, image: np.ndarray, label: np.ndarray, generator: np.random.Generator, classes: Sequence[int] = ()
+        self, image: np.ndarray, label: np.ndarray, generator: np.random.Generator, center_on: Sequence[int] = ()
     ) -> tuple[Tensor, Tensor]:
         """(H, W, 3) uint8 and (H, W) uint8 -> float32 (3, h, w) and uint8 (h, w), where (h, w) is `crop`.
 
         If the scaled image is smaller than the crop, it is padded at the right and bottom: with 0 after normalization
-        or with black before it, and with 255 in the label. With `classes`, the crop is centered on one of them.
+        or with black before it, and with 255 in the label. With `center_on`, the crop is centered on one of
+        these classes.
         """
-        image, label = self._scale_and_crop(image, label, generator, classes)
+        image, label = self._scale_and_crop(image, label, generator, center_on)
         if generator.random() < self.flip:
             # Copies, because torch refuses the negative strides that views of images one pixel wide keep.
             image, label = image[:, ::-1].copy(), label[:, ::-1].copy()
