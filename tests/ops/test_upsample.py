@@ -1,9 +1,11 @@
 """Segmentation maps computed in strips against resizing all logits, once or twice, and argmax."""
 
+import numpy as np
 import pytest
 import torch
 import torch.nn.functional as F
 from torch import Tensor
+from torch._subclasses import FakeTensorMode
 
 from fastfcn.ops import upsample as module
 from fastfcn.ops.upsample import label_type, mean_softmax_labels, upsample, upsample_labels, upsampled_strips
@@ -165,3 +167,34 @@ def test_upsample_leaves_the_right_size_alone():
     for align_corners in (False, True):
         expected = resized(logits, [(9, 8)], align_corners)
         torch.testing.assert_close(upsample(logits, (9, 8), align_corners), expected)
+
+
+@pytest.mark.parametrize("align_corners", [False, True])
+def test_positions_are_those_of_torch(align_corners: bool):
+    """Bit for bit the same as on the device of the logits, in float32."""
+    generator = np.random.default_rng(0)
+    for before, after in generator.integers(1, 2500, (200, 2)).tolist():
+        rows = torch.arange(after, dtype=torch.float32)
+        if align_corners:
+            position = rows * ((before - 1) / max(after - 1, 1))
+        else:
+            position = ((rows + 0.5) * (before / after) - 0.5).clamp(min=0)
+        top = int(generator.integers(after))
+        expected = position[top : top + 50]
+        bottom = top + len(expected)
+        first, last, low, high, fraction = module._source_rows(top, bottom, before, after, align_corners)
+        floor = expected.floor().long().clamp(max=before - 1)
+        assert torch.equal(low + first, floor)
+        assert torch.equal(high + first, (floor + 1).clamp(max=before - 1))
+        assert torch.equal(fraction, expected - floor)
+        assert (first, last) == (floor[0], high[-1] + first + 1)
+
+
+@pytest.mark.parametrize("device", ["cuda", "cpu"])
+def test_nothing_waits_for_a_gpu(device: str):
+    """A fake tensor has no values to wait for."""
+    with FakeTensorMode(allow_non_fake_inputs=True):
+        logits = torch.empty(1, 150, 64, 86, device=device)
+        sizes = [(512, 683), (768, 1024)]
+        assert upsample_labels(logits, sizes).shape == (1, 768, 1024)
+        assert mean_softmax_labels([(logits, sizes), (logits, sizes[1:])]).device.type == device

@@ -3,6 +3,7 @@
 from collections.abc import Iterator, Sequence
 from itertools import pairwise
 
+import numpy as np
 import torch
 import torch.nn.functional as F
 from torch import Tensor
@@ -75,19 +76,28 @@ def _rows(logits: Tensor, sizes: Sequence[Sequence[int]], top: int, bottom: int,
         return logits[:, :, top:bottom]
     *earlier, (height, width) = sizes
     before = earlier[-1][0] if earlier else logits.shape[-2]
-    position = _source_rows(torch.arange(top, bottom, device=logits.device), before, height, align_corners)
-    low = position.floor().long().clamp(max=before - 1)
-    high = (low + 1).clamp(max=before - 1)
-    first, last = int(low[0]), int(high[-1]) + 1
+    first, last, *on_host = _source_rows(top, bottom, before, height, align_corners)
+    low, high, fraction = (part.to(logits.device, non_blocking=True) for part in on_host)
     source = _rows(logits, earlier, first, last, align_corners)
-    fraction = (position - low).to(logits.dtype)[:, None]
-    interpolated = torch.lerp(source[:, :, low - first], source[:, :, high - first], fraction)
+    interpolated = torch.lerp(source[:, :, low], source[:, :, high], fraction.to(logits.dtype)[:, None])
     return upsample(interpolated, (bottom - top, width), align_corners)
 
 
-def _source_rows(rows: Tensor, before: int, after: int, align_corners: bool) -> Tensor:
-    """Positions of output rows in the input, as in `F.interpolate`."""
-    rows = rows.to(torch.float32)
+def _source_rows(
+    top: int, bottom: int, before: int, after: int, align_corners: bool
+) -> tuple[int, int, Tensor, Tensor, Tensor]:
+    """The input rows (first, last) that output rows `top` to `bottom` are interpolated from, as in `F.interpolate`.
+
+    Also for each output row, relative to `first`: the row above it, the row below it, and the weight of the latter.
+    Computed on the CPU in float32, because the sizes of strips read from a GPU would mean waiting for it.
+    """
+    rows = np.arange(top, bottom, dtype=np.float32)
     if align_corners:
-        return rows * ((before - 1) / max(after - 1, 1))
-    return ((rows + 0.5) * (before / after) - 0.5).clamp(min=0)
+        position = rows * np.float32((before - 1) / max(after - 1, 1))
+    else:
+        position = np.maximum((rows + np.float32(0.5)) * np.float32(before / after) - np.float32(0.5), np.float32(0))
+    low = np.minimum(position.astype(np.int64), before - 1)  # positions are not negative
+    high = np.minimum(low + 1, before - 1)
+    fraction = position - low.astype(np.float32)
+    first, last = int(low[0]), int(high[-1]) + 1
+    return first, last, torch.from_numpy(low - first), torch.from_numpy(high - first), torch.from_numpy(fraction)
