@@ -194,7 +194,7 @@ def weighted_pixel_loss(logits: Tensor, labels: Tensor, align_corners: bool, wei
     """Sum over the labeled pixels of cross-entropy times the weight of the pixel's class."""
     logits = full_precision(logits)
     table = logits.new_zeros(IGNORE_INDEX + 1)
-    table[: len(weights)] = torch.tensor(weights, dtype=logits.dtype)
+    table[: len(weights)] = torch.tensor(weights, dtype=logits.dtype).to(table.device, non_blocking=True)
     return upsampled_cross_entropy(logits, labels, align_corners, IGNORE_INDEX, table[labels.long()])
 
 
@@ -244,7 +244,7 @@ def hard_pixel_loss(
     ranked = losses.masked_fill(~labeled, -1.0).sort(1, descending=True).values
     # gather instead of indexing: no GPU synchronization.
     last = (labeled.sum(1, keepdim=True) * min_kept).ceil().long().clamp(min=1) - 1
-    limit = torch.minimum(ranked.gather(1, last), -torch.tensor(threshold, dtype=losses.dtype).log().to(losses.device))
+    limit = torch.minimum(ranked.gather(1, last), -losses.new_full((), threshold).log())
     hard = labeled & (losses >= limit)
     weights = hard / hard.sum(1, keepdim=True).clamp(min=1)
     return upsampled_cross_entropy(logits, labels, align_corners, IGNORE_INDEX, weights.view(labels.shape))

@@ -5,10 +5,10 @@ import pytest
 import torch
 import torch.nn.functional as F
 from torch import Tensor
-from torch._subclasses import FakeTensorMode
 
 from fastfcn.ops import upsample as module
 from fastfcn.ops.upsample import label_type, mean_softmax_labels, upsample, upsample_labels, upsampled_strips
+from tests.helpers.gpu_waits import no_gpu_waits
 
 Size = tuple[int, int]
 # (size of the logits, sizes they are resized through): up, down, one axis only, single rows and pixels, composed.
@@ -192,8 +192,7 @@ def test_positions_are_those_of_torch(align_corners: bool):
 
 @pytest.mark.parametrize("device", ["cuda", "cpu"])
 def test_nothing_waits_for_a_gpu(device: str):
-    """A fake tensor has no values to wait for."""
-    with FakeTensorMode(allow_non_fake_inputs=True):
+    with no_gpu_waits():
         logits = torch.empty(1, 150, 64, 86, device=device)
         sizes = [(512, 683), (768, 1024)]
         assert upsample_labels(logits, sizes).shape == (1, 768, 1024)

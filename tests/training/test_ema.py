@@ -5,10 +5,11 @@ from pathlib import Path
 import pytest
 import torch
 from torch import nn
+from torch.optim.swa_utils import AveragedModel
 
 from fastfcn import weights
 from fastfcn.training import train as train_module
-from fastfcn.training.ema import averaged
+from fastfcn.training.ema import MovingAverage
 from fastfcn.training.run import Run
 from fastfcn.training.train import train
 from fastfcn.utils.machine import Machine
@@ -26,7 +27,7 @@ def data(tmp_path_factory) -> Path:
 def test_the_average_follows_its_formula():
     torch.manual_seed(0)
     network = nn.Sequential(nn.Linear(3, 2), nn.BatchNorm1d(2))
-    average = averaged(network, decay=0.5)
+    average = MovingAverage(network, decay=0.5)
     expected: dict[str, torch.Tensor] = {}
     for update in range(5):
         with torch.no_grad():
@@ -42,6 +43,30 @@ def test_the_average_follows_its_formula():
     for name, value in average.module.state_dict().items():
         torch.testing.assert_close(value, expected[name])
     assert not torch.equal(average.module[0].weight, network[0].weight)
+
+
+def test_the_average_equals_that_of_torch():
+    """Bit for bit, with the same names in checkpoints; but the number of updates is never on a GPU."""
+
+    def move(old, new, updates):
+        share = 1 - min(0.9, (1 + int(updates)) / (10 + int(updates)))
+        for average, current in zip(old, new, strict=True):
+            average.lerp_(current, share) if average.is_floating_point() else average.copy_(current)
+
+    torch.manual_seed(0)
+    network = nn.Sequential(nn.Linear(33, 20), nn.BatchNorm1d(20))
+    average = MovingAverage(network, decay=0.9)
+    expected = AveragedModel(network, multi_avg_fn=torch.no_grad()(move), use_buffers=True)
+    for _ in range(4):
+        with torch.no_grad():
+            for parameter in network.parameters():
+                parameter.add_(torch.randn_like(parameter))
+        network(torch.randn(4, 33))
+        average.update_parameters(network)
+        expected.update_parameters(network)
+    assert average.state_dict().keys() == expected.state_dict().keys()
+    assert all(torch.equal(value, expected.state_dict()[name]) for name, value in average.state_dict().items())
+    assert average.n_averaged.device.type == "cpu"
 
 
 def checkpoint(run: Path) -> dict[str, torch.Tensor]:

@@ -123,7 +123,7 @@ def capture_cuda_graph(function: Function, example: Tensor) -> Function:
         static_input = example.clone()
         stream, before = torch.cuda.Stream(), torch.cuda.current_stream()
         stream.wait_stream(before)
-        with _fastest_convolutions():
+        with fastest_convolutions():
             with torch.cuda.stream(stream):
                 for _ in range(WARMUP_RUNS):
                     function(static_input)
@@ -147,7 +147,7 @@ def capture_cuda_graph(function: Function, example: Tensor) -> Function:
 
 
 @contextmanager
-def _fastest_convolutions() -> Iterator[None]:
+def fastest_convolutions() -> Iterator[None]:
     """Let cuDNN measure its algorithms for each convolution, unless results must be repeatable."""
     settings: Any = torch.backends.cudnn
     before = settings.benchmark

@@ -1,13 +1,13 @@
 """Exponential moving average (EMA) of the weights, which often scores better than the weights of the last step."""
 
-from collections.abc import Sequence
+from itertools import chain
 
 import torch
 from torch import Tensor, nn
 from torch.optim.swa_utils import AveragedModel
 
 
-def averaged(network: nn.Module, decay: float) -> AveragedModel:
+class MovingAverage(AveragedModel):
     """A copy of `network`; `update_parameters(network)` moves its weights towards the current ones.
 
     At update t the decay is min(`decay`, (1 + t) / (10 + t)), as in TensorFlow's ExponentialMovingAverage with
@@ -15,9 +15,27 @@ def averaged(network: nn.Module, decay: float) -> AveragedModel:
     norms are averaged too; integer buffers are copied.
     """
 
-    def move(old: Sequence[Tensor], new: Sequence[Tensor], updates: Tensor | int) -> None:
-        share = 1 - min(decay, (1 + int(updates)) / (10 + int(updates)))
-        for average, current in zip(old, new, strict=True):
-            average.lerp_(current, share) if average.is_floating_point() else average.copy_(current)
+    n_averaged: Tensor  # on the CPU; torch's update copies it to the GPU and back, and waits for that
 
-    return AveragedModel(network, multi_avg_fn=torch.no_grad()(move), use_buffers=True)
+    def __init__(self, network: nn.Module, decay: float):
+        super().__init__(network, use_buffers=True)
+        self.decay = decay
+
+    @torch.no_grad()
+    def update_parameters(self, model: nn.Module) -> None:
+        updates = int(self.n_averaged)
+        share = 1 - min(self.decay, (1 + updates) / (10 + updates))
+        moved: list[tuple[Tensor, Tensor]] = []
+        for average, current in zip(_tensors(self.module), _tensors(model), strict=True):
+            if updates and average.is_floating_point():
+                moved.append((average, current))
+            else:
+                average.copy_(current)
+        if moved:
+            averages, weights = zip(*moved, strict=True)
+            torch._foreach_lerp_(averages, weights, share)  # type: ignore[reportPrivateImportUsage]
+        self.n_averaged += 1
+
+
+def _tensors(network: nn.Module) -> chain[Tensor]:
+    return chain(network.parameters(), network.buffers())

@@ -18,12 +18,13 @@ from fastfcn.data.dataset import Dataset, read_batches
 from fastfcn.data.sampler import BatchSampler
 from fastfcn.evaluation.evaluate import measure
 from fastfcn.evaluation.scores import as_json, summary
+from fastfcn.fast.cuda_graphs import fastest_convolutions
 from fastfcn.losses import segmentation_loss
 from fastfcn.recipes.inference import inference_settings
 from fastfcn.recipes.recipe import Recipe
 from fastfcn.training import run_log
 from fastfcn.training.checkpoint import TrainState, load_checkpoint, save_checkpoint
-from fastfcn.training.ema import averaged
+from fastfcn.training.ema import MovingAverage
 from fastfcn.training.fingerprint import fingerprint
 from fastfcn.training.freezing import Freezing
 from fastfcn.training.log import StopRequest, TrainLog
@@ -99,7 +100,8 @@ def _train(
     log = TrainLog(run, fabric, state.step, steps, recipe.optim.batch, logs)
     with log, StopRequest() as stop:
         while state.step < steps and not _stops_early(recipe, state):
-            losses = train_step(model, optimizer, batches, recipe, state.step, fabric, machine.accumulate, freezing)
+            with fastest_convolutions():
+                losses = train_step(model, optimizer, batches, recipe, state.step, fabric, machine.accumulate, freezing)
             if average:
                 average.update_parameters(model.module)  # type: ignore[arg-type]
             state.step += 1
@@ -182,10 +184,11 @@ def _loss_pixels(labels: list[Tensor], mean_over: str, fabric: Fabric) -> Tensor
     device, so that a GPU does not have to be synchronized.
     """
     if mean_over == "all":
-        counts = [torch.tensor(label.numel()) for label in labels]
+        pixels = max(1, sum(label.numel() for label in labels))
+        count = torch.full((), pixels, dtype=torch.float32, device=fabric.device)
     else:
         counts = [(label != IGNORE_INDEX).sum() for label in labels]
-    count = torch.stack(counts).sum().clamp(min=1).to(fabric.device, torch.float32)
+        count = torch.stack(counts).sum().clamp(min=1).to(fabric.device, torch.float32)
     return torch.as_tensor(fabric.all_reduce(count, reduce_op="mean"))
 
 
@@ -215,7 +218,7 @@ def _setup(
     freezing.apply(step=0)  # before DistributedDataParallel looks for the weights that train
     model, optimizer = fabric.setup(network, build.optimizer(recipe, network, fused_kernels(machine, fabric.device)))
     model.mark_forward_method("forward_train")
-    average = averaged(network, recipe.optim.ema) if recipe.optim.ema else None
+    average = MovingAverage(network, recipe.optim.ema) if recipe.optim.ema else None
     state = TrainState()
     if resume:
         state = load_checkpoint(run.checkpoint, network, optimizer, average, recipe.steps)  # type: ignore[arg-type]
