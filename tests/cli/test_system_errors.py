@@ -5,6 +5,8 @@ import errno
 import io
 import os
 import shlex
+import subprocess
+import sys
 from collections.abc import Callable
 from pathlib import Path
 
@@ -103,6 +105,30 @@ def test_paths_that_no_file_can_have(command: str, bad: str, folder: Path, monke
     assert bad.partition("/")[0] in done.err, done
 
 
+@pytest.mark.skipif(not Path("/dev/full").exists(), reason="needs /dev/full")
+def test_a_full_disk_under_the_output(folder: Path):
+    with Path("/dev/full").open("w") as full:
+        done = subprocess.run(
+            [sys.executable, "-m", "fastfcn", "check", folder / "streets"],
+            stdout=full,
+            stderr=subprocess.PIPE,
+            text=True,
+        )
+    assert done.returncode != 0
+    assert "Traceback" not in done.stderr
+    assert "Cannot write: no space left on device" in done.stderr
+
+
+def test_a_current_folder_that_was_removed(folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
+    (tmp_path / "streets").symlink_to(folder / "streets")
+    (tmp_path / "gone").mkdir()
+    monkeypatch.chdir(tmp_path / "gone")
+    (tmp_path / "gone").rmdir()
+    done = fastfcn("check", "../streets")
+    assert done.code == 2
+    assert "The current folder does not exist any more" in done.err
+
+
 @pytest.mark.parametrize(
     ("arguments", "work", "table"),
     [
@@ -115,7 +141,7 @@ def test_results_are_written_before_they_are_shown(
     arguments: str, work: str, table: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ):
     def fail(record: dict) -> None:
-        raise OSError(errno.EIO, "the terminal is gone")
+        raise OSError(errno.ENOMEM, "the terminal is gone")
 
     monkeypatch.setattr(f"fastfcn.{work}", lambda *arguments: {"result": 7})
     monkeypatch.setattr(f"fastfcn.cli.tables.{table}", fail)

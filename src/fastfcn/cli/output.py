@@ -44,19 +44,37 @@ def with_system_errors(command: Callable) -> Callable:
         try:
             return command(*arguments, **options)
         except OSError as error:
-            if error.filename is None or errno.errorcode.get(error.errno or 0) not in SYSTEM_ERRORS:
+            if not (problem := _system_problem(error)):
                 raise
-            name, reason = os.fsdecode(error.filename), (error.strerror or str(error)).lower()
-            raise UserError(
-                f"Cannot access {name}: {reason}.",
-                "Check the path, its permissions and the disk, or use another place.",
-            ) from error
+            raise problem from error
         except RuntimeError as error:
             if not str(error).startswith("Symlink loop"):  # of Path.resolve, which raises OSError from Python 3.13 on
                 raise
             raise UserError(f"Cannot access a path: {str(error).lower()}.", "Remove that symbolic link.") from error
 
     return run
+
+
+def _system_problem(error: OSError) -> UserError | None:
+    """The error for the user if its cause is outside of this program, else None."""
+    reason = (error.strerror or str(error)).lower()
+    if not _has_current_folder():
+        return UserError("The current folder does not exist any more.", "Change to another folder.")
+    if errno.errorcode.get(error.errno or 0) not in SYSTEM_ERRORS:
+        return None
+    if error.filename is not None:
+        hint = "Check the path, its permissions and the disk, or use another place."
+        return UserError(f"Cannot access {os.fsdecode(error.filename)}: {reason}.", hint)
+    if error.errno in (errno.ENOSPC, errno.EIO):  # of a file that is open, such as the output of the command
+        return UserError(f"Cannot write: {reason}.", "Free some space, or write the output to another disk.")
+    return None
+
+
+def _has_current_folder() -> bool:
+    try:
+        return bool(Path.cwd())
+    except OSError:
+        return False
 
 
 def escape_unencodable_output() -> None:
