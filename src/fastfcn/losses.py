@@ -211,7 +211,7 @@ def focal_loss(logits: Tensor, labels: Tensor, align_corners: bool, gamma: float
 def boundary_pixel_loss(logits: Tensor, labels: Tensor, align_corners: bool, weight: float, width: int) -> Tensor:
     """Sum over the labeled pixels of cross-entropy, times `weight` within `width` pixels of another class."""
     logits = full_precision(logits)
-    weights = torch.where(near_boundary(labels, width), weight, 1.0).to(logits.dtype)
+    weights = 1 + (weight - 1) * near_boundary(labels, width).to(logits.dtype)
     return upsampled_cross_entropy(logits, labels, align_corners, IGNORE_INDEX, weights)
 
 
