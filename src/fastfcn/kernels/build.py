@@ -22,6 +22,7 @@ BUILD_PREFIX = "building_"  # of temporary folders in the cache
 # Loops and functions are aligned to cache lines: otherwise matrix products take up to 2 % longer, some operators up to
 # 3 %. GCC's tuning for AMD processors keeps loop counters in vector registers, which costs up to 4 % (GCC 12, Zen 5).
 FLAGS = (
+    "-std=c++20",  # torch 2.11 asks for C++17; of two the last counts
     "-O3",
     "-march=native",
     *(["-mtune=haswell"] if platform.machine().lower() in ("x86_64", "amd64") else []),
