@@ -2,6 +2,8 @@
 
 from collections.abc import Sequence
 from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
 
 import numpy as np
 import pytest
@@ -113,3 +115,19 @@ def test_the_setup_is_read_from_a_weights_file(weights_file: Path, dataset):
     np.testing.assert_array_equal(
         result.scores.counts, measure(setup.model, setup.inference, setup.dataset, setup.fabric).counts
     )
+
+
+@pytest.mark.parametrize(
+    ("device", "precision", "optimized"),
+    [("cpu", "32-true", 1), ("cpu", "bf16-mixed", 0), ("cuda", "32-true", 1), ("cuda", "bf16-mixed", 1)],
+)
+def test_the_fast_form_is_used_at_any_precision_on_a_gpu(
+    weights_file: Path, dataset, monkeypatch, device: str, precision: str, optimized: int
+):
+    from fastfcn.utils.machine import Machine
+
+    calls = []
+    monkeypatch.setattr(evaluate, "optimize", lambda model, in_place: calls.append(in_place) or model)
+    fabric: Any = SimpleNamespace(device=torch.device(device), to_device=lambda network: network)
+    evaluate.load_setup(weights_file, dataset.root, Machine(device, workers=0, precision=precision), fabric=fabric)
+    assert calls == [True] * optimized

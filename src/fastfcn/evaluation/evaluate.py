@@ -76,7 +76,7 @@ def load_setup(
         return EvaluationSetup(exported, recipe, inference.unnormalized(), dataset, fabric)
     network = weights.load_model(loaded).to(memory_format=torch.channels_last)  # type: ignore[call-overload]
     model: Segmenter = fabric.to_device(network)  # type: ignore[assignment]
-    if machine.precision == "32-true":  # the CPU kernels compute in float32 only
+    if machine.precision == "32-true" or fabric.device.type == "cuda":  # the CPU kernels compute in float32 only
         model = optimize(model, in_place=True)
     return EvaluationSetup(model, recipe, inference, dataset, fabric)
 
@@ -127,7 +127,10 @@ def measure(
     model.eval()
     matrix = ConfusionMatrix(len(dataset.description.classes), fabric.device)
     indices = range(fabric.global_rank, len(dataset), fabric.world_size)
-    loader = DataLoader(TestImages(dataset, settings), batch_size=None, sampler=indices, num_workers=workers)
+    on_gpu = fabric.device.type == "cuda"
+    loader = DataLoader(
+        TestImages(dataset, settings), batch_size=None, sampler=indices, num_workers=workers, pin_memory=on_gpu
+    )
     examples = read_batches(loader)
     if progress:
         examples = progress(examples, len(indices), "Evaluating")
@@ -138,7 +141,7 @@ def measure(
                 labels = predict_labels(model, settings, images, size)[0]
             else:
                 labels = _observed(predict_probabilities(model, settings, images, size), index, label, observer)
-        matrix.update(labels, label.to(labels.device))
+        matrix.update(labels, label.to(labels.device, non_blocking=on_gpu))
     counts = torch.as_tensor(fabric.all_reduce(matrix.counts, reduce_op="sum"))
     if observer is not None:
         observer.gather(fabric)

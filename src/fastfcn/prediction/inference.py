@@ -110,7 +110,8 @@ def device_of(model: nn.Module) -> torch.device:
 def _normalized(model: Segmenter, settings: InferenceSettings, images: list[Tensor]) -> list[Tensor]:
     """Batches as the network reads them, on its device."""
     device = device_of(model)
-    return [normalize_batch(batch.to(device), settings.mean, settings.std) for batch in images]
+    on_gpu = device.type == "cuda"  # whose copies may overlap with work on the CPU
+    return [normalize_batch(batch.to(device, non_blocking=on_gpu), settings.mean, settings.std) for batch in images]
 
 
 def _votes(model: Segmenter, settings: InferenceSettings, batch: Tensor) -> Tensor:
