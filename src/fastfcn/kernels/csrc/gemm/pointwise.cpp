@@ -65,8 +65,7 @@ at::Tensor pointwise(const at::Tensor& features, const at::Tensor& packed, const
                      int64_t stride) {
   const auto offsets = check_vector("bias", bias);
   const auto input = factor(features, "packed", packed, offsets, stride);
-  auto out =
-      at::empty(convolved_shape(input.x, offsets, stride), input.x.options(), at::MemoryFormat::ChannelsLast);
+  auto out = at::empty(convolved_shape(input.x, offsets, stride), input.x.options(), at::MemoryFormat::ChannelsLast);
   convolve({input}, offsets, relu, out, false);
   return out;
 }

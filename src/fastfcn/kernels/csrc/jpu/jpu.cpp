@@ -179,9 +179,10 @@ at::Tensor jpu(const at::TensorList& maps, const at::Tensor& taps, const at::Ten
     Image image{index, height, width, inputs, outputs, align_corners, map_inputs, {}};
     image.resized.resize(map_inputs.size());
     for (int64_t part = 0; part < parts; ++part) {
-      const auto branch = make_branch(image, dilations[part], depthwise_taps.const_data_ptr<float>() + part * inputs * TAPS,
-                                      weights.const_data_ptr<float>() + part * weights.size(1) * inputs * PANEL,
-                                      offsets.const_data_ptr<float>() + part * outputs);
+      const auto branch =
+          make_branch(image, dilations[part], depthwise_taps.const_data_ptr<float>() + part * inputs * TAPS,
+                      weights.const_data_ptr<float>() + part * weights.size(1) * inputs * PANEL,
+                      offsets.const_data_ptr<float>() + part * outputs);
       convolve(image, branch, part, parts, next, out.mutable_data_ptr<float>() + index * height * width * total);
     }
   }

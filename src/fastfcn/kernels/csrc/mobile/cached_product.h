@@ -1,7 +1,7 @@
 // Matrix products of pixels and 1x1 weights whose operands are in cache: few channels, sums finished in registers.
 //
-// Unlike gemm/micro_kernel.h, nothing is prefetched, and a last half panel takes half the time: blocks of mobile networks
-// have 16 to 48 channels, of which a whole panel of two vectors would waste up to half.
+// Unlike gemm/micro_kernel.h, nothing is prefetched, and a last half panel takes half the time: blocks of mobile
+// networks have 16 to 48 channels, of which a whole panel of two vectors would waste up to half.
 #pragma once
 
 #include "gemm/micro_kernel.h"

@@ -13,8 +13,8 @@
 namespace fastfcn {
 namespace {
 
-constexpr int64_t PROJECTED_PIXELS = 48;      // at least so many per pass over the weights
-constexpr double MAX_SHARED_ROWS = 0.15;      // fraction of rows computed twice
+constexpr int64_t PROJECTED_PIXELS = 48;       // at least so many per pass over the weights
+constexpr double MAX_SHARED_ROWS = 0.15;       // fraction of rows computed twice
 constexpr double BALANCED_SHARED_ROWS = 0.05;  // fraction up to which there are more strips than threads
 
 // One block. `expand` is null if the depthwise convolution reads the input itself.
@@ -168,9 +168,8 @@ void stored(const Mobile& layer, const at::TensorOptions& options) {
   const MiddleRows middle{map.mutable_data_ptr<float>(), layer.height, width};
   for (int64_t image = 0; image < layer.batch; ++image) {
     const MobileTile tile{image, 0, layer.rows, 0, layer.columns};
-    at::parallel_for(0, layer.height, 1, [&](int64_t begin, int64_t end) {
-      expand_rows(layer, tile, middle, begin, end);
-    });
+    at::parallel_for(0, layer.height, 1,
+                     [&](int64_t begin, int64_t end) { expand_rows(layer, tile, middle, begin, end); });
     at::parallel_for(0, layer.rows, 1, [&](int64_t begin, int64_t end) {
       const int64_t step = rows_at_once(tile);
       for (int64_t y = begin; y < end; y += step) project_rows(layer, tile, middle, y, std::min(end, y + step));
@@ -186,38 +185,66 @@ void compute(const Mobile& layer, const at::TensorOptions& options) {
   fused(layer, layer.shared(many) <= BALANCED_SHARED_ROWS ? many : few);
 }
 
+// The weights of a block, checked and contiguous; `expand` and its bias may be undefined.
+struct MobileWeights {
+  at::Tensor expand, expand_bias, taps, taps_bias, project, project_bias;
+  int64_t middle;
+};
+
+MobileWeights check_weights(int64_t inputs, int64_t kernel, const std::optional<at::Tensor>& expand,
+                            const std::optional<at::Tensor>& expand_bias, const at::Tensor& taps,
+                            const at::Tensor& taps_bias, const at::Tensor& project, const at::Tensor& project_bias) {
+  TORCH_CHECK(kernel == 3 || kernel == 5 || kernel == 7, "expected a kernel of 3, 5 or 7, got ", kernel);
+  TORCH_CHECK(expand.has_value() == expand_bias.has_value(), "expected `expand` and `expand_bias`, or neither");
+  MobileWeights weights;
+  weights.taps_bias = check_vector("taps_bias", taps_bias);
+  weights.project_bias = check_vector("project_bias", project_bias);
+  const int64_t padded = weights.taps_bias.size(0);
+  check_lanes(padded);
+  weights.middle = expand ? padded : inputs;
+  TORCH_CHECK((weights.middle + LANES - 1) / LANES * LANES == padded, "expected `taps_bias` of ", inputs,
+              " values, padded to a multiple of ", LANES, ", got ", padded);
+  if (expand) {
+    weights.expand = check_packed("expand", *expand, padded, inputs);
+    weights.expand_bias = check_shape("expand_bias", *expand_bias, {padded});
+  }
+  weights.taps = check_shape("taps", taps, {padded / LANES, kernel * kernel, LANES});
+  weights.project = check_packed("project", project, weights.project_bias.size(0), weights.middle);
+  return weights;
+}
+
+const float* data_of(const at::Tensor& tensor) { return tensor.defined() ? tensor.const_data_ptr<float>() : nullptr; }
+
 }  // namespace
 
 // `expand`: (panels of M, I, PANEL) or none; `taps`: (M / LANES, kernel * kernel, LANES); `project`: (panels of O, M,
-// PANEL). M is a multiple of LANES, except without `expand`, where it is I and vectors of weights are padded with zeros.
+// PANEL). M is a multiple of LANES, except without `expand`, where it is I and vectors of weights are padded with
+// zeros.
 at::Tensor inverted_residual(const at::Tensor& features, const std::optional<at::Tensor>& expand,
                              const std::optional<at::Tensor>& expand_bias, const at::Tensor& taps,
                              const at::Tensor& taps_bias, const at::Tensor& project, const at::Tensor& project_bias,
                              int64_t kernel, int64_t stride, bool same, double limit, bool residual) {
   const auto x = channels_last(features);
   check_setting("stride", stride, 2);
-  TORCH_CHECK(kernel == 3 || kernel == 5 || kernel == 7, "expected a kernel of 3, 5 or 7, got ", kernel);
   TORCH_CHECK(limit > 0, "expected `limit` above 0, got ", limit);
-  TORCH_CHECK(expand.has_value() == expand_bias.has_value(), "expected `expand` and `expand_bias`, or neither");
-  const auto bias = check_vector("taps_bias", taps_bias), last_bias = check_vector("project_bias", project_bias);
-  check_lanes(bias.size(0));
-  const int64_t inputs = x.size(1), outputs = last_bias.size(0), padded = bias.size(0);
-  const int64_t middle = expand ? padded : inputs;
-  TORCH_CHECK((middle + LANES - 1) / LANES * LANES == padded, "expected `taps_bias` of ", inputs,
-              " values, padded to a multiple of ", LANES, ", got ", padded);
+  const int64_t inputs = x.size(1), height = x.size(2), width = x.size(3);
+  const auto weights = check_weights(inputs, kernel, expand, expand_bias, taps, taps_bias, project, project_bias);
+  const int64_t outputs = weights.project_bias.size(0);
   TORCH_CHECK(!residual || (stride == 1 && inputs == outputs), "a residual needs stride 1 and ", inputs, " outputs");
-  const auto first = expand ? check_packed("expand", *expand, middle, inputs) : at::Tensor();
-  const auto first_bias = expand ? check_shape("expand_bias", *expand_bias, {middle}) : at::Tensor();
-  const auto weights = check_shape("taps", taps, {padded / LANES, kernel * kernel, LANES});
-  const auto last = check_packed("project", project, outputs, middle);
-  auto out = at::empty(convolved_shape(x, last_bias, stride), x.options(), at::MemoryFormat::ChannelsLast);
-  const auto data = [](const at::Tensor& tensor) { return tensor.defined() ? tensor.const_data_ptr<float>() : nullptr; };
+  auto out = at::empty(convolved_shape(x, weights.project_bias, stride), x.options(), at::MemoryFormat::ChannelsLast);
   if (x.size(0) == 0) return out;
-  compute({x.size(0), x.size(2), x.size(3), out.size(2), out.size(3), inputs, middle, outputs, kernel, stride,
-           padding_before(x.size(2), kernel, stride, same), padding_before(x.size(3), kernel, stride, same),
-           static_cast<float>(limit), residual, data(x), data(first), data(first_bias), data(weights), data(bias),
-           data(last), data(last_bias), out.mutable_data_ptr<float>()},
-          x.options());
+  Mobile layer{};
+  layer.batch = x.size(0), layer.height = height, layer.width = width;
+  layer.rows = out.size(2), layer.columns = out.size(3);
+  layer.inputs = inputs, layer.middle = weights.middle, layer.outputs = outputs;
+  layer.kernel = kernel, layer.stride = stride;
+  layer.top = padding_before(height, kernel, stride, same), layer.left = padding_before(width, kernel, stride, same);
+  layer.limit = static_cast<float>(limit), layer.residual = residual;
+  layer.features = data_of(x), layer.out = out.mutable_data_ptr<float>();
+  layer.expand = data_of(weights.expand), layer.expand_bias = data_of(weights.expand_bias);
+  layer.taps = data_of(weights.taps), layer.middle_bias = data_of(weights.taps_bias);
+  layer.project = data_of(weights.project), layer.project_bias = data_of(weights.project_bias);
+  compute(layer, x.options());
   return out;
 }
 
