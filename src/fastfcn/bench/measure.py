@@ -22,7 +22,7 @@ from fastfcn.prediction.exported import ExportedPredictor
 from fastfcn.prediction.load import open_model
 from fastfcn.prediction.predictor import Predictor, TorchPredictor
 from fastfcn.recipes.recipe import Recipe
-from fastfcn.training.ema import averaged
+from fastfcn.training.ema import MovingAverage
 from fastfcn.training.prepare import fused_kernels, prepare
 from fastfcn.training.train import train_step
 from fastfcn.utils.machine import Machine, autocast_type
@@ -134,7 +134,7 @@ def measure_training(subject: Subject, settings: Settings, progress: Progress | 
         )
         model.mark_forward_method("forward_train")
         model.train()
-        average = averaged(network, recipe.optim.ema) if recipe.optim.ema else None
+        average = MovingAverage(network, recipe.optim.ema) if recipe.optim.ema else None
         batches = map(fabric.to_device, _batches(result, len(description.classes), fabric.device))
 
         def step() -> None:
