@@ -96,6 +96,7 @@ def pairs_of_losses(classes: int) -> list[tuple[str, Loss, Loss]]:
                 (focal_loss, plain_focal, {"gamma": 2.0}),
                 (focal_loss, plain_focal, {"gamma": 0.5}),
                 (boundary_pixel_loss, plain_boundary, {"weight": 3.3, "width": 2}),
+                (boundary_pixel_loss, plain_boundary, {"weight": 0.4, "width": 30}),
                 (tversky_loss, plain_tversky, {"alpha": 0.3, "beta": 0.7}),
             )
         ),

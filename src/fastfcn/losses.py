@@ -217,18 +217,23 @@ def boundary_pixel_loss(logits: Tensor, labels: Tensor, align_corners: bool, wei
 
 def near_boundary(labels: Tensor, width: int) -> Tensor:
     """Pixels of `labels` (B, H, W) with two classes in the square of 2 * `width` + 1 pixels around them."""
-    values = labels.float()
+    values = labels.to(torch.int16)
     ignored = labels == IGNORE_INDEX
-    highest = _window_maximum(values.masked_fill(ignored, -1.0), width)
+    highest = _window_maximum(values.masked_fill(ignored, -1), width)
     lowest = -_window_maximum(-values, width)  # ignored pixels have the highest value already
     return (lowest < highest) & ~ignored
 
 
 def _window_maximum(values: Tensor, width: int) -> Tensor:
-    """Maximum over the square around each pixel, columns first, then rows."""
-    side = 2 * width + 1
-    rows = F.max_pool2d(values[:, None], (1, side), 1, (0, width))
-    return F.max_pool2d(rows, (side, 1), 1, (width, 0))[:, 0]
+    """Maximum over the square around each pixel, along columns, then rows: on a CPU much faster than max pooling."""
+    for axis in (2, 1):
+        result, size = values.clone(), values.shape[axis]
+        for shift in range(1, min(width, size - 1) + 1):
+            for start, other in ((0, shift), (shift, 0)):
+                part = result.narrow(axis, start, size - shift)
+                torch.maximum(part, values.narrow(axis, other, size - shift), out=part)
+        values = result
+    return values
 
 
 def hard_pixel_loss(
