@@ -1,6 +1,8 @@
 """Training with the kernels against training with PyTorch alone."""
 
 import copy
+import subprocess
+import sys
 
 import pytest
 import torch
@@ -8,7 +10,7 @@ from torch import Tensor, nn
 
 from fastfcn import build, recipes
 from fastfcn.fast import cpu_training as module
-from fastfcn.fast.cpu_training import WinogradConv2d, use_training_kernels
+from fastfcn.fast.cpu_training import SubsampledConv2d, WinogradConv2d, subsample_pointwise, use_training_kernels
 from fastfcn.fast.optimize import FastSegmenter, optimize
 from fastfcn.losses import segmentation_loss
 from fastfcn.models.segmenter import Segmenter
@@ -142,3 +144,68 @@ def test_kernels_are_used_if_available(monkeypatch: pytest.MonkeyPatch):
     _, model = network("slim")
     prepare(model, Machine("cuda"), torch.device("cuda"))
     assert not any(isinstance(part, WinogradConv2d) for part in model.modules())
+
+
+@pytest.mark.parametrize(
+    ("inputs", "groups", "stride", "bias"),
+    [(3, 1, 2, False), (12, 3, 2, True), (24, 1, (3, 2), False), (8, 8, 2, True)],
+)
+@pytest.mark.parametrize("size", [(8, 12), (7, 9), (1, 1)])
+def test_strided_pointwise_convolutions_are_subsampled_with_equal_results(
+    inputs: int, groups: int, stride: int, bias: bool, size: tuple[int, int]
+):
+    conv = nn.Conv2d(inputs, 24, 1, stride=stride, groups=groups, bias=bias).double()
+    expected_grads, grads = [], []
+    for gradients in (expected_grads, grads):
+        images = torch.randn(2, inputs, *size, dtype=torch.float64, generator=torch.Generator().manual_seed(0))
+        images.requires_grad_()
+        result = conv(images)
+        gradients += [result, *torch.autograd.grad((result * result.sin()).sum(), [images, *conv.parameters()])]
+        names = list(conv.state_dict())
+        subsample_pointwise(conv)
+    assert type(conv) is SubsampledConv2d and list(conv.state_dict()) == names
+    for actual, expected in zip(grads, expected_grads, strict=True):
+        torch.testing.assert_close(actual, expected, rtol=1e-12, atol=1e-12)
+
+
+@pytest.mark.parametrize(
+    "conv",
+    [
+        nn.Conv2d(3, 8, 1),
+        nn.Conv2d(3, 8, 1, stride=2, padding=1),
+        nn.Conv2d(3, 8, 3, stride=2),
+        nn.Conv2d(64, 8, 1, stride=2),  # complete blocks of channels, as in ResNets
+    ],
+)
+def test_other_convolutions_stay_plain(conv: nn.Conv2d):
+    subsample_pointwise(conv)
+    assert type(conv) is nn.Conv2d
+
+
+def test_a_strided_pointwise_convolution_trains_without_damage():
+    """In a separate process: PyTorch's own form writes past the end of a buffer, and the process crashes."""
+    code = """
+import torch
+from fastfcn.fast.cpu_training import subsample_pointwise
+conv = torch.nn.Conv2d(3, 48, 1, stride=2, bias=False).to(memory_format=torch.channels_last)
+subsample_pointwise(conv)
+for _ in range(30):
+    images = torch.randn(2, 3, 64, 96).to(memory_format=torch.channels_last)
+    conv.weight.grad = None
+    result = conv(images)
+    result.sum().backward()
+    expected = images[..., ::2, ::2].sum((0, 2, 3))
+    torch.testing.assert_close(conv.weight.grad[:, :, 0, 0], expected.expand(48, 3), rtol=1e-4, atol=1e-2)
+"""
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True)
+    assert done.returncode == 0, done.stderr
+
+
+def test_training_prepares_the_strided_convolutions_of_any_backbone():
+    used = recipes.load("fastfcn_r18_jpu_m_camvid", ['backbone={kind="pyramid", name="repvgg_a0", pretrained="none"}'])
+    model = build.network(used, 5)
+    names = list(model.state_dict())
+    prepare(model, Machine("cpu"), torch.device("cpu"))
+    assert type(model.backbone.stem.conv_1x1.conv) is SubsampledConv2d  # type: ignore[union-attr]
+    assert list(model.state_dict()) == names
+    assert not any(type(layer) is SubsampledConv2d for layer in optimize(model).modules())

@@ -8,6 +8,7 @@ from math import inf
 from typing import Any
 
 import torch
+import torch.nn.functional as F
 from timm.layers.norm_act import BatchNormAct2d
 from timm.models._efficientnet_blocks import DepthwiseSeparableConv, InvertedResidual
 from torch import Tensor, nn
@@ -28,6 +29,18 @@ class WinogradConv2d(nn.Conv2d):
         if bias is None and self.training and _kernels_apply(input):
             return winograd_conv(input, weight, self.dilation[0])
         return super()._conv_forward(input, weight, bias)
+
+
+class SubsampledConv2d(nn.Conv2d):
+    """A 1x1 convolution with a stride and without padding, computed as one of stride 1 over every n-th pixel.
+
+    oneDNN's weight gradient of strided 1x1 convolutions with few input channels is wrong in channels_last: it writes
+    past the end of its buffer (torch 2.15; oneDNN issue 6035).
+    """
+
+    def forward(self, input: Tensor) -> Tensor:
+        rows, columns = self.stride
+        return F.conv2d(input[..., ::rows, ::columns], self.weight, self.bias, groups=self.groups)
 
 
 class FusedSeparableConv(SeparableConv):
@@ -108,6 +121,21 @@ def _norm_act_conv(features: Tensor, norm: Any, conv: Any) -> Tensor:
         vertical, horizontal = conv.paddings(features.shape[-2:])
         padding = (*horizontal, *vertical)
     return norm_act_conv(features, norm, LIMITS[type(norm.act)], conv, padding)
+
+
+def subsample_pointwise(network: nn.Module) -> None:
+    """Give the strided 1x1 convolutions of `network` with few input channels the form that trains correctly, in place.
+
+    Others, as those of ResNets, stay as they are: oneDNN is only wrong for an incomplete block of 16 input channels.
+    """
+    for module in network.modules():
+        if type(module) in (nn.Conv2d, SamePaddedConv2d) and _is_strided_pointwise(module):  # a 1x1 kernel pads nothing
+            change_class(module, SubsampledConv2d)
+
+
+def _is_strided_pointwise(conv: Any) -> bool:
+    strided = conv.kernel_size == (1, 1) and max(conv.stride) > 1 and conv.padding in ((0, 0), "valid", 0)
+    return strided and conv.in_channels // conv.groups % 16 != 0
 
 
 def _winograd_trains_faster(conv: nn.Conv2d) -> bool:

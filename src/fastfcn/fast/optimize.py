@@ -22,9 +22,10 @@ from fastfcn.fast.cpu_layers import (
 )
 from fastfcn.fast.cpu_mobile import fast_block, fuse_mobile_stem
 from fastfcn.fast.cpu_resnet import FastBlock, residual_stage
-from fastfcn.fast.cpu_training import WinogradConv2d
+from fastfcn.fast.cpu_training import SubsampledConv2d, WinogradConv2d
 from fastfcn.fast.cuda_graphs import GPUSegmenter, GraphCache, capture_cuda_graph
 from fastfcn.fast.fold_batch_norm import fold_batch_norms
+from fastfcn.fast.probing import fix_convolutions, is_equivalent, probe_maps, shallow_copy
 from fastfcn.kernels.arena import Arena
 from fastfcn.kernels.packing import lanes
 from fastfcn.models.heads import EncHead, EncSkipHead
@@ -33,6 +34,7 @@ from fastfcn.models.layers import ContextBottleneck, ConvBNReLU
 from fastfcn.models.segmenter import KernelSegmenter, Segmenter
 from fastfcn.ops.pyramid import tap_matrix
 from fastfcn.utils.modules import change_class
+from fastfcn.utils.progress import warn
 
 
 class FastSegmenter(KernelSegmenter):
@@ -63,8 +65,25 @@ def optimize(model: Segmenter, in_place: bool = False) -> Segmenter:
     if device == "cuda":
         change_class(fast, GPUSegmenter)
         fast.graphs = GraphCache(fast.logits, capture_cuda_graph)  # type: ignore[assignment]
-    if device != "cpu":
-        return fast
+    return _optimize_for_cpu(fast) if device == "cpu" else fast
+
+
+def _optimize_for_cpu(fast: Segmenter) -> Segmenter:
+    for module in fast.modules():
+        if type(module) is SubsampledConv2d:  # for training only
+            change_class(module, nn.Conv2d)
+    known = _is_known(fast.backbone)
+    if not known:
+        fix_convolutions(fast.backbone)
+        plain, expected = shallow_copy(fast.backbone), probe_maps(fast.backbone)
+    fast = _with_fast_layers(fast)
+    if not known and not is_equivalent(fast.backbone, expected):
+        warn("The optimized form of this backbone differs from the original, which is used instead.")
+        fast.backbone = plain
+    return fast
+
+
+def _with_fast_layers(fast: Segmenter) -> Segmenter:
     compiled = kernels.available()
     if compiled and type(fast.neck) is JPU and _fills_vectors(fast.neck):
         inner = fast.head.enc if isinstance(fast.head, EncSkipHead) else fast.head
@@ -77,6 +96,13 @@ def optimize(model: Segmenter, in_place: bool = False) -> Segmenter:
         _fuse_stem(fast.backbone)
         change_class(fast, FastSegmenter)
     return fast
+
+
+def _is_known(part: nn.Module) -> bool:
+    """Whether this is a ResNet: residual blocks and single layers, all in sequence."""
+    if isinstance(part, nn.Sequential | FeatureListNet):
+        return all(map(_is_known, part.children()))
+    return not list(part.children()) or _is_residual_block(part)
 
 
 def _replace(parent: nn.Module, compiled: bool) -> None:

@@ -4,7 +4,7 @@ import torch
 from timm.layers.norm_act import convert_sync_batchnorm
 
 from fastfcn.errors import UserError
-from fastfcn.fast.cpu_training import use_training_kernels
+from fastfcn.fast.cpu_training import subsample_pointwise, use_training_kernels
 from fastfcn.models.segmenter import Segmenter
 from fastfcn.training.activation_checkpointing import recompute_activations
 from fastfcn.utils.machine import Machine
@@ -19,6 +19,8 @@ def prepare(network: Segmenter, machine: Machine, device: torch.device) -> None:
     network.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
     if machine.checkpoint_activations and machine.compile:
         raise UserError("--checkpoint-activations and --compile cannot be combined.", "Use only one of them.")
+    if device.type == "cpu":
+        subsample_pointwise(network)
     if device.type == "cpu" and not machine.compile and use_training_kernels(network):
         torch.ops.fastfcn.use_arena(True)
     if machine.checkpoint_activations:
