@@ -163,7 +163,8 @@ def test_strided_pointwise_convolutions_are_subsampled_with_equal_results(
         gradients += [result, *torch.autograd.grad((result * result.sin()).sum(), [images, *conv.parameters()])]
         names = list(conv.state_dict())
         subsample_pointwise(conv)
-    assert type(conv) is SubsampledConv2d and list(conv.state_dict()) == names
+    assert type(conv) is SubsampledConv2d
+    assert list(conv.state_dict()) == names
     for actual, expected in zip(grads, expected_grads, strict=True):
         torch.testing.assert_close(actual, expected, rtol=1e-12, atol=1e-12)
 
