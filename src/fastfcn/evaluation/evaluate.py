@@ -22,6 +22,7 @@ from fastfcn.prediction.load import open_model
 from fastfcn.recipes.inference import InferenceSettings, SizeLike, inference_settings
 from fastfcn.recipes.recipe import Recipe
 from fastfcn.utils.machine import Machine
+from fastfcn.utils.modules import to_channels_last
 from fastfcn.utils.progress import with_progress
 from fastfcn.weights.locate import local_file
 
@@ -74,7 +75,8 @@ def load_setup(
     if isinstance(loaded, ExportedPredictor):
         exported: Segmenter = fabric.to_device(loaded.network)  # type: ignore[assignment]
         return EvaluationSetup(exported, recipe, inference.unnormalized(), dataset, fabric)
-    network = weights.load_model(loaded).to(memory_format=torch.channels_last)  # type: ignore[call-overload]
+    network = weights.load_model(loaded)
+    to_channels_last(network)
     model: Segmenter = fabric.to_device(network)  # type: ignore[assignment]
     if machine.precision == "32-true" or fabric.device.type == "cuda":  # the CPU kernels compute in float32 only
         model = optimize(model, in_place=True)

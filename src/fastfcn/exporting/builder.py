@@ -3,6 +3,7 @@
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
+from textwrap import shorten
 
 from torch.export import ExportedProgram
 
@@ -11,8 +12,9 @@ from fastfcn.errors import UserError
 from fastfcn.exporting import int8
 from fastfcn.exporting.network import trace, trace_backed
 from fastfcn.prediction.runtimes import openvino
-from fastfcn.prediction.runtimes.base import Runtime
+from fastfcn.prediction.runtimes.base import Runtime, quiet_exporters
 from fastfcn.prediction.runtimes.metadata import ExportMetadata
+from fastfcn.prediction.runtimes.registry import RUNTIMES
 from fastfcn.utils.sizes import Size
 from fastfcn.weights.file import Weights
 
@@ -68,29 +70,55 @@ class Builder:
     def _write(self, path: Path, logits: bool) -> None:
         self.report_step(f"Writing {path.name} with {'labels and logits' if logits else 'labels only'}")
         try:
-            self.runtime.write(self._traced(logits), self.metadata(logits), path)
+            with quiet_exporters():
+                program = self._traced(self.runtime.tracing, logits)
+                self.runtime.write(program, self.metadata(logits), path)
         except (UserError, OSError):
             raise
         except Exception as error:  # exporters raise various exceptions for unsupported layers
-            reason = next((line for line in str(error).splitlines() if "Error" in line), str(error).partition("\n")[0])
-            raise UserError(
-                f"{self.source.recipe.name} cannot be exported to {self.runtime.name}: {reason}", "Use another format."
-            ) from error
+            raise self._unsupported(error) from error
 
-    def _traced(self, logits: bool) -> ExportedProgram:
-        match self.runtime.tracing:
+    def _unsupported(self, error: Exception) -> UserError:
+        """Name the layer that cannot be exported, and the formats that can be tried."""
+        recipe = self.source.recipe
+        lines = str(error).splitlines() or [type(error).__name__]
+        reason = next((line for line in lines if "Error" in line), lines[0]).strip()
+        if type(error).__name__ == "GuardOnDataDependentSymNode":
+            reason = "how its layers depend on the size of the image cannot be traced by PyTorch"
+        source = f"{recipe.backbone.name} ({recipe.name})"
+        others = self._traceable_formats() if self.runtime.tracing == "unbacked" else []
+        hint = f"Use --format {' or '.join(others)}." if others else "No other format supports it either."
+        return UserError(
+            f"{source} cannot be exported to {self.runtime.name}: {shorten(reason, 200)}.",
+            f"{hint} `fastfcn predict`, `evaluate` and `serve` use the weights file itself.",
+        )
+
+    def _traceable_formats(self) -> list[str]:
+        """Names of the formats that trace in another way than that of this export, if the network can be traced so."""
+        try:
+            with quiet_exporters():
+                self._traced("backed", logits=True)
+        except Exception:  # as in `_write`
+            return []
+        return [runtime.name for runtime in RUNTIMES.values() if runtime.tracing == "backed"]
+
+    def _traced(self, tracing: str, logits: bool) -> ExportedProgram:
+        match tracing:
             case "unbacked":
                 return trace(self.model, self.source.recipe, logits)
             case "backed":
                 return trace_backed(self.model, self.source.recipe, logits)
             case "bounded":
                 return trace_backed(self.model, self.source.recipe, logits, self.largest)
+        raise ValueError(tracing)
 
     def _build_int8(self, final: Path, with_logits: Path, float32: Path) -> BuiltFiles:
         assert self.calibrate
         self.report_step(f"Writing {float32.name} in float32")
         images = int8.calibration_images(self.calibrate)
-        model = openvino.convert(trace(self.model, self.source.recipe, with_logits=True))
+        with quiet_exporters():
+            program = trace(self.model, self.source.recipe, with_logits=True)
+        model = openvino.convert(program)
         openvino.save(model, self.metadata(logits=True), float32)
         self.report_step(f"Calibrating on {len(images)} images")
         model = int8.quantize(model, images)

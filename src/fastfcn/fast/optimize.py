@@ -33,7 +33,7 @@ from fastfcn.models.jpu import JPU
 from fastfcn.models.layers import ContextBottleneck, ConvBNReLU
 from fastfcn.models.segmenter import KernelSegmenter, Segmenter
 from fastfcn.ops.pyramid import tap_matrix
-from fastfcn.utils.modules import change_class
+from fastfcn.utils.modules import change_class, to_channels_last
 from fastfcn.utils.progress import warn
 
 
@@ -59,7 +59,8 @@ def optimize(model: Segmenter, in_place: bool = False) -> Segmenter:
     segmentation maps come from CUDA graphs, one for each input size, and a Triton kernel, in autocast's precision.
     `in_place`: change `model` itself and return it, which saves the memory of a copy.
     """
-    fast: Segmenter = fold_batch_norms(model, in_place).to(memory_format=torch.channels_last)  # type: ignore[call-overload]
+    fast = fold_batch_norms(model, in_place)
+    to_channels_last(fast)
     fast.auxiliary = None
     device = next(fast.parameters()).device.type
     if device == "cuda":

@@ -8,6 +8,7 @@ from fastfcn.fast.cpu_training import subsample_pointwise, use_training_kernels
 from fastfcn.models.segmenter import Segmenter
 from fastfcn.training.activation_checkpointing import recompute_activations
 from fastfcn.utils.machine import Machine
+from fastfcn.utils.modules import to_channels_last
 
 
 def prepare(network: Segmenter, machine: Machine, device: torch.device) -> None:
@@ -16,7 +17,7 @@ def prepare(network: Segmenter, machine: Machine, device: torch.device) -> None:
     On a CPU, large tensors of this thread are allocated from the kernels' memory arena from now on.
     Raises UserError if the network cannot be compiled for `device`, or for contradictory settings.
     """
-    network.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
+    to_channels_last(network)
     if machine.checkpoint_activations and machine.compile:
         raise UserError("--checkpoint-activations and --compile cannot be combined.", "Use only one of them.")
     if device.type == "cpu":

@@ -7,6 +7,7 @@ With a new class over the same attributes, names of weights, `copy.deepcopy` and
 
 from typing import Any
 
+import torch
 from torch import nn
 
 
@@ -21,3 +22,10 @@ def add_base_class(module: nn.Module, base: type[nn.Module], **attributes: Any) 
     The new class has the name of the old one, and `attributes` as class attributes.
     """
     change_class(module, type(type(module).__name__, (base, type(module)), attributes))
+
+
+def to_channels_last(module: nn.Module) -> None:
+    """Convert all weights and buffers with four axes, in place. `Module.to` fails if some have five."""
+    for tensor in (*module.parameters(), *module.buffers()):
+        if tensor.ndim == 4:
+            tensor.data = tensor.data.contiguous(memory_format=torch.channels_last)

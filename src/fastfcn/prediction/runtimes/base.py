@@ -3,10 +3,11 @@
 import logging
 import warnings
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, redirect_stderr, redirect_stdout
 from dataclasses import dataclass
 from importlib.metadata import version
 from importlib.util import find_spec
+from io import StringIO
 from pathlib import Path
 from typing import TYPE_CHECKING, Literal, Protocol
 
@@ -16,8 +17,6 @@ from fastfcn.errors import MissingExtraError
 
 if TYPE_CHECKING:  # torch takes a second to import, which reading metadata does not need
     from torch.export import ExportedProgram
-
-EXPORTER_LOGGERS = ("onnxscript", "onnx_ir", "torch.onnx", "torch.utils")
 
 
 class Session(Protocol):
@@ -103,15 +102,12 @@ def check_packages(runtime: Runtime, packages: tuple[str, ...], action: str) -> 
 
 @contextmanager
 def quiet_exporters() -> Iterator[None]:
-    """Suppress warnings and log lines of the exporters, which users cannot act on."""
-    loggers = [logging.getLogger(name) for name in EXPORTER_LOGGERS]
-    levels = [logger.level for logger in loggers]
-    for logger in loggers:
-        logger.setLevel(logging.ERROR)
+    """Suppress what exporters print: warnings, log lines and, on errors, pages of graphs; users cannot act on them."""
+    disabled = logging.root.manager.disable
+    logging.disable(logging.CRITICAL)
     try:
-        with warnings.catch_warnings():
+        with warnings.catch_warnings(), redirect_stdout(StringIO()), redirect_stderr(StringIO()):
             warnings.simplefilter("ignore")
             yield
     finally:
-        for logger, level in zip(loggers, levels, strict=True):
-            logger.setLevel(level)
+        logging.disable(disabled)
