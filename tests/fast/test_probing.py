@@ -42,7 +42,7 @@ class Picky(Unusual):
 
 def test_convolutions_that_others_read_or_do_not_call_are_fixed():
     backbone = Unusual()
-    fix_convolutions(backbone)
+    fix_convolutions(backbone, torch.randn(1, 3, 64, 96))
     fixed = {name for name, layer in backbone.named_modules() if type(layer) is FixedConv2d}
     assert fixed == {"read", "computed_with", "settings.0"}
     assert {type(layer) for layer in backbone.called} == {nn.Conv2d}
@@ -66,5 +66,5 @@ def test_an_unusual_backbone_is_optimized_with_equal_logits(kind: type[nn.Module
 
 
 def test_a_resnet_is_not_probed(monkeypatch: pytest.MonkeyPatch):
-    monkeypatch.setattr(module, "fix_convolutions", lambda _backbone: pytest.fail("probed"))
+    monkeypatch.setattr(module, "fix_convolutions", lambda _backbone, _images: pytest.fail("probed"))
     optimize(build.create("fastfcn_r18_jpu_m_camvid"))

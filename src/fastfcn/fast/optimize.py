@@ -25,7 +25,7 @@ from fastfcn.fast.cpu_resnet import FastBlock, residual_stage
 from fastfcn.fast.cpu_training import SubsampledConv2d, WinogradConv2d
 from fastfcn.fast.cuda_graphs import GPUSegmenter, GraphCache, capture_cuda_graph
 from fastfcn.fast.fold_batch_norm import fold_batch_norms
-from fastfcn.fast.probing import fix_convolutions, is_equivalent, probe_maps, shallow_copy
+from fastfcn.fast.probing import fix_convolutions, is_equivalent, probe_images, shallow_copy
 from fastfcn.kernels.arena import Arena
 from fastfcn.kernels.packing import lanes
 from fastfcn.models.heads import EncHead, EncSkipHead
@@ -73,12 +73,13 @@ def _optimize_for_cpu(fast: Segmenter) -> Segmenter:
     for module in fast.modules():
         if type(module) is SubsampledConv2d:  # for training only
             change_class(module, nn.Conv2d)
-    known = _is_known(fast.backbone)
-    if not known:
-        fix_convolutions(fast.backbone)
-        plain, expected = shallow_copy(fast.backbone), probe_maps(fast.backbone)
+    if _is_known(fast.backbone):
+        return _with_fast_layers(fast)
+    images = probe_images(fast.backbone)
+    fix_convolutions(fast.backbone, images)
+    plain, expected = shallow_copy(fast.backbone), list(fast.backbone(images))
     fast = _with_fast_layers(fast)
-    if not known and not is_equivalent(fast.backbone, expected):
+    if not is_equivalent(fast.backbone, images, expected):
         warn("The optimized form of this backbone differs from the original, which is used instead.")
         fast.backbone = plain
     return fast

@@ -45,9 +45,9 @@ class _Watch:
         self.inside = False
 
 
-def fix_convolutions(backbone: nn.Module) -> None:
+def fix_convolutions(backbone: nn.Module, images: Tensor) -> None:
     """Give convolutions the class `FixedConv2d` whose parents do not call them, or read their parameters as well."""
-    watch, images = _Watch(), _probe(backbone)
+    watch = _Watch()
     types = {module: type(module) for module in backbone.modules() if isinstance(module, nn.Conv2d)}
     for module in types:
         add_base_class(module, _Watched, watch=watch)
@@ -61,12 +61,8 @@ def fix_convolutions(backbone: nn.Module) -> None:
             change_class(module, FixedConv2d)
 
 
-def probe_maps(backbone: nn.Module) -> list[Tensor]:
-    """The maps of a backbone for a small random image, always the same."""
-    return list(backbone(_probe(backbone)))
-
-
-def _probe(backbone: nn.Module) -> Tensor:
+def probe_images(backbone: nn.Module) -> Tensor:
+    """A small random image, always the same, in the precision of the backbone."""
     images = torch.randn(1, 3, *PROBE, generator=torch.Generator().manual_seed(0))
     return images.to(next(backbone.parameters()))
 
@@ -77,10 +73,10 @@ def shallow_copy(backbone: nn.Module) -> nn.Module:
     return copy.deepcopy(backbone, {id(tensor): tensor for tensor in tensors})
 
 
-def is_equivalent(backbone: nn.Module, expected: list[Tensor]) -> bool:
-    """Whether the maps of `backbone` are those expected from `probe_maps`, up to rounding; False if it fails."""
+def is_equivalent(backbone: nn.Module, images: Tensor, expected: list[Tensor]) -> bool:
+    """Whether the maps of `backbone` for `images` are those expected, up to rounding; False if it fails."""
     try:
-        maps = probe_maps(backbone)
+        maps = list(backbone(images))
     except (RuntimeError, AttributeError, TypeError, AssertionError, IndexError):
         return False
     return len(maps) == len(expected) and all(map(_are_close, maps, expected))
