@@ -87,7 +87,7 @@ class Builder:
             reason = "how its layers depend on the size of the image cannot be traced by PyTorch"
         source = f"{recipe.backbone.name} ({recipe.name})"
         others = self._traceable_formats() if self.runtime.tracing == "unbacked" else []
-        hint = f"Use --format {' or '.join(others)}." if others else "No other format supports it either."
+        hint = f"Try --format {' or '.join(others)}." if others else "No other format supports it either."
         return UserError(
             f"{source} cannot be exported to {self.runtime.name}: {shorten(reason, 200)}.",
             f"{hint} `fastfcn predict`, `evaluate` and `serve` use the weights file itself.",
