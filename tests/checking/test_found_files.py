@@ -258,3 +258,15 @@ def test_splits_outside_of_the_data_folder_and_deep_nesting(root: Path):
         parse_description("\n".join(outside), "dataset.toml")
     with pytest.raises(DataError, match="nested"):
         parse_description("a=" + "[" * 3000, "dataset.toml")
+
+
+def test_a_description_that_names_255_explains_binary_masks(root: Path):
+    for path in (root / "masks").glob("*.png"):
+        Image.fromarray((np.asarray(Image.open(path)) > 0).astype(np.uint8) * 255).save(path)
+    assert "binary_255" in kinds(root)
+    init(root, pretrained="none")
+    assert "binary_255" not in kinds(root)
+    described = (root / "dataset.toml").read_text()
+    assert "255" in described
+    (root / "dataset.toml").write_text(described.replace("255", "7"))
+    assert "binary_255" in kinds(root), "a description of other ids explains nothing"

@@ -120,7 +120,10 @@ def check_folder(
     palette = main_palette(stats, values) if kind == "index" else None
     remarks: list[str] = []
     lists = class_lists(root, remarks)
-    names = _names(root, lists, [entry.value for entry in values], palette)
+    described = _described_names(root, [entry.value for entry in values])
+    names = described or _listed_names(lists, [entry.value for entry in values], palette)
+    if kind == "index":
+        known = known or frozenset(described)
     if lists and not names and values:
         remarks.append(
             f"{lists[0].path} names {len(lists[0].classes)} classes, which fit none of the values in the masks"
@@ -210,16 +213,14 @@ def _catalog(layout: Layout, kind: str, values: list[ValueCount]) -> tuple[str, 
     return (layout.name, known) if known >= {entry.value for entry in values} else ("", frozenset())
 
 
-def _names(root: Path, lists: list[ClassList], values: list, palette: dict[int, Color] | None) -> dict:
-    """The class name of each value in the masks that a list in the folder, or its dataset.toml, names."""
-    described = _described_names(root, values)
-    fitting = (names for entry in lists if (names := entry.assigned(values, palette)))
-    names = described or next(fitting, {})
+def _listed_names(lists: list[ClassList], values: list, palette: dict[int, Color] | None) -> dict:
+    """The class name of each value in the masks that a list in the folder names."""
+    names = next((names for entry in lists if (names := entry.assigned(values, palette))), {})
     return {value: names[value] for value in values if value in names}
 
 
 def _described_names(root: Path, values: list) -> dict:
-    """The names in the folder's dataset.toml, if it has one for masks of this kind."""
+    """The class name of each value in the masks by the folder's dataset.toml, if it has one for masks of this kind."""
     path = root / DESCRIPTION
     if not path.is_file():
         return {}
@@ -231,4 +232,5 @@ def _described_names(root: Path, values: list) -> dict:
     if (description.labels_kind == "color") != colored:
         return {}
     entries = (*description.classes, *description.ignored)
-    return {value: entry.name for entry in entries for value in entry.mask_values(description.labels_kind)}
+    names = {value: entry.name for entry in entries for value in entry.mask_values(description.labels_kind)}
+    return {value: names[value] for value in values if value in names}
