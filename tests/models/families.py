@@ -275,7 +275,7 @@ def main() -> None:
         if arguments.out:
             stored = json.loads(arguments.out.read_text()) if arguments.out.exists() else {}
             networks = stored.get("networks", {}) | {name: stored.get("networks", {}).get(name, {}) | row}
-            arguments.out.write_text(json.dumps({"networks": networks}, indent=1) + "\n")
+            arguments.out.write_text(json.dumps(stored | {"networks": networks}, indent=1) + "\n")
 
 
 if __name__ == "__main__":
