@@ -12,7 +12,7 @@ from fastfcn.errors import UserError
 from fastfcn.fast.optimize import optimize
 from fastfcn.models.segmenter import Segmenter
 from fastfcn.training.activation_checkpointing import recompute_activations
-from fastfcn.training.ema import averaged
+from fastfcn.training.ema import MovingAverage
 from fastfcn.training.prepare import compile_parts, prepare
 from fastfcn.training.train import train_step
 from fastfcn.utils.machine import Machine
@@ -97,7 +97,7 @@ def test_copies_are_independent():
     images = batch(0, 3)[0]
     with torch.no_grad():
         before = lean.eval().logits(images)
-        copies = averaged(lean, 0.9).module.eval(), optimize(lean)
+        copies = MovingAverage(lean, 0.9).module.eval(), optimize(lean)
         for parameter in lean.parameters():
             parameter.zero_()
         for copy in copies:

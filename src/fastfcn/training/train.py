@@ -100,8 +100,7 @@ def _train(
     log = TrainLog(run, fabric, state.step, steps, recipe.optim.batch, logs)
     with log, StopRequest() as stop:
         while state.step < steps and not _stops_early(recipe, state):
-            with fastest_convolutions():
-                losses = train_step(model, optimizer, batches, recipe, state.step, fabric, machine.accumulate, freezing)
+            losses = train_step(model, optimizer, batches, recipe, state.step, fabric, machine.accumulate, freezing)
             if average:
                 average.update_parameters(model.module)  # type: ignore[arg-type]
             state.step += 1
@@ -139,6 +138,7 @@ def _stops_early(recipe: Recipe, state: TrainState) -> bool:
     return state.step - state.best_step >= recipe.early_stop.validations * recipe.eval.every
 
 
+@fastest_convolutions()
 def train_step(
     model: nn.Module, optimizer: torch.optim.Optimizer, batches: Iterator[tuple[Tensor, Tensor]], recipe: Recipe,
     step: int, fabric: Fabric, parts: int = 1, freezing: Freezing | None = None,
