@@ -215,7 +215,7 @@ def test_hostile_error_responses_become_one_short_message(answer: bytes, predict
 def test_a_response_that_never_ends_is_given_up(predictor: Predictor, monkeypatch: pytest.MonkeyPatch):
     """Each byte arrives in time, but not the complete response."""
     clock = iter(range(0, 10**6, 50))
-    monkeypatch.setattr(client_module.time, "monotonic", lambda: next(clock))
+    monkeypatch.setattr(client_module, "monotonic", lambda: next(clock))  # of the client alone, not of the service
     with client_of(predictor, b" " * 500_000 + runs([0], [6144])) as client:
         assert client.timeout == 120
         with pytest.raises(UserError, match="no complete response within 120 s"):

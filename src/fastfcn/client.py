@@ -6,14 +6,13 @@ prediction = client("street.jpg")  # labels, shares(), overlay(), as from fastfc
 
 import io
 import json
-import time
 from collections import deque
 from collections.abc import Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from http.client import HTTPException
 from pathlib import Path
 from random import uniform
-from time import sleep
+from time import monotonic, sleep
 from typing import IO, Any
 from urllib.error import HTTPError, URLError
 from urllib.parse import urlsplit
@@ -194,13 +193,13 @@ def _integers(values: Any) -> np.ndarray:
 
 def _read(response: IO[bytes], limit: int, seconds: float) -> bytes:
     """The body of a response. Raises ValueError beyond `limit` bytes, TimeoutError if it takes too long."""
-    parts, length, end = [], 0, time.monotonic() + seconds
+    parts, length, end = [], 0, monotonic() + seconds
     while part := response.read1(2**16):  # type: ignore[attr-defined]
         parts.append(part)
         length += len(part)
         if length > limit:
             raise ValueError(f"more than {limit} bytes")
-        if time.monotonic() > end:
+        if monotonic() > end:
             raise TimeoutError(f"no complete response within {seconds:g} s")
     return b"".join(parts)
 

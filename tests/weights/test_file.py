@@ -263,7 +263,7 @@ def test_an_undefined_score_is_unknown(path: Path):
     assert weights.read(path).facts == {"step": 3}
 
 
-@pytest.mark.parametrize("change", ["neck.width=100000", "head.width=8000", "head.width=1000000000000000"])
+@pytest.mark.parametrize("change", ["neck.width=100000", "head.width=8000", "head.width=4000000000"])
 def test_shapes_are_compared_before_memory_is_taken(path: Path, change: str):
     resource = pytest.importorskip("resource")
     rewrite(path, recipe=tiny_recipe(change).text)
