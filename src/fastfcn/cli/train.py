@@ -76,7 +76,7 @@ def train(
         from fastfcn.training.repeats import repeats, train_repeats
 
         def write_report(result: TrainingResult) -> None:
-            if report:
+            if report and not Run(result.folder).report.exists():  # --resume comes by finished trainings again
                 report_after_training(Run(result.folder), data, machine)
 
         planned = repeats(recipe, folds or 1, seeds or 1)

@@ -36,7 +36,8 @@ def lost_processes(fabric: Fabric) -> Iterator[None]:
     """
     processes = _take_over(fabric)
     finished = threading.Event()
-    threading.Thread(target=_watch, args=(processes, finished), daemon=True).start()
+    if processes:
+        threading.Thread(target=_watch, args=(processes, finished), daemon=True).start()
     try:
         yield
     except RuntimeError as error:
