@@ -30,6 +30,7 @@ def train(
     resume: bool = False,
     accept_changed_data: bool = False,
     strict: bool = False,
+    trust_labels: bool = False,
     loggers: Sequence[str] = (),
     accelerator: str = "auto",
     devices: int = 1,
@@ -53,14 +54,15 @@ def train(
         data: Folder of the dataset.
         out: Folder of the run; created. It must not contain a run unless `resume` is set.
         overrides: Changes to the recipe: `{"optim.steps": 100}` or `["optim.steps=100"]`.
-        resume: Continue the stopped run in `out`.
+        resume: Continue the stopped run in `out`; start it if there is none.
         accept_changed_data: Resume although classes or files of the dataset have changed since the start.
         strict: Refuse weights (`load_from`) whose classes are not those of the dataset. Otherwise classes of the same
             name keep their outputs, and others start from random weights.
+        trust_labels: Do not read all masks before the first step to check them.
         loggers: Names among "tensorboard", "mlflow" and "wandb".
         accelerator: "auto", "cpu", "cuda" or "mps".
         devices: Processes per machine, one per device; more than 1 starts the script again for each of them.
-        nodes: Number of machines.
+        nodes: Number of machines. Under torchrun or srun, both are those of the job.
         workers: Dataloader workers per device; default: by the number of CPU cores, at most 8.
         precision: "32-true", "bf16-mixed" or "16-mixed".
         accumulate: Number of parts in which each batch is processed, to save memory.
@@ -80,7 +82,7 @@ def train(
     )
     loaded = _load_recipe(recipe, overrides)
     check_loggers(loggers)
-    return train(loaded, data, out, machine, resume, loggers, accept_changed_data, strict)
+    return train(loaded, data, out, machine, resume, loggers, accept_changed_data, strict, trust_labels)
 
 
 def evaluate(

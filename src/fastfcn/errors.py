@@ -41,6 +41,10 @@ class OutputError(UserError):
     """A file or folder cannot be written."""
 
 
+class RepeatedError(UserError):
+    """An error that all processes of a job raise; the command line prints it in the first one only."""
+
+
 class MissingExtraError(UserError):
     """An optional package is not installed; the hint names the extra that installs it."""
 

@@ -348,7 +348,7 @@ def test_dry_run(server: FileServer, row: Row, tmp_path: Path):
     done = fastfcn("reproduce", recipe, "--data", tmp_path / "nowhere", "--train", "--devices", 4, "--dry-run")
     assert done.code == 0
     for word in ("not ready", "does not exist", "4 steps", "--train --devices 4",
-                 "torchrun --nnodes 2 --nproc-per-node 4", "--nodes 2", "holds within 1 "):  # fmt: skip
+                 "torchrun --nnodes 2 --nproc-per-node 4", "--train\n", "holds within 1 "):  # fmt: skip
         assert word in done.out
 
 

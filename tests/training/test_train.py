@@ -2,20 +2,23 @@
 
 import json
 import os
+import shutil
 import signal
 import subprocess
 import sys
 import time
 from pathlib import Path
 
+import numpy as np
 import pytest
 import torch
+from PIL import Image
 
 from fastfcn import build, recipes, weights
 from fastfcn.errors import DivergedError, OutputError, RecipeError, UserError
 from fastfcn.models.heads import HeadOutput
 from fastfcn.models.segmenter import Segmenter
-from fastfcn.training.run import Run
+from fastfcn.training.run import RESUME_CODE, Run
 from fastfcn.training.train import train
 from fastfcn.utils.machine import Machine
 from tests.helpers.tiny import NARROW, tiny_recipe, write_streets
@@ -88,7 +91,7 @@ def test_stopped_by_signal_saves_the_step_and_resumes(data, tmp_path, uninterrup
         process.send_signal(signal.SIGTERM)
         printed = process.communicate(timeout=120)[0]
     if process.returncode:  # a fast machine may finish before the signal arrives
-        assert process.returncode == 130
+        assert process.returncode == RESUME_CODE
         assert "--resume" in printed
     go(command(data, out, "--resume"))
     assert losses(out) == losses(uninterrupted)
@@ -112,22 +115,42 @@ def wait_for_step(out: Path, step: int) -> None:
     raise AssertionError(f"no step {step} in {out}")
 
 
-def test_two_processes_resume_exactly_and_score_like_one(data, tmp_path):
-    uncut, resumed = tmp_path / "whole", tmp_path / "parts"
-    go(command(data, uncut, "--devices", "2"))
-    go(command(data, resumed, "--devices", "2"))
-    assert losses(uncut) == losses(resumed), "two runs of the same seed"
-    # The state after a kill between the checkpoints of steps 3 and 6: the files of step 3 with a longer log.
-    run = Run(tmp_path / "cut")
-    shorter = command(data, run.folder, "--devices", "2")
-    process = subprocess.Popen(shorter, env={**os.environ, "OMP_NUM_THREADS": "1"}, stderr=subprocess.DEVNULL,
-                               stdout=subprocess.DEVNULL, start_new_session=True)  # fmt: skip
-    wait_for_step(run.folder, 3)
-    os.killpg(process.pid, signal.SIGKILL)
-    process.wait()
-    go(command(data, run.folder, "--devices", "2", "--resume"))
-    assert losses(run.folder) == losses(uncut)
-    assert same_weights(run.last, uncut / "last.safetensors")
+def test_two_processes_resume_exactly_after_any_kind_of_stop(data, tmp_path):
+    """The same command starts the run and continues it; a scheduler's signal to one process ends all with code 75."""
+    whole, parts = tmp_path / "whole", tmp_path / "parts"
+    resumed = command(data, parts, "--resume")[3:]
+    jobs = [
+        {"arguments": command(data, whole)[3:]},
+        {"arguments": resumed, "step": 1, "signal": "SIGUSR1"},
+        {"arguments": resumed, "step": 4, "signal": "SIGKILL"},
+        {"arguments": resumed},
+    ]
+    process = subprocess.run([sys.executable, "-m", "tests.helpers.forked_job"], input=json.dumps(jobs), text=True,
+                             env={**os.environ, "OMP_NUM_THREADS": "1"}, capture_output=True, timeout=300)  # fmt: skip
+    assert process.returncode == 0, process.stderr
+    assert json.loads(process.stdout.splitlines()[-1]) == [[0, 0], [75, 75], [2, -9], [0, 0]], process.stderr
+    assert losses(parts) == losses(whole)
+    assert same_weights(parts / "last.safetensors", whole / "last.safetensors")
+    printed = process.stdout + process.stderr
+    assert printed.count(f"There is no run in {parts} yet") == 1
+    assert printed.count("Stopping after this step") == 1 or "Stopped after step 2 of 8" in printed
+    assert "Grad strides" not in printed
+
+
+def test_all_processes_report_wrong_masks_once(data, tmp_path):
+    """Each process reads half of the masks; the error names all of them, and is printed once."""
+    wrong = tmp_path / "streets"
+    shutil.copytree(data, wrong)
+    masks = sorted((wrong / "labels/train").iterdir())[:2]
+    for path in masks:
+        Image.fromarray(np.full((64, 96), 77, np.uint8)).save(path)
+    arguments = command(wrong, tmp_path / "run")[3:]
+    process = subprocess.run([sys.executable, "-m", "tests.helpers.forked_job"], text=True, capture_output=True,
+                             input=json.dumps([{"arguments": arguments}]), timeout=300)  # fmt: skip
+    assert json.loads(process.stdout.splitlines()[-1]) == [[2, 2]], process.stderr
+    printed = process.stderr.replace("\n", " ")
+    assert all(printed.count(f"{path}: value 77 in 6144 pixels") == 1 for path in masks)
+    assert not (tmp_path / "run/labels.json").exists()
 
 
 def test_evaluation_by_two_processes_counts_no_image_twice(data, tmp_path, uninterrupted):

@@ -24,7 +24,7 @@ from fastfcn.cli.report import report
 from fastfcn.cli.reproduce import reproduce
 from fastfcn.cli.serve import serve
 from fastfcn.cli.train import train
-from fastfcn.errors import UserError
+from fastfcn.errors import RepeatedError, UserError
 
 COMMANDS = (
     recipes,
@@ -81,7 +81,8 @@ def main() -> None:
     try:
         app()
     except UserError as error:
-        print_error(error)
+        if not isinstance(error, RepeatedError):
+            print_error(error)
         sys.exit(error.exit_code)
     except KeyboardInterrupt:
         sys.exit(130)

@@ -26,7 +26,10 @@ InputSize = Annotated[
 Window = Annotated[str | None, typer.Option(metavar="HxW", help="Process images in overlapping windows of this size.")]
 Tta = Annotated[bool, typer.Option("--tta", help="Test-time augmentation: average over the recipe's scales and flips.")]
 Split = Annotated[str | None, typer.Option(help="Split to evaluate (default: the recipe's validation split).")]
-Devices = Annotated[int, typer.Option(min=1, help="Number of devices to use, one process per device.")]
+Devices = Annotated[
+    int, typer.Option(min=1, help="Number of devices to use, one process per device (torchrun, srun: that of the job).")
+]
+Nodes = Annotated[int, typer.Option(min=1, help="Number of machines (torchrun, srun: that of the job).")]
 Workers = Annotated[int | None, typer.Option(min=0, help="Dataloader workers per device (default: by CPU cores).")]
 JsonFile = Annotated[Path | None, typer.Option("--json", metavar="FILE", help="Also write the results to FILE.")]
 Threads = Annotated[int | None, typer.Option(min=1, help="Number of CPU threads (default: PyTorch's).")]

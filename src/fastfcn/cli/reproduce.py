@@ -5,7 +5,7 @@ from typing import Annotated
 
 import typer
 
-from fastfcn.cli.options import Accelerator, Data, Devices, Precision, Split, Workers, check_network
+from fastfcn.cli.options import Accelerator, Data, Devices, Nodes, Precision, Split, Workers, check_network
 from fastfcn.utils.console import out_console, say, say_plain
 
 
@@ -28,7 +28,7 @@ def reproduce(
     split: Split = None,
     dry_run: Annotated[bool, typer.Option("--dry-run", help="Print the plan and exit.")] = False,
     devices: Devices = 1,
-    nodes: Annotated[int, typer.Option(min=1, help="Number of machines.")] = 1,
+    nodes: Nodes = 1,
     workers: Workers = None,
     precision: Precision = "32-true",
     accelerator: Accelerator = "auto",
@@ -46,6 +46,7 @@ def reproduce(
     from fastfcn.reproduce.plan import describe, make_plan
     from fastfcn.reproduce.reproduce import reproduce as reproduce_row
     from fastfcn.reproduce.verdict import markdown_row
+    from fastfcn.training.run import TrainingResult
     from fastfcn.utils.machine import Machine
 
     machine = Machine(accelerator, devices, nodes, workers, precision, accumulate)
@@ -55,11 +56,12 @@ def reproduce(
     if dry_run:
         return
     verdict = reproduce_row(plan, machine, say_plain)
-    if not machine.first_process:
-        return
+    if isinstance(verdict, TrainingResult):
+        if machine.first_process:
+            say("Stopped. Run the same command to continue.")
+        raise typer.Exit(verdict.exit_code)
     if verdict is None:
-        say("Stopped. Run the same command to continue.")
-        raise typer.Exit(130)
+        return
     out_console.print(verdict_table(verdict))
     say_plain(markdown_row(verdict))
     raise typer.Exit(0 if verdict["verdict"] == "holds" else 1)

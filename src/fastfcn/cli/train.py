@@ -6,7 +6,7 @@ from typing import Annotated
 
 import typer
 
-from fastfcn.cli.options import Accelerator, Changes, Data, Devices, Precision, Workers
+from fastfcn.cli.options import Accelerator, Changes, Data, Devices, Nodes, Precision, Workers
 from fastfcn.utils.console import out_console, say, say_plain
 
 
@@ -15,12 +15,14 @@ def train(
     data: Data,
     out: Annotated[Path, typer.Option(metavar="DIR", help="New folder for the run.")],
     changes: Changes = None,
-    resume: Annotated[bool, typer.Option("--resume", help="Continue the interrupted run in --out.")] = False,
+    resume: Annotated[
+        bool, typer.Option("--resume", help="Continue the interrupted run in --out; start it if there is none.")
+    ] = False,
     accept_changed_data: Annotated[
         bool, typer.Option("--accept-changed-data", help="Resume although the dataset has changed since the start.")
     ] = False,
     devices: Devices = 1,
-    nodes: Annotated[int, typer.Option(min=1, help="Number of machines.")] = 1,
+    nodes: Nodes = 1,
     workers: Workers = None,
     precision: Precision = "32-true",
     accelerator: Accelerator = "auto",
@@ -33,6 +35,9 @@ def train(
     compile: Annotated[bool, typer.Option("--compile", help="Use torch.compile; needs a C++ compiler.")] = False,
     strict: Annotated[
         bool, typer.Option("--strict", help="Refuse weights (load_from) whose classes are not those of the dataset.")
+    ] = False,
+    trust_labels: Annotated[
+        bool, typer.Option("--trust-labels", help="Do not read all masks before the first step to check them.")
     ] = False,
     log: Annotated[
         list[str] | None, typer.Option(help="Also log to tensorboard, mlflow or wandb; repeat for more than one.")
@@ -50,7 +55,9 @@ def train(
 ) -> None:
     """Train a recipe.
 
-    Ctrl-C stops after the current step. --resume continues with exactly the results of an uninterrupted run.
+    Ctrl-C stops after the current step. --resume continues with exactly the results of an uninterrupted run. SIGTERM
+    and SIGUSR1 stop as Ctrl-C does, with exit code 75: run the same command with --resume again. Under torchrun and
+    srun, devices and nodes are those of the job.
     --folds and --seeds train several times, into folders in --out, and print mean and standard deviation.
     load_from=WEIGHTS fine-tunes a whole network: classes of the same name keep their outputs.
 
@@ -81,19 +88,19 @@ def train(
 
         planned = repeats(recipe, folds or 1, seeds or 1)
         repeated = train_repeats(
-            planned, data, out, machine, resume, log or [], accept_changed_data, write_report, strict
+            planned, data, out, machine, resume, log or [], accept_changed_data, write_report, strict, trust_labels
         )
-        if not repeated.finished:
+        if repeated.stopped:
             say("Stopped in training {} of {}. Continue with --resume.", len(repeated.runs) + 1, len(planned))
-            raise typer.Exit(130)
+            raise typer.Exit(repeated.stopped.exit_code)
         out_console.print(repeats_table(repeated, out_console))
         return
-    result = train_recipe(recipe, data, out, machine, resume, log or [], accept_changed_data, strict)
+    result = train_recipe(recipe, data, out, machine, resume, log or [], accept_changed_data, strict, trust_labels)
     if not machine.first_process:
-        return
+        raise typer.Exit(result.exit_code)
     if not result.finished:
         say("Stopped after step {} of {}. Continue with --resume.", result.step, result.steps)
-        raise typer.Exit(130)
+        raise typer.Exit(result.exit_code)
     if result.stopped_early:
         say("Stopped early after step {} of {}: no better val mIoU since.", result.step, result.steps)
     if report:

@@ -126,7 +126,11 @@ class Dataset(torch.utils.data.Dataset):
         `progress` is called with (masks done, total masks). Raises one DataError with all problems: unreadable masks,
         sizes that differ from the image, unknown values, and a dataset with one class or none besides ignored pixels.
         """
-        counts, problems = self.inspect_labels(workers, progress)
+        return self.checked_counts(*self.count_labels(range(len(self)), workers, progress))
+
+    def checked_counts(self, totals: np.ndarray, problems: list[LabelProblem]) -> PixelCounts:
+        """The counts of the whole split from the sums of `count_labels`. Raises DataError as `check_labels` does."""
+        counts, problems = self._conclude(totals, problems)
         if problems:
             raise DataError(_summary(self, [problem.message for problem in problems]), FIX_MASKS)
         return counts
@@ -135,16 +139,26 @@ class Dataset(torch.utils.data.Dataset):
         self, workers: int = 1, progress: Callable[[int, int], None] | None = None
     ) -> tuple[PixelCounts, list[LabelProblem]]:
         """Like `check_labels`, but return the problems instead of raising an error."""
+        return self._conclude(*self.count_labels(range(len(self)), workers, progress))
+
+    def count_labels(
+        self, indices: range, workers: int = 1, progress: Callable[[int, int], None] | None = None
+    ) -> tuple[np.ndarray, list[LabelProblem]]:
+        """Read the masks of some examples: pixels by value of the label, int64 (256,), and the problems of each."""
         totals, problems = np.zeros(256, np.int64), []
+        examples = [self.examples[index] for index in indices]
         pool = ThreadPoolExecutor(max(workers, 1))
         try:
-            for done, (counts, mask_problems) in enumerate(pool.map(self._check, self.examples), start=1):
+            for done, (counts, mask_problems) in enumerate(pool.map(self._check, examples), start=1):
                 totals += counts
                 problems += mask_problems
                 if progress:
-                    progress(done, len(self))
+                    progress(done, len(examples))
         finally:
             pool.shutdown(cancel_futures=True)
+        return totals, problems
+
+    def _conclude(self, totals: np.ndarray, problems: list[LabelProblem]) -> tuple[PixelCounts, list[LabelProblem]]:
         counts = PixelCounts(totals[: len(self.description.classes)], int(totals[IGNORE_INDEX]))
         return counts, problems or [LabelProblem(None, message) for message in _single_class(self.description, counts)]
 

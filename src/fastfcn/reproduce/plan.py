@@ -151,4 +151,4 @@ def _describe_training(plan: Plan, machine: Machine) -> Iterator[str | Text]:
     launcher += ["--rdzv-backend", "c10d", "--rdzv-endpoint", "HOST:29500", "-m"]
     yield _command_line("           one machine:   ", command)
     yield f"           {nodes} machines, run on each (HOST is one of them; the folders must be shared):"
-    yield _command_line("                          ", [*launcher, *command, "--nodes", str(nodes)])
+    yield _command_line("                          ", [*launcher, *command[:-2]])

@@ -20,7 +20,7 @@ from fastfcn.errors import OutputError, WeightsError
 from fastfcn.evaluation.evaluate import evaluate
 from fastfcn.reproduce.plan import Plan, splits_of, tolerance_of
 from fastfcn.reproduce.verdict import markdown_row, verdict
-from fastfcn.training.run import Run
+from fastfcn.training.run import Run, TrainingResult
 from fastfcn.training.train import train
 from fastfcn.utils.files import make_folder, write_text
 from fastfcn.utils.machine import Machine
@@ -32,11 +32,11 @@ Log = Callable[[str], None]
 NOT_COMPARED = ("name", "aliases", "summary", "seed")  # recipe keys that do not affect scores
 
 
-def reproduce(plan: Plan, machine: Machine, log: Log) -> dict | None:
+def reproduce(plan: Plan, machine: Machine, log: Log) -> dict | TrainingResult | None:
     """Run `plan`, write verdict.json and row.md to its folder, and return the verdict.
 
-    Returns None if training was interrupted, and in all processes but the first. Raises DataError first if the data
-    folder has problems; and WeightsError, RecipeError and OutputError.
+    Returns the result of the training if it was interrupted, and None in all processes but the first. Raises DataError
+    first if the data folder has problems; and WeightsError, RecipeError and OutputError.
     """
     source: dict = {}
     if machine.first_process:
@@ -46,7 +46,7 @@ def reproduce(plan: Plan, machine: Machine, log: Log) -> dict | None:
     if plan.train:
         result = train(plan.recipe, plan.data, plan.run.folder, machine, resume=_started(plan.run))
         if not result.finished:
-            return None
+            return result
     fabric = machine.launch()  # the other processes wait here for the weights
     if fabric.is_global_zero and plan.train:
         source = {"file": plan.weights.name, "sha256": sha256_of(plan.weights), "kind": "trained", "address": None}

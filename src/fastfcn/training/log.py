@@ -17,7 +17,8 @@ from fastfcn.training.loggers import open_logger
 from fastfcn.training.run import Run
 from fastfcn.utils.progress import console, progress_bar
 
-FLUSH_STEPS = 20  # steps between reading losses from a GPU or other processes: each reading synchronizes
+FLUSH_STEPS = 20  # the most steps between reading losses from a GPU or other processes: each reading synchronizes
+FLUSH_SECONDS = 5.0  # the longest time between two readings, unless a step takes longer: signals are noticed then
 CHECKPOINT_SECONDS = 300.0  # between checkpoints
 PLAIN_LOG_SECONDS = 30.0  # between printed lines if there is no terminal for a progress bar
 
@@ -30,7 +31,8 @@ class TrainLog:
 
     def __init__(self, run: Run, fabric: Fabric, done: int, steps: int, batch: int, logs: Sequence[str] = ()):
         self.run, self.fabric, self.batch = run, fabric, batch
-        self.every = 1 if fabric.world_size == 1 and fabric.device.type == "cpu" else FLUSH_STEPS
+        self.synchronizes = fabric.world_size > 1 or fabric.device.type != "cpu"
+        self.every = 1
         self.pending: list[tuple[int, float, dict[str, Tensor]]] = []
         self.flushed_at = self.saved_at = self.printed_at = time.monotonic()
         names = dict.fromkeys(logs) if fabric.is_global_zero else ()  # without duplicates
@@ -64,7 +66,10 @@ class TrainLog:
         values = torch.stack([torch.stack(list(losses.values())) for _, _, losses in self.pending])
         values = torch.as_tensor(self.fabric.all_reduce(values, reduce_op="mean")).tolist()
         now = time.monotonic()
-        speed = len(self.pending) * self.batch / max(now - self.flushed_at, 1e-9)
+        seconds = max(now - self.flushed_at, 1e-9) / len(self.pending)
+        speed = self.batch / seconds
+        if self.synchronizes:
+            self.every = min(FLUSH_STEPS, max(1, int(FLUSH_SECONDS / self._slowest(seconds))))
         lines = [
             {
                 "step": step,
@@ -78,6 +83,11 @@ class TrainLog:
         _check_finite(lines)
         if self.fabric.is_global_zero:
             self._write(lines)
+
+    def _slowest(self, seconds: float) -> float:
+        """The largest of the processes' values: all of them have to flush at the same step."""
+        value = torch.tensor(seconds, dtype=torch.float32, device=self.fabric.device)
+        return float(self.fabric.all_reduce(value, reduce_op="max"))  # type: ignore[arg-type]
 
     def _write(self, lines: list[dict]) -> None:
         self.run.append(lines)
@@ -120,18 +130,22 @@ def _check_finite(lines: list[dict]) -> None:
 
 
 class StopRequest:
-    """Ctrl-C and SIGTERM request a stop after the current step; a second Ctrl-C raises KeyboardInterrupt.
+    """Ctrl-C, SIGTERM and SIGUSR1 request a stop after the current step; a second Ctrl-C raises KeyboardInterrupt.
 
-    Only the main thread can handle signals: in another thread nothing changes.
+    Schedulers announce the end of a job by SIGTERM (Kubernetes, SLURM) or SIGUSR1 (`sbatch --signal=USR1@120`). Only
+    the main thread can handle signals: in another thread nothing changes. `announce`: print that it was received.
     """
 
-    def __init__(self) -> None:
-        self.received = False
+    SIGNALS = tuple(getattr(signal, name) for name in ("SIGINT", "SIGTERM", "SIGUSR1") if hasattr(signal, name))
+
+    def __init__(self, announce: bool = True) -> None:
+        self.announce = announce
+        self.received = 0  # number of the signal
         self.previous: dict[signal.Signals, Any] = {}  # handlers
 
     def __enter__(self) -> "StopRequest":
         if threading.current_thread() is threading.main_thread():
-            self.previous = {name: signal.signal(name, self._handle) for name in (signal.SIGINT, signal.SIGTERM)}
+            self.previous = {name: signal.signal(name, self._handle) for name in self.SIGNALS}
         return self
 
     def __exit__(self, *_error: object) -> None:
@@ -141,10 +155,15 @@ class StopRequest:
     def _handle(self, number: int, _frame: FrameType | None) -> None:
         if self.received and number == signal.SIGINT:
             raise KeyboardInterrupt
-        self.received = True
-        console.print("Stopping after this step; the run can be resumed.")
+        if self.announce and not self.received:
+            console.print("Stopping after this step; the run can be resumed.")
+        self.received = number
 
     def requested(self, fabric: Fabric) -> bool:
-        """Whether any process received a signal; all processes must call this at the same step."""
+        """Whether any process received a signal; all processes must call this at the same step.
+
+        `received` is the same in all of them then.
+        """
         received = torch.tensor(float(self.received), device=fabric.device)
-        return bool(torch.as_tensor(fabric.all_reduce(received, reduce_op="sum")) > 0)
+        self.received = int(fabric.all_reduce(received, reduce_op="max"))  # type: ignore[arg-type]
+        return self.received > 0

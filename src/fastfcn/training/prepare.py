@@ -1,7 +1,10 @@
 """Prepare a network for training: memory layout, CPU training kernels, activation checkpointing, compilation."""
 
+from functools import partial
+
 import torch
 from timm.layers.norm_act import convert_sync_batchnorm
+from torch import Tensor
 
 from fastfcn.errors import UserError
 from fastfcn.fast.cpu_training import subsample_pointwise, use_training_kernels
@@ -36,6 +39,25 @@ def synchronize_batch_norms(network: Segmenter) -> None:
     timm's converter, unlike torch's, keeps the activation inside timm's `BatchNormAct2d`.
     """
     convert_sync_batchnorm(network)  # in place, because the network itself is not a batch norm
+
+
+def match_gradient_strides(network: Segmenter) -> None:
+    """Give gradients the strides of their weights, in place, where both describe the same memory.
+
+    A dimension of size one, as in depthwise and 1x1 convolutions, can have any stride, and convolutions return others
+    than channels_last weights have: DistributedDataParallel warns of that.
+    """
+    for parameter in network.parameters():
+        if parameter.requires_grad and 1 in parameter.shape:
+            parameter.register_hook(partial(_restride, parameter.shape, parameter.stride()))
+
+
+def _restride(shape: torch.Size, strides: tuple[int, ...], gradient: Tensor) -> Tensor:
+    """`gradient` as a view with `strides`, if it differs in the strides of dimensions of size one only."""
+    pairs = zip(shape, strides, gradient.stride(), strict=True)
+    if gradient.stride() == strides or any(one != other for size, one, other in pairs if size > 1):
+        return gradient
+    return gradient.as_strided(shape, strides)
 
 
 def fused_kernels(machine: Machine, device: torch.device) -> bool:

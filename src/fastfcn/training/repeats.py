@@ -44,7 +44,7 @@ class Statistics:
 
 @dataclass(frozen=True)
 class RepeatedResult:
-    """The finished trainings by name, the scores of their best weights, and what is yet to be done.
+    """The finished trainings by name, the scores of their best weights, and the one that was stopped, if any.
 
     `miou` and `classes` (by name) summarize the finished trainings.
     """
@@ -52,7 +52,7 @@ class RepeatedResult:
     folder: Path
     runs: dict[str, TrainingResult]
     scores: dict[str, dict]
-    finished: bool
+    stopped: TrainingResult | None = None
 
     @property
     def miou(self) -> Statistics:
@@ -110,7 +110,7 @@ def repeats(recipe: Recipe, folds: int = 1, seeds: int = 1) -> list[Repeat]:
 def train_repeats(
     planned: Sequence[Repeat], data: str | Path, out: str | Path, machine: Machine, resume: bool = False,
     logs: Sequence[str] = (), accept_changed_data: bool = False, after: Callable[[TrainingResult], None] | None = None,
-    strict: bool = False,
+    strict: bool = False, trust_labels: bool = False,
 ) -> RepeatedResult:  # fmt: skip
     """Train one after the other, each into its own folder in `out`; arguments as for `train`.
 
@@ -128,15 +128,15 @@ def train_repeats(
         folder = Path(out) / repeat.name
         error_console.print_line(styled("Training {} of {}: {}", number, len(planned), folder))
         again = resume and Run(folder).recipe.exists()
-        result = train(repeat.recipe, data, folder, machine, again, logs, accept_changed_data, strict)
+        result = train(repeat.recipe, data, folder, machine, again, logs, accept_changed_data, strict, trust_labels)
         if not result.finished:
-            return RepeatedResult(Path(out), runs, scores, finished=False)
+            return RepeatedResult(Path(out), runs, scores, stopped=result)
         if after:
             after(result)
         runs[repeat.name], scores[repeat.name] = result, best_scores(result)
-        so_far = RepeatedResult(Path(out), runs, scores, finished=number == len(planned))
+        so_far = RepeatedResult(Path(out), runs, scores)
         write_text(Path(out) / SUMMARY, json.dumps(so_far.as_json(), indent=2) + "\n")
-    return RepeatedResult(Path(out), runs, scores, finished=True)
+    return RepeatedResult(Path(out), runs, scores)
 
 
 def best_scores(result: TrainingResult) -> dict:

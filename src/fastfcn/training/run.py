@@ -2,6 +2,7 @@
 
 import os
 import platform
+import signal
 import tomllib
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -23,6 +24,8 @@ from fastfcn.utils.provenance import command, package_versions
 from fastfcn.utils.text import read_text
 
 LOCK = "run.lock"
+LOCK_SECONDS = 120.0  # for the lock of a process that was killed, or lost with its machine, to be released
+RESUME_CODE = 75  # "run the same command again": EX_TEMPFAIL in sysexits.h
 
 
 @dataclass(frozen=True)
@@ -30,7 +33,8 @@ class TrainingResult:
     """What `train` returns: where the run is, and how far it got.
 
     `step`: completed steps, of `steps` in the recipe; `miou`: best validation mIoU so far, in percent, measured after
-    `best_step` steps; None before the first validation; `stopped_early`: whether validation ended the training.
+    `best_step` steps; None before the first validation; `stopped_early`: whether validation ended the training;
+    `stopped_by`: number of the signal that stopped it, 0 for none.
     """
 
     folder: Path
@@ -39,11 +43,19 @@ class TrainingResult:
     miou: float | None
     best_step: int
     stopped_early: bool = False
+    stopped_by: int = 0
 
     @property
     def finished(self) -> bool:
-        """False if the run was stopped (Ctrl-C, SIGTERM); continue it with `resume`."""
+        """False if the run was stopped (Ctrl-C, SIGTERM, SIGUSR1); continue it with `resume`."""
         return self.step == self.steps or self.stopped_early
+
+    @property
+    def exit_code(self) -> int:
+        """0 if finished, RESUME_CODE if a scheduler's signal stopped the run, 130 after Ctrl-C."""
+        if self.finished:
+            return 0
+        return 130 if self.stopped_by in (0, signal.SIGINT) else RESUME_CODE
 
     @property
     def weights(self) -> Path:
@@ -76,11 +88,12 @@ class Run:
         self.report = self.folder / "report.html"
 
     @contextmanager
-    def lock(self, resume: bool) -> Iterator[None]:
-        """Lock the folder against other trainings; it is created unless `resume`. Raises OutputError."""
-        if resume and not self.recipe.exists():
-            raise OutputError(f"{self.folder} contains no run to resume.", "Start one without --resume.")
-        with locked(make_folder(self.folder) / LOCK, "training"):
+    def lock(self, restarted: bool = False) -> Iterator[None]:
+        """Create the folder and lock it against other trainings. Raises OutputError.
+
+        `restarted`: a scheduler may have started this process while the one before it is still ending: wait for it.
+        """
+        with locked(make_folder(self.folder) / LOCK, "training", LOCK_SECONDS if restarted else 0.0):
             remove_temporary_files(
                 self.recipe,
                 self.environment,

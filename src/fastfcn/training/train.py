@@ -1,6 +1,5 @@
 """The training loop: from a recipe and a dataset to a run folder with weights."""
 
-import json
 from collections.abc import Iterator, Sequence
 from contextlib import nullcontext
 from math import isnan
@@ -27,14 +26,14 @@ from fastfcn.training.checkpoint import TrainState, load_checkpoint, save_checkp
 from fastfcn.training.ema import MovingAverage
 from fastfcn.training.fingerprint import fingerprint
 from fastfcn.training.freezing import Freezing
+from fastfcn.training.label_check import check_labels
 from fastfcn.training.log import StopRequest, TrainLog
 from fastfcn.training.lost_processes import lost_processes
-from fastfcn.training.prepare import fused_kernels, prepare, synchronize_batch_norms
+from fastfcn.training.prepare import fused_kernels, match_gradient_strides, prepare, synchronize_batch_norms
 from fastfcn.training.run import Run, TrainingResult
 from fastfcn.utils.console import error_console as console
-from fastfcn.utils.files import write_text
 from fastfcn.utils.machine import Machine, process_memory
-from fastfcn.utils.progress import progress_bar, warn
+from fastfcn.utils.progress import warn
 from fastfcn.utils.sizes import IGNORE_INDEX
 from fastfcn.weights.pretrained import pretrained_origin
 from fastfcn.weights.start import load_initial_weights
@@ -49,12 +48,14 @@ def train(
     logs: Sequence[str] = (),
     accept_changed_data: bool = False,
     strict: bool = False,
+    trust_labels: bool = False,
 ) -> TrainingResult:
     """Train `recipe` on the dataset in the folder `data`; write the run to the folder `out`.
 
-    `resume`: continue the stopped run in `out`; it ends with the same losses and weights, bit for bit, as a run that
-    was never stopped; a dataset that has changed since is refused unless `accept_changed_data`. `logs`: loggers to use
-    besides the run folder, a selection of `loggers.PACKAGES`. `strict`: refuse `load_from` with other classes.
+    `resume`: continue the run in `out`, or start it if there is none; it ends with the same losses and weights, bit for
+    bit, as a run that was never stopped; a dataset that has changed since is refused unless `accept_changed_data`.
+    `logs`: loggers to use besides the run folder, a selection of `loggers.PACKAGES`. `strict`: refuse `load_from` with
+    other classes. `trust_labels`: do not check the masks first.
     Raises UserError (or a subclass) before the first step for data, weights and folders that cannot be used, for a
     folder in use by another training, and when a process of the run ends; DivergedError when the loss is no longer
     finite.
@@ -63,30 +64,33 @@ def train(
     train_set = build.dataset(recipe, description, data, recipe.data.train_split, train=True)
     recipe = build.with_steps(recipe, len(train_set))
     val_set = build.dataset(recipe, description, data, recipe.data.val_split, train=False)
-    run = Run(out)
-    if machine.first_process:
+    run, splits, first = Run(out), {"train": train_set, "val": val_set}, machine.first_process
+    if first:
         machine.check_batch(recipe.optim.batch)
-    with run.lock(resume) if machine.first_process else nullcontext():
-        if machine.first_process:
-            _open_run(run, recipe, {"train": train_set, "val": val_set}, resume, accept_changed_data)
-            _count_labels(run, train_set, val_set, machine.dataloader_workers)
+    with StopRequest(first) as stop, run.lock(resume and machine.job is not None) if first else nullcontext():
+        if first:
+            _open_run(run, recipe, splits, resume, accept_changed_data)
         fabric = machine.launch()
         with lost_processes(fabric):
-            return _train(recipe, data, train_set, val_set, run, fabric, machine, resume, logs, strict)
+            if not trust_labels and not check_labels(run, splits, fabric, machine.dataloader_workers, stop):
+                return TrainingResult(run.folder, 0, recipe.steps, None, 0, stopped_by=stop.received)
+            return _train(recipe, data, train_set, val_set, run, fabric, machine, resume, logs, strict, stop)
 
 
 def _open_run(run: Run, recipe: Recipe, splits: dict[str, Dataset], resume: bool, accept_changed_data: bool) -> None:
     """Start or resume the run, after a comparison with what it was started with."""
     dataset = fingerprint(splits)
-    if not resume:
+    if not (resume and run.recipe.exists()):
         run.start(recipe, dataset)
+        if resume:
+            console.print(f"There is no run in {run.folder} yet: this is its start.", soft_wrap=True)
     elif warning := run.resume(recipe, dataset, accept_changed_data):
         warn(warning)
 
 
 def _train(
     recipe: Recipe, data: str | Path, train_set: Dataset, val_set: Dataset, run: Run, fabric: Fabric, machine: Machine,
-    resume: bool, logs: Sequence[str], strict: bool,
+    resume: bool, logs: Sequence[str], strict: bool, stop: StopRequest,
 ) -> TrainingResult:  # fmt: skip
     """The loop over the steps, in every process."""
     classes = train_set.description.class_names
@@ -98,7 +102,7 @@ def _train(
     batches = _batches(recipe, train_set, state.step, fabric, machine)
     steps = recipe.steps
     log = TrainLog(run, fabric, state.step, steps, recipe.optim.batch, logs)
-    with log, StopRequest() as stop:
+    with log:
         while state.step < steps and not _stops_early(recipe, state):
             losses = train_step(model, optimizer, batches, recipe, state.step, fabric, machine.accumulate, freezing)
             if average:
@@ -115,7 +119,8 @@ def _train(
             if stopping:
                 break
     best = state.best if state.best_step else None
-    result = TrainingResult(run.folder, state.step, steps, best, state.best_step, _stops_early(recipe, state))
+    early = _stops_early(recipe, state)
+    result = TrainingResult(run.folder, state.step, steps, best, state.best_step, early, stop.received)
     if fabric.is_global_zero and result.finished:
         run.note(peak_memory_mib=process_memory(fabric.device)[0])
     return result
@@ -202,7 +207,7 @@ def _setup(
     """Network, optimizer, averaged weights and state: new, or from the checkpoint of the run if `resume`."""
     torch.manual_seed(recipe.seed)
     network = build.network(recipe, len(classes), training=True)
-    resume = resume and run.checkpoint.exists()
+    resume = fabric.broadcast(resume and run.checkpoint.exists())
     if not resume:
         with fabric.rank_zero_first(local=True):  # one process per machine downloads, the others read the cached file
             match = load_initial_weights(recipe, network, classes, strict)
@@ -214,6 +219,8 @@ def _setup(
     if fabric.world_size > 1 and fabric.device.type == "cuda":
         synchronize_batch_norms(network)
     prepare(network, machine, fabric.device)
+    if fabric.world_size > 1:
+        match_gradient_strides(network)
     freezing = Freezing(recipe, network, fabric.world_size)
     freezing.apply(step=0)  # before DistributedDataParallel looks for the weights that train
     model, optimizer = fabric.setup(network, build.optimizer(recipe, network, fused_kernels(machine, fabric.device)))
@@ -238,21 +245,6 @@ def _batches(
         pin_memory=fabric.device.type == "cuda",
     )  # type: ignore[arg-type] # fmt: skip
     return read_batches(fabric.setup_dataloaders(loader, use_distributed_sampler=False))
-
-
-def _count_labels(run: Run, train_set: Dataset, val_set: Dataset, workers: int) -> None:
-    """Read and check every mask once per run, before the first step; save the number of pixels of each class."""
-    if run.labels.exists():
-        return
-    pixels = {}
-    with progress_bar() as bar:
-        for name, dataset in (("train", train_set), ("val", val_set)):
-            task = bar.add_task(f"Checking {name} masks", total=len(dataset))
-            counts = dataset.check_labels(workers, lambda done, _, task=task: bar.update(task, completed=done))
-            pixels[name] = dict(zip(dataset.description.class_names, counts.classes.tolist(), strict=True))
-            pixels[name]["ignored"] = counts.ignored
-            bar.update(task, visible=False)
-    write_text(run.labels, json.dumps(pixels, indent=1))
 
 
 def _validate(

@@ -4,6 +4,7 @@ import errno
 import json
 import os
 import socket
+import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from datetime import UTC, datetime
@@ -21,16 +22,16 @@ _locked: set[tuple[int, int]] = set()  # device and inode of the locks of this p
 
 
 @contextmanager
-def locked(path: Path, purpose: str) -> Iterator[None]:
+def locked(path: Path, purpose: str, wait: float = 0.0) -> Iterator[None]:
     """Lock the folder of the file `path` for this process; raises OutputError, naming the holder, if another has it.
 
-    `purpose`: what uses the folder, for messages, such as "training".
+    `purpose`: what uses the folder, for messages, such as "training"; `wait`: seconds that the holder has to end.
 
     The system releases the lock of a process that was killed. Where the file system has no locks, the lock of a process
     that no longer exists on this host is taken over.
     """
     with output_errors(path):
-        descriptor = _acquire(path, purpose)
+        descriptor = _acquire_within(wait, path, purpose)
     status = os.fstat(descriptor)
     key = (status.st_dev, status.st_ino)
     _locked.add(key)
@@ -42,6 +43,17 @@ def locked(path: Path, purpose: str) -> Iterator[None]:
         _locked.discard(key)
         path.unlink(missing_ok=True)  # before it is released: a process that has opened it since notices
         os.close(descriptor)
+
+
+def _acquire_within(seconds: float, path: Path, purpose: str) -> int:
+    end = time.monotonic() + seconds
+    while True:
+        try:
+            return _acquire(path, purpose)
+        except OutputError:
+            if time.monotonic() >= end:
+                raise
+        time.sleep(0.2)
 
 
 def _acquire(path: Path, purpose: str) -> int:

@@ -8,12 +8,9 @@ from dataclasses import dataclass
 import torch
 from lightning_fabric import Fabric
 from lightning_fabric.plugins.environments.lightning import LightningEnvironment
-from lightning_fabric.plugins.environments.lsf import LSFEnvironment
-from lightning_fabric.plugins.environments.mpi import MPIEnvironment
-from lightning_fabric.plugins.environments.slurm import SLURMEnvironment
-from lightning_fabric.plugins.environments.torchelastic import TorchElasticEnvironment
 
 from fastfcn.errors import UserError
+from fastfcn.utils.cluster import Job, find_job, is_srun_step
 from fastfcn.utils.progress import warn
 
 M_TRIM_THRESHOLD, M_MMAP_THRESHOLD, M_MMAP_MAX = -1, -3, -4  # parameters of glibc's mallopt(3)
@@ -25,7 +22,8 @@ AUTOCAST = {"32-true": None, "bf16-mixed": torch.bfloat16, "16-mixed": torch.flo
 class Machine:
     """Where and how a network runs.
 
-    `accelerator`: "auto", "cpu", "cuda" or "mps"; `devices`: processes on each of `nodes` machines, one per device;
+    `accelerator`: "auto", "cpu", "cuda" or "mps"; `devices`: processes on each of `nodes` machines, one per device
+    (under torchrun or srun the job decides, see `cluster.find_job`);
     `workers`: dataloader workers per device, None for a default by the number of CPU cores; `precision`: "32-true",
     "bf16-mixed" or "16-mixed"; `accumulate`: number of parts in which each device processes its share of the batch;
     `deterministic`: repeatable bit for bit on a GPU too, but slower (a CPU always is); `checkpoint_activations`:
@@ -43,63 +41,74 @@ class Machine:
     compile: bool = False
 
     def launch(self) -> Fabric:
-        """Start the other processes; returns the Fabric of this one. Raises UserError for devices that do not exist."""
+        """Connect the processes, started here unless a job has them; returns the Fabric of this one.
+
+        Raises UserError for devices that do not exist, and for a job of another size.
+        """
         if self.deterministic:
             os.environ.setdefault("CUBLAS_WORKSPACE_CONFIG", ":4096:8")
             torch.use_deterministic_algorithms(True, warn_only=True)
-        torchrun_size = os.environ.get("LOCAL_WORLD_SIZE") if TorchElasticEnvironment.detect() else None
-        if not torchrun_size and self.processes == 1 and os.environ.get("RANK", "0") != "0":
-            warn(f"RANK={os.environ['RANK']} is ignored, because torchrun did not start this process.")
-        devices = int(torchrun_size or self.devices)
-        strategy = "ddp" if devices * self.nodes > 1 or torchrun_size else "auto"
+        job = self.job
+        if job:
+            self._check_size(job)
+        else:
+            _warn_of_unused_variables()
+        devices, nodes = (job.devices, job.nodes) if job else (self.devices, self.nodes)
         try:
             fabric = Fabric(
                 accelerator=self.accelerator,
                 devices=devices,
-                num_nodes=self.nodes,
+                num_nodes=nodes,
                 precision=self.precision,  # type: ignore[arg-type]
-                strategy=strategy,
+                strategy="ddp" if devices * nodes > 1 else "auto",
+                plugins=[job.environment if job else LightningEnvironment()],
             )
             fabric.launch()
         except (ValueError, RuntimeError) as error:
             reason = str(error).splitlines()[0]
+            per_task = " With srun, request GPUs per node, not per task: each process must see all GPUs of its machine."
             raise UserError(
                 f"Cannot use {devices} {self.accelerator} device(s) at precision {self.precision}: {reason}",
-                "Choose another --accelerator, --devices or --precision.",
+                f"Choose another --accelerator, --devices or --precision.{per_task if is_srun_step() else ''}",
             ) from error
         if fabric.device.type == "cpu":
             keep_memory()
         return fabric
 
     @property
+    def job(self) -> Job | None:
+        """The job of torchrun, srun or a cluster that started this process, if any."""
+        return find_job(self.devices)
+
+    @property
     def processes(self) -> int:
-        """Total number of processes, also if `torchrun` started them."""
-        return int(os.environ["WORLD_SIZE"]) if TorchElasticEnvironment.detect() else self.devices * self.nodes
+        """Total number of processes, also if a job started them."""
+        job = self.job
+        return job.processes if job else self.devices * self.nodes
 
     @property
     def first_process(self) -> bool:
-        """Whether this process writes files and prints; known before `launch`.
+        """Whether this process writes files and prints; known before `launch`."""
+        if job := self.job:
+            return job.rank == 0
+        environment = LightningEnvironment()
+        return self.processes == 1 or (environment.node_rank() == 0 and environment.local_rank() == 0)
 
-        The environment is interpreted as Fabric does: RANK counts only if `torchrun` set it.
-        """
-        if not TorchElasticEnvironment.detect() and self.processes == 1:
-            return True
-        for environment in (TorchElasticEnvironment, SLURMEnvironment, LSFEnvironment, MPIEnvironment):
-            if environment.detect():
-                try:
-                    return environment().global_rank() == 0
-                except (RuntimeError, KeyError) as error:
-                    raise UserError(
-                        f"Cannot determine the rank of this process: {error}",
-                        "Correct the settings of the job, or unset the variables of the cluster.",
-                    ) from error
-        return LightningEnvironment().node_rank() == 0 and LightningEnvironment().local_rank() == 0
+    def _check_size(self, job: Job) -> None:
+        """Raise UserError if devices or nodes are given that are not those of the job."""
+        if self.devices not in (1, job.devices) or self.nodes not in (1, job.nodes):
+            raise UserError(
+                f"--devices {self.devices} and --nodes {self.nodes} differ from the job: {job.launcher} started "
+                f"{job.devices} process(es) on each of {job.nodes} machine(s).",
+                "Leave out --devices and --nodes; they are read from the job.",
+            )
 
     @property
     def dataloader_workers(self) -> int:
         """Number of dataloader workers (processes that read images) per device."""
         processors = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
-        return min(8, max(1, processors // self.devices)) if self.workers is None else self.workers
+        job = self.job
+        return min(8, max(1, processors // (job or self).devices)) if self.workers is None else self.workers
 
     def check_batch(self, batch: int) -> None:
         """Raise UserError unless a total `batch` divides evenly into processes and parts of more than one image."""
@@ -115,6 +124,14 @@ class Machine:
                 "Each part of the batch would be one image; batch norm needs at least two.",
                 "Raise optim.batch, or lower --accumulate or --devices.",
             )
+
+
+def _warn_of_unused_variables() -> None:
+    """Say that this process is not part of a job, although variables of one are set."""
+    if os.environ.get("RANK", "0") != "0" and "LOCAL_RANK" not in os.environ:
+        warn(f"RANK={os.environ['RANK']} is ignored, because WORLD_SIZE does not say that there are other processes.")
+    if os.environ.get("SLURM_NTASKS", "1") != "1" and not is_srun_step():
+        warn(f"SLURM has {os.environ['SLURM_NTASKS']} tasks for this job, but srun did not start this process.")
 
 
 def autocast_type(precision: str) -> torch.dtype | None:
