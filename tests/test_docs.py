@@ -71,6 +71,9 @@ ONLY_HELP = {
     "--precision bf16-mixed": FOUR_GPUS,
     "fastfcn train fastfcn_r50_psp_cityscapes_80k_b8 --data cityscapes --out runs/psp --devices 4 "
     "--precision bf16-mixed --resume": FOUR_GPUS,
+    "torchrun --nnodes 2 --nproc-per-node 4 --rdzv-backend c10d --rdzv-endpoint HOST:29500 --max-restarts 10 -m fastfcn "
+    "train fastfcn_r50_psp_cityscapes_80k_b8 --data cityscapes --out runs/psp --resume": "needs two machines; "
+    "tests/training runs two processes, tests/trials two agents",
     "fastfcn export weights.safetensors --format openvino --int8 --calibrate photos/images --data CamVid --force "
     "--out int8.xml": "calibration takes half a minute; tests/exporting quantizes a smaller network",
     "fastfcn predict weights.safetensors webcam --out recorded --seconds 20": "needs a camera",
@@ -119,7 +122,7 @@ done: set[str] = set()  # commands that ran in an earlier document
 def in_small(command: str) -> str:
     """The command as this test runs it."""
     if command in ONLY_HELP:
-        return f"{command} --help"
+        return re.sub(r"^torchrun .* -m fastfcn", "fastfcn", command) + " --help"
     if command in ONLY_DRY_RUN:
         return re.sub(r"^torchrun .* -m fastfcn", "fastfcn", command) + " --dry-run"
     name = command.split()[1]

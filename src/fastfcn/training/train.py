@@ -72,9 +72,13 @@ def train(
             _open_run(run, recipe, splits, resume, accept_changed_data)
         fabric = machine.launch()
         with lost_processes(fabric):
-            if not trust_labels and not check_labels(run, splits, fabric, machine.dataloader_workers, stop):
-                return TrainingResult(run.folder, 0, recipe.steps, None, 0, stopped_by=stop.received)
-            return _train(recipe, data, train_set, val_set, run, fabric, machine, resume, logs, strict, stop)
+            if trust_labels or check_labels(run, splits, fabric, machine.dataloader_workers, stop):
+                result = _train(recipe, data, train_set, val_set, run, fabric, machine, resume, logs, strict, stop)
+            else:
+                result = TrainingResult(run.folder, 0, recipe.steps, None, 0, stopped_by=stop.received)
+            if not result.finished:
+                fabric.barrier()  # a launcher may kill the others when one process ends, even while it saves
+            return result
 
 
 def _open_run(run: Run, recipe: Recipe, splits: dict[str, Dataset], resume: bool, accept_changed_data: bool) -> None:
