@@ -71,8 +71,8 @@ ONLY_HELP = {
     "--precision bf16-mixed": FOUR_GPUS,
     "fastfcn train fastfcn_r50_psp_cityscapes_80k_b8 --data cityscapes --out runs/psp --devices 4 "
     "--precision bf16-mixed --resume": FOUR_GPUS,
-    "torchrun --nnodes 2 --nproc-per-node 4 --rdzv-backend c10d --rdzv-endpoint HOST:29500 --max-restarts 10 -m fastfcn "
-    "train fastfcn_r50_psp_cityscapes_80k_b8 --data cityscapes --out runs/psp --resume": "needs two machines; "
+    "torchrun --nnodes 2 --nproc-per-node 4 --rdzv-backend c10d --rdzv-endpoint HOST:29500 --max-restarts 10 -m "
+    "fastfcn train fastfcn_r50_psp_cityscapes_80k_b8 --data cityscapes --out runs/psp --resume": "needs two machines; "
     "tests/training runs two processes, tests/trials two agents",
     "fastfcn export weights.safetensors --format openvino --int8 --calibrate photos/images --data CamVid --force "
     "--out int8.xml": "calibration takes half a minute; tests/exporting quantizes a smaller network",

@@ -11,6 +11,7 @@ from typing import Any
 
 from fastfcn.errors import UserError
 from fastfcn.utils.console import error_console, styled
+from fastfcn.utils.files import refuse_url
 
 
 def print_error(error: UserError) -> None:
@@ -41,6 +42,9 @@ def with_system_errors(command: Callable) -> Callable:
 
     @wraps(command)
     def run(*arguments: Any, **options: Any) -> Any:
+        for value in options.values():
+            if isinstance(value, Path):
+                refuse_url(value)
         try:
             return command(*arguments, **options)
         except OSError as error:

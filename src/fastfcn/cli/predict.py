@@ -1,9 +1,12 @@
 """`fastfcn predict`: segment images and videos, on this machine or through a running service."""
 
 import os
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import asdict
+from functools import partial
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
@@ -18,8 +21,10 @@ if TYPE_CHECKING:
 
     from fastfcn.client import Client
     from fastfcn.prediction.job import PredictionJob
+    from fastfcn.prediction.manifest import Manifest
     from fastfcn.prediction.predictor import Predictor
     from fastfcn.prediction.video.segment import VideoResult
+    from fastfcn.utils.cluster import Job
 
 
 def predict(
@@ -41,6 +46,14 @@ def predict(
     leave_out: Annotated[
         str, typer.Option(metavar="A,B", help="Classes that overlays do not show, such as background.")
     ] = "",
+    formats: Annotated[
+        list[str] | None,
+        typer.Option(
+            "--format",
+            help="Also write polygons (GeoJSON), coco (masks as RLE), confidence (PNG) or shares (CSV); "
+            "repeat for several.",
+        ),
+    ] = None,
     outline: Annotated[bool, typer.Option("--outline", help="Draw only the edges of the areas in overlays.")] = False,
     size: InputSize = None,
     tta: Tta = False,
@@ -58,13 +71,20 @@ def predict(
         str | None, typer.Option(metavar="URL", help="Use a running service; WEIGHTS is left out then.")
     ] = None,
     trusted: Trusted = False,
+    shard: Annotated[
+        str | None, typer.Option(metavar="I/N", help="Process only part I of N, such as 3/16; the same inputs for all.")
+    ] = None,
+    resume: Annotated[
+        bool, typer.Option("--resume", help="Skip the images that the manifest in --out lists as finished.")
+    ] = False,
 ) -> None:
     """Segment images and videos.
 
     For an image, write NAME.png (class ids) and NAME_overlay.jpg. For a video, write NAME_overlay.mp4 with the original
     audio and frame rate, and with --labels a folder NAME_labels. A webcam is recorded until Ctrl-C.
 
-    Files that cannot be read are reported and skipped; the exit code is 1 then.
+    Files that cannot be read are reported and skipped; the exit code is 1 then. manifest.jsonl lists all images with
+    the pixels of each class, or the error. Under torchrun and srun, the processes divide the inputs among them.
 
     Images are resized as for `fastfcn evaluate`, by the recipe in the weights file; the outputs keep the
     original size. --size, --tta and --window change that.
@@ -74,16 +94,20 @@ def predict(
     [dim]fastfcn predict runs/camvid/weights.safetensors photos 'more/*.jpg' --out segmented\n
     fastfcn predict runs/camvid/weights.safetensors drive.mp4 --out segmented --every 3 --opacity 0.4\n
     fastfcn predict runs/camvid/weights.safetensors photos --out segmented --leave-out background --outline\n
+    fastfcn predict runs/camvid/weights.safetensors photos --out segmented --shard 3/16 --resume\n
     fastfcn predict hf://USER/NAME webcam --out recorded --seconds 20\n
     fastfcn predict --server http://127.0.0.1:8000 photos --out segmented[/]
     """
     if not server:
         check_weights(weights)
+    from fastfcn.prediction.image_outputs import FORMATS, SHARES
     from fastfcn.prediction.inputs import find_inputs
     from fastfcn.prediction.job import PredictionJob
     from fastfcn.prediction.load import load
+    from fastfcn.prediction.manifest import find_shard
     from fastfcn.prediction.video.segment import OutputSettings
     from fastfcn.recipes.inference import check_sizes
+    from fastfcn.utils.cluster import find_job
 
     inputs = [weights, *(inputs or [])] if server else inputs or []  # with --server the first argument is an input
     if not inputs:
@@ -91,27 +115,76 @@ def predict(
     check_sizes(size, window)
     if server and (size or tta or window):
         raise UserError("--size, --tta and --window are settings of the service.", "Pass them to `fastfcn serve`.")
+    if unknown := [name for name in formats or [] if name not in (*FORMATS, SHARES)]:
+        raise UserError(f"Unknown format {unknown[0]!r}.", f"Choose among {', '.join((*FORMATS, SHARES))}.")
+    if server and "confidence" in (formats or []):
+        raise UserError("A service does not return the confidence.", "Use a weights file for --format confidence.")
     names = tuple(name.strip() for name in leave_out.split(",") if name.strip())
-    settings = OutputSettings(overlay, labels, opacity, names, outline, every, seconds)
-    job = PredictionJob(find_inputs(inputs), out, settings)
-    for problem in job.inputs.problems:
+    settings = OutputSettings(overlay, labels, opacity, names, outline, every, seconds, tuple(formats or ()))
+    cluster = find_job()
+    job = PredictionJob(find_inputs(inputs), out, settings, find_shard(shard, cluster))
+    for problem in job.inputs.problems if job.shard.index == 0 else ():
         print_error(problem)
-    if server:
-        complete = predict_remotely(job, server)
-    else:
-        complete = run(job, load(weights, device, trusted, precision, size=size, tta=tta, window=window))
+    source = {"server": server} if server else _source(weights, {"size": size, "tta": tta, "window": window})
+    with _manifest(job, source, resume, cluster is not None) as manifest:
+        if server:
+            complete = predict_remotely(job, server, manifest)
+        else:
+            device = _device(device, cluster)
+            predictor = load(weights, device, trusted, precision, size=size, tta=tta, window=window)
+            complete = run(job, predictor, manifest)
     if not complete or job.inputs.problems:
         raise typer.Exit(1)
 
 
-def run(job: "PredictionJob", predictor: "Predictor") -> bool:
+def _source(weights: str, settings: dict[str, Any]) -> dict[str, Any]:
+    """What the predictions depend on, for the manifest."""
+    from fastfcn.weights.download import sha256_of
+    from fastfcn.weights.locate import local_file
+
+    return {"weights": weights, "sha256": sha256_of(local_file(weights)), **settings}
+
+
+def _device(name: str, cluster: "Job | None") -> str:
+    """The device for `name`: processes of a job on one machine use its GPUs in turn."""
+    import torch
+
+    if cluster is None or name not in ("auto", "cuda") or not torch.cuda.is_available():
+        return name
+    return f"cuda:{cluster.environment.local_rank() % torch.cuda.device_count()}"
+
+
+@contextmanager
+def _manifest(
+    job: "PredictionJob", source: dict[str, Any], resume: bool, restarted: bool
+) -> "Iterator[Manifest | None]":
+    """The manifest of the images of `job`, whose finished images are skipped if `resume`; None without images."""
+    from fastfcn.prediction.manifest import Manifest
+
+    if not job.inputs.images:
+        yield None
+        return
+    settings = {**source, **asdict(job.settings), "inputs": job.list}
+    settings = {name: list(value) if isinstance(value, tuple) else value for name, value in settings.items()}
+    manifest = Manifest(job.folder, job.shard, settings)
+    with manifest.open(resume, restarted):
+        if resume:
+            job.skip_finished(manifest)
+        yield manifest
+
+
+def run(job: "PredictionJob", predictor: "Predictor", manifest: "Manifest | None") -> bool:
     """Process images, videos and cameras with progress bars; returns whether all of them could be read."""
     from fastfcn.prediction.image_files import save_legend
     from fastfcn.prediction.prediction import class_indices
 
     class_indices(predictor.description, job.settings.leave_out)  # a wrong name is reported before anything is written
     save_legend(predictor.description, job.folder)
-    complete = [run_images(job, job.predict_images(predictor))] if job.inputs.images else []
+    confidence = "confidence" in job.settings.formats
+    predict_image = partial(predictor, probabilities=True) if confidence else predictor
+    complete = []
+    if manifest:
+        complete = [run_images(job, job.predict_images(predict_image, manifest), manifest, predictor.classes)]
     complete += [run_video(job, predictor, index) for index in range(len(job.inputs.videos))]
     for name in job.inputs.cameras:
         say("Recording {}. Press Ctrl-C to stop.", name)
@@ -121,13 +194,20 @@ def run(job: "PredictionJob", predictor: "Predictor") -> bool:
     return all(complete)
 
 
-def run_images(job: "PredictionJob", results: Iterator[UserError | None]) -> bool:
+def run_images(
+    job: "PredictionJob", results: Iterator[UserError | None], manifest: "Manifest", classes: Sequence[str]
+) -> bool:
     """Process images with a progress bar and print their errors; returns whether there were none."""
-    total = len(job.inputs.images)
+    from fastfcn.prediction.image_outputs import SHARES
+
+    total, finished = len(job.remaining), len(job.inputs.images) - len(job.remaining)
     errors = [error for error in with_progress(results, total, "Predicting") if error]
     for error in errors:
         print_error(error)
-    say("Segmented {} of {} images; results are in {}.", total - len(errors), total, job.folder)
+    if SHARES in job.settings.formats:
+        manifest.write_shares(job.folder / f"shares{job.shard.suffix}.csv", classes)
+    before = f" {finished} were finished before." if finished else ""
+    say("Segmented {} of {} images; results are in {}.{}", total - len(errors), total, job.folder, before)
     return not errors
 
 
@@ -155,7 +235,7 @@ def _report(source: str | Path, result: "VideoResult") -> None:
     )  # fmt: skip
 
 
-def predict_remotely(job: "PredictionJob", server: str) -> bool:
+def predict_remotely(job: "PredictionJob", server: str, manifest: "Manifest | None") -> bool:
     """Process images through the service at `server`; returns whether all of them could be read."""
     from fastfcn.client import Client
     from fastfcn.prediction.image_files import save_legend
@@ -166,16 +246,18 @@ def predict_remotely(job: "PredictionJob", server: str) -> bool:
     client = Client(server, os.environ.get(TOKEN))
     class_indices(client.description, job.settings.leave_out)
     save_legend(client.description, job.folder)
-    return run_images(job, _received(client, job))
+    if manifest is None:
+        return True
+    return run_images(job, job.record(_received(client, job), manifest), manifest, client.classes)
 
 
-def _received(client: "Client", job: "PredictionJob") -> Iterator[UserError | None]:
-    """Write the service's answers, image by image, as `predict_files` does; yields None or the image's error."""
+def _received(client: "Client", job: "PredictionJob") -> Iterator[dict[str, int] | UserError]:
+    """Write the service's answers, image by image, as `predict_files` does; yields what it yields."""
     from fastfcn.prediction.image_files import predict_files
     from fastfcn.prediction.prediction import Prediction
 
-    images, settings = job.inputs.images, job.settings
-    for path, name, answer in zip(images, job.names, client.file_labels(images), strict=True):
+    images = [job.inputs.images[index] for index in job.remaining]
+    for index, answer in zip(job.remaining, client.file_labels(images), strict=True):
         if isinstance(answer, DataError):
             yield answer
             continue
@@ -183,7 +265,4 @@ def _received(client: "Client", job: "PredictionJob") -> Iterator[UserError | No
         def predict_image(pixels: "np.ndarray", labels: "np.ndarray" = answer) -> Prediction:
             return Prediction(labels, pixels, client.description)
 
-        yield from predict_files(
-            predict_image, [path], [name], job.folder, job.image_labels, settings.overlay, settings.opacity,
-            settings.leave_out, settings.outline,
-        )  # fmt: skip
+        yield from predict_files(predict_image, [job.inputs.images[index]], [job.names[index]], job.outputs)

@@ -1,15 +1,15 @@
 """Predictions of image files, written as label images and overlays; reading, network and writing run in parallel."""
 
-from collections.abc import Callable, Collection, Generator, Iterator
+from collections.abc import Callable, Generator, Iterator, Sequence
 from contextlib import closing
 from pathlib import Path
 
 import numpy as np
-from PIL import Image
 
 from fastfcn.data.description import DatasetDescription
 from fastfcn.errors import DataError, UserError
 from fastfcn.prediction.image_formats import as_pixels
+from fastfcn.prediction.image_outputs import ImageOutputs
 from fastfcn.prediction.prediction import Prediction
 from fastfcn.utils.files import make_folder, replace_file
 from fastfcn.utils.prefetch import prefetch
@@ -19,29 +19,19 @@ PredictImage = Callable[[np.ndarray], Prediction]  # from RGB uint8 (H, W, 3); a
 
 
 def predict_files(
-    predict: PredictImage, images: list[Path], names: list[str], folder: Path,
-    labels: bool = True, overlay: bool = True, opacity: float = 0.5, leave_out: Collection[str] = (),
-    outline: bool = False,
-) -> Iterator[UserError | None]:  # fmt: skip
-    """Write NAME.png (class ids) and NAME_overlay.jpg for each image into `folder`.
+    predict: PredictImage, images: Sequence[Path], names: Sequence[str], outputs: ImageOutputs
+) -> Iterator[dict[str, int] | UserError]:
+    """Write `outputs` for each image, under its name.
 
-    Yields None for each image that was written and the error for each that could not be read, or whose name is too
-    long for its outputs; the other images are processed anyway. Raises OutputError if `folder` cannot be written.
+    Yields the pixels of each class for each image that was written, and the error for each that could not be read, or
+    whose name is too long for its outputs; the other images are processed anyway. Raises OutputError if the folder
+    cannot be written.
     """
-    make_folder(folder)
-    outputs = [folder / f"{name}{'_overlay.jpg' if overlay else '.png'}" for name in names]
-    with closing(prefetch(_predicted(predict, prefetch(_read(images, outputs))))) as predictions:
+    make_folder(outputs.folder)
+    longest = [outputs.folder / f"{name}{outputs.longest}" for name in names]
+    with closing(prefetch(_predicted(predict, prefetch(_read(images, longest))))) as predictions:
         for name, prediction in zip(names, predictions, strict=True):
-            if not isinstance(prediction, Prediction):
-                yield prediction
-                continue
-            if labels:
-                with replace_file(folder / f"{name}.png") as temporary:
-                    prediction.label_image().save(temporary)
-            if overlay:
-                with replace_file(folder / f"{name}_overlay.jpg") as temporary:
-                    Image.fromarray(prediction.overlay(opacity, leave_out, outline)).save(temporary, quality=92)
-            yield None
+            yield outputs.write(name, prediction) if isinstance(prediction, Prediction) else prediction
 
 
 def save_legend(description: DatasetDescription, folder: Path) -> None:
@@ -64,7 +54,7 @@ def check_output_name(source: Path, output: Path) -> None:
             ) from error
 
 
-def _read(images: list[Path], outputs: list[Path]) -> Iterator[np.ndarray | UserError]:
+def _read(images: Sequence[Path], outputs: Sequence[Path]) -> Iterator[np.ndarray | UserError]:
     for path, output in zip(images, outputs, strict=True):
         try:
             check_output_name(path, output)

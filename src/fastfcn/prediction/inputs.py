@@ -159,14 +159,18 @@ def _problem(path: Path) -> DataError | None:
     return DataError(f"{path} was skipped: it is not a regular file, but a FIFO, a socket or a device.")
 
 
-def output_names(inputs: list[Path]) -> list[str]:
-    """A unique name without suffix for each file: a number is added to names that occur more than once."""
+def output_names(inputs: Sequence[Path], endings: Sequence[str] = ("",)) -> list[str]:
+    """A unique name without suffix for each file: a number is added to names that occur more than once.
+
+    `endings`: what the names of outputs with the same suffix add; all of them are unique.
+    """
     names, taken = [], {"legend"}
+    numbers: Counter[str] = Counter()  # the last one that was added to each name
     for path in inputs:
-        name, number = path.stem, 1
-        while name in taken:
-            number += 1
-            name = f"{path.stem}_{number}"
-        taken.add(name)
+        name = stem = path.stem
+        while any(f"{name}{ending}" in taken for ending in endings):
+            numbers[stem] = max(numbers[stem], 1) + 1
+            name = f"{stem}_{numbers[stem]}"
+        taken.update(f"{name}{ending}" for ending in endings)
         names.append(name)
     return names

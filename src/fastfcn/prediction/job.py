@@ -1,16 +1,20 @@
 """A run of `fastfcn predict`: images, videos and cameras, and the files written for them."""
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Collection, Iterator, Sequence
+from dataclasses import replace
 from pathlib import Path
 
 from fastfcn.errors import OutputError, UserError
 from fastfcn.prediction.image_files import PredictImage, check_output_name, predict_files
+from fastfcn.prediction.image_outputs import CONFIDENCE, ImageOutputs
 from fastfcn.prediction.inputs import Inputs, output_names
+from fastfcn.prediction.manifest import Manifest, Shard, fingerprint
 from fastfcn.prediction.predictor import Predictor
 from fastfcn.prediction.video.reader import VideoReader, import_av, open_camera
 from fastfcn.prediction.video.segment import OutputSettings, VideoResult, segment
 from fastfcn.prediction.video.writer import suffix_for
 
+ALL = Shard()
 Progress = Callable[[int, float], None]  # frames processed, frames per second from reading to writing
 
 
@@ -19,47 +23,61 @@ def _no_progress(_frames: int, _speed: float) -> None:
 
 
 class PredictionJob:
-    """The inputs of one `predict` and the names of its outputs.
+    """The inputs of one `predict`, or of one shard of it, and the names of its outputs.
 
-    Everything that can be checked before the first file is written is checked in the constructor.
+    Everything that can be checked before the first file is written is checked in the constructor. `list`: a hash of the
+    images of all shards and their names.
     """
 
-    def __init__(self, inputs: Inputs, out: str | Path, settings: OutputSettings):
-        """`out`: folder for all outputs.
+    def __init__(self, inputs: Inputs, out: str | Path, settings: OutputSettings, shard: Shard = ALL):
+        """`out`: folder for all outputs; `shard`: which part of the inputs to process.
 
         Raises UserError if nothing would be written, OutputError if an input would be overwritten, and
         MissingExtraError for videos without PyAV.
         """
-        self.inputs, self.folder, self.settings = inputs, Path(out), settings
-        self.image_labels = settings.labels is not False
+        self.folder, self.settings, self.shard = Path(out), settings, shard
+        self.outputs = ImageOutputs(self.folder, settings)
         video_input = bool(inputs.videos or inputs.cameras)
-        if not (settings.overlay or (settings.labels if video_input else self.image_labels)):
+        if not (settings.overlay or settings.labels if video_input else self.outputs.endings or settings.formats):
             raise UserError("Nothing would be written.", "Remove --no-overlay, or add --labels.")
-        names = output_names([*inputs.images, *inputs.videos])
-        self.names, video_names = names[: len(inputs.images)], names[len(inputs.images) :]
+        if inputs.cameras and shard.count > 1:
+            raise UserError("A camera cannot be divided into shards.", "Leave out --shard, or start one process.")
+        endings = ("", CONFIDENCE) if "confidence" in settings.formats else ("",)
+        names = output_names([*inputs.images, *inputs.videos], endings)
+        names, video_names = names[: len(inputs.images)], names[len(inputs.images) :]
+        self.list = fingerprint(inputs.images, names)
+        part = slice(shard.index, None, shard.count)
+        self.names = names[part]
+        self.inputs = replace(inputs, images=inputs.images[part], videos=inputs.videos[part])
+        self.remaining: Sequence[int] = range(len(self.names))  # images to process
         self.videos = [
             self.folder / f"{name}_overlay{suffix_for(video)}"
-            for name, video in zip(video_names, inputs.videos, strict=True)
+            for name, video in zip(video_names[part], self.inputs.videos, strict=True)
         ]
         if video_input:
             import_av()
-        written = [self.folder / f"{name}{ending}" for name in self.names for ending in (".png", "_overlay.jpg")]
-        _check_no_overwrite([*inputs.images, *inputs.videos], [*written, *self.videos, self.folder / "legend.png"])
+        written = {file for name in self.names for file in self.outputs.files(name)}
+        written |= {path.name for path in self.videos} | {"legend.png"}
+        _check_no_overwrite([*self.inputs.images, *self.inputs.videos], self.folder, written)
 
-    def predict_images(self, predict: PredictImage) -> Iterator[UserError | None]:
-        """Process the images; yields None for each that was written, and the error for each that was not."""
-        settings = self.settings
-        yield from predict_files(
-            predict,
-            self.inputs.images,
-            self.names,
-            self.folder,
-            self.image_labels,
-            settings.overlay,
-            settings.opacity,
-            settings.leave_out,
-            settings.outline,
-        )
+    def skip_finished(self, manifest: Manifest) -> None:
+        """Process only the images that are not finished according to the manifest."""
+        files = [self.outputs.files(name) for name in self.names]
+        self.remaining = manifest.remaining(self.inputs.images, self.names, files)
+
+    def predict_images(self, predict: PredictImage, manifest: Manifest | None = None) -> Iterator[UserError | None]:
+        """Process the remaining images; yields None for each that was written, and the error for each that was not."""
+        images, names = ([items[index] for index in self.remaining] for items in (self.inputs.images, self.names))
+        yield from self.record(predict_files(predict, images, names, self.outputs), manifest)
+
+    def record(
+        self, results: Iterator[dict[str, int] | UserError], manifest: Manifest | None
+    ) -> Iterator[UserError | None]:
+        """Note the results of the remaining images in the manifest; yields None or the error of each."""
+        for index, result in zip(self.remaining, results, strict=True):
+            if manifest:
+                manifest.add(self.inputs.images[index], self.names[index], result)
+            yield result if isinstance(result, UserError) else None
 
     def predict_video(
         self, predictor: Predictor, index: int, progress: Callable[[int | None], Progress] = lambda _: _no_progress
@@ -80,9 +98,12 @@ class PredictionJob:
             return segment(predictor, reader, out, self.settings, True, progress(None))
 
 
-def _check_no_overwrite(inputs: list[Path], outputs: list[Path]) -> None:
-    """Raise OutputError if one of the inputs is a file that would be written."""
-    targets = {path.resolve() for path in outputs}
+def _check_no_overwrite(inputs: Sequence[Path], folder: Path, written: Collection[str]) -> None:
+    """Raise OutputError if one of the inputs is a file that would be written into `folder`."""
+    if not folder.is_dir():
+        return
+    target = folder.resolve()
     for path in inputs:
-        if path.resolve() in targets:
+        resolved = path.resolve()
+        if resolved.name in written and resolved.parent == target:
             raise OutputError(f"{path} would be overwritten by an output of the same name.", "Choose another --out.")

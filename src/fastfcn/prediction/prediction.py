@@ -51,9 +51,12 @@ class Prediction:
 
     def shares(self) -> dict[str, float]:
         """The share of the pixels, 0 to 1, of each class that occurs in the image, by class name."""
-        shares = np.bincount(self.labels.ravel(), minlength=len(self.description.classes)) / self.labels.size
-        named = zip(self.description.class_names, shares, strict=True)
+        named = zip(self.description.class_names, self.pixels() / self.labels.size, strict=True)
         return {name: float(share) for name, share in named if share}
+
+    def pixels(self) -> np.ndarray:
+        """Pixels of each class in the image, int64 (classes,)."""
+        return np.bincount(self.labels.ravel(), minlength=len(self.description.classes))
 
     def confidence(self) -> np.ndarray:
         """The probability of the predicted class of each pixel, float32 (H, W), 0-1.
@@ -93,12 +96,17 @@ def class_indices(description: DatasetDescription, names: Collection[str]) -> fr
     return frozenset(known.index(name) for name in names)
 
 
+def class_ids(description: DatasetDescription) -> list[int]:
+    """The id of each class in label images: the first of its ids in the dataset's masks, or else its index."""
+    return [entry.ids[0] if entry.ids else index for index, entry in enumerate(description.classes)]
+
+
 def label_image(labels: np.ndarray, description: DatasetDescription) -> Image.Image:
     """Class indices (H, W) as a palette image that stores the dataset's ids and shows the class colors.
 
     Classes without ids are stored as class indices. The image is 16-bit gray if an id exceeds 255.
     """
-    ids = [entry.ids[0] if entry.ids else index for index, entry in enumerate(description.classes)]
+    ids = class_ids(description)
     table = np.asarray(ids, np.int64)
     if table.max() > 255:
         return Image.fromarray(table[labels].astype(np.uint16))

@@ -4,14 +4,14 @@ import io
 import json
 import zipfile
 from dataclasses import dataclass
-from itertools import pairwise
 
 import numpy as np
 from PIL import Image
 
+from fastfcn.prediction.json_formats import class_list, geojson
+from fastfcn.prediction.polygons import edge_count
 from fastfcn.prediction.prediction import Prediction
 from fastfcn.serving import problems
-from fastfcn.serving.polygons import edge_count, polygons
 
 RESPONSE_TYPES = {
     "runs": "application/json",
@@ -88,51 +88,16 @@ def as_runs(prediction: Prediction) -> dict:
     return {
         "height": height,
         "width": width,
-        "classes": _classes(prediction),
+        "classes": class_list(prediction),
         "runs": {"classes": flat[ends].tolist(), "lengths": np.diff(ends, prepend=-1).tolist()},
     }
 
 
 def as_polygons(prediction: Prediction) -> dict:
-    """The segmentation map as a GeoJSON FeatureCollection (RFC 7946): one feature per region, in pixels."""
+    """The segmentation map as GeoJSON. Raises Problem (413) if that would be too large."""
     if edge_count(prediction.labels) > MAX_PIECES:
         raise problems.too_detailed(MAX_PIECES)
-    classes, features = prediction.description.classes, []
-    for polygon in polygons(prediction.labels):
-        rings = [polygon.outline.tolist(), *(hole.tolist() for hole in polygon.holes)]
-        features.append({
-            "type": "Feature",
-            "properties": {
-                "index": polygon.index,
-                "class": classes[polygon.index].name,
-                "pixels": sum(_area(ring) for ring in rings),
-            },
-            "geometry": {"type": "Polygon", "coordinates": rings},
-        })  # fmt: skip
-    height, width = prediction.labels.shape
-    common = {"height": height, "width": width, "classes": _classes(prediction)}
-    return {"type": "FeatureCollection", "features": features} | common
-
-
-def _area(ring: list[list[int]]) -> int:
-    """Pixels inside a ring; negative for a hole, which has the opposite orientation."""
-    return sum(x * (below - y) for (x, y), (_, below) in pairwise(ring))
-
-
-def _classes(prediction: Prediction) -> list[dict]:
-    counts = np.bincount(prediction.labels.ravel())
-    classes = prediction.description.classes
-    return [
-        {
-            "index": int(index),
-            "name": classes[index].name,
-            "color": list(classes[index].color),
-            "pixels": int(counts[index]),
-            "share": float(counts[index] / prediction.labels.size),
-        }
-        for index in np.argsort(-counts, kind="stable")
-        if counts[index]
-    ]
+    return geojson(prediction)
 
 
 def zip_archive(payloads: list[tuple[str, Payload]], details: dict) -> Payload:

@@ -4,18 +4,21 @@ import glob
 import os
 import re
 import secrets
-from collections.abc import Iterator
+from collections.abc import Collection, Iterable, Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
 
 from fastfcn.errors import OutputError
 
+TEMPORARY_NAME = re.compile(r"\.(.+)\.\d+-[0-9a-f]+(\.[^.]+)")  # of a target that is not too long, see below
 TEMPORARY = re.compile(r"\d+-[0-9a-f]+")  # process and random digits in the name of a temporary file
+URL = re.compile(r"([A-Za-z][A-Za-z0-9+.-]+):/+")  # "s3:/" is what pathlib leaves of "s3://"; "C:/" is a drive
 SHORT = 64  # bytes of a file name that every file system allows
 
 
 def make_folder(path: str | Path) -> Path:
     """Create the folder `path` with its parents and return it; raises OutputError if it cannot be written to."""
+    refuse_url(path)
     folder = Path(path)
     try:
         folder.mkdir(parents=True, exist_ok=True)
@@ -24,6 +27,17 @@ def make_folder(path: str | Path) -> Path:
     if not os.access(folder, os.W_OK | os.X_OK):
         raise OutputError(f"Cannot write into the folder {folder}: permission denied.", "Choose another place.")
     return folder
+
+
+def refuse_url(path: str | Path) -> None:
+    """Raise OutputError if `path` is a URL, such as s3://bucket/out: pathlib takes it for a local folder `s3:`."""
+    text = os.fspath(path)
+    if URL.match(text):
+        url = URL.sub(r"\1://", text)
+        raise OutputError(
+            f"{url} is a URL, but a path on this machine is needed.",
+            "Mount the storage as a folder, or copy the files.",
+        )
 
 
 @contextmanager
@@ -64,6 +78,15 @@ def remove_temporary_files(*targets: Path) -> None:
             if TEMPORARY.fullmatch(middle):
                 with suppress(OSError):
                     path.unlink()
+
+
+def remove_temporary_files_of(folder: Path, targets: Collection[str], present: Iterable[str]) -> None:
+    """Like `remove_temporary_files`, for many `targets` in one folder; `present`: the names that it contains."""
+    for name in present:
+        match = TEMPORARY_NAME.fullmatch(name)
+        if match and f"{match[1]}{match[2]}" in targets:
+            with suppress(OSError):
+                (folder / name).unlink()
 
 
 def _temporary_name(target: Path) -> str:

@@ -33,6 +33,7 @@ class OutputSettings:
         outline: draw only the edges of the areas.
         every: run the network on every N-th frame of a video; the other frames reuse the last labels.
         seconds: duration to process; None: the whole video.
+        formats: what else is written for images: "polygons", "coco", "confidence", "shares".
     """
 
     overlay: bool = True
@@ -42,6 +43,7 @@ class OutputSettings:
     outline: bool = False
     every: int = 1
     seconds: float | None = None
+    formats: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True)

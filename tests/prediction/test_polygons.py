@@ -5,7 +5,7 @@ import itertools
 import numpy as np
 import pytest
 
-from fastfcn.serving.polygons import Polygon, edge_count, polygons
+from fastfcn.prediction.polygons import Polygon, edge_count, polygons
 
 
 def drawn(shapes: list[Polygon], size: tuple[int, int]) -> np.ndarray:
