@@ -18,6 +18,7 @@ from fastfcn.errors import DataError, OutputError, WeightsError
 from fastfcn.training import run_log
 from fastfcn.training.run import Run
 from fastfcn.training.train import train
+from fastfcn.utils import lock
 from fastfcn.utils.files import replace_file
 from fastfcn.utils.lock import locked
 from fastfcn.utils.machine import Machine
@@ -382,6 +383,22 @@ def test_a_process_cannot_train_twice_into_a_folder(tmp_path: Path):
                 pass
     with locked(tmp_path / "run.lock", "training"):
         pass
+
+
+def test_a_restarted_process_waits_for_the_one_before(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
+    plain, tries = lock._acquire, []
+
+    def acquire(path: Path, purpose: str) -> int:
+        tries.append(path)
+        if len(tries) < 3:
+            raise OutputError("in use")
+        return plain(path, purpose)
+
+    monkeypatch.setattr(lock, "_acquire", acquire)
+    with pytest.raises(OutputError, match="in use"), locked(tmp_path / "run.lock", "training"):
+        pass
+    with locked(tmp_path / "run.lock", "training", wait=60):
+        assert len(tries) == 3
 
 
 def test_a_lock_on_a_file_system_without_locks(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):

@@ -2,6 +2,7 @@
 
 import json
 import os
+import re
 import shutil
 import signal
 import subprocess
@@ -133,7 +134,7 @@ def test_two_processes_resume_exactly_after_any_kind_of_stop(data, tmp_path):
     assert same_weights(parts / "last.safetensors", whole / "last.safetensors")
     printed = process.stdout + process.stderr
     assert printed.count(f"There is no run in {parts} yet") == 1
-    assert printed.count("Stopping after this step") == 1 or "Stopped after step 2 of 8" in printed
+    assert re.search("Stopped after step [23] of 8", printed)  # at the latest when step 3 is validated
     assert "Grad strides" not in printed
 
 

@@ -100,14 +100,18 @@ def predict(
     """
     if not server:
         check_weights(weights)
+    from fastfcn.prediction.image_files import save_legend
     from fastfcn.prediction.image_outputs import FORMATS, SHARES
     from fastfcn.prediction.inputs import find_inputs
     from fastfcn.prediction.job import PredictionJob
     from fastfcn.prediction.load import load
     from fastfcn.prediction.manifest import find_shard
+    from fastfcn.prediction.prediction import class_indices
     from fastfcn.prediction.video.segment import OutputSettings
     from fastfcn.recipes.inference import check_sizes
     from fastfcn.utils.cluster import find_job
+    from fastfcn.weights.download import sha256_of
+    from fastfcn.weights.locate import local_file
 
     inputs = [weights, *(inputs or [])] if server else inputs or []  # with --server the first argument is an input
     if not inputs:
@@ -125,24 +129,27 @@ def predict(
     job = PredictionJob(find_inputs(inputs), out, settings, find_shard(shard, cluster))
     for problem in job.inputs.problems if job.shard.index == 0 else ():
         print_error(problem)
-    source = {"server": server} if server else _source(weights, {"size": size, "tta": tta, "window": window})
+    if server:
+        model, source = _client(job, server), {"server": server}
+    else:
+        model = load(weights, _device(device, cluster), trusted, precision, size=size, tta=tta, window=window)
+        view = {"size": size, "tta": tta, "window": window, "precision": precision}
+        source = {"weights": weights, "sha256": sha256_of(local_file(weights)), **view}
+    class_indices(model.description, job.settings.leave_out)  # a wrong name is reported before anything is written
     with _manifest(job, source, resume, cluster is not None) as manifest:
-        if server:
-            complete = predict_remotely(job, server, manifest)
-        else:
-            device = _device(device, cluster)
-            predictor = load(weights, device, trusted, precision, size=size, tta=tta, window=window)
-            complete = run(job, predictor, manifest)
+        save_legend(model.description, job.folder)
+        complete = run(job, model, manifest)
     if not complete or job.inputs.problems:
         raise typer.Exit(1)
 
 
-def _source(weights: str, settings: dict[str, Any]) -> dict[str, Any]:
-    """What the predictions depend on, for the manifest."""
-    from fastfcn.weights.download import sha256_of
-    from fastfcn.weights.locate import local_file
+def _client(job: "PredictionJob", server: str) -> "Client":
+    """A client for the service at `server`, which takes images only."""
+    from fastfcn.client import Client
 
-    return {"weights": weights, "sha256": sha256_of(local_file(weights)), **settings}
+    if job.inputs.videos or job.inputs.cameras:
+        raise UserError("A service takes images only.", "Leave out --server for videos and webcams.")
+    return Client(server, os.environ.get(TOKEN))
 
 
 def _device(name: str, cluster: "Job | None") -> str:
@@ -173,23 +180,25 @@ def _manifest(
         yield manifest
 
 
-def run(job: "PredictionJob", predictor: "Predictor", manifest: "Manifest | None") -> bool:
+def run(job: "PredictionJob", model: "Predictor | Client", manifest: "Manifest | None") -> bool:
     """Process images, videos and cameras with progress bars; returns whether all of them could be read."""
-    from fastfcn.prediction.image_files import save_legend
-    from fastfcn.prediction.prediction import class_indices
+    from fastfcn.client import Client
 
-    class_indices(predictor.description, job.settings.leave_out)  # a wrong name is reported before anything is written
-    save_legend(predictor.description, job.folder)
-    confidence = "confidence" in job.settings.formats
-    predict_image = partial(predictor, probabilities=True) if confidence else predictor
     complete = []
     if manifest:
-        complete = [run_images(job, job.predict_images(predict_image, manifest), manifest, predictor.classes)]
-    complete += [run_video(job, predictor, index) for index in range(len(job.inputs.videos))]
+        if isinstance(model, Client):
+            results = job.record(_received(model, job), manifest)
+        else:
+            confidence = "confidence" in job.settings.formats
+            results = job.predict_images(partial(model, probabilities=True) if confidence else model, manifest)
+        complete.append(run_images(job, results, manifest, model.classes))
+    if isinstance(model, Client):
+        return all(complete)
+    complete += [run_video(job, model, index) for index in range(len(job.inputs.videos))]
     for name in job.inputs.cameras:
         say("Recording {}. Press Ctrl-C to stop.", name)
         with video_progress(name) as progress:
-            result = job.record_camera(predictor, name, progress)
+            result = job.record_camera(model, name, progress)
         _report(name, result)
     return all(complete)
 
@@ -233,22 +242,6 @@ def _report(source: str | Path, result: "VideoResult") -> None:
         "{}: {} frames in {:.1f} s ({:.1f} frames/s, reading and writing included); wrote {}",
         source, result.frames, result.seconds, result.speed, written,
     )  # fmt: skip
-
-
-def predict_remotely(job: "PredictionJob", server: str, manifest: "Manifest | None") -> bool:
-    """Process images through the service at `server`; returns whether all of them could be read."""
-    from fastfcn.client import Client
-    from fastfcn.prediction.image_files import save_legend
-    from fastfcn.prediction.prediction import class_indices
-
-    if job.inputs.videos or job.inputs.cameras:
-        raise UserError("A service takes images only.", "Leave out --server for videos and webcams.")
-    client = Client(server, os.environ.get(TOKEN))
-    class_indices(client.description, job.settings.leave_out)
-    save_legend(client.description, job.folder)
-    if manifest is None:
-        return True
-    return run_images(job, job.record(_received(client, job), manifest), manifest, client.classes)
 
 
 def _received(client: "Client", job: "PredictionJob") -> Iterator[dict[str, int] | UserError]:
