@@ -161,7 +161,7 @@ def test_the_command_reports_what_it_skips(weights_file: Path, tmp_path: Path):
     assert "Segmented 1 of 2 images" in done.out
     assert "fifo.png was skipped" in done.err
     assert f"{'m' * 246}.png was skipped: file name too long" in done.err
-    assert names(tmp_path / "out") == ["legend.png", "z.png", "z_overlay.jpg"]
+    assert names(tmp_path / "out") == ["legend.png", "manifest.jsonl", "z.png", "z_overlay.jpg"]
 
 
 def test_names_with_pattern_characters(tmp_path: Path):
@@ -263,16 +263,16 @@ def test_only_selected_outputs_are_written(predictor: Predictor, tmp_path: Path)
 @pytest.mark.parametrize(
     ("flags", "written"),
     [
-        (("--no-labels",), ["a_overlay.jpg", "legend.png"]),
-        (("--no-overlay",), ["a.png", "legend.png"]),
-        (("--labels",), ["a.png", "a_overlay.jpg", "legend.png"]),
+        (("--no-labels",), ["a_overlay.jpg"]),
+        (("--no-overlay",), ["a.png"]),
+        (("--labels",), ["a.png", "a_overlay.jpg"]),
     ],
 )
 def test_flags_select_the_outputs(weights_file: Path, tmp_path: Path, flags: tuple, written: list[str]):
     image, out = save_picture(tmp_path / "a.png"), tmp_path / "out"
     done = command.fastfcn("predict", weights_file, image, "--out", out, "--device", "cpu", *flags)
     assert done.code == 0, done
-    assert names(out) == written
+    assert names(out) == [*written, "legend.png", "manifest.jsonl"]
 
 
 def test_nothing_to_write(weights_file: Path, tmp_path: Path):
@@ -294,7 +294,7 @@ def test_the_command(weights_file: Path, tmp_path: Path):
     done = command.fastfcn("predict", weights_file, tmp_path / "photos", "--out", tmp_path / "out", "--device", "cpu")
     assert done.code == 0
     assert "1 of 1 images" in done.out
-    assert names(tmp_path / "out") == ["a.png", "a_overlay.jpg", "legend.png"]
+    assert names(tmp_path / "out") == ["a.png", "a_overlay.jpg", "legend.png", "manifest.jsonl"]
 
 
 def test_the_exit_code_is_1_if_an_image_was_skipped(weights_file: Path, tmp_path: Path):
@@ -305,7 +305,7 @@ def test_the_exit_code_is_1_if_an_image_was_skipped(weights_file: Path, tmp_path
     assert "1 of 2 images" in done.out
     assert f"{tmp_path / 'photos' / 'b.png'} cannot be read" in done.err
     assert "Traceback" not in done.err
-    assert names(tmp_path / "out") == ["a.png", "a_overlay.jpg", "legend.png"]
+    assert names(tmp_path / "out") == ["a.png", "a_overlay.jpg", "legend.png", "manifest.jsonl"]
 
 
 def test_overlays_without_some_classes(weights_file, tmp_path):

@@ -100,8 +100,6 @@ class PredictionJob:
 
 def _check_no_overwrite(inputs: Sequence[Path], folder: Path, written: Collection[str]) -> None:
     """Raise OutputError if one of the inputs is a file that would be written into `folder`."""
-    if not folder.is_dir():
-        return
     target = folder.resolve()
     for path in inputs:
         resolved = path.resolve()
