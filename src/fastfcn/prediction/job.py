@@ -67,7 +67,8 @@ class PredictionJob:
 
     def predict_images(self, predict: PredictImage, manifest: Manifest | None = None) -> Iterator[UserError | None]:
         """Process the remaining images; yields None for each that was written, and the error for each that was not."""
-        images, names = ([items[index] for index in self.remaining] for items in (self.inputs.images, self.names))
+        images = [self.inputs.images[index] for index in self.remaining]
+        names = [self.names[index] for index in self.remaining]
         yield from self.record(predict_files(predict, images, names, self.outputs), manifest)
 
     def record(

@@ -6,9 +6,10 @@ import json
 import os
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
+from dataclasses import dataclass
 from io import StringIO
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any
 
 from fastfcn.errors import DataError, OutputError, UserError
 from fastfcn.utils.cluster import Job
@@ -19,7 +20,8 @@ FORMAT = "fastfcn-predictions-1"
 LOCK_SECONDS = 120.0  # for the lock of a process that was killed, or lost with its machine, to be released
 
 
-class Shard(NamedTuple):
+@dataclass(frozen=True)
+class Shard:
     """Part `index`, from 0, of `count` parts of all images."""
 
     index: int = 0
