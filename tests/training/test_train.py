@@ -213,11 +213,6 @@ def test_resuming_with_another_recipe_is_refused(data, uninterrupted):
         train(tiny_recipe(*CHANGES, "optim.lr=0.5"), data, uninterrupted, Machine("cpu", workers=0), resume=True)
 
 
-def test_resuming_nothing_is_refused(data, tmp_path):
-    with pytest.raises(OutputError, match="no run to resume"):
-        train(tiny_recipe(), data, tmp_path / "none", Machine("cpu", workers=0), resume=True)
-
-
 def test_a_batch_that_cannot_be_shared_is_refused(data, tmp_path):
     with pytest.raises(UserError, match="cannot be divided evenly"):
         train(tiny_recipe(), data, tmp_path / "odd", Machine("cpu", workers=0, accumulate=3))

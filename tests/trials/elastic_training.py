@@ -16,7 +16,6 @@ import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Iterator
 from pathlib import Path
 
 import torch
@@ -68,29 +67,45 @@ class Agent:
                 os.kill(pid, signal.SIGKILL)
 
 
-def train(arguments: list[str], folder: Path, moments: Iterator[tuple[float, str]], generator: random.Random) -> int:
+class Moment:
+    """When to kill next, and how: after some steps of training, or after some seconds wherever the processes are."""
+
+    def __init__(self, generator: random.Random, step: int, steps: int, seconds: float):
+        self.kind = generator.choice(KINDS)
+        in_training = generator.random() < 0.7
+        self.step = step + generator.randint(1, steps) if in_training else sys.maxsize
+        self.time = time.monotonic() + (sys.maxsize if in_training else generator.uniform(0, seconds))
+
+    def has_come(self, step: int) -> bool:
+        return step >= self.step or time.monotonic() >= self.time
+
+
+def train(arguments: list[str], folder: Path, kills: int, generator: random.Random, options: argparse.Namespace) -> int:
     """Train with two agents until both end with exit code 0; returns the number of kills."""
-    port, kills, end = find_free_network_port(), 0, time.monotonic() + 60 * MINUTES
+    port, killed, end = find_free_network_port(), 0, time.monotonic() + 60 * MINUTES
     agents = [Agent(name, arguments, port, folder) for name in ("first", "second")]
-    pause, kind = next(moments, (float("inf"), ""))
-    due = time.monotonic() + pause
+
+    def next_moment() -> Moment:
+        return Moment(generator, last_step(arguments), options.steps // (kills + 2), options.seconds)
+
+    moment = next_moment()
     while not all(agent.process.poll() == 0 for agent in agents):
         if time.monotonic() > end:
             raise SystemExit(f"not finished after {MINUTES} minutes; see {folder}")
-        if time.monotonic() > due:
+        step = last_step(arguments)
+        if killed < kills and moment.has_come(step):
             agent = generator.choice(agents)
-            print(f"  {kind} of {agent.log.stem} at step {last_step(arguments)}", flush=True)
-            agent.kill(kind)
-            kills += 1
-            pause, kind = next(moments, (float("inf"), ""))
-            due = time.monotonic() + pause
+            print(f"  {moment.kind} of the {agent.log.stem} agent at step {step}", flush=True)
+            agent.kill(moment.kind)
+            killed += 1
+            moment = next_moment()
         for agent in agents:
             # One agent may have finished while the other was killed: then there is nothing left to do but to report.
             if agent.process.poll() not in (None, 0) or (agent.process.poll() == 0 and any_failed(agents)):
                 agent.start()
-        time.sleep(0.05)
+        time.sleep(0.1)
     print(f"  agents started {[agent.starts for agent in agents]} times", flush=True)
-    return kills
+    return killed
 
 
 def any_failed(agents: list[Agent]) -> bool:
@@ -111,7 +126,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--kills", type=int, default=10)
     parser.add_argument("--steps", type=int, default=1000)
-    parser.add_argument("--longest", type=float, default=40.0, help="seconds between two kills, at most")
+    parser.add_argument("--seconds", type=float, default=40.0, help="at most between kills that do not wait for a step")
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--folder", type=Path, default=None, help="keep everything here")
     options = parser.parse_args()
@@ -126,11 +141,10 @@ def main() -> None:
         return ["train", "demo", *changes, "--data", str(data), "--out", str(folder / name), "--accelerator", "cpu",
                 "--workers", "0", "--no-report", "--resume"]  # fmt: skip
 
-    moments = ((generator.uniform(0, options.longest), generator.choice(KINDS)) for _ in range(options.kills))
     print(f"with kills, in {folder}:", flush=True)
-    kills = train(arguments("killed"), folder, moments, generator)
+    kills = train(arguments("killed"), folder, options.kills, generator, options)
     print("never stopped:", flush=True)
-    train(arguments("whole"), folder, iter(()), generator)
+    train(arguments("whole"), folder, 0, generator, options)
     killed, whole = Run(folder / "killed"), Run(folder / "whole")
     first, second = weights.read(killed.last).tensors, weights.read(whole.last).tensors
     equal = comparable(killed) == comparable(whole) and all(torch.equal(first[name], second[name]) for name in first)
