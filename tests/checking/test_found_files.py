@@ -26,6 +26,7 @@ FORMS = {
     "spaces": "images/{0}.jpg masks/{0}.png",
     "tabs": "images/{0}.jpg\tmasks/{0}.png",
     "commas": "images/{0}.jpg,masks/{0}.png",
+    "names with folders": "images/{0}",
 }
 ENCODINGS = {"utf-8": "\n", "utf-8-sig": "\r\n", "utf-16": "\r\n"}
 
@@ -148,6 +149,53 @@ def test_lists_may_spell_names_in_other_ways(root: Path, written: str, on_disk: 
     init(root, pretrained="none")
     examples = find_examples(load_description(root / "dataset.toml"), root, "val")
     assert sorted(example.image_path.stem for example in examples) == sorted([on_disk, "h"])
+
+
+@pytest.mark.parametrize("form", ["images/{}.jpg masks/{}.png", "{}.jpg,{}.png", '"C:\\{}.jpg"\t"masks\\{}.png"'])
+def test_lists_with_the_mask_of_another_name_are_an_error(root: Path, form: str):
+    """Masks are found by their names; a list that pairs other files must not be ignored."""
+    for split, names in (("train", "abcdef"), ("val", "gh")):
+        lines = [form.format(name, "fabcdehg"["abcdefgh".index(name)]) for name in names]
+        (root / f"{split}.txt").write_text("\n".join(lines))
+    assert form.format("a", "f") in kinds(root)["listed_with_other_mask"]
+    result = init(root, pretrained="none")
+    assert "listed_with_other_mask" in [problem.kind for problem in result.errors]
+    with pytest.raises(DataError, match=r"by its name the mask of .*a\.jpg is .*a\.png"):
+        find_examples(load_description(root / "dataset.toml"), root, "train")
+
+
+def in_cities(root: Path) -> None:
+    """The same names in two folders of images and of masks."""
+    for folder, suffix in (("images", "jpg"), ("masks", "png")):
+        for index, name in enumerate(NAMES):
+            city = root / folder / f"city{index % 2}"
+            city.mkdir(exist_ok=True)
+            (root / folder / f"{name}.{suffix}").rename(city / f"{'abcd'[index // 2]}.{suffix}")
+
+
+def test_init_reads_the_lists_that_it_wrote_for_nested_folders(root: Path):
+    in_cities(root)
+    first = init(root, pretrained="none")
+    again = init(root, pretrained="none", force=True)
+    assert (again.train, again.val) == (first.train, first.val)
+    description = load_description(root / "dataset.toml")
+    assert len(find_examples(description, root, "train+val")) == 8
+
+
+@pytest.mark.parametrize("nested", [False, True])
+def test_a_mask_that_may_belong_to_another_image_is_not_renamed(root: Path, tmp_path: Path, nested: bool):
+    """Two masks of the spelling of one image, or a mask in the folder of another city."""
+    if nested:
+        in_cities(root)
+        (root / "masks/city0/a.png").rename(root / "masks/city1/A.png")
+    else:
+        (root / "masks/a.png").rename(root / "masks/A.png")
+        (root / "masks/b.png").rename(root / "masks/A_.png")
+    before = {path.name: path.read_bytes() for path in (root / "masks").rglob("*.png")}
+    assert "names_differ" not in kinds(root)
+    assert fastfcn("check", root, "--fix", tmp_path / "out").code == 1
+    assert "left out: it has no image" in (tmp_path / "out/CHANGES.txt").read_text()
+    assert all(path.read_bytes() == before[path.name] for path in (tmp_path / "out/masks").rglob("*.png"))
 
 
 def test_init_says_what_it_does_not_use(root: Path):

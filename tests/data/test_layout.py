@@ -123,3 +123,23 @@ def test_special_characters_in_folders_are_taken_literally(tmp_path):
     root = tmp_path / "a [b] {c}"
     touch(root, "train/x[1].png", "trainannot/x[1].png")
     assert names(load_description("camvid"), root, "train") == ["x[1]"]
+
+
+@pytest.mark.parametrize(
+    "line", ["images/b (1).jpg", "b (1)", r"C:\images\b (1).jpg", "b (1).jpg\tb.png", "b (1).jpg,b.png"]
+)
+def test_names_with_spaces_are_not_columns(tmp_path, line):
+    """As Windows calls a copy: `b` is another image."""
+    touch(
+        tmp_path, *(f"{part}/{name}.{end}" for part, end in (("train", "jpg"), ("trainannot", "png")) for name in "ab")
+    )
+    touch(tmp_path, "train/b (1).jpg", "trainannot/b (1).png")
+    (tmp_path / "train.txt").write_text(line)
+    description = load_description("camvid").model_copy(
+        update={"lists": ("{split}.txt",), "images": ("train/{name}.jpg",)}
+    )
+    if "b.png" in line:
+        with pytest.raises(DataError, match=r"the mask of .*b \(1\)\.jpg is .*b \(1\)\.png"):
+            find_examples(description, tmp_path, "train")
+    else:
+        assert names(description, tmp_path, "train") == ["b (1)"]

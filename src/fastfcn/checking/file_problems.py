@@ -2,14 +2,14 @@
 
 import shlex
 import unicodedata
-from collections.abc import Iterator
-from pathlib import Path
+from collections.abc import Iterable, Iterator
 from typing import NamedTuple
 
 import numpy as np
 
 from fastfcn.checking.files import Paths
-from fastfcn.checking.layouts import DatasetFiles, folder_of
+from fastfcn.checking.layouts import DatasetFiles, folder_of, full_name
+from fastfcn.checking.matching import Rule
 from fastfcn.checking.problem import ERROR, FIX, WARNING, Flag, Problem, fix_with
 from fastfcn.checking.statistics import Statistics
 from fastfcn.data.decoding import UNSUPPORTED_SUFFIXES
@@ -141,13 +141,23 @@ def missing_file_problems(dataset: DatasetFiles) -> Iterator[Problem]:
         yield Problem("duplicate_name", ERROR, len(same), Paths(files, same), message, "Keep one of each. " + LEFT_OUT)
     yield from _other_folders(dataset)
     yield from _not_used(dataset)
-    if dataset.lists and dataset.lists.unknown:
-        unknown = dataset.lists.unknown
-        lists = tuple(dict.fromkeys(line.partition(": ")[0] for line in unknown))
-        message = f"Split lists name missing images: {', '.join(line.partition(': ')[2] for line in unknown[:5])}"
-        message += f" and {len(unknown) - 5} more." if len(unknown) > 5 else "."
+    if dataset.lists:
         advice = "Add the images or remove the names. `--fix OUT` writes the lists without them."
-        yield Problem("listed_without_image", ERROR, len(lists), lists, message, advice)
+        yield from _list_problem(
+            "listed_without_image", "Split lists name missing images", dataset.lists.unknown, advice
+        )
+        title, advice = "Split lists give images the mask of another name", "Give each mask the name of its image."
+        yield from _list_problem("listed_with_other_mask", title, dataset.lists.other_masks, advice)
+
+
+def _list_problem(kind: str, title: str, entries: list[str], advice: str) -> Iterator[Problem]:
+    """An error about lines of split lists, each "LIST: LINE"."""
+    if not entries:
+        return
+    lists = tuple(dict.fromkeys(entry.partition(": ")[0] for entry in entries))
+    more = f" and {len(entries) - 5} more" if len(entries) > 5 else ""
+    shown = ", ".join(entry.partition(": ")[2] for entry in entries[:5])
+    yield Problem(kind, ERROR, len(lists), lists, f"{title}: {shown}{more}.", advice)
 
 
 def _other_folders(dataset: DatasetFiles) -> Iterator[Problem]:
@@ -207,17 +217,23 @@ def _images_without_mask(dataset: DatasetFiles, images: list[int]) -> Iterator[P
 
 
 def misspelled_pairs(dataset: DatasetFiles) -> dict[int, int]:
-    """Unmatched images and masks whose names differ only in case, Unicode normalization, spaces, - and _."""
+    """Unmatched images and masks whose names differ only in case, Unicode normalization, spaces, - and _.
+
+    An image that has several such masks, or the same as another image, is not among them.
+    """
     if not len(dataset.images_alone) or not len(dataset.masks_alone):
         return {}
-    masks = {_normalized(dataset, number, mask=True): number for number in dataset.masks_alone}
-    pairs = ((number, masks.pop(_normalized(dataset, number, mask=False), None)) for number in dataset.images_alone)
-    return {image: mask for image, mask in pairs if mask is not None}
+    images = _by_spelling(dataset, dataset.images_alone, dataset.match.images)
+    masks = _by_spelling(dataset, dataset.masks_alone, dataset.match.masks)
+    pairs = ((numbers, masks[name]) for name, numbers in images.items() if name in masks)
+    return {image: mask for (image, *more), (mask, *others) in pairs if not more and not others}
 
 
-def _normalized(dataset: DatasetFiles, number: int, mask: bool) -> str:
-    stem = Path(dataset.contents.files.name(number)).stem
-    rule = dataset.match.masks if mask else dataset.match.images
-    affix = rule.affix_in(folder_of(dataset.contents, rule, number))
-    shared = affix.shared_name(stem) if affix.fits(stem) else stem
-    return "".join(unicodedata.normalize("NFC", shared).casefold().split()).replace("_", "").replace("-", "")
+def _by_spelling(dataset: DatasetFiles, numbers: Iterable[int], rule: Rule) -> dict[tuple[str, ...], list[int]]:
+    """The files of each name, spelled alike: its split, its folders as far as they are part of it, and the rest."""
+    files: dict[tuple[str, ...], list[int]] = {}
+    for number in numbers:
+        folder, name = folder_of(dataset.contents, rule, number), full_name(dataset.contents, rule, number)
+        text = "".join(unicodedata.normalize("NFC", name).casefold().split()).replace("_", "").replace("-", "")
+        files.setdefault((folder.split, text), []).append(number)
+    return files

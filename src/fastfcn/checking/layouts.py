@@ -24,7 +24,7 @@ from fastfcn.checking.matching import (
     shared_folders,
     shared_name,
 )
-from fastfcn.checking.split_lists import UNLISTED, KnownImages, SplitLists, list_files, read_lists
+from fastfcn.checking.split_lists import UNLISTED, KnownFiles, SplitLists, list_files, read_lists
 from fastfcn.errors import DataError
 
 ALL = "all"  # name of the only split of a folder without splits
@@ -138,8 +138,8 @@ def find_layout(root: Path, images: str = "", masks: str = "") -> DatasetFiles:
             if not (described and path.startswith("splits/"))
         ]
     else:
-        known = _known_images(contents, match.images, image_keys)
-        lists = read_lists(root, contents.texts, known, unused)
+        known = (_known_files(contents, match.images, image_keys), _known_files(contents, match.masks, mask_keys))
+        lists = read_lists(root, contents.texts, *known, unused)
     dataset = DatasetFiles(contents, match, _layout(contents, match, lists), lists, unused_lists=unused)
     dataset.others, dataset.choice_reason = _others(contents, choice), choice.reason
     _join(dataset, image_keys, mask_keys)
@@ -180,16 +180,16 @@ def _others(contents: FolderContents, choice: Choice) -> list[OtherFolders]:
     return described
 
 
-def _known_images(contents: FolderContents, rule: Rule, image_keys: Keys) -> KnownImages:
-    """What split lists may name, from the keys of all images."""
+def _known_files(contents: FolderContents, rule: Rule, file_keys: Keys) -> KnownFiles:
+    """What split lists may name, from the keys of all images or masks."""
     if not rule.name_depth:
-        return KnownImages(np.sort(image_keys.values), rule.affix)
+        return KnownFiles(np.sort(file_keys.values), rule.affix)
     rows = []
-    for key, number in zip(image_keys.values.tolist(), image_keys.files.tolist(), strict=True):
+    for key, number in zip(file_keys.values.tolist(), file_keys.files.tolist(), strict=True):
         path = contents.files.path(number)
         rows += [(hash(text), key) for text in (path, path.rpartition(".")[0], full_name(contents, rule, number))]
     table = np.array(sorted(set(rows)), np.int64)
-    return KnownImages(np.sort(image_keys.values), rule.affix, table[:, 0], table[:, 1])
+    return KnownFiles(np.sort(file_keys.values), rule.affix, table[:, 0], table[:, 1])
 
 
 def _join(dataset: DatasetFiles, images: Keys, masks: Keys) -> None:

@@ -10,7 +10,7 @@ import numpy as np
 
 from fastfcn.checking.files import stem_and_suffix
 from fastfcn.checking.folder_names import NO_AFFIX, SPLITS, Affix, braced, canonical_split
-from fastfcn.data.layout import listed_names
+from fastfcn.data.layout import columns_of, listed_names
 from fastfcn.errors import DataError
 from fastfcn.utils.text import read_lines
 
@@ -21,10 +21,10 @@ LIST_WORDS = frozenset(
 MAX_UNKNOWN = 1000  # names without an image that are kept per list
 
 
-class KnownImages(NamedTuple):
-    """What the lines of split lists can name: the sorted `keys` of all images, and the `affix` around their names.
+class KnownFiles(NamedTuple):
+    """The images or masks that split lists can name: their sorted `keys`, and the `affix` around their names.
 
-    Where folders are part of the names, `paths` are the sorted hashes of the images' paths and full names, and
+    Where folders are part of the names, `paths` are the sorted hashes of the files' paths and full names, and
     `path_keys` the key of each.
     """
 
@@ -39,18 +39,28 @@ class SplitLists:
     """Text files with the names of each split, such as Pascal VOC's ImageSets/Segmentation/train.txt.
 
     `pattern` contains {split}; `keys` are the sorted keys of the names in each split's list; `unknown` are names that
-    no image has.
+    no image has, and `other_masks` lines with the mask of another image.
     """
 
     pattern: str
     splits: dict[str, str]
     keys: list[np.ndarray]
-    known: KnownImages
+    images: KnownFiles
+    masks: KnownFiles
     unknown: list[str] = field(default_factory=list)  # "LIST: NAME"
+    other_masks: list[str] = field(default_factory=list)  # "LIST: LINE"
 
     def key(self, line: str) -> int:
         """The key of the image that a line of a list names, or of the line itself if no image has that name."""
-        return _listed_key(line, self.known)
+        return _listed_key(line, self.images)
+
+    def names_other_mask(self, line: str) -> bool:
+        """Whether a line has the paths of an image and of the mask of another one."""
+        return any(
+            self.key(first) == self.key(line) and (key := _listed_key(second, self.masks)) != self.key(line)
+            and _position(self.masks.keys, key) is not None
+            for first, second in columns_of(line)
+        )  # fmt: skip
 
     def numbers(self, keys: np.ndarray) -> np.ndarray:
         """The number of the last split that lists each key (so evaluation splits win), or UNLISTED."""
@@ -86,7 +96,9 @@ def list_files(texts: list[str]) -> dict[str, dict[str, str]]:
     return patterns
 
 
-def read_lists(root: Path, texts: list[str], known: KnownImages, unused: list[str]) -> SplitLists | None:
+def read_lists(
+    root: Path, texts: list[str], images: KnownFiles, masks: KnownFiles, unused: list[str]
+) -> SplitLists | None:
     """Find split lists among the `texts`: files for train and val whose lines are names of images.
 
     Lists that are not used are added to `unused` with the reason.
@@ -95,17 +107,16 @@ def read_lists(root: Path, texts: list[str], known: KnownImages, unused: list[st
     # Pascal VOC comes with lists for other tasks; those for segmentation come first.
     for pattern, paths in sorted(list_files(texts).items(), key=lambda item: ("Segmentation" not in item[0], item[0])):
         if not chosen:
-            chosen = _read_pattern(root, pattern, paths, known, unused)
+            chosen = _read_pattern(root, SplitLists(pattern, {}, [], images, masks), paths, unused)
         elif not pattern.startswith("ImageSets/"):
             unused += [f"{path} ({chosen.pattern} is used)" for path in paths.values()]
     return chosen
 
 
-def _read_pattern(
-    root: Path, pattern: str, paths: dict[str, str], known: KnownImages, unused: list[str]
-) -> SplitLists | None:
-    lists, reasons = SplitLists(pattern, {}, [], known), []
-    before, after = (part.replace("{{", "{").replace("}}", "}") for part in pattern.split("{split}"))
+def _read_pattern(root: Path, lists: SplitLists, paths: dict[str, str], unused: list[str]) -> SplitLists | None:
+    """Fill `lists` from files; None if they cannot be used."""
+    reasons, known = [], lists.images
+    before, after = (part.replace("{{", "{").replace("}}", "}") for part in lists.pattern.split("{split}"))
     for split in [split for split in ("train", "val", "test") if split in paths]:
         path = paths[split]
         try:
@@ -124,6 +135,7 @@ def _read_pattern(
         lists.keys.append(listed)
         wrong = np.flatnonzero(~np.isin(keys, known.keys))[:MAX_UNKNOWN]
         lists.unknown += [f"{path}: {names[index]}" for index in wrong.tolist()]
+        lists.other_masks += [f"{path}: {line}" for line in names if lists.names_other_mask(line)]
     usable = "train" in lists.splits
     if not usable:
         reasons += [f"{paths[split]} (there is no list for train)" for split in lists.splits]
@@ -131,13 +143,12 @@ def _read_pattern(
     return lists if usable else None
 
 
-def _listed_key(line: str, known: KnownImages) -> int:
-    """The key of the image that a line of a split list names, or of the line itself if no image has that name."""
+def _listed_key(line: str, known: KnownFiles) -> int:
+    """The key of the file that a line of a split list names, or of the line itself if no file has that name."""
     for name in listed_names(line):
         if (place := _position(known.paths, hash(name))) is not None:
             return int(known.path_keys[place])
-        stem = name.rsplit("/", 1)[-1]
-        for candidate in (name, stem, known.affix.shared_name(stem) if known.affix.fits(stem) else stem):
+        for candidate in (name, known.affix.shared_name(name) if known.affix.fits(name) else name):
             if _position(known.keys, name_key(candidate)) is not None:
                 return name_key(candidate)
     return name_key(line)

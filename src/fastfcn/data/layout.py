@@ -4,7 +4,7 @@ import re
 import unicodedata
 from collections.abc import Iterator, Sequence
 from glob import escape, glob
-from pathlib import Path
+from pathlib import Path, PurePosixPath
 from typing import NamedTuple
 
 from fastfcn.data.decoding import IMAGE_SUFFIXES
@@ -14,6 +14,7 @@ from fastfcn.errors import DataError
 from fastfcn.utils.text import decode_legacy, read_lines
 
 Placeholders = dict[str, str]  # placeholder -> value
+COLUMN_MARKS = (r"[\t,;]", r"[\t,;]| +")  # between the columns of a split list: names may have spaces
 
 
 class ExampleFiles(NamedTuple):
@@ -167,22 +168,73 @@ def _listed(
     images, missing = [], []
     expressions = [_compile(pattern, {"split": split})[1] for pattern in description.images]
     for line in lines:
-        entries: list[Placeholders] = [{"name": name} for name in listed_names(line)]
-        paths = (path for spelling in spellings(line) for path in _paths(spelling))
-        matches = (expression.fullmatch(path) for path in paths for expression in expressions)
-        entries += [match.groupdict() for match in matches if match]
-        inside = (entry for entry in entries if not any(map(leaves_folder, entry.values())))
+        inside = (entry for entry in _entries(line, expressions) if not any(map(leaves_folder, entry.values())))
         values = (entry | {"split": split} for entry in inside)
         pairs = ((entry, _first_file(description.images, folder, entry)) for entry in values)
         entry, image = next((pair for pair in pairs if pair[1]), (None, None))
-        images.append((image, entry)) if image and entry else missing.append(line)
+        if image and entry:
+            _check_mask_column(description, folder, image, entry, line)
+            images.append((image, entry))
+        else:
+            missing.append(line)
     return images, missing
+
+
+def _entries(line: str, expressions: Sequence[re.Pattern[str]]) -> list[Placeholders]:
+    """What a line of a split list may mean, the most literal first: a name, a path, or a name with folders."""
+    names = list(listed_names(line))
+    paths = (path for spelling in spellings(line) for path in _paths(spelling))
+    matches = (expression.fullmatch(path) for path in paths for expression in expressions)
+    parts = ((list(expression.groupindex), name.split("/")) for expression in expressions for name in names)
+    return [
+        *({"name": name} for name in names),
+        *(match.groupdict() for match in matches if match),
+        *(dict(zip(keys, values, strict=True)) for keys, values in parts if len(keys) == len(values) > 1),
+    ]
+
+
+def _check_mask_column(
+    description: DatasetDescription, folder: Path, image: Path, entry: Placeholders, line: str
+) -> None:
+    """Raise DataError if a line names the mask of another image next to `image`: masks are found by their names."""
+    columns = [second for first, second in columns_of(line) if PurePosixPath(first).name in (image.name, image.stem)]
+    mask = _first_file(description.labels, folder, entry) if columns else None
+    for pattern in description.labels if mask else ():
+        expression = _compile(PurePosixPath(pattern).name, {"split": entry["split"]})[1]
+        for match in filter(None, (expression.fullmatch(PurePosixPath(column).name) for column in columns)):
+            other = _first_file((pattern,), folder, entry | match.groupdict())
+            if other and other != mask:
+                raise DataError(
+                    f"A list of the split {entry['split']!r} has the line {line!r}, but by its name the mask of "
+                    f"{image} is {mask}.",
+                    "Give each mask the name of its image.",
+                )
+
+
+def columns_of(line: str) -> Iterator[tuple[str, str]]:
+    """The first two columns of a line of a split list, if they may be the paths of an image and its mask."""
+    for spelling in spellings(line):
+        for mark in COLUMN_MARKS:
+            first, *others = (_plain_path(column) for column in re.split(mark, spelling.strip("\"'")))
+            if others and PurePosixPath(others[0]).suffix.lower() in IMAGE_SUFFIXES:
+                yield first, others[0]
+
+
+def _stems(path: str) -> tuple[str, str]:
+    """A path without the suffix of an image, and the last part of that."""
+    stem, dot, suffix = path.rpartition(".")
+    plain = stem if dot and f".{suffix.lower()}" in IMAGE_SUFFIXES else path
+    return plain, plain.rsplit("/", 1)[-1]
+
+
+def _plain_path(text: str) -> str:
+    return text.strip("\"'").replace("\\", "/").removeprefix("./").lstrip("/")
 
 
 def _paths(line: str) -> list[str]:
     """What may be the path of an image in a line of a split list: the whole line, or its first column."""
-    first = re.split(r"[\t,;]| +", line.strip("\"'"), maxsplit=1)[0].strip("\"'")
-    return list(dict.fromkeys(path.replace("\\", "/").removeprefix("./").lstrip("/") for path in (line, first)))
+    firsts = (re.split(mark, line.strip("\"'"), maxsplit=1)[0] for mark in COLUMN_MARKS)
+    return list(dict.fromkeys(map(_plain_path, (line, *firsts))))
 
 
 def listed_names(line: str) -> Iterator[str]:
@@ -192,10 +244,17 @@ def listed_names(line: str) -> Iterator[str]:
     Accents may be written differently than in file names, as on macOS, or in an older encoding.
     """
     for spelling in spellings(line):
-        for path in filter(None, [spelling, *_paths(spelling)]):
-            stem, dot, suffix = path.rpartition(".")
-            plain = stem if dot and f".{suffix.lower()}" in IMAGE_SUFFIXES else path
-            yield from dict.fromkeys((path, plain, plain.rsplit("/", 1)[-1]))
+        path, *columns = _paths(spelling)
+        stem, name = _stems(path)
+        first = [text for column in columns for text in (column, *_stems(column))]
+        # The last part of a line of two paths is the name of the second.
+        order = [*first, name] if any(_ends_before(column, path) for column in columns) else [name, *first]
+        yield from dict.fromkeys(filter(None, (spelling, path, stem, *order)))
+
+
+def _ends_before(first: str, line: str) -> bool:
+    """Whether the first column is a path of its own, and not a name with spaces up to the first of them."""
+    return PurePosixPath(first).suffix.lower() in IMAGE_SUFFIXES or "/" in line[len(first) :]
 
 
 def spellings(line: str) -> list[str]:

@@ -14,6 +14,7 @@ from fastfcn.data.layout import matching_placeholders
 from fastfcn.data.masks import read_mask
 from fastfcn.errors import DataError
 from fastfcn.init.groups import Looks, group_images
+from fastfcn.utils.text import is_line
 
 VAL_FRACTION = 0.2
 TRIES = 200  # random splits drawn, of which the best is used
@@ -192,7 +193,7 @@ def _name_of(example: ExamplePaths, images: Sequence[str], labels: Sequence[str]
         if not (example.image.startswith(before) and example.image.endswith(after)):
             continue
         name = example.image[len(before) : len(example.image) - len(after)]
-        if name == name.strip() and name and any(pattern.format(name=name) == example.mask for pattern in labels):
+        if is_line(name) and any(pattern.format(name=name) == example.mask for pattern in labels):
             return name
     raise _not_writable(report, example)
 
@@ -201,7 +202,7 @@ def _path_of(example: ExamplePaths, images: Sequence[str], labels: Sequence[str]
     """The path of the image of an example. Raises DataError if the patterns do not lead from it to the mask."""
     for pattern in images:
         values = matching_placeholders(pattern, example.image)
-        if values and example.image == example.image.strip():
+        if values and is_line(example.image):
             complete = [label for label in labels if placeholders(label) <= values.keys()]
             if any(label.format(**values) == example.mask for label in complete):
                 return example.image

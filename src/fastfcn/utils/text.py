@@ -80,3 +80,8 @@ def read_lines(path: str | Path, errors: str = "strict") -> list[str]:
     """Lines without surrounding white space and invisible characters, empty ones left out. Raises DataError."""
     lines = (BLANKS.sub("", line) for line in read_text(path, errors).split("\n"))
     return [line for line in lines if line]
+
+
+def is_line(text: str) -> bool:
+    """Whether `read_lines` returns `text` unchanged if it is a line of the file."""
+    return bool(text) and BLANKS.sub("", text) == text and not re.search(r"[\r\n]", text)
