@@ -96,6 +96,24 @@ def test_fix_never_writes_into_the_original_folder(root: Path, tmp_path: Path, p
     assert sorted(tmp_path.rglob("*")) == before
 
 
+@pytest.mark.parametrize("error", [OSError(28, "No space left on device"), KeyboardInterrupt()])
+def test_fix_leaves_no_part_of_a_copy(
+    root: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, error: BaseException
+):
+    copies = iter([None, None, error])
+
+    def copy(source: Path, target: Path) -> None:
+        Path(target).write_bytes(Path(source).read_bytes())
+        if failure := next(copies):
+            raise failure
+
+    monkeypatch.setattr("shutil.copyfile", copy)
+    done = run(root, "--fix", tmp_path / "clean")
+    assert done.code
+    assert "no space left" in done.err or isinstance(error, KeyboardInterrupt)
+    assert [path.name for path in tmp_path.iterdir()] == [root.name]
+
+
 def test_fix_never_writes_over_anything(root: Path, tmp_path: Path):
     (tmp_path / "clean").mkdir()
     (tmp_path / "clean/thesis.txt").write_text("finished")

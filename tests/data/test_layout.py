@@ -143,3 +143,10 @@ def test_names_with_spaces_are_not_columns(tmp_path, line):
             find_examples(description, tmp_path, "train")
     else:
         assert names(description, tmp_path, "train") == ["b (1)"]
+
+
+def test_an_image_that_a_list_names_twice_counts_once(camvid):
+    """Otherwise it would count twice in scores, and could be in two folds."""
+    (camvid / "val.txt").write_text("d\nval/d.jpg\n")
+    description = load_description("camvid").model_copy(update={"lists": ("{split}.txt",)})
+    assert len(find_examples(description, camvid, "val")) == 1

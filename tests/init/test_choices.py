@@ -144,6 +144,8 @@ def test_too_few_images_and_names_that_no_list_can_hold(monkeypatch: pytest.Monk
         choose_splits(surveyed(["a"], monkeypatch), 0)
     with pytest.raises(DataError, match="cannot be written to a split list"):
         choose_splits(surveyed(["a", "b "], monkeypatch), 0)
+    with pytest.raises(DataError, match="cannot be written to a split list"):
+        choose_splits(surveyed(["a", "b\nc"], monkeypatch), 0)
 
 
 @pytest.mark.parametrize("names", [("road", "pole"), ("left arm", "right arm", "rest")])

@@ -315,7 +315,7 @@ def test_what_a_killed_import_leaves_is_removed(tmp_path: Path):
     process.start()
     process.join()
     assert process.exitcode == -signal.SIGKILL
-    left = tmp_path / ".out.importing"
+    left = tmp_path / ".out.partial"
     assert any((left / "masks").iterdir())
     (left / "other").mkdir()
     run(root, tmp_path / "out")
@@ -327,9 +327,9 @@ def test_two_imports_into_one_folder(tmp_path: Path):
     from fastfcn.utils.lock import locked
 
     root = coco(tmp_path / "set", shape(1, SMALL))
-    (tmp_path / ".out.importing").mkdir()
+    (tmp_path / ".out.partial").mkdir()
     with (
-        locked(tmp_path / ".out.importing/import.lock", "import"),
+        locked(tmp_path / ".out.partial/.lock", "import"),
         pytest.raises(OutputError, match=rf"in use by another import \(process {os.getpid()}"),
     ):
         run(root, tmp_path / "out")

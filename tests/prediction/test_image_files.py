@@ -198,6 +198,12 @@ def test_output_names_are_unique():
     assert output_names([Path(path) for path in patterns]) == ["a", "a_2", "a_3", "a_2_2", "b", "legend_2"]
 
 
+def test_output_names_are_unique_on_every_file_system():
+    """Windows and macOS would write A.png over a.png."""
+    paths = [Path(path) for path in ("x/a.jpg", "y/A.jpg", "caf\u00e9.jpg", "cafe\u0301.jpg", "Legend.png")]
+    assert output_names(paths) == ["a", "A_2", "caf\u00e9", "cafe\u0301_2", "Legend_2"]
+
+
 def test_label_images_and_overlays_are_written(predictor: Predictor, tmp_path: Path):
     images = [save_picture(tmp_path / "x" / "a.png"), save_picture(tmp_path / "y" / "a.jpg", picture(33, 65, seed=1))]
     assert predict(predictor, images, tmp_path / "out") == [None, None]

@@ -5,7 +5,7 @@ from pathlib import Path
 import pytest
 
 from fastfcn.errors import DataError
-from fastfcn.utils.text import decode_legacy, has_raw_bytes, read_lines, read_text
+from fastfcn.utils.text import decode_legacy, has_raw_bytes, is_line, read_lines, read_text
 
 ENCODINGS = ["utf-8", "utf-8-sig", "utf-16", "utf-32"]
 
@@ -21,6 +21,12 @@ def test_encodings_and_line_ends(tmp_path: Path, encoding: str, end: str):
 def test_invisible_characters_around_lines_are_dropped(tmp_path: Path):
     (tmp_path / "a.txt").write_text("\ufeff a\u00a0\u200b\n\u200b\nb\u2060 c\u3000\n", encoding="utf-8")
     assert read_lines(tmp_path / "a.txt") == ["a", "b\u2060 c"]
+
+
+@pytest.mark.parametrize("text", ["a", "a b", " a", "a\u200b", "a\nb", "a\r", "a\u2028b", "", "\u00e4#,;"])
+def test_lines_are_texts_that_are_read_as_they_are(tmp_path: Path, text: str):
+    (tmp_path / "list").write_text(f"{text}\n", encoding="utf-8", newline="")
+    assert is_line(text) == (read_lines(tmp_path / "list") == [text])
 
 
 @pytest.mark.parametrize("encoding", ["utf-16-le", "utf-16-be"])

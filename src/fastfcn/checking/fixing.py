@@ -25,8 +25,9 @@ from fastfcn.checking.mask_fixing import MaskFix, MaskPlan, UnfixableError, fix_
 from fastfcn.checking.problem import UNUSABLE_IMAGE, UNUSABLE_MASK, Flag
 from fastfcn.checking.renumbering import RefusedError, ValueChange, as_table, plan_values
 from fastfcn.data.decoding import open_image, upright, upright_size
-from fastfcn.errors import DataError, OutputError
-from fastfcn.utils.files import make_folder, replace_file, write_text
+from fastfcn.errors import DataError
+from fastfcn.utils.files import replace_file, write_text
+from fastfcn.utils.new_folder import complete_folder
 from fastfcn.utils.progress import with_progress
 
 CHANGES = "CHANGES.txt"
@@ -68,26 +69,15 @@ def write_fixed_copy(
 ) -> FixedCopy:
     """Write a corrected copy of the checked folder to `out`, with a list of changes in its CHANGES.txt.
 
+    It appears when it is complete; after an error, or if the process is interrupted, nothing is left of it.
+
     `accept`: kinds of change (`consent.KINDS`) that may change the area or the name of classes. The originals are only
     read. Raises UserError for an unknown kind, OutputError if `out` is not empty, or is inside the folder or contains
     it, and DataError if the class lists cannot be adapted; then nothing is written.
     """
     kinds = accepted_kinds(accept)
-    out = new_folder(report.root, Path(out))
-    return _Copy(report, out, plan_masks(report, kinds), show_progress).write()
-
-
-def new_folder(root: Path, out: Path) -> Path:
-    """Create `out`. Raises OutputError if it is not empty, or is inside `root` or contains it."""
-    target, source = out.resolve(), root.resolve()
-    if target.is_relative_to(source) or source.is_relative_to(target):
-        raise OutputError(
-            f"{out} is inside {root} or contains it.",
-            "Choose a folder elsewhere, so that the originals stay untouched.",
-        )
-    if out.exists() and (not out.is_dir() or any(out.iterdir())):
-        raise OutputError(f"{out} already exists.", "Choose a new folder.")
-    return make_folder(out)
+    with complete_folder(report.root, Path(out), "check --fix") as work:
+        return _Copy(report, work, plan_masks(report, kinds), show_progress).write()
 
 
 class _Copy:

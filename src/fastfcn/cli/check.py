@@ -74,22 +74,24 @@ def _check_folder(
     """Check any folder of images and masks."""
     from fastfcn.checking.check import check_folder
     from fastfcn.checking.consent import accepted_kinds
-    from fastfcn.checking.fixing import new_folder, write_fixed_copy
+    from fastfcn.checking.fixing import write_fixed_copy
     from fastfcn.cli.tables.check import show_fixed_copy, show_folder_report
+    from fastfcn.utils.new_folder import check_new_folder
 
     if accept and not fix:
         raise UserError("--accept needs --fix.", "Add --fix OUT, a new folder for the corrected copy.")
     accepted_kinds(accept)
-    out = new_folder(folder, fix) if fix else None
+    if fix:
+        check_new_folder(folder, fix)  # before everything is read
     threads = workers if workers is not None else min(8, os.cpu_count() or 1)
     report = check_folder(folder, threads, images=images, masks=masks)
     if json_file:
         report.save_json(json_file)
     show_folder_report(report, out_console)
-    if out:
-        changes = write_fixed_copy(report, out, accept)
-        copied = check_folder(out, threads, images=images, masks=masks)
-        show_fixed_copy(changes, report, copied, out, out_console)
+    if fix:
+        changes = write_fixed_copy(report, fix, accept)
+        copied = check_folder(fix, threads, images=images, masks=masks)
+        show_fixed_copy(changes, report, copied, fix, out_console)
     if report.errors:
         raise typer.Exit(1)
 

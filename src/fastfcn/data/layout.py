@@ -164,8 +164,9 @@ def _list_file(description: DatasetDescription, folder: Path, split: str) -> Pat
 def _listed(
     description: DatasetDescription, folder: Path, split: str, lines: Sequence[str]
 ) -> tuple[list[tuple[Path, Placeholders]], list[str]]:
-    """The images that the `lines` of a list name, and the lines without an image, or with one outside of `folder`."""
-    images, missing = [], []
+    """The images that the `lines` of a list name, each once, and the lines without an image, or outside of `folder`."""
+    images: dict[Path, Placeholders] = {}
+    missing = []
     expressions = [_compile(pattern, {"split": split})[1] for pattern in description.images]
     for line in lines:
         inside = (entry for entry in _entries(line, expressions) if not any(map(leaves_folder, entry.values())))
@@ -174,10 +175,10 @@ def _listed(
         entry, image = next((pair for pair in pairs if pair[1]), (None, None))
         if image and entry:
             _check_mask_column(description, folder, image, entry, line)
-            images.append((image, entry))
+            images.setdefault(image, entry)
         else:
             missing.append(line)
-    return images, missing
+    return list(images.items()), missing
 
 
 def _entries(line: str, expressions: Sequence[re.Pattern[str]]) -> list[Placeholders]:

@@ -7,7 +7,6 @@ import shutil
 from collections import Counter, defaultdict, deque
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
-from contextlib import contextmanager, suppress
 from dataclasses import replace
 from itertools import chain
 from pathlib import Path, PurePosixPath
@@ -16,7 +15,6 @@ from typing import NamedTuple
 import numpy as np
 from PIL import Image
 
-from fastfcn.checking.fixing import new_folder
 from fastfcn.checking.folder_names import canonical_split, folder_name
 from fastfcn.checking.images import ImageInfo, inspect_image
 from fastfcn.data.annotations.export import IGNORED, Entry, Export, Format, Problem
@@ -31,14 +29,14 @@ from fastfcn.init.groups import Looks
 from fastfcn.init.import_report import ImportedClass, ImportOptions, ImportReport, refuse_broken, rules_text
 from fastfcn.init.imported_toml import imported_toml
 from fastfcn.init.splits import LISTS, draw
-from fastfcn.utils.files import make_folder, output_errors, write_text
-from fastfcn.utils.lock import locked
+from fastfcn.utils.files import write_text
+from fastfcn.utils.new_folder import complete_folder
 from fastfcn.utils.progress import with_progress
 from fastfcn.utils.sizes import IGNORE_INDEX, Size
 from fastfcn.visualize import palette_image
 
 BACKGROUND = "background"
-DATASET, LOCK = "dataset.toml", "import.lock"
+DATASET = "dataset.toml"
 WAITING = 4  # entries per thread whose results are not collected yet
 ARCHIVES = (".zip", ".tar", ".gz", ".tgz", ".7z", ".rar")
 SPLITS = ("train", "val", "test")
@@ -64,7 +62,7 @@ def import_annotations(root: str | Path, out: str | Path, options: ImportOptions
     report = ImportReport(root, out, chosen, options, export.objects, notes=export.notes, problems=export.problems)
     if not export.entries:
         refuse_broken(report)
-    with _new_dataset(root, out) as work:
+    with complete_folder(root, out, "import") as work:
         _Import(report, export, work, workers).run()
     return report
 
@@ -81,35 +79,6 @@ def choose_format(folder: ExportFolder, name: str = "") -> Format:
         raise DataError(f"{folder.root} may have several formats: {listed}.", "Choose one with --format.")
     known = ", ".join(entry.title for entry in FORMATS.values())
     raise DataError(f"No known annotation format was found in {folder.root}.", f"Known are: {known}.")
-
-
-@contextmanager
-def _new_dataset(root: Path, out: Path) -> Iterator[Path]:
-    """A hidden folder next to `out` that becomes `out` at the end, or is removed after an error."""
-    new_folder(root, out)
-    work = make_folder(out.with_name(f".{out.name}.importing"))
-    with output_errors(out):
-        try:
-            with locked(work / LOCK, "import"):
-                _clear(work)
-                try:
-                    yield work
-                except BaseException:
-                    _clear(work)
-                    raise
-            out.rmdir()
-            work.rename(out)
-        except BaseException:
-            for folder in (work, out):
-                with suppress(OSError):
-                    folder.rmdir()  # if it is empty
-            raise
-
-
-def _clear(folder: Path) -> None:
-    for path in folder.iterdir():
-        if path.name != LOCK:
-            shutil.rmtree(path) if path.is_dir() else path.unlink()
 
 
 class _Result(NamedTuple):

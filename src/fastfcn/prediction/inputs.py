@@ -1,6 +1,7 @@
 """The inputs of `predict`: images, videos and cameras, given by name, folder or pattern."""
 
 import os
+import unicodedata
 from collections import Counter, deque
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
@@ -162,15 +163,20 @@ def _problem(path: Path) -> DataError | None:
 def output_names(inputs: Sequence[Path], endings: Sequence[str] = ("",)) -> list[str]:
     """A unique name without suffix for each file: a number is added to names that occur more than once.
 
-    `endings`: what the names of outputs with the same suffix add; all of them are unique.
+    `endings`: what the names of outputs with the same suffix add; all of them are unique, also where the file system
+    does not distinguish them (a and A, accents as one letter or as two).
     """
     names, taken = [], {"legend"}
     numbers: Counter[str] = Counter()  # the last one that was added to each name
     for path in inputs:
-        name = stem = path.stem
-        while any(f"{name}{ending}" in taken for ending in endings):
+        name, stem = path.stem, _spelling(path.stem)
+        while any(_spelling(f"{name}{ending}") in taken for ending in endings):
             numbers[stem] = max(numbers[stem], 1) + 1
-            name = f"{stem}_{numbers[stem]}"
-        taken.update(f"{name}{ending}" for ending in endings)
+            name = f"{path.stem}_{numbers[stem]}"
+        taken.update(_spelling(f"{name}{ending}") for ending in endings)
         names.append(name)
     return names
+
+
+def _spelling(name: str) -> str:
+    return unicodedata.normalize("NFC", name).casefold()
