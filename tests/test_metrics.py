@@ -7,7 +7,9 @@ import pytest
 import torch
 from torch import Tensor
 
+from fastfcn import metrics
 from fastfcn.metrics import ConfusionMatrix, Scores
+from tests.helpers.gpu_waits import no_gpu_waits
 
 
 def matrix_of(classes: int, *pairs: tuple[Tensor, Tensor]) -> ConfusionMatrix:
@@ -47,6 +49,21 @@ def test_image_by_image_is_all_at_once():
     streamed = matrix_of(150, *zip(prediction, label, strict=True))
     assert torch.equal(streamed.counts, matrix_of(150, (prediction, label)).counts)
     assert streamed.counts.sum() == (label != 255).sum()
+
+
+def test_counting_on_a_gpu_is_counting_on_a_cpu():
+    generator = torch.Generator().manual_seed(0)
+    prediction, label = (torch.randint(0, 5, (20, 30), generator=generator).to(torch.uint8) for _ in range(2))
+    label[::3] = 255
+    assert torch.equal(metrics._count_pairs_on_device(prediction, label, 5), metrics._count_pairs(prediction, label, 5))
+
+
+def test_counting_does_not_wait_for_a_gpu():
+    with no_gpu_waits():
+        matrix = ConfusionMatrix(3, "cuda")
+        labels = torch.zeros(4, 6, dtype=torch.uint8, device="cuda")
+        matrix.update(labels, labels)
+        assert (matrix.counts.shape, matrix.counts.dtype) == ((3, 3), torch.int64)
 
 
 def test_counts_do_not_round():

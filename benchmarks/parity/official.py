@@ -20,9 +20,10 @@ from typing import Any
 import official_code
 import record
 import torch
-from forward import SampleImages, comparison, normalized
+from forward import comparison
 from official_networks import NETWORKS, Architecture, calibrated_network, from_theirs, parameters
 from official_runs import training_row, window_rows
+from sample_images import SampleImages, normalized
 from store_logits import sample
 from torch import nn
 

@@ -11,6 +11,7 @@ from mmengine import Config, MessageHub
 from mmengine.runner import save_checkpoint
 from mmseg.apis import init_model
 from mmseg.utils import get_classes, get_palette
+from recipe_names import openmmlab_recipe
 from torch import Tensor, nn
 
 CONFIGS = Path(mmseg.__file__).parent / ".mim" / "configs"
@@ -44,8 +45,7 @@ class Architecture:
 
     @property
     def recipe(self) -> str:
-        schedule = "cityscapes_80k_b8" if self.classes == 19 else "ade20k_80k_b16"
-        return f"{'fastfcn' if self.jpu else 'dilated'}_r50_{self.head}_{schedule}"
+        return openmmlab_recipe(self.head, self.classes, self.jpu)
 
     @property
     def config(self) -> Path:

@@ -26,13 +26,13 @@ import numpy as np
 import openmmlab
 import record
 import torch
-from forward import SampleImages, normalized
 from mmengine.structures import PixelData
 from mmseg.evaluation import IoUMetric
 from mmseg.structures import SegDataSample
 from openmmlab import Architecture
 from PIL import Image
 from pipeline import SAMPLES, OpenMMLabTester
+from sample_images import SampleImages, normalized
 
 from fastfcn import recipes
 from fastfcn.data.description import CATALOG, load_description

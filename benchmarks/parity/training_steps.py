@@ -7,7 +7,6 @@ from unittest.mock import patch
 import numpy as np
 import openmmlab
 import torch
-from forward import SampleImages, normalized
 from mmengine.optim import build_optim_wrapper
 from mmengine.optim.scheduler import PolyLR
 from mmengine.registry import PARAM_SCHEDULERS
@@ -15,6 +14,7 @@ from mmengine.structures import PixelData
 from mmseg.structures import SegDataSample
 from openmmlab import Architecture
 from PIL import Image
+from sample_images import SampleImages, normalized
 from torch import Tensor, nn
 
 from fastfcn import build, recipes

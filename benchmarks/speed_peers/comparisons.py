@@ -2,11 +2,15 @@
 
 from collections.abc import Iterator
 from dataclasses import dataclass, replace
+from importlib.util import find_spec
+
+from recipe_names import openmmlab_recipe
 
 from fastfcn.utils.sizes import Size
 
 DILATED = ('neck={kind="none"}', "backbone.strides=[1,2,1,1]", "backbone.dilations=[1,1,2,4]")
 QUICK_SIZE = (64, 128)
+NEEDED = {"mmsegmentation": "mmseg", "compiled": "mmseg", "mmsegmentation_training": "mmseg"}  # modules of programs
 FAMILY_SIZES = ((512, 512), (512, 1024), (1024, 2048))  # as in the paper, and half and full Cityscapes images
 
 
@@ -21,6 +25,15 @@ class OpenMMLab:
     @property
     def name(self) -> str:
         return f"{'jpu' if self.jpu else 'dilated'}_{self.head}_{self.classes}"
+
+    @property
+    def recipe(self) -> str:
+        return openmmlab_recipe(self.head, self.classes, self.jpu)
+
+    @property
+    def changes(self) -> tuple[str, ...]:
+        """Changes to the recipe: none."""
+        return ()
 
 
 @dataclass(frozen=True)
@@ -38,6 +51,12 @@ class TorchVision:
 
     classes: int
     name: str = "deeplabv3_resnet50"
+
+
+def missing_package(program: str) -> str:
+    """The module that `program` needs and that is not installed, or ""."""
+    module = NEEDED.get(program, "")
+    return module if module and find_spec(module) is None else ""
 
 
 Network = OpenMMLab | RecipeNetwork | TorchVision
@@ -144,14 +163,26 @@ LARGE = ("mmsegmentation", "fastfcn")
 
 def on_gpu(compiled: bool) -> list[Comparison]:
     """In bf16 and in float32; labels are compared with mmsegmentation's in float32."""
-    comparisons = []
-    for head in ("psp", "aspp", "enc"):
-        network = OpenMMLab(head, 19)
-        programs = ["mmsegmentation", "fastfcn"] + (["compiled"] if compiled else [])
-        single = [Variant(f"{variant}_float32", variant, network, "mmsegmentation_float32") for variant in programs]
-        half = [replace(variant, name=variant.program, precision="bfloat16") for variant in single]
-        comparisons.append(named(f"{head}_19", (1024, 2048), [*half, replace(single[0], reference=None), *single[1:]]))
-    return [*comparisons, *families(), training("psp", 19, (512, 1024), 8), training("enc", 150, (512, 512), 16)]
+    sizes = ((19, (1024, 2048)), (19, (512, 1024)), (150, (512, 512)))
+    inference = [gpu_inference(head, *size, compiled) for size in sizes for head in ("psp", "enc", "aspp")]
+    baselines = [named(f"dilated_{head}_19", (1024, 2048), gpu_dilated(head)) for head in ("psp", "enc", "aspp")]
+    crops = ((19, (512, 1024), 8), (150, (512, 512), 16))
+    steps = [training(head, *crop) for crop in crops for head in ("psp", "enc", "aspp")]
+    return [*inference, *baselines, *families(), *steps]
+
+
+def gpu_inference(head: str, classes: int, size: Size, compiled: bool) -> Comparison:
+    network = OpenMMLab(head, classes)
+    programs = ["mmsegmentation", "fastfcn"] + (["compiled"] if compiled else [])
+    single = [Variant(f"{variant}_float32", variant, network, "mmsegmentation_float32") for variant in programs]
+    half = [replace(variant, name=variant.program, precision="bfloat16") for variant in single]
+    return named(f"{head}_{classes}", size, [*half, replace(single[0], reference=None), *single[1:]])
+
+
+def gpu_dilated(head: str) -> list[Variant]:
+    """The dilated baseline and JPU, both in fastfcn."""
+    networks = {"dilated": OpenMMLab(head, 19, jpu=False), "jpu": OpenMMLab(head, 19)}
+    return [Variant(name, "fastfcn", network, precision="bfloat16") for name, network in networks.items()]
 
 
 def training(head: str, classes: int, size: Size, batch: int) -> Comparison:

@@ -12,10 +12,11 @@ from fastfcn import kernels
 from fastfcn.bench.flops import device_peaks
 from fastfcn.bench.fresh_process import in_fresh_process
 from fastfcn.errors import UserError
-from speed_peers.comparisons import Comparison, Variant
+from speed_peers.comparisons import Comparison, Variant, missing_package
 from speed_peers.environment import Environment
 from speed_peers.worker import Worker, pause
 
+SKIPPED = "skipped: "  # begins the reason of a variant that was not measured
 LEAST_ROUNDS, MOST_ROUNDS = 3, 30
 
 Peaks = dict[str, tuple[str, float]]  # precision of a variant -> (number format, GFLOP/s)
@@ -34,7 +35,9 @@ class VariantResults:
         self.memory = ""  # what was measured
 
     def start(self, comparison: Comparison, environment: Environment) -> None:
-        """Start a process, unless an earlier one failed."""
+        """Start a process, unless an earlier one failed or its software is not installed."""
+        if module := missing_package(self.variant.program):
+            self.failed = f"{SKIPPED}{module} is not installed"
         if self.failed:
             return
         try:

@@ -1,5 +1,6 @@
 """mmsegmentation 1.2.2: its test step and training step, and its network alone for compilers and other runtimes."""
 
+from collections.abc import Callable
 from typing import Any
 
 import numpy as np
@@ -8,11 +9,17 @@ import torch
 from mmengine.optim import build_optim_wrapper
 from mmengine.structures import PixelData
 from mmseg.structures import SegDataSample
-from safetensors.torch import load_file
+from safetensors.torch import load_file, save_file
+from sample_images import SampleImages
+from sample_images import normalized as normalized_sample
 from torch import Tensor, nn
 
+from fastfcn import build, recipes, weights
+from fastfcn.weights.openmmlab import from_openmmlab
 from speed_peers.comparisons import Comparison, OpenMMLab, Variant
 from speed_peers.environment import Call, Environment, drawn_batch, full_labels, normalized, pin, torch_call
+
+CALIBRATION_SIZE = (512, 512)  # of the image whose logits are scaled to mean 0 and standard deviation 3
 
 
 def architecture(network: OpenMMLab) -> openmmlab.Architecture:
@@ -28,6 +35,24 @@ def network_of(variant: Variant, environment: Environment) -> Any:
     model = openmmlab.build(architecture(variant.network))
     model.load_state_dict(load_file(state_path(environment, variant.network)))
     return model.to(environment.device)
+
+
+def write_weights(network: OpenMMLab, environment: Environment, samples: SampleImages) -> None:
+    """Write the same calibrated weights for mmsegmentation and for fastfcn."""
+    model = openmmlab.build(architecture(network))
+    openmmlab.calibrate_weights(model, samples.for_statistics(), normalized_sample(samples.image(2, CALIBRATION_SIZE)))
+    state = model.state_dict()
+    save_file({name: value.contiguous() for name, value in state.items()}, state_path(environment, network))
+    recipe = recipes.load(network.recipe)
+    ours = build.network(recipe, network.classes)
+    ours.load_state_dict(from_openmmlab(state), strict=True)
+    weights.save(environment.folder / f"{network.name}.safetensors", ours, recipe, build.description(recipe))
+
+
+def meta_network(network: OpenMMLab) -> Callable[[Tensor], object]:
+    """The network on the meta device: normalized images -> logits."""
+    model = openmmlab.build(architecture(network)).to("meta")
+    return lambda images: model.decode_head.forward(model.extract_feat(images))
 
 
 def load(variant: Variant, comparison: Comparison, environment: Environment, image: np.ndarray) -> Call:

@@ -83,6 +83,11 @@ def sentence(record: dict) -> str:
     return f"{' to '.join(dict.fromkeys((dates[0], dates[-1])))}, {where}; matrix products: {peaks}; {used}."
 
 
+def skipped(row: dict) -> bool:
+    """Whether a variant was not measured because its software is not installed."""
+    return row.get("failed", "").startswith("skipped: ")
+
+
 SHOWN = ("torch", "torchvision", "mmsegmentation", "openvino", "onnxruntime", "cuda")
 HEADER = ["variant", "ms", "images/s", "speedup", "of peak", "loaded MiB", "growth MiB", "equal labels"]
 
@@ -99,7 +104,11 @@ def figures(rows: list[dict]) -> list[str]:
 
 def cells(row: dict, first: str) -> list[str]:
     if "failed" in row:
-        return [row["variant"], "failed", *[""] * (len(HEADER) - 2)]
+        return [
+            row["variant"],
+            row["failed"].partition(":")[0] if skipped(row) else "failed",
+            *[""] * (len(HEADER) - 2),
+        ]
     ratio, share, equal = row["times_as_fast_as"].get(first), row.get("share_of_peak"), row.get("agreement")
     return [
         row["variant"],

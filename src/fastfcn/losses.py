@@ -290,7 +290,9 @@ def lovasz_loss(logits: Tensor, labels: Tensor, align_corners: bool) -> Tensor:
     """
     parts = []
     for image, label in zip(full_precision(logits), labels, strict=True):
-        parts.append(checkpoint(_image_lovasz, image, label, align_corners, use_reentrant=False))
+        parts.append(
+            checkpoint(_image_lovasz, image, label, align_corners, use_reentrant=False, preserve_rng_state=False)
+        )
     return torch.stack(parts).sum()  # type: ignore[arg-type]
 
 
@@ -298,13 +300,35 @@ def _image_lovasz(logits: Tensor, label: Tensor, align_corners: bool) -> Tensor:
     full = F.interpolate(logits[None], size=label.shape, mode="bilinear", align_corners=align_corners)[0]
     labeled = label != IGNORE_INDEX
     share = full.softmax(0)
+    if share.device.type != "cpu":
+        return _lovasz_of_all_classes(share, label, labeled)
     losses = []
     for index in label[labeled].unique().tolist():
         true = (label == index)[labeled].to(share.dtype)
-        errors = (true - share[index][labeled]).abs()
-        ranked, order = errors.sort(descending=True)
-        losses.append((ranked * _lovasz_slopes(true[order])).sum())
+        losses.append(_class_lovasz((true - share[index][labeled]).abs(), true))
     return torch.stack(losses).mean() if losses else 0.0 * logits.sum()
+
+
+def _lovasz_of_all_classes(share: Tensor, label: Tensor, labeled: Tensor) -> Tensor:
+    """The mean over the classes in `label` (H, W), without the shapes that a GPU would have to be waited for.
+
+    Unlabeled pixels have an error of 0: sorted last, they change neither the sums before them nor the loss. Classes that
+    are missing have a weight of 0.
+    """
+    losses, present = [], []
+    for index, probability in enumerate(share):
+        true = ((label == index) & labeled).to(share.dtype).flatten()
+        errors = (true - probability.flatten()).abs().masked_fill(~labeled.flatten(), 0.0)
+        losses.append(_class_lovasz(errors, true))
+        present.append(true.amax())
+    weights = torch.stack(present)
+    return (torch.stack(losses) * weights).sum() / weights.sum().clamp(min=1)
+
+
+def _class_lovasz(errors: Tensor, true: Tensor) -> Tensor:
+    """The loss of one class for the errors of its probabilities (pixels,), 0-1; `true`: 1 for its pixels, else 0."""
+    ranked, order = errors.sort(descending=True)
+    return (ranked * _lovasz_slopes(true[order])).sum()
 
 
 def _lovasz_slopes(true: Tensor) -> Tensor:

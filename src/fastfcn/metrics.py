@@ -17,10 +17,23 @@ class ConfusionMatrix:
         """Add predicted and true labels of the same shape; pixels with label 255 are ignored. Raises ValueError."""
         if prediction.shape != label.shape:
             raise ValueError(f"prediction {tuple(prediction.shape)} and label {tuple(label.shape)} differ in shape")
-        classes = self.counts.shape[0]
-        labeled = label != IGNORE_INDEX
-        pairs = label[labeled].long() * classes + prediction[labeled].long()
-        self.counts += torch.bincount(pairs, minlength=classes * classes).reshape(classes, classes)
+        count = _count_pairs if label.device.type == "cpu" else _count_pairs_on_device
+        self.counts += count(prediction, label, self.counts.shape[0])
+
+
+def _count_pairs(prediction: Tensor, label: Tensor, classes: int) -> Tensor:
+    """Number of labeled pixels with each pair (true class, predicted class)."""
+    labeled = label != IGNORE_INDEX
+    pairs = label[labeled].long() * classes + prediction[labeled].long()
+    return torch.bincount(pairs, minlength=classes * classes).reshape(classes, classes)
+
+
+def _count_pairs_on_device(prediction: Tensor, label: Tensor, classes: int) -> Tensor:
+    """As `_count_pairs`, without reading a size from the device: unlabeled pixels are counted in a row of their own."""
+    rows = label.long().masked_fill(label == IGNORE_INDEX, classes)
+    pairs = (rows * classes + prediction.long()).flatten()
+    counts = pairs.new_zeros((classes + 1) * classes)
+    return counts.index_add_(0, pairs, torch.ones_like(pairs)).view(classes + 1, classes)[:classes]
 
 
 class Scores:

@@ -9,12 +9,14 @@ from types import SimpleNamespace
 
 import pytest
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 from torch.utils._python_dispatch import TorchDispatchMode
 
 from fastfcn import build, recipes
 from fastfcn.fast import cuda_graphs as gpu
 from fastfcn.fast.cuda_graphs import MAX_GRAPHS, GPUSegmenter, GraphCache
+from fastfcn.fast.fold_batch_norm import fold_batch_norms
+from fastfcn.models import jpu_x, layers
 from fastfcn.utils.modules import change_class
 from tests.helpers.tiny import NARROW
 
@@ -151,6 +153,47 @@ def test_without_a_c_compiler_triton_is_not_used(error, monkeypatch: pytest.Monk
     assert message.count("Warning:") == 1
     assert (str(error).splitlines() or ["FileNotFoundError"])[0] in message
     assert "gcc" in message
+
+
+class WeightCasts(TorchDispatchMode):
+    """Names of the parameters of `network` that are converted to another dtype inside."""
+
+    def __init__(self, network: nn.Module):
+        super().__init__()
+        self.parameters = {value.data_ptr(): name for name, value in network.named_parameters()}
+        self.names: list[str] = []
+
+    def __torch_dispatch__(self, func, types, args=(), kwargs=None):
+        if func is torch.ops.aten._to_copy.default:
+            self.names += filter(None, [self.parameters.get(args[0].data_ptr())])
+        return func(*args, **(kwargs or {}))
+
+
+@pytest.mark.parametrize(
+    ("recipe", "converted"),
+    [
+        ("fastfcn_r50_psp_camvid", set()),
+        ("fastfcn_r50_aspp_cityscapes_80k_b8", set()),
+        ("official_r50_enc_ade20k", {"head.classifier.bias", "head.codewords", "head.scale"}),
+        ("fastfcn_r18_ocr_camvid", set()),
+        ("upernet_r50_camvid", set()),
+        ("fastfcn_swin_tiny_jpu_m_camvid", set()),
+    ],
+)
+@torch.no_grad()
+def test_weights_kept_in_half_precision_change_nothing(recipe: str, converted: set, monkeypatch: pytest.MonkeyPatch):
+    for module in (layers, jpu_x):  # what it does on a CPU is not done on a GPU
+        monkeypatch.setattr(module, "depthwise", lambda layer, features: layer(features))
+    torch.manual_seed(0)
+    small = [change for change in NARROW if change.startswith(("backbone", "head", "neck"))]
+    narrow = small[:1] if recipe.startswith("fastfcn_r50") else small[1:]
+    network = fold_batch_norms(build.network(recipes.load(recipe, narrow), 5).eval())
+    half, images = deepcopy(network), torch.randn(1, 3, 64, 96)
+    gpu.keep_half_weights(half, torch.bfloat16)
+    with torch.autocast("cpu", torch.bfloat16), WeightCasts(network) as before, WeightCasts(half) as after:
+        assert torch.equal(half.logits(images), network.logits(images))
+    assert set(after.names) == converted
+    assert len(before.names) > 10
 
 
 class FakeGraph(TorchDispatchMode):

@@ -35,3 +35,16 @@ def no_gpu_waits() -> Iterator[None]:
     with FakeTensorMode(allow_non_fake_inputs=True), _Waits(names):
         yield
     assert not names, names
+
+
+@contextmanager
+def cuda_autocast() -> Iterator[None]:
+    """Autocast to bf16 of tensors on "cuda"; `torch.autocast` does nothing where there is no GPU."""
+    before = torch.is_autocast_enabled("cuda"), torch.get_autocast_dtype("cuda")
+    torch.set_autocast_enabled("cuda", True)
+    torch.set_autocast_dtype("cuda", torch.bfloat16)
+    try:
+        yield
+    finally:
+        torch.set_autocast_enabled("cuda", before[0])
+        torch.set_autocast_dtype("cuda", before[1])

@@ -8,6 +8,7 @@ from torch import Tensor
 
 import fastfcn
 from fastfcn.models.jpu import JPU, NoNeck
+from tests.helpers.gpu_waits import cuda_autocast, no_gpu_waits
 
 CHANNELS = (5, 7, 9)
 
@@ -109,3 +110,13 @@ def test_gradients_under_autocast_are_those_of_float32_but_for_rounding():
     for plain, mixed, again in zip(*gradients, strict=True):
         assert torch.equal(mixed, again)
         assert torch.nn.functional.cosine_similarity(plain.flatten(), mixed.flatten(), dim=0) > 0.95
+
+
+def test_maps_stay_in_half_precision_under_autocast_on_a_gpu():
+    stages = stages_of((64, 96))
+    inputs = []
+    with no_gpu_waits(), cuda_autocast(), torch.device("cuda"):
+        jpu = JPU(CHANNELS, 4).eval()
+        jpu.dilated[0].register_forward_pre_hook(lambda layer, maps: inputs.append(maps[0].dtype))
+        assert jpu([torch.zeros(stage.shape) for stage in stages]).dtype == torch.bfloat16
+    assert inputs == [torch.bfloat16]

@@ -8,7 +8,7 @@ from torch import Tensor
 
 from fastfcn.ops import upsample as module
 from fastfcn.ops.upsample import label_type, mean_softmax_labels, upsample, upsample_labels, upsampled_strips
-from tests.helpers.gpu_waits import no_gpu_waits
+from tests.helpers.gpu_waits import cuda_autocast, no_gpu_waits
 
 Size = tuple[int, int]
 # (size of the logits, sizes they are resized through): up, down, one axis only, single rows and pixels, composed.
@@ -197,3 +197,25 @@ def test_nothing_waits_for_a_gpu(device: str):
         sizes = [(512, 683), (768, 1024)]
         assert upsample_labels(logits, sizes).shape == (1, 768, 1024)
         assert mean_softmax_labels([(logits, sizes), (logits, sizes[1:])]).device.type == device
+
+
+@pytest.mark.parametrize("align_corners", [False, True])
+def test_features_in_half_precision_have_the_gradient_of_float32(align_corners: bool):
+    features = random(2, 3, 4, 6).bfloat16().requires_grad_()
+    upsampled = module._UpsampleHalf.apply(features, (15, 24), align_corners)
+    assert torch.equal(upsampled, F.interpolate(features, (15, 24), mode="bilinear", align_corners=align_corners))
+    gradient = random(2, 3, 15, 24, seed=1).bfloat16()
+    (actual,) = torch.autograd.grad(upsampled, features, gradient)
+    single = features.detach().float().requires_grad_()
+    (expected,) = torch.autograd.grad(
+        F.interpolate(single, (15, 24), mode="bilinear", align_corners=align_corners), single, gradient.float()
+    )
+    assert torch.equal(actual, expected.bfloat16())
+
+
+def test_features_stay_in_half_precision_under_autocast_on_a_gpu():
+    with no_gpu_waits(), cuda_autocast():
+        for dtype in (torch.bfloat16, torch.float32):
+            features = torch.zeros(1, 4, 3, 5, dtype=dtype, device="cuda")
+            assert module.upsample_features(features, (6, 10)).dtype == dtype
+            assert upsample(features, (6, 10)).dtype == torch.float32

@@ -5,9 +5,11 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+import torch
 from PIL import Image
 
 from fastfcn.errors import DataError, OutputError, UserError
+from fastfcn.prediction import job
 from fastfcn.prediction.image_files import save_legend
 from fastfcn.prediction.inputs import Inputs, find_inputs, output_names
 from fastfcn.prediction.job import PredictionJob
@@ -28,9 +30,9 @@ def find_images(patterns: list[str]) -> list[Path]:
 
 def predict(predictor: Predictor, images: list[Path], out: Path, **settings: object) -> list:
     """Images as in `fastfcn predict`."""
-    job = PredictionJob(Inputs(images, [], []), out, OutputSettings(**settings))  # type: ignore[arg-type]
-    save_legend(predictor.description, job.folder)
-    return list(job.predict_images(predictor))
+    run = PredictionJob(Inputs(images, [], []), out, OutputSettings(**settings))  # type: ignore[arg-type]
+    save_legend(predictor.description, run.folder)
+    return list(run.predict_images(predictor))
 
 
 def test_files_folders_and_patterns(tmp_path: Path):
@@ -338,3 +340,28 @@ def test_overlays_without_some_classes(weights_file, tmp_path):
     assert not np.array_equal(prediction.overlay(), pixels)
     with pytest.raises(UserError, match="There is no class 'sky '"):
         prediction.overlay(leave_out=["sky "])
+
+
+def test_threads_write_the_same_files(predictor: Predictor, tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
+    """As next to a GPU: in order, and a file that cannot be read stops no other."""
+    images = [save_picture(tmp_path / "in" / f"{number}.png", picture(seed=number)) for number in range(7)]
+    images[3].write_bytes(b"not an image")
+    written = []
+    for threads in (1, 3):
+        monkeypatch.setattr(job, "_file_threads", lambda predict, threads=threads: threads)
+        out = tmp_path / str(threads)
+        problems = predict(predictor, images, out)
+        assert [type(problem) for problem in problems] == [type(None)] * 3 + [DataError] + [type(None)] * 3
+        written.append({path.name: path.read_bytes() for path in out.iterdir()})
+    assert written[0] == written[1]
+    assert len(written[0]) == 13
+
+
+@pytest.mark.parametrize(("device", "threads"), [("cpu", 1), ("cuda", job.MAX_FILE_THREADS)])
+def test_only_next_to_a_gpu_several_threads_read_and_write(
+    predictor: Predictor, monkeypatch: pytest.MonkeyPatch, device: str, threads: int
+):
+    monkeypatch.setattr(job.os, "cpu_count", lambda: 64)
+    monkeypatch.setattr(predictor, "device", torch.device(device))
+    assert job._file_threads(predictor) == threads
+    assert job._file_threads(lambda image: predictor(image)) == 1

@@ -14,8 +14,10 @@ from torch.nn import functional
 import fastfcn
 from fastfcn import build, weights
 from fastfcn.data.dataset import Dataset
+from fastfcn.data.transforms import normalize_batch
 from fastfcn.errors import UserError, WeightsError
 from fastfcn.evaluation.evaluate import evaluate, load_setup, measure
+from fastfcn.prediction import inference
 from fastfcn.prediction.inference import input_sizes, predict_labels, resized_batch
 from fastfcn.prediction.predictor import Predictor
 from fastfcn.recipes.inference import image_size, inference_settings
@@ -285,3 +287,23 @@ def test_negative_variances_are_refused(tmp_path: Path):
     weights.save(tmp_path / "w.safetensors", model, used, build.description(used))
     with pytest.raises(WeightsError, match="negative variances"):
         fastfcn.load(tmp_path / "w.safetensors", "cpu")
+
+
+@pytest.mark.parametrize("changes", [{"tta": True}, {"window": "40x48"}, {"window": "40x48", "tta": True}], ids=str)
+@pytest.mark.parametrize("kind", ["own size", "sliding"])
+def test_views_and_windows_that_run_together(kind: str, changes: dict, monkeypatch: pytest.MonkeyPatch):
+    """As on a GPU: fewer calls of the network, and the same probabilities, compared in float64."""
+    model, pixels = tiny_model(KINDS[kind]).double(), picture(61, 90)
+    settings = inference_settings(tiny_recipe(KINDS[kind]), **changes)
+    images, batches = resized_batch(settings, pixels[None]), []
+    monkeypatch.setattr(inference, "normalize_batch", lambda *given: normalize_batch(*given).double())
+    model.backbone.register_forward_pre_hook(lambda _, inputs: batches.append(len(inputs[0])))
+    results = []
+    for model.batch_pixels in (0, 3 * 48 * 48):  # an attribute of the network
+        batches.clear()
+        strips = list(inference.predict_probabilities(model, settings, images, (61, 90)))
+        results.append((torch.cat([strip for _, strip in strips], 2), list(batches)))
+    (alone, calls), (together, fewer) = results
+    torch.testing.assert_close(together, alone, rtol=1e-9, atol=1e-12)
+    assert max(calls) == 1 < max(fewer)
+    assert sum(calls) == sum(fewer)

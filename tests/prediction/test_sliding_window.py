@@ -82,6 +82,22 @@ def test_equals_the_plain_form(size: tuple[int, int], flip: bool):
     assert len(votes.argmax(1).unique()) > 1
 
 
+@pytest.mark.parametrize("flip", [False, True])
+@pytest.mark.parametrize("count", [2, 3, 100])
+def test_windows_that_run_together_have_the_same_votes(count: int, flip: bool):
+    batches = []
+
+    def recorded(windows: Tensor) -> Tensor:
+        batches.append(len(windows))
+        return network(windows)
+
+    arguments = (image_of((61, 90)).double(), BLACK, BASE, (CROP, CROP), (STRIDE, STRIDE), SCALES, flip)
+    alone = sliding_window_votes(network, *arguments)
+    together = sliding_window_votes(recorded, *arguments, batch_pixels=count * CROP * CROP)
+    torch.testing.assert_close(together, alone, rtol=1e-12, atol=0)
+    assert 1 < max(batches) <= count
+
+
 @pytest.mark.parametrize("length", [1, 47, 48, 49, 80, 81, 200])
 def test_windows_cover_everything_and_none_is_needless(length: int):
     offsets = list(window_starts(length, CROP, STRIDE))

@@ -6,6 +6,7 @@ import logging
 import socket
 import time
 import zipfile
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -16,6 +17,8 @@ from fastfcn.data.description import load_description
 from fastfcn.prediction.prediction import Prediction
 from fastfcn.prediction.predictor import Predictor
 from fastfcn.serving.monitoring import JsonFormatter
+from fastfcn.serving.serve import make_service
+from fastfcn.serving.settings import Settings
 from fastfcn.serving.web_routes import example_count
 from tests.helpers.running_service import RunningService, form, png
 from tests.helpers.tiny import picture
@@ -186,3 +189,12 @@ def test_request_logs(service: RunningService):
     assert (first["event"], first["id"], first["status"], first["size"]) == ("request", "abc-1", 200, "64x96")
     assert first["infer"] > 0
     assert (second["status"], second["problem"], len(second["id"])) == (415, "unknown-format", 32)
+
+
+def test_the_precision_of_a_service(weights_file: Path):
+    for precision in ("32-true", "bf16-mixed"):
+        served = make_service(weights_file, Settings(name="tiny"), ("cpu",), 1, precision=precision)
+        try:
+            assert served.model_info["precision"] == precision
+        finally:
+            served.close()

@@ -7,9 +7,28 @@ from typing import Any
 import pytest
 import torch
 
-from fastfcn.losses import CrossEntropy, HardPixels, LossTerms, PixelLoss, WeightedCrossEntropy, segmentation_loss
+from fastfcn.losses import (
+    BoundaryCrossEntropy,
+    CrossEntropy,
+    DiceLoss,
+    FocalLoss,
+    HardPixels,
+    LossTerms,
+    LovaszLoss,
+    PixelLoss,
+    SmoothedCrossEntropy,
+    TverskyLoss,
+    WeightedCrossEntropy,
+    segmentation_loss,
+)
 from fastfcn.training.train import _loss_pixels
 from tests.helpers.gpu_waits import no_gpu_waits
+
+LOSSES: tuple[PixelLoss, ...] = (
+    CrossEntropy(), WeightedCrossEntropy((1.0, 2.0, 3.0)), SmoothedCrossEntropy(0.1), FocalLoss(2.0),
+    BoundaryCrossEntropy(3.0, 2), HardPixels(0.7, 0.1), DiceLoss(0.7, 0.5), TverskyLoss(0.3, 0.7, 0.7, 0.5),
+    LovaszLoss(0.7, 0.5),
+)  # fmt: skip
 
 
 @pytest.mark.parametrize("wait", [torch.Tensor.cpu, lambda tensor: tensor.copy_(torch.ones(2))])
@@ -19,9 +38,7 @@ def test_waits_are_noticed(wait: Callable):
 
 
 @pytest.mark.parametrize("mean_over", ["all", "labeled"])
-@pytest.mark.parametrize(
-    "pixels", [CrossEntropy(), WeightedCrossEntropy((1.0, 2.0, 3.0)), HardPixels(0.7, 0.1)], ids=lambda loss: type(loss)
-)
+@pytest.mark.parametrize("pixels", LOSSES, ids=lambda loss: type(loss).__name__)
 def test_losses(pixels: PixelLoss, mean_over: Any):
     fabric: Any = SimpleNamespace(device=torch.device("cuda"), all_reduce=lambda count, reduce_op: count)
     terms = LossTerms(mean_over, False, pixels)

@@ -3,7 +3,7 @@
 import pytest
 
 from fastfcn.errors import UserError
-from fastfcn.utils import cluster
+from fastfcn.utils import cluster, machine
 from fastfcn.utils.machine import Machine
 
 TORCHRUN = {"TORCHELASTIC_RUN_ID": "1", "LOCAL_WORLD_SIZE": "2", "WORLD_SIZE": "4"}
@@ -118,3 +118,16 @@ def test_variables_that_do_not_count(
     fabric = Machine("cpu").launch()
     assert (fabric.global_rank, fabric.world_size) == (0, 1)
     assert warning in capsys.readouterr().err
+
+
+@pytest.mark.parametrize(
+    ("accelerator", "devices", "gpu", "workers"),
+    [("auto", 1, False, 8), ("auto", 1, True, 16), ("cuda", 4, True, 10), ("cpu", 1, True, 8), ("cpu", 40, True, 1)],
+)
+def test_the_default_number_of_workers(
+    monkeypatch: pytest.MonkeyPatch, accelerator: str, devices: int, gpu: bool, workers: int
+):
+    monkeypatch.setattr(machine.os, "sched_getaffinity", lambda process: range(40), raising=False)
+    monkeypatch.setattr(machine.torch.cuda, "is_available", lambda: gpu)
+    assert Machine(accelerator, devices).dataloader_workers == workers
+    assert Machine(accelerator, devices, workers=3).dataloader_workers == 3

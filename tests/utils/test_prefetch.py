@@ -7,7 +7,7 @@ from contextlib import closing
 
 import pytest
 
-from fastfcn.utils.prefetch import prefetch
+from fastfcn.utils.prefetch import map_in_threads, prefetch
 
 
 class Source:
@@ -75,3 +75,31 @@ def test_the_newest_wins():
     assert seen == sorted(set(seen))
     assert seen[-1] == 499
     assert len(seen) < 500
+
+
+def test_threads_keep_the_order_and_take_no_more_than_they_need():
+    source, first = Source(100), threading.Event()
+
+    def doubled(value: int) -> int:
+        if value == 0:
+            assert first.wait(10)
+        if value == 3:
+            first.set()
+        return 2 * value
+
+    results = map_in_threads(doubled, source.items(), 2)
+    assert next(results) == 0, "the first result ends last"
+    assert source.taken == 4
+    assert list(results) == list(range(2, 200, 2))
+
+
+def test_an_error_in_a_thread_comes_in_its_place():
+    results = map_in_threads(lambda value: 6 // (2 - value), range(100), 3)
+    assert [next(results), next(results)] == [3, 6]
+    with pytest.raises(ZeroDivisionError):
+        next(results)
+
+
+def test_one_thread_is_that_of_the_caller():
+    caller = threading.current_thread()
+    assert list(map_in_threads(lambda _: threading.current_thread() is caller, range(3), 1)) == [True] * 3

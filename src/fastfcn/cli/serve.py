@@ -6,7 +6,7 @@ from typing import Annotated
 
 import typer
 
-from fastfcn.cli.options import MODEL_HELP, TOKEN, InputSize, Tta, Window, check_weights
+from fastfcn.cli.options import MODEL_HELP, TOKEN, InputSize, Precision, Tta, Window, check_weights
 from fastfcn.utils.console import error_console, styled
 
 
@@ -34,6 +34,7 @@ def serve(
     size: InputSize = None,
     tta: Tta = False,
     window: Window = None,
+    precision: Precision = "32-true",
     workers: Annotated[int, typer.Option(min=1, max=64, help="Copies of the network on each device.")] = 1,
     max_batch: Annotated[
         int | None, typer.Option(min=1, max=64, help="Most images per batch (default: 1 on a CPU, 8 on a GPU).")
@@ -91,7 +92,7 @@ def serve(
     )
     if not settings.is_local and not settings.token:
         _warn_open_access(host)
-    run_service(weights, settings, devices, workers, trusted, _announce, size, tta, window)
+    run_service(weights, settings, devices, workers, trusted, _announce, size, tta, window, precision)
 
 
 def service_name(weights: str) -> str:

@@ -21,7 +21,7 @@ from fastfcn.prediction.inference import predict_labels, predict_probabilities, 
 from fastfcn.prediction.load import open_model
 from fastfcn.recipes.inference import InferenceSettings, SizeLike, inference_settings
 from fastfcn.recipes.recipe import Recipe
-from fastfcn.utils.machine import Machine
+from fastfcn.utils.machine import Machine, autocast_type
 from fastfcn.utils.modules import to_channels_last
 from fastfcn.utils.progress import with_progress
 from fastfcn.weights.locate import local_file
@@ -79,7 +79,7 @@ def load_setup(
     to_channels_last(network)
     model: Segmenter = fabric.to_device(network)  # type: ignore[assignment]
     if machine.precision == "32-true" or fabric.device.type == "cuda":  # the CPU kernels compute in float32 only
-        model = optimize(model, in_place=True)
+        model = optimize(model, in_place=True, autocast=autocast_type(machine.precision))
     return EvaluationSetup(model, recipe, inference, dataset, fabric)
 
 

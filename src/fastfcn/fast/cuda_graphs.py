@@ -8,8 +8,9 @@ from threading import Lock
 from typing import Any
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
+from fastfcn.models.heads import EncHead
 from fastfcn.models.segmenter import KernelSegmenter
 from fastfcn.utils.progress import warn
 
@@ -22,6 +23,7 @@ class GPUSegmenter(KernelSegmenter):
     """A network whose segmentation maps come from CUDA graphs; without any if `graphs` is None."""
 
     graphs: "GraphCache | None" = None
+    batch_pixels = 2**21  # a Cityscapes image, or eight windows of 512x512
 
     def logits_for_labels(self, images: Tensor) -> Tensor:
         return self.logits(images) if self.graphs is None else self.graphs(images)
@@ -29,6 +31,18 @@ class GPUSegmenter(KernelSegmenter):
     def kernel_labels(self, logits: Tensor, height: int, width: int) -> Tensor | None:
         kernel = label_kernel(logits.device)
         return None if kernel is None else kernel(logits, height, width, self.align_corners)
+
+
+def keep_half_weights(network: nn.Module, dtype: torch.dtype) -> None:
+    """Convert weights, in place, as autocast to `dtype` does in every call: results under autocast stay the same.
+
+    Only where nothing but that layer's own operator reads them: subclasses may compute with their weights first, and so
+    does the Enc head with those of its classifier.
+    """
+    others = {head.classifier for head in network.modules() if isinstance(head, EncHead)}
+    for layer in network.modules():
+        if type(layer) in (nn.Conv2d, nn.Linear) and layer not in others:
+            layer.to(dtype)
 
 
 @once

@@ -23,7 +23,7 @@ from fastfcn.fast.cpu_layers import (
 from fastfcn.fast.cpu_mobile import fast_block, fuse_mobile_stem
 from fastfcn.fast.cpu_resnet import FastBlock, residual_stage
 from fastfcn.fast.cpu_training import SubsampledConv2d, WinogradConv2d
-from fastfcn.fast.cuda_graphs import GPUSegmenter, GraphCache, capture_cuda_graph
+from fastfcn.fast.cuda_graphs import GPUSegmenter, GraphCache, capture_cuda_graph, keep_half_weights
 from fastfcn.fast.fold_batch_norm import fold_batch_norms
 from fastfcn.fast.probing import fix_convolutions, is_equivalent, probe_images, shallow_copy
 from fastfcn.kernels.arena import Arena
@@ -51,13 +51,14 @@ class FastSegmenter(KernelSegmenter):
 
 
 @torch.no_grad()
-def optimize(model: Segmenter, in_place: bool = False) -> Segmenter:
+def optimize(model: Segmenter, in_place: bool = False, autocast: torch.dtype | None = None) -> Segmenter:
     """A network for inference whose logits are those of `model.eval()` up to rounding.
 
     Batch norms are folded into convolutions and the auxiliary head is removed. On a CPU, convolutions, JPU and
     segmentation map use `fastfcn.kernels` (float32 only; plain PyTorch if they cannot be built). On an NVIDIA GPU,
     segmentation maps come from CUDA graphs, one for each input size, and a Triton kernel, in autocast's precision.
-    `in_place`: change `model` itself and return it, which saves the memory of a copy.
+    `in_place`: change `model` itself and return it, which saves the memory of a copy. `autocast`: the dtype of autocast
+    in which the network will run; on a GPU its weights are then kept in that dtype.
     """
     fast = fold_batch_norms(model, in_place)
     to_channels_last(fast)
@@ -66,6 +67,8 @@ def optimize(model: Segmenter, in_place: bool = False) -> Segmenter:
     if device == "cuda":
         change_class(fast, GPUSegmenter)
         fast.graphs = GraphCache(fast.logits, capture_cuda_graph)  # type: ignore[assignment]
+        if autocast is not None:
+            keep_half_weights(fast, autocast)
     return _optimize_for_cpu(fast) if device == "cpu" else fast
 
 

@@ -15,7 +15,7 @@ from torch import Tensor, nn
 from fastfcn.models.layers import ContextBottleneck, ConvBNReLU, classifier
 from fastfcn.ops.encoding import encode
 from fastfcn.ops.pyramid import pyramid_pool
-from fastfcn.ops.upsample import upsample
+from fastfcn.ops.upsample import upsample, upsample_features
 
 LossKind = Literal["pixel", "se"]
 
@@ -272,10 +272,10 @@ class UPerHead(PSPHead):
     def forward(self, stages: Sequence[Tensor]) -> HeadOutput:  # type: ignore[override] # reads all stages
         maps = [self.context(stages[-1])]  # coarsest first
         for stage, lateral in zip(stages[-2::-1], reversed(self.lateral), strict=True):
-            maps.append(lateral(stage) + upsample(maps[-1], stage.shape[-2:], self.align_corners))
+            maps.append(lateral(stage) + upsample_features(maps[-1], stage.shape[-2:], self.align_corners))
         pyramid = [smooth(map_) for smooth, map_ in zip(self.smooth, reversed(maps[1:]), strict=True)] + maps[:1]
         size = pyramid[0].shape[-2:]
-        fused = self.fuse(torch.cat([upsample(map_, size, self.align_corners) for map_ in pyramid], dim=1))
+        fused = self.fuse(torch.cat([upsample_features(map_, size, self.align_corners) for map_ in pyramid], dim=1))
         return HeadOutput(self.classifier(self.dropout(fused)), {})
 
 

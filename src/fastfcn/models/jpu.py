@@ -6,7 +6,7 @@ import torch
 from torch import Tensor, nn
 
 from fastfcn.models.layers import ConvBNReLU, SeparableConv
-from fastfcn.ops.upsample import upsample
+from fastfcn.ops.upsample import upsample_features
 
 
 class JPU(nn.Module):
@@ -40,7 +40,7 @@ class JPU(nn.Module):
         """Maps [(B, C_i, H_i, W_i)], finest first -> (B, out_channels, H_0, W_0)."""
         maps = [lateral(stage) for lateral, stage in zip(self.lateral, stages, strict=True)]
         size = maps[0].shape[-2:]
-        joined = torch.cat([upsample(map_, size, self.align_corners) for map_ in maps], dim=1)
+        joined = torch.cat([upsample_features(map_, size, self.align_corners) for map_ in maps], dim=1)
         # ReLU after concatenation stores for backward the same map as the head, instead of one more per branch.
         return torch.cat([branch(joined) for branch in self.dilated], dim=1).relu_()
 

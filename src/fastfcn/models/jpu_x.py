@@ -6,7 +6,7 @@ import torch
 from torch import Tensor, nn
 
 from fastfcn.models.layers import ConvBNReLU, depthwise
-from fastfcn.ops.upsample import upsample
+from fastfcn.ops.upsample import upsample_features
 
 
 class JPUX(nn.Module):
@@ -48,7 +48,7 @@ class JointUpsampling(nn.Module):
     def forward(self, coarse: Tensor, fine: Tensor) -> Tensor:
         """(B, coarse, h, w) and (B, fine, H, W) -> (B, out_channels, H, W)."""
         fine = self.fine(fine)
-        coarse = upsample(self.coarse(coarse), fine.shape[-2:], self.align_corners)
+        coarse = upsample_features(self.coarse(coarse), fine.shape[-2:], self.align_corners)
         both = torch.cat([coarse, fine], dim=1)
         return torch.cat([coarse, *(branch(both) for branch in self.dilated)], dim=1)
 

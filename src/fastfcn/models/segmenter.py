@@ -15,6 +15,8 @@ class Segmenter(nn.Module):
     the map that the head reads: 8 with JPU, 32 without a neck, 4 for a head that reads the finest stage.
     """
 
+    batch_pixels = 0  # how many pixels of views and windows of an image run together; 0: one view or window at a time
+
     def __init__(
         self, backbone: nn.Module, neck: nn.Module, head: Head, auxiliary: Head | None = None, auxiliary_stage: int = 2
     ):

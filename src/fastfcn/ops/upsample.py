@@ -2,6 +2,7 @@
 
 from collections.abc import Iterator, Sequence
 from itertools import pairwise
+from typing import Any
 
 import numpy as np
 import torch
@@ -17,6 +18,29 @@ def upsample(logits: Tensor, size: Sequence[int], align_corners: bool = False) -
     if not torch.compiler.is_exporting() and logits.shape[-2:] == tuple(size):
         return logits
     return F.interpolate(logits, size=size, mode="bilinear", align_corners=align_corners)
+
+
+def upsample_features(features: Tensor, size: Sequence[int], align_corners: bool = False) -> Tensor:
+    """As `upsample`, in the dtype of `features`: on a GPU, autocast would return float32, at twice the memory."""
+    if features.is_cuda and features.dtype in (torch.bfloat16, torch.float16) and features.shape[-2:] != tuple(size):
+        return _UpsampleHalf.apply(features, tuple(size), align_corners)  # type: ignore[return-value]
+    return upsample(features, size, align_corners)
+
+
+class _UpsampleHalf(torch.autograd.Function):
+    """Bilinear upsampling in half precision; its gradient is summed in float32, as with autocast."""
+
+    @staticmethod
+    def forward(ctx: Any, features: Tensor, size: tuple[int, int], align_corners: bool) -> Tensor:
+        ctx.settings = size, features.shape, align_corners
+        with torch.autocast(features.device.type, enabled=False):
+            return F.interpolate(features, size=size, mode="bilinear", align_corners=align_corners)
+
+    @staticmethod
+    def backward(ctx: Any, *grad_outputs: Tensor) -> tuple[Tensor | None, ...]:
+        (gradient,) = grad_outputs
+        summed = torch.ops.aten.upsample_bilinear2d_backward(gradient.float(), *ctx.settings)
+        return summed.to(gradient.dtype), None, None
 
 
 def interpolation_matrix(length: int, before: int, like: Tensor, align_corners: bool) -> Tensor:

@@ -26,6 +26,8 @@ class ExportedNetwork(nn.Module):
     they are rounded to whole numbers. Logits have the size of the image, and need a file that outputs them.
     """
 
+    batch_pixels = 0
+
     def __init__(self, path: Path, session: Session, metadata: ExportMetadata):
         super().__init__()
         self.path, self.session, self.metadata = path, session, metadata

@@ -12,26 +12,34 @@ from fastfcn.prediction.image_formats import as_pixels
 from fastfcn.prediction.image_outputs import ImageOutputs
 from fastfcn.prediction.prediction import Prediction
 from fastfcn.utils.files import make_folder, replace_file
-from fastfcn.utils.prefetch import prefetch
+from fastfcn.utils.prefetch import map_in_threads, prefetch
 from fastfcn.visualize import legend
 
 PredictImage = Callable[[np.ndarray], Prediction]  # from RGB uint8 (H, W, 3); a `Predictor` is one
 
 
 def predict_files(
-    predict: PredictImage, images: Sequence[Path], names: Sequence[str], outputs: ImageOutputs
+    predict: PredictImage, images: Sequence[Path], names: Sequence[str], outputs: ImageOutputs, threads: int = 1
 ) -> Iterator[dict[str, int] | UserError]:
     """Write `outputs` for each image, under its name.
 
     Yields the pixels of each class for each image that was written, and the error for each that could not be read, or
-    whose name is too long for its outputs; the other images are processed anyway. Raises OutputError if the folder
-    cannot be written.
+    whose name is too long for its outputs; the other images are processed anyway. `threads`: that read images, and as
+    many that write outputs. Raises OutputError if the folder cannot be written.
     """
     make_folder(outputs.folder)
     longest = [outputs.folder / f"{name}{outputs.longest}" for name in names]
-    with closing(prefetch(_predicted(predict, prefetch(_read(images, longest))))) as predictions:
-        for name, prediction in zip(names, predictions, strict=True):
-            yield outputs.write(name, prediction) if isinstance(prediction, Prediction) else prediction
+
+    def write(result: tuple[str, Prediction | UserError]) -> dict[str, int] | UserError:
+        name, prediction = result
+        return outputs.write(name, prediction) if isinstance(prediction, Prediction) else prediction
+
+    read = map_in_threads(_read, zip(images, longest, strict=True), threads)
+    with (
+        closing(prefetch(_predicted(predict, prefetch(read)))) as predictions,
+        closing(map_in_threads(write, zip(names, predictions, strict=True), threads)) as written,
+    ):
+        yield from written
 
 
 def save_legend(description: DatasetDescription, folder: Path) -> None:
@@ -54,13 +62,14 @@ def check_output_name(source: Path, output: Path) -> None:
             ) from error
 
 
-def _read(images: Sequence[Path], outputs: Sequence[Path]) -> Iterator[np.ndarray | UserError]:
-    for path, output in zip(images, outputs, strict=True):
-        try:
-            check_output_name(path, output)
-            yield as_pixels(path)
-        except DataError as error:
-            yield error
+def _read(files: tuple[Path, Path]) -> np.ndarray | UserError:
+    """The image at the first path, unless the second, an output, cannot have its name."""
+    path, output = files
+    try:
+        check_output_name(path, output)
+        return as_pixels(path)
+    except DataError as error:
+        return error
 
 
 def _predicted(predict: PredictImage, images: Generator[np.ndarray | UserError]) -> Iterator[Prediction | UserError]:

@@ -15,7 +15,7 @@ from fastfcn.data.opencv_resize import keep_ratio_size, resize_image, scaled_siz
 from fastfcn.data.transforms import normalize_batch
 from fastfcn.models.segmenter import Segmenter
 from fastfcn.ops.upsample import label_type, mean_softmax_labels, upsample_labels, upsampled_strips
-from fastfcn.prediction.sliding_window import mean_window_logits, sliding_window_votes
+from fastfcn.prediction.sliding_window import in_batches, mean_window_logits, sliding_window_votes
 from fastfcn.recipes.inference import InferenceSettings
 from fastfcn.utils.sizes import Size
 
@@ -122,26 +122,32 @@ def _votes(model: Segmenter, settings: InferenceSettings, batch: Tensor) -> Tens
     black = normalize_batch(torch.zeros(1, 3, 1, 1, device=batch.device), settings.mean, settings.std).flatten()
     scales, flip = (settings.scales, settings.flip) if settings.tta else ((1.0,), False)
     return sliding_window_votes(
-        model, batch, black, settings.long_side, settings.window, settings.stride, scales, flip
+        model, batch, black, settings.long_side, settings.window, settings.stride, scales, flip, model.batch_pixels
     )  # fmt: skip
 
 
 def _views(model: Segmenter, settings: InferenceSettings, batches: list[Tensor], size: Size) -> Iterator[View]:
     """Every scale, and with `flip` each scale flipped horizontally."""
     for batch in batches:
-        logits, sizes = _view(model, settings, batch, size)
-        yield logits, sizes
+        sizes = [(batch.shape[-2], batch.shape[-1]), size]
+        views = (batch.flip(-1) if flipped else batch for flipped in range(2 if settings.flip else 1))
+        outputs = in_batches(lambda view: _logits(model, settings, view), views, model.batch_pixels)
+        yield next(outputs), sizes
         if settings.flip:
-            yield _view(model, settings, batch.flip(-1), size)[0].flip(-1), sizes
+            yield next(outputs).flip(-1), sizes
 
 
 def _view(model: Segmenter, settings: InferenceSettings, batch: Tensor, size: Size) -> View:
-    sizes = [(batch.shape[-2], batch.shape[-1]), size]
-    if _in_windows(settings, batch):
-        assert settings.window
-        assert settings.stride
-        return mean_window_logits(model, batch, settings.window, settings.stride), sizes
-    return model.logits(batch), sizes
+    return _logits(model, settings, batch), [(batch.shape[-2], batch.shape[-1]), size]
+
+
+def _logits(model: Segmenter, settings: InferenceSettings, batch: Tensor) -> Tensor:
+    """Logits (B, classes, h, w) of a normalized batch, of windows those at its full size."""
+    if not _in_windows(settings, batch):
+        return model.logits(batch)
+    assert settings.window
+    assert settings.stride
+    return mean_window_logits(model, batch, settings.window, settings.stride)
 
 
 def _in_windows(settings: InferenceSettings, batch: Tensor) -> bool:

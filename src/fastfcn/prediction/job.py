@@ -1,5 +1,6 @@
 """A run of `fastfcn predict`: images, videos and cameras, and the files written for them."""
 
+import os
 from collections.abc import Callable, Collection, Iterator, Sequence
 from dataclasses import replace
 from pathlib import Path
@@ -15,6 +16,7 @@ from fastfcn.prediction.video.segment import OutputSettings, VideoResult, segmen
 from fastfcn.prediction.video.writer import suffix_for
 
 ALL = Shard()
+MAX_FILE_THREADS = 8
 Progress = Callable[[int, float], None]  # frames processed, frames per second from reading to writing
 
 
@@ -69,7 +71,8 @@ class PredictionJob:
         """Process the remaining images; yields None for each that was written, and the error for each that was not."""
         images = [self.inputs.images[index] for index in self.remaining]
         names = [self.names[index] for index in self.remaining]
-        yield from self.record(predict_files(predict, images, names, self.outputs), manifest)
+        results = predict_files(predict, images, names, self.outputs, _file_threads(predict))
+        yield from self.record(results, manifest)
 
     def record(
         self, results: Iterator[dict[str, int] | UserError], manifest: Manifest | None
@@ -97,6 +100,12 @@ class PredictionJob:
         out = self.folder / f"{name.replace(':', '_')}_overlay.mp4"
         with open_camera(name) as reader:
             return segment(predictor, reader, out, self.settings, True, progress(None))
+
+
+def _file_threads(predict: PredictImage) -> int:
+    """Threads that read images, and as many that write results: one next to a network that computes on the CPU."""
+    on_gpu = isinstance(predict, Predictor) and predict.device.type == "cuda"
+    return min(MAX_FILE_THREADS, os.cpu_count() or 1) if on_gpu else 1
 
 
 def _check_no_overwrite(inputs: Sequence[Path], folder: Path, written: Collection[str]) -> None:

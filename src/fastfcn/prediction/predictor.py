@@ -170,7 +170,7 @@ class TorchPredictor(Predictor):
         """`precision`: "32-true", "bf16-mixed" or "16-mixed"; the mixed ones are for GPUs."""
         super().__init__(recipe, description, find_device(device), inference)
         self._autocast_type = autocast_type(precision)
-        self.network = optimize(model.to(self.device), in_place=True)
+        self.network = optimize(model.to(self.device), in_place=True, autocast=self._autocast_type)
         if self.device.type == "cpu":
             keep_memory(large=True)
 

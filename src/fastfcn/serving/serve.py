@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 import torch
 
 from fastfcn.errors import MissingExtraError, UserError
+from fastfcn.prediction.exported import FULL_PRECISION
 from fastfcn.prediction.load import load
 from fastfcn.recipes.inference import SizeLike
 from fastfcn.serving.app import create_app
@@ -37,18 +38,20 @@ def serve(
     size: SizeLike | None = None,
     tta: bool = False,
     window: SizeLike | None = None,
+    precision: str = FULL_PRECISION,
 ) -> None:
     """Serve `weights` until SIGTERM or Ctrl-C; accepted requests are finished before it returns.
 
     `workers`: copies of the network on each of `devices`; `trusted`: allow files that run code when loaded;
-    `announce`: called with the address when the service is ready; `size`, `tta`, `window`: as for `load`. Raises
-    UserError for weights, devices or an address that cannot be used, and MissingExtraError without the extra `serve`.
+    `announce`: called with the address when the service is ready; `size`, `tta`, `window`, `precision`: as for `load`.
+    Raises UserError for weights, devices or an address that cannot be used, and MissingExtraError without the extra
+    `serve`.
     """
     _check_extra()
     listener = listen(settings.host, settings.port)
     settings = replace(settings, connections=possible_connections(settings.connections))
     start_logging()
-    service = make_service(weights, settings, devices, workers, trusted, size, tta, window)
+    service = make_service(weights, settings, devices, workers, trusted, size, tta, window, precision)
     service.warm_up()
     address = address_of(listener, settings.host)
     server = make_server(service, lambda: log_event("started", url=address, **service.model_info))
@@ -61,11 +64,13 @@ def serve(
 
 def make_service(
     weights: str | Path, settings: Settings, devices: tuple[str, ...], workers: int, trusted: bool = False,
-    size: SizeLike | None = None, tta: bool = False, window: SizeLike | None = None,
+    size: SizeLike | None = None, tta: bool = False, window: SizeLike | None = None, precision: str = FULL_PRECISION,
 ) -> Service:  # fmt: skip
     """A service with `workers` predictors on each device. Raises UserError."""
     predictors = [
-        load(weights, device, trusted, size=size, tta=tta, window=window) for device in devices for _ in range(workers)
+        load(weights, device, trusted, precision, size=size, tta=tta, window=window)
+        for device in devices
+        for _ in range(workers)
     ]
     if predictors[0].device.type == "cpu" and len(predictors) > 1:
         torch.set_num_threads(max(1, torch.get_num_threads() // len(predictors)))
@@ -75,6 +80,7 @@ def make_service(
         "summary": predictors[0].recipe.summary,
         "devices": [str(predictor.device) for predictor in predictors],
         "max_batch": settings.max_batch,
+        "precision": precision,
         "inference": predictors[0].inference.description,
         "crop": predictors[0].recipe.data.crop,
     }

@@ -14,6 +14,7 @@ from fastfcn.utils.cluster import Job, find_job, is_srun_step
 from fastfcn.utils.progress import warn
 
 M_TRIM_THRESHOLD, M_MMAP_THRESHOLD, M_MMAP_MAX = -1, -3, -4  # parameters of glibc's mallopt(3)
+MAX_WORKERS, MAX_WORKERS_GPU = 8, 16  # dataloader workers per device, unless their number is given
 LARGE_BLOCK = 16 * 2**20  # bytes
 AUTOCAST = {"32-true": None, "bf16-mixed": torch.bfloat16, "16-mixed": torch.float16}
 
@@ -105,10 +106,15 @@ class Machine:
 
     @property
     def dataloader_workers(self) -> int:
-        """Number of dataloader workers (processes that read images) per device."""
+        """Number of dataloader workers (processes that read images) per device.
+
+        A GPU trains on more images per second than eight of them read.
+        """
+        if self.workers is not None:
+            return self.workers
         processors = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
-        job = self.job
-        return min(8, max(1, processors // (job or self).devices)) if self.workers is None else self.workers
+        on_gpu = self.accelerator in ("auto", "cuda", "gpu") and torch.cuda.is_available()
+        return min(MAX_WORKERS_GPU if on_gpu else MAX_WORKERS, max(1, processors // (self.job or self).devices))
 
     def check_batch(self, batch: int) -> None:
         """Raise UserError unless a total `batch` divides evenly into processes and parts of more than one image."""

@@ -1,11 +1,13 @@
-"""Prefetching: run an iterator in a thread, with a short queue between it and its consumer."""
+"""Prefetching: run an iterator in a thread, with a short queue between it and its consumer; and mapping in threads."""
 
-from collections.abc import Generator, Iterable
+from collections import deque
+from collections.abc import Callable, Generator, Iterable
+from concurrent.futures import Future, ThreadPoolExecutor
 from queue import Empty, Full, Queue
 from threading import Event, Thread
 from typing import Any, TypeVar
 
-Item = TypeVar("Item")
+Item, Result = TypeVar("Item"), TypeVar("Result")
 POLL_SECONDS = 0.05  # between checks whether the consumer has stopped
 
 
@@ -32,6 +34,26 @@ def prefetch(items: Iterable[Item], depth: int = 4, newest: bool = False) -> Gen
     finally:
         stopped.set()
         thread.join()
+
+
+def map_in_threads(function: Callable[[Item], Result], items: Iterable[Item], threads: int) -> Generator[Result]:
+    """Yield `function` of each of `items`, in order, computed by several `threads`, or if that is 1 by the caller's.
+
+    At most two items per thread are in progress. An exception is raised here, at the place of its item.
+    """
+    if threads == 1:
+        yield from map(function, items)
+        return
+    pool, results = ThreadPoolExecutor(threads, thread_name_prefix="map"), deque[Future[Result]]()
+    try:
+        for item in items:
+            results.append(pool.submit(function, item))
+            if len(results) == 2 * threads:
+                yield results.popleft().result()
+        while results:
+            yield results.popleft().result()
+    finally:
+        pool.shutdown(cancel_futures=True)
 
 
 def _work(items: Iterable, queue: Queue, stopped: Event, newest: bool) -> None:
