@@ -10,6 +10,7 @@ from fastfcn.utils.sizes import Size
 
 DILATED = ('neck={kind="none"}', "backbone.strides=[1,2,1,1]", "backbone.dilations=[1,1,2,4]")
 QUICK_SIZE = (64, 128)
+SKIPPED = "skipped: "  # begins the reason of a variant that was not measured
 NEEDED = {"mmsegmentation": "mmseg", "compiled": "mmseg", "mmsegmentation_training": "mmseg"}  # modules of programs
 FAMILY_SIZES = ((512, 512), (512, 1024), (1024, 2048))  # as in the paper, and half and full Cityscapes images
 

@@ -12,11 +12,10 @@ from fastfcn import kernels
 from fastfcn.bench.flops import device_peaks
 from fastfcn.bench.fresh_process import in_fresh_process
 from fastfcn.errors import UserError
-from speed_peers.comparisons import Comparison, Variant, missing_package
+from speed_peers.comparisons import SKIPPED, Comparison, Variant, missing_package
 from speed_peers.environment import Environment
 from speed_peers.worker import Worker, pause
 
-SKIPPED = "skipped: "  # begins the reason of a variant that was not measured
 LEAST_ROUNDS, MOST_ROUNDS = 3, 30
 
 Peaks = dict[str, tuple[str, float]]  # precision of a variant -> (number format, GFLOP/s)

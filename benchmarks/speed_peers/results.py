@@ -7,6 +7,7 @@ from pathlib import Path
 from fastfcn.bench.record import rounded
 from fastfcn.utils.files import write_text
 from speed_peers.bounds import criteria
+from speed_peers.comparisons import SKIPPED
 
 ROOT = Path(__file__).parents[2]
 README = ROOT / "benchmarks" / "README.md"
@@ -85,7 +86,7 @@ def sentence(record: dict) -> str:
 
 def skipped(row: dict) -> bool:
     """Whether a variant was not measured because its software is not installed."""
-    return row.get("failed", "").startswith("skipped: ")
+    return row.get("failed", "").startswith(SKIPPED)
 
 
 SHOWN = ("torch", "torchvision", "mmsegmentation", "openvino", "onnxruntime", "cuda")
@@ -104,11 +105,7 @@ def figures(rows: list[dict]) -> list[str]:
 
 def cells(row: dict, first: str) -> list[str]:
     if "failed" in row:
-        return [
-            row["variant"],
-            row["failed"].partition(":")[0] if skipped(row) else "failed",
-            *[""] * (len(HEADER) - 2),
-        ]
+        return [row["variant"], "skipped" if skipped(row) else "failed", *[""] * (len(HEADER) - 2)]
     ratio, share, equal = row["times_as_fast_as"].get(first), row.get("share_of_peak"), row.get("agreement")
     return [
         row["variant"],

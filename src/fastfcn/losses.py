@@ -312,8 +312,8 @@ def _image_lovasz(logits: Tensor, label: Tensor, align_corners: bool) -> Tensor:
 def _lovasz_of_all_classes(share: Tensor, label: Tensor, labeled: Tensor) -> Tensor:
     """The mean over the classes in `label` (H, W), without the shapes that a GPU would have to be waited for.
 
-    Unlabeled pixels have an error of 0: sorted last, they change neither the sums before them nor the loss. Classes that
-    are missing have a weight of 0.
+    Unlabeled pixels have an error of 0: sorted last, they change neither the sums before them nor the loss. Missing
+    classes have a weight of 0.
     """
     losses, present = [], []
     for index, probability in enumerate(share):
