@@ -15,8 +15,13 @@ from tests.helpers.paths import ROOT
 PROJECT = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))
 WORKFLOWS = {path.stem: path for path in sorted((ROOT / ".github/workflows").glob("*.yml"))}
 CPU_TORCH = "pip install torch torchvision --index-url https://download.pytorch.org/whl/cpu"
+# The lowest version of torch that is supported, and its torchvision.
+OLDEST_TORCH = "torch==2.11.0 torchvision==0.26.0"
 # Workflow commands that contributors do not run.
 ONLY_IN_WORKFLOWS = {
+    f"pip install {OLDEST_TORCH} --index-url https://download.pytorch.org/whl/cpu",
+    f"pip install -e '.[test]' {OLDEST_TORCH}",
+    "pytest tests/kernels tests/fast tests/training tests/test_losses.py",
     "pip install -e '.[docs]'",
     "pip install build hatch twine",
     'test "v$(hatch version)" = "$GITHUB_REF_NAME"',
@@ -79,6 +84,11 @@ def test_workflows_run_the_commands_of_the_contributing_guide():
     assert CPU_TORCH in guide
     assert run <= documented | ONLY_IN_WORKFLOWS | {CPU_TORCH}
     assert documented - run == {"pre-commit install"}
+
+
+def test_the_oldest_torch_is_the_one_that_is_required():
+    (required,) = [name for name in PROJECT["project"]["dependencies"] if name.startswith("torch>")]
+    assert OLDEST_TORCH.split()[0] == required.replace(">=", "==") + ".0"
 
 
 def test_releases_are_published_without_a_stored_token():

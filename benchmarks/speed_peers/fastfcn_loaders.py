@@ -7,7 +7,7 @@ import torch
 
 import fastfcn
 from fastfcn import build, kernels, recipes, weights
-from fastfcn.data.transforms import normalize
+from fastfcn.data.transforms import normalize, pack
 from fastfcn.prediction import load as predict
 from fastfcn.training import train
 from fastfcn.training.prepare import prepare
@@ -45,8 +45,11 @@ def load_training(variant: Variant, comparison: Comparison, environment: Environ
     model.mark_forward_method("forward_train")
     model.train()
     images, labels = drawn_batch(image, comparison.batch, len(checkpoint.description.classes))
-    normalized = torch.stack([normalize(image, recipe.data.mean, recipe.data.std) for image in images])
-    batch = pin(normalized, environment), pin(torch.from_numpy(labels), environment)
+    if environment.device == "cuda":
+        inputs = torch.stack([pack(image, (0, 0)) for image in images])
+    else:
+        inputs = torch.stack([normalize(image, recipe.data.mean, recipe.data.std) for image in images])
+    batch = pin(inputs, environment), pin(torch.from_numpy(labels), environment)
     batches = iter(lambda: fabric.to_device(batch), None)
     steps = count()
 

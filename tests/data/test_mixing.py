@@ -13,6 +13,7 @@ from fastfcn import build
 from fastfcn.data.dataset import Dataset
 from fastfcn.data.mixing import CopyPaste, CutMix, Sample
 from fastfcn.data.sampler import BatchSampler, SampleKey
+from fastfcn.data.transforms import unpack
 from fastfcn.errors import RecipeError
 from fastfcn.utils.sizes import IGNORE_INDEX
 from tests.helpers.tiny import tiny_recipe, write_streets
@@ -150,3 +151,17 @@ def test_only_training_mixes_and_unknown_classes_are_refused(streets):
     assert build.dataset(recipe, described, streets, "val", train=False).mixing is None
     with pytest.raises(RecipeError, match=r'mix.classes: .sing. is not a class of streets; did you mean "sign"\?'):
         build.dataset(recipe, described, streets, "train", train=True)
+
+
+@pytest.mark.parametrize("mix", [CUTMIX, COPY_PASTE, 'mix={kind="none"}'])
+def test_packed_samples_unpack_to_the_normalized(mix: str, tmp_path: Path):
+    recipe = tiny_recipe(mix, "data.scale_range=[0.5, 1.0]")  # some crops are padded
+    dataset = build.dataset(recipe, build.description(recipe), write_streets(tmp_path), "train", train=True)
+    packed = dataset.packed()
+    for number in range(6):
+        key = SampleKey(step=number, slot=0, index=number, seed=0)
+        image, label = dataset[key]
+        pixels, same_label = packed[key]
+        assert (image.dtype, pixels.dtype) == (torch.float32, torch.uint8)
+        assert torch.equal(unpack(pixels[None], recipe.data.mean, recipe.data.std)[0], image)
+        assert torch.equal(label, same_label)

@@ -13,6 +13,7 @@ from fastfcn.data.transforms import (
     normalize,
     normalize_batch,
     shift_colors,
+    unpack,
 )
 
 MEAN, STD = (123.675, 116.28, 103.53), (58.395, 57.12, 57.375)
@@ -84,6 +85,23 @@ def test_sizes_types_and_label_values(image, label):
         assert classes.shape == (32, 48)
         assert classes.dtype == torch.uint8
         assert set(classes.unique().tolist()) <= {0, 1, 2, 3, 255}
+
+
+@pytest.mark.parametrize("changes", [{}, {"padding": "black"}, {"blur": 1.0, "rotate": 10.0}], ids=str)
+def test_packed_images_unpack_to_the_normalized(image, label, changes: dict):
+    plain, packed = (transform(scale_range=(0.5, 1.1), **changes) for _ in range(2))
+    packed.packed = True
+    padded = 0
+    for step in range(8):
+        expected, labels = plain(image, label, key(step))
+        pixels, same_labels = packed(image, label, key(step))
+        assert (pixels.dtype, pixels.shape) == (torch.uint8, (4, 32, 48))
+        assert torch.equal(labels, same_labels)
+        unpacked = unpack(pixels[None], MEAN, STD)
+        assert unpacked.is_contiguous(memory_format=torch.channels_last)
+        assert torch.equal(unpacked[0], expected)
+        padded += int((pixels[3] == 0).any())
+    assert bool(padded) == (changes.get("padding") != "black")
 
 
 def test_padding_is_on_the_right_and_bottom(image, label):

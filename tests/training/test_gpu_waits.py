@@ -1,12 +1,14 @@
 """A training step does not wait for the GPU, found without one."""
 
 from collections.abc import Callable
+from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
 
 import pytest
 import torch
 
+from fastfcn import build
 from fastfcn.losses import (
     BoundaryCrossEntropy,
     CrossEntropy,
@@ -21,8 +23,11 @@ from fastfcn.losses import (
     WeightedCrossEntropy,
     segmentation_loss,
 )
+from fastfcn.training import train
 from fastfcn.training.train import _loss_pixels
+from fastfcn.utils.machine import Machine
 from tests.helpers.gpu_waits import no_gpu_waits
+from tests.helpers.tiny import tiny_recipe, write_streets
 
 LOSSES: tuple[PixelLoss, ...] = (
     CrossEntropy(), WeightedCrossEntropy((1.0, 2.0, 3.0)), SmoothedCrossEntropy(0.1), FocalLoss(2.0),
@@ -48,3 +53,17 @@ def test_losses(pixels: PixelLoss, mean_over: Any):
         count = _loss_pixels([labels, labels], mean_over, fabric)
         assert (count.device.type, count.dtype) == ("cuda", torch.float32)
         assert segmentation_loss(logits, {}, labels, terms, count, 4)["loss"].requires_grad
+
+
+@pytest.mark.parametrize(("device", "dtype"), [("cpu", torch.float32), ("cuda", torch.uint8)])
+def test_images_travel_to_a_gpu_as_bytes(tmp_path: Path, device: str, dtype: torch.dtype):
+    recipe = tiny_recipe()
+    dataset = build.dataset(recipe, build.description(recipe), write_streets(tmp_path), "train", train=True)
+    fabric: Any = SimpleNamespace(
+        device=torch.device(device), global_rank=0, world_size=1, setup_dataloaders=lambda loader, **_: loader
+    )
+    (batch, _), *_ = train._batches(recipe, dataset, recipe.steps - 1, fabric, Machine("cpu", workers=0))
+    assert batch.dtype == dtype
+    images = train._network_input(batch, recipe)
+    assert (images.dtype, images.shape) == (torch.float32, (4, 3, 64, 96))
+    assert images.is_contiguous(memory_format=torch.channels_last)

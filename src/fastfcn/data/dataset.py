@@ -2,6 +2,7 @@
 
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
+from copy import copy
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, NamedTuple, overload
@@ -80,6 +81,14 @@ class Dataset(torch.utils.data.Dataset):
 
     def __len__(self) -> int:
         return len(self.examples)
+
+    def packed(self) -> "Dataset":
+        """The same samples, with images that are normalized later (see `transforms.pack`)."""
+        dataset = copy(self)
+        dataset.transform = copy(self.transform)
+        if dataset.transform:
+            dataset.transform.packed = True
+        return dataset
 
     @overload
     def __getitem__(self, key: SampleKey) -> tuple[Tensor, Tensor]: ...

@@ -15,6 +15,7 @@ from torch.utils.data import DataLoader
 from fastfcn import build, weights
 from fastfcn.data.dataset import Dataset, read_batches
 from fastfcn.data.sampler import BatchSampler
+from fastfcn.data.transforms import unpack
 from fastfcn.evaluation.evaluate import measure
 from fastfcn.evaluation.scores import as_json, summary
 from fastfcn.fast.cuda_graphs import fastest_convolutions
@@ -169,7 +170,7 @@ def train_step(
     total: dict[str, Tensor] = {}
     for index, (batch, labels) in enumerate(items):
         with fabric.no_backward_sync(model, enabled=index + 1 < parts):  # type: ignore[arg-type]
-            batch = batch.contiguous(memory_format=torch.channels_last)
+            batch = _network_input(batch, recipe)
             # On one device, Fabric does not apply its precision to marked forward methods.
             with fabric.autocast():
                 logits, extras = model.forward_train(batch)  # type: ignore[operator]
@@ -184,6 +185,13 @@ def train_step(
     optimizer.step()
     optimizer.zero_grad()
     return total
+
+
+def _network_input(batch: Tensor, recipe: Recipe) -> Tensor:
+    """Normalized images, channels last; packed ones are normalized on their device."""
+    if batch.dtype == torch.uint8:
+        return unpack(batch, recipe.data.mean, recipe.data.std)
+    return batch.contiguous(memory_format=torch.channels_last)
 
 
 def _loss_pixels(labels: list[Tensor], mean_over: str, fabric: Fabric) -> Tensor:
@@ -239,7 +247,12 @@ def _setup(
 def _batches(
     recipe: Recipe, train_set: Dataset, start: int, fabric: Fabric, machine: Machine
 ) -> Iterator[tuple[Tensor, Tensor]]:
-    """This process's (images, labels) from step `start` to the last, `machine.accumulate` of them per step."""
+    """This process's (images, labels) from step `start` to the last, `machine.accumulate` of them per step.
+
+    For a GPU the images are packed. On a CPU the dataloader workers normalize them.
+    """
+    if fabric.device.type == "cuda":
+        train_set = train_set.packed()
     sampler = BatchSampler(
         len(train_set), recipe.optim.batch, recipe.seed, start, recipe.steps, fabric.global_rank, fabric.world_size,
         machine.accumulate,
