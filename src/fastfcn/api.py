@@ -63,7 +63,7 @@ def train(
         accelerator: "auto", "cpu", "cuda" or "mps".
         devices: Processes per machine, one per device; more than 1 starts the script again for each of them.
         nodes: Number of machines. Under torchrun or srun, both are those of the job.
-        workers: Dataloader workers per device; default: by the number of CPU cores, at most 8.
+        workers: Dataloader workers per device; default: by the number of CPU cores, at most 8, or 16 for a GPU.
         precision: "32-true", "bf16-mixed" or "16-mixed".
         accumulate: Number of parts in which each batch is processed, to save memory.
         deterministic: Repeatable bit for bit on a GPU too, but slower; on a CPU training always is.

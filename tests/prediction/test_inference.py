@@ -23,6 +23,7 @@ from fastfcn.prediction.predictor import Predictor
 from fastfcn.recipes.inference import image_size, inference_settings
 from fastfcn.utils.machine import Machine
 from tests.helpers import command
+from tests.helpers.gpu_waits import no_gpu_waits
 from tests.helpers.tiny import picture, tiny_model, tiny_recipe, tiny_weights, write_streets
 
 SLIDING = 'eval={kind="sliding", every=4, base_size=80, crop=48, stride=32, scales=[1.0, 1.25], flip=true}'
@@ -307,3 +308,14 @@ def test_views_and_windows_that_run_together(kind: str, changes: dict, monkeypat
     torch.testing.assert_close(together, alone, rtol=1e-9, atol=1e-12)
     assert max(calls) == 1 < max(fewer)
     assert sum(calls) == sum(fewer)
+
+
+def test_images_are_copied_to_a_gpu_from_pinned_memory(monkeypatch: pytest.MonkeyPatch):
+    pinned = []
+    monkeypatch.setattr(Tensor, "pin_memory", lambda batch: pinned.append(batch.shape) or batch)  # it needs a GPU
+    with no_gpu_waits():
+        batch = torch.zeros(2, 3, 4, 5, dtype=torch.uint8)
+        assert inference._on_device(batch, torch.device("cuda")).device.type == "cuda"
+        assert pinned == [batch.shape]
+        assert inference._on_device(batch, torch.device("cpu")) is batch
+    assert len(pinned) == 1

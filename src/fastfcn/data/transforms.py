@@ -52,7 +52,7 @@ def _row(color: tuple[float, ...], width: int, device: torch.device) -> Tensor:
 
 
 def pack(image: np.ndarray, missing: Size) -> Tensor:
-    """An image (H, W, 3) RGB uint8, padded at the right and bottom, as uint8 (4, h, w): 255 in the last channel is inside.
+    """An image (H, W, 3) RGB uint8, padded at the right and bottom, as uint8 (4, h, w); the last channel is 255 inside.
 
     It travels in a third of the bytes of its normalized form, and `unpack` computes that from it.
     """
