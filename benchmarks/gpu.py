@@ -57,7 +57,7 @@ def __getattr__(name):
 
 
 # Each part's share of the time, about its seconds. The most important figures come first.
-LIMITS = {"checks": 75, "inference": 240, "training": 110, "dilated": 65, "camvid": 100}
+LIMITS = {"checks": 60, "inference": 220, "training": 100, "dilated": 45, "camvid": 90, "compiled": 75}
 START_SECONDS = 10  # before and after the parts
 TRIAL_SECONDS = 300.0  # of each part of --try, which takes a fraction of it on an idle machine
 
@@ -88,7 +88,7 @@ def arguments(argv: Sequence[str] | None = None) -> argparse.Namespace:
 
 def parts(args: argparse.Namespace, images: Path, out: Path) -> list[Part]:
     """The parts to run; each writes into `out`."""
-    chosen = [name for name in LIMITS if name in (args.only or LIMITS) and (name != "camvid" or has_data(args))]
+    chosen = [name for name in LIMITS if name in (args.only or LIMITS) and can_run(name, args)]
     unit = (60 * args.minutes - START_SECONDS) / sum(LIMITS[name] for name in chosen)
     seconds = {name: TRIAL_SECONDS if args.trial else unit * LIMITS[name] for name in chosen}
     return [
@@ -96,8 +96,11 @@ def parts(args: argparse.Namespace, images: Path, out: Path) -> list[Part]:
     ]
 
 
-def has_data(args: argparse.Namespace) -> bool:
-    return args.trial or args.camvid is not None
+def can_run(name: str, args: argparse.Namespace) -> bool:
+    """CamVid needs its data, and torch.compile takes minutes on a CPU; what --try cannot run is no part of it."""
+    if name == "camvid":
+        return args.trial or args.camvid is not None
+    return name != "compiled" or not args.trial
 
 
 def result_path(name: str, trial: bool, out: Path) -> Path:
@@ -113,12 +116,17 @@ def command(name: str, args: argparse.Namespace, images: Path, path: Path) -> tu
     if name == "camvid":
         data = ("--data", str(args.camvid)) if args.camvid and not args.trial else ()
         return ("benchmarks/gpu_camvid.py", "--device", device, "--out", str(path), *data)
-    patterns = {"inference": ("psp_*", "enc_*", "aspp_*"), "training": ("train_*",), "dilated": ("dilated_*", "slim_*")}
+    patterns = {
+        "inference": ("psp_*", "enc_*", "aspp_*"),
+        "training": ("train_*",),
+        "dilated": ("dilated_*", "slim_*"),
+        "compiled": ("*/compiled", "*/fastfcn"),
+    }
     speed = ("benchmarks/speed.py", "--device", device, "--images", str(images), "--out", str(path), "--no-targets")
     if args.trial:
-        only = {"inference": "psp_19_*/fastfcn*", "training": "train_psp_19_*", "dilated": "dilated_psp_*"}[name]
-        return (*speed, "--gpu-comparisons", "--quick", "--only", only)
-    compiled = ("--with-compile",) if name == "inference" and importlib.util.find_spec("mmseg") else ()
+        tried = {"inference": "psp_19_*/fastfcn*", "training": "train_psp_19_*", "dilated": "dilated_psp_*"}
+        return (*speed, "--gpu-comparisons", "--quick", "--only", tried[name])
+    compiled = ("--with-compile",) if name == "compiled" else ()
     return (*speed, "--seconds", "4", *compiled, "--only", *patterns[name])
 
 

@@ -39,12 +39,18 @@ class VariantResults:
             self.failed = f"{SKIPPED}{module} is not installed"
         if self.failed:
             return
+        self.worker = Worker(self.variant, comparison, environment)
+
+    def wait(self) -> None:
+        """Wait until the process is ready."""
+        if not self.worker:
+            return
         try:
-            worker = self.worker = Worker(self.variant, comparison, environment)
+            self.worker.wait()
         except RuntimeError as error:
             self.fail(error)
         else:
-            self.loaded, self.labels, self.first = worker.loaded, worker.labels, worker.first
+            self.loaded, self.labels, self.first = self.worker.loaded, self.worker.labels, self.worker.first
 
     def fail(self, error: RuntimeError) -> None:
         self.failed = str(error)
@@ -95,9 +101,14 @@ def run(
     entries, rounds = [VariantResults(variant) for variant in comparison.variants], 0
     for _ in range(launches):
         with ExitStack() as closing:
-            for runs in entries:
-                closing.callback(runs.close)
-                runs.start(comparison, environment)
+            # Processes for a GPU load at the same time. On a CPU this would distort the time of the first call.
+            groups = [entries] if environment.device == "cuda" else [[runs] for runs in entries]
+            for group in groups:
+                for runs in group:
+                    closing.callback(runs.close)
+                    runs.start(comparison, environment)
+                for runs in group:
+                    runs.wait()
             rounds += take_turns(entries, seconds / launches)
             for runs in entries:
                 runs.finish()

@@ -25,7 +25,7 @@ PAUSE_SECONDS = 0.05  # between turns: threads of some libraries spin for a whil
 
 
 class Worker:
-    """The process of one variant. Methods raise RuntimeError if it fails."""
+    """The process of one variant; `wait` until it has loaded. Methods raise RuntimeError if it fails."""
 
     def __init__(self, variant: Variant, comparison: Comparison, environment: Environment):
         context = multiprocessing.get_context("spawn")
@@ -35,6 +35,9 @@ class Worker:
         with patch.dict(os.environ, off | {"OMP_NUM_THREADS": str(environment.threads)}):
             self.process.start()
         child_connection.close()
+
+    def wait(self) -> None:
+        """Wait until the network has been loaded and called once."""
         self.loaded, self.labels, self.first = self._receive()
 
     def turn(self, seconds: float = TURN_SECONDS) -> tuple[list[float], float]:

@@ -18,7 +18,7 @@ from tests.helpers.paths import ROOT
 def test_the_parts_fit_their_time_and_name_their_files(trial: bool, tmp_path: Path):
     args = gpu.arguments(["--try"] if trial else ["--camvid", "CamVid"])
     parts = gpu.parts(args, tmp_path, tmp_path)
-    assert [part.name for part in parts] == list(gpu.LIMITS)
+    assert [part.name for part in parts] == list(gpu.LIMITS)[: -1 if trial else None]  # compilation takes minutes
     if not trial:
         assert sum(part.seconds for part in parts) + gpu.START_SECONDS == pytest.approx(600)
     for part in parts:
