@@ -305,7 +305,7 @@ def test_views_and_windows_that_run_together(kind: str, changes: dict, monkeypat
         strips = list(inference.predict_probabilities(model, settings, images, (61, 90)))
         results.append((torch.cat([strip for _, strip in strips], 2), list(batches)))
     (alone, calls), (together, fewer) = results
-    torch.testing.assert_close(together, alone, rtol=1e-9, atol=1e-12)
+    torch.testing.assert_close(together, alone, rtol=1e-5, atol=1e-6)  # logits of windows are float32
     assert max(calls) == 1 < max(fewer)
     assert sum(calls) == sum(fewer)
 
