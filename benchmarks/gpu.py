@@ -114,13 +114,13 @@ def command(name: str, args: argparse.Namespace, images: Path, path: Path) -> tu
     if name == "checks":
         return ("benchmarks/gpu_checks.py", "--device", device, "--out", str(path))
     if name == "camvid":
-        data = ("--data", str(args.camvid)) if args.camvid and not args.trial else ()
+        data = ("--data", str(args.camvid.resolve())) if args.camvid and not args.trial else ()
         return ("benchmarks/gpu_camvid.py", "--device", device, "--out", str(path), *data)
     patterns = {
         "inference": ("psp_*", "enc_*", "aspp_*"),
         "training": ("train_*",),
         "dilated": ("dilated_*", "slim_*"),
-        "compiled": ("*/compiled", "*/fastfcn"),
+        "compiled": tuple(f"{head}_*/{name}" for head in ("psp", "enc", "aspp") for name in ("compiled", "fastfcn")),
     }
     speed = ("benchmarks/speed.py", "--device", device, "--images", str(images), "--out", str(path), "--no-targets")
     if args.trial:
