@@ -7,7 +7,8 @@ from queue import Empty, Full, Queue
 from threading import Event, Thread
 from typing import Any, TypeVar
 
-Item, Result = TypeVar("Item"), TypeVar("Result")
+Item = TypeVar("Item")
+Result = TypeVar("Result")
 POLL_SECONDS = 0.05  # between checks whether the consumer has stopped
 
 
