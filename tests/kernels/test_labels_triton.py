@@ -22,7 +22,14 @@ def interpreted() -> Iterator[ModuleType]:
     with pytest.MonkeyPatch.context() as patch:
         patch.setenv("TRITON_INTERPRET", "1")
         sys.modules.pop(NAME, None)
-        yield importlib.import_module(NAME)
+        module = importlib.import_module(NAME)
+        try:
+            module.upsample_labels(torch.zeros(1, 2, 2, 2), 4, 4, False)
+        except Exception as error:
+            if "only 0-dimensional arrays" not in str(error):
+                raise
+            pytest.skip("Triton's interpreter is older than this numpy, as Triton 3.6 with numpy 2.4")
+        yield module
     sys.modules.pop(NAME, None)
 
 
