@@ -68,13 +68,13 @@ class Agent:
 
 
 class Moment:
-    """When to kill next, and how: after some steps of training, or after some seconds wherever the processes are."""
+    """When to kill next, and how: after some steps of training, or, often while processes start, after some seconds."""
 
     def __init__(self, generator: random.Random, step: int, steps: int, seconds: float):
         self.kind = generator.choice(KINDS)
-        in_training = generator.random() < 0.7
-        self.step = step + generator.randint(1, steps) if in_training else sys.maxsize
-        self.time = time.monotonic() + (sys.maxsize if in_training else generator.uniform(0, seconds))
+        self.step = step + generator.randint(1, steps)
+        early = generator.random() < 0.3
+        self.time = time.monotonic() + (generator.uniform(0, seconds) if early else sys.maxsize)
 
     def has_come(self, step: int) -> bool:
         return step >= self.step or time.monotonic() >= self.time
