@@ -128,8 +128,9 @@ def evaluate(
 
 
 def check(
-    folder: str | Path, *, images: str = "", masks: str = "", workers: int | None = None, show_progress: bool = True
-) -> "FolderReport":
+    folder: str | Path, *, images: str = "", masks: str = "", bands: Sequence[str] = (), nodata: float | None = None,
+    workers: int | None = None, show_progress: bool = True,
+) -> "FolderReport":  # fmt: skip
     """Find problems in a folder of images and masks: unreadable files, wrong sizes or values, leaking splits, ...
 
         report = fastfcn.check("photos")
@@ -140,16 +141,19 @@ def check(
     Args:
         folder: Folder of the dataset.
         images, masks: Folders below it to use, if several could be meant.
+        bands: Names of all bands of the image files, in their order, if they are not RGB images of 8 bits.
+        nodata: Value of missing pixels in the bands; default: as the files say.
         workers: Number of threads; default: the number of CPU cores, at most 8.
         show_progress: Show a progress bar.
 
     Raises:
         DataError: The folder does not exist, or contains no images with masks.
     """
+    from fastfcn.checking.bands import BandSettings
     from fastfcn.checking.check import check_folder
 
     threads = min(8, os.cpu_count() or 1) if workers is None else workers
-    return check_folder(folder, threads, show_progress, images, masks)
+    return check_folder(folder, threads, show_progress, images, masks, BandSettings(tuple(bands), nodata))
 
 
 def export(
@@ -171,7 +175,8 @@ def export(
 
         result = fastfcn.export("runs/a/weights.safetensors", format="onnx", out="model.onnx")
 
-    The file takes uint8 RGB images (batch, height, width, 3) of any size and returns segmentation maps.
+    The file takes uint8 RGB images (batch, height, width, 3), or bands in float32, of any size and returns segmentation
+    maps.
 
     Args:
         weights: A weights file, or "hf://USER/NAME" on the Hugging Face Hub.

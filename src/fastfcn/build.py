@@ -8,9 +8,11 @@ from typing import Any
 import torch
 from torch import nn
 
+from fastfcn.data.bands import BandReader
 from fastfcn.data.class_crops import ClassCrops
 from fastfcn.data.dataset import Dataset
 from fastfcn.data.description import DatasetDescription, load_description
+from fastfcn.data.images import RGB, ImageReader
 from fastfcn.data.mixing import CopyPaste, CutMix, Mixing
 from fastfcn.data.rand_augment import RandAugment
 from fastfcn.data.transforms import TrainTransform
@@ -47,9 +49,32 @@ def description(recipe: Recipe) -> DatasetDescription:
 
 def dataset(recipe: Recipe, described: DatasetDescription, root: str | Path, split: str, train: bool) -> Dataset:
     """One split of the data under `root`, with the recipe's augmentation if `train`. Raises RecipeError."""
+    images = image_reader(recipe, described)
     if not train:
-        return Dataset(described, root, split)
-    return Dataset(described, root, split, train_transform(recipe), mixing=mixing(recipe, described))
+        return Dataset(described, root, split, images=images)
+    return Dataset(described, root, split, train_transform(recipe), mixing=mixing(recipe, described), images=images)
+
+
+def image_reader(recipe: Recipe, described: DatasetDescription) -> ImageReader:
+    """What reads the images: RGB, or the recipe's bands of the dataset's files. Raises RecipeError."""
+    chosen, bands = recipe.data.bands, described.bands
+    if chosen is None and bands is None:
+        return RGB
+    if bands is None:
+        raise RecipeError(
+            f"{recipe.name}: data.bands chooses bands, but the description of {described.name} has none.",
+            "Add bands to its .toml file: bands = { names = [...], dtype = ... }; `fastfcn init --bands` writes it.",
+        )
+    if chosen is None:
+        raise RecipeError(
+            f"{recipe.name}: the images of {described.name} have the bands {', '.join(bands.names)}; the recipe is for "
+            "RGB images of 8 bits.",
+            "Add data.bands, and data.mean and data.std with a number for each; `fastfcn init` writes them.",
+        )
+    try:
+        return BandReader(bands, chosen, recipe.data.mean, recipe.data.std)
+    except ValueError as error:
+        raise RecipeError(f"{recipe.name}: data.bands: {error}.", f"Bands: {', '.join(bands.names)}") from error
 
 
 def mixing(recipe: Recipe, described: DatasetDescription) -> Mixing | None:
@@ -140,9 +165,9 @@ def backbone(recipe: Recipe, training: bool = False) -> Any:
     try:
         match part.kind:
             case "resnet":
-                return resnet_backbone(part.name, part.strides, part.dilations, part.style, drop_path)
+                return resnet_backbone(part.name, part.strides, part.dilations, part.style, drop_path, recipe.channels)
             case "pyramid":
-                return any_backbone(part.name, drop_path)
+                return any_backbone(part.name, drop_path, recipe.channels)
     except (RuntimeError, ValueError, AttributeError, KeyError) as error:
         raise RecipeError(
             f"{recipe.name}: backbone.name = {part.name!r} cannot be used as kind {part.kind!r}: {error}",
@@ -279,7 +304,9 @@ def frozen_parameters(recipe: Recipe) -> set[str]:
     """Names, in the network, of the parameters that the recipe freezes: of the stem and the first stages."""
     if recipe.freeze.kind == "none":
         return set()
-    return {f"backbone.{name}" for name in stage_parameters(lambda: backbone(recipe), recipe.freeze.stages)}
+    return {
+        f"backbone.{name}" for name in stage_parameters(lambda: backbone(recipe), recipe.freeze.stages, recipe.channels)
+    }
 
 
 def learning_rate(recipe: Recipe, step: int, factor: float = 1.0) -> float:

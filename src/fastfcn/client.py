@@ -21,11 +21,13 @@ from urllib.request import HTTPRedirectHandler, OpenerDirector, ProxyHandler, Re
 import numpy as np
 from PIL import Image
 
+from fastfcn.data.bands import BandReader, data_errors, read_header
 from fastfcn.data.decoding import open_image, upright_size
 from fastfcn.data.description import DatasetDescription
-from fastfcn.data.images import from_pil, read_image
+from fastfcn.data.images import RGB, ImageReader, from_pil
 from fastfcn.errors import DataError, UserError
 from fastfcn.prediction.prediction import Prediction
+from fastfcn.utils.sizes import Size
 
 RETRY_STATUSES = (429, 502, 503, 504)
 MAX_PAUSE = 30.0  # seconds
@@ -55,7 +57,9 @@ class Client:
         self.info = self._request("/info")
         try:
             self.description = DatasetDescription.model_validate(self.info["description"])
-        except (KeyError, TypeError, ValueError, RecursionError) as error:
+            bands = self.info.get("model", {}).get("bands")
+            self.images: ImageReader = BandReader.from_json(bands) if bands else RGB
+        except (KeyError, TypeError, ValueError, AttributeError, RecursionError) as error:
             raise self._not_fastfcn() from error
         self.classes = self.description.class_names
 
@@ -64,23 +68,29 @@ class Client:
 
         Files are sent unchanged. Raises DataError for an image that cannot be used, UserError if the service fails.
         """
-        body, pixels = _encoded(image)
+        body, pixels = _encoded(image, self.images)
         labels = self.labels(body, str(image) if isinstance(image, str | Path) else "the image")
-        return Prediction(labels, pixels, self.description)
+        return Prediction(labels, self.images.preview(pixels), self.description)
 
     def labels(self, file: bytes, name: str = "the image") -> np.ndarray:
         """The segmentation map (H, W), uint8, of an encoded image; `name` is used in errors. Raises like a call.
 
         A response that does not fit the image or the classes is a UserError.
         """
-        with open_image(io.BytesIO(file), name) as image:
-            size = upright_size(image)
+        size = self._size(file, name)
         limit = OTHER_BYTES + RUN_BYTES * min(size[0] * size[1], MAX_RUNS)
         response = self._request("/predict?format=runs", file, name, limit)
         try:
             return labels_from_runs(response, size, len(self.classes))
         except (KeyError, TypeError, ValueError, OverflowError) as error:
             raise self._not_fastfcn() from error
+
+    def _size(self, file: bytes, name: str) -> Size:
+        if isinstance(self.images, BandReader):
+            with data_errors(name):
+                return read_header(file).size
+        with open_image(io.BytesIO(file), name) as image:
+            return upright_size(image)
 
     def file_labels(self, paths: Sequence[Path], concurrency: int = 4) -> Iterator[np.ndarray | DataError]:
         """The segmentation map or the error of each file, in order; `concurrency` requests run at the same time."""
@@ -148,10 +158,12 @@ class Client:
         return UserError(f"{self.url}: {text}", hint)
 
 
-def _encoded(image: str | Path | Image.Image | np.ndarray) -> tuple[bytes, np.ndarray]:
-    """The encoded image to send, and its pixels (H, W, 3)."""
+def _encoded(image: str | Path | Image.Image | np.ndarray, reader: ImageReader) -> tuple[bytes, np.ndarray]:
+    """The encoded image to send, and its pixels, as `reader` reads them."""
     if isinstance(image, str | Path):
-        return _file(Path(image)), read_image(Path(image))
+        return _file(Path(image)), reader.read(Path(image))
+    if reader is not RGB:
+        raise DataError("An image of bands must be a path.", "Save the array as a .npy file.")
     pixels = from_pil(image) if isinstance(image, Image.Image) else image
     if not isinstance(pixels, np.ndarray) or pixels.dtype != np.uint8 or pixels.ndim != 3 or pixels.shape[2] != 3:
         raise DataError("An image must be a path, a PIL image, or an RGB uint8 array (H, W, 3).")

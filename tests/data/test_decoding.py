@@ -10,6 +10,7 @@ from PIL import Image
 
 from fastfcn.data.decoding import as_colors, as_numbers, as_rgb, open_image, upright_size
 from fastfcn.errors import DataError
+from tests.helpers.band_sets import png_16_bits
 from tests.helpers.image_files import jpeg_with_exif, png, pnm, tiff
 
 SIZE = (32, 48)
@@ -164,6 +165,21 @@ def test_16_bit_images_keep_their_upper_8_bits():
     ramp = np.linspace(0, 65535, 96).astype(np.uint16)[None].repeat(4, 0)
     for image in (Image.fromarray(ramp), Image.fromarray(ramp.astype(np.int32))):
         assert np.array_equal(as_rgb(image)[..., 0], ramp >> 8)
+
+
+@pytest.mark.parametrize("channels", [1, 3, 4])
+def test_16_bit_images_that_use_the_lower_bits_only_are_refused(channels: int):
+    pixels = np.random.default_rng(0).integers(0, 4096, (20, 30, channels)).astype(np.uint16)
+    pixels[..., 3:] = 65535  # alpha
+    pixels[0, 0] = 65535  # a few bright values do not make it a 16-bit image
+    for name, change in (("dark", pixels), ("bright", pixels * 16), ("black", pixels * 0)):
+        content = io.BytesIO(png_16_bits(change))
+        if name == "dark":
+            with pytest.raises(DataError, match=r"below 4096.*init --bands"), open_image(content, name) as image:
+                as_rgb(image)
+        else:
+            with open_image(content, name) as image:
+                assert np.array_equal(as_rgb(image)[..., 0], change[..., 0] >> 8)
 
 
 def test_an_image_beyond_pillows_limit_is_not_called_broken(monkeypatch: pytest.MonkeyPatch):

@@ -23,6 +23,7 @@ from fastfcn.data.description import load_description
 from fastfcn.demo import demo
 from fastfcn.utils.console import SafeConsole
 from tests.helpers import annotated_sets
+from tests.helpers.band_sets import write_set
 from tests.helpers.openmmlab_files import openmmlab_state, save_0x
 from tests.helpers.paths import ROOT
 from tests.helpers.synthetic_video import write_video
@@ -77,6 +78,7 @@ def write_reader_folder(folder: Path) -> Path:
                 city.format("gtFine") + "ulm{}" + end + "gtFine_labelIds.png", values=(7, 8, 26))  # fmt: skip
     write_pairs(folder, "more/{}.jpg", "more-masks/{}.png", values=(0,))
     (folder / "more/0.jpg").rename(folder / "street.jpg")
+    write_set(folder / "scenes", train=2, val=1)
     annotated_sets.coco_polygons(folder / "export")
     annotated_sets.coco(folder / "pictures", range(4), "../labels/labels.json")
     for run in (".", "runs/streets", "runs/camvid"):

@@ -48,7 +48,7 @@ def test_all_errors_of_a_file_come_at_once():
         [
             "seed: found -1; allowed: an integer from 0 to 4294967295",
             "data.crop: missing; every key must be written",
-            "data.corp: unknown key; allowed: dataset, train_split, val_split, mean, std, scale_by, "
+            "data.corp: unknown key; allowed: dataset, train_split, val_split, bands, mean, std, scale_by, "
             "base_size, scale_range, interpolation, rotate, crop, padding, cat_max_ratio, flip, "
             "photometric_distortion, blur; "
             'did you mean "crop"?',
@@ -84,7 +84,7 @@ def test_an_empty_file_misses_every_section_and_nothing_optional():
         ("data.crop", "[512.0, 512]", "[height, width], integers of at least 1"),
         ("data.crop", "512", "[height, width], integers of at least 1"),
         ("data.scale_range", "[2.0, 0.5]", "[low, high], above 0"),
-        ("data.std", "[1, 2, 0]", "[red, green, blue], three numbers above 0"),
+        ("data.std", "[1, 2, 0]", "[red, green, blue], three numbers above 0, or one per band"),
         ("data.mean", "[1, 2]", "[red, green, blue], three numbers"),
         ("data.flip", "1.5", "a probability from 0 to 1"),
         ("data.flip", "true", "a probability from 0 to 1"),

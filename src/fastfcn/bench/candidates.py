@@ -63,7 +63,9 @@ class PartFlops:
         start = backbone_key(recipe), candidate.size
         with torch.device("meta"), torch.no_grad():
             backbone = self.backbone(recipe)
-            backbone_flops, stages = self._count(start, lambda: backbone, torch.empty(1, 3, height, width))
+            backbone_flops, stages = self._count(
+                start, lambda: backbone, torch.empty(1, recipe.channels, height, width)
+            )
             channels = backbone.feature_info.channels()
             neck_flops, joined = self._count(
                 (*start, recipe.neck), lambda: build.neck(recipe, channels[1:]), stages[1:]

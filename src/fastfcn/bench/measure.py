@@ -26,6 +26,7 @@ from fastfcn.training.ema import MovingAverage
 from fastfcn.training.prepare import fused_kernels, prepare
 from fastfcn.training.train import train_step
 from fastfcn.utils.machine import Machine, autocast_type
+from fastfcn.utils.sizes import Size
 
 ACCELERATORS = ("auto", "cpu", "cuda", "mps")
 PUBLISHED_DEVICES = 4  # number of GPUs OpenMMLab and the official code trained on; a recipe's batch is the total
@@ -105,7 +106,7 @@ def measure_inference(subject: Subject, settings: Settings, progress: Progress |
     """Time, memory and FLOPs from a uint8 image to its segmentation map, one image at a time."""
     _use_threads(settings)
     result, dtype = inference_setting(subject, settings), autocast_type(settings.precision)
-    image = np.random.default_rng(0).integers(0, 256, (*result["size"], 3), np.uint8)
+    image = random_image(subject.recipe, result["size"])
     try:
         predictor = _predictor(subject, settings)
         device = predictor.device
@@ -135,7 +136,7 @@ def measure_training(subject: Subject, settings: Settings, progress: Progress | 
         model.mark_forward_method("forward_train")
         model.train()
         average = MovingAverage(network, recipe.optim.ema) if recipe.optim.ema else None
-        batches = map(fabric.to_device, _batches(result, len(description.classes), fabric.device))
+        batches = map(fabric.to_device, _batches(result, recipe.channels, len(description.classes), fabric.device))
 
         def step() -> None:
             train_step(model, optimizer, batches, recipe, next(numbers), fabric)
@@ -147,6 +148,14 @@ def measure_training(subject: Subject, settings: Settings, progress: Progress | 
     except (RuntimeError, MemoryError) as error:
         return result | out_of_memory(error)
     return result | timing.as_json(result["batch"]) | {"peak_memory_mib": memory.mib, "memory": memory.meaning}
+
+
+def random_image(recipe: Recipe, size: Size) -> np.ndarray:
+    """An image of random values for the network of a recipe, always the same."""
+    rng, data = np.random.default_rng(0), recipe.data
+    if data.bands:
+        return rng.normal(data.mean, data.std, (*size, recipe.channels)).astype(np.float32)
+    return rng.integers(0, 256, (*size, 3), np.uint8)
 
 
 def _use_threads(settings: Settings) -> None:
@@ -172,10 +181,10 @@ def _network(subject: Subject) -> tuple[Segmenter, DatasetDescription]:
     return build.network(subject.recipe, len(description.classes)), description
 
 
-def _batches(setting: dict, classes: int, device: torch.device) -> Iterator[tuple[Tensor, Tensor]]:
+def _batches(setting: dict, channels: int, classes: int, device: torch.device) -> Iterator[tuple[Tensor, Tensor]]:
     """The same batch forever, in main memory as a dataloader returns it (pinned for a GPU)."""
     rng = torch.Generator().manual_seed(0)
-    images = torch.randn(setting["batch"], 3, *setting["crop"], generator=rng)
+    images = torch.randn(setting["batch"], channels, *setting["crop"], generator=rng)
     labels = torch.randint(classes, (setting["batch"], *setting["crop"]), generator=rng, dtype=torch.uint8)
     batch = (images.pin_memory(), labels.pin_memory()) if device.type == "cuda" else (images, labels)
     while True:
@@ -188,7 +197,7 @@ def _flops(
     """FLOPs and parameters of the plain network, and the measured speed as a share of the device's peak."""
     with torch.device("meta"):
         plain = build.network(subject.recipe, len(description.classes)).eval()
-        flops = count_flops(plain.logits, torch.empty(1, 3, *setting["size"]))
+        flops = count_flops(plain.logits, torch.empty(1, subject.recipe.channels, *setting["size"]))
     sizes = {name: sum(parameter.numel() for parameter in part.parameters()) for name, part in plain.named_children()}
     peaks, used = device_peaks(device, dtype)
     return {

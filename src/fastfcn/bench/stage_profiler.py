@@ -10,7 +10,7 @@ import torch
 
 from fastfcn import build
 from fastfcn.bench import stages, timing
-from fastfcn.bench.measure import Settings, out_of_memory
+from fastfcn.bench.measure import Settings, out_of_memory, random_image
 from fastfcn.bench.memory import MIB
 from fastfcn.bench.record import machine_info
 from fastfcn.errors import UserError
@@ -34,7 +34,7 @@ class StageProfiler:
         self._predictor = TorchPredictor(
             build.create(recipe), recipe, description, settings.accelerator, settings.precision
         )
-        self._image = np.random.default_rng(0).integers(0, 256, (*size, 3), np.uint8)
+        self._image = random_image(recipe, size)
         self.device = self._predictor.device
         self.network = self._predictor.network
         if isinstance(self.network, GPUSegmenter):

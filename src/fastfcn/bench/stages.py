@@ -12,6 +12,7 @@ import torch
 from torch import Tensor, nn
 from torch.utils.flop_counter import FlopCounterMode
 
+from fastfcn.models.backbone import image_channels
 from fastfcn.models.jpu import NoNeck
 from fastfcn.models.segmenter import Segmenter
 
@@ -68,7 +69,7 @@ def count_stages(network: Segmenter, size: tuple[int, int]) -> dict[str, int]:
     ends: list[tuple[str, int]] = []
     with torch.no_grad(), FlopCounterMode(display=False) as counter:
         with stage_callbacks(network, lambda stage, _: ends.append((stage, counter.get_total_flops()))):
-            network.logits(torch.empty(1, 3, *size, device="meta"))
+            network.logits(torch.empty(1, image_channels(network.backbone), *size, device="meta"))
         ends.append((LABELS, counter.get_total_flops()))  # no products: a resize and an argmax
     before = [0] + [total for _, total in ends[:-1]]
     return {stage: total - earlier for (stage, total), earlier in zip(ends, before, strict=True)}

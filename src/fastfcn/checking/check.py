@@ -9,6 +9,8 @@ from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any, Literal, NamedTuple
 
+from fastfcn.checking.band_problems import band_problems
+from fastfcn.checking.bands import BandSettings, BandStatistics, band_settings, inspect_bands
 from fastfcn.checking.class_folders import class_folder_problems
 from fastfcn.checking.file_problems import class_list_problems, flag_problems, missing_file_problems
 from fastfcn.checking.images import inspect_image
@@ -20,7 +22,7 @@ from fastfcn.checking.statistics import PairInfo, Statistics, ValueCount, labels
 from fastfcn.checking.value_problems import MaskIds, color_problems, id_problems
 from fastfcn.data.annotations.registry import recognize
 from fastfcn.data.class_lists import ClassList, class_lists
-from fastfcn.data.description import CATALOG, load_description
+from fastfcn.data.description import CATALOG, DatasetDescription, load_description
 from fastfcn.errors import DataError, UserError
 from fastfcn.utils.files import replace_file
 from fastfcn.utils.progress import progress_bar
@@ -44,8 +46,8 @@ class FolderReport:
 
     `values` are sorted by value; `palette` maps ids to colors, or is None if no mask has a palette; `names` are
     the class names of values, from `class_lists` (classes.txt, labelmap.txt and similar) or dataset.toml; `sizes`
-    counts images by (height, width), after EXIF rotation; `dataset`, `stats` and `mask_ids` are what the problems were
-    derived from.
+    counts images by (height, width), after EXIF rotation; `bands` are those of images that are not RGB; `dataset`,
+    `stats` and `mask_ids` are what the problems were derived from.
     """
 
     root: Path
@@ -58,6 +60,7 @@ class FolderReport:
     names: dict[Any, str]
     class_lists: list[ClassList]
     sizes: dict[tuple[int, int], int]
+    bands: BandStatistics | None
     problems: list[Problem]
     dataset: DatasetFiles
     stats: Statistics
@@ -87,7 +90,7 @@ class FolderReport:
             "values": [asdict(entry) for entry in self.values],
             "palette": None if self.palette is None else {str(key): color for key, color in self.palette.items()},
             "sizes": [{"size": size, "images": count} for size, count in sorted(self.sizes.items())],
-        }
+        } | ({"bands": self.bands.as_json()} if self.bands else {})
 
     def save_json(self, path: str | Path) -> None:
         """Write `pairs`, `problems` and `as_json()` incrementally, because there may be very many files."""
@@ -103,16 +106,20 @@ class FolderReport:
 
 
 def check_folder(
-    root: str | Path, workers: int = 1, show_progress: bool = True, images: str = "", masks: str = ""
-) -> FolderReport:
+    root: str | Path, workers: int = 1, show_progress: bool = True, images: str = "", masks: str = "",
+    bands: BandSettings | None = None,
+) -> FolderReport:  # fmt: skip
     """Read every image and mask below `root`, on `workers` threads.
 
-    `images` and `masks`: folders below `root` to use, if several could be meant. Raises DataError if a folder does not
+    `images` and `masks`: folders below `root` to use, if several could be meant; `bands`: what is known of images that
+    are not RGB, whose bands are read then; without, they are recognized. Raises DataError if a folder does not
     exist or contains no image-mask pairs.
     """
     root = Path(root)
     dataset = _find_layout(root, images, masks)
-    stats = _inspect_pairs(root, dataset, workers, show_progress)
+    described = _description(root)
+    settings = band_settings(root, dataset, bands or BandSettings(), described.bands if described else None)
+    stats = _inspect_pairs(root, dataset, workers, show_progress, settings)
     splits = list(dataset.layout.splits)
     values = value_counts(stats, splits)
     kind = labels_kind(stats)
@@ -120,10 +127,10 @@ def check_folder(
     palette = main_palette(stats, values) if kind == "index" else None
     remarks: list[str] = []
     lists = class_lists(root, remarks)
-    described = _described_names(root, [entry.value for entry in values])
-    names = described or _listed_names(lists, [entry.value for entry in values], palette)
+    known_names = _described_names(described, [entry.value for entry in values])
+    names = known_names or _listed_names(lists, [entry.value for entry in values], palette)
     if kind == "index":
-        known = known or frozenset(described)
+        known = known or frozenset(known_names)
     if lists and not names and values:
         remarks.append(
             f"{lists[0].path} names {len(lists[0].classes)} classes, which fit none of the values in the masks"
@@ -140,6 +147,7 @@ def check_folder(
         names=names,
         class_lists=lists,
         sizes=stats.sizes,
+        bands=stats.bands if stats.bands and stats.bands.kinds else None,
         problems=_problems(root, dataset, stats, kind, mask_ids, remarks),
         dataset=dataset,
         stats=stats,
@@ -173,6 +181,8 @@ def _problems(
         *flag_problems(dataset, stats),
         *color_problems(dataset, stats, kind, values),
     ]
+    if stats.bands and stats.bands.kinds:
+        problems += band_problems(dataset, stats.bands)
     if kind == "index":
         problems += [*id_problems(mask_ids), *class_folder_problems(mask_ids)]
     problems += [*duplicate_problems(dataset, stats), *class_problems(dataset, stats, values, mask_ids, problems)]
@@ -180,14 +190,17 @@ def _problems(
     return sorted(named, key=lambda problem: problem.severity)  # errors first; the sort is stable
 
 
-def _inspect_pairs(root: Path, dataset: DatasetFiles, workers: int, show_progress: bool) -> Statistics:
+def _inspect_pairs(
+    root: Path, dataset: DatasetFiles, workers: int, show_progress: bool, bands: BandSettings | None
+) -> Statistics:
     """Inspect all pairs on threads; only a few chunks are in flight at any time, which bounds the memory."""
     stats, waiting = Statistics(len(dataset), len(dataset.layout.splits)), deque[tuple[int, Future[list[PairInfo]]]]()
+    stats.bands = BandStatistics(bands) if bands else None
     with ThreadPoolExecutor(max(workers, 1)) as pool, progress_bar() as bar:
         task = bar.add_task("Reading pairs", total=len(dataset), visible=show_progress)
         for start in range(0, len(dataset), CHUNK):
             chunk = range(start, min(start + CHUNK, len(dataset)))
-            waiting.append((start, pool.submit(_inspect_chunk, root, dataset, chunk)))
+            waiting.append((start, pool.submit(_inspect_chunk, root, dataset, chunk, bands)))
             while len(waiting) > 2 * max(workers, 1) or (waiting and start + CHUNK >= len(dataset)):
                 first, future = waiting.popleft()
                 infos = future.result()
@@ -198,10 +211,16 @@ def _inspect_pairs(root: Path, dataset: DatasetFiles, workers: int, show_progres
     return stats
 
 
-def _inspect_chunk(root: Path, dataset: DatasetFiles, pairs: range) -> list[PairInfo]:
+def _inspect_chunk(root: Path, dataset: DatasetFiles, pairs: range, bands: BandSettings | None) -> list[PairInfo]:
     files = dataset.contents.files
     paths = ((files.path(dataset.images[pair]), files.path(dataset.masks[pair])) for pair in pairs)
-    return [PairInfo(inspect_image(root / image), inspect_mask(root / mask)) for image, mask in paths]
+    if bands is None:
+        return [PairInfo(inspect_image(root / image), inspect_mask(root / mask)) for image, mask in paths]
+    infos = []
+    for image, mask in paths:
+        info, found = inspect_bands(root / image, bands.nodata)
+        infos.append(PairInfo(info, inspect_mask(root / mask), found))
+    return infos
 
 
 def _catalog(layout: Layout, kind: str, values: list[ValueCount]) -> tuple[str, frozenset[int]]:
@@ -219,14 +238,20 @@ def _listed_names(lists: list[ClassList], values: list, palette: dict[int, Color
     return {value: names[value] for value in values if value in names}
 
 
-def _described_names(root: Path, values: list) -> dict:
-    """The class name of each value in the masks by the folder's dataset.toml, if it has one for masks of this kind."""
+def _description(root: Path) -> DatasetDescription | None:
+    """The folder's dataset.toml, if it has a valid one."""
     path = root / DESCRIPTION
     if not path.is_file():
-        return {}
+        return None
     try:
-        description = load_description(str(path))
+        return load_description(str(path))
     except UserError:
+        return None
+
+
+def _described_names(description: DatasetDescription | None, values: list) -> dict:
+    """The class name of each value in the masks by the folder's description, if it is for masks of this kind."""
+    if description is None:
         return {}
     colored = bool(values) and isinstance(values[0], tuple)
     if (description.labels_kind == "color") != colored:

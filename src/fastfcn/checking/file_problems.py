@@ -10,7 +10,7 @@ import numpy as np
 from fastfcn.checking.files import Paths
 from fastfcn.checking.layouts import DatasetFiles, folder_of, full_name
 from fastfcn.checking.matching import Rule
-from fastfcn.checking.problem import ERROR, FIX, WARNING, Flag, Problem, fix_with
+from fastfcn.checking.problem import ERROR, FIX, INIT, WARNING, Flag, Problem, fix_with
 from fastfcn.checking.statistics import Statistics
 from fastfcn.data.decoding import UNSUPPORTED_SUFFIXES
 
@@ -56,13 +56,15 @@ FLAG_REPORTS = (
     FlagReport("exif_rotated", WARNING, "image", Flag.IMAGE_ROTATED, "Images with EXIF rotation",
          "fastfcn applies it, as image viewers do; other programs may not. " + FIX + "rotates the pixels instead."),
     FlagReport("image_16_bit_dark", ERROR, "image", Flag.IMAGE_16_BIT_DARK,
-         "16-bit images with small values only; converted to 8 bits they are almost black",
-         FIX + "scales the values of each to the full 8-bit range."),
+         "16-bit images with small values only (12 bits?); converted to 8 bits they are almost black",
+         FIX + "scales the values of each to the full 8-bit range. " + INIT + "--bands red,green,blue uses them as "
+         "they are."),
     FlagReport("image_16_bit", WARNING, "image", Flag.IMAGE_16_BIT, "16-bit images, of which the upper 8 bits are used",
          "No action needed. " + FIX + "writes 8-bit images."),
     FlagReport("image_channels", WARNING, "image", Flag.IMAGE_CHANNELS,
          "Images that are not RGB (alpha channels are dropped, CMYK is converted)",
-         "Check that the converted images look right. " + FIX + "writes RGB images."),
+         "Check that the converted images look right. " + FIX + "writes RGB images. If the fourth channel is a band, "
+         + INIT + "--bands red,green,blue,nir uses it."),
     FlagReport("image_frames", WARNING, "image", Flag.IMAGE_FRAMES,
          "Images with several frames, of which the first is used", FIX + "writes the first frame."),
     FlagReport("image_blank", WARNING, "image", Flag.IMAGE_BLANK, "Images of a single color",

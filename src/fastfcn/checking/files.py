@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import overload
 
 from fastfcn.checking.folder_names import FolderName, folder_name
-from fastfcn.data.decoding import IMAGE_SUFFIXES, UNSUPPORTED_SUFFIXES
+from fastfcn.data.decoding import ARRAY_SUFFIXES, IMAGE_SUFFIXES, UNSUPPORTED_SUFFIXES
 from fastfcn.errors import DataError
 
 LIST_SUFFIXES = (".txt", ".lst", ".csv")  # of files that may list the images of a split
@@ -170,10 +170,15 @@ def read_contents(root: Path) -> FolderContents:
 
 
 def _images(names: Iterator[str], path: str, contents: FolderContents) -> Iterator[str]:
-    """Yield the names of images; note text files and other labels in `contents`."""
+    """Yield the names of images; note text files and other labels in `contents`.
+
+    Arrays are images in a folder whose name says so, else labels.
+    """
+    roles = [folder_name(part).role for part in path.split("/")]
+    arrays = ARRAY_SUFFIXES if next((role for role in reversed(roles) if role), "") == "image" else ()
     for name in names:
         suffix = stem_and_suffix(name)[1].lower()
-        if suffix in IMAGE_SUFFIXES:
+        if suffix in IMAGE_SUFFIXES or suffix in arrays:
             yield name
         elif suffix in LIST_SUFFIXES:
             contents.texts.append(f"{path}/{name}" if path else name)

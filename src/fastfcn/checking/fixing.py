@@ -15,6 +15,7 @@ from typing import Any, NamedTuple
 import numpy as np
 from PIL import Image
 
+from fastfcn.checking.bands import bands_size
 from fastfcn.checking.check import FolderReport
 from fastfcn.checking.consent import AreaChange, accepted_kinds
 from fastfcn.checking.file_problems import FLAG_REPORTS, misspelled_pairs
@@ -24,7 +25,9 @@ from fastfcn.checking.layouts import folder_of
 from fastfcn.checking.mask_fixing import MaskFix, MaskPlan, UnfixableError, fix_mask, plan_masks
 from fastfcn.checking.problem import UNUSABLE_IMAGE, UNUSABLE_MASK, Flag
 from fastfcn.checking.renumbering import RefusedError, ValueChange, as_table, plan_values
-from fastfcn.data.decoding import open_image, upright, upright_size
+from fastfcn.data.bands import read_stored
+from fastfcn.data.decoding import open_image, upright
+from fastfcn.data.images import image_size
 from fastfcn.errors import DataError
 from fastfcn.utils.files import replace_file, write_text
 from fastfcn.utils.new_folder import complete_folder
@@ -142,8 +145,8 @@ class _Copy:
             raise UnfixableError(f"{reason}: {failure}" if failure else reason)
         size = None
         if flags & Flag.SIZES_DIFFER:
-            with open_image(self.report.root / self._path(self.dataset.images[pair])) as file:
-                size = upright_size(file)
+            path = self.report.root / self._path(self.dataset.images[pair])
+            size = bands_size(path) if self.report.bands else image_size(path)
         return fix_mask(pair, self.plan, size)
 
     def _stored_values(self, pair: int) -> set:
@@ -197,6 +200,8 @@ class _Copy:
         with open_image(self.report.root / image) as file:
             visible = file if flags & Flag.EXIF_MASK_MISMATCH else upright(file)
             pixels = _eight_bits(visible, bool(flags & Flag.IMAGE_16_BIT_DARK)).convert("RGB")
+            if flags & Flag.IMAGE_16_BIT_DARK and not visible.mode.startswith("I"):
+                pixels = _stretched(self.report.root / image)  # Pillow drops the lower bits of several channels
         clean = Image.fromarray(np.array(pixels))  # drops EXIF and other metadata
         with replace_file(self.out / image) as temporary:
             if temporary.suffix.lower() in (".jpg", ".jpeg", ".jpe"):
@@ -275,6 +280,12 @@ def _eight_bits(image: Image.Image, dark: bool) -> Image.Image:
         return image
     values = np.asarray(image).astype(np.float64)
     return Image.fromarray((values * (255 / max(values.max(), 1)) if dark else values // 256).astype(np.uint8))
+
+
+def _stretched(path: Path) -> Image.Image:
+    """A 16-bit image of several channels, its values scaled to 0-255."""
+    values = read_stored(path)[0][..., :3].astype(np.float64)
+    return Image.fromarray((values * (255 / max(values.max(), 1))).astype(np.uint8))
 
 
 def _duplicates(report: FolderReport) -> dict[int, str]:

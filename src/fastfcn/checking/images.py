@@ -7,10 +7,11 @@ from pathlib import Path
 from typing import NamedTuple
 
 import numpy as np
-from PIL import Image
+from PIL import Image, UnidentifiedImageError
 
 from fastfcn.checking.problem import Flag
-from fastfcn.data.decoding import DECODE_ERRORS, explain, has_16_bits, orientation, read_bytes, upright_size
+from fastfcn.data.bands import TIFF
+from fastfcn.data.decoding import DECODE_ERRORS, explain, has_16_bits, is_dark, orientation, read_bytes, upright_size
 from fastfcn.utils.sizes import Size
 
 CELLS = 5  # a fingerprint is the brightness of CELLS x CELLS cells
@@ -61,6 +62,8 @@ def explain_failure(data: bytes, error: Exception) -> str:
         return "it is a Git LFS pointer, not the file itself (run: git lfs pull)"
     if data.lstrip()[:1] == b"<":
         return "it is a web page or XML, not an image"
+    if data.startswith(TIFF) and isinstance(error, UnidentifiedImageError):
+        return "Pillow cannot read this TIFF; with pip install 'fastfcn[geo]', it may be read as bands"
     return explain(error)
 
 
@@ -72,7 +75,7 @@ def failure_flag(failure: str, truncated: Flag, unreadable: Flag) -> Flag:
 
 def _inspect(image: Image.Image) -> ImageInfo:
     flags, (width, height) = _format_flags(image), image.size
-    size = upright_size(image)
+    size, deep = upright_size(image), has_16_bits(image)
     if orientation(image) != 1:
         flags |= Flag.IMAGE_ROTATED
     if image.format == "JPEG":
@@ -80,11 +83,13 @@ def _inspect(image: Image.Image) -> ImageInfo:
     image.load()
     if image.mode in ("I", "F") or image.mode.startswith("I;"):
         flags |= _range_flags(image)
+    elif deep and is_dark(np.asarray(image.convert("RGB"))):
+        flags |= Flag.IMAGE_16_BIT_DARK
     small = _brightness(image)
     low, high = small.getextrema()
     if low == high:
         flags |= Flag.IMAGE_BLANK
-    return ImageInfo(flags, (height, width), size, fingerprint=_fingerprint(small), gradients=_gradients(small))
+    return ImageInfo(flags, (height, width), size, fingerprint=fingerprint(small), gradients=gradients(small))
 
 
 def _format_flags(image: Image.Image) -> Flag:
@@ -103,22 +108,28 @@ def _range_flags(image: Image.Image) -> Flag:
     low, high = image.getextrema()
     if image.mode == "F" or not 0 <= float(low) <= float(high) <= 65535:  # type: ignore[arg-type]
         return Flag.IMAGE_MODE
-    return Flag.IMAGE_16_BIT_DARK if float(high) < 4096 else Flag(0)  # type: ignore[arg-type]
+    return Flag.IMAGE_16_BIT_DARK if is_dark(np.asarray(image).astype(np.int64) >> 8) else Flag(0)
 
 
 def _brightness(image: Image.Image) -> Image.Image:
     """The image as 8-bit grayscale, downsampled."""
     if image.mode.startswith("I") or image.mode == "F":
-        values = np.asarray(image).astype(np.float64)
-        span = values.max() - values.min()
-        return Image.fromarray(((values - values.min()) * (255 / span if span else 0)).astype(np.uint8))
+        return scaled_gray(np.asarray(image))
     factor = min(image.size) // (4 * CELLS)
     if factor > 1 and image.mode in ("L", "RGB", "RGBA", "CMYK"):
         image = image.reduce(factor)
     return image if image.mode == "L" else image.convert("RGB").convert("L")
 
 
-def _fingerprint(image: Image.Image) -> np.ndarray:
+def scaled_gray(values: np.ndarray) -> Image.Image:
+    """Values (H, W) as 8-bit grayscale, from the smallest to the largest."""
+    values = values.astype(np.float64)
+    span = values.max() - values.min()
+    return Image.fromarray(((values - values.min()) * (255 / span if span else 0)).astype(np.uint8))
+
+
+def fingerprint(image: Image.Image) -> np.ndarray:
+    """The fingerprint of a grayscale image, see `ImageInfo`."""
     parts = np.asarray(image.resize((CELLS, CELLS), Image.Resampling.BOX), np.float32).ravel()
     spread = float(parts.std())
     if spread < TEXTURE:
@@ -126,7 +137,8 @@ def _fingerprint(image: Image.Image) -> np.ndarray:
     return np.clip(np.rint((parts - parts.mean()) / spread * 32), -127, 127).astype(np.int8)
 
 
-def _gradients(image: Image.Image) -> np.ndarray:
+def gradients(image: Image.Image) -> np.ndarray:
+    """The perceptual hash of a grayscale image, see `ImageInfo`."""
     parts = np.asarray(image.resize((GRID + 1, GRID), Image.Resampling.BOX), np.int16)
     return np.packbits(np.diff(parts, axis=1) > 1, axis=1)[:, 0]  # steps of 1 are noise of flat areas
 

@@ -50,7 +50,7 @@ class Flag(IntFlag):
     IMAGE_TRUNCATED = auto()
     IMAGE_MODE = auto()  # floating-point or negative values, whose range is unknown
     IMAGE_16_BIT = auto()
-    IMAGE_16_BIT_DARK = auto()  # only the lower bits are used
+    IMAGE_16_BIT_DARK = auto()  # only the lower bits are used; images are refused
     IMAGE_CHANNELS = auto()  # alpha channel, CMYK
     IMAGE_ROTATED = auto()  # by EXIF orientation
     IMAGE_FRAMES = auto()

@@ -5,6 +5,7 @@ from typing import Literal, NamedTuple
 
 import numpy as np
 
+from fastfcn.checking.bands import BandStatistics, InspectedBands
 from fastfcn.checking.images import CELLS, GRID, ImageInfo
 from fastfcn.checking.masks import Color, MaskInfo
 from fastfcn.checking.problem import UNUSABLE_IMAGE, UNUSABLE_MASK, Flag
@@ -21,6 +22,7 @@ class PairInfo(NamedTuple):
 
     image: ImageInfo
     mask: MaskInfo
+    bands: InspectedBands | None = None
 
     @property
     def flags(self) -> Flag:
@@ -61,6 +63,7 @@ class Statistics:
     colors: dict[Color, int] = field(default_factory=dict)
     palettes: dict[bytes, int] = field(default_factory=dict)
     tables: dict[tuple[Flag, Flag], ValueTable] = field(default_factory=dict)
+    bands: BandStatistics | None = None  # of images of bands
     failures: dict[int, tuple[str, str]] = field(default_factory=dict)  # pair -> reasons (image, mask)
 
     def __post_init__(self) -> None:
@@ -73,11 +76,13 @@ class Statistics:
 
     def add(self, pair: int, split: int, info: PairInfo) -> None:
         """Add the results of one pair."""
-        image, mask = info
+        image, mask, found = info
         self.flags[pair] = int(info.flags)
         self.digests[pair] = image.digest
         self.fingerprints[pair] = image.fingerprint
         self.gradients[pair] = image.gradients
+        if found and self.bands is not None:
+            self.bands.add(pair, found)
         if image.failure or mask.failure:
             self.failures[pair] = (image.failure, mask.failure)
         if not image.flags & UNUSABLE_IMAGE:

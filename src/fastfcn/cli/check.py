@@ -7,7 +7,7 @@ from typing import Annotated
 
 import typer
 
-from fastfcn.cli.options import Images, Masks
+from fastfcn.cli.options import Bands, Images, Masks, Nodata, band_names
 from fastfcn.errors import UserError
 from fastfcn.utils.console import out_console
 
@@ -16,6 +16,8 @@ def check(
     folder: Annotated[Path, typer.Argument(metavar="DIR", help="Folder of images and masks.")],
     images: Images = "",
     masks: Masks = "",
+    bands: Bands = "",
+    nodata: Nodata = None,
     dataset: Annotated[
         str | None,
         typer.Option(help="Compare the folder with a known dataset: its name, or the path of its .toml file."),
@@ -56,9 +58,11 @@ def check(
     if dataset is None:
         if split or values:
             raise UserError("--split and --values need a known dataset.", "Add --dataset NAME.")
-        _check_folder(folder, images, masks, fix, accept or [], workers, json_file)
-    elif images or masks:
-        raise UserError("--images and --masks cannot be combined with --dataset, which defines the folders.")
+        _check_folder(folder, images, masks, bands, nodata, fix, accept or [], workers, json_file)
+    elif images or masks or bands or nodata is not None:
+        raise UserError(
+            "--images, --masks, --bands and --nodata cannot be combined with --dataset, which defines the files."
+        )
     elif fix:
         raise UserError(
             "--fix cannot be combined with --dataset.", f"Write a corrected copy with: fastfcn check {folder} --fix OUT"
@@ -68,10 +72,11 @@ def check(
 
 
 def _check_folder(
-    folder: Path, images: str, masks: str, fix: Path | None, accept: list[str], workers: int | None,
-    json_file: Path | None,
+    folder: Path, images: str, masks: str, bands: str, nodata: float | None, fix: Path | None, accept: list[str],
+    workers: int | None, json_file: Path | None,
 ) -> None:  # fmt: skip
     """Check any folder of images and masks."""
+    from fastfcn.checking.bands import BandSettings
     from fastfcn.checking.check import check_folder
     from fastfcn.checking.consent import accepted_kinds
     from fastfcn.checking.fixing import write_fixed_copy
@@ -84,13 +89,15 @@ def _check_folder(
     if fix:
         check_new_folder(folder, fix)  # before everything is read
     threads = workers if workers is not None else min(8, os.cpu_count() or 1)
-    report = check_folder(folder, threads, images=images, masks=masks)
+    settings = BandSettings(band_names(bands), nodata)
+    report = check_folder(folder, threads, images=images, masks=masks, bands=settings)
     if json_file:
         report.save_json(json_file)
     show_folder_report(report, out_console)
     if fix:
         changes = write_fixed_copy(report, fix, accept)
-        copied = check_folder(fix, threads, images=images, masks=masks)
+        settings = report.bands.settings if report.bands else settings
+        copied = check_folder(fix, threads, images=images, masks=masks, bands=settings)
         show_fixed_copy(changes, report, copied, fix, out_console)
     if report.errors:
         raise typer.Exit(1)

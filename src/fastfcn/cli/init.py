@@ -6,7 +6,7 @@ from typing import Annotated
 
 import typer
 
-from fastfcn.cli.options import Accelerator, Images, Masks, Workers
+from fastfcn.cli.options import Accelerator, Bands, Images, Masks, Nodata, Workers, band_names
 from fastfcn.utils.console import say, swatch
 
 SHOWN = 30  # classes listed
@@ -19,6 +19,8 @@ def init(
     ] = None,
     images: Images = "",
     masks: Masks = "",
+    bands: Bands = "",
+    nodata: Nodata = None,
     pretrained: Annotated[
         str,
         typer.Option(metavar="FILE|none", help="Backbone weights: imagenet (downloaded), a file, or none."),
@@ -38,8 +40,10 @@ def init(
     The images are not changed. If DIR has no train and val, the images are split randomly, into lists in DIR/splits.
 
     [dim]fastfcn init photos\n
-    fastfcn init photos --classes background,leaf --pretrained none[/]
+    fastfcn init photos --classes background,leaf --pretrained none\n
+    fastfcn init scenes --bands red,green,blue,nir --nodata 0[/]
     """
+    from fastfcn.checking.bands import BandSettings
     from fastfcn.init.choices import this_machine
     from fastfcn.init.init import init as create_files
     from fastfcn.utils.machine import Machine
@@ -48,8 +52,9 @@ def init(
     threads = Machine(workers=workers).dataloader_workers
     machine = this_machine(accelerator)
     result = create_files(
-        folder, out, names, pretrained, backbone, seed, force, threads, machine, images=images, masks=masks
-    )
+        folder, out, names, pretrained, backbone, seed, force, threads, machine, images=images, masks=masks,
+        bands=BandSettings(band_names(bands), nodata),
+    )  # fmt: skip
     dataset, recipe = result.description, result.recipe
     say("Wrote {}.", ", ".join(map(str, result.files)))
     say("{} classes; {} training and {} validation images.", len(dataset.classes), result.train, result.val)
@@ -58,6 +63,8 @@ def init(
     optim = recipe.optim
     name, loss = recipe.backbone.name, recipe.loss.kind
     say("{}, {} loss, {} steps with batch size {}.", name, loss, optim.steps, optim.batch)
+    if dataset.bands:
+        say("Bands of {}: {}.", dataset.bands.dtype, ", ".join(dataset.bands.names))
     for entry in dataset.classes[:SHOWN]:
         say("  {} {}", swatch(entry.color), entry.name)
     if len(dataset.classes) > SHOWN:

@@ -17,6 +17,17 @@ Images = Annotated[
 Masks = Annotated[
     str, typer.Option("--masks", metavar="DIR", help="Folder of the masks, below DIR, if several could be meant.")
 ]
+Bands = Annotated[
+    str,
+    typer.Option(
+        "--bands",
+        metavar="A,B,C",
+        help="Names of all bands of the image files, in their order: reads stored values instead of RGB.",
+    ),
+]
+Nodata = Annotated[
+    float | None, typer.Option("--nodata", help="Value of missing pixels in the bands (default: as the files say).")
+]
 InputSize = Annotated[
     str | None,
     typer.Option(
@@ -41,6 +52,11 @@ WEIGHTS_HELP = "Weights file, recipe with published weights (downloaded once), o
 MODEL_HELP = "Weights file, exported file, recipe with published weights (downloaded once), or hf://USER/NAME."
 
 TOKEN = "FASTFCN_TOKEN"  # environment variable with the bearer token of a service
+
+
+def band_names(text: str) -> tuple[str, ...]:
+    """The names given with --bands."""
+    return tuple(name.strip() for name in text.split(",") if name.strip())
 
 
 def check_weights(path: str | Path, hint: str = WEIGHTS_HINT) -> None:

@@ -190,7 +190,8 @@ def run(job: "PredictionJob", model: "Predictor | Client", manifest: "Manifest |
             results = job.record(_received(model, job), manifest)
         else:
             confidence = "confidence" in job.settings.formats
-            results = job.predict_images(partial(model, probabilities=True) if confidence else model, manifest)
+            predict_image = partial(model, probabilities=True) if confidence else model
+            results = job.predict_images(predict_image, manifest, model.images)
         complete.append(run_images(job, results, manifest, model.classes))
     if isinstance(model, Client):
         return all(complete)
@@ -256,6 +257,8 @@ def _received(client: "Client", job: "PredictionJob") -> Iterator[dict[str, int]
             continue
 
         def predict_image(pixels: "np.ndarray", labels: "np.ndarray" = answer) -> Prediction:
-            return Prediction(labels, pixels, client.description)
+            return Prediction(labels, client.images.preview(pixels), client.description)
 
-        yield from predict_files(predict_image, [job.inputs.images[index]], [job.names[index]], job.outputs)
+        yield from predict_files(
+            predict_image, [job.inputs.images[index]], [job.names[index]], job.outputs, client.images
+        )

@@ -12,7 +12,7 @@ import torch.utils.data
 from torch import Tensor
 
 from fastfcn.data.description import DatasetDescription
-from fastfcn.data.images import image_size, read_image
+from fastfcn.data.images import RGB, ImageReader
 from fastfcn.data.layout import ExampleFiles, find_examples
 from fastfcn.data.masks import UNNAMED, class_table, describe_value, read_mask
 from fastfcn.data.mixing import Mixing
@@ -30,7 +30,7 @@ FIX_MASKS = "Fix the masks, or add their values to `classes` or `ignored` in the
 
 @dataclass(frozen=True)
 class Example:
-    """An image and its label: RGB uint8 (H, W, 3), and uint8 (H, W) of class indices, 255 = ignored."""
+    """An image as its reader returns it, and its label: uint8 (H, W) of class indices, 255 = ignored."""
 
     image: np.ndarray
     label: np.ndarray
@@ -70,12 +70,14 @@ class Dataset(torch.utils.data.Dataset):
         transform: TrainTransform | None = None,
         examples: list[ExampleFiles] | None = None,
         mixing: Mixing | None = None,
+        images: ImageReader = RGB,
     ):
-        """`examples`: the files of the split, if they are known already; `mixing`: applied after `transform`."""
+        """`examples`: the files of the split, if they are known already; `mixing`: applied after `transform`;
+        `images`: reads the image files."""
         self.description = description
         self.root = Path(root)
         self.split = split
-        self.transform, self.mixing = transform, mixing
+        self.transform, self.mixing, self.images = transform, mixing, images
         self.table = class_table(description)
         self.examples = find_examples(description, root, split) if examples is None else examples
 
@@ -98,7 +100,7 @@ class Dataset(torch.utils.data.Dataset):
 
     def __getitem__(self, key: SampleKey | int) -> tuple[Tensor, Tensor] | Example:
         files = self.examples[key.index if isinstance(key, SampleKey) else key]
-        image, label = read_image(files.image_path), self.read_label(files.label_path)
+        image, label = self.images.read(files.image_path), self.read_label(files.label_path)
         if problem := _size_problem(files, image.shape[:2], label.shape):
             raise DataError(f"{problem}.", "Image and mask must have the same height and width.")
         if not isinstance(key, SampleKey):
@@ -174,7 +176,7 @@ class Dataset(torch.utils.data.Dataset):
     def _check(self, files: ExampleFiles) -> tuple[np.ndarray, list[LabelProblem]]:
         try:
             values = read_mask(files.label_path, self.description.labels_kind)
-            problem = _size_problem(files, image_size(files.image_path), values.shape)
+            problem = _size_problem(files, self.images.size(files.image_path), values.shape)
         except DataError as error:
             return np.zeros(256, np.int64), [LabelProblem(files.label_path, error.message.rstrip("."))]
         label = self.table[values]

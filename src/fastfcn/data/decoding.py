@@ -10,13 +10,16 @@ maxval, and drops the lower half of 16-bit files with several channels.
 | 2- and 4-bit gray (PNG, TIFF)          | scaled to 0-255     | stored numbers, 0-3 or 0-15           |
 | TIFF "white is zero"                   | inverted            | stored numbers, not inverted          |
 | PNM with a maxval other than 255       | scaled to 0-255     | stored numbers, 0-maxval              |
-| 16-bit gray (PNG, TIFF, PNM)           | upper 8 bits        | stored numbers                        |
+| 16-bit gray (PNG, TIFF, PNM)           | upper 8 bits, or error if dark | stored numbers             |
 | 32-bit integers                        | upper 8 of 16 bits if they fit 16 bits, else error | the same, else error |
-| 16-bit with several channels           | upper 8 bits        | error: the lower 8 bits are lost      |
+| 16-bit with several channels           | upper 8 bits, or error if dark | error: the lower 8 bits are lost |
 | floating point                         | error: no known range | error                               |
 | RGB, RGBA of equal channels            | colors              | the first channel                     |
 | gray or palette with transparency      | transparency dropped | numbers, transparency dropped        |
 | CMYK, YCbCr, Lab                       | converted to RGB    | error                                 |
+
+A 16-bit image is dark if at least 99 % of its values are below 4096: it has 12 bits or fewer, or physical units, and
+its upper 8 bits would be almost black. Images of other bands and types are read by `fastfcn.data.bands`, unchanged.
 """
 
 import errno
@@ -44,6 +47,7 @@ IMAGE_SUFFIXES = (
     *(".jpg", ".jpeg", ".jpe", ".png", ".bmp", ".dib", ".webp", ".tif", ".tiff", ".ppm", ".pgm", ".pbm", ".pnm"),
     *(".gif", ".jp2", ".j2k", ".avif", ".tga", ".jfif"),
 )
+ARRAY_SUFFIXES = (".npy",)  # of images of bands; elsewhere these may be anything
 # Images that Pillow cannot read without other packages.
 UNSUPPORTED_SUFFIXES = (
     *(".heic", ".heif", ".jxl", ".svg", ".exr", ".hdr", ".dcm", ".nii", ".raw"),
@@ -59,6 +63,11 @@ TRANSFORMS = {
     7: Image.Transpose.TRANSVERSE,
     8: Image.Transpose.ROTATE_90,
 }
+DARK_LEVEL = 16  # of 256, and 4096 of 65536
+DARK = (
+    "at least 99 % of its 16-bit values are below 4096, so that its upper 8 bits are almost black; convert it to "
+    "8 bits, or use its values as they are (`fastfcn init --bands red,green,blue`)"
+)
 MAX_BYTES = 2**30  # of a file; larger ones have more pixels than Pillow's limit, or are sparse
 
 
@@ -144,18 +153,28 @@ def upright_size(image: Image.Image) -> tuple[int, int]:
 def as_rgb(image: Image.Image) -> np.ndarray:
     """An opened image as RGB, uint8 (H, W, 3), upright; transparency is dropped. See the table above.
 
-    Raises ValueError for values without a known range: floating point, or integers beyond 16 bits.
+    Raises ValueError for values without a known range: floating point, integers beyond 16 bits, and dark 16-bit images.
     """
-    in_memory = image.format is None
+    in_memory, deep = image.format is None, has_16_bits(image)
     image = upright(image)
     if image.mode.startswith("I"):
         values = _integers(image)
         if image.mode == "I" and in_memory and values.size and values.max() < 256:
             raise ValueError("its 32-bit values are all below 256, so their range is not known; convert it to mode L")
-        image = Image.fromarray((values >> 8).astype(np.uint8))
+        if is_dark(values >> 8):
+            raise ValueError(DARK)
+        image, deep = Image.fromarray((values >> 8).astype(np.uint8)), False
     if image.mode == "F":
         raise ValueError("it contains floating-point values, whose range is not known; convert it to 8 bits")
-    return np.array(image.convert("RGB"))
+    pixels = np.array(image.convert("RGB"))
+    if deep and is_dark(pixels):
+        raise ValueError(DARK)
+    return pixels
+
+
+def is_dark(upper: np.ndarray) -> bool:
+    """Whether the `upper` 8 bits of a 16-bit image show that it uses the lower bits only; not if all are black."""
+    return bool(upper.any()) and np.count_nonzero(upper >= DARK_LEVEL) < 0.01 * upper.size
 
 
 def as_numbers(image: Image.Image) -> np.ndarray:

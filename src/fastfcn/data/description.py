@@ -21,7 +21,8 @@ Color = tuple[Byte, Byte, Byte]
 RawId = Annotated[int, Field(ge=0, le=65535)]
 Text = Annotated[str, Field(min_length=1)]
 Count = Annotated[int, Field(ge=1)]
-LATER_KEYS = ("colors", "merge", "drop")  # not in descriptions of version 0.1
+BandType = Literal["uint8", "uint16", "int16", "float32"]
+LATER_KEYS = ("colors", "merge", "drop", "bands")  # not in descriptions of version 0.1
 
 
 class _Strict(BaseModel):
@@ -69,6 +70,24 @@ class IgnoredValue(_MaskValues):
     colors: tuple[Color, ...] = ()
 
 
+class Bands(_Strict):
+    """What the image files contain, if they are not RGB images of 8 bits.
+
+    `names` of all bands, in the order of the files; `dtype` of the stored values; `nodata`: a value that stands for
+    missing pixels (NaN and infinity always do).
+    """
+
+    names: Annotated[tuple[Text, ...], Field(min_length=1)]
+    dtype: BandType
+    nodata: Annotated[float, Field(allow_inf_nan=False)] | None = None
+
+    @model_validator(mode="after")
+    def _consistent(self) -> "Bands":
+        if repeated := _repeated(self.names):
+            raise ValueError("\n".join(f"bands.names: {name!r} occurs twice" for name in repeated))
+        return self
+
+
 class DatasetDescription(_Strict):
     """A validated dataset description, the content of a dataset's TOML file.
 
@@ -83,6 +102,8 @@ class DatasetDescription(_Strict):
 
     `labels_kind` is "index" if masks store ids (grayscale or palette files), and "color" if the color of a pixel is its
     class. A value that is neither in `classes` nor in `ignored` is an error.
+
+    `bands` describes image files that are not RGB images of 8 bits (see `Bands`).
 
     `merge` maps the name of a class to the classes that become part of it, and the pixels of the classes in `drop` are
     ignored. Both are applied when a file is read, so they are empty afterwards.
@@ -100,6 +121,7 @@ class DatasetDescription(_Strict):
     images: Annotated[tuple[Text, ...], Field(min_length=1)]
     labels: Annotated[tuple[Text, ...], Field(min_length=1)]
     lists: tuple[Text, ...]
+    bands: Bands | None = None
     splits: Annotated[dict[Text, Text], Field(min_length=1)]
     names: dict[Text, Annotated[tuple[Text, ...], Field(min_length=1)]] = {}
     ignored: tuple[IgnoredValue, ...]
@@ -299,5 +321,7 @@ def _keys_beside(location: tuple[int | str, ...]) -> list[str]:
             return list(SegmentationClass.model_fields)
         case "ignored" if len(location) > 1:
             return list(IgnoredValue.model_fields)
+        case "bands" if len(location) > 1:
+            return list(Bands.model_fields)
         case _:
             return list(DatasetDescription.model_fields)

@@ -1,12 +1,36 @@
 """Reading images and their sizes from files; every failure is a DataError that names the file."""
 
 from pathlib import Path
+from typing import Protocol
 
 import numpy as np
 from PIL import Image
 
 from fastfcn.data.decoding import DECODE_ERRORS, as_rgb, explain, open_image, upright_size
 from fastfcn.errors import DataError
+from fastfcn.utils.sizes import Size
+
+
+class ImageReader(Protocol):
+    """Reads the images of a dataset as its network gets them: (H, W, channels) of `dtype`."""
+
+    @property
+    def channels(self) -> int: ...
+
+    @property
+    def dtype(self) -> str: ...
+
+    def read(self, path: Path) -> np.ndarray:
+        """The image at `path`. Raises DataError."""
+        ...
+
+    def size(self, path: Path) -> Size:
+        """(height, width) of the image at `path`, from its header. Raises DataError."""
+        ...
+
+    def preview(self, image: np.ndarray) -> np.ndarray:
+        """The image, or several, in colors to look at: RGB uint8 (..., 3)."""
+        ...
 
 
 def image_size(path: Path) -> tuple[int, int]:
@@ -23,6 +47,24 @@ def read_image(path: Path) -> np.ndarray:
     """
     with open_image(path) as image:
         return as_rgb(image)
+
+
+class RGBReader:
+    """Reads RGB images of 8 bits; see `read_image`."""
+
+    channels, dtype = 3, "uint8"
+
+    def read(self, path: Path) -> np.ndarray:
+        return read_image(path)
+
+    def size(self, path: Path) -> Size:
+        return image_size(path)
+
+    def preview(self, image: np.ndarray) -> np.ndarray:
+        return image
+
+
+RGB = RGBReader()
 
 
 def from_pil(image: Image.Image) -> np.ndarray:

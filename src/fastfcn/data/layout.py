@@ -7,7 +7,7 @@ from glob import escape, glob
 from pathlib import Path, PurePosixPath
 from typing import NamedTuple
 
-from fastfcn.data.decoding import IMAGE_SUFFIXES
+from fastfcn.data.decoding import ARRAY_SUFFIXES, IMAGE_SUFFIXES
 from fastfcn.data.description import DatasetDescription, leaves_folder, placeholders
 from fastfcn.data.folds import parse_fold
 from fastfcn.errors import DataError
@@ -224,7 +224,7 @@ def columns_of(line: str) -> Iterator[tuple[str, str]]:
 def _stems(path: str) -> tuple[str, str]:
     """A path without the suffix of an image, and the last part of that."""
     stem, dot, suffix = path.rpartition(".")
-    plain = stem if dot and f".{suffix.lower()}" in IMAGE_SUFFIXES else path
+    plain = stem if dot and f".{suffix.lower()}" in (*IMAGE_SUFFIXES, *ARRAY_SUFFIXES) else path
     return plain, plain.rsplit("/", 1)[-1]
 
 
@@ -255,7 +255,7 @@ def listed_names(line: str) -> Iterator[str]:
 
 def _ends_before(first: str, line: str) -> bool:
     """Whether the first column is a path of its own, and not a name with spaces up to the first of them."""
-    return PurePosixPath(first).suffix.lower() in IMAGE_SUFFIXES or "/" in line[len(first) :]
+    return PurePosixPath(first).suffix.lower() in (*IMAGE_SUFFIXES, *ARRAY_SUFFIXES) or "/" in line[len(first) :]
 
 
 def spellings(line: str) -> list[str]:

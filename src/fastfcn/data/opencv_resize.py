@@ -34,13 +34,15 @@ def scaled_size(size: Size, scale: float) -> Size:
 
 
 def resize_image(image: np.ndarray, size: Size, window: Window = WHOLE) -> np.ndarray:
-    """Resize `image` (H, W, C) uint8 to `size`, bilinear without antialiasing.
+    """Resize `image` (H, W, C), uint8 or float32, to `size`, bilinear without antialiasing.
 
-    Only the `window` of the result is computed. Equals OpenCV's INTER_LINEAR, including its weights in 1/2048 and the
-    truncation by 4 and 16 bits in between (for images with at least two columns).
+    Only the `window` of the result is computed. For uint8 it equals OpenCV's INTER_LINEAR, including its weights in
+    1/2048 and the truncation by 4 and 16 bits in between (for images with at least two columns).
     """
     if image.shape[:2] == tuple(size):
         return image[window]
+    if image.dtype != np.uint8:
+        return _resize_floats(image, size, window)
     channels = image.shape[2]
     left, right = _neighbors(image.shape[1], size[1], window[1])
     upper, lower = _neighbors(image.shape[0], size[0], window[0])
@@ -56,6 +58,24 @@ def resize_image(image: np.ndarray, size: Size, window: Window = WHOLE) -> np.nd
         parts = [(mixed.take(at[strip] - first, 0) * weight[strip, None]) >> 16 for at, weight in (upper, lower)]
         resized[strip] = (parts[0] + parts[1] + 2) >> 2
     return resized.reshape(len(resized), -1, channels)
+
+
+def _resize_floats(image: np.ndarray, size: Size, window: Window) -> np.ndarray:
+    """As `resize_image`, in float32 with the same positions: columns first, then rows."""
+    (left, left_weight), (right, right_weight) = _neighbors(image.shape[1], size[1], window[1])
+    (upper, upper_weight), (lower, lower_weight) = _neighbors(image.shape[0], size[0], window[0])
+    scale = np.float32(1 / WEIGHT_SCALE)
+    columns = [weight.astype(np.float32)[:, None] * scale for weight in (left_weight, right_weight)]
+    rows = [weight.astype(np.float32)[:, None, None] * scale for weight in (upper_weight, lower_weight)]
+    resized = np.empty((len(upper), len(left), image.shape[2]), np.float32)
+    for top in range(0, len(resized), STRIP):
+        strip = slice(top, top + STRIP)
+        source = image[upper[strip][0] : lower[strip][-1] + 1]
+        mixed = source.take(left, 1) * columns[0] + source.take(right, 1) * columns[1]
+        first = upper[strip][0]
+        resized[strip] = mixed.take(upper[strip] - first, 0) * rows[0][strip]
+        resized[strip] += mixed.take(lower[strip] - first, 0) * rows[1][strip]
+    return resized
 
 
 def resize_label(label: np.ndarray, size: Size) -> np.ndarray:

@@ -1,6 +1,6 @@
 """Resize, rotate and blur with Pillow, for models that were trained with it."""
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 
 import numpy as np
 from PIL import Image, ImageFilter
@@ -12,8 +12,8 @@ BILINEAR, NEAREST = Image.Resampling.BILINEAR, Image.Resampling.NEAREST
 
 
 def resize_image(image: np.ndarray, size: Size, window: Window = WHOLE) -> np.ndarray:
-    """Resize `image` (H, W, 3) uint8 to `size`, bilinear with antialiasing, and return the `window`."""
-    return np.array(Image.fromarray(image).resize((size[1], size[0]), BILINEAR))[window]
+    """Resize `image`, RGB uint8 or float32 (H, W, C), to `size`, bilinear with antialiasing; returns the `window`."""
+    return _by_band(image, lambda part, _: part.resize((size[1], size[0]), BILINEAR))[window]
 
 
 def resize_label(label: np.ndarray, size: Size) -> np.ndarray:
@@ -21,9 +21,23 @@ def resize_label(label: np.ndarray, size: Size) -> np.ndarray:
     return np.array(Image.fromarray(label).resize((size[1], size[0]), NEAREST))
 
 
-def rotate_image(image: np.ndarray, degrees: float, fill: Sequence[int]) -> np.ndarray:
-    """Rotate `image` (H, W, 3) uint8 counter-clockwise about its center, keeping its size; corners get `fill`."""
-    return np.array(Image.fromarray(image).rotate(degrees, BILINEAR, fillcolor=tuple(fill)))
+def rotate_image(image: np.ndarray, degrees: float, fill: Sequence[float]) -> np.ndarray:
+    """Rotate `image`, RGB uint8 or float32 (H, W, C), counter-clockwise about its center, keeping its size.
+
+    Corners get `fill`, one value per channel.
+    """
+    if image.dtype == np.uint8:
+        color = tuple(round(value) for value in fill)
+        return np.array(Image.fromarray(image).rotate(degrees, BILINEAR, fillcolor=color))
+    return _by_band(image, lambda part, band: part.rotate(degrees, BILINEAR, fillcolor=fill[band]))
+
+
+def _by_band(image: np.ndarray, change: Callable[[Image.Image, int], Image.Image]) -> np.ndarray:
+    """`change` RGB uint8 (H, W, 3) as a whole, float32 (H, W, C) band by band, which is how Pillow stores floats."""
+    if image.dtype == np.uint8:
+        return np.array(change(Image.fromarray(image), 0))
+    bands = (Image.fromarray(np.ascontiguousarray(image[..., band])) for band in range(image.shape[2]))
+    return np.stack([np.asarray(change(part, band)) for band, part in enumerate(bands)], -1)
 
 
 def rotate_label(label: np.ndarray, degrees: float, fill: int) -> np.ndarray:

@@ -19,6 +19,8 @@ from fastfcn.utils.sizes import IGNORE_INDEX, Size
 CROP_TRIES = 10
 BRIGHTNESS = 32.0  # added, in gray levels
 CONTRAST = SATURATION = (0.5, 1.5)  # multiplied
+BAND_BRIGHTNESS = 0.25  # added, in standard deviations of the band
+BAND_CONTRAST = (0.75, 1.25)  # multiplied
 HUE = 18  # added, in steps of two degrees, the unit of OpenCV's 8-bit hue
 RESIZING = {"opencv": opencv, "pillow": pillow}
 
@@ -26,19 +28,19 @@ ScaleBy = Literal["box", "short_side"]
 
 
 def normalize(image: np.ndarray, mean: Sequence[float], std: Sequence[float]) -> Tensor:
-    """`image` (H, W, 3) RGB uint8 -> float32 (3, H, W): (image - mean) / std, both in gray levels 0-255."""
+    """`image` (H, W, C) -> float32 (C, H, W): (image - mean) / std, for RGB uint8 both in gray levels 0-255."""
     pixels = torch.from_numpy(np.ascontiguousarray(image)).permute(2, 0, 1)
-    pixels = pixels.to(torch.float32, memory_format=torch.contiguous_format)
+    pixels = pixels.to(torch.float32, memory_format=torch.contiguous_format, copy=True)
     mean_, std_ = (torch.tensor(values, dtype=torch.float32)[:, None, None] for values in (mean, std))
     return pixels.sub_(mean_).div_(std_)
 
 
 def normalize_batch(images: Tensor, mean: Sequence[float], std: Sequence[float]) -> Tensor:
-    """Normalize a batch of RGB images (B, 3, H, W), 0-255, to float32 in channels-last layout."""
-    batch, _, height, width = images.shape
+    """Normalize a batch of images (B, C, H, W), RGB of 0-255 or bands, to float32 in channels-last layout."""
+    batch, channels, height, width = images.shape
     pixels = images.to(torch.float32, memory_format=torch.channels_last, copy=True)
-    # Normalize whole rows: broadcasting over three channels takes PyTorch ten times as long.
-    rows = pixels.permute(0, 2, 3, 1).view(batch, height, 3 * width)
+    # Normalize whole rows: broadcasting over few channels takes PyTorch ten times as long.
+    rows = pixels.permute(0, 2, 3, 1).view(batch, height, channels * width)
     center, spread = (_row(tuple(color), width, images.device) for color in (mean, std))
     rows.sub_(center).div_(spread)
     return pixels
@@ -79,6 +81,9 @@ class TrainTransform:
     scaled image is rotated by up to `rotate` degrees; `padding` is "mean" or "black" before normalization; with
     probability `blur` the crop is blurred with a Gaussian of up to one pixel.
 
+    Images are RGB uint8, or bands in float32: for these, the photometric distortion changes each band by itself
+    (`distorted_bands`), and there is neither `blur` nor `colors`.
+
     `crops` centers some crops on a class, with no regard to `cat_max_ratio`; `colors` follows the photometric
     distortion. `packed`, an attribute, chooses the form of images: normalized, or as `pack` makes it.
 
@@ -114,7 +119,7 @@ class TrainTransform:
     def __call__(
         self, image: np.ndarray, label: np.ndarray, generator: np.random.Generator, center_on: Sequence[int] = ()
     ) -> tuple[Tensor, Tensor]:
-        """(H, W, 3) uint8 and (H, W) uint8 -> float32 (3, h, w) and uint8 (h, w), where (h, w) is `crop`.
+        """(H, W, C) and uint8 (H, W) -> float32 (C, h, w) and uint8 (h, w), where (h, w) is `crop`.
 
         With `packed`, the image is uint8 (4, h, w).
 
@@ -126,7 +131,10 @@ class TrainTransform:
         if generator.random() < self.flip:
             # Copies, because torch refuses the negative strides that views of images one pixel wide keep.
             image, label = image[:, ::-1].copy(), label[:, ::-1].copy()
-        image = distorted(image, self.photometric_distortion, generator)
+        if image.dtype == np.uint8:
+            image = distorted(image, self.photometric_distortion, generator)
+        else:
+            image = distorted_bands(image, self.photometric_distortion, generator, self.mean, self.std)
         image = self.colors(image, generator) if self.colors else image
         missing = self.crop[0] - label.shape[0], self.crop[1] - label.shape[1]
         classes = functional.pad(torch.from_numpy(np.ascontiguousarray(label)), _padding(missing), value=IGNORE_INDEX)
@@ -150,7 +158,7 @@ class TrainTransform:
             window = self._choose_window(label, generator, classes)
             return resizing.resize_image(image, size, window), label[window]
         degrees = generator.uniform(-self.rotate, self.rotate)
-        fill = (0, 0, 0) if self.padding == "black" else [round(value) for value in self.mean]
+        fill = [0.0 if self.padding == "black" else value for value in self.mean]
         image = pillow.rotate_image(resizing.resize_image(image, size), degrees, fill)
         label = pillow.rotate_label(label, degrees, IGNORE_INDEX)
         window = self._choose_window(label, generator, classes)
@@ -218,6 +226,23 @@ def distorted(image: np.ndarray, probability: float, generator: np.random.Genera
     if not contrast_first and contrast != 1.0:
         image = _byte_table(levels * contrast)[image]
     return image
+
+
+def distorted_bands(
+    image: np.ndarray, probability: float, generator: np.random.Generator, mean: Sequence[float], std: Sequence[float]
+) -> np.ndarray:
+    """Change brightness and contrast of each band of `image` (H, W, C) float32, each change with `probability`.
+
+    A band is (image - mean) * contrast + mean + brightness, where contrast is drawn from BAND_CONTRAST and brightness
+    from -BAND_BRIGHTNESS to BAND_BRIGHTNESS standard deviations.
+    """
+    if not probability:
+        return image
+    channels, changed = len(mean), generator.random((2, len(mean))) < probability
+    contrast = np.where(changed[0], generator.uniform(*BAND_CONTRAST, channels), 1.0)
+    shift = np.where(changed[1], generator.uniform(-BAND_BRIGHTNESS, BAND_BRIGHTNESS, channels), 0.0)
+    offset = np.asarray(mean) * (1 - contrast) + np.asarray(std) * shift
+    return image * contrast.astype(np.float32) + offset.astype(np.float32)
 
 
 def shift_colors(image: np.ndarray, saturation: float, hue: float) -> np.ndarray:

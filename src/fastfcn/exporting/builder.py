@@ -7,7 +7,7 @@ from textwrap import shorten
 
 from torch.export import ExportedProgram
 
-from fastfcn import weights
+from fastfcn import build, weights
 from fastfcn.errors import UserError
 from fastfcn.exporting import int8
 from fastfcn.exporting.network import trace, trace_backed
@@ -46,6 +46,7 @@ class Builder:
         self.source, self.runtime, self.report_step = source, runtime, report_step
         self.logits, self.calibrate, self.largest = logits, calibrate, largest
         self.model = weights.load_model(source)
+        self.images = build.image_reader(source.recipe, source.description)
 
     def build(self, folder: Path, name: str) -> BuiltFiles:
         """Write files called `name` to subfolders of `folder`."""
@@ -121,7 +122,7 @@ class Builder:
         model = openvino.convert(program)
         openvino.save(model, self.metadata(logits=True), float32)
         self.report_step(f"Calibrating on {len(images)} images")
-        model = int8.quantize(model, images)
+        model = int8.quantize(model, images, self.images)
         openvino.save(model, self.metadata(logits=True), with_logits)
         if self.logits:
             return BuiltFiles(with_logits, with_logits, float32)

@@ -9,7 +9,6 @@ from tempfile import TemporaryDirectory
 
 import numpy as np
 
-from fastfcn.data.images import read_image
 from fastfcn.errors import OutputError, UserError
 from fastfcn.evaluation.evaluate import load_setup, measure
 from fastfcn.exporting import int8
@@ -213,18 +212,18 @@ def _compare_outputs(
     else:
         title, other, baseline = runtime.title, "PyTorch", partial(network_logits, builder.model, recipe)
     candidate = Candidate(final, with_logits.session, baseline)
-    results = verify(builder.model, recipe, candidate, settings.sizes, _verification_image(settings, path))
+    results = verify(builder.model, recipe, candidate, settings.sizes, _verification_image(builder, settings, path))
     results = tuple(with_progress(results, len(settings.sizes), "Verifying"))
     megabytes = sum(file.stat().st_size for file in runtime.files(files.final)) / 1e6
     return Verification(title, other, megabytes, results, exact=not files.float32)
 
 
-def _verification_image(settings: ExportSettings, path: str | Path) -> np.ndarray | None:
+def _verification_image(builder: Builder, settings: ExportSettings, path: str | Path) -> np.ndarray | None:
     """One of the user's images, if there are any."""
     if settings.image:
-        return read_image(settings.image)
+        return builder.images.read(settings.image)
     if settings.calibrate:
-        return read_image(int8.calibration_images(settings.calibrate)[0])
+        return builder.images.read(int8.calibration_images(settings.calibrate)[0])
     if settings.data:
         setup = load_setup(path, settings.data, Machine("cpu"), settings.split)
         return setup.dataset[0].image

@@ -7,7 +7,7 @@ from typing import Any
 
 import numpy as np
 
-from fastfcn.data.images import read_image
+from fastfcn.data.images import RGB, ImageReader
 from fastfcn.errors import DataError
 from fastfcn.prediction.inputs import find_inputs
 
@@ -24,8 +24,8 @@ def calibration_images(folder: Path) -> list[Path]:
     return images[::step]
 
 
-def quantize(model: Any, images: list[Path]) -> Any:
-    """Quantize the convolutions of an `openvino.Model`, whose input is uint8 images, to int8.
+def quantize(model: Any, images: list[Path], reader: ImageReader = RGB) -> Any:
+    """Quantize the convolutions of an `openvino.Model`, whose input is images as `reader` reads them, to int8.
 
     The ranges of activations are measured on `images`. Raises DataError for an image that cannot be read.
     """
@@ -36,7 +36,7 @@ def quantize(model: Any, images: list[Path]) -> Any:
     ignored = nncf.IgnoredScope(types=["MatMul"], validate=False)
     return nncf.quantize(
         model,
-        nncf.Dataset(_Images(images)),
+        nncf.Dataset(_Images(images, reader)),
         preset=nncf.QuantizationPreset.MIXED,
         subset_size=len(images),
         ignored_scope=ignored,
@@ -46,12 +46,12 @@ def quantize(model: Any, images: list[Path]) -> Any:
 class _Images:
     """Image files as batches of one, read again in every iteration."""
 
-    def __init__(self, paths: list[Path]):
-        self.paths = paths
+    def __init__(self, paths: list[Path], reader: ImageReader):
+        self.paths, self.reader = paths, reader
 
     def __len__(self) -> int:
         return len(self.paths)
 
     def __iter__(self) -> Iterator[np.ndarray]:
         for path in self.paths:
-            yield read_image(path)[None]
+            yield self.reader.read(path)[None]

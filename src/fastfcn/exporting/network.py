@@ -1,4 +1,4 @@
-"""The network in the form that is exported: uint8 images to labels, built from standard operators only."""
+"""The network in the form that is exported: images to labels, built from standard operators only."""
 
 from importlib.util import find_spec
 from typing import Any
@@ -21,7 +21,7 @@ CHECKS = (torch.ops.aten._assert_scalar.default, torch.ops.aten._assert_tensor_m
 
 
 class ImageToClasses(nn.Module):
-    """RGB uint8 images (B, H, W, 3) to labels (B, H, W), uint8 (int64 for more than 256 classes).
+    """Images (B, H, W, C), RGB uint8 or bands in float32, to labels (B, H, W), uint8 (int64 beyond 256 classes).
 
     With `with_logits` also to logits (B, classes, H, W), float32, before softmax.
     """
@@ -32,8 +32,8 @@ class ImageToClasses(nn.Module):
     def __init__(self, model: Segmenter, recipe: Recipe, with_logits: bool):
         super().__init__()
         self.model, self.with_logits = exportable(model), with_logits
-        self.register_buffer("mean", torch.tensor(recipe.data.mean).reshape(1, 3, 1, 1))
-        self.register_buffer("std", torch.tensor(recipe.data.std).reshape(1, 3, 1, 1))
+        self.register_buffer("mean", torch.tensor(recipe.data.mean).reshape(1, -1, 1, 1))
+        self.register_buffer("std", torch.tensor(recipe.data.std).reshape(1, -1, 1, 1))
 
     def forward(self, image: Tensor) -> tuple[Tensor, ...]:
         pixels = (image.permute(0, 3, 1, 2).float() - self.mean) / self.std
@@ -79,11 +79,11 @@ def trace(model: Segmenter, recipe: Recipe, with_logits: bool) -> ExportedProgra
 
     # Unbacked sizes: torch assumes nothing about them. With `Dim` it assumes that no feature map has a height of one,
     # which 32 pixels have at stride 32, and for some networks that there is more than one image.
-    dynamic = TensorSpec([ShapeVar(name, min=1) for name in ("batch", "height", "width")] + [3])
+    dynamic = TensorSpec([ShapeVar(name, min=1) for name in ("batch", "height", "width")] + [recipe.channels])
     program = ImageToClasses(model, recipe, with_logits).eval()
     with torch.no_grad():
         return torch.export.export(
-            program, (_example(2),), dynamic_shapes=ParamsSpec({"image": dynamic}), strict=False
+            program, (_example(2, recipe),), dynamic_shapes=ParamsSpec({"image": dynamic}), strict=False
         )  # fmt: skip
 
 
@@ -105,7 +105,7 @@ def trace_backed(
     settings: Any = shape_settings
     with torch.no_grad(), settings.patch(backed_size_oblivious=True):
         traced = torch.export.export(
-            program, (_example(1 if largest else 2),), dynamic_shapes={"image": dynamic}, strict=False,
+            program, (_example(1 if largest else 2, recipe),), dynamic_shapes={"image": dynamic}, strict=False,
             prefer_deferred_runtime_asserts_over_guards=True,
         )  # fmt: skip
     return _without_checks(traced)
@@ -122,8 +122,9 @@ def _without_checks(program: ExportedProgram) -> ExportedProgram:
     return program
 
 
-def _example(batch: int) -> Tensor:
-    return torch.zeros(batch, *TRACED, 3, dtype=torch.uint8)
+def _example(batch: int, recipe: Recipe) -> Tensor:
+    dtype = torch.float32 if recipe.data.bands else torch.uint8
+    return torch.zeros(batch, *TRACED, recipe.channels, dtype=dtype)
 
 
 def check_torch() -> None:

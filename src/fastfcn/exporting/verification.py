@@ -15,6 +15,7 @@ import numpy as np
 import torch
 from PIL import Image
 
+from fastfcn.data.opencv_resize import resize_image
 from fastfcn.data.transforms import normalize_batch
 from fastfcn.errors import UserError
 from fastfcn.models.segmenter import Segmenter
@@ -37,7 +38,7 @@ class Candidate(NamedTuple):
     Attributes:
         final: the file to deliver.
         with_logits: the same network with logits as a second output; may be the same file.
-        baseline: what latency is compared with, called with RGB uint8 images (B, H, W, 3).
+        baseline: what latency is compared with, called with images (B, H, W, C).
     """
 
     final: Session
@@ -140,19 +141,26 @@ def verify(
 ) -> Iterator[SizeResult]:
     """Compare outputs with the network's, and measure latency, at each of `sizes` (height, width).
 
-    `model`: the network in evaluation mode, not optimized. `image`: RGB uint8 (H, W, 3), resized to each size; without
-    it a synthetic image is used.
+    `model`: the network in evaluation mode, not optimized. `image`: as the network reads it, (H, W, C), resized to each
+    size; without it a synthetic image is used.
     """
     exact = deepcopy(model).double()
     for index, size in enumerate(sizes):
         batch = 2 if index == 0 else 1
-        images = np.stack([sample_image(size, image, seed) for seed in range(batch)])
+        images = np.stack([sample_image(size, image, seed, recipe) for seed in range(batch)])
         expected = Expected.compute(exact, network_logits(model, recipe, images), recipe, images)
         yield _compare(expected, candidate, images)
 
 
-def sample_image(size: Size, image: np.ndarray | None = None, seed: int = 0) -> np.ndarray:
-    """RGB uint8 (height, width, 3): `image` resized, mirrored for odd seeds; or colored blocks with noise."""
+def sample_image(
+    size: Size, image: np.ndarray | None = None, seed: int = 0, recipe: Recipe | None = None
+) -> np.ndarray:
+    """RGB uint8 (height, width, 3): `image` resized, mirrored for odd seeds; or colored blocks with noise.
+
+    For a `recipe` with bands: float32 (height, width, bands).
+    """
+    if recipe is not None and recipe.data.bands:
+        return _sample_bands(size, image, seed, recipe)
     if image is not None:
         source = image[:, ::-1] if seed % 2 else image
         return np.array(Image.fromarray(source).resize((size[1], size[0]), Image.Resampling.BILINEAR))
@@ -162,9 +170,18 @@ def sample_image(size: Size, image: np.ndarray | None = None, seed: int = 0) -> 
     return (smooth + rng.normal(0, 8, smooth.shape)).clip(0, 255).astype(np.uint8)
 
 
+def _sample_bands(size: Size, image: np.ndarray | None, seed: int, recipe: Recipe) -> np.ndarray:
+    if image is not None:
+        return np.ascontiguousarray(resize_image(image[:, ::-1] if seed % 2 else image, size))
+    rng, data = np.random.default_rng(seed), recipe.data
+    blocks = rng.normal(data.mean, data.std, (max(2, size[0] // 12), max(2, size[1] // 12), recipe.channels))
+    noise = rng.normal(0, np.asarray(data.std) / 16, (*size, recipe.channels))
+    return (resize_image(blocks.astype(np.float32), size) + noise).astype(np.float32)
+
+
 @torch.inference_mode()
 def network_logits(model: Segmenter, recipe: Recipe, images: np.ndarray) -> np.ndarray:
-    """Logits (B, classes, H, W) of the PyTorch network for RGB uint8 images (B, H, W, 3)."""
+    """Logits (B, classes, H, W) of the PyTorch network for images (B, H, W, C)."""
     pixels = torch.from_numpy(images).permute(0, 3, 1, 2)
     return model(normalize_batch(pixels, recipe.data.mean, recipe.data.std)).numpy()
 

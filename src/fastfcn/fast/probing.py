@@ -6,6 +6,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
+from fastfcn.models.backbone import image_channels
 from fastfcn.utils.modules import add_base_class, change_class
 
 PROBE = (64, 96)  # (height, width) of the image
@@ -63,7 +64,7 @@ def fix_convolutions(backbone: nn.Module, images: Tensor) -> None:
 
 def probe_images(backbone: nn.Module) -> Tensor:
     """A small random image, always the same, in the precision of the backbone."""
-    images = torch.randn(1, 3, *PROBE, generator=torch.Generator().manual_seed(0))
+    images = torch.randn(1, image_channels(backbone), *PROBE, generator=torch.Generator().manual_seed(0))
     return images.to(next(backbone.parameters()))
 
 

@@ -8,6 +8,7 @@ from functools import cache
 from pathlib import Path
 from typing import Any
 
+from fastfcn.checking.bands import BandCounts
 from fastfcn.losses import weights_from_counts
 from fastfcn.utils.sizes import Size
 
@@ -58,7 +59,7 @@ class Facts:
     """What the choices depend on.
 
     `train` and `val` count images, `sizes` counts images by (height, width), `shares` are the fractions of labeled
-    pixels per class.
+    pixels per class, `bands` the statistics of images that are not RGB.
     """
 
     train: int
@@ -69,6 +70,7 @@ class Facts:
     pretrained: str
     backbone: str  # "" = choose one
     machine: TrainingMachine
+    bands: tuple[BandCounts, ...] = ()  # empty for RGB
 
 
 @dataclass(frozen=True)

@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import NamedTuple
 
 from fastfcn import build, recipes
+from fastfcn.checking.bands import BandSettings
 from fastfcn.checking.check import FolderReport, check_folder
 from fastfcn.checking.problem import Problem
 from fastfcn.data.description import DatasetDescription, load_description, parse_description
@@ -70,19 +71,20 @@ class InitResult:
 def init(
     root: str | Path, out: str | Path | None = None, classes: Sequence[str] = (), pretrained: str = "imagenet",
     backbone: str = "", seed: int = 0, force: bool = False, workers: int = 1, machine: TrainingMachine | None = None,
-    images: str = "", masks: str = "",
+    images: str = "", masks: str = "", bands: BandSettings | None = None,
 ) -> InitResult:  # fmt: skip
     """Check the folder `root` and write dataset.toml, recipe.toml and, if it has no splits, lists of a random split.
 
     The TOML files go to `out`, by default `root`. `classes` are names in the order of the mask values; `pretrained` is
     "imagenet", "none" or a weights file; `backbone` is the name of a timm network; `seed` is for the random split;
-    `images` and `masks` are folders below `root` to use, if several could be meant. If `out` has a dataset.toml and no
-    recipe.toml, as after `fastfcn import`, only recipe.toml is written.
+    `images` and `masks` are folders below `root` to use, if several could be meant; `bands`: as for `check_folder`. If
+    `out` has a dataset.toml and no recipe.toml, as after `fastfcn import`, only recipe.toml is written.
     Raises OutputError if one of the files exists and `force` is not set, DataError if the folder cannot be used, and
     RecipeError if the backbone cannot.
     """
     root, out = Path(root), Path(root if out is None else out)
-    kept = (out / DATASET).is_file() and not (out / RECIPE).exists() and not (classes or images or masks)
+    bands = None if bands == BandSettings() else bands
+    kept = (out / DATASET).is_file() and not (out / RECIPE).exists() and not (classes or images or masks or bands)
     kept = kept and not force
     if not kept:
         _refuse_to_overwrite([out / DATASET, out / RECIPE], force)
@@ -91,7 +93,7 @@ def init(
     if kept:
         dataset = load_description(out / DATASET)
         return _recipe_for(dataset, root, out, weights, backbone, workers, machine or this_machine())
-    report = check_folder(root, workers, images=images, masks=masks)
+    report = check_folder(root, workers, images=images, masks=masks, bands=bands)
     chosen, splits = choose_classes(report, classes), choose_splits(report, seed)
     lists = {root / LISTS.format(split=split): names for split, names in splits.drawn.items()}
     if lists and not os.access(root, os.W_OK):
@@ -126,7 +128,8 @@ def _recipe_for(
             "Add them to its [splits], or remove the file: init then writes a new one.",
         )
     train, val = (Split(name, len(find_examples(dataset, root, name))) for name in ("train", names[0]))
-    report = check_folder(root, workers)
+    settings = BandSettings(dataset.bands.names, dataset.bands.nodata) if dataset.bands else None
+    report = check_folder(root, workers, bands=settings)
     recipe_text = _recipe_text(report, dataset, train, val, weights, backbone, machine)
     recipe = _parsed(recipe_text, out, backbone)
     write_text(out / RECIPE, recipe_text)
@@ -177,7 +180,8 @@ def _recipe_text(
     pixels = _pixels(report, dataset)
     shares = tuple(count / max(sum(pixels), 1) for count in pixels)
     names = dataset.class_names
-    facts = Facts(train.images, val.images, report.sizes, names, shares, weights, backbone, machine)
+    bands = tuple(report.bands.counts) if report.bands else ()
+    facts = Facts(train.images, val.images, report.sizes, names, shares, weights, backbone, machine, bands)
     return recipe_toml(slug(report.root), DATASET, train.name, val.name, facts, choose_loss(names, pixels))
 
 

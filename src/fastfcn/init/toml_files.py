@@ -3,6 +3,7 @@
 from collections.abc import Iterator
 from typing import Any
 
+from fastfcn.checking.bands import BandStatistics
 from fastfcn.checking.check import FolderReport
 from fastfcn.data.description import IgnoredValue, SegmentationClass
 from fastfcn.errors import DataError
@@ -66,13 +67,26 @@ def _top(name: str, facts: Facts) -> Section:
     }  # fmt: skip
 
 
+def _channels(facts: Facts) -> Section:
+    """The normalization of RGB images, as in pretraining, or of the bands, as measured."""
+    if not facts.bands:
+        known = traits(backbone(facts).value)
+        return {"mean": Choice(known.mean, "Mean and standard deviation, as in pretraining."), "std": known.std}
+    named = Choice([entry.name for entry in facts.bands], "Bands that the network reads, a selection in any order.")
+    mean, std = (
+        [float(f"{value:.6g}") for value in values]
+        for values in ([entry.mean for entry in facts.bands], [entry.std or 1.0 for entry in facts.bands])
+    )
+    reason = "Of each of these bands, over all images without missing pixels. Change them together with bands."
+    return {"bands": named, "mean": Choice(mean, reason), "std": std}
+
+
 def _data(dataset: str, train: str, val: str, facts: Facts, base: Choice, size: Choice) -> Section:
     return {
         "dataset": Choice(dataset, "The dataset description next to this recipe: classes, colors and file patterns."),
         "train_split": train,
         "val_split": val,
-        "mean": Choice(traits(backbone(facts).value).mean, "Mean and standard deviation, as in pretraining."),
-        "std": traits(backbone(facts).value).std,
+        **_channels(facts),
         "scale_by": "box",
         "base_size": base,
         "scale_range": Choice([0.75, 1.5], "Random scale augmentation."),
@@ -82,7 +96,12 @@ def _data(dataset: str, train: str, val: str, facts: Facts, base: Choice, size: 
         "padding": "mean",
         "cat_max_ratio": cat_max_ratio(facts),
         "flip": flip(facts.names),
-        "photometric_distortion": Choice(0.5, "Probability of each color change; 0.0 if classes differ only in color."),
+        "photometric_distortion": Choice(
+            0.5,
+            "Probability of each change of brightness and contrast of a band; 0.0 for physical units."
+            if facts.bands
+            else "Probability of each color change; 0.0 if classes differ only in color.",
+        ),
         "blur": 0.0,
     }
 
@@ -206,6 +225,8 @@ def _head(name: str, title: str, report: FolderReport, splits: Splits) -> Iterat
     yield from comment(
         f"{report.pairs} pairs. Patterns are relative to the data folder; {{placeholders}} match any text."
     )
+    if report.bands:
+        yield from _bands(report.bands)
     for key in ("folders", "images", "labels"):
         yield f"{key} = {toml_text(list(getattr(splits, key)))}"
     for reason in splits.reasons:
@@ -217,6 +238,16 @@ def _head(name: str, title: str, report: FolderReport, splits: Splits) -> Iterat
         for split, names in splits.drawn.items():
             lines = "".join(f"  {toml_text(_printable_name(name))},\n" for name in names)
             yield f"names.{split} = [\n{lines}]"
+
+
+def _bands(bands: BandStatistics) -> Iterator[str]:
+    described = bands.description.model_dump(exclude_none=True)
+    for entry in bands.counts:
+        missing = f", {entry.missing:.2%} missing" if entry.missing else ""
+        yield from comment(
+            f"{entry.name}: {entry.low:g} to {entry.high:g}, mean {entry.mean:.4g}, std {entry.std:.4g}{missing}"
+        )
+    yield f"bands = {toml_text(described)}"
 
 
 def _printable_name(name: str) -> str:

@@ -19,20 +19,23 @@ STRIDES = (4, 8, 16, 32)
 UNEVEN = (33, 63)  # a size that no stride divides; maps rounded up: 9x16, 5x8, 3x4, 2x2
 
 
-def backbone(name: str, drop_path: float = 0.0) -> Any:
+def backbone(name: str, drop_path: float = 0.0, channels: int = 3) -> Any:
     """The `timm` network `name` without its classifier, with random weights.
 
-    It maps images (B, 3, H, W) of any size to four maps (B, C, ceil(H / stride), ceil(W / stride)) at strides 4, 8, 16
-    and 32, finest first. If the network would round down or refuse the size, images are padded with zeros (the mean
-    of normalized images) on the right and at the bottom to a multiple of 32, and the maps are cropped. The channels
-    are `.feature_info.channels()`; weights have timm's names. `drop_path`: probability with which training skips the
-    last block; it falls linearly to 0 at the first (stochastic depth). Raises ValueError if the network has no such
-    maps, does not accept images of any size or cannot skip blocks, and RuntimeError if timm does not know the name.
+    It maps images (B, `channels`, H, W) of any size to four maps (B, C, ceil(H / stride), ceil(W / stride)) at strides
+    4, 8, 16 and 32, finest first. If the network would round down or refuse the size, images are padded with zeros
+    (the mean of normalized images) on the right and at the bottom to a multiple of 32, and the maps are cropped. The
+    channels of the maps are `.feature_info.channels()`; weights have timm's names. `drop_path`: probability with which
+    training skips the last block; it falls linearly to 0 at the first (stochastic depth). Raises ValueError if the
+    network has no such maps, does not accept images of any size or cannot skip blocks, and RuntimeError if timm does
+    not know the name.
     """
     traits = _traits(name)
     options: dict[str, Any] = {"strict_img_size": False} if traits.strict else {}
     if drop_path:
         options["drop_path_rate"] = drop_path
+    if channels != 3:
+        options["in_chans"] = channels
     try:
         net = timm.create_model(name, features_only=True, pretrained=False, out_indices=traits.indices, **options)
     except TypeError as error:  # an unknown option
@@ -131,6 +134,11 @@ def _map_sizes(network: Any, size: tuple[int, int], channels_last: bool) -> list
     return [tuple(map_.shape[1:3] if channels_last else map_.shape[2:4]) for map_ in maps]
 
 
+def image_channels(net: nn.Module) -> int:
+    """The channels of the images that a network reads: those of its first convolution."""
+    return next(module.in_channels for module in net.modules() if isinstance(module, nn.Conv2d))
+
+
 def layer_distances(name: str, net: nn.Module) -> dict[str, int]:
     """For each parameter of `net`, a backbone of the timm network `name`: layers to its end, 1 for those of the last.
 
@@ -168,12 +176,12 @@ def _names_in_backbone(values: Mapping[str, Any], net: nn.Module) -> dict[str, A
     return {key: values[aliases[key]] for key, _ in net.named_parameters() if key in aliases}
 
 
-def stage_parameters(create: Callable[[], Any], stages: int) -> set[str]:
+def stage_parameters(create: Callable[[], Any], stages: int, channels: int = 3) -> set[str]:
     """Names of the parameters that the first `stages` maps (1-4) of a backbone depend on: its stem and these stages."""
     with torch.device("meta"):
         net = create().eval()
         named = dict(net.named_parameters())
-        total = torch.stack([map_.sum() for map_ in net(torch.empty(1, 3, 64, 64))[:stages]]).sum()
+        total = torch.stack([map_.sum() for map_ in net(torch.empty(1, channels, 64, 64))[:stages]]).sum()
         gradients = torch.autograd.grad(total, list(named.values()), allow_unused=True)
     return {name for name, gradient in zip(named, gradients, strict=True) if gradient is not None}
 
@@ -188,16 +196,17 @@ def resnet_backbone(
     dilations: Sequence[int] = (1, 1, 1, 1),
     style: Literal["pytorch", "caffe"] = "pytorch",
     drop_path: float = 0.0,
+    channels: int = 3,
 ) -> Any:
     """A ResNet with the stride and dilation of each of its four stages set.
 
     As in mmsegmentation, the first block of a stage has half of the stage's dilation (`contract_dilation`). Stride 32
     with dilations (1, 1, 2, 4) is its FastFCN backbone; strides (1, 2, 1, 1) with these is the dilated baseline.
     The first bottleneck of a stage has its stride in the 3x3 convolution (`style` "pytorch") or in the first 1x1
-    ("caffe"). `drop_path`: as for `backbone`.
+    ("caffe"). `drop_path`, `channels`: as for `backbone`.
     Raises ValueError if the strides of the network cannot be set, and as `backbone` does.
     """
-    net = backbone(name, drop_path)
+    net = backbone(name, drop_path, channels)
     if not hasattr(net, "layer4") or isinstance(net, _AnySize):
         raise ValueError(f"{name} is not a ResNet")
     for index, (stride, dilation) in enumerate(zip(strides, dilations, strict=True), start=1):

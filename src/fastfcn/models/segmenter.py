@@ -11,8 +11,8 @@ from fastfcn.ops.upsample import upsample, upsample_labels
 class Segmenter(nn.Module):
     """Backbone of four stages, neck over the last three, head, and optionally an auxiliary head for training.
 
-    Images are RGB, normalized, (B, 3, H, W) of any size. The logits of `forward_train` and `logits` have the stride of
-    the map that the head reads: 8 with JPU, 32 without a neck, 4 for a head that reads the finest stage.
+    Images are normalized, (B, C, H, W) of any size; C is 3 for RGB. The logits of `forward_train` and `logits` have the
+    stride of the map that the head reads: 8 with JPU, 32 without a neck, 4 for a head that reads the finest stage.
     """
 
     batch_pixels = 0  # how many pixels of views and windows of an image run together; 0: one view or window at a time

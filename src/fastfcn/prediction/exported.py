@@ -22,8 +22,8 @@ FULL_PRECISION = "32-true"
 class ExportedNetwork(nn.Module):
     """The methods of `Segmenter` that inference calls, for an exported file.
 
-    Images have values from 0 to 255, because the file normalizes them itself (see `InferenceSettings.unnormalized`);
-    they are rounded to whole numbers. Logits have the size of the image, and need a file that outputs them.
+    Images are not normalized, because the file does it itself (see `InferenceSettings.unnormalized`): RGB has values
+    from 0 to 255, rounded to whole numbers. Logits have the size of the image, and need a file that outputs them.
     """
 
     batch_pixels = 0
@@ -41,20 +41,25 @@ class ExportedNetwork(nn.Module):
                 f"{self.path} outputs labels only, but logits are needed, for example to resize them.",
                 'Export it again with --logits, or use --size image (size="image") to run it on images as they are.',
             )
-        return torch.from_numpy(self.run(_pixels(images))[1]).to(images.device)
+        return torch.from_numpy(self.run(self._pixels(images))[1]).to(images.device)
 
     def logits(self, images: Tensor) -> Tensor:
-        """Logits (B, classes, H, W) of images (B, 3, H, W) with values from 0 to 255."""
+        """Logits (B, classes, H, W) of images (B, C, H, W) that are not normalized."""
         return self(images)
 
     def labels(self, images: Tensor, size: tuple[int, int] | None = None) -> Tensor:
         """Class indices (B, H, W), at another `size` if it is given: the logits are resized to it."""
         if size is None or tuple(size) == tuple(images.shape[-2:]):
-            return torch.from_numpy(self.run(_pixels(images))[0]).to(images.device)
+            return torch.from_numpy(self.run(self._pixels(images))[0]).to(images.device)
         return upsample_labels(self.logits(images), [size], self.align_corners)
 
+    def _pixels(self, images: Tensor) -> np.ndarray:
+        if not self.metadata.recipe.data.bands:
+            images = images.round().clamp(0, 255).to(torch.uint8)
+        return images.permute(0, 2, 3, 1).contiguous().cpu().numpy()
+
     def run(self, images: np.ndarray) -> list[np.ndarray]:
-        """Outputs of the file for RGB uint8 images (B, H, W, 3). Raises DataError if they are too large for it."""
+        """Outputs of the file for images (B, H, W, C), RGB uint8 or bands in float32. Raises DataError if too large."""
         height, width = images.shape[1:3]
         largest = self.metadata.largest
         if largest and (height > largest[0] or width > largest[1]):
@@ -107,8 +112,3 @@ class ExportedPredictor(Predictor):
         if self.inference.is_plain and input_sizes(self.inference, size) == [size]:
             return self.exported.run(images)[0]  # without the way through float32
         return super().labels(images)
-
-
-def _pixels(images: Tensor) -> np.ndarray:
-    pixels = images.round().clamp(0, 255).to(torch.uint8)
-    return pixels.permute(0, 2, 3, 1).contiguous().cpu().numpy()

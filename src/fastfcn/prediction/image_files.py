@@ -2,26 +2,32 @@
 
 from collections.abc import Callable, Generator, Iterator, Sequence
 from contextlib import closing
+from functools import partial
 from pathlib import Path
 
 import numpy as np
 
 from fastfcn.data.description import DatasetDescription
+from fastfcn.data.images import RGB, ImageReader
 from fastfcn.errors import DataError, UserError
-from fastfcn.prediction.image_formats import as_pixels
 from fastfcn.prediction.image_outputs import ImageOutputs
 from fastfcn.prediction.prediction import Prediction
 from fastfcn.utils.files import make_folder, replace_file
 from fastfcn.utils.prefetch import map_in_threads, prefetch
 from fastfcn.visualize import legend
 
-PredictImage = Callable[[np.ndarray], Prediction]  # from RGB uint8 (H, W, 3); a `Predictor` is one
+PredictImage = Callable[[np.ndarray], Prediction]  # from pixels as `reader` reads them; a `Predictor` is one
 
 
 def predict_files(
-    predict: PredictImage, images: Sequence[Path], names: Sequence[str], outputs: ImageOutputs, threads: int = 1
+    predict: PredictImage,
+    images: Sequence[Path],
+    names: Sequence[str],
+    outputs: ImageOutputs,
+    threads: int = 1,
+    reader: ImageReader = RGB,
 ) -> Iterator[dict[str, int] | UserError]:
-    """Write `outputs` for each image, under its name.
+    """Write `outputs` for each image, under its name; `reader` reads the images.
 
     Yields the pixels of each class for each image that was written, and the error for each that could not be read, or
     whose name is too long for its outputs; the other images are processed anyway. `threads`: that read images, and as
@@ -34,7 +40,7 @@ def predict_files(
         name, prediction = result
         return outputs.write(name, prediction) if isinstance(prediction, Prediction) else prediction
 
-    read = map_in_threads(_read, zip(images, longest, strict=True), threads)
+    read = map_in_threads(partial(_read, reader), zip(images, longest, strict=True), threads)
     with (
         closing(prefetch(_predicted(predict, prefetch(read)))) as predictions,
         closing(map_in_threads(write, zip(names, predictions, strict=True), threads)) as written,
@@ -62,12 +68,12 @@ def check_output_name(source: Path, output: Path) -> None:
             ) from error
 
 
-def _read(files: tuple[Path, Path]) -> np.ndarray | UserError:
+def _read(reader: ImageReader, files: tuple[Path, Path]) -> np.ndarray | UserError:
     """The image at the first path, unless the second, an output, cannot have its name."""
     path, output = files
     try:
         check_output_name(path, output)
-        return as_pixels(path)
+        return reader.read(path)
     except DataError as error:
         return error
 

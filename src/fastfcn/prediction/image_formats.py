@@ -1,4 +1,4 @@
-"""Conversion of images in various forms to RGB uint8 arrays, and batching of images of equal size."""
+"""Conversion of images in various forms to the arrays that a network reads, and batching of images of equal size."""
 
 from collections.abc import Iterator, Sequence
 from pathlib import Path
@@ -8,7 +8,8 @@ import torch
 from PIL import Image
 from torch import Tensor
 
-from fastfcn.data.images import from_pil, read_image
+from fastfcn.data.bands import TYPES, BandReader
+from fastfcn.data.images import RGB, ImageReader, from_pil
 from fastfcn.errors import DataError
 
 ImageLike = str | Path | Image.Image | np.ndarray | Tensor
@@ -20,15 +21,18 @@ def is_batch(images: object) -> bool:
     return isinstance(images, list | tuple) or (isinstance(images, np.ndarray | Tensor) and images.ndim == 4)
 
 
-def as_pixels(image: ImageLike) -> np.ndarray:
-    """Convert one image to RGB uint8 (H, W, 3).
+def as_pixels(image: ImageLike, reader: ImageReader = RGB) -> np.ndarray:
+    """Convert one image to RGB uint8 (H, W, 3), or, with a `reader` of bands, to float32 (H, W, bands).
 
     `image`: a path, a PIL image, an array (H, W, 3) of uint8, or a tensor (3, H, W) of uint8 or of floats from 0 to 1,
-    which are rounded to 256 levels. Raises DataError.
+    which are rounded to 256 levels. For bands: a path, or an array (H, W, bands) or a tensor (bands, H, W) of the bands
+    that the network reads, with the values of the files. Raises DataError.
     """
+    if isinstance(image, str | Path):
+        return reader.read(Path(image))
+    if isinstance(reader, BandReader):
+        return _from_bands(image, reader)
     match image:
-        case str() | Path():
-            return read_image(Path(image))
         case Image.Image():
             return from_pil(image)
         case Tensor():
@@ -36,6 +40,21 @@ def as_pixels(image: ImageLike) -> np.ndarray:
         case np.ndarray():
             return _from_array(image)
     raise DataError(f"An image must be a path, a PIL image, an array or a tensor, not {type(image).__name__}.")
+
+
+def _from_bands(image: object, reader: BandReader) -> np.ndarray:
+    listed = f"{reader.channels} bands ({', '.join(reader.names)})"
+    if isinstance(image, Tensor) and image.ndim == 3:
+        image = image.detach().permute(1, 2, 0).cpu().numpy()
+    if not isinstance(image, np.ndarray):
+        raise DataError(f"An image of {listed} must be a path, an array or a tensor, not {type(image).__name__}.")
+    if image.ndim != 3 or image.shape[2] != reader.channels or not image.size or image.dtype.name not in TYPES:
+        raise DataError(
+            f"An image array must have {listed} in the last axis (H, W, {reader.channels}), as a tensor in the first; "
+            f"not {image.dtype} {image.shape}.",
+            f"Values are those of the files, as one of {', '.join(TYPES)}; they are not normalized.",
+        )
+    return reader.filled(image.astype(np.float32))
 
 
 def _from_array(image: np.ndarray) -> np.ndarray:

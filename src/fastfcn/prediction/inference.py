@@ -37,13 +37,13 @@ def input_sizes(settings: InferenceSettings, size: Size) -> list[Size]:
 
 
 def resized(settings: InferenceSettings, image: np.ndarray) -> list[Tensor]:
-    """An image, RGB uint8 (H, W, 3), at its input sizes: uint8 (3, h, w), channels last in memory."""
+    """An image (H, W, C), RGB uint8 or bands in float32, at its input sizes: (C, h, w), channels last in memory."""
     sizes = input_sizes(settings, (image.shape[0], image.shape[1]))
     return [torch.from_numpy(resize_image(image, size)).permute(2, 0, 1) for size in sizes]
 
 
 def resized_batch(settings: InferenceSettings, images: np.ndarray) -> list[Tensor]:
-    """Images of one size, RGB uint8 (B, H, W, 3), at their input sizes: uint8 (B, 3, h, w)."""
+    """Images (B, H, W, C) of one size, as for `resized`, at their input sizes: (B, C, h, w)."""
     size = (images.shape[1], images.shape[2])
     if input_sizes(settings, size) == [size]:
         return [torch.from_numpy(images).permute(0, 3, 1, 2)]
@@ -51,7 +51,7 @@ def resized_batch(settings: InferenceSettings, images: np.ndarray) -> list[Tenso
 
 
 def predict_labels(model: Segmenter, settings: InferenceSettings, images: list[Tensor], size: Size) -> Tensor:
-    """Segmentation maps (B, H, W) at the original `size` of images given as uint8 (B, 3, h, w) at their input sizes."""
+    """Segmentation maps (B, H, W) at the original `size` of images given as (B, C, h, w) at their input sizes."""
     batches = _normalized(model, settings, images)
     if settings.long_side:
         votes = _votes(model, settings, batches[0])
@@ -128,7 +128,9 @@ def _votes(model: Segmenter, settings: InferenceSettings, batch: Tensor) -> Tens
     assert settings.long_side
     assert settings.window
     assert settings.stride
-    black = normalize_batch(torch.zeros(1, 3, 1, 1, device=batch.device), settings.mean, settings.std).flatten()
+    black = normalize_batch(
+        torch.zeros(1, len(settings.mean), 1, 1, device=batch.device), settings.mean, settings.std
+    ).flatten()
     scales, flip = (settings.scales, settings.flip) if settings.tta else ((1.0,), False)
     return sliding_window_votes(
         model, batch, black, settings.long_side, settings.window, settings.stride, scales, flip, model.batch_pixels

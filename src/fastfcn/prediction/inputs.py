@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from glob import escape, glob
 from pathlib import Path
 
-from fastfcn.data.decoding import IMAGE_SUFFIXES, UNSUPPORTED_SUFFIXES
+from fastfcn.data.decoding import ARRAY_SUFFIXES, IMAGE_SUFFIXES, UNSUPPORTED_SUFFIXES
 from fastfcn.errors import DataError, UserError
 
 VIDEO_SUFFIXES = (
@@ -71,17 +71,19 @@ def is_camera(argument: str) -> bool:
 def _expand(argument: str) -> tuple[list[Path], list[Path]]:
     """Files that an argument means, sorted; of folders and patterns those whose suffix is that of an image or video.
 
+    Arrays (.npy) count if there is nothing else: next to images, they rather are labels.
+
     The second list has their images in formats that cannot be read.
     """
     path = Path(argument)
     if path.exists() and not path.is_dir():
         return [path], []
     matches = {match for match in (_files_below(path) if path.is_dir() else _matches(path.parts)) if not match.is_dir()}
-    readable, others = (
+    readable, others, arrays = (
         sorted(match for match in matches if match.suffix.lower() in suffixes)
-        for suffixes in (SUFFIXES, UNSUPPORTED_SUFFIXES)
+        for suffixes in (SUFFIXES, UNSUPPORTED_SUFFIXES, ARRAY_SUFFIXES)
     )
-    return readable, others
+    return readable or arrays, others
 
 
 def _unsupported(paths: list[Path]) -> DataError:

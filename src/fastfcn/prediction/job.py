@@ -5,6 +5,7 @@ from collections.abc import Callable, Collection, Iterator, Sequence
 from dataclasses import replace
 from pathlib import Path
 
+from fastfcn.data.images import RGB, ImageReader
 from fastfcn.errors import OutputError, UserError
 from fastfcn.prediction.image_files import PredictImage, check_output_name, predict_files
 from fastfcn.prediction.image_outputs import CONFIDENCE, ImageOutputs
@@ -67,11 +68,13 @@ class PredictionJob:
         files = [self.outputs.files(name) for name in self.names]
         self.remaining = manifest.remaining(self.inputs.images, self.names, files)
 
-    def predict_images(self, predict: PredictImage, manifest: Manifest | None = None) -> Iterator[UserError | None]:
+    def predict_images(
+        self, predict: PredictImage, manifest: Manifest | None = None, reader: ImageReader = RGB
+    ) -> Iterator[UserError | None]:
         """Process the remaining images; yields None for each that was written, and the error for each that was not."""
         images = [self.inputs.images[index] for index in self.remaining]
         names = [self.names[index] for index in self.remaining]
-        results = predict_files(predict, images, names, self.outputs, _file_threads(predict))
+        results = predict_files(predict, images, names, self.outputs, _file_threads(predict), reader)
         yield from self.record(results, manifest)
 
     def record(
@@ -90,6 +93,7 @@ class PredictionJob:
 
         Raises DataError and OutputError.
         """
+        _needs_rgb(predictor)
         source, out = self.inputs.videos[index], self.videos[index]
         check_output_name(source, out)
         with VideoReader(source) as reader:
@@ -97,6 +101,7 @@ class PredictionJob:
 
     def record_camera(self, predictor: Predictor, name: str, progress: Callable[[int | None], Progress]) -> VideoResult:
         """Record a camera until Ctrl-C, or for `settings.seconds`."""
+        _needs_rgb(predictor)
         out = self.folder / f"{name.replace(':', '_')}_overlay.mp4"
         with open_camera(name) as reader:
             return segment(predictor, reader, out, self.settings, True, progress(None))
@@ -106,6 +111,11 @@ def _file_threads(predict: PredictImage) -> int:
     """Threads that read images, and as many that write results: one next to a network that computes on the CPU."""
     on_gpu = isinstance(predict, Predictor) and predict.device.type == "cuda"
     return min(MAX_FILE_THREADS, os.cpu_count() or 1) if on_gpu else 1
+
+
+def _needs_rgb(predictor: Predictor) -> None:
+    if predictor.images is not RGB:
+        raise UserError("Videos have RGB frames, but the network reads other bands.", "Predict image files.")
 
 
 def _check_no_overwrite(inputs: Sequence[Path], folder: Path, written: Collection[str]) -> None:

@@ -19,7 +19,7 @@ class Prediction:
 
     Attributes:
         labels: class indices (H, W), uint8.
-        image: the image, RGB uint8 (H, W, 3).
+        image: the image, RGB uint8 (H, W, 3); of bands, a preview.
         description: names, colors and ids of the classes.
         logits: float32 (classes, H, W), before softmax; None unless requested.
         probabilities: float32 (classes, H, W), 0-1; None unless requested.

@@ -9,6 +9,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from fastfcn import build
 from fastfcn.data.description import DatasetDescription
 from fastfcn.errors import UserError
 from fastfcn.fast.optimize import optimize
@@ -34,6 +35,7 @@ class Predictor(ABC):
     Attributes:
         recipe: the recipe that the network was trained with.
         description: names, colors and ids of the classes.
+        images: reads image files as the network needs them: RGB uint8, or bands in float32.
         device: where the network runs.
         inference: the sizes, windows and views at which images are processed.
         network: the network, with the methods of `Segmenter`.
@@ -47,6 +49,7 @@ class Predictor(ABC):
         """`inference`: None for that of the recipe, which `fastfcn evaluate` uses too."""
         self.recipe = recipe
         self.description = description
+        self.images = build.image_reader(recipe, description)
         self.device = device
         self.inference = inference or inference_settings(recipe)
 
@@ -61,13 +64,13 @@ class Predictor(ABC):
 
     @torch.inference_mode()
     def labels(self, images: np.ndarray) -> np.ndarray:
-        """Class indices (B, H, W) of RGB uint8 images (B, H, W, 3) of one size."""
+        """Class indices (B, H, W) of images of one size: RGB uint8 (B, H, W, 3), or bands in float32."""
         with self.computing():
             return predict_labels(self.network, *self._arguments(images)).cpu().numpy()
 
     @torch.inference_mode()
     def logits(self, images: np.ndarray) -> np.ndarray:
-        """Logits before softmax, float32 (B, classes, H, W), of RGB uint8 images (B, H, W, 3) of one size.
+        """Logits before softmax, float32 (B, classes, H, W), of images as for `labels`.
 
         With test-time augmentation or votes of windows, the logarithm of `probabilities`.
         """
@@ -76,7 +79,7 @@ class Predictor(ABC):
 
     @torch.inference_mode()
     def probabilities(self, images: np.ndarray) -> np.ndarray:
-        """Class probabilities, float32 (B, classes, H, W), 0-1, of RGB uint8 images (B, H, W, 3) of one size."""
+        """Class probabilities, float32 (B, classes, H, W), 0-1, of images as for `labels`."""
         with self.computing():
             strips = predict_probabilities(self.network, *self._arguments(images))
             return torch.cat([probabilities.float() for _, probabilities in strips], 2).cpu().numpy()
@@ -110,15 +113,16 @@ class Predictor(ABC):
         Args:
             images: one image, as a path, a PIL image, an RGB uint8 array (H, W, 3), or an RGB tensor (3, H, W) of
                 uint8 or of floats from 0 to 1; or several, as a list of these in any sizes, an array (B, H, W, 3), or
-                a tensor (B, 3, H, W).
+                a tensor (B, 3, H, W). For a network of bands: paths, arrays (H, W, bands) or tensors (bands, H, W) of
+                the recipe's bands, with the values of the files.
             logits: also return the logits in each prediction: float32 (classes, H, W), before softmax.
             probabilities: also return the class probabilities in each prediction: float32 (classes, H, W), 0-1.
 
         Raises DataError for a file that cannot be read and for arrays in another form.
         """
         if not is_batch(images):
-            return self._predict([as_pixels(images)], logits, probabilities)[0]  # type: ignore[arg-type]
-        return self._predict([as_pixels(image) for image in images], logits, probabilities)  # type: ignore[union-attr]
+            return self._predict([as_pixels(images, self.images)], logits, probabilities)[0]  # type: ignore[arg-type]
+        return self._predict([as_pixels(image, self.images) for image in images], logits, probabilities)  # type: ignore[union-attr]
 
     def _predict(self, images: list[np.ndarray], with_logits: bool, with_probabilities: bool) -> list[Prediction]:
         predictions = []
@@ -126,7 +130,9 @@ class Predictor(ABC):
             outputs = self._outputs(np.stack([images[index] for index in batch]), with_logits, with_probabilities)
             for index, *output in zip(batch, *outputs, strict=True):
                 labels, logits, probabilities = output
-                predictions.append(Prediction(labels, images[index], self.description, logits, probabilities))
+                predictions.append(
+                    Prediction(labels, self.images.preview(images[index]), self.description, logits, probabilities)
+                )
         return predictions
 
     def _outputs(self, images: np.ndarray, with_logits: bool, with_probabilities: bool) -> tuple[Iterable, ...]:

@@ -20,7 +20,7 @@ class InferenceSettings:
     """How an image becomes the network's input, and how logits become its segmentation map.
 
     Attributes:
-        mean, std: normalization of RGB values of 0-255.
+        mean, std: normalization of RGB values of 0-255, or of the values of each band.
         resize: (height, width) into which images are fitted, turned if necessary; None: their own size.
         tta: whether predictions are averaged over `scales` and, with `flip`, over flips.
         scales, flip: views of test-time augmentation.
@@ -30,8 +30,8 @@ class InferenceSettings:
             not used. None: the logits of windows are averaged.
     """
 
-    mean: tuple[float, float, float]
-    std: tuple[float, float, float]
+    mean: tuple[float, ...]
+    std: tuple[float, ...]
     resize: Size | None
     scales: tuple[float, ...]
     flip: bool
@@ -46,8 +46,9 @@ class InferenceSettings:
         return replace(self, tta=tta)
 
     def unnormalized(self) -> "InferenceSettings":
-        """The same settings for a network that takes values of 0-255 and normalizes them itself."""
-        return replace(self, mean=(0.0, 0.0, 0.0), std=(1.0, 1.0, 1.0))
+        """The same settings for a network that takes the values of the image and normalizes them itself."""
+        channels = len(self.mean)
+        return replace(self, mean=(0.0,) * channels, std=(1.0,) * channels)
 
     @property
     def is_plain(self) -> bool:

@@ -114,6 +114,11 @@ class Recipe(Section):
         return self.optim.steps
 
     @property
+    def channels(self) -> int:
+        """Channels of the images: the number of bands, 3 for RGB."""
+        return len(self.data.bands) if self.data.bands else 3
+
+    @property
     def dataset(self) -> str:
         """`data.dataset`; a TOML path relative to the recipe's file is resolved."""
         path = self._folder / self.data.dataset if self._folder else None

@@ -1,10 +1,11 @@
 """The schema of a recipe: types of its values, then one frozen model per section.
 
-There are no defaults: every key must be written. Only [published] may be absent, and most of its keys; and [optim] has
-either `steps` or `epochs`. A section of several kinds is a union, discriminated by its key `kind`.
+There are no defaults: every key must be written. Only [published] may be absent, and most of its keys, and
+`data.bands`; and [optim] has either `steps` or `epochs`. A section of several kinds is a union, discriminated by its
+key `kind`.
 """
 
-from typing import Annotated, Generic, Literal, TypeVar
+from typing import Annotated, Any, Generic, Literal, TypeVar
 
 from pydantic import AfterValidator, BaseModel, ConfigDict, Discriminator, Field, WrapValidator
 from pydantic_core import PydanticCustomError, ValidationError
@@ -34,6 +35,12 @@ def _odd(value: int) -> int:
     if value % 2 == 0:
         raise ValueError("even")
     return value
+
+
+def _distinct(values: tuple[Any, ...]) -> tuple[Any, ...]:
+    if len(set(values)) < len(values):
+        raise ValueError("repeated")
+    return values
 
 
 def _ordered(pair: tuple[float, float]) -> tuple[float, float]:
@@ -73,8 +80,15 @@ Fraction = Annotated[float, Field(gt=0, le=1), allowed("a fraction above 0, at m
 Percent = Annotated[float, Field(ge=0, le=100), allowed("a percentage from 0 to 100")]
 Size = Annotated[tuple[_PositiveInt, _PositiveInt], allowed("[height, width], integers of at least 1")]
 Range = Annotated[tuple[_Positive, _Positive], AfterValidator(_ordered), allowed("[low, high], above 0")]
-Color = Annotated[tuple[_Finite, _Finite, _Finite], allowed("[red, green, blue], three numbers")]
-Std = Annotated[tuple[_Positive, _Positive, _Positive], allowed("[red, green, blue], three numbers above 0")]
+# One number per channel: how many there must be is checked by `validation.rule_lines`.
+Means = Annotated[tuple[_Finite, ...], allowed("[red, green, blue], three numbers, or one per band")]
+Stds = Annotated[tuple[_Positive, ...], allowed("[red, green, blue], three numbers above 0, or one per band")]
+BandNames = Annotated[
+    Annotated[tuple[Annotated[str, Field(min_length=1)], ...], Field(min_length=1)]
+    | Annotated[tuple[_PositiveInt, ...], Field(min_length=1)],
+    AfterValidator(_distinct),
+    allowed('a list of band names in quotes, or of band numbers from 1, such as ["red", "nir"] or [3, 4], each once'),
+]
 _Stride = Annotated[int, Field(ge=1, le=2)]
 Strides = Annotated[tuple[_Stride, _Stride, _Stride, _Stride], allowed("four integers, each 1 or 2")]
 Dilations = Annotated[
@@ -94,8 +108,9 @@ class Data(Section):
     dataset: Text  # a name of the catalog, or the path of a dataset's TOML file
     train_split: Text
     val_split: Text
-    mean: Color
-    std: Std
+    bands: BandNames | None = None  # of the dataset's files, in this order; without: RGB images of 8 bits
+    mean: Means
+    std: Stds
     scale_by: Literal["box", "short_side"]  # fit into the box of base_size, or match its short side
     base_size: Size  # the random scale multiplies it
     scale_range: Range

@@ -39,6 +39,9 @@ RULES = (
     ),
 )
 
+# What works on RGB images of 8 bits only: key -> the value without it.
+RGB_ONLY = {"data.blur": 0.0, "colors.kind": "none"}
+
 # Pairs of keys of one section of which exactly one must be written: key -> the other.
 ALTERNATIVES = {"optim.steps": "optim.epochs", "optim.epochs": "optim.steps"}
 
@@ -87,7 +90,7 @@ def rule_lines(values: Mapping[str, Any], wrong: Mapping[str, str]) -> list[str]
         used = [flat[key] for key in rule.keys if key in flat]
         if len(used) == len(rule.keys) and not rule.holds(*used):
             broken.append(rule.line.format(*map(toml_text, used)))
-    return [*broken, *_alternative_lines(flatten(values), wrong)]
+    return [*broken, *_alternative_lines(flatten(values), wrong), *_band_lines(flat, wrong)]
 
 
 def _alternative_lines(flat: Mapping[str, Any], wrong: Mapping[str, str]) -> Iterator[str]:
@@ -100,6 +103,24 @@ def _alternative_lines(flat: Mapping[str, Any], wrong: Mapping[str, str]) -> Ite
             yield f"{key}: missing; either {key} or {other} must be written"
         elif key in flat and other in flat:
             yield f"{other}: found {toml_text(flat[other])}, but {key} = {toml_text(flat[key])}; allowed: one of them"
+
+
+def _band_lines(flat: Mapping[str, Any], wrong: Mapping[str, str]) -> Iterator[str]:
+    """A line for each key that does not fit the channels of the images; `flat` has no keys in `wrong`."""
+    bands = flat.get("data.bands")
+    if "data.bands" in wrong:
+        return
+    channels = len(bands) if bands else 3
+    for key, numbers in (("data.mean", "three numbers"), ("data.std", "three numbers above 0")):
+        if isinstance(found := flat.get(key), tuple) and len(found) != channels:
+            each = f"one number for each of the {channels} data.bands" if bands else f"[red, green, blue], {numbers}"
+            yield f"{key}: found {toml_text(found)}; allowed: {each}"
+    for key, value in RGB_ONLY.items() if bands else ():
+        if flat.get(key, value) != value:
+            yield (
+                f"{key}: found {toml_text(flat[key])}, which needs RGB images, but the recipe has data.bands; "
+                f"allowed: {toml_text(value)}"
+            )
 
 
 def kind_of(model: type[BaseModel]) -> str:

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 from fastfcn.errors import MissingExtraError
 from fastfcn.serving import openapi, problems
-from fastfcn.serving.decoding import FORMAT_NAMES, MEDIA_TYPES
+from fastfcn.serving.decoding import BAND_FORMAT_NAMES, FORMAT_NAMES, MEDIA_TYPES
 from fastfcn.serving.formats import RESPONSE_TYPES
 from fastfcn.serving.middleware import CLIENT_CLOSED, RequestMiddleware
 from fastfcn.serving.predict_routes import add_predict_routes
@@ -89,6 +89,7 @@ def information(service: Service) -> dict[str, Any]:
         {"index": index, "name": label.name, "color": label.color, "ids": label.ids}
         for index, label in enumerate(description.classes)
     ]
+    bands = {"bands": service.bands.as_json()} if service.bands else {}
     limits = {
         "bytes": settings.max_bytes,
         "pixels": settings.max_pixels,
@@ -96,12 +97,12 @@ def information(service: Service) -> dict[str, Any]:
         "images": settings.max_images,
         "batch_bytes": settings.max_body,
         "seconds": settings.timeout,
-        "formats": FORMAT_NAMES,
+        "formats": BAND_FORMAT_NAMES if service.bands else FORMAT_NAMES,
         "media_types": MEDIA_TYPES,
     }
     return {
         "version": version("fastfcn"),
-        "model": {"name": settings.name} | service.model_info,
+        "model": {"name": settings.name} | service.model_info | bands,
         "classes": classes,
         "description": description.model_dump(mode="json", exclude={"names"}),
         "response_types": RESPONSE_TYPES,

@@ -3,6 +3,7 @@
 import io
 import warnings
 from dataclasses import dataclass
+from typing import TYPE_CHECKING
 
 import numpy as np
 from PIL import Image, UnidentifiedImageError
@@ -12,8 +13,12 @@ from fastfcn.data.image_limits import check_scans, needs_too_much_memory
 from fastfcn.serving import problems
 from fastfcn.serving.problems import Problem, reason_of
 
+if TYPE_CHECKING:  # not imported for RGB: the processes that decode start faster
+    from fastfcn.data.bands import BandReader
+
 FORMATS = ("JPEG", "PNG", "WEBP", "BMP", "TIFF")  # as Pillow calls them
 FORMAT_NAMES = "JPEG, PNG, WebP, BMP or TIFF"
+BAND_FORMAT_NAMES = "GeoTIFF, TIFF, a NumPy array (.npy) or PNG"  # for networks of bands
 MEDIA_TYPES = ("image/jpeg", "image/png", "image/webp", "image/bmp", "image/tiff")
 
 # First bytes of other file types, to name them in the error.
@@ -58,8 +63,10 @@ class Limits:
     side: int
 
 
-def decode(data: bytes, limits: Limits) -> np.ndarray:
+def decode(data: bytes, limits: Limits, bands: "BandReader | None" = None) -> np.ndarray:
     """The image in `data` as RGB uint8 (H, W, 3), the same pixels as `fastfcn.data.images.read_image` returns.
+
+    With `bands`: float32 (H, W, channels), as `BandReader.read` returns it.
 
     Raises Problem: 415 for an unsupported format, 413 for an image beyond `limits` (from the header, before decoding),
     422 for a damaged file or a JPEG of too many scans. Any exception of a decoder is reported as a damaged file, not as
@@ -67,6 +74,8 @@ def decode(data: bytes, limits: Limits) -> np.ndarray:
     """
     if not data:
         raise problems.no_image()
+    if bands is not None:
+        return _decode_bands(data, limits, bands)
     if not data.startswith(SIGNATURES):
         raise problems.unknown_format(file_type(data), FORMAT_NAMES)
     try:
@@ -83,6 +92,20 @@ def decode(data: bytes, limits: Limits) -> np.ndarray:
     except UnidentifiedImageError as error:
         raise problems.broken_image("its header is damaged") from error
     except Exception as error:  # decoders raise many kinds of exceptions on malformed data
+        raise problems.broken_image(reason_of(error)) from error
+
+
+def _decode_bands(data: bytes, limits: Limits, bands: "BandReader") -> np.ndarray:
+    from fastfcn.data.bands import NUMPY, TIFF, read_header
+
+    if not data.startswith((NUMPY, *TIFF, *SIGNATURES)):
+        raise problems.unknown_format(file_type(data), BAND_FORMAT_NAMES)
+    try:
+        _check_size(read_header(data).size, limits)
+        return bands.decode(data)
+    except Problem:
+        raise
+    except Exception as error:  # as above
         raise problems.broken_image(reason_of(error)) from error
 
 

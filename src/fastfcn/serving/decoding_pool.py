@@ -14,18 +14,23 @@ from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
 from threading import Timer
 from time import monotonic
-from typing import IO
+from typing import IO, TYPE_CHECKING
 
 import numpy as np
 
+from fastfcn.errors import UserError
 from fastfcn.serving import problems
 from fastfcn.serving.decoding import Limits, decode
 from fastfcn.serving.problems import Problem
+
+if TYPE_CHECKING:
+    from fastfcn.data.bands import BandReader
 
 HEAD = 4096  # bytes
 MAX_TEXT = 200  # characters of a message: in JSON, up to 6 bytes each
 PIPE_BYTES = 2**20
 MEMORY, MEMORY_PER_PIXEL = 2**30, 64  # bytes of address space for decoding, beyond those used at the start
+MEMORY_PER_BAND = 16  # more bytes of each pixel, for each band of a file
 CLOSE_SECONDS = 5.0
 ATTEMPTS = 2  # to decode an image whose process ends
 
@@ -33,11 +38,11 @@ ATTEMPTS = 2  # to decode an image whose process ends
 class DecodingPool:
     """At most `size` processes that decode images within `limits`, started when they are first needed.
 
-    `decode` may be called from any thread, and blocks it.
+    `bands`: decodes images of bands, instead of RGB. `decode` may be called from any thread, and blocks it.
     """
 
-    def __init__(self, size: int, limits: Limits):
-        self._limits = limits
+    def __init__(self, size: int, limits: Limits, bands: "BandReader | None" = None):
+        self._limits, self._bands = limits, bands
         self._idle: queue.LifoQueue[_Worker | None] = queue.LifoQueue()
         for _ in range(size):
             self._idle.put(None)
@@ -45,12 +50,12 @@ class DecodingPool:
 
     def start(self) -> None:
         """Start all processes, so that the first images need not wait for them."""
-        workers = [self._idle.get() or _Worker(self._limits) for _ in range(self._size)]
+        workers = [self._idle.get() or _Worker(self._limits, self._bands) for _ in range(self._size)]
         for worker in workers:
             self._idle.put(worker)
 
     def decode(self, data: bytes, seconds: float) -> np.ndarray:
-        """The image in `data` as RGB uint8 (H, W, 3). Raises Problem: as `decode`, and 413 after `seconds`.
+        """The image in `data` as `decoding.decode` returns it. Raises Problem: as `decode`, and 413 after `seconds`.
 
         If the process ends (the system may kill it for memory), another one decodes the image again.
         """
@@ -67,7 +72,7 @@ class DecodingPool:
         """As `decode`, until the time `end`. Raises _EndedError, and queue.Empty if no process is free before."""
         worker = self._idle.get(timeout=max(end - monotonic(), 0.0))
         try:
-            worker = worker or _started(self._limits)
+            worker = worker or _started(self._limits, self._bands)
             return worker.decode(data, end - monotonic())
         except _EndedError:
             worker = None
@@ -101,10 +106,12 @@ class _EndedError(Exception):
 class _Worker:
     """A running process."""
 
-    def __init__(self, limits: Limits):
+    def __init__(self, limits: Limits, bands: "BandReader | None" = None):
         paths = os.pathsep.join(path for path in sys.path if path)
         environment = os.environ | {"PYTHONPATH": paths, "OPENBLAS_NUM_THREADS": "1", "OMP_NUM_THREADS": "1"}
-        command = [sys.executable, "-c", f"from {__name__} import work; work({limits.pixels}, {limits.side})"]
+        reader = json.dumps(bands.as_json()) if bands else ""
+        settings = f"{limits.pixels}, {limits.side}, {reader!r}"
+        command = [sys.executable, "-c", f"from {__name__} import work; work({settings})"]
         # A new session: Ctrl-C in the terminal is for the service, which finishes the accepted requests.
         self.process = subprocess.Popen(
             command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, env=environment, start_new_session=True, bufsize=0
@@ -126,7 +133,9 @@ class _Worker:
             head = json.loads(_read(answers, HEAD))
             if "shape" not in head:
                 raise Problem(head["status"], head["code"], head["detail"], head["hint"])
-            pixels = np.frombuffer(_read(answers, math.prod(head["shape"])), np.uint8).reshape(head["shape"])
+            dtype = np.dtype(head["dtype"])
+            content = _read(answers, math.prod(head["shape"]) * dtype.itemsize)
+            pixels = np.frombuffer(content, dtype).reshape(head["shape"])
         except (OSError, ValueError, EOFError) as error:
             self.kill()
             raise _EndedError from error
@@ -143,10 +152,10 @@ class _Worker:
                     stream.close()
 
 
-def _started(limits: Limits) -> _Worker:
+def _started(limits: Limits, bands: "BandReader | None") -> _Worker:
     """A new process. Raises Problem (503) if the system has no room for one."""
     try:
-        return _Worker(limits)
+        return _Worker(limits, bands)
     except OSError as error:
         raise problems.busy(1) from error
 
@@ -185,26 +194,37 @@ def _write(stream: IO[bytes], data: bytes | memoryview) -> None:
             done += stream.write(memory[done:])
 
 
-def work(max_pixels: int, max_side: int) -> None:
-    """The loop of a process: decode what arrives on standard input until the service closes it, or ends."""
-    _limit_memory(MEMORY + MEMORY_PER_PIXEL * max_pixels)
+def work(max_pixels: int, max_side: int, bands: str = "") -> None:
+    """The loop of a process: decode what arrives on standard input until the service closes it, or ends.
+
+    `bands`: `BandReader.as_json` as text, empty for RGB.
+    """
+    reader, per_pixel = None, MEMORY_PER_PIXEL
+    if bands:
+        from fastfcn.data.bands import BandReader, rasterio
+
+        reader = BandReader.from_json(json.loads(bands))
+        per_pixel += MEMORY_PER_BAND * len(reader.bands.names)
+        with suppress(UserError):
+            rasterio()  # before the limit of memory
+    _limit_memory(MEMORY + per_pixel * max_pixels)
     limits = Limits(max_pixels, max_side)
     requests, answers = open(0, "rb", buffering=0), open(1, "wb", buffering=0)  # noqa: SIM115 (unbuffered)
     with suppress(EOFError, BrokenPipeError):
         while True:
-            _answer(bytes(_read(requests, json.loads(_read(requests, HEAD)))), limits, answers)
+            _answer(bytes(_read(requests, json.loads(_read(requests, HEAD)))), limits, reader, answers)
 
 
-def _answer(data: bytes, limits: Limits, answers: IO[bytes]) -> None:
+def _answer(data: bytes, limits: Limits, bands: "BandReader | None", answers: IO[bytes]) -> None:
     """Decode one file and write the response."""
     try:
-        pixels = np.ascontiguousarray(decode(data, limits))
+        pixels = np.ascontiguousarray(decode(data, limits, bands))
     except Problem as problem:
         fields = {"status": problem.status, "code": problem.code}
         fields |= {"detail": problem.detail[:MAX_TEXT], "hint": problem.hint[:MAX_TEXT]}
         _write(answers, _head(fields))
     else:
-        _write(answers, _head({"shape": pixels.shape}))
+        _write(answers, _head({"shape": pixels.shape, "dtype": pixels.dtype.name}))
         _write(answers, pixels.data)
 
 

@@ -10,7 +10,9 @@ from typing import Any, Protocol, TypeVar
 
 import numpy as np
 
+from fastfcn.data.bands import BandReader
 from fastfcn.data.description import DatasetDescription
+from fastfcn.data.images import RGB, ImageReader
 from fastfcn.prediction.prediction import Prediction
 from fastfcn.prediction.predictor import Predictor
 from fastfcn.serving import problems
@@ -54,11 +56,13 @@ class Service:
     ):
         self.settings = settings
         self.description = predictors[0].description
+        first = predictors[0]
+        self.images: ImageReader = first.images if isinstance(first, Predictor) else RGB
         self.model_info = model_info or {}
         self.metrics = Metrics()
         self.budget = UploadBudget(settings.upload_bytes)
         self.codecs = ThreadPoolExecutor(CODEC_THREADS, thread_name_prefix="codec")
-        self.decoders = DecodingPool(CODEC_THREADS, Limits(settings.max_pixels, settings.max_side))
+        self.decoders = DecodingPool(CODEC_THREADS, Limits(settings.max_pixels, settings.max_side), self.bands)
         self._decoding = ThreadPoolExecutor(CODEC_THREADS, thread_name_prefix="decode")
         self.ready = False
         self.batcher = Batcher(
@@ -67,15 +71,20 @@ class Service:
             settings.max_waiting,
             settings.queue_seconds,
             self.metrics.observe,
-            first.input_pixels if isinstance(first := predictors[0], Predictor) else prod,
+            first.input_pixels if isinstance(first, Predictor) else prod,
         )
         self.metrics.watch(lambda: self.batcher.waiting, self.batcher.expected_wait, lambda: self.budget.used)
         self._workers = len(predictors)
 
+    @property
+    def bands(self) -> BandReader | None:
+        """Reads the bands of images; None for RGB."""
+        return self.images if isinstance(self.images, BandReader) else None
+
     def warm_up(self) -> None:
         """Start the decoders and run every predictor twice, so that the first request is fast and the speed known."""
         self.decoders.start()
-        image = np.zeros((*WARM_UP_SIZE, 3), np.uint8)
+        image = np.zeros((*WARM_UP_SIZE, self.images.channels), self.images.dtype)
         for _ in range(2):
             self.batcher.reserve(self._workers)
             jobs = [self.batcher.put(image, monotonic() + 3600) for _ in range(self._workers)]
@@ -122,7 +131,7 @@ class Service:
         }
         milliseconds = {name: round(1000 * seconds, 1) for name, seconds in times.items()}
         details = details | {"name": upload.name, "milliseconds": milliseconds, "batch_size": job.batch_size}
-        prediction = Prediction(labels, image, self.description)
+        prediction = Prediction(labels, self.images.preview(image), self.description)
         payload = await self._in_codec_thread(as_payload, prediction, format_name, opacity, details)
         return Outcome(payload, milliseconds, image.shape[:2])
 

@@ -33,6 +33,7 @@ def differences(path: Path, now: dict[str, Any]) -> list[str]:
         before = json.loads(path.read_text(encoding="utf-8"))
         lines = [*_changed_classes(before["classes"], now["classes"]), *_changed(before, now, "ignored", "ignored")]
         lines += _changed(before, now, "labels_kind", "labels_kind")
+        lines += _changed({"bands": None} | before, {"bands": None} | now, "bands", "bands")
         for name, split in now["splits"].items():
             lines += _changed_split(name, before["splits"][name], split)
     except (ValueError, TypeError, KeyError, AttributeError, RecursionError, OSError) as error:
@@ -50,8 +51,8 @@ def table(lines: list[str]) -> str:
 
 
 def _description(description: DatasetDescription) -> dict[str, Any]:
-    content = description.model_dump(mode="json", include={"classes", "ignored", "labels_kind"})
-    return {key: content[key] for key in ("labels_kind", "classes", "ignored")}
+    content = description.model_dump(mode="json", include={"classes", "ignored", "labels_kind", "bands"})
+    return {key: content[key] for key in ("labels_kind", "bands", "classes", "ignored") if key in content}
 
 
 def _split(dataset: Dataset) -> dict[str, Any]:

@@ -221,13 +221,16 @@ def _setup(
     network = build.network(recipe, len(classes), training=True)
     resume = fabric.broadcast(resume and run.checkpoint.exists())
     if not resume:
+        remarks: list[str] = []
         with fabric.rank_zero_first(local=True):  # one process per machine downloads, the others read the cached file
-            match = load_initial_weights(recipe, network, classes, strict)
+            match = load_initial_weights(recipe, network, classes, strict, remarks)
         if fabric.is_global_zero and match and str(match):
             console.print(f"{recipe.load_from}: {match}", soft_wrap=True)
         elif fabric.is_global_zero and match is None:
             origin = pretrained_origin(recipe.backbone.name, recipe.backbone.pretrained)
             console.print(f"Initial weights: {origin}", soft_wrap=True)
+        for remark in remarks if fabric.is_global_zero else ():
+            console.print(remark, soft_wrap=True)
     if fabric.world_size > 1 and fabric.device.type == "cuda":
         synchronize_batch_norms(network)
     prepare(network, machine, fabric.device)

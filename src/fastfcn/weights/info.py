@@ -16,7 +16,8 @@ def info(path: str | Path) -> dict[str, Any]:
     """Describe a weights file, whose checksum is verified. Raises WeightsError.
 
     Keys: `file`, `format` ("weights"), `bytes`, `parameters` (of the network used for predictions),
-    `training_parameters` (with the auxiliary head), `recipe`, `summary`, `network` (backbone, neck, head, mean, std),
+    `training_parameters` (with the auxiliary head), `recipe`, `summary`, `network` (backbone, neck, head, mean, std,
+    and bands if the images are not RGB),
     `inference` (how images are given to the network, in words: `text` and, with test-time augmentation, `tta`),
     `dataset`, `classes` (name, color, ids), `score` (saved with the weights: miou in percent, split, step; or
     converted_from), `published` (published scores, for converted weights only), `made` (time and versions; empty for
@@ -60,7 +61,7 @@ def network(recipe: Recipe) -> dict[str, Any]:
         "head": recipe.head.kind,
         "mean": list(recipe.data.mean),
         "std": list(recipe.data.std),
-    }
+    } | ({"bands": list(recipe.data.bands)} if recipe.data.bands else {})
 
 
 def score_line(info: dict[str, Any]) -> str:

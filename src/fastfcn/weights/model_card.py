@@ -95,6 +95,8 @@ def _facts(info: dict[str, Any]) -> Iterator[tuple[str, str]]:
     network, provenance = info["network"], info["made"]
     yield "recipe", f"`{info['recipe']}`"
     yield "network", f"{network['backbone']}, {network['neck']}, {network['head']}"
+    if "bands" in network:
+        yield "bands", ", ".join(map(str, network["bands"]))
     yield "parameters", f"{info['parameters']:,}"
     yield "dataset", info["dataset"]["title"]
     yield "score", score_line(info)

@@ -11,6 +11,7 @@ import safetensors.torch
 import timm
 import torch
 from huggingface_hub import constants
+from timm.models import adapt_input_conv
 from torch import Tensor, nn
 
 from fastfcn.errors import WeightsError
@@ -45,13 +46,14 @@ def pretrained_origin(name: str, source: str) -> str:
             return path
 
 
-def load_pretrained(backbone: nn.Module, name: str, source: str) -> None:
+def load_pretrained(backbone: nn.Module, name: str, source: str, remarks: list[str] | None = None) -> None:
     """Load initial weights into `backbone`, the timm network `name`.
 
     `source`: "openmmlab" (resnet50_v1c, used for OpenMMLab's published models; for `resnet50c`), "official" (used by
     the official FastFCN code; for `resnet50s` and `resnet101s`), "imagenet" (from an installed package of the extra
-    `pretrained`, else timm's, downloaded), "none" (random weights), or the path of a file. Raises WeightsError if they
-    cannot be downloaded or do not fit; there is no fallback to random weights.
+    `pretrained`, else timm's, downloaded), "none" (random weights), or the path of a file. `remarks`: what was
+    done to the weights is appended. Raises WeightsError if they cannot be downloaded or do not fit; there is no
+    fallback to random weights.
     """
     match source:
         case "none":
@@ -64,7 +66,7 @@ def load_pretrained(backbone: nn.Module, name: str, source: str) -> None:
             tensors = _imagenet(name)
         case path:
             tensors = read_file(path)
-    load_backbone(backbone, tensors, source)
+    load_backbone(backbone, tensors, source, remarks)
 
 
 def _openmmlab(name: str) -> dict[str, Tensor]:
@@ -181,15 +183,39 @@ def read_int8_npz(path: str | Path) -> dict[str, Tensor]:
     return {name: torch.from_numpy(np.asarray(value, np.float32)) for name, value in tensors.items()}
 
 
-def load_backbone(backbone: nn.Module, tensors: dict[str, Tensor], source: str) -> None:
+def adapted_to_channels(
+    tensors: dict[str, Tensor], shapes: dict[str, tuple[int, ...]], remarks: list[str]
+) -> dict[str, Tensor]:
+    """`tensors` with the RGB weights of the first convolution adapted to the channels of a network with `shapes`.
+
+    By timm's rule, the weights of red, green and blue are repeated over the channels and multiplied by 3 / channels,
+    which keeps the scale of the result; for a single channel they are added. `remarks`: what was done is appended.
+    """
+    adapted = {
+        name: adapt_input_conv(shapes[name][1], weight)
+        for name, weight in tensors.items()
+        if weight.ndim == 4 and name in shapes and len(shapes[name]) == 4 and shapes[name][1] != weight.shape[1] == 3
+    }
+    for name, weight in adapted.items():
+        channels = weight.shape[1]
+        how = f"repeated over {channels} channels and multiplied by 3/{channels}" if channels > 1 else "added"
+        remarks.append(f"{name}: the weights for red, green and blue were {how}.")
+    return tensors | adapted
+
+
+def load_backbone(
+    backbone: nn.Module, tensors: dict[str, Tensor], source: str, remarks: list[str] | None = None
+) -> None:
     """Load `tensors` with the names of timm, torchvision or OpenMMLab into `backbone`.
 
-    Modules that the backbone does not have, such as a classifier or a segmentation head, are skipped.
+    Modules that the backbone does not have, such as a classifier or a segmentation head, are skipped. Weights of RGB
+    images are adapted to other channels (`adapted_to_channels`).
     """
     shapes = {key: tuple(value.shape) for key, value in backbone.state_dict().items()}
     modules = {_top_module(key) for key in shapes}
     renamed = {_backbone_name(key, modules): value for key, value in tensors.items()}
     renamed = {key: value for key, value in renamed.items() if _top_module(key) in modules}
+    renamed = adapted_to_channels(renamed, shapes, [] if remarks is None else remarks)
     optional = {key for key in shapes if key.endswith("num_batches_tracked")} - renamed.keys()
     problems = key_problems({key: shape for key, shape in shapes.items() if key not in optional}, renamed)
     if problems:

@@ -20,7 +20,7 @@ from fastfcn.weights.convert import checkpoint_classes
 from fastfcn.weights.locate import local_file
 from fastfcn.weights.official import from_official, is_official
 from fastfcn.weights.openmmlab import from_openmmlab
-from fastfcn.weights.pretrained import load_pretrained, read_file
+from fastfcn.weights.pretrained import adapted_to_channels, load_pretrained, read_file
 
 BACKBONE_ONLY = "Use a recipe with the same backbone, neck and head, or take the backbone alone: backbone.pretrained={}"
 
@@ -49,25 +49,29 @@ class ClassMatch:
 
 
 def load_initial_weights(
-    recipe: Recipe, model: Segmenter, classes: Sequence[str], strict: bool = False
+    recipe: Recipe, model: Segmenter, classes: Sequence[str], strict: bool = False, remarks: list[str] | None = None
 ) -> ClassMatch | None:
     """Load the recipe's initial weights: `load_from` into the whole network, else `backbone.pretrained`.
 
-    `classes`: names of the dataset's classes; `strict`: refuse weights of other classes. Returns which classes keep
-    their weights, None without `load_from`. Raises WeightsError if the weights are missing or do not fit.
+    `classes`: names of the dataset's classes; `strict`: refuse weights of other classes; `remarks`: what was done to
+    the weights is appended. Returns which classes keep their weights, None without `load_from`. Raises WeightsError if
+    the weights are missing or do not fit.
     """
     if recipe.load_from == "none":
-        load_pretrained(model.backbone, recipe.backbone.name, recipe.backbone.pretrained)
+        load_pretrained(model.backbone, recipe.backbone.name, recipe.backbone.pretrained, remarks)
         return None
-    return load_start(model, recipe, classes, strict)
+    return load_start(model, recipe, classes, strict, remarks)
 
 
-def load_start(model: Segmenter, recipe: Recipe, classes: Sequence[str], strict: bool = False) -> ClassMatch | None:
+def load_start(
+    model: Segmenter, recipe: Recipe, classes: Sequence[str], strict: bool = False, remarks: list[str] | None = None
+) -> ClassMatch | None:
     """Load `recipe.load_from` into `model`, the network of `recipe` for `classes`: for fine-tuning.
 
     It is a weights file, the name of a recipe with published weights, `hf://USER/NAME`, or a PyTorch checkpoint.
-    Outputs of classes of the same name are copied; those of other classes keep the values in `model`. Returns None for
-    weights without class names, whose number of classes has to be that of the dataset.
+    The RGB weights of its first convolution are adapted to other channels. Outputs of classes of the same name are
+    copied; those of other classes keep the values in `model`. Returns None for weights without class names, whose
+    number of classes has to be that of the dataset.
     """
     source = recipe.load_from
     path = local_file(source)
@@ -87,6 +91,8 @@ def load_start(model: Segmenter, recipe: Recipe, classes: Sequence[str], strict:
                 "Train without --strict to start new classes from random weights.",
             )
         tensors = _for_classes(tensors, model, recipe, known, classes, path)
+    shapes = {name: tuple(value.shape) for name, value in model.state_dict().items()}
+    tensors = adapted_to_channels(tensors, shapes, [] if remarks is None else remarks)
     try:
         file.load_state(model, tensors, source)
     except WeightsError as error:

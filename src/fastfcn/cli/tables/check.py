@@ -8,6 +8,7 @@ from rich.table import Table
 from rich.text import Text
 from rich.tree import Tree
 
+from fastfcn.checking.bands import BandStatistics
 from fastfcn.checking.check import FolderReport
 from fastfcn.checking.consent import KINDS
 from fastfcn.checking.fixing import CHANGES, FixedCopy
@@ -27,6 +28,8 @@ def show_folder_report(report: FolderReport, console: SafeConsole) -> None:
     _print_layout(report, console)
     if report.values:
         console.print(_values_table(report))
+    if report.bands:
+        console.print(_bands_table(report.bands))
     for problem in report.problems:
         print_problem(problem, console)
     _print_summary(report, console)
@@ -67,6 +70,16 @@ def _values_table(report: FolderReport) -> Table:
         )
     if len(report.values) > MAX_ROWS:
         table.add_row(f"and {len(report.values) - MAX_ROWS} more", "", "")
+    return table
+
+
+def _bands_table(bands: BandStatistics) -> Table:
+    table = Table(f"band ({bands.description.dtype})", "lowest", "highest", "mean", "std", "missing")
+    for entry in bands.counts[:MAX_ROWS]:
+        numbers = (f"{value:.4g}" for value in (entry.low, entry.high, entry.mean, entry.std))
+        table.add_row(entry.name, *numbers, f"{entry.missing:.2%}")
+    if len(bands.counts) > MAX_ROWS:
+        table.add_row(f"and {len(bands.counts) - MAX_ROWS} more", *[""] * 5)
     return table
 
 

@@ -32,6 +32,8 @@ def _rows(info: dict[str, Any]) -> Iterator[tuple[str, str]]:
     yield "recipe", info["recipe"]
     yield "", info["summary"]
     yield "network", f"{network['backbone']} -> {network['neck']} -> {network['head']}"
+    if "bands" in network:
+        yield "bands", ", ".join(map(str, network["bands"]))
     if "runtime" in info:
         limit = f", up to {info['largest'][0]}x{info['largest'][1]}" if info["largest"] else ""
         yield (

@@ -88,7 +88,7 @@ def example_image(setup: EvaluationSetup, index: int, tta: bool = False) -> Exam
     return ExampleImage(
         index,
         example.name,
-        _resize(example.image, small, Image.Resampling.LANCZOS),
+        _resize(setup.dataset.images.preview(example.image), small, Image.Resampling.LANCZOS),
         label=_resize(example.label, small),
         prediction=_resize(labels.numpy(), small),
         errors=_resize(errors, small),

@@ -63,7 +63,7 @@ class AOTInductorSession:
             raise WeightsError(f"{path} cannot be loaded: {reason}", "Export it again on this machine.") from error
 
     def run(self, images: np.ndarray) -> list[np.ndarray]:
-        """Outputs for RGB uint8 images (B, H, W, 3); see `Session.run`."""
+        """Outputs for images (B, H, W, C); see `Session.run`."""
         import torch
 
         with torch.inference_mode():

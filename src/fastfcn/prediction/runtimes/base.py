@@ -25,7 +25,7 @@ class Session(Protocol):
     metadata: dict[str, str]
 
     def run(self, images: np.ndarray) -> list[np.ndarray]:
-        """Run RGB uint8 images (B, H, W, 3).
+        """Run images (B, H, W, C): RGB uint8, or bands in float32.
 
         Returns labels (B, H, W), followed by logits (B, classes, H, W) if the file has them.
         """

@@ -51,7 +51,7 @@ class ExecuTorchSession:
         self.metadata = json.loads(metadata.execute([])[0]) if metadata else {}
 
     def run(self, images: np.ndarray) -> list[np.ndarray]:
-        """Outputs for RGB uint8 images (B, H, W, 3); see `Session.run`."""
+        """Outputs for images (B, H, W, C); see `Session.run`."""
         import torch
 
         outputs = [[output.numpy().copy() for output in self._run_one(image)] for image in torch.from_numpy(images)]

@@ -110,7 +110,7 @@ class OnnxSession:
         self.metadata = dict(self.session.get_modelmeta().custom_metadata_map)
 
     def run(self, images: np.ndarray) -> list[np.ndarray]:
-        """Outputs for RGB uint8 images (B, H, W, 3); see `Session.run`."""
+        """Outputs for images (B, H, W, C); see `Session.run`."""
         return self.session.run(None, {"image": images})  # type: ignore[return-value]
 
 

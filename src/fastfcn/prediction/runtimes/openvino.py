@@ -75,7 +75,7 @@ class OpenVinoSession:
         self.metadata = json.loads(model.get_rt_info([SECTION, CONTENTS]).value) if model.has_rt_info(SECTION) else {}
 
     def run(self, images: np.ndarray) -> list[np.ndarray]:
-        """Outputs for RGB uint8 images (B, H, W, 3); see `Session.run`."""
+        """Outputs for images (B, H, W, C); see `Session.run`."""
         outputs = self.compiled(images)
         return [outputs[index].copy() for index in range(len(self.compiled.outputs))]
 
