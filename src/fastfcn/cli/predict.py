@@ -259,6 +259,5 @@ def _received(client: "Client", job: "PredictionJob") -> Iterator[dict[str, int]
         def predict_image(pixels: "np.ndarray", labels: "np.ndarray" = answer) -> Prediction:
             return Prediction(labels, client.images.preview(pixels), client.description)
 
-        yield from predict_files(
-            predict_image, [job.inputs.images[index]], [job.names[index]], job.outputs, client.images
-        )
+        image, name = job.inputs.images[index], job.names[index]
+        yield from predict_files(predict_image, [image], [name], job.outputs, reader=client.images)
