@@ -4,6 +4,7 @@ None may crash or read memory outside of the arguments: under tests/kernels/sani
 """
 
 from collections.abc import Callable, Iterator
+from math import inf, nan
 from typing import Any, NamedTuple
 
 import pytest
@@ -229,6 +230,23 @@ def test_odd_numbers_are_refused(call: Call):
                     call.run(dilations=[number])
             with pytest.raises(RuntimeError, match="expected"):
                 call.run(dilations=[])
+
+
+@pytest.mark.parametrize(
+    ("changes", "message"),
+    [
+        ({"expand": None}, "or neither"),
+        ({"expand_bias": None}, "or neither"),
+        ({"expand": None, "expand_bias": None}, "expected `taps_bias` of 16"),
+        ({"stride": 2}, "a residual needs stride 1"),
+        ({"kernel": 4}, "kernel of 3, 5 or 7"),
+        *(({"limit": limit}, "expected `limit` above 0") for limit in (nan, 0.0, -1.0, -inf)),
+    ],
+)
+def test_arguments_of_a_mobile_block_that_do_not_fit_together(changes: dict[str, Any], message: str):
+    call = next(call for call in CALLS if call.operator == "inverted_residual")
+    with pytest.raises(RuntimeError, match=message):
+        call.run(**changes)
 
 
 @pytest.mark.parametrize("call", CALLS, ids=names(CALLS))

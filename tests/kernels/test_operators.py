@@ -29,9 +29,10 @@ def test_wrong_maps_are_refused():
         torch.ops.fastfcn.winograd(torch.ones(1, 16, 4, 4), taps, torch.zeros(24), False, 1, 1, 6, True)
     with pytest.raises(RuntimeError, match="3 to 6 results"):
         torch.ops.fastfcn.winograd(torch.ones(1, 16, 4, 4), taps, bias, False, 1, 1, 7)
-    settings = (torch.ones(1, 1, 9, 16), torch.ones(1, 1, 16, 32), torch.zeros(1, 16), [1], False)
+    depthwise, pointwise = packing.pack_depthwise(weight[:, :1]), packing.pack_pointwise(weight[:, :, :1, :1])
+    settings = (depthwise[None], pointwise[None], torch.zeros(1, 16), [1], False)
     with pytest.raises(RuntimeError, match="outputs in multiples"):
-        torch.ops.fastfcn.jpu([torch.ones(1, 16, 4, 4)], *settings, torch.ones(1, 16, 32), torch.zeros(5))
+        torch.ops.fastfcn.jpu([torch.ones(1, 16, 4, 4)], *settings, pointwise, torch.zeros(5))
     with pytest.raises(RuntimeError, match="float32 map on the CPU"):
         torch.ops.fastfcn.jpu([torch.ones(1, 1, 4, 4, 16).double()], *settings)
     with pytest.raises(RuntimeError, match="three convolutions"):
