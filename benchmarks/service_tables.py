@@ -1,4 +1,4 @@
-"""Write the tables of docs/export.md and docs/serve.md from results: python benchmarks/service_tables.py."""
+"""Write the tables of docs/backbones.md, export.md and serve.md from results: python benchmarks/service_tables.py."""
 
 import json
 from collections import Counter
@@ -53,6 +53,36 @@ def int8_table(record: dict) -> str:
         f"INT8 version of {record['recipe']}: {scores}. `{record['command']}`, {record['date']}, {machine(record)}."
     )
     return f"{caption}\n\n{markdown(header, rows)}"
+
+
+def backbone_tables() -> str:
+    """What was tried with the networks of each family of timm, and the networks that are refused."""
+    return tables({"families": families_tables})
+
+
+def families_tables(record: dict) -> str:
+    """Two tables; a cell is empty if that was not tried."""
+    steps = {"training": "training", "prediction": "fast prediction", "onnx": "ONNX"}
+    rows, refused = [], []
+    for name, result in sorted(record["networks"].items(), key=lambda item: item[1]["family"].lower()):
+        start = [result["family"], f"`{name}`"]
+        if "refused" in result:
+            refused.append([*start, result["refused"].replace("|", "/")])
+        else:
+            rows.append([*start, *(_outcome(result.get(step, "")) for step in steps)])
+    counts = [
+        f"{title} of {sum(row[2 + index] == 'yes' for row in rows)}" for index, title in enumerate(steps.values())
+    ]
+    caption = (
+        f"{len(rows)} networks; tried and correct: {', '.join(counts)}. An empty cell was not tried. "
+        f"`{record['command']}`, {record['date']}."
+    )
+    tried = markdown(["family", "network", *steps.values()], rows)
+    return f"{caption}\n\n{tried}\n\nRefused:\n\n{markdown(['family', 'network', 'reason'], refused)}"
+
+
+def _outcome(result: str) -> str:
+    return {"ok": "yes", "": ""}.get(result, f"no: {result}".replace("|", "/"))
 
 
 def serve_tables() -> str:
@@ -114,7 +144,11 @@ def machine(record: dict) -> str:
     return f"{record['machine']['processor']}, {record['machine']['threads']} threads"
 
 
-TABLES = {ROOT / "docs" / "export.md": export_tables, ROOT / "docs" / "serve.md": serve_tables}
+TABLES = {
+    ROOT / "docs" / "backbones.md": backbone_tables,
+    ROOT / "docs" / "export.md": export_tables,
+    ROOT / "docs" / "serve.md": serve_tables,
+}
 
 if __name__ == "__main__":
     for document, made in TABLES.items():

@@ -31,8 +31,14 @@ from fastfcn.losses import (
     TverskyLoss,
     WeightedCrossEntropy,
 )
+from fastfcn.models.backbone import (
+    USE_ANOTHER,
+    layer_distances,
+    resnet_backbone,
+    stage_parameters,
+    without_decay,
+)
 from fastfcn.models.backbone import backbone as any_backbone
-from fastfcn.models.backbone import layer_distances, resnet_backbone, stage_parameters, without_decay
 from fastfcn.models.heads import HEADS, FCNHead, Head
 from fastfcn.models.jpu import JPU, NoNeck
 from fastfcn.models.jpu_x import JPUX
@@ -169,10 +175,14 @@ def backbone(recipe: Recipe, training: bool = False) -> Any:
             case "pyramid":
                 return any_backbone(part.name, drop_path, recipe.channels)
     except (RuntimeError, ValueError, AttributeError, KeyError) as error:
-        raise RecipeError(
-            f"{recipe.name}: backbone.name = {part.name!r} cannot be used as kind {part.kind!r}: {error}",
-            "List timm's networks: python -c \"import timm; print(timm.list_models('resnet*'))\"",
-        ) from error
+        message = f"{recipe.name}: backbone.name = {part.name!r} cannot be used as kind {part.kind!r}: {error}"
+        raise RecipeError(message, getattr(error, "hint", USE_ANOTHER)) from error
+
+
+def check_backbone(recipe: Recipe) -> None:
+    """Raise RecipeError if the recipe's backbone cannot be used: without weights or data, in about a second."""
+    with torch.device("meta"):
+        backbone(recipe, training=True)
 
 
 def neck(recipe: Recipe, channels: Sequence[int]) -> JPU | JPUX | NoNeck:

@@ -76,9 +76,11 @@ def test_an_unknown_recipe():
     assert_refused(fastfcn("recipe", "fastfcn_r50_psp_camvit"), 'did you mean "fastfcn_r50_psp_camvid"')
 
 
-def test_an_unknown_backbone(streets: Path, tmp_path: Path):
-    change = 'backbone={kind="pyramid", name="resnet5o", pretrained="none"}'
-    assert_refused(train(streets, tmp_path / "run", change), "backbone.name", "resnet5o", "timm")
+def test_a_backbone_that_cannot_be_used_is_refused_before_data_is_read(tmp_path: Path):
+    change = 'backbone={kind="pyramid", name="vit_tiny_patch16_224", pretrained="none"}'
+    words = ("backbone.name", "vit_tiny_patch16_224", "strides", "convnext_tiny")
+    assert_refused(train(tmp_path / "no_data", tmp_path / "run", change), *words)
+    assert_refused(fastfcn("recipe", "demo", change), *words)
 
 
 # Data.

@@ -1,17 +1,20 @@
 """Families of timm networks as backbones: training, fast prediction and ONNX export of the smallest network of each.
 
-    python -m tests.models.families [NAMES ...] [--out benchmarks/results/families.json]
+    python -m tests.models.families [NAMES ...] [--out benchmarks/results/families.json] [--resume]
 
 Each network runs in a separate process, so that a crash is a result. Results of other networks in the file are kept.
 """
 
 import argparse
+import importlib
 import json
+import multiprocessing
 import signal
-import subprocess
-import sys
 import tempfile
+from datetime import date
 from pathlib import Path
+
+from fastfcn.utils.files import write_text
 
 # The smallest network of each family, and its title.
 FAMILIES = {
@@ -111,6 +114,9 @@ TRAINED = (64, 96)  # (height, width) of the crops
 PREDICTED = ((64, 96), (45, 83), (130, 97))  # two of them no multiples of 32
 EXPORTED = ((61, 83), (17, 23), (96, 128))
 SECONDS = 900  # per network
+COMMAND = "python -m tests.models.families"
+# Imported once, before the processes are forked.
+IMPORTED = ("fastfcn.exporting.export", "fastfcn.fast.optimize", "fastfcn.training.prepare", "tests.helpers.tiny")
 
 
 def recipe(name: str):
@@ -218,38 +224,41 @@ def export(name: str, format: str) -> str:
     return ""
 
 
-def check(name: str, formats: list[str]) -> None:
-    """Print a line of JSON for each result of the network `name`; the first may be that it is refused."""
+def check(name: str, formats: list[str], out: Path) -> None:
+    """Write a line of JSON to `out` for each result of the network `name`; the first may be that it is refused."""
     from fastfcn import build
     from fastfcn.errors import RecipeError
 
-    try:
-        build.network(recipe(name), classes=5)
-    except RecipeError as error:
-        print(json.dumps({"refused": error.message}), flush=True)
-        return
     steps = {"training": train, "prediction": predict}
     steps |= {format: lambda name, format=format: export(name, format) for format in formats}
-    for step, run in steps.items():
+    with out.open("w") as file:
         try:
-            problem = run(name)
-        except Exception as error:  # whatever it is, it is the result
-            problem = f"{type(error).__name__}: {next(iter(str(error).splitlines()), '')}"
-        print(json.dumps({step: problem or "ok"}), flush=True)
+            build.check_backbone(recipe(name))
+        except RecipeError as error:
+            print(json.dumps({"refused": str(error.__cause__)}), file=file)
+            return
+        for step, run in steps.items():
+            try:
+                problem = run(name)
+            except Exception as error:  # whatever it is, it is the result
+                problem = f"{type(error).__name__}: {next(iter(str(error).splitlines()), '')}"
+            print(json.dumps({step: problem or "ok"}), file=file, flush=True)
 
 
 def result(name: str, formats: list[str]) -> dict[str, str]:
     """The results of `check` in a separate process; a crash is the result of the step that did not report."""
-    command = [sys.executable, "-m", "tests.models.families", "--one", name, "--formats", ",".join(formats)]
-    try:
-        done = subprocess.run(command, capture_output=True, text=True, timeout=SECONDS)
-        output, code = done.stdout, done.returncode
-    except subprocess.TimeoutExpired as error:
-        output, code = (error.stdout or b"").decode(), -signal.SIGALRM
-    results: dict[str, str] = {}
-    for line in output.splitlines():
-        if line.startswith("{"):
+    with tempfile.TemporaryDirectory() as folder:
+        path = Path(folder) / "results.jsonl"
+        process = multiprocessing.get_context("fork").Process(target=check, args=(name, formats, path))
+        process.start()
+        process.join(SECONDS)
+        if process.is_alive():
+            process.kill()
+            process.join()
+        results: dict[str, str] = {}
+        for line in path.read_text().splitlines() if path.exists() else ():
             results |= json.loads(line)
+    code = process.exitcode or 0
     if code:
         end = signal.Signals(-code).name if code < 0 else f"exit status {code}"
         missing = [step for step in ("training", "prediction", *formats) if step not in results]
@@ -263,19 +272,24 @@ def main() -> None:
     parser.add_argument("names", nargs="*", help="timm networks (default: all in FAMILIES)")
     parser.add_argument("--formats", default="onnx", help="export formats, separated by commas (default: onnx)")
     parser.add_argument("--out", type=Path, help="JSON file to update")
-    parser.add_argument("--one", help=argparse.SUPPRESS)
+    parser.add_argument("--resume", action="store_true", help="leave out networks that --out has in all formats")
     arguments = parser.parse_args()
     formats = [format for format in arguments.formats.split(",") if format]
-    if arguments.one:
-        check(arguments.one, formats)
-        return
-    for name in arguments.names or FAMILIES:
+    for module in IMPORTED:
+        importlib.import_module(module)
+    out, names = arguments.out, arguments.names or list(FAMILIES)
+    stored = json.loads(out.read_text()) if out and out.exists() else {"networks": {}}
+    for name in names:
+        known = stored["networks"].get(name, {})
+        if arguments.resume and ("refused" in known or {"training", "prediction", *formats} <= known.keys()):
+            continue
         row = result(name, formats)
         print(name, json.dumps(row), flush=True)
-        if arguments.out:
-            stored = json.loads(arguments.out.read_text()) if arguments.out.exists() else {}
-            networks = stored.get("networks", {}) | {name: stored.get("networks", {}).get(name, {}) | row}
-            arguments.out.write_text(json.dumps(stored | {"networks": networks}, indent=1) + "\n")
+        before = {} if "refused" in row or "refused" in known else known
+        stored["networks"][name] = {**before, **row}
+        if out:
+            stored |= {"command": f"{COMMAND} --out {out}", "date": str(date.today())}
+            write_text(out, json.dumps(stored, indent=1) + "\n")
 
 
 if __name__ == "__main__":

@@ -14,7 +14,7 @@ from fastfcn import build
 from fastfcn.errors import WeightsError
 from fastfcn.models.backbone import backbone, resnet_backbone
 from fastfcn.weights import pretrained
-from fastfcn.weights.pretrained import load_pretrained, read_int8_npz
+from fastfcn.weights.pretrained import load_pretrained, other_normalization, read_int8_npz
 from fastfcn.weights.start import load_initial_weights
 from tests.helpers.openmmlab_files import openmmlab_state, save_1x
 from tests.helpers.tiny import tiny_model, tiny_recipe, tiny_weights
@@ -33,6 +33,18 @@ def same(first: dict[str, Tensor], second: dict[str, Tensor]) -> bool:
 @pytest.fixture
 def net() -> nn.Module:
     return backbone(NAME)
+
+
+def test_weights_of_another_normalization_are_reported():
+    """Those of EfficientNetV2 from TensorFlow expect pixels from -1 to 1."""
+    change = 'backbone={kind="pyramid", name="tf_efficientnetv2_s", pretrained="imagenet"}'
+    warning = other_normalization(tiny_recipe(change))
+    expected = "data.mean=[127.5,127.5,127.5] data.std=[127.5,127.5,127.5]"
+    assert "tf_efficientnetv2_s" in warning
+    assert warning.endswith(expected)
+    assert other_normalization(tiny_recipe(change, *expected.split())) == ""
+    assert other_normalization(tiny_recipe(change.replace("imagenet", "none"))) == ""
+    assert other_normalization(tiny_recipe(change.replace("tf_efficientnetv2_s", "resnet18"))) == ""
 
 
 def test_none_stays_random(net: nn.Module):

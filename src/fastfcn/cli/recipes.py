@@ -38,4 +38,9 @@ def recipe(
     if len(changes) == 1 and "=" not in changes[0]:
         show_differences(recipes.load(name), recipes.load(changes[0]), out_console)
     else:
-        show_recipe(recipes.load(name, changes), out_console)
+        loaded = recipes.load(name, changes)
+        if any(change.startswith("backbone") for change in changes):
+            from fastfcn import build  # imports torch, which takes seconds
+
+            build.check_backbone(loaded)
+        show_recipe(loaded, out_console)

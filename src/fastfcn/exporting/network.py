@@ -11,6 +11,7 @@ from torch.fx.experimental import _config as shape_settings
 from torch.utils._sympy.value_ranges import ValueRanges
 
 from fastfcn.errors import UserError
+from fastfcn.exporting.dynamic_sizes import DynamicSizes
 from fastfcn.fast.fold_batch_norm import fold_batch_norms
 from fastfcn.models.segmenter import Segmenter
 from fastfcn.ops.upsample import label_type
@@ -81,7 +82,7 @@ def trace(model: Segmenter, recipe: Recipe, with_logits: bool) -> ExportedProgra
     # which 32 pixels have at stride 32, and for some networks that there is more than one image.
     dynamic = TensorSpec([ShapeVar(name, min=1) for name in ("batch", "height", "width")] + [recipe.channels])
     program = ImageToClasses(model, recipe, with_logits).eval()
-    with torch.no_grad():
+    with torch.no_grad(), DynamicSizes():
         return torch.export.export(
             program, (_example(2, recipe),), dynamic_shapes=ParamsSpec({"image": dynamic}), strict=False
         )  # fmt: skip

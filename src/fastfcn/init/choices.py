@@ -210,11 +210,11 @@ def traits(name: str) -> BackboneTraits:
     """Traits of a timm network; those of a ResNet for one that cannot be a backbone, which `init` reports."""
     if has_settable_strides(name):
         return RESNET_TRAITS
-    import timm
     import torch
     from torch.nn.modules.batchnorm import _BatchNorm as BatchNorm
 
     from fastfcn.models.backbone import backbone as timm_backbone
+    from fastfcn.models.backbone import pretrained_normalization
 
     try:
         with torch.device("meta"):
@@ -228,12 +228,8 @@ def traits(name: str) -> BackboneTraits:
     except ValueError:
         drop_path = False
     norms = [sum(isinstance(module, kind) for module in modules) for kind in (torch.nn.LayerNorm, BatchNorm)]
-    trained = timm.get_pretrained_cfg(name)
-    mean, std = (trained.mean, trained.std) if trained else (None, None)
-    scaled = [[round(255 * value, 3) for value in values] if values else None for values in (mean, std)]
-    return BackboneTraits(
-        norms[0] > norms[1], drop_path, scaled[0] or RESNET_TRAITS.mean, scaled[1] or RESNET_TRAITS.std
-    )
+    mean, std = pretrained_normalization(name) or (RESNET_TRAITS.mean, RESNET_TRAITS.std)
+    return BackboneTraits(norms[0] > norms[1], drop_path, mean, std)
 
 
 def adamw_rate(facts: Facts, number: int) -> Choice:

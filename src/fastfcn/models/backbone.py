@@ -3,6 +3,7 @@
 import math
 from collections.abc import Callable, Mapping, Sequence
 from functools import cache
+from textwrap import shorten
 from typing import Any, Literal, NamedTuple
 
 import timm
@@ -14,21 +15,38 @@ from timm.models import group_parameters
 from torch import Tensor, nn
 
 from fastfcn.utils.modules import add_base_class, change_class
+from fastfcn.utils.spelling import did_you_mean
 
 STRIDES = (4, 8, 16, 32)
-UNEVEN = (33, 63)  # a size that no stride divides; maps rounded up: 9x16, 5x8, 3x4, 2x2
+USE_ANOTHER = (
+    "Use a network with four stages that takes images of any size, such as convnext_tiny, efficientnet_b0, "
+    "swin_tiny_patch4_window7_224 or mobilenetv4_conv_small; docs/backbones.md lists more."
+)
+LIST = "List timm's networks: python -c \"import timm; print(timm.list_models('resnet*'))\""
+AS_PYRAMID = "Use a plain ResNet such as resnet50, or backbone.kind=pyramid, which has no strides and dilations to set."
+NO_DROP_PATH = 'Write drop_path={kind="none"}'
+# Sizes that no stride divides. Maps of the first, rounded up: 9x16, 5x8, 3x4, 2x2; the second is the smallest.
+UNEVEN = ((33, 63), (1, 1))
+
+
+class BackboneError(ValueError):
+    """A network cannot be used as a backbone; `hint` says what can."""
+
+    def __init__(self, message: str, hint: str = USE_ANOTHER):
+        super().__init__(message)
+        self.hint = hint
 
 
 def backbone(name: str, drop_path: float = 0.0, channels: int = 3) -> Any:
     """The `timm` network `name` without its classifier, with random weights.
 
-    It maps images (B, `channels`, H, W) of any size to four maps (B, C, ceil(H / stride), ceil(W / stride)) at strides
-    4, 8, 16 and 32, finest first. If the network would round down or refuse the size, images are padded with zeros
-    (the mean of normalized images) on the right and at the bottom to a multiple of 32, and the maps are cropped. The
-    channels of the maps are `.feature_info.channels()`; weights have timm's names. `drop_path`: probability with which
-    training skips the last block; it falls linearly to 0 at the first (stochastic depth). Raises ValueError if the
-    network has no such maps, does not accept images of any size or cannot skip blocks, and RuntimeError if timm does
-    not know the name.
+    It maps images (B, `channels`, H, W) of any size to four maps (B, C, ceil(H / stride), ceil(W / stride)) at strides 4, 8, 16
+    and 32, finest first. If the network would round down or refuse the size, images are padded with zeros (the mean
+    of normalized images) on the right and at the bottom to a multiple of 32 or, for windows that must divide the maps,
+    of the size that it was made for; the maps are cropped. The channels are `.feature_info.channels()`; weights have
+    timm's names. `drop_path`: probability with which training skips the last block; it falls linearly to 0 at the first
+    (stochastic depth). Raises BackboneError if timm does not know the name, or if the network has no such maps, does
+    not accept images of any size or cannot skip blocks.
     """
     traits = _traits(name)
     options: dict[str, Any] = {"strict_img_size": False} if traits.strict else {}
@@ -39,15 +57,14 @@ def backbone(name: str, drop_path: float = 0.0, channels: int = 3) -> Any:
     try:
         net = timm.create_model(name, features_only=True, pretrained=False, out_indices=traits.indices, **options)
     except TypeError as error:  # an unknown option
-        raise ValueError(f"{name} has no drop path") from error
+        raise BackboneError(f"{name} has no drop path", NO_DROP_PATH) from error
     if drop_path and not any(isinstance(module, DropPath) for module in net.modules()):
-        raise ValueError(f"{name} has no drop path")
+        raise BackboneError(f"{name} has no drop path", NO_DROP_PATH)
     for module in net.modules():
         if type(module) is Conv2dSame:
             change_class(module, SamePaddedConv2d)
-    if traits.uneven and not traits.channels_last:
-        return net
-    add_base_class(net, _AnySize, channels_last=traits.channels_last)
+    if traits.multiple > 1:
+        add_base_class(net, _AnySize, channels_last=traits.channels_last, multiple=traits.multiple)
     return net
 
 
@@ -81,10 +98,13 @@ class _AnySize(nn.Module):
     """Mixin for a timm network's class: accepts images of any size, returns maps rounded up, channels first."""
 
     channels_last: bool
+    multiple: int
 
     def forward(self, images: Tensor) -> list[Tensor]:
         height, width = images.shape[-2:]
-        maps = super().forward(F.pad(images, (0, -width % STRIDES[-1], 0, -height % STRIDES[-1])))
+        # As products, so that in a traced program the strides divide the sizes of all maps.
+        rows, columns = ((side + self.multiple - 1) // self.multiple * self.multiple for side in (height, width))
+        maps = super().forward(F.pad(images, (0, columns - width, 0, rows - height)))
         if self.channels_last:
             maps = [map_.permute(0, 3, 1, 2) for map_ in maps]
         sizes = _rounded_up((height, width))
@@ -95,43 +115,63 @@ class _Traits(NamedTuple):
     """Properties of a timm network, found before it is created.
 
     `indices`: its maps at strides 4 to 32; `strict`: needs `strict_img_size=False` to accept any size;
-    `channels_last`: layout of its maps; `uneven`: accepts sizes that 32 does not divide, and rounds up.
+    `channels_last`: layout of its maps; `multiple`: divides all heights and widths that it accepts; 1 if it accepts all
+    and rounds up.
     """
 
     indices: tuple[int, ...]
     strict: bool
     channels_last: bool
-    uneven: bool
+    multiple: int
 
 
 @cache
 def _traits(name: str) -> _Traits:
     """Determined on the meta device, without computing; raises as `backbone` does."""
     with torch.device("meta"):
-        network: Any = timm.create_model(name, features_only=True, pretrained=False)
+        network = _pyramid(name)
         reductions = network.feature_info.reduction()
-        indices = tuple(index for index, reduction in enumerate(reductions) if reduction in STRIDES)
-        if len(indices) != len(STRIDES):
-            raise ValueError(f"{name} has maps at strides {reductions}, not at {list(STRIDES)}")
+        if not set(STRIDES) <= set(reductions):
+            raise BackboneError(f"{name} has maps at strides {reductions}, not at {list(STRIDES)}")
         # Networks with windows, such as Swin.
         strict = getattr(getattr(network, "patch_embed", None), "strict_img_size", False)
         if strict:
-            network = timm.create_model(name, features_only=True, pretrained=False, strict_img_size=False)
-    channels_last = getattr(network, "output_fmt", "NCHW") == "NHWC"
-    sizes = [_map_sizes(network.eval(), size, channels_last) for size in (UNEVEN, (64, 96))]
-    if sizes[1] is None:
-        raise ValueError(f"{name} does not accept images of any size")
-    return _Traits(indices, strict, channels_last, sizes[0] is not None and sizes[0][-4:] == _rounded_up(UNEVEN))
+            network = _pyramid(name, strict_img_size=False)
+    indices = tuple(len(reductions) - 1 - reductions[::-1].index(stride) for stride in STRIDES)
+    traits = _Traits(indices, strict, getattr(network, "output_fmt", "NCHW") == "NHWC", multiple=1)
+    if not traits.channels_last and all(_map_sizes(network, size, traits) == _rounded_up(size) for size in UNEVEN):
+        return traits
+    trained = timm.get_pretrained_cfg(name)
+    side = trained.input_size[-1] if trained else STRIDES[-1]
+    problem = ""
+    for multiple in (STRIDES[-1], side):
+        size = (2 * multiple, 3 * multiple)
+        if (sizes := _map_sizes(network, size, traits)) == _rounded_up(size):
+            return traits._replace(multiple=multiple)
+        problem = problem or f"at {size[0]}x{size[1]} {sizes if isinstance(sizes, str) else f'maps have sizes {sizes}'}"
+    raise BackboneError(f"{name} does not accept images of any size; it was made for {side}x{side} ({problem})")
 
 
-def _map_sizes(network: Any, size: tuple[int, int], channels_last: bool) -> list[tuple[int, ...]] | None:
-    """(height, width) of each map of a network on the meta device for an image of `size`; None if it fails."""
+def _pyramid(name: str, **options: Any) -> Any:
+    """timm's network `name` with all of its maps, in evaluation mode."""
+    try:
+        return timm.create_model(name, features_only=True, pretrained=False, **options).eval()
+    except Exception as error:  # timm raises various exceptions for networks without maps
+        if "Unknown model" in str(error):
+            known = did_you_mean(name, timm.list_models()) or "."
+            raise BackboneError(f"timm {timm.__version__} has no network of this name{known}", LIST) from error
+        reason = shorten(str(error) or type(error).__name__, 200)
+        raise BackboneError(f"{name} has no feature maps in timm: {reason}") from error
+
+
+def _map_sizes(network: Any, size: tuple[int, int], traits: _Traits) -> list[tuple[int, ...]] | str:
+    """(height, width) of the maps of a network on the meta device for an image of `size`; why it fails, if it does."""
     try:
         with torch.no_grad():
             maps = network(torch.empty(1, 3, *size, device="meta"))
-    except (RuntimeError, AssertionError, ValueError):  # what timm raises for unsupported sizes
-        return None
-    return [tuple(map_.shape[1:3] if channels_last else map_.shape[2:4]) for map_ in maps]
+    except Exception as error:  # timm raises various exceptions for unsupported sizes
+        return shorten(str(error) or type(error).__name__, 200)
+    return [tuple(maps[i].shape[1:3] if traits.channels_last else maps[i].shape[2:4]) for i in traits.indices]
 
 
 def image_channels(net: nn.Module) -> int:
@@ -176,6 +216,15 @@ def _names_in_backbone(values: Mapping[str, Any], net: nn.Module) -> dict[str, A
     return {key: values[aliases[key]] for key, _ in net.named_parameters() if key in aliases}
 
 
+def pretrained_normalization(name: str) -> tuple[list[float], list[float]] | None:
+    """Mean and standard deviation (RGB, of 255) that timm's weights of the network `name` expect; None if unknown."""
+    trained = timm.get_pretrained_cfg(name)
+    if not trained or not trained.mean or not trained.std:
+        return None
+    mean, std = ([round(255 * value, 3) for value in values] for values in (trained.mean, trained.std))
+    return mean, std
+
+
 def stage_parameters(create: Callable[[], Any], stages: int, channels: int = 3) -> set[str]:
     """Names of the parameters that the first `stages` maps (1-4) of a backbone depend on: its stem and these stages."""
     with torch.device("meta"):
@@ -204,15 +253,15 @@ def resnet_backbone(
     with dilations (1, 1, 2, 4) is its FastFCN backbone; strides (1, 2, 1, 1) with these is the dilated baseline.
     The first bottleneck of a stage has its stride in the 3x3 convolution (`style` "pytorch") or in the first 1x1
     ("caffe"). `drop_path`, `channels`: as for `backbone`.
-    Raises ValueError if the strides of the network cannot be set, and as `backbone` does.
+    Raises BackboneError if the strides of the network cannot be set, and as `backbone` does.
     """
     net = backbone(name, drop_path, channels)
     if not hasattr(net, "layer4") or isinstance(net, _AnySize):
-        raise ValueError(f"{name} is not a ResNet")
+        raise BackboneError(f"{name} is not a ResNet", AS_PYRAMID)
     for index, (stride, dilation) in enumerate(zip(strides, dilations, strict=True), start=1):
         stage = getattr(net, f"layer{index}")
         if not _can_stride(stage[0], stride):
-            raise ValueError(f"{name} cannot have stride {stride} in layer{index}")
+            raise BackboneError(f"{name} cannot have stride {stride} in layer{index}", AS_PYRAMID)
         _set_stride(stage[0], stride, style)
         for position, block in enumerate(stage):
             _set_dilation(block, dilation // 2 if position == 0 and dilation > 1 else dilation, dilation)

@@ -36,7 +36,7 @@ from fastfcn.utils.console import error_console as console
 from fastfcn.utils.machine import Machine, process_memory
 from fastfcn.utils.progress import warn
 from fastfcn.utils.sizes import IGNORE_INDEX
-from fastfcn.weights.pretrained import pretrained_origin
+from fastfcn.weights.pretrained import other_normalization, pretrained_origin
 from fastfcn.weights.start import load_initial_weights
 
 
@@ -61,6 +61,7 @@ def train(
     folder in use by another training, and when a process of the run ends; DivergedError when the loss is no longer
     finite.
     """
+    build.check_backbone(recipe)
     description = build.description(recipe)
     train_set = build.dataset(recipe, description, data, recipe.data.train_split, train=True)
     recipe = build.with_steps(recipe, len(train_set))
@@ -229,6 +230,8 @@ def _setup(
         elif fabric.is_global_zero and match is None:
             origin = pretrained_origin(recipe.backbone.name, recipe.backbone.pretrained)
             console.print(f"Initial weights: {origin}", soft_wrap=True)
+            if warning := other_normalization(recipe):
+                warn(warning)
         for remark in remarks if fabric.is_global_zero else ():
             console.print(remark, soft_wrap=True)
     if fabric.world_size > 1 and fabric.device.type == "cuda":

@@ -15,6 +15,8 @@ from timm.models import adapt_input_conv
 from torch import Tensor, nn
 
 from fastfcn.errors import WeightsError
+from fastfcn.models.backbone import pretrained_normalization
+from fastfcn.recipes.recipe import Recipe
 from fastfcn.utils.files import replace_file
 from fastfcn.weights.checkpoint import plain_names, read_checkpoint, state_dict
 from fastfcn.weights.download import download
@@ -30,6 +32,7 @@ OFFICIAL_SHA1 = {
     "resnet50s": ("resnet50", "ebb6acbbd1d1c90b7f446ae59d30bf70c74febc1"),
     "resnet101s": ("resnet101", "2a57e44de9c853fa015b172309a1ee7e2d0e4e2a"),
 }
+NORMALIZATION_TOLERANCE = 1.0  # of mean and std, in pixel values of 0 to 255
 CHOICES = 'set backbone.pretrained to the path of a file (.safetensors, .pth, .npz), or to "none" for random weights'
 
 
@@ -44,6 +47,20 @@ def pretrained_origin(name: str, source: str) -> str:
             return f"ImageNet, {source}"
         case path:
             return path
+
+
+def other_normalization(recipe: Recipe) -> str:
+    """A warning if timm's weights of the recipe's backbone expect another mean or std than the recipe's; else empty."""
+    part, data = recipe.backbone, recipe.data
+    is_known = part.pretrained == "imagenet" and recipe.channels == 3
+    expected = pretrained_normalization(part.name) if is_known else None
+    if expected is None or np.allclose(expected, (data.mean, data.std), rtol=0, atol=NORMALIZATION_TOLERANCE):
+        return ""
+    overrides = " ".join(f"data.{key}={value}" for key, value in zip(("mean", "std"), expected, strict=True))
+    return (
+        f"the ImageNet weights of {part.name} expect another data.mean or data.std than this recipe has. "
+        f"Add {overrides.replace(', ', ',')}"
+    )
 
 
 def load_pretrained(backbone: nn.Module, name: str, source: str, remarks: list[str] | None = None) -> None:
