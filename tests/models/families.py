@@ -109,6 +109,21 @@ FAMILIES = {
     "botnet26t_256": "BoTNet",
     "lambda_resnet26t": "LambdaNet",
     "vit_tiny_patch16_224": "ViT",
+    "beit_base_patch16_224": "BEiT",
+    "cait_xxs24_224": "CaiT",
+    "convit_tiny": "ConViT",
+    "convmixer_768_32": "ConvMixer",
+    "deit_tiny_patch16_224": "DeiT",
+    "eva02_tiny_patch14_224": "EVA-02",
+    "mixer_s16_224": "MLP-Mixer",
+    "pit_ti_224": "PiT",
+    "samvit_base_patch16": "ViT (SAM)",
+    "tnt_s_patch16_224": "TNT",
+    "vit_relpos_small_patch16_224": "ViT (relative positions)",
+    "vit_tiny_r_s16_p8_224": "ViT hybrid",
+    "vitamin_small_224": "ViTamin",
+    "volo_d1_224": "VOLO",
+    "xcit_nano_12_p16_224": "XCiT",
 }
 TRAINED = (64, 96)  # (height, width) of the crops
 PREDICTED = ((64, 96), (45, 83), (130, 97))  # two of them no multiples of 32
