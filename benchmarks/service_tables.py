@@ -75,7 +75,7 @@ def families_tables(record: dict) -> str:
     ]
     caption = (
         f"{len(rows)} networks; tried and correct: {', '.join(counts)}. An empty cell was not tried. "
-        f"`{record['command']}`, {record['date']}."
+        f"{record['note']} `{record['command']}`, {record['date']}."
     )
     tried = markdown(["family", "network", *steps.values()], rows)
     return f"{caption}\n\n{tried}\n\nRefused:\n\n{markdown(['family', 'network', 'reason'], refused)}"

@@ -25,18 +25,16 @@ def test_pad_is_that_of_torch(amounts: tuple[int, ...]):
 
 
 class ShiftedWindows(nn.Module):
-    """Means over windows of 3, shifted by one, of maps (B, W, C), as Swin divides them along both axes; two blocks."""
+    """Means over windows of 3, shifted by one, of maps (B, W, C), as Swin divides them along both axes."""
 
     def forward(self, maps: Tensor) -> Tensor:
-        for _ in range(2):
-            _, width, channels = maps.shape
-            x = torch.roll(maps, shifts=(-1,), dims=(1,))
-            x = F.pad(x, (0, 0, 0, (3 - width % 3) % 3))
-            columns = x.shape[1]
-            x = x.view(-1, columns // 3, 3, channels).reshape(-1, 3, channels)
-            x = (x + x.mean(1, keepdim=True)).view(-1, columns // 3, 3, channels).reshape(-1, columns, channels)
-            maps = torch.roll(x[:, :width].contiguous(), shifts=(1,), dims=(1,))
-        return maps
+        _, width, channels = maps.shape
+        x = torch.roll(maps, shifts=(-1,), dims=(1,))
+        x = F.pad(x, (0, 0, 0, (3 - width % 3) % 3))
+        columns = x.shape[1]
+        x = x.view(-1, columns // 3, 3, channels).reshape(-1, 3, channels)
+        x = (x + x.mean(1, keepdim=True)).view(-1, columns // 3, 3, channels).reshape(-1, columns, channels)
+        return torch.roll(x[:, :width].contiguous(), shifts=(1,), dims=(1,))
 
 
 def test_shifted_windows_are_traced_for_all_sizes():
