@@ -40,13 +40,13 @@ class BackboneError(ValueError):
 def backbone(name: str, drop_path: float = 0.0, channels: int = 3) -> Any:
     """The `timm` network `name` without its classifier, with random weights.
 
-    It maps images (B, `channels`, H, W) of any size to four maps (B, C, ceil(H / stride), ceil(W / stride)) at strides 4, 8, 16
-    and 32, finest first. If the network would round down or refuse the size, images are padded with zeros (the mean
-    of normalized images) on the right and at the bottom to a multiple of 32 or, for windows that must divide the maps,
-    of the size that it was made for; the maps are cropped. The channels are `.feature_info.channels()`; weights have
-    timm's names. `drop_path`: probability with which training skips the last block; it falls linearly to 0 at the first
-    (stochastic depth). Raises BackboneError if timm does not know the name, or if the network has no such maps, does
-    not accept images of any size or cannot skip blocks.
+    It maps images (B, `channels`, H, W) of any size to four maps (B, C, ceil(H / stride), ceil(W / stride)) at strides
+    4, 8, 16 and 32, finest first. If the network would round down or refuse the size, images are padded with zeros
+    (the mean of normalized images) on the right and at the bottom to a multiple of 32 or, for windows that must divide
+    the maps, of the size that it was made for; the maps are cropped. The channels of the maps are
+    `.feature_info.channels()`; weights have timm's names. `drop_path`: probability with which training skips the last
+    block; it falls linearly to 0 at the first (stochastic depth). Raises BackboneError if timm does not know the name,
+    or if the network has no such maps, does not accept images of any size or cannot skip blocks.
     """
     traits = _traits(name)
     options: dict[str, Any] = {"strict_img_size": False} if traits.strict else {}
