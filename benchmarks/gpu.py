@@ -192,8 +192,11 @@ def in_python(code: str, environment: dict[str, str]) -> str:
 
 
 DRAW = """
-from pathlib import Path; from PIL import Image; from fastfcn.demo.streets.scene import draw
-for number in range(3): Image.fromarray(draw(number, (512, 1024))[0]).save(Path({folder!r}) / f"street_{{number}}.jpg")
+from pathlib import Path
+from PIL import Image
+from fastfcn.demo.streets import draw
+for number in range(3):
+    Image.fromarray(draw(number, {size})[0]).save(Path({folder!r}) / f"street_{{number}}.jpg")
 """
 
 
@@ -237,7 +240,7 @@ def main(argv: Sequence[str] | None = None) -> None:
         if not has_gpu and not args.trial:
             raise SystemExit("PyTorch finds no NVIDIA GPU. `--try` runs every part on a CPU, and writes no figures.")
         if images == Path(folder):
-            in_python(DRAW.format(folder=folder), environment)
+            in_python(DRAW.format(folder=folder, size=(64, 128) if args.trial else (512, 1024)), environment)
         out = Path(folder) if args.trial else RESULTS
         results = [run(part, environment) for part in parts(args, images.resolve(), out)]
         if not args.trial:

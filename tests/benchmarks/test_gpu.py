@@ -10,6 +10,7 @@ import gpu
 import gpu_checks
 import gpu_record
 from fastfcn.losses import LovaszLoss
+from sample_images import SampleImages
 from speed_peers import comparisons, measure, results
 from tests.helpers.paths import ROOT
 
@@ -50,6 +51,11 @@ FOREVER = "import threading; threading.Event().wait()"
 def test_a_part_that_fails_or_takes_too_long_is_reported(program: str, seconds: float, result: str):
     outcome = gpu.run(gpu.Part("part", ("-c", program), seconds), gpu.environment_of(ROOT))
     assert outcome["result"].startswith(result)
+
+
+def test_images_are_drawn(tmp_path: Path):
+    exec(gpu.DRAW.format(folder=str(tmp_path), size=(64, 128)), {})
+    assert len(SampleImages(tmp_path).paths) == 3
 
 
 def test_without_a_gpu_nothing_is_measured(monkeypatch: pytest.MonkeyPatch):
