@@ -5,12 +5,12 @@ import sys
 from pathlib import Path
 
 import pytest
+from sample_images import SampleImages
 
 import gpu
 import gpu_checks
 import gpu_record
 from fastfcn.losses import LovaszLoss
-from sample_images import SampleImages
 from speed_peers import comparisons, measure, results
 from tests.helpers.paths import ROOT
 
