@@ -5,7 +5,6 @@ import sys
 from pathlib import Path
 
 import pytest
-from sample_images import SampleImages
 
 import gpu
 import gpu_checks
@@ -55,7 +54,7 @@ def test_a_part_that_fails_or_takes_too_long_is_reported(program: str, seconds: 
 
 def test_images_are_drawn(tmp_path: Path):
     exec(gpu.DRAW.format(folder=str(tmp_path), size=(64, 128)), {})
-    assert len(SampleImages(tmp_path).paths) == 3
+    assert len(sorted(tmp_path.glob("*.jpg"))) == 3
 
 
 def test_without_a_gpu_nothing_is_measured(monkeypatch: pytest.MonkeyPatch):
