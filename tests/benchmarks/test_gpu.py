@@ -1,5 +1,6 @@
 """benchmarks/gpu.py: planning, time limits, and that nothing measured on a CPU becomes a figure of a GPU."""
 
+import ast
 import json
 import sys
 from pathlib import Path
@@ -123,6 +124,7 @@ def test_some_checks_pass_on_a_cpu():
 
 
 def test_the_front_runs_before_anything_is_installed():
-    source = (ROOT / "benchmarks/gpu.py").read_text()
-    imports = [line for line in source.splitlines() if line.startswith(("import ", "from "))]
-    assert {line.split()[1].split(".")[0] for line in imports} <= sys.stdlib_module_names
+    source = (ROOT / "benchmarks/gpu.py").read_text(encoding="utf-8")
+    imports = [node for node in ast.parse(source).body if isinstance(node, ast.Import | ast.ImportFrom)]
+    modules = {node.module if isinstance(node, ast.ImportFrom) else node.names[0].name for node in imports}
+    assert {str(module).split(".")[0] for module in modules} <= sys.stdlib_module_names
