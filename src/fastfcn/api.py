@@ -13,7 +13,7 @@ if TYPE_CHECKING:
     from fastfcn.checking.check import FolderReport
     from fastfcn.evaluation.scores import EvaluationResult
     from fastfcn.exporting.export import ExportResult
-    from fastfcn.recipes.inference import SizeLike
+    from fastfcn.recipes.inference import Context, SizeLike
     from fastfcn.recipes.recipe import Recipe
     from fastfcn.training.run import TrainingResult
 
@@ -93,6 +93,9 @@ def evaluate(
     size: "SizeLike | None" = None,
     tta: bool = False,
     window: "SizeLike | None" = None,
+    overlap: float | None = None,
+    tile: int | None = None,
+    context: "Context" = "window",
     overrides: Overrides = (),
     accelerator: str = "auto",
     devices: int = 1,
@@ -113,6 +116,9 @@ def evaluate(
             recipe's section `eval` says.
         tta: Test-time augmentation: the scales and flips of the recipe's section `eval`.
         window: (height, width), or "512x512": process images in overlapping windows of this size.
+        overlap: Of windows, as a share of their sides; default: a third, with `tile` an eighth.
+        tile: Process images at their own size in tiles of this many pixels, in memory that depends on the tile.
+        context: Of tiles: "window" for sliding windows, "whole" for the labels of the whole image at once.
         overrides: Changes to the recipe in the file, such as `{"eval.flip": False}`.
         accelerator, devices, workers, precision: As for `train`.
         trusted: Allow a .pt2 file to run the native code that it contains.
@@ -124,7 +130,9 @@ def evaluate(
     from fastfcn.utils.machine import Machine
 
     machine = Machine(accelerator, devices, workers=workers, precision=precision)
-    return evaluate(weights, data, machine, split, tta, _override_list(overrides), trusted, size, window)
+    return evaluate(
+        weights, data, machine, split, tta, _override_list(overrides), trusted, size, window, overlap, tile, context
+    )
 
 
 def check(

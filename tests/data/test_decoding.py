@@ -187,7 +187,7 @@ def test_an_image_beyond_pillows_limit_is_not_called_broken(monkeypatch: pytest.
     with pytest.raises(DataError) as caught, open_image(io.BytesIO(png(label(), 8, 0)), "big.png"):
         pass
     assert "more pixels than the limit" in caught.value.message
-    assert "tiles" in (caught.value.hint or "")
+    assert "--tile" in (caught.value.hint or "")
     assert "Get the file again" not in (caught.value.hint or "")
 
 

@@ -79,6 +79,7 @@ def write_reader_folder(folder: Path) -> Path:
     write_pairs(folder, "more/{}.jpg", "more-masks/{}.png", values=(0,))
     (folder / "more/0.jpg").rename(folder / "street.jpg")
     write_set(folder / "scenes", train=2, val=1)
+    Image.open(folder / "street.jpg").resize((160, 140)).save(folder / "area.tif")
     annotated_sets.coco_polygons(folder / "export")
     annotated_sets.coco(folder / "pictures", range(4), "../labels/labels.json")
     for run in (".", "runs/streets", "runs/camvid"):

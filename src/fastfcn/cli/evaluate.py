@@ -13,14 +13,18 @@ from fastfcn.cli.options import (
     Data,
     Devices,
     InputSize,
+    Overlap,
     Precision,
     Split,
+    Tile,
+    TileContext,
     Trusted,
     Tta,
     Window,
     Workers,
     check_weights,
 )
+from fastfcn.errors import UserError
 from fastfcn.utils.console import out_console
 
 
@@ -32,6 +36,9 @@ def evaluate(
     size: InputSize = None,
     tta: Tta = False,
     window: Window = None,
+    overlap: Overlap = None,
+    tile: Tile = None,
+    context: TileContext = "window",
     json_file: Annotated[
         Path | None, typer.Option("--json", metavar="FILE", help="Also write the scores to FILE.")
     ] = None,
@@ -55,7 +62,7 @@ def evaluate(
     check_weights(weights)
     from fastfcn.cli.tables.scores import score_table
     from fastfcn.evaluation.evaluate import evaluate as evaluate_weights
-    from fastfcn.recipes.inference import check_sizes
+    from fastfcn.recipes.inference import check_sizes, check_tiles
     from fastfcn.report.report import evaluate_with_report
     from fastfcn.utils.files import make_folder, write_text
     from fastfcn.utils.machine import Machine
@@ -63,11 +70,16 @@ def evaluate(
     for file in filter(None, (json_file, report)):
         make_folder(file.parent)  # report an unusable path before the evaluation
     check_sizes(size, window)
+    check_tiles(size, tta, window, overlap, tile, context)
+    if report and (tile or overlap is not None):
+        raise UserError("Reports cannot be made with --tile and --overlap.", "Leave them out, or --report.")
     machine = Machine(accelerator, devices, 1, workers, precision)
     if report:
         result = evaluate_with_report(weights, data, machine, report, split, tta, changes or [], trusted, size, window)
     else:
-        result = evaluate_weights(weights, data, machine, split, tta, changes or [], trusted, size, window)
+        result = evaluate_weights(
+            weights, data, machine, split, tta, changes or [], trusted, size, window, overlap, tile, context
+        )
     if not machine.first_process:
         return
     if json_file:

@@ -35,6 +35,25 @@ InputSize = Annotated[
     ),
 ]
 Window = Annotated[str | None, typer.Option(metavar="HxW", help="Process images in overlapping windows of this size.")]
+Overlap = Annotated[
+    float | None,
+    typer.Option(help="Overlap of windows, as a share of their sides (default: 0.33; with --tile 0.125)."),
+]
+Tile = Annotated[
+    int | None,
+    typer.Option(
+        metavar="N",
+        help="Process large images part by part, at their own size: pixels per side of a part (2048).",
+    ),
+]
+TileContext = Annotated[
+    str,
+    typer.Option(
+        "--context",
+        help="What the network sees with --tile: window (windows of the size of the training crops, or --window), or "
+        "whole (labels are those of the whole image at once; takes two passes).",
+    ),
+]
 Tta = Annotated[bool, typer.Option("--tta", help="Test-time augmentation: average over the recipe's scales and flips.")]
 Split = Annotated[str | None, typer.Option(help="Split to evaluate (default: the recipe's validation split).")]
 Devices = Annotated[

@@ -2,19 +2,31 @@
 
 import os
 from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, nullcontext
 from dataclasses import asdict
 from functools import partial
 from pathlib import Path
+from time import monotonic
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from fastfcn.cli.options import MODEL_HELP, TOKEN, InputSize, Trusted, Tta, Window, check_weights
+from fastfcn.cli.options import (
+    MODEL_HELP,
+    TOKEN,
+    InputSize,
+    Overlap,
+    Tile,
+    TileContext,
+    Trusted,
+    Tta,
+    Window,
+    check_weights,
+)
 from fastfcn.cli.output import print_error
 from fastfcn.errors import DataError, UserError
 from fastfcn.utils.console import say
-from fastfcn.utils.progress import video_progress, with_progress
+from fastfcn.utils.progress import tile_progress, video_progress, with_progress
 
 if TYPE_CHECKING:
     import numpy as np
@@ -58,6 +70,9 @@ def predict(
     size: InputSize = None,
     tta: Tta = False,
     window: Window = None,
+    overlap: Overlap = None,
+    tile: Tile = None,
+    context: TileContext = "window",
     every: Annotated[int, typer.Option(min=1, help="Run the network on every N-th video frame only.")] = 1,
     seconds: Annotated[
         float | None,
@@ -89,9 +104,14 @@ def predict(
     Images are resized as for `fastfcn evaluate`, by the recipe in the weights file; the outputs keep the
     original size. --size, --tta and --window change that.
 
-    Videos need: pip install 'fastfcn\\[video]'
+    --tile is for images that do not fit into the memory. A GeoTIFF, COG or JPEG 2000 is read and written part by part
+    and becomes the GeoTIFF NAME.tif with the same reference to the ground; its overlay is reduced to 2048 pixels. Other
+    images are decoded at once, and only the network runs part by part.
+
+    Videos need: pip install 'fastfcn\\[video]'; GeoTIFF with --tile: pip install 'fastfcn\\[geo]'
 
     [dim]fastfcn predict runs/camvid/weights.safetensors photos 'more/*.jpg' --out segmented\n
+    fastfcn predict runs/camvid/weights.safetensors area.tif --out segmented --tile 2048\n
     fastfcn predict runs/camvid/weights.safetensors drive.mp4 --out segmented --every 3 --opacity 0.4\n
     fastfcn predict runs/camvid/weights.safetensors photos --out segmented --leave-out background --outline\n
     fastfcn predict runs/camvid/weights.safetensors photos --out segmented --shard 3/16 --resume\n
@@ -108,7 +128,7 @@ def predict(
     from fastfcn.prediction.manifest import find_shard
     from fastfcn.prediction.prediction import class_indices
     from fastfcn.prediction.video.segment import OutputSettings
-    from fastfcn.recipes.inference import check_sizes
+    from fastfcn.recipes.inference import InferenceChanges, check_sizes, check_tiles
     from fastfcn.utils.cluster import find_job
     from fastfcn.weights.download import sha256_of
     from fastfcn.weights.locate import local_file
@@ -117,8 +137,11 @@ def predict(
     if not inputs:
         raise UserError("No inputs were given.", "Add images, folders or patterns after the weights file.")
     check_sizes(size, window)
-    if server and (size or tta or window):
-        raise UserError("--size, --tta and --window are settings of the service.", "Pass them to `fastfcn serve`.")
+    check_tiles(size, tta, window, overlap, tile, context)
+    if server and (size or tta or window or tile or overlap is not None):
+        raise UserError(
+            "--size, --tta, --window and --tile are settings of the service.", "Pass them to `fastfcn serve`."
+        )
     if unknown := [name for name in formats or [] if name not in (*FORMATS, SHARES)]:
         raise UserError(f"Unknown format {unknown[0]!r}.", f"Choose among {', '.join((*FORMATS, SHARES))}.")
     if server and "confidence" in (formats or []):
@@ -126,14 +149,15 @@ def predict(
     names = tuple(name.strip() for name in leave_out.split(",") if name.strip())
     settings = OutputSettings(overlay, labels, opacity, names, outline, every, seconds, tuple(formats or ()))
     cluster = find_job()
-    job = PredictionJob(find_inputs(inputs), out, settings, find_shard(shard, cluster))
+    job = PredictionJob(find_inputs(inputs), out, settings, find_shard(shard, cluster), tile is not None)
     for problem in job.inputs.problems if job.shard.index == 0 else ():
         print_error(problem)
     if server:
         model, source = _client(job, server), {"server": server}
     else:
-        model = load(weights, _device(device, cluster), trusted, precision, size=size, tta=tta, window=window)
-        view = {"size": size, "tta": tta, "window": window, "precision": precision}
+        changes = InferenceChanges(size=size, tta=tta, window=window, overlap=overlap, tile=tile, context=context)
+        model = load(weights, _device(device, cluster), trusted, precision, **changes)
+        view = {**changes, "precision": precision}
         source = {"weights": weights, "sha256": sha256_of(local_file(weights)), **view}
     class_indices(model.description, job.settings.leave_out)  # a wrong name is reported before anything is written
     with _manifest(job, source, resume, cluster is not None) as manifest:
@@ -183,6 +207,7 @@ def _manifest(
 def run(job: "PredictionJob", model: "Predictor | Client", manifest: "Manifest | None") -> bool:
     """Process images, videos and cameras with progress bars; returns whether all of them could be read."""
     from fastfcn.client import Client
+    from fastfcn.data.decoding import any_number_of_pixels
 
     complete = []
     if manifest:
@@ -192,9 +217,11 @@ def run(job: "PredictionJob", model: "Predictor | Client", manifest: "Manifest |
             confidence = "confidence" in job.settings.formats
             predict_image = partial(model, probabilities=True) if confidence else model
             results = job.predict_images(predict_image, manifest, model.images)
-        complete.append(run_images(job, results, manifest, model.classes))
+        with any_number_of_pixels() if job.tiles else nullcontext():
+            complete.append(run_images(job, results, manifest, model.classes))
     if isinstance(model, Client):
         return all(complete)
+    complete += [run_raster(job, model, index, manifest) for index in job.rasters]
     complete += [run_video(job, model, index) for index in range(len(job.inputs.videos))]
     for name in job.inputs.cameras:
         say("Recording {}. Press Ctrl-C to stop.", name)
@@ -210,7 +237,9 @@ def run_images(
     """Process images with a progress bar and print their errors; returns whether there were none."""
     from fastfcn.prediction.image_outputs import SHARES
 
-    total, finished = len(job.remaining), len(job.inputs.images) - len(job.remaining)
+    total, finished = len(job.ordinary), len(job.inputs.images) - len(job.remaining)
+    if not total and job.rasters:
+        return True
     errors = [error for error in with_progress(results, total, "Predicting") if error]
     for error in errors:
         print_error(error)
@@ -219,6 +248,18 @@ def run_images(
     before = f" {finished} were finished before." if finished else ""
     say("Segmented {} of {} images; results are in {}.{}", total - len(errors), total, job.folder, before)
     return not errors
+
+
+def run_raster(job: "PredictionJob", predictor: "Predictor", index: int, manifest: "Manifest | None") -> bool:
+    """Process a GeoTIFF or JPEG 2000 in tiles with a progress bar; returns whether it could be read."""
+    source, started = job.inputs.images[index], monotonic()
+    with tile_progress(source.name) as progress:
+        error = job.predict_raster(predictor, index, manifest, progress)
+    if error:
+        print_error(error)
+    else:
+        say("{}: {:.0f} s; wrote {}", source, monotonic() - started, job.folder / job.files(index)[0])
+    return error is None
 
 
 def run_video(job: "PredictionJob", predictor: "Predictor", index: int) -> bool:

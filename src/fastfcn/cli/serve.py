@@ -6,7 +6,18 @@ from typing import Annotated
 
 import typer
 
-from fastfcn.cli.options import MODEL_HELP, TOKEN, InputSize, Precision, Tta, Window, check_weights
+from fastfcn.cli.options import (
+    MODEL_HELP,
+    TOKEN,
+    InputSize,
+    Overlap,
+    Precision,
+    Tile,
+    TileContext,
+    Tta,
+    Window,
+    check_weights,
+)
 from fastfcn.utils.console import error_console, styled
 
 
@@ -34,6 +45,9 @@ def serve(
     size: InputSize = None,
     tta: Tta = False,
     window: Window = None,
+    overlap: Overlap = None,
+    tile: Tile = None,
+    context: TileContext = "window",
     precision: Precision = "32-true",
     workers: Annotated[int, typer.Option(min=1, max=64, help="Copies of the network on each device.")] = 1,
     max_batch: Annotated[
@@ -67,11 +81,12 @@ def serve(
     fastfcn serve weights.safetensors --host 0.0.0.0 --token SECRET --device cuda:0 --device cuda:1[/]
     """
     check_weights(weights)
-    from fastfcn.recipes.inference import check_sizes
+    from fastfcn.recipes.inference import check_sizes, check_tiles
     from fastfcn.serving.serve import serve as run_service
     from fastfcn.serving.settings import MIB, Settings
 
     check_sizes(size, window)
+    check_tiles(size, tta, window, overlap, tile, context)
     devices = tuple(device or ["auto"])
     settings = Settings(
         name=service_name(weights),
@@ -92,7 +107,10 @@ def serve(
     )
     if not settings.is_local and not settings.token:
         _warn_open_access(host)
-    run_service(weights, settings, devices, workers, trusted, _announce, size, tta, window, precision)
+    run_service(
+        weights, settings, devices, workers, trusted, _announce, precision,
+        size=size, tta=tta, window=window, overlap=overlap, tile=tile, context=context,
+    )  # fmt: skip
 
 
 def service_name(weights: str) -> str:

@@ -92,6 +92,16 @@ def open_image(source: Path | BinaryIO, name: str | Path | None = None) -> Itera
         raise DataError(f"{name} cannot be read: {explain(error)}.", _advice(error)) from error
 
 
+@contextmanager
+def any_number_of_pixels() -> Iterator[None]:
+    """Let Pillow decode images of any size, in all threads: for images that the user says are large."""
+    limit, Image.MAX_IMAGE_PIXELS = Image.MAX_IMAGE_PIXELS, None
+    try:
+        yield
+    finally:
+        Image.MAX_IMAGE_PIXELS = limit
+
+
 def require_regular(path: Path) -> None:
     """Raise OSError for a folder, and ValueError for a pipe, device or socket: reading these may never end."""
     mode = os.stat(path).st_mode  # noqa: PTH116 - this runs for every image
@@ -271,9 +281,9 @@ def _pnm_maxval(image: Image.Image) -> int | None:
 
 def _advice(error: Exception) -> str:
     if "a side may have at most" in str(error):
-        return "Cut it into tiles."
+        return "Convert it to a GeoTIFF and process it in tiles: fastfcn predict --tile 2048"
     if isinstance(error, Image.DecompressionBombError):
-        return "Cut it into tiles, or raise PIL.Image.MAX_IMAGE_PIXELS from Python."
+        return "Process it in tiles: fastfcn predict --tile 2048"
     if isinstance(error, Image.UnidentifiedImageError):
         return "Restore the file from an intact copy, convert it to PNG or JPEG, or remove it together with its mask."
     if isinstance(error, PermissionError):

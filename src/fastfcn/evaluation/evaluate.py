@@ -1,7 +1,9 @@
 """Evaluation on a labeled split: the one loop behind `fastfcn evaluate`, validation in training, and the reports."""
 
 from collections.abc import Callable, Iterable, Iterator, Sequence
+from contextlib import nullcontext
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Protocol
 
@@ -12,6 +14,7 @@ from torch.utils.data import DataLoader
 
 from fastfcn import build, weights
 from fastfcn.data.dataset import Dataset, read_batches
+from fastfcn.data.decoding import any_number_of_pixels
 from fastfcn.evaluation.scores import EvaluationResult
 from fastfcn.fast.optimize import optimize
 from fastfcn.metrics import ConfusionMatrix, Scores
@@ -19,7 +22,8 @@ from fastfcn.models.segmenter import Segmenter
 from fastfcn.prediction.exported import ExportedPredictor
 from fastfcn.prediction.inference import predict_labels, predict_probabilities, resized
 from fastfcn.prediction.load import open_model
-from fastfcn.recipes.inference import InferenceSettings, SizeLike, inference_settings
+from fastfcn.prediction.tiles import prepare_tiles
+from fastfcn.recipes.inference import Context, InferenceSettings, SizeLike, inference_settings
 from fastfcn.recipes.recipe import Recipe
 from fastfcn.utils.machine import Machine, autocast_type
 from fastfcn.utils.modules import to_channels_last
@@ -32,15 +36,17 @@ Progress = Callable[[Iterable, int, str], Iterable]  # (items, total, descriptio
 def evaluate(
     path: str | Path, data: str | Path, machine: Machine, split: str | None = None, tta: bool = False,
     overrides: Sequence[str] = (), trusted: bool = False, size: SizeLike | None = None, window: SizeLike | None = None,
+    overlap: float | None = None, tile: int | None = None, context: Context = "window",
 ) -> EvaluationResult:  # fmt: skip
     """Evaluate a weights file or an exported file on a split; arguments as for `load_setup`.
 
     `tta`: multi-scale and flip testing, with the scales of the recipe's `eval`.
     """
-    setup = load_setup(path, data, machine, split, overrides, trusted=trusted, size=size, window=window)
+    setup = load_setup(path, data, machine, split, overrides, None, trusted, size, window, overlap, tile, context)
     progress = with_progress if setup.fabric.is_global_zero else None
     settings = setup.inference.with_tta(tta)
-    scores = measure(setup.model, settings, setup.dataset, setup.fabric, machine.dataloader_workers, progress)
+    with any_number_of_pixels() if tile else nullcontext():
+        scores = measure(setup.model, settings, setup.dataset, setup.fabric, machine.dataloader_workers, progress)
     return EvaluationResult(scores, setup.dataset.description, setup.dataset.split)
 
 
@@ -58,18 +64,20 @@ class EvaluationSetup:
 def load_setup(
     path: str | Path, data: str | Path, machine: Machine, split: str | None = None, overrides: Sequence[str] = (),
     fabric: Fabric | None = None, trusted: bool = False, size: SizeLike | None = None, window: SizeLike | None = None,
+    overlap: float | None = None, tile: int | None = None, context: Context = "window",
 ) -> EvaluationSetup:  # fmt: skip
     """Load what an evaluation needs: the network in its fast form, the recipe and the split.
 
     `path`: a weights file, an exported file or `hf://USER/NAME`; `data`: the folder of the dataset; `split`: default
     the recipe's `data.val_split`; `overrides`: changes to the recipe, such as "eval.flip=false"; `fabric`: an already
     launched one, instead of `machine.launch()`; `trusted`: whether a .pt2 file may run the native code inside;
-    `size`, `window`: changes to the recipe's `eval`, see `inference_settings`.
+    `size` and all after it: changes to the recipe's `eval`, see `inference_settings`.
     Raises WeightsError, DataError or RecipeError for files and overrides that cannot be used.
     """
-    loaded = open_model(local_file(path), precision=machine.precision, trusted=trusted)
+    loaded = open_model(local_file(path), precision=machine.precision, trusted=trusted, tile=tile, context=context)
     recipe = loaded.recipe.override(overrides)
-    inference = inference_settings(recipe, size, window=window)
+    inference = inference_settings(recipe, size, False, window, overlap, tile, context)
+    inference = prepare_tiles(inference, partial(build.network, recipe, len(loaded.description.classes)))
     dataset = build.dataset(recipe, loaded.description, data, split or recipe.data.val_split, train=False)
     fabric = fabric or machine.launch()
     if isinstance(loaded, ExportedPredictor):
@@ -79,7 +87,8 @@ def load_setup(
     to_channels_last(network)
     model: Segmenter = fabric.to_device(network)  # type: ignore[assignment]
     if machine.precision == "32-true" or fabric.device.type == "cuda":  # the CPU kernels compute in float32 only
-        model = optimize(model, in_place=True, autocast=autocast_type(machine.precision))
+        fuse = not inference.whole_in_tiles
+        model = optimize(model, in_place=True, autocast=autocast_type(machine.precision), fuse=fuse)
     return EvaluationSetup(model, recipe, inference, dataset, fabric)
 
 

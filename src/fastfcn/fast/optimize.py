@@ -51,14 +51,17 @@ class FastSegmenter(KernelSegmenter):
 
 
 @torch.no_grad()
-def optimize(model: Segmenter, in_place: bool = False, autocast: torch.dtype | None = None) -> Segmenter:
+def optimize(
+    model: Segmenter, in_place: bool = False, autocast: torch.dtype | None = None, fuse: bool = True
+) -> Segmenter:
     """A network for inference whose logits are those of `model.eval()` up to rounding.
 
     Batch norms are folded into convolutions and the auxiliary head is removed. On a CPU, convolutions, JPU and
     segmentation map use `fastfcn.kernels` (float32 only; plain PyTorch if they cannot be built). On an NVIDIA GPU,
     segmentation maps come from CUDA graphs, one for each input size, and a Triton kernel, in autocast's precision.
     `in_place`: change `model` itself and return it, which saves the memory of a copy. `autocast`: the dtype of autocast
-    in which the network will run; on a GPU its weights are then kept in that dtype.
+    in which the network will run; on a GPU its weights are then kept in that dtype. `fuse`: compute JPU and the Enc
+    head as one operator each; tiles with the context of the whole image (`fastfcn.ops.tiling`) need single layers.
     """
     fast = fold_batch_norms(model, in_place)
     to_channels_last(fast)
@@ -69,33 +72,33 @@ def optimize(model: Segmenter, in_place: bool = False, autocast: torch.dtype | N
         fast.graphs = GraphCache(fast.logits, capture_cuda_graph)  # type: ignore[assignment]
         if autocast is not None:
             keep_half_weights(fast, autocast)
-    return _optimize_for_cpu(fast) if device == "cpu" else fast
+    return _optimize_for_cpu(fast, fuse) if device == "cpu" else fast
 
 
-def _optimize_for_cpu(fast: Segmenter) -> Segmenter:
+def _optimize_for_cpu(fast: Segmenter, fuse: bool) -> Segmenter:
     for module in fast.modules():
         if type(module) is SubsampledConv2d:  # for training only
             change_class(module, nn.Conv2d)
     if _is_known(fast.backbone):
-        return _with_fast_layers(fast)
+        return _with_fast_layers(fast, fuse)
     images = probe_images(fast.backbone)
     fix_convolutions(fast.backbone, images)
     plain, expected = shallow_copy(fast.backbone), list(fast.backbone(images))
-    fast = _with_fast_layers(fast)
+    fast = _with_fast_layers(fast, fuse)
     if not is_equivalent(fast.backbone, images, expected):
         warn("The optimized form of this backbone differs from the original, which is used instead.")
         fast.backbone = plain
     return fast
 
 
-def _with_fast_layers(fast: Segmenter) -> Segmenter:
+def _with_fast_layers(fast: Segmenter, fuse: bool) -> Segmenter:
     compiled = kernels.available()
-    if compiled and type(fast.neck) is JPU and _fills_vectors(fast.neck):
+    if compiled and fuse and type(fast.neck) is JPU and _fills_vectors(fast.neck):
         inner = fast.head.enc if isinstance(fast.head, EncSkipHead) else fast.head
         fast.neck = _jpu(fast.neck, _detach_first_convolution(inner))
     if compiled:
         fuse_mobile_stem(fast.backbone)
-    _replace(fast, compiled)
+    _replace(fast, compiled, fuse)
     _fuse_activations(fast.backbone)
     if compiled:
         _fuse_stem(fast.backbone)
@@ -110,7 +113,7 @@ def _is_known(part: nn.Module) -> bool:
     return not list(part.children()) or _is_residual_block(part)
 
 
-def _replace(parent: nn.Module, compiled: bool) -> None:
+def _replace(parent: nn.Module, compiled: bool, fuse: bool) -> None:
     """Replace all convolutions below `parent` by fast layers."""
     for name, child in list(parent.named_children()):
         match child:
@@ -120,8 +123,8 @@ def _replace(parent: nn.Module, compiled: bool) -> None:
                 setattr(parent, name, convolution(child.conv, hasattr(child, "relu"), compiled))
             case nn.MaxPool2d() if compiled and _is_stem_pooling(child):
                 setattr(parent, name, FastMaxPool())
-            case EncHead() if compiled:
-                _replace(child, compiled)
+            case EncHead() if compiled and fuse:
+                _replace(child, compiled, fuse)
                 use_kernels(child)
             case nn.Sequential() if len(child) and all(_is_residual_block(block) for block in child):
                 setattr(parent, name, residual_stage([_block(block, compiled) for block in child]))
@@ -130,7 +133,7 @@ def _replace(parent: nn.Module, compiled: bool) -> None:
             case _:
                 block = fast_block(child) if compiled else None
                 if block is None:
-                    _replace(child, compiled)
+                    _replace(child, compiled, fuse)
                 else:
                     setattr(parent, name, block)
 

@@ -15,6 +15,7 @@ from torch import Tensor, nn
 from fastfcn.models.layers import ContextBottleneck, ConvBNReLU, classifier
 from fastfcn.ops.encoding import encode
 from fastfcn.ops.pyramid import pyramid_pool
+from fastfcn.ops.tiling import active_tile
 from fastfcn.ops.upsample import upsample, upsample_features
 
 LossKind = Literal["pixel", "se"]
@@ -144,6 +145,11 @@ class Encoding(nn.Module):
 
     def forward(self, features: Tensor) -> Tensor:
         """(B, C, H, W) -> (B, codewords, C)."""
+        if (tile := active_tile()) is not None:
+            return tile.total(features, lambda part, *_: [self._encode(part)])[0]
+        return self._encode(features)
+
+    def _encode(self, features: Tensor) -> Tensor:
         return encode(features.flatten(2).transpose(1, 2), self.codewords, self.scale)
 
 

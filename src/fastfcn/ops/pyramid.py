@@ -12,6 +12,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
+from fastfcn.ops.tiling import Span, active_tile
 from fastfcn.ops.upsample import interpolation_matrix
 
 
@@ -35,12 +36,24 @@ def pyramid_pool(features: Tensor, pools: Sequence[int]) -> list[Tensor]:
     Equal to `F.adaptive_avg_pool2d` up to rounding. The rows of all levels are pooled in one product, which reads the
     map once; channels-last maps are not copied.
     """
+    if (tile := active_tile()) is not None:
+        return tile.total(features, lambda part, rows, columns: _pooled_part(part, pools, rows, columns))
     batch, channels, height, width = features.shape
     rows = torch.cat([bin_matrix(height, bins, features) for bins in pools])
     flat = features.permute(0, 2, 3, 1).reshape(batch, height, width * channels)
     low = (rows @ flat).reshape(batch, -1, width, channels).split(list(pools), dim=1)
     pooled = [bin_matrix(width, bins, features) @ part for bins, part in zip(pools, low, strict=True)]
     return [map_.permute(0, 3, 1, 2) for map_ in pooled]
+
+
+def _pooled_part(part: Tensor, pools: Sequence[int], rows: Span, columns: Span) -> list[Tensor]:
+    """What a part of a map adds to its bins: the sum over all parts is what `pyramid_pool` returns for the map."""
+    return [
+        bin_matrix(rows.length, bins, part)[:, rows.start : rows.stop]
+        @ part
+        @ bin_matrix(columns.length, bins, part)[:, columns.start : columns.stop].T
+        for bins in pools
+    ]
 
 
 def convolve_upsampled(
@@ -64,14 +77,23 @@ def convolve_bins(
 ) -> Tensor:
     """As `convolve_upsampled`, with weights from `tap_matrix`."""
     height, width = size
+    tile = active_tile()
+    rows_of, columns_of = (None, None) if tile is None else tile.place(size)
     narrow, rows = [], []
     for bins, matrix in zip(pooled, matrices, strict=True):
-        columns = _shifted(interpolation_matrix(width, bins.shape[-1], bins, align_corners), kernel)
+        columns = _tap_rows(width, bins.shape[-1], bins, kernel, align_corners, columns_of)
         narrow.append(columns @ _tap_products(bins, matrix, kernel))
-        rows.append(_shifted(interpolation_matrix(height, bins.shape[-2], bins, align_corners), kernel))
+        rows.append(_tap_rows(height, bins.shape[-2], bins, kernel, align_corners, rows_of))
     joined = torch.cat(narrow, dim=1)  # (B, taps * bins of all levels, width, O)
     full = torch.cat(rows, dim=1) @ joined.flatten(2)
     return full.unflatten(2, (width, -1)).permute(0, 3, 1, 2)
+
+
+def _tap_rows(length: int, bins: int, like: Tensor, kernel: int, align_corners: bool, part: Span | None) -> Tensor:
+    """(length, kernel * bins): the interpolation matrix for each tap; its rows `part` if the map is one of a tile."""
+    if part is None:
+        return _shifted(interpolation_matrix(length, bins, like, align_corners), kernel)
+    return _shifted(interpolation_matrix(part.length, bins, like, align_corners), kernel)[part.start : part.stop]
 
 
 def _shifted(matrix: Tensor, kernel: int) -> Tensor:

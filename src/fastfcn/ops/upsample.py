@@ -4,16 +4,19 @@ from collections.abc import Iterator, Sequence
 from itertools import pairwise
 from typing import Any
 
-import numpy as np
 import torch
 import torch.nn.functional as F
 from torch import Tensor
+
+from fastfcn.ops.tiling import active_tile, source_positions
 
 STRIP_ELEMENTS = 4_000_000  # logits per strip: 16 MB in float32, about the size of a CPU's cache
 
 
 def upsample(logits: Tensor, size: Sequence[int], align_corners: bool = False) -> Tensor:
     """Resize logits (B, C, h, w) bilinearly to `size`; returns `logits` itself if they have that size."""
+    if (tile := active_tile()) is not None:
+        return tile.resize(logits, size, align_corners)
     # Dynamic sizes cannot be compared during export; resizing to the same size changes nothing.
     if not torch.compiler.is_exporting() and logits.shape[-2:] == tuple(size):
         return logits
@@ -22,7 +25,12 @@ def upsample(logits: Tensor, size: Sequence[int], align_corners: bool = False) -
 
 def upsample_features(features: Tensor, size: Sequence[int], align_corners: bool = False) -> Tensor:
     """As `upsample`, in the dtype of `features`: on a GPU, autocast would return float32, at twice the memory."""
-    if features.is_cuda and features.dtype in (torch.bfloat16, torch.float16) and features.shape[-2:] != tuple(size):
+    if (
+        active_tile() is None
+        and features.is_cuda
+        and features.dtype in (torch.bfloat16, torch.float16)
+        and features.shape[-2:] != tuple(size)
+    ):
         return _UpsampleHalf.apply(features, tuple(size), align_corners)  # type: ignore[return-value]
     return upsample(features, size, align_corners)
 
@@ -113,15 +121,7 @@ def _source_rows(
     """The input rows (first, last) that output rows `top` to `bottom` are interpolated from, as in `F.interpolate`.
 
     Also for each output row, relative to `first`: the row above it, the row below it, and the weight of the latter.
-    Computed on the CPU in float32, because the sizes of strips read from a GPU would mean waiting for it.
     """
-    rows = np.arange(top, bottom, dtype=np.float32)
-    if align_corners:
-        position = rows * np.float32((before - 1) / max(after - 1, 1))
-    else:
-        position = np.maximum((rows + np.float32(0.5)) * np.float32(before / after) - np.float32(0.5), np.float32(0))
-    low = np.minimum(position.astype(np.int64), before - 1)  # positions are not negative
-    high = np.minimum(low + 1, before - 1)
-    fraction = position - low.astype(np.float32)
+    low, high, fraction = source_positions(top, bottom, before, after, align_corners)
     first, last = int(low[0]), int(high[-1]) + 1
     return first, last, torch.from_numpy(low - first), torch.from_numpy(high - first), torch.from_numpy(fraction)

@@ -14,7 +14,7 @@ from fastfcn.prediction.predictor import Predictor
 from fastfcn.prediction.runtimes.base import Session
 from fastfcn.prediction.runtimes.metadata import ExportMetadata, parse_metadata
 from fastfcn.prediction.runtimes.registry import open_session
-from fastfcn.recipes.inference import InferenceSettings, SizeLike, inference_settings
+from fastfcn.recipes.inference import Context, InferenceSettings, SizeLike, inference_settings
 
 FULL_PRECISION = "32-true"
 
@@ -78,12 +78,13 @@ class ExportedPredictor(Predictor):
 
     def __init__(
         self, path: str | Path, device: str = "auto", precision: str = FULL_PRECISION, trusted: bool = False,
-        size: SizeLike | None = None, tta: bool = False, window: SizeLike | None = None,
+        size: SizeLike | None = None, tta: bool = False, window: SizeLike | None = None, overlap: float | None = None,
+        tile: int | None = None, context: Context = "window",
     ):  # fmt: skip
         """`precision` must be "32-true": an exported file has its own precision, which cannot be changed.
 
-        `size`, `tta`, `window`: changes to the recipe's `eval`, see `inference_settings`. Raises UserError for another
-        precision; for the rest see `open_session`.
+        The other arguments are changes to the recipe's `eval`, see `inference_settings`. Raises UserError for another
+        precision and for tiles with the context of the whole image; for the rest see `open_session`.
         """
         self.path = Path(path)
         self.session = open_session(self.path, device, trusted)
@@ -93,11 +94,16 @@ class ExportedPredictor(Predictor):
                 f"{path} was exported in {self.metadata.precision} and cannot run in {precision}.",
                 "Leave out the precision, or use the weights file that it was exported from.",
             )
+        if context == "whole":
+            raise UserError(
+                f"{path} is an exported file and cannot process tiles with the context of the whole image.",
+                'Use --context window (context="window"), or the weights file that it was exported from.',
+            )
         recipe = self.metadata.recipe
         self.exported = ExportedNetwork(self.path, self.session, self.metadata)
         self.network = self.exported  # type: ignore[assignment]
         device_type = torch.device("cuda" if device.startswith("cuda") else "cpu")
-        inference = inference_settings(recipe, size, tta, window)
+        inference = inference_settings(recipe, size, tta, window, overlap, tile, context)
         super().__init__(recipe, self.metadata.description, device_type, inference)
 
     @property

@@ -1,10 +1,12 @@
 """Inference on images of one size: the one path behind evaluation, predictors, the service and exported files.
 
 An image is resized to the network's input sizes, one for each view (`resized`, `input_sizes`); the logits of views and
-windows are combined and resized back to the image (`predict_labels`, `predict_logits`, `predict_probabilities`).
+windows are combined and resized back to the image (`predict_labels`, `predict_logits`, `predict_probabilities`). Large
+images are read and processed part by part (`tiled_labels`).
 """
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterable, Iterator
+from functools import partial
 from itertools import chain
 
 import numpy as np
@@ -13,9 +15,18 @@ from torch import Tensor, nn
 
 from fastfcn.data.opencv_resize import keep_ratio_size, resize_image, scaled_size
 from fastfcn.data.transforms import normalize_batch
+from fastfcn.errors import UserError
 from fastfcn.models.segmenter import Segmenter
 from fastfcn.ops.upsample import label_type, mean_softmax_labels, upsample_labels, upsampled_strips
-from fastfcn.prediction.sliding_window import in_batches, mean_window_logits, sliding_window_votes
+from fastfcn.prediction.sliding_window import (
+    Block,
+    OpenSums,
+    Window,
+    in_batches,
+    mean_window_logits,
+    sliding_window_votes,
+)
+from fastfcn.prediction.tiles import TiledLabels
 from fastfcn.recipes.inference import InferenceSettings
 from fastfcn.utils.sizes import Size
 
@@ -52,6 +63,8 @@ def resized_batch(settings: InferenceSettings, images: np.ndarray) -> list[Tenso
 
 def predict_labels(model: Segmenter, settings: InferenceSettings, images: list[Tensor], size: Size) -> Tensor:
     """Segmentation maps (B, H, W) at the original `size` of images given as (B, C, h, w) at their input sizes."""
+    if settings.tiles:
+        return _joined(tiled_labels(model, settings, size, partial(_part, images[0])), size)
     batches = _normalized(model, settings, images)
     if settings.long_side:
         votes = _votes(model, settings, batches[0])
@@ -71,6 +84,7 @@ def predict_probabilities(
     Yields class indices (B, rows, W) and probabilities (B, classes, rows, W), 0-1: the softmax, its mean over the views
     of test-time augmentation, or the normalized votes of sliding windows.
     """
+    _refuse_tiles(settings)
     batches = _normalized(model, settings, images)
     if settings.long_side:
         sums = iter((_votes(model, settings, batches[0]),))
@@ -94,11 +108,47 @@ def predict_logits(model: Segmenter, settings: InferenceSettings, images: list[T
     if settings.tta or settings.long_side:
         strips = [probabilities for _, probabilities in predict_probabilities(model, settings, images, size)]
         return torch.cat(strips, 2).float().clamp_min(torch.finfo(torch.float32).tiny).log()
+    _refuse_tiles(settings)
     (batch,) = _normalized(model, settings, images)
     if batch.shape[-2:] == size and not _in_windows(settings, batch):
         return model(batch).float()
     strips = upsampled_strips(*_view(model, settings, batch, size), model.align_corners)
     return torch.cat([strip.float() for strip in strips], 2)
+
+
+def tiled_labels(
+    model: Segmenter, settings: InferenceSettings, size: Size, read: Callable[[Window], Tensor],
+    open_sums: OpenSums | None = None,
+) -> TiledLabels:  # fmt: skip
+    """The labels of images of `size`, part by part; `read` returns a part of them, uint8 (B, 3, h, w)."""
+    return TiledLabels(model, settings, size, lambda window: _normalized(model, settings, [read(window)])[0], open_sums)
+
+
+def _part(images: Tensor, window: Window) -> Tensor:
+    return images[..., window.top : window.bottom, window.left : window.right]
+
+
+def _joined(blocks: Iterable[Block | None], size: Size) -> Tensor:
+    """The whole of which `blocks` are the parts."""
+    whole: Tensor | None = None
+    for block in blocks:
+        if block is None:
+            continue
+        top, left, values = block
+        if whole is None:
+            whole = values.new_empty(*values.shape[:-2], *size)
+        whole[..., top : top + values.shape[-2], left : left + values.shape[-1]] = values
+    assert whole is not None
+    return whole
+
+
+def _refuse_tiles(settings: InferenceSettings) -> None:
+    """Raise UserError where tiles have no logits and probabilities."""
+    if settings.whole_in_tiles:
+        raise UserError(
+            "Tiles with the context of the whole image give labels only.",
+            'Use context="window", or leave out the tiles, if the image fits into the memory.',
+        )
 
 
 def device_of(model: nn.Module) -> torch.device:
@@ -158,7 +208,8 @@ def _logits(model: Segmenter, settings: InferenceSettings, batch: Tensor) -> Ten
         return model.logits(batch)
     assert settings.window
     assert settings.stride
-    return mean_window_logits(model, batch, settings.window, settings.stride)
+    blocks = mean_window_logits(model, batch, settings.window, settings.stride)
+    return _joined(blocks, (batch.shape[-2], batch.shape[-1]))
 
 
 def _in_windows(settings: InferenceSettings, batch: Tensor) -> bool:

@@ -6,12 +6,14 @@ from dataclasses import replace
 from pathlib import Path
 
 from fastfcn.data.images import RGB, ImageReader
-from fastfcn.errors import OutputError, UserError
+from fastfcn.errors import DataError, OutputError, UserError
 from fastfcn.prediction.image_files import PredictImage, check_output_name, predict_files
 from fastfcn.prediction.image_outputs import CONFIDENCE, ImageOutputs
 from fastfcn.prediction.inputs import Inputs, output_names
+from fastfcn.prediction.large_images import TileProgress, is_raster, predict_raster
 from fastfcn.prediction.manifest import Manifest, Shard, fingerprint
 from fastfcn.prediction.predictor import Predictor
+from fastfcn.prediction.raster import import_rasterio
 from fastfcn.prediction.video.reader import VideoReader, import_av, open_camera
 from fastfcn.prediction.video.segment import OutputSettings, VideoResult, segment
 from fastfcn.prediction.video.writer import suffix_for
@@ -32,14 +34,18 @@ class PredictionJob:
     images of all shards and their names.
     """
 
-    def __init__(self, inputs: Inputs, out: str | Path, settings: OutputSettings, shard: Shard = ALL):
-        """`out`: folder for all outputs; `shard`: which part of the inputs to process.
+    def __init__(
+        self, inputs: Inputs, out: str | Path, settings: OutputSettings, shard: Shard = ALL, tiles: bool = False
+    ):
+        """`out`: folder for all outputs; `shard`: which part of the inputs to process; `tiles`: GeoTIFF and JPEG 2000
+        are processed in tiles, see `predict_raster`.
 
         Raises UserError if nothing would be written, OutputError if an input would be overwritten, and
-        MissingExtraError for videos without PyAV.
+        MissingExtraError for videos without PyAV and for GeoTIFF in tiles without rasterio.
         """
-        self.folder, self.settings, self.shard = Path(out), settings, shard
+        self.folder, self.settings, self.shard, self.tiles = Path(out), settings, shard, tiles
         self.outputs = ImageOutputs(self.folder, settings)
+        self.preview_outputs = ImageOutputs(self.folder, replace(settings, labels=False, formats=()))
         video_input = bool(inputs.videos or inputs.cameras)
         if not (settings.overlay or settings.labels if video_input else self.outputs.endings or settings.formats):
             raise UserError("Nothing would be written.", "Remove --no-overlay, or add --labels.")
@@ -53,35 +59,73 @@ class PredictionJob:
         self.names = names[part]
         self.inputs = replace(inputs, images=inputs.images[part], videos=inputs.videos[part])
         self.remaining: Sequence[int] = range(len(self.names))  # images to process
+        if self.rasters:
+            import_rasterio()
+            if settings.labels is False or settings.formats:
+                raise UserError("GeoTIFF in tiles becomes labels and an overlay.", "Remove --no-labels and --format.")
         self.videos = [
             self.folder / f"{name}_overlay{suffix_for(video)}"
             for name, video in zip(video_names[part], self.inputs.videos, strict=True)
         ]
         if video_input:
             import_av()
-        written = {file for name in self.names for file in self.outputs.files(name)}
+        written = {file for index in self.remaining for file in self.files(index)}
         written |= {path.name for path in self.videos} | {"legend.png"}
         _check_no_overwrite([*self.inputs.images, *self.inputs.videos], self.folder, written)
 
     def skip_finished(self, manifest: Manifest) -> None:
         """Process only the images that are not finished according to the manifest."""
-        files = [self.outputs.files(name) for name in self.names]
+        files = [self.files(index) for index in range(len(self.names))]
         self.remaining = manifest.remaining(self.inputs.images, self.names, files)
+
+    @property
+    def rasters(self) -> list[int]:
+        """The remaining images that `predict_raster` processes, from file to file."""
+        return [index for index in self.remaining if self.tiles and is_raster(self.inputs.images[index])]
+
+    @property
+    def ordinary(self) -> list[int]:
+        """The other remaining images."""
+        return [index for index in self.remaining if not (self.tiles and is_raster(self.inputs.images[index]))]
+
+    def files(self, index: int) -> list[str]:
+        """Names of the files that are written for an image."""
+        name = self.names[index]
+        if self.tiles and is_raster(self.inputs.images[index]):
+            return [f"{name}.tif", *self.preview_outputs.files(name)]
+        return self.outputs.files(name)
+
+    def predict_raster(
+        self, predictor: Predictor, index: int, manifest: Manifest | None, progress: TileProgress
+    ) -> UserError | None:
+        """Process a GeoTIFF or JPEG 2000 in tiles; its overlay is reduced. Returns the error if it cannot be used."""
+        source, name = self.inputs.images[index], self.names[index]
+        result: dict[str, int] | UserError
+        try:
+            check_output_name(source, self.folder / self.files(index)[-1])
+            prediction = predict_raster(predictor, source, self.folder / f"{name}.tif", progress)
+            self.preview_outputs.write(name, prediction.preview)
+            result = prediction.pixels
+        except DataError as error:
+            result = error
+        if manifest:
+            manifest.add(source, name, result)
+        return result if isinstance(result, UserError) else None
 
     def predict_images(
         self, predict: PredictImage, manifest: Manifest | None = None, reader: ImageReader = RGB
     ) -> Iterator[UserError | None]:
-        """Process the remaining images; yields None for each that was written, and the error for each that was not."""
-        images = [self.inputs.images[index] for index in self.remaining]
-        names = [self.names[index] for index in self.remaining]
+        """Process ordinary images; yields None for each that was written, and the error for each that was not."""
+        images = [self.inputs.images[index] for index in self.ordinary]
+        names = [self.names[index] for index in self.ordinary]
         results = predict_files(predict, images, names, self.outputs, _file_threads(predict), reader)
         yield from self.record(results, manifest)
 
     def record(
         self, results: Iterator[dict[str, int] | UserError], manifest: Manifest | None
     ) -> Iterator[UserError | None]:
-        """Note the results of the remaining images in the manifest; yields None or the error of each."""
-        for index, result in zip(self.remaining, results, strict=True):
+        """Note the results of ordinary images in the manifest; yields None or the error of each."""
+        for index, result in zip(self.ordinary, results, strict=True):
             if manifest:
                 manifest.add(self.inputs.images[index], self.names[index], result)
             yield result if isinstance(result, UserError) else None

@@ -7,7 +7,7 @@ from fastfcn.errors import UserError
 from fastfcn.prediction.exported import FULL_PRECISION, ExportedPredictor
 from fastfcn.prediction.predictor import Predictor, TorchPredictor
 from fastfcn.prediction.runtimes.registry import refuse_companion, runtime_of
-from fastfcn.recipes.inference import SizeLike, inference_settings
+from fastfcn.recipes.inference import Context, SizeLike, inference_settings
 from fastfcn.weights.file import Weights
 from fastfcn.weights.hub import is_address
 from fastfcn.weights.locate import local_file
@@ -24,6 +24,9 @@ def load(
     size: SizeLike | None = None,
     tta: bool = False,
     window: SizeLike | None = None,
+    overlap: float | None = None,
+    tile: int | None = None,
+    context: Context = "window",
 ) -> Predictor:
     """Load a model for prediction.
 
@@ -41,13 +44,16 @@ def load(
         size: (height, width), or "512x1024": fit images into this size. "image": process them at their own size.
         tta: test-time augmentation: average over the recipe's scales and flips.
         window: (height, width), or "512x512": process images in sliding windows of this size.
+        overlap: of windows, as a share of their sides (default: a third, with `tile` an eighth).
+        tile: process images at their own size in tiles of this many pixels, in memory that depends on the tile.
+        context: of tiles: "window" for sliding windows, "whole" for the labels of the whole image at once.
 
     Raises WeightsError if the file cannot be used, and UserError for a device, precision or size that cannot be used.
     """
-    model = open_model(path, device, precision, trusted, size=size, tta=tta, window=window)
+    model = open_model(path, device, precision, trusted, size, tta, window, overlap, tile, context)
     if isinstance(model, Predictor):
         return model
-    inference = inference_settings(model.recipe, size, tta, window)
+    inference = inference_settings(model.recipe, size, tta, window, overlap, tile, context)
     return TorchPredictor(weights.load_model(model), model.recipe, model.description, device, precision, inference)
 
 
@@ -68,7 +74,8 @@ def from_pretrained(
 
 def open_model(
     path: str | Path, device: str = "auto", precision: str = FULL_PRECISION, trusted: bool = False,
-    size: SizeLike | None = None, tta: bool = False, window: SizeLike | None = None,
+    size: SizeLike | None = None, tta: bool = False, window: SizeLike | None = None, overlap: float | None = None,
+    tile: int | None = None, context: Context = "window",
 ) -> Weights | ExportedPredictor:  # fmt: skip
     """Read a weights file, or load an exported file into its runtime; the suffix decides which.
 
@@ -77,7 +84,7 @@ def open_model(
     """
     file = local_file(path)
     if runtime_of(file):
-        return ExportedPredictor(file, device, precision, trusted, size, tta, window)
+        return ExportedPredictor(file, device, precision, trusted, size, tta, window, overlap, tile, context)
     refuse_companion(file)
     return weights.read(file)
 

@@ -106,8 +106,13 @@ def label_image(labels: np.ndarray, description: DatasetDescription) -> Image.Im
 
     Classes without ids are stored as class indices. The image is 16-bit gray if an id exceeds 255.
     """
+    table = id_table(description)
+    if table.dtype == np.uint16:
+        return Image.fromarray(table[labels])
+    return palette_image(table[labels], dict(zip(table.tolist(), description.colors, strict=True)))
+
+
+def id_table(description: DatasetDescription) -> np.ndarray:
+    """`class_ids` as label images store them: uint8, or uint16 if an id exceeds 255."""
     ids = class_ids(description)
-    table = np.asarray(ids, np.int64)
-    if table.max() > 255:
-        return Image.fromarray(table[labels].astype(np.uint16))
-    return palette_image(table[labels].astype(np.uint8), dict(zip(ids, description.colors, strict=True)))
+    return np.asarray(ids, np.uint8 if max(ids) <= 255 else np.uint16)

@@ -3,6 +3,7 @@
 from abc import ABC, abstractmethod
 from collections.abc import Iterable, Sequence
 from contextlib import AbstractContextManager
+from functools import partial
 from typing import overload
 
 import numpy as np
@@ -23,6 +24,7 @@ from fastfcn.prediction.inference import (
     resized_batch,
 )
 from fastfcn.prediction.prediction import Prediction
+from fastfcn.prediction.tiles import prepare_tiles
 from fastfcn.recipes.inference import InferenceSettings, inference_settings
 from fastfcn.recipes.recipe import Recipe
 from fastfcn.utils.machine import autocast_type, keep_memory
@@ -176,7 +178,9 @@ class TorchPredictor(Predictor):
         """`precision`: "32-true", "bf16-mixed" or "16-mixed"; the mixed ones are for GPUs."""
         super().__init__(recipe, description, find_device(device), inference)
         self._autocast_type = autocast_type(precision)
-        self.network = optimize(model.to(self.device), in_place=True, autocast=self._autocast_type)
+        self.inference = prepare_tiles(self.inference, partial(build.network, recipe, len(description.classes)))
+        fuse = not self.inference.whole_in_tiles
+        self.network = optimize(model.to(self.device), in_place=True, autocast=self._autocast_type, fuse=fuse)
         if self.device.type == "cpu":
             keep_memory(large=True)
 

@@ -6,7 +6,8 @@ logits is mmsegmentation's (`EncoderDecoder.slide_inference`).
 
 import math
 from collections.abc import Callable, Iterable, Iterator, Sequence
-from itertools import islice, product
+from itertools import islice, pairwise, product
+from typing import NamedTuple, Protocol
 
 import torch
 import torch.nn.functional as F
@@ -52,25 +53,95 @@ def window_starts(length: int, crop: int, stride: int) -> range:
     return range(0, max(math.ceil((length - crop) / stride), 0) * stride + 1, stride)
 
 
-def mean_window_logits(model: Segmenter, images: Tensor, window: Size, stride: Size) -> Tensor:
-    """For each pixel the mean logits of the windows that contain it, (B, classes, H, W), of images (B, 3, H, W).
+class Window(NamedTuple):
+    """A window: rows `top` to `bottom`, columns `left` to `right`."""
 
-    Windows of `window` (height, width) pixels are `stride` pixels apart; the last ones are moved to end at the edges.
-    """
+    top: int
+    left: int
+    bottom: int
+    right: int
+
+
+def windows(size: Size, window: Size, stride: Size) -> list[Window]:
+    """Windows of `window` pixels, `stride` pixels apart, row by row; the last ones are moved to end at the edges."""
+    starts = (_inner_starts(*lengths) for lengths in zip(size, window, stride, strict=True))
+    return [
+        Window(top, left, min(top + window[0], size[0]), min(left + window[1], size[1]))
+        for top, left in product(*starts)
+    ]
+
+
+class Block(NamedTuple):
+    """A part of a result: `values` (B, ..., rows, columns) from row `top` and column `left` on."""
+
+    top: int
+    left: int
+    values: Tensor
+
+
+class OpenSums(Protocol):
+    """Where `mean_blocks` stores tensors by number: a dictionary, or a file for large images."""
+
+    def __contains__(self, key: object, /) -> bool: ...
+
+    def __getitem__(self, key: int, /) -> Tensor: ...
+
+    def __setitem__(self, key: int, value: Tensor, /) -> None: ...
+
+
+def mean_window_logits(model: Segmenter, images: Tensor, window: Size, stride: Size) -> Iterator[Block]:
+    """For each pixel of images (B, 3, H, W) the mean logits of the windows that contain it, see `mean_blocks`."""
     size = (images.shape[-2], images.shape[-1])
-    total: Tensor | None = None
-    counts = images.new_zeros(1, 1, *size)
-    starts = product(*(_inner_starts(*lengths) for lengths in zip(size, window, stride, strict=True)))
-    regions = [(..., slice(top, top + window[0]), slice(left, left + window[1])) for top, left in starts]
-    parts = (images[region].contiguous(memory_format=torch.channels_last) for region in regions)
-    for region, part in zip(regions, in_batches(model, parts, model.batch_pixels), strict=True):
-        logits = part.float()
-        if total is None:
-            total = logits.new_zeros(*logits.shape[:2], *size)
-        total[region] += logits
-        counts[region] += 1
-    assert isinstance(total, Tensor)
-    return total / counts
+    places = windows(size, window, stride)
+    parts = (images[..., top:bottom, left:right] for top, left, bottom, right in places)
+    parts = (part.contiguous(memory_format=torch.channels_last) for part in parts)
+    logits = (part.float() for part in in_batches(model, parts, model.batch_pixels))
+    return mean_blocks(logits, places, size, {})
+
+
+def mean_blocks(logits: Iterable[Tensor], places: list[Window], size: Size, open_sums: OpenSums) -> Iterator[Block]:
+    """The mean of overlapping windows in blocks that cover an image of `size`, as soon as they are complete.
+
+    `logits`: those of each window (B, classes, h, w), in the order of `places`. `open_sums` stores what the next row of
+    windows adds to, by window in the row; apart from it, only the logits of one window are in memory.
+    """
+    tops, lefts = sorted({place.top for place in places}), sorted({place.left for place in places})
+    counts = [_counts(length, spans) for length, spans in zip(size, _spans(places), strict=True)]
+    following = {**dict(pairwise(tops)), tops[-1]: size[0]}, {**dict(pairwise(lefts)), lefts[-1]: size[1]}
+    sums: Tensor | None = None
+    for place, window in zip(places, logits, strict=True):
+        sums = window if sums is None or place.left == 0 else _extended(sums, window)
+        complete, done = following[0][place.top] - place.top, following[1][place.left] - place.left
+        block, sums = sums[..., :done], sums[..., done:]
+        column = lefts.index(place.left)
+        if column in open_sums and place.top > 0:
+            earlier = open_sums[column].to(block.device)
+            block = torch.cat([block[..., : earlier.shape[-2], :] + earlier, block[..., earlier.shape[-2] :, :]], -2)
+        open_sums[column] = block[..., complete:, :].clone()
+        rows, columns = (
+            count[start : start + length].to(block.device)
+            for count, start, length in zip(counts, place[:2], (complete, done), strict=True)
+        )
+        yield Block(place.top, place.left, block[..., :complete, :] / (rows[:, None] * columns))
+
+
+def _extended(sums: Tensor, window: Tensor) -> Tensor:
+    """`window` with the open sums at its left added."""
+    overlap = sums.shape[-1]
+    return torch.cat([sums + window[..., :overlap], window[..., overlap:]], -1)
+
+
+def _spans(places: list[Window]) -> tuple[set[tuple[int, int]], set[tuple[int, int]]]:
+    """The rows and the columns (first, last) of windows, each once."""
+    return {(place.top, place.bottom) for place in places}, {(place.left, place.right) for place in places}
+
+
+def _counts(length: int, spans: set[tuple[int, int]]) -> Tensor:
+    """For each position of an axis the number of `spans` that contain it."""
+    counts = torch.zeros(length)
+    for start, stop in spans:
+        counts[start:stop] += 1
+    return counts
 
 
 def in_batches(network: Network, inputs: Iterable[Tensor], pixels: int) -> Iterator[Tensor]:

@@ -5,14 +5,14 @@ import socket
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Unpack
 
 import torch
 
 from fastfcn.errors import MissingExtraError, UserError
 from fastfcn.prediction.exported import FULL_PRECISION
 from fastfcn.prediction.load import load
-from fastfcn.recipes.inference import SizeLike
+from fastfcn.recipes.inference import InferenceChanges
 from fastfcn.serving.app import create_app
 from fastfcn.serving.connection_limits import limited_protocol
 from fastfcn.serving.monitoring import log_event, start_logging
@@ -35,23 +35,20 @@ def serve(
     workers: int = 1,
     trusted: bool = False,
     announce: Callable[[str], None] = lambda text: None,
-    size: SizeLike | None = None,
-    tta: bool = False,
-    window: SizeLike | None = None,
     precision: str = FULL_PRECISION,
+    **changes: Unpack[InferenceChanges],
 ) -> None:
     """Serve `weights` until SIGTERM or Ctrl-C; accepted requests are finished before it returns.
 
     `workers`: copies of the network on each of `devices`; `trusted`: allow files that run code when loaded;
-    `announce`: called with the address when the service is ready; `size`, `tta`, `window`, `precision`: as for `load`.
-    Raises UserError for weights, devices or an address that cannot be used, and MissingExtraError without the extra
-    `serve`.
+    `announce`: called with the address when the service is ready; `precision`, `changes`: as for `load`. Raises
+    UserError for weights, devices or an address that cannot be used, and MissingExtraError without the extra `serve`.
     """
     _check_extra()
     listener = listen(settings.host, settings.port)
     settings = replace(settings, connections=possible_connections(settings.connections))
     start_logging()
-    service = make_service(weights, settings, devices, workers, trusted, size, tta, window, precision)
+    service = make_service(weights, settings, devices, workers, trusted, precision, **changes)
     service.warm_up()
     address = address_of(listener, settings.host)
     server = make_server(service, lambda: log_event("started", url=address, **service.model_info))
@@ -64,14 +61,10 @@ def serve(
 
 def make_service(
     weights: str | Path, settings: Settings, devices: tuple[str, ...], workers: int, trusted: bool = False,
-    size: SizeLike | None = None, tta: bool = False, window: SizeLike | None = None, precision: str = FULL_PRECISION,
+    precision: str = FULL_PRECISION, **changes: Unpack[InferenceChanges],
 ) -> Service:  # fmt: skip
     """A service with `workers` predictors on each device. Raises UserError."""
-    predictors = [
-        load(weights, device, trusted, precision, size=size, tta=tta, window=window)
-        for device in devices
-        for _ in range(workers)
-    ]
+    predictors = [load(weights, device, trusted, precision, **changes) for device in devices for _ in range(workers)]
     if predictors[0].device.type == "cpu" and len(predictors) > 1:
         torch.set_num_threads(max(1, torch.get_num_threads() // len(predictors)))
     settings = replace(settings, max_batch=settings.max_batch or default_batch(predictors[0].device.type))

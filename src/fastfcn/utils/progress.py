@@ -2,7 +2,9 @@
 
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
-from typing import TypeVar
+from itertools import count
+from time import monotonic
+from typing import Protocol, TypeVar
 
 from rich.progress import (
     BarColumn,
@@ -14,7 +16,7 @@ from rich.progress import (
 )
 
 from fastfcn.utils.console import error_console as console
-from fastfcn.utils.console import printable
+from fastfcn.utils.console import printable, say
 
 Item = TypeVar("Item")
 
@@ -39,6 +41,49 @@ def with_progress(items: Iterable[Item], total: int, description: str) -> Iterat
             yield item
             bar.advance(task)
         bar.update(task, visible=False)
+
+
+class Plan(Protocol):
+    """A number of steps, and what they will do in one line."""
+
+    @property
+    def plan(self) -> str: ...
+
+    @property
+    def steps(self) -> int: ...
+
+
+@contextmanager
+def tile_progress(description: str) -> Iterator[Callable[[Plan], Callable[[], None]]]:
+    """A bar over the steps of a plan, which is printed before; the estimated time is printed after the first step.
+
+    Yields a function that takes the plan and returns what is called after each step.
+    """
+    with progress_bar() as bar:
+        task = bar.add_task(printable(description), total=None)
+
+        def begin(plan: Plan) -> Callable[[], None]:
+            say("{}: {}", description, plan.plan)
+            bar.update(task, total=plan.steps)
+            started, steps = monotonic(), count(1)
+
+            def step() -> None:
+                if next(steps) == 1:
+                    say("{}: about {}", description, duration((monotonic() - started) * plan.steps))
+                bar.advance(task)
+
+            return step
+
+        yield begin
+        bar.update(task, visible=False)
+
+
+def duration(seconds: float) -> str:
+    """A duration such as "40 s", "12 min" or "3 h 20 min"."""
+    if seconds < 100:
+        return f"{seconds:.0f} s"
+    minutes = round(seconds / 60)
+    return f"{minutes} min" if minutes < 100 else f"{minutes // 60} h {minutes % 60} min"
 
 
 @contextmanager
