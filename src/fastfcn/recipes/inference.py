@@ -5,7 +5,7 @@ Evaluation, prediction, the service and exported files all follow it, so that wh
 
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
-from typing import Literal, TypedDict, get_args
+from typing import TypedDict
 
 from fastfcn.errors import UserError
 from fastfcn.recipes.recipe import Recipe
@@ -14,7 +14,8 @@ from fastfcn.utils.sizes import Size
 LARGEST = 65_535  # pixels of a side
 OWN_SIZE = "image"  # value of --size: the size of the image itself
 SizeLike = str | Sequence[int]  # "512x1024" or (512, 1024): height and width in pixels
-Context = Literal["window", "whole"]
+CONTEXTS = ("window", "whole")
+Context = str  # one of CONTEXTS
 OVERLAP = 1 / 3  # of windows, as a share of their sides
 TILE_OVERLAP = 1 / 8  # the same for tiles, where the time of one large image matters more
 SMALLEST_TILE = 128
@@ -169,7 +170,7 @@ def check_tiles(
     """Raise UserError for values of `inference_settings` that are invalid or cannot be combined."""
     if overlap is not None and not 0 <= overlap < 1:
         raise UserError(f"Invalid overlap {overlap}.", "Give a share of the window from 0 to below 1, such as 0.25.")
-    if context not in get_args(Context):
+    if context not in CONTEXTS:
         raise UserError(f"Invalid context {context!r}.", "Use window or whole.")
     if tile is None:
         if context == "whole":
