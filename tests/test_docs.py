@@ -32,6 +32,7 @@ import figures
 SETS_UP = "sets up an environment or a checkout; .ci/run and the workflows do it"
 LONG = "measures or compares for minutes, some with other software; tests/benchmarks runs its code"
 NO_DOCKER = "needs Docker"
+NO_BUCKET = "needs a bucket; tests/data/test_storage.py has one on this machine"
 FOUR_GPUS = "needs four GPUs; tests/training runs two processes on the CPU"
 WEIGHTS = "would download published weights and evaluate a whole dataset; tests/reproduce does it with small files"
 TRAINS = "would train for 80,000 steps; tests/reproduce does it with few"
@@ -67,6 +68,8 @@ NOT_RUN_PREFIXES = {
 }
 # Run with --help instead, which checks the options.
 ONLY_HELP = {
+    "fastfcn pack photos --out s3://bucket/photos": NO_BUCKET,
+    "fastfcn train photos/recipe.toml --data s3://bucket/photos --out runs/photos": NO_BUCKET,
     "fastfcn train fastfcn_r50_psp_cityscapes_80k_b8 --data cityscapes --out runs/psp --devices 4 "
     "--precision bf16-mixed": FOUR_GPUS,
     "fastfcn train fastfcn_r50_psp_cityscapes_80k_b8 --data cityscapes --out runs/psp --devices 4 "
@@ -114,7 +117,7 @@ SMALL = {
     "report": "--workers 0 --accelerator cpu",
 }
 # In the process of the test, because a new one takes seconds to import torch.
-IN_PROCESS = ("check", "import", "info", "init", "predict", "recipe", "recipes", "reproduce")
+IN_PROCESS = ("check", "import", "info", "init", "pack", "predict", "recipe", "recipes", "reproduce")
 
 done: set[str] = set()  # commands that ran in an earlier document
 

@@ -51,7 +51,7 @@ def train(
 
     Args:
         recipe: Name of a recipe (`fastfcn.list_recipes()`), path of a recipe file, or a Recipe.
-        data: Folder of the dataset.
+        data: Folder of the dataset, or of a packed one, or its URL, such as "s3://bucket/photos".
         out: Folder of the run; created. It must not contain a run unless `resume` is set.
         overrides: Changes to the recipe: `{"optim.steps": 100}` or `["optim.steps=100"]`.
         resume: Continue the stopped run in `out`; start it if there is none.
@@ -110,7 +110,7 @@ def evaluate(
 
     Args:
         weights: A weights file, an exported file, or "hf://USER/NAME" on the Hugging Face Hub.
-        data: Folder of the dataset.
+        data: Folder of the dataset, or of a packed one, or its URL, such as "s3://bucket/photos".
         split: Name of the split; default: the validation split of the recipe.
         size: (height, width), or "512x1024": fit images into this size; "image": their own size. Default: as the
             recipe's section `eval` says.

@@ -14,6 +14,7 @@ from fastfcn.data.dataset import Dataset
 from fastfcn.data.description import DatasetDescription, load_description
 from fastfcn.data.images import RGB, ImageReader
 from fastfcn.data.mixing import CopyPaste, CutMix, Mixing
+from fastfcn.data.packed import is_packed, open_packed
 from fastfcn.data.rand_augment import RandAugment
 from fastfcn.data.transforms import TrainTransform
 from fastfcn.errors import RecipeError
@@ -48,8 +49,14 @@ from fastfcn.recipes.recipe import Recipe, load
 from fastfcn.utils.spelling import did_you_mean
 
 
-def description(recipe: Recipe) -> DatasetDescription:
-    """Description of the recipe's dataset: from the catalog, or from a TOML file."""
+def description(recipe: Recipe, data: str | Path | None = None) -> DatasetDescription:
+    """Description of the recipe's dataset: from the catalog, or from a TOML file.
+
+    `data`: the data to train on; if it is packed and the TOML file is missing, its own description is used.
+    """
+    missing = recipe.dataset.endswith(".toml") and not Path(recipe.dataset).exists()
+    if data is not None and missing and is_packed(data):
+        return open_packed(data).manifest.description
     return load_description(recipe.dataset)
 
 

@@ -8,8 +8,9 @@ import numpy as np
 import pytest
 
 from fastfcn.errors import OutputError, WeightsError
+from fastfcn.utils.storage import cache_folder
 from fastfcn.weights import download as module
-from fastfcn.weights.download import cache_folder, download
+from fastfcn.weights.download import download
 from tests.helpers.file_server import FileServer, file_server
 
 CONTENT = np.random.default_rng(0).bytes(300_000)

@@ -16,6 +16,7 @@ from fastfcn.cli.import_annotations import import_annotations
 from fastfcn.cli.info import info
 from fastfcn.cli.init import init
 from fastfcn.cli.output import escape_unencodable_output, print_error, with_system_errors
+from fastfcn.cli.pack import pack
 from fastfcn.cli.predict import predict
 from fastfcn.cli.profile import profile
 from fastfcn.cli.push import push
@@ -31,6 +32,7 @@ COMMANDS = (
     recipe,
     import_annotations,
     init,
+    pack,
     train,
     evaluate,
     report,

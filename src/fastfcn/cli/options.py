@@ -10,7 +10,12 @@ from fastfcn.errors import WEIGHTS_HINT, MissingFileError, WeightsError
 Changes = Annotated[
     list[str] | None, typer.Argument(metavar="KEY=VALUE", help="Overrides of the recipe, such as optim.lr=0.02.")
 ]
-Data = Annotated[Path, typer.Option(metavar="DIR", help="Dataset folder.")]
+Data = Annotated[
+    str,
+    typer.Option(
+        metavar="DIR", help="Dataset folder, or a packed dataset: its folder or URL, such as s3://bucket/name."
+    ),
+]
 Images = Annotated[
     str, typer.Option("--images", metavar="DIR", help="Folder of the images, below DIR, if several could be meant.")
 ]

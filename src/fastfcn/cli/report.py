@@ -11,7 +11,9 @@ from fastfcn.utils.console import say
 
 def report(
     run: Annotated[Path, typer.Argument(metavar="RUN", help="Folder of a run.")],
-    data: Annotated[Path | None, typer.Option(help="Dataset folder (default: the one recorded by the run).")] = None,
+    data: Annotated[
+        str | None, typer.Option(metavar="DIR", help="Dataset folder or URL (default: the one recorded by the run).")
+    ] = None,
     against: Annotated[
         list[Path] | None,
         typer.Option(metavar="RUN", help="A second run to compare with; repeat it for one report per run."),

@@ -47,10 +47,12 @@ def reproduce(
     from fastfcn.reproduce.reproduce import reproduce as reproduce_row
     from fastfcn.reproduce.verdict import markdown_row
     from fastfcn.training.run import TrainingResult
+    from fastfcn.utils.files import refuse_url
     from fastfcn.utils.machine import Machine
 
+    refuse_url(data)
     machine = Machine(accelerator, devices, nodes, workers, precision, accumulate)
-    plan = make_plan(name, data, out, checkpoint, train, tta, split, tolerance)
+    plan = make_plan(name, Path(data), out, checkpoint, train, tta, split, tolerance)
     for line in describe(plan, machine) if machine.first_process else ():
         out_console.print_line(line)
     if dry_run:

@@ -20,7 +20,7 @@ from typing import Any, NamedTuple, get_args
 import numpy as np
 from PIL import Image
 
-from fastfcn.data.decoding import ARRAY_SUFFIXES, DECODE_ERRORS, explain, read_bytes, require_regular
+from fastfcn.data.decoding import ARRAY_SUFFIXES, DECODE_ERRORS, StoredFile, explain, read_bytes, require_regular
 from fastfcn.data.description import Bands, BandType
 from fastfcn.data.image_limits import check_limits, check_sides
 from fastfcn.errors import DataError, MissingExtraError
@@ -88,15 +88,15 @@ class BandReader:
         """Raises ValueError, TypeError or KeyError for values that `as_json` did not return."""
         return cls(Bands.model_validate(values["bands"]), values["chosen"], values["mean"], values["std"])
 
-    def size(self, path: Path) -> Size:
+    def size(self, path: Path | StoredFile) -> Size:
         """(height, width) of the image at `path`, from its header. Raises DataError."""
         with data_errors(path):
-            return read_header(path).size
+            return read_header(_source(path)).size
 
-    def read(self, path: Path) -> np.ndarray:
+    def read(self, path: Path | StoredFile) -> np.ndarray:
         """The image at `path`: float32 (H, W, channels). Raises DataError."""
         with data_errors(path):
-            return self.decode(path)
+            return self.decode(_source(path))
 
     def decode(self, source: Path | bytes) -> np.ndarray:
         """As `read`, also of the content of a file; raises what decoders raise."""
@@ -168,7 +168,7 @@ def missing_pixels(pixels: np.ndarray, *nodata: float | None) -> np.ndarray:
 
 
 @contextmanager
-def data_errors(path: Path | str) -> Iterator[None]:
+def data_errors(path: Path | StoredFile | str) -> Iterator[None]:
     """Whatever goes wrong with an image file becomes a DataError that names it."""
     try:
         yield
@@ -261,6 +261,10 @@ def _opened(source: Path | bytes) -> Iterator[_Pillow | _Numpy | _Tiff]:
     else:
         with Image.open(source if isinstance(source, Path) else io.BytesIO(source)) as image:
             yield _Pillow(image)
+
+
+def _source(path: Path | StoredFile) -> Path | bytes:
+    return path.content if isinstance(path, StoredFile) else path
 
 
 @contextmanager

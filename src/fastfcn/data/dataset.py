@@ -1,9 +1,11 @@
 """The dataset of one split: examples as stored or augmented for training, and a check of all masks."""
 
+import multiprocessing
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from copy import copy
 from dataclasses import dataclass
+from multiprocessing.context import BaseContext
 from pathlib import Path
 from typing import Any, NamedTuple, overload
 
@@ -11,11 +13,13 @@ import numpy as np
 import torch.utils.data
 from torch import Tensor
 
+from fastfcn.data.decoding import StoredFile
 from fastfcn.data.description import DatasetDescription
 from fastfcn.data.images import RGB, ImageReader
-from fastfcn.data.layout import ExampleFiles, find_examples
+from fastfcn.data.layout import ExampleFiles
 from fastfcn.data.masks import UNNAMED, class_table, describe_value, read_mask
 from fastfcn.data.mixing import Mixing
+from fastfcn.data.packed import Examples, PackedExamples, StoredExample, open_examples, root_text
 from fastfcn.data.sampler import SampleKey
 from fastfcn.data.transforms import TrainTransform
 from fastfcn.errors import DataError, UserError
@@ -35,8 +39,8 @@ class Example:
     image: np.ndarray
     label: np.ndarray
     name: str
-    image_path: Path
-    label_path: Path
+    image_path: Path | StoredFile
+    label_path: Path | StoredFile
 
 
 @dataclass(frozen=True)
@@ -55,7 +59,7 @@ class LabelProblem(NamedTuple):
 
 
 class Dataset(torch.utils.data.Dataset):
-    """The examples of one split in the data folder `root`, in a fixed order.
+    """The examples of one split in the data folder `root`, in a fixed order. It may be packed, or a URL.
 
     `dataset[3]` is an Example as stored; `dataset[SampleKey(...)]` is an image and a label tensor from `transform`,
     with the random generator of the key, so the sample is a pure function of the key. Raises DataError if files are
@@ -68,18 +72,18 @@ class Dataset(torch.utils.data.Dataset):
         root: str | Path,
         split: str,
         transform: TrainTransform | None = None,
-        examples: list[ExampleFiles] | None = None,
+        examples: Examples | None = None,
         mixing: Mixing | None = None,
         images: ImageReader = RGB,
     ):
         """`examples`: the files of the split, if they are known already; `mixing`: applied after `transform`;
         `images`: reads the image files."""
         self.description = description
-        self.root = Path(root)
+        self.root = root_text(root)
         self.split = split
         self.transform, self.mixing, self.images = transform, mixing, images
         self.table = class_table(description)
-        self.examples = find_examples(description, root, split) if examples is None else examples
+        self.examples = open_examples(description, root, split) if examples is None else examples
 
     def __len__(self) -> int:
         return len(self.examples)
@@ -110,6 +114,12 @@ class Dataset(torch.utils.data.Dataset):
         sample = self.transform(image, label, key.generator())
         return self.mixing(sample, self._partner, key.mixing_generator()) if self.mixing else sample
 
+    def __getitems__(self, keys: list[SampleKey] | list[int]) -> list[Any]:
+        """The samples of a batch, which a DataLoader asks for at once."""
+        if isinstance(self.examples, PackedExamples):
+            self.examples.prefetch(key if isinstance(key, int) else key.index for key in keys)
+        return [self[key] for key in keys]
+
     def _partner(self, generator: np.random.Generator, classes: Sequence[int]) -> tuple[Tensor, Tensor] | None:
         """A random image of the split, transformed; with `classes`, cropped around one, or None if it is not found."""
         assert self.transform is not None
@@ -120,7 +130,7 @@ class Dataset(torch.utils.data.Dataset):
             return self.transform(example.image, example.label, generator, classes)
         return None
 
-    def read_label(self, path: Path) -> np.ndarray:
+    def read_label(self, path: Path | StoredFile) -> np.ndarray:
         """Read the mask at `path` as a label: uint8 (H, W) of class indices, 255 = ignored."""
         values = read_mask(path, self.description.labels_kind)
         label = self.table[values]
@@ -132,12 +142,12 @@ class Dataset(torch.utils.data.Dataset):
         return label
 
     def check_labels(self, workers: int = 1, progress: Callable[[int, int], None] | None = None) -> PixelCounts:
-        """Read every mask once, on `workers` threads, and count the pixels of each class.
+        """Read every mask once, on `workers` threads, and count the pixels of each class; of packed data, by its index.
 
         `progress` is called with (masks done, total masks). Raises one DataError with all problems: unreadable masks,
         sizes that differ from the image, unknown values, and a dataset with one class or none besides ignored pixels.
         """
-        return self.checked_counts(*self.count_labels(range(len(self)), workers, progress))
+        return self.checked_counts(*self._totals(workers, progress))
 
     def checked_counts(self, totals: np.ndarray, problems: list[LabelProblem]) -> PixelCounts:
         """The counts of the whole split from the sums of `count_labels`. Raises DataError as `check_labels` does."""
@@ -150,21 +160,30 @@ class Dataset(torch.utils.data.Dataset):
         self, workers: int = 1, progress: Callable[[int, int], None] | None = None
     ) -> tuple[PixelCounts, list[LabelProblem]]:
         """Like `check_labels`, but return the problems instead of raising an error."""
-        return self._conclude(*self.count_labels(range(len(self)), workers, progress))
+        return self._conclude(*self._totals(workers, progress))
+
+    def known_totals(self) -> np.ndarray | None:
+        """The sums of `count_labels` over all examples, if the data is packed and its index has them."""
+        return self.examples.pixel_counts(self.description) if isinstance(self.examples, PackedExamples) else None
+
+    def _totals(
+        self, workers: int, progress: Callable[[int, int], None] | None
+    ) -> tuple[np.ndarray, list[LabelProblem]]:
+        known = self.known_totals()
+        return self.count_labels(range(len(self)), workers, progress) if known is None else (known, [])
 
     def count_labels(
         self, indices: range, workers: int = 1, progress: Callable[[int, int], None] | None = None
     ) -> tuple[np.ndarray, list[LabelProblem]]:
         """Read the masks of some examples: pixels by value of the label, int64 (256,), and the problems of each."""
         totals, problems = np.zeros(256, np.int64), []
-        examples = [self.examples[index] for index in indices]
         pool = ThreadPoolExecutor(max(workers, 1))
         try:
-            for done, (counts, mask_problems) in enumerate(pool.map(self._check, examples), start=1):
+            for done, (counts, mask_problems) in enumerate(pool.map(self._check, indices), start=1):
                 totals += counts
                 problems += mask_problems
                 if progress:
-                    progress(done, len(examples))
+                    progress(done, len(indices))
         finally:
             pool.shutdown(cancel_futures=True)
         return totals, problems
@@ -173,18 +192,22 @@ class Dataset(torch.utils.data.Dataset):
         counts = PixelCounts(totals[: len(self.description.classes)], int(totals[IGNORE_INDEX]))
         return counts, problems or [LabelProblem(None, message) for message in _single_class(self.description, counts)]
 
-    def _check(self, files: ExampleFiles) -> tuple[np.ndarray, list[LabelProblem]]:
+    def _check(self, index: int) -> tuple[np.ndarray, list[LabelProblem]]:
+        return self.check_example(self.examples[index])
+
+    def check_example(self, files: ExampleFiles | StoredExample) -> tuple[np.ndarray, list[LabelProblem]]:
+        """Read a mask: pixels by label, int64 (256,), and its problems."""
         try:
             values = read_mask(files.label_path, self.description.labels_kind)
             problem = _size_problem(files, self.images.size(files.image_path), values.shape)
         except DataError as error:
-            return np.zeros(256, np.int64), [LabelProblem(files.label_path, error.message.rstrip("."))]
+            return np.zeros(256, np.int64), [LabelProblem(Path(str(files.label_path)), error.message.rstrip("."))]
         label = self.table[values]
         counts = np.bincount(label.ravel(), minlength=256)
         problems = [problem] if problem else []
         if counts[UNNAMED]:
             problems.append(f"{files.label_path}: {self._unnamed(values[label == UNNAMED])}")
-        return counts, [LabelProblem(files.label_path, message) for message in problems]
+        return counts, [LabelProblem(Path(str(files.label_path)), message) for message in problems]
 
     def _unnamed(self, values: np.ndarray) -> str:
         """Describe the distinct `values`, the most frequent first."""
@@ -193,6 +216,19 @@ class Dataset(torch.utils.data.Dataset):
         kind = self.description.labels_kind
         parts = [f"value {describe_value(int(unique[i]), kind)} in {counts[i]} pixels" for i in order[:5]]
         return ", ".join(parts) + (f" and {len(unique) - 5} more values" if len(unique) > 5 else "")
+
+
+def worker_context(dataset: Dataset, workers: int) -> BaseContext | None:
+    """How a DataLoader of `dataset` starts its workers; None for the default.
+
+    The threads that read from object storage do not survive a fork, so those workers come from a server process.
+    """
+    remote = isinstance(dataset.examples, PackedExamples) and dataset.examples.packed.folder.is_remote
+    if not remote or not workers or multiprocessing.get_start_method() != "fork":
+        return None
+    context = multiprocessing.get_context("forkserver")
+    context.set_forkserver_preload(["fastfcn.data.dataset"])
+    return context
 
 
 def read_batches(loader: Iterable[Any]) -> Iterator[Any]:
@@ -227,7 +263,7 @@ def _worker_error(error: Exception) -> UserError | None:
     return None
 
 
-def _size_problem(files: ExampleFiles, image: tuple[int, ...], label: tuple[int, ...]) -> str:
+def _size_problem(files: ExampleFiles | StoredExample, image: tuple[int, ...], label: tuple[int, ...]) -> str:
     if image == label:
         return ""
     return f"{files.label_path} is {label[0]} x {label[1]} (height x width), its image {image[0]} x {image[1]}"

@@ -29,6 +29,8 @@ import struct
 import zlib
 from collections.abc import Iterator
 from contextlib import contextmanager
+from dataclasses import dataclass, field
+from io import BytesIO
 from pathlib import Path
 from typing import BinaryIO
 
@@ -71,8 +73,19 @@ DARK = (
 MAX_BYTES = 2**30  # of a file; larger ones have more pixels than Pillow's limit, or are sparse
 
 
+@dataclass(frozen=True)
+class StoredFile:
+    """The content of an image file that is part of another file; `place` says where, for messages."""
+
+    place: str
+    content: bytes = field(repr=False)
+
+    def __str__(self) -> str:
+        return self.place
+
+
 @contextmanager
-def open_image(source: Path | BinaryIO, name: str | Path | None = None) -> Iterator[Image.Image]:
+def open_image(source: Path | StoredFile | BinaryIO, name: str | Path | None = None) -> Iterator[Image.Image]:
     """Open an image file; whatever goes wrong while it is open becomes a DataError that names the file.
 
     `name`: what to call it in errors, if `source` is a stream.
@@ -81,6 +94,8 @@ def open_image(source: Path | BinaryIO, name: str | Path | None = None) -> Itera
     try:
         if isinstance(source, Path):
             require_regular(source)
+        if isinstance(source, StoredFile):
+            source = BytesIO(source.content)
         with Image.open(source) as image:
             check_limits(image)
             yield image

@@ -6,7 +6,7 @@ from typing import Protocol
 import numpy as np
 from PIL import Image
 
-from fastfcn.data.decoding import DECODE_ERRORS, as_rgb, explain, open_image, upright_size
+from fastfcn.data.decoding import DECODE_ERRORS, StoredFile, as_rgb, explain, open_image, upright_size
 from fastfcn.errors import DataError
 from fastfcn.utils.sizes import Size
 
@@ -20,11 +20,11 @@ class ImageReader(Protocol):
     @property
     def dtype(self) -> str: ...
 
-    def read(self, path: Path) -> np.ndarray:
+    def read(self, path: Path | StoredFile) -> np.ndarray:
         """The image at `path`. Raises DataError."""
         ...
 
-    def size(self, path: Path) -> Size:
+    def size(self, path: Path | StoredFile) -> Size:
         """(height, width) of the image at `path`, from its header. Raises DataError."""
         ...
 
@@ -33,13 +33,13 @@ class ImageReader(Protocol):
         ...
 
 
-def image_size(path: Path) -> tuple[int, int]:
+def image_size(path: Path | StoredFile) -> tuple[int, int]:
     """(height, width) as `read_image` returns it, from the file's header alone."""
     with open_image(path) as image:
         return upright_size(image)
 
 
-def read_image(path: Path) -> np.ndarray:
+def read_image(path: Path | StoredFile) -> np.ndarray:
     """The image at `path` as RGB, uint8 (H, W, 3), as viewers show it; raises DataError.
 
     EXIF orientation is applied, as viewers and OpenCV do: a mask drawn over the visible image then fits, and any
@@ -54,10 +54,10 @@ class RGBReader:
 
     channels, dtype = 3, "uint8"
 
-    def read(self, path: Path) -> np.ndarray:
+    def read(self, path: Path | StoredFile) -> np.ndarray:
         return read_image(path)
 
-    def size(self, path: Path) -> Size:
+    def size(self, path: Path | StoredFile) -> Size:
         return image_size(path)
 
     def preview(self, image: np.ndarray) -> np.ndarray:

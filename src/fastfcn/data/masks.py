@@ -8,14 +8,14 @@ from pathlib import Path
 
 import numpy as np
 
-from fastfcn.data.decoding import as_colors, as_numbers, open_image
+from fastfcn.data.decoding import StoredFile, as_colors, as_numbers, open_image
 from fastfcn.data.description import DatasetDescription
 from fastfcn.utils.sizes import IGNORE_INDEX
 
 UNNAMED = 254  # table entry of values that are not in the description
 
 
-def read_mask(path: Path, labels_kind: str) -> np.ndarray:
+def read_mask(path: Path | StoredFile, labels_kind: str) -> np.ndarray:
     """Read the values of the mask at `path`, (H, W): unsigned integers of 8, 16 or 32 bits. Raises DataError.
 
     What each pixel format becomes is in the table of fastfcn.data.decoding. Pillow decodes masks, because OpenCV and

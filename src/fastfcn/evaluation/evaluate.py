@@ -13,7 +13,7 @@ from torch import Tensor
 from torch.utils.data import DataLoader
 
 from fastfcn import build, weights
-from fastfcn.data.dataset import Dataset, read_batches
+from fastfcn.data.dataset import Dataset, read_batches, worker_context
 from fastfcn.data.decoding import any_number_of_pixels
 from fastfcn.evaluation.scores import EvaluationResult
 from fastfcn.fast.optimize import optimize
@@ -140,8 +140,9 @@ def measure(
     indices = range(fabric.global_rank, len(dataset), fabric.world_size)
     on_gpu = fabric.device.type == "cuda"
     loader = DataLoader(
-        TestImages(dataset, settings), batch_size=None, sampler=indices, num_workers=workers, pin_memory=on_gpu
-    )
+        TestImages(dataset, settings), batch_size=None, sampler=indices, num_workers=workers, pin_memory=on_gpu,
+        multiprocessing_context=worker_context(dataset, workers),
+    )  # fmt: skip
     examples = read_batches(loader)
     if progress:
         examples = progress(examples, len(indices), "Evaluating")

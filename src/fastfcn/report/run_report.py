@@ -15,6 +15,7 @@ from fastfcn.evaluation.analysis.analyze import Analysis
 from fastfcn.recipes.recipe import Recipe
 from fastfcn.training import run_log
 from fastfcn.training.run import Run
+from fastfcn.utils.storage import url_of
 
 POINTS, STEPS_PER_POINT = 120, 4  # most points of a curve; fewest steps averaged per point in runs over 80 steps
 
@@ -56,10 +57,12 @@ class History:
         except DataError:
             return {}
 
-    def data_folder(self) -> Path | None:
-        """The data folder that the run recorded, if it still exists."""
+    def data_folder(self) -> str | Path | None:
+        """The URL or the data folder that the run recorded, if the folder still exists."""
         recorded = self.environment.get("data")
-        return Path(recorded) if isinstance(recorded, str) and recorded and Path(recorded).is_dir() else None
+        if not isinstance(recorded, str) or not recorded:
+            return None
+        return url_of(recorded) or (Path(recorded) if Path(recorded).is_dir() else None)
 
 
 @dataclass(frozen=True)

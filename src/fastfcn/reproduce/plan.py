@@ -15,7 +15,8 @@ from fastfcn.reproduce.verdict import FIGURES, TOLERANCE, TRAINED_TOLERANCE
 from fastfcn.training.run import Run
 from fastfcn.utils.console import styled
 from fastfcn.utils.machine import Machine
-from fastfcn.weights.download import cache_folder, hash_in_name, url_variants
+from fastfcn.utils.storage import cache_folder
+from fastfcn.weights.download import hash_in_name, url_variants
 
 
 @dataclass(frozen=True)

@@ -131,7 +131,9 @@ def _measure(plan: Plan, figure: str, key: dict, fabric: Fabric, machine: Machin
 
 def _key(plan: Plan, dataset: Dataset, machine: Machine) -> dict:
     """Everything a score depends on: weights with their recipe, data, precision and software."""
-    stats = [(example.name, path.stat()) for example in dataset.examples for path in example[1:]]
+    stats = [
+        (example.name, path.stat()) for example in dataset.examples for path in example[1:] if isinstance(path, Path)
+    ]
     data = _hash("\n".join(f"{name} {stat.st_size} {stat.st_mtime_ns}" for name, stat in stats))
     return {
         "weights": sha256_of(plan.weights),

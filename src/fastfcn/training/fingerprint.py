@@ -1,13 +1,12 @@
 """What defines the dataset of a run, recorded at its start and compared when it is resumed."""
 
-import hashlib
 import json
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
 from fastfcn.data.dataset import Dataset
-from fastfcn.data.description import DatasetDescription
+from fastfcn.data.packed import PackedExamples, class_facts, names_hash
 from fastfcn.errors import DataError
 from fastfcn.utils.files import write_text
 
@@ -17,7 +16,7 @@ LISTED = 8  # differences in a message
 def fingerprint(splits: Mapping[str, Dataset]) -> dict[str, Any]:
     """Classes, ignored values, and the names and file sizes of the examples of each split, as JSON values."""
     description = next(iter(splits.values())).description
-    return _description(description) | {"splits": {name: _split(dataset) for name, dataset in splits.items()}}
+    return class_facts(description) | {"splits": {name: _split(dataset) for name, dataset in splits.items()}}
 
 
 def write(path: Path, content: dict[str, Any]) -> None:
@@ -50,16 +49,12 @@ def table(lines: list[str]) -> str:
     return "\n".join(f"  {line}" for line in [*lines[:LISTED], *more])
 
 
-def _description(description: DatasetDescription) -> dict[str, Any]:
-    content = description.model_dump(mode="json", include={"classes", "ignored", "labels_kind", "bands"})
-    return {key: content[key] for key in ("labels_kind", "bands", "classes", "ignored") if key in content}
-
-
 def _split(dataset: Dataset) -> dict[str, Any]:
-    names = hashlib.sha256("\n".join(files.name for files in dataset.examples).encode("utf-8", "surrogateescape"))
+    if isinstance(dataset.examples, PackedExamples):
+        return dataset.examples.totals()
     return {
         "images": len(dataset.examples),
-        "names": f"sha256:{names.hexdigest()}",
+        "names": names_hash(files.name for files in dataset.examples),
         "image_bytes": sum(_size(files.image_path) for files in dataset.examples),
         "mask_bytes": sum(_size(files.label_path) for files in dataset.examples),
     }

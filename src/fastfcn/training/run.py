@@ -21,6 +21,7 @@ from fastfcn.training import fingerprint, run_log
 from fastfcn.utils.files import make_folder, output_errors, remove_temporary_files, write_text
 from fastfcn.utils.lock import locked
 from fastfcn.utils.provenance import command, package_versions
+from fastfcn.utils.storage import url_of
 from fastfcn.utils.text import read_text
 
 LOCK = "run.lock"
@@ -178,7 +179,7 @@ class Run:
         content = {
             "started": datetime.now(UTC).isoformat(timespec="seconds"),
             "command": command(),
-            "data": str(Path(data).resolve()),
+            "data": url_of(data) or str(Path(data).resolve()),
             "device": torch.cuda.get_device_name(device) if device.type == "cuda" else device.type,
             "processes": processes,
             "threads": torch.get_num_threads(),

@@ -13,7 +13,7 @@ from torch.optim.swa_utils import AveragedModel
 from torch.utils.data import DataLoader
 
 from fastfcn import build, weights
-from fastfcn.data.dataset import Dataset, read_batches
+from fastfcn.data.dataset import Dataset, read_batches, worker_context
 from fastfcn.data.sampler import BatchSampler
 from fastfcn.data.transforms import unpack
 from fastfcn.evaluation.evaluate import measure
@@ -51,7 +51,7 @@ def train(
     strict: bool = False,
     trust_labels: bool = False,
 ) -> TrainingResult:
-    """Train `recipe` on the dataset in the folder `data`; write the run to the folder `out`.
+    """Train `recipe` on the dataset in `data`, a folder or a packed dataset; write the run to the folder `out`.
 
     `resume`: continue the run in `out`, or start it if there is none; it ends with the same losses and weights, bit for
     bit, as a run that was never stopped; a dataset that has changed since is refused unless `accept_changed_data`.
@@ -62,7 +62,7 @@ def train(
     finite.
     """
     build.check_backbone(recipe)
-    description = build.description(recipe)
+    description = build.description(recipe, data)
     train_set = build.dataset(recipe, description, data, recipe.data.train_split, train=True)
     recipe = build.with_steps(recipe, len(train_set))
     val_set = build.dataset(recipe, description, data, recipe.data.val_split, train=False)
@@ -266,6 +266,7 @@ def _batches(
     loader = DataLoader(
         train_set, batch_sampler=sampler, num_workers=machine.dataloader_workers,
         pin_memory=fabric.device.type == "cuda",
+        multiprocessing_context=worker_context(train_set, machine.dataloader_workers),
     )  # type: ignore[arg-type] # fmt: skip
     return read_batches(fabric.setup_dataloaders(loader, use_distributed_sampler=False))
 

@@ -2,7 +2,6 @@
 
 import hashlib
 import http.client
-import os
 import re
 import urllib.error
 import urllib.request
@@ -13,15 +12,11 @@ from rich.progress import BarColumn, DownloadColumn, Progress, TextColumn, TimeR
 from fastfcn.errors import WeightsError
 from fastfcn.utils.files import make_folder
 from fastfcn.utils.progress import console
+from fastfcn.utils.storage import cache_folder
 
 CHUNK = 1 << 20  # bytes
 OTHERWISE = "Or give a file you downloaded with --checkpoint FILE, or train the recipe with --train."
 NOT_FOUND = (403, 404, 410)  # HTTP status codes for a URL that does not exist
-
-
-def cache_folder() -> Path:
-    """The folder of downloads: $FASTFCN_CACHE, or ~/.cache/fastfcn."""
-    return Path(os.environ.get("FASTFCN_CACHE") or Path.home() / ".cache" / "fastfcn")
 
 
 def fetch_published(recipe: str, url: str | None, otherwise: str = OTHERWISE) -> Path:

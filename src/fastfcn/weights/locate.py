@@ -5,7 +5,8 @@ from pathlib import Path
 from fastfcn.recipes.published import published_recipe, published_url
 from fastfcn.recipes.recipe import Recipe
 from fastfcn.utils.progress import console
-from fastfcn.weights.download import cache_folder, fetch_published, hash_in_name
+from fastfcn.utils.storage import cache_folder
+from fastfcn.weights.download import fetch_published, hash_in_name
 from fastfcn.weights.hub import fetch, is_address
 
 
