@@ -232,6 +232,13 @@ def test_odd_numbers_are_refused(call: Call):
                 call.run(dilations=[])
 
 
+@pytest.mark.parametrize("call", [call for call in CALLS if "limit" in call.arguments], ids=lambda call: call.operator)
+@pytest.mark.parametrize("limit", [nan, 0.0, -1.0, -inf])
+def test_odd_limits_are_refused(call: Call, limit: float):
+    with pytest.raises(RuntimeError, match="expected `limit` above 0"):
+        call.run(limit=limit)
+
+
 @pytest.mark.parametrize(
     ("changes", "message"),
     [
@@ -240,7 +247,6 @@ def test_odd_numbers_are_refused(call: Call):
         ({"expand": None, "expand_bias": None}, "expected `taps_bias` of 16"),
         ({"stride": 2}, "a residual needs stride 1"),
         ({"kernel": 4}, "kernel of 3, 5 or 7"),
-        *(({"limit": limit}, "expected `limit` above 0") for limit in (nan, 0.0, -1.0, -inf)),
     ],
 )
 def test_arguments_of_a_mobile_block_that_do_not_fit_together(changes: dict[str, Any], message: str):

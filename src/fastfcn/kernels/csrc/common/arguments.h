@@ -44,6 +44,12 @@ inline void check_setting(const char* name, int64_t value, int64_t max = MAX_SET
   TORCH_CHECK(value >= 1 && value <= max, "expected `", name, "` from 1 to ", max, ", got ", value);
 }
 
+// The upper limit of an activation: above 0, or infinite.
+inline float check_limit(double limit) {
+  TORCH_CHECK(limit > 0, "expected `limit` above 0, got ", limit);
+  return static_cast<float>(limit);
+}
+
 inline void check_lanes(int64_t channels) {
   TORCH_CHECK(channels > 0 && channels % LANES == 0, "channels must be multiples of ", LANES, ", got ", channels);
 }

@@ -226,7 +226,6 @@ at::Tensor inverted_residual(const at::Tensor& features, const std::optional<at:
                              int64_t kernel, int64_t stride, bool same, double limit, bool residual) {
   const auto x = channels_last(features);
   check_setting("stride", stride, 2);
-  TORCH_CHECK(limit > 0, "expected `limit` above 0, got ", limit);
   const int64_t inputs = x.size(1), height = x.size(2), width = x.size(3);
   const auto weights = check_weights(inputs, kernel, expand, expand_bias, taps, taps_bias, project, project_bias);
   const int64_t outputs = weights.project_bias.size(0);
@@ -239,7 +238,7 @@ at::Tensor inverted_residual(const at::Tensor& features, const std::optional<at:
   layer.inputs = inputs, layer.middle = weights.middle, layer.outputs = outputs;
   layer.kernel = kernel, layer.stride = stride;
   layer.top = padding_before(height, kernel, stride, same), layer.left = padding_before(width, kernel, stride, same);
-  layer.limit = static_cast<float>(limit), layer.residual = residual;
+  layer.limit = check_limit(limit), layer.residual = residual;
   layer.features = data_of(x), layer.out = out.mutable_data_ptr<float>();
   layer.expand = data_of(weights.expand), layer.expand_bias = data_of(weights.expand_bias);
   layer.taps = data_of(weights.taps), layer.middle_bias = data_of(weights.taps_bias);

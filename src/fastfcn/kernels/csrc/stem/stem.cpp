@@ -176,7 +176,7 @@ at::Tensor stem(const at::Tensor& images, const at::Tensor& packed, const at::Te
                   padding_before(x.size(3), kernel, STEM_STRIDE, same),
                   weights.const_data_ptr<float>(),
                   offsets.const_data_ptr<float>(),
-                  limit ? static_cast<float>(*limit) : std::numeric_limits<float>::infinity()};
+                  check_limit(limit.value_or(std::numeric_limits<double>::infinity()))};
   return pool ? pooled(stem, x) : convolved(stem, x);
 }
 
