@@ -183,21 +183,24 @@ def smp_predictor(recipe: Recipe, network: nn.Module) -> Any:
     return predict
 
 
-def time_both(args: argparse.Namespace, record: dict) -> None:
-    """Time training steps and predictors in turns; the fastest turn of each counts."""
+def time_finished(args: argparse.Namespace, record: dict) -> None:
+    """Time training steps and predictors of the finished trainings in turns; the fastest turn of each counts."""
     recipe = recipes.load(RECIPE, record["results"]["fastfcn"]["changes"])
-    network = smp_network()
-    network.load_state_dict(torch.load(args.runs / "smp" / "weights.pt", weights_only=True))
     image = torch.randint(0, 256, (*SIZE, 3), generator=torch.Generator().manual_seed(0), dtype=torch.uint8).numpy()
-    predictors = {"fastfcn": fastfcn.load(Run(args.runs / "fastfcn").last), "smp": smp_predictor(recipe, network)}
+    predictors = {"fastfcn": fastfcn.load(Run(args.runs / "fastfcn").last)}
+    trainings = {"fastfcn": lambda: ours_training(record["results"]["fastfcn"]["changes"])}
+    if "smp" in record["results"]:
+        network = smp_network()
+        network.load_state_dict(torch.load(args.runs / "smp" / "weights.pt", weights_only=True))
+        predictors["smp"] = smp_predictor(recipe, network)
+        trainings["smp"] = lambda: smp_training(recipe, args)
     predicting: dict[str, list[float]] = {name: [] for name in predictors}
     training: dict[str, list[float]] = {name: [] for name in predictors}
     for _ in range(TURNS):
         for name, predictor in predictors.items():
             timing = time_calls(lambda predictor=predictor: predictor(image), torch.device("cpu"))
             predicting[name].append(timing.as_json(1)["images_per_second"])
-        training["fastfcn"].append(ours_training(record["results"]["fastfcn"]["changes"]))
-        training["smp"].append(smp_training(recipe, args))
+            training[name].append(trainings[name]())
     for name, row in record["results"].items():
         row["images_per_second"] = {"predicting": predicting[name], "training": training[name]}
 
@@ -246,7 +249,7 @@ def main() -> None:
         row = train_ours(args) if args.library == "fastfcn" else train_smp(args)
         record["results"][args.library] = row
     if args.speed:
-        time_both(args, record)
+        time_finished(args, record)
     if args.library or args.speed:
         write_text(RESULT, json.dumps(record, indent=1) + "\n")
     text = DOCUMENT.read_text(encoding="utf-8")

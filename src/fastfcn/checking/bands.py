@@ -32,18 +32,18 @@ class BandSettings:
 class Kind(NamedTuple):
     """What distinguishes files: number, type and names ("" without) of their bands."""
 
-    count: int
+    bands: int
     dtype: str
     names: tuple[str, ...]
 
     def __str__(self) -> str:
         named = f" ({', '.join(self.names)})" if any(self.names) else ""
-        return f"{self.count} band{'s' if self.count > 1 else ''} of {self.dtype}{named}"
+        return f"{self.bands} band{'s' if self.bands > 1 else ''} of {self.dtype}{named}"
 
     def fits(self, usual: "Kind") -> bool:
         """Whether files of this kind can be read as `usual` ones: the same names are not in another order."""
         moved = set(self.names) == set(usual.names) and self.names != usual.names
-        return (self.count, self.dtype) == (usual.count, usual.dtype) and not moved
+        return (self.bands, self.dtype) == (usual.bands, usual.dtype) and not moved
 
 
 class Sums(NamedTuple):
@@ -52,7 +52,7 @@ class Sums(NamedTuple):
     `pixels`: of the images, and those that are 0 in all bands.
     """
 
-    count: np.ndarray
+    valid: np.ndarray
     mean: np.ndarray
     squares: np.ndarray
     low: np.ndarray
@@ -62,11 +62,11 @@ class Sums(NamedTuple):
 
     def merged(self, other: "Sums") -> "Sums":
         """Of the pixels of both; Chan et al., 1979, equation 2.1 for sums of squares."""
-        count = self.count + other.count
-        share = np.divide(other.count, count, out=np.zeros_like(count), where=count > 0)
+        valid = self.valid + other.valid
+        share = np.divide(other.valid, valid, out=np.zeros_like(valid), where=valid > 0)
         delta = other.mean - self.mean
         return Sums(
-            count, self.mean + delta * share, self.squares + other.squares + delta**2 * self.count * share,
+            valid, self.mean + delta * share, self.squares + other.squares + delta**2 * self.valid * share,
             np.minimum(self.low, other.low), np.maximum(self.high, other.high),
             self.pixels + other.pixels, self.zeros + other.zeros,
         )  # fmt: skip
@@ -108,7 +108,7 @@ class BandStatistics:
         before = self.kinds.get(found.kind)
         self.kinds[found.kind] = before.merged(found.sums) if before else found.sums
         self.kind_of[pair] = list(self.kinds).index(found.kind)
-        self.with_missing += bool((found.sums.count < found.sums.pixels).any())
+        self.with_missing += bool((found.sums.valid < found.sums.pixels).any())
         if found.nodata is not None:
             self.nodata[found.nodata] = self.nodata.get(found.nodata, 0) + 1
 
@@ -128,13 +128,13 @@ class BandStatistics:
     def description(self) -> Bands:
         """The entry `bands` of a dataset description. Raises DataError if the names do not fit the files."""
         kind, names = self.usual, self.settings.names
-        if names and len(names) != kind.count:
+        if names and len(names) != kind.bands:
             raise DataError(
-                f"{len(names)} bands are named ({', '.join(names)}), but the images have {kind.count}.",
+                f"{len(names)} bands are named ({', '.join(names)}), but the images have {kind.bands}.",
                 "Name all bands of the files, in their order.",
             )
         own = tuple(name or f"band_{number}" for number, name in enumerate(kind.names, start=1))
-        unique = own if len(set(own)) == len(own) else tuple(f"band_{number + 1}" for number in range(kind.count))
+        unique = own if len(set(own)) == len(own) else tuple(f"band_{number + 1}" for number in range(kind.bands))
         nodata = self.settings.nodata
         if nodata is None and self.nodata:
             nodata = max(self.nodata, key=lambda value: self.nodata[value])
@@ -144,8 +144,8 @@ class BandStatistics:
     def counts(self) -> list[BandCounts]:
         """Statistics of each band."""
         sums = self.sums
-        std = np.sqrt(sums.squares / np.maximum(sums.count, 1))
-        columns = (sums.low, sums.high, sums.mean, std, 1 - sums.count / max(sums.pixels, 1))
+        std = np.sqrt(sums.squares / np.maximum(sums.valid, 1))
+        columns = (sums.low, sums.high, sums.mean, std, 1 - sums.valid / max(sums.pixels, 1))
         rows = np.stack(columns, 1).tolist()
         return [BandCounts(name, *row) for name, row in zip(self.description.names, rows, strict=True)]
 
@@ -188,7 +188,7 @@ def inspect_bands(path: Path, nodata: float | None) -> tuple[ImageInfo, Inspecte
     low, high = gray.getextrema()
     flags = Flag.IMAGE_BLANK if low == high else Flag(0)
     info = ImageInfo(flags, file.size, file.size, digest, fingerprint(gray), gradients(gray))
-    return info, InspectedBands(Kind(file.count, file.dtype, file.names), file.nodata, sums)
+    return info, InspectedBands(Kind(file.bands, file.dtype, file.names), file.nodata, sums)
 
 
 def bands_size(path: Path) -> tuple[int, int]:
@@ -230,4 +230,5 @@ def _sums(pixels: np.ndarray, missing: np.ndarray) -> Sums:
         extremes = (values.min(), values.max()) if values.size else (np.inf, -np.inf)
         rows.append((values.size, mean, ((values - mean) ** 2).sum(), *extremes))
     zeros = int(np.count_nonzero((pixels == 0).all(2) & ~missing.any(2)))
-    return Sums(*np.array(rows, np.float64).T, pixels.shape[0] * pixels.shape[1], zeros)
+    valid, means, squares, low, high = np.array(rows, np.float64).T
+    return Sums(valid, means, squares, low, high, pixels.shape[0] * pixels.shape[1], zeros)

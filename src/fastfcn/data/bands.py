@@ -39,7 +39,7 @@ class BandFile(NamedTuple):
     """What the header of an image file says: (height, width), number and type of its bands, names ("" without)."""
 
     size: Size
-    count: int
+    bands: int
     dtype: str
     names: tuple[str, ...]
     nodata: float | None
@@ -107,9 +107,9 @@ class BandReader:
     def check(self, file: BandFile) -> None:
         """Raise ValueError for a file with other bands than the dataset: their number, type, or names."""
         bands = self.bands
-        if file.count != len(bands.names):
+        if file.bands != len(bands.names):
             listed = f"{len(bands.names)} ({', '.join(bands.names)})"
-            raise ValueError(f"it has {_bands(file.count)}, but the images of the dataset have {listed}")
+            raise ValueError(f"it has {_bands(file.bands)}, but the images of the dataset have {listed}")
         if file.dtype != bands.dtype:
             raise ValueError(f"its values are {file.dtype}, but those of the dataset are {bands.dtype}; convert it")
         moved = [name for name, own in zip(bands.names, file.names, strict=True) if own and own != name]
@@ -152,9 +152,9 @@ def needs_bands(path: Path) -> bool:
         file = read_header(path)
     except (*DECODE_ERRORS, MissingExtraError):
         return False
-    eight_bits = file.dtype == "uint8" and file.count in (1, 3, 4)
+    eight_bits = file.dtype == "uint8" and file.bands in (1, 3, 4)
     return path.suffix.lower() in ARRAY_SUFFIXES or not (
-        eight_bits or (file.dtype == "uint16" and file.count in (1, 3))
+        eight_bits or (file.dtype == "uint16" and file.bands in (1, 3))
     )
 
 
@@ -192,11 +192,11 @@ class _Pillow:
 
     def pixels(self) -> np.ndarray:
         image, header = self.image, self.header
-        if header.dtype == "uint16" and header.count > 1:
+        if header.dtype == "uint16" and header.bands > 1:
             pixels = _png_16_bits(image)
         else:
             pixels = np.asarray(image).astype(header.dtype)
-        return pixels.reshape(*header.size, header.count)
+        return pixels.reshape(*header.size, header.bands)
 
 
 class _Numpy:
@@ -217,7 +217,7 @@ class _Numpy:
         self.stream.seek(0)
         array = np.load(self.stream, allow_pickle=False).astype(self.header.dtype)  # of the machine's byte order
         array = np.moveaxis(array, 0, -1) if self.first else array
-        return np.ascontiguousarray(array).reshape(*self.header.size, self.header.count)
+        return np.ascontiguousarray(array).reshape(*self.header.size, self.header.bands)
 
 
 class _Tiff:
@@ -310,8 +310,8 @@ def _checked(file: BandFile) -> BandFile:
     limit = 2 * (Image.MAX_IMAGE_PIXELS or 0)
     if limit and file.size[0] * file.size[1] > limit:
         raise ValueError(f"it has more pixels than the limit of {limit / 1e6:.0f} million; cut it into tiles")
-    if file.count > MAX_BANDS:
-        raise ValueError(f"it has {file.count} bands; at most {MAX_BANDS} are supported")
+    if file.bands > MAX_BANDS:
+        raise ValueError(f"it has {file.bands} bands; at most {MAX_BANDS} are supported")
     if file.dtype not in TYPES:
         raise ValueError(f"its values are {file.dtype}; convert it to {', '.join(TYPES[:-1])} or {TYPES[-1]}")
     return file
@@ -340,7 +340,7 @@ def _png_16_bits(image: Image.Image) -> np.ndarray:
     Pillow keeps one byte of each value: the first if it is told that values start with the higher byte (as they do in
     PNG), the second if it is told the opposite.
     """
-    stream = image.fp
+    stream = image.fp  # type: ignore[attr-defined] # of opened images
     assert stream is not None
     stream.seek(0)
     data, halves = stream.read(), []

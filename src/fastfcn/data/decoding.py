@@ -199,7 +199,7 @@ def as_rgb(image: Image.Image) -> np.ndarray:
 
 def is_dark(upper: np.ndarray) -> bool:
     """Whether the `upper` 8 bits of a 16-bit image show that it uses the lower bits only; not if all are black."""
-    return bool(upper.any()) and np.count_nonzero(upper >= DARK_LEVEL) < 0.01 * upper.size
+    return bool(upper.any() and np.count_nonzero(upper >= DARK_LEVEL) < 0.01 * upper.size)
 
 
 def as_numbers(image: Image.Image) -> np.ndarray:

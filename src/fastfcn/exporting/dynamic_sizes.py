@@ -48,7 +48,7 @@ def _multiple(size: int, after: int) -> int:
     modulus = amount.args[-1] if len(amount.args) == 2 else None  # the amount is a remainder
     if modulus is None or not modulus.is_Integer or not side.free_symbols:
         return 0
-    multiple = int(modulus)
+    multiple = int(modulus)  # type: ignore[arg-type] # is_Integer
     residues = [amount.xreplace({side: type(modulus)(length)}) for length in range(multiple, 2 * multiple)]
     return multiple if multiple > 1 and residues == [-length % multiple for length in range(multiple)] else 0
 
