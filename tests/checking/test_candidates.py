@@ -114,7 +114,7 @@ def test_a_folder_that_does_not_exist(tmp_path: Path):
     assert "train/masks" in error.value.hint
     done = fastfcn("check", root, "--masks", "masks", "--dataset", "camvid")
     assert done.code == 2
-    assert "--images and --masks" in done.err
+    assert "--images, --masks, --bands and --nodata cannot" in done.err
 
 
 def test_nothing_is_said_where_one_folder_fits(tmp_path: Path):

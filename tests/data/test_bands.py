@@ -39,7 +39,7 @@ def test_arrays_and_tiffs_keep_their_values(tmp_path: Path, dtype: str):
             stored, file = read_stored(source)
             assert stored.dtype == np.dtype(dtype)
             assert np.array_equal(stored, pixels)
-            assert (file.size, file.count, file.dtype) == (SIZE, 5, dtype)
+            assert (file.size, file.bands, file.dtype) == (SIZE, 5, dtype)
         assert read_header(path).names == (NAMES if path.suffix == ".tif" else ("",) * 5)
         assert needs_bands(path)
 

@@ -127,7 +127,7 @@ def test_the_fast_form_is_used_at_any_precision_on_a_gpu(
     from fastfcn.utils.machine import Machine
 
     calls = []
-    monkeypatch.setattr(evaluate, "optimize", lambda model, in_place, autocast: calls.append(autocast) or model)
+    monkeypatch.setattr(evaluate, "optimize", lambda model, autocast, **_: calls.append(autocast) or model)
     fabric: Any = SimpleNamespace(device=torch.device(device), to_device=lambda network: network)
     evaluate.load_setup(weights_file, dataset.root, Machine(device, workers=0, precision=precision), fabric=fabric)
     assert calls == [torch.bfloat16 if precision == "bf16-mixed" else None] * optimized

@@ -7,7 +7,7 @@ import timm
 import torch
 from torch import nn
 
-from fastfcn.models.backbone import STRIDES, backbone, resnet_backbone
+from fastfcn.models.backbone import STRIDES, BackboneError, backbone, resnet_backbone
 
 Blocks = list[list[int]]  # a number for each block of each stage
 
@@ -115,7 +115,7 @@ def test_dilations_change_the_outputs_but_not_the_shapes():
 
 
 def test_an_unknown_name_is_refused():
-    with pytest.raises(RuntimeError, match="no_such_network"):
+    with pytest.raises(BackboneError, match="no network of this name"):
         backbone("no_such_network")
 
 

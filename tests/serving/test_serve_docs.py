@@ -47,7 +47,8 @@ def test_the_client_and_a_folder(service: RunningService, place: Path, capsys: p
     assert re.match(r"\{'\w+': 0\.\d+", capsys.readouterr().out)
     (line,) = commands("fastfcn predict")
     assert fastfcn(*line.replace(ADDRESS, service.url).split()[1:]).code == 0
-    assert sorted(path.name for path in (place / "predictions").iterdir()) == ["1.png", "1_overlay.jpg", "legend.png"]
+    names = sorted(path.name for path in (place / "predictions").glob("[!.]*"))
+    assert names == ["1.png", "1_overlay.jpg", "legend.png", "manifest.jsonl"]
 
 
 def prose() -> str:

@@ -42,7 +42,7 @@ def test_a_test_split_is_never_part_of_the_folds():
 
 def test_seeds_equal_single_trainings_and_the_summary_is_theirs(data: Path, tmp_path: Path):
     result = train_repeats(repeats(tiny_recipe(*SHORT), seeds=2), data, tmp_path / "all", CPU)
-    assert result.finished
+    assert result.stopped is None
     single = train(tiny_recipe(*SHORT, "seed=1"), data, tmp_path / "single", CPU)
     assert (tmp_path / "all" / "seed-1" / "weights.safetensors").stat().st_size == single.weights.stat().st_size
     assert [line.get("loss") for line in result.runs["seed-1"].log()] == [line.get("loss") for line in single.log()]

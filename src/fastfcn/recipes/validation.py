@@ -113,7 +113,7 @@ def _band_lines(flat: Mapping[str, Any], wrong: Mapping[str, str]) -> Iterator[s
     channels = len(bands) if bands else 3
     for key, numbers in (("data.mean", "three numbers"), ("data.std", "three numbers above 0")):
         if isinstance(found := flat.get(key), tuple) and len(found) != channels:
-            each = f"one number for each of the {channels} data.bands" if bands else f"[red, green, blue], {numbers}"
+            each = f"one number for each of the {channels} data.bands" if bands else "[red, green, blue], " + numbers
             yield f"{key}: found {toml_text(found)}; allowed: {each}"
     for key, value in RGB_ONLY.items() if bands else ():
         if flat.get(key, value) != value:
