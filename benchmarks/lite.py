@@ -231,9 +231,10 @@ def table() -> str:
         rates = {name: max(values) for name, values in row.get("images_per_second", {}).items()}
         numbers = [row["scores"]["miou"], classes["pole"]["iou"], classes["sign"]["iou"]]
         cells = [row["network"], row["steps"], *(f"{number:.1f}" for number in numbers)]
-        if rates:
-            cells.insert(2, f"{row['steps'] * row['batch'] / rates['training'] / 60:.0f}")
-            cells += [f"{rates['training']:.1f}", f"{rates['predicting']:.1f}", f"{row['weights_mb']:.0f}"]
+        minutes = f"{row['steps'] * row['batch'] / rates['training'] / 60:.0f}" if rates else ""
+        cells.insert(2, minutes)
+        cells += [f"{rates[name]:.1f}" if rates else "" for name in ("training", "predicting")]
+        cells.append(f"{row['weights_mb']:.0f}")
         rows.append([str(cell) for cell in cells])
     note = f"{machine['processor']}, {machine['threads']} threads, {record['date']}. " + record.get("note", "")
     return f"{markdown(head, rows)}\n\n{note.strip()}"
