@@ -18,7 +18,7 @@ import pytest
 
 import readme_table
 import service_tables
-from fastfcn import api, recipes
+from fastfcn import api
 from markdown_tables import with_tables
 from tests.helpers.command import fastfcn
 from tests.helpers.documents import ADDRESS, DOCUMENTS, OTHER, PYTHON, SHELL, Service, fences, write_reader_folder
@@ -134,21 +134,9 @@ def in_small(command: str) -> str:
         return f"{command} {TRAIN}{weights}"
     if name == "profile":
         command = command.replace("profile --budget", "profile demo --budget")  # one recipe instead of all
-    if name in ("bench", "profile"):
-        command = with_demo(command)
     if name == "report":
         command = command.replace("--against runs/slim", "--against runs/camvid")  # of another document
     return f"{command} {SMALL[name]}" if name in SMALL else command
-
-
-def with_demo(command: str) -> str:
-    """A measurement of the demo's network instead of recipes, which exist; those take minutes on some CPUs."""
-    words = command.split()
-    measured = [word for word in words if word in recipes.names()]
-    if not measured:
-        return command
-    first = words.index(measured[0])
-    return " ".join([*words[:first], "demo", *(word for word in words[first:] if word not in measured)])
 
 
 def group(command: str) -> str:
