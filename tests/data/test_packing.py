@@ -16,7 +16,7 @@ from fastfcn import build
 from fastfcn.data import packing
 from fastfcn.data.bands import BandReader
 from fastfcn.data.dataset import Dataset
-from fastfcn.data.description import DatasetDescription, load_description, parse_description
+from fastfcn.data.description import load_description, parse_description
 from fastfcn.data.packed import ROW, PackedExamples
 from fastfcn.data.packing import pack
 from fastfcn.data.sampler import SampleKey
@@ -28,16 +28,6 @@ from tests.helpers.tiny import tiny_recipe, write_streets
 
 SHARD_MB = 0.02  # one image each
 SPLITS = ["train", "val", "train+val", "train fold 1/3", "train+val not fold 2/3"]
-
-
-@pytest.fixture(scope="module")
-def streets() -> DatasetDescription:
-    return load_description("streets")
-
-
-@pytest.fixture(scope="module")
-def files(tmp_path_factory) -> Path:
-    return write_streets(tmp_path_factory.mktemp("data") / "streets")
 
 
 @pytest.fixture(scope="module")

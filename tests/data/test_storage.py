@@ -8,7 +8,6 @@ import pytest
 from torch.utils.data import DataLoader
 
 from fastfcn.data.dataset import Dataset, worker_context
-from fastfcn.data.description import DatasetDescription, load_description
 from fastfcn.data.packed import PackedExamples, open_packed
 from fastfcn.data.packing import pack
 from fastfcn.data.shard_cache import ShardCache, cache_limit
@@ -17,19 +16,8 @@ from fastfcn.utils import storage
 from fastfcn.utils.storage import Bucket, open_folder, url_of
 from tests.helpers.bucket import BucketServer, bucket_server
 from tests.helpers.command import fastfcn
-from tests.helpers.tiny import write_streets
 
 URL = "s3://bucket/streets"
-
-
-@pytest.fixture(scope="module")
-def streets() -> DatasetDescription:
-    return load_description("streets")
-
-
-@pytest.fixture(scope="module")
-def files(tmp_path_factory) -> Path:
-    return write_streets(tmp_path_factory.mktemp("data") / "streets")
 
 
 @pytest.fixture
