@@ -53,3 +53,8 @@ class MissingExtraError(UserError):
             f"{purpose} needs the package '{package}', which is not installed.",
             f"Install it with: pip install 'fastfcn[{extra}]'",
         )
+
+
+def first_line(error: Exception) -> str:
+    """The first line of an exception's message that is not blank, or the name of its type if it has none."""
+    return next((line.strip() for line in str(error).splitlines() if line.strip()), type(error).__name__)

@@ -38,7 +38,7 @@ import numpy as np
 from PIL import ExifTags, Image
 
 from fastfcn.data.image_limits import check_limits
-from fastfcn.errors import DataError
+from fastfcn.errors import DataError, first_line
 
 # What Pillow raises for files that it cannot decode, whatever is wrong with them.
 DECODE_ERRORS = (
@@ -143,8 +143,7 @@ def explain(error: Exception) -> str:
         return "its format is not an image format that Pillow can read"
     if isinstance(error, OSError) and error.strerror:
         return error.strerror.lower()
-    text = str(error).strip().splitlines()
-    return text[0].rstrip(".") if text else type(error).__name__
+    return first_line(error).rstrip(".")
 
 
 def orientation(image: Image.Image) -> int:

@@ -2,6 +2,7 @@
 
 import hashlib
 import io
+import os
 import tarfile
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
@@ -164,23 +165,25 @@ class _Packer:
                 raise DataError(
                     f"{example.image_path!r}: a name with a line break cannot be packed.", "Rename the file."
                 )
-        shard, size, number = [], 0, 0
+        shard, states, size, number = [], [], 0, 0
         for example in examples:
-            length = sum(path.stat().st_size + 1024 for path in example[1:])
+            state = [path.stat() for path in example[1:]]
+            length = sum(file.st_size + 1024 for file in state)
             if shard and size + length > self.shard_bytes:
-                yield self._plan(split, number, shard)
-                shard, size, number = [], 0, number + 1
+                yield self._plan(split, number, shard, states)
+                shard, states, size, number = [], [], 0, number + 1
             shard.append(example)
+            states.append(state)
             size += length
         if number >= MAX_SHARDS:
             raise UserError(f"{split} would have {number + 1} shards.", "Choose a larger --shard-size.")
-        yield self._plan(split, number, shard)
+        yield self._plan(split, number, shard, states)
 
-    def _plan(self, split: str, number: int, examples: list[ExampleFiles]) -> _Plan:
+    def _plan(self, split: str, number: int, examples: list[ExampleFiles], states: list[list[os.stat_result]]) -> _Plan:
+        """The plan of a shard; `states` of the files of each example."""
         key = hashlib.sha256(self.description.model_dump_json().encode())
-        for example in examples:
-            states = [path.stat() for path in example[1:]]
-            facts = [example.name, *((state.st_size, state.st_mtime_ns) for state in states)]
+        for example, state in zip(examples, states, strict=True):
+            facts = [example.name, *((file.st_size, file.st_mtime_ns) for file in state)]
             key.update(repr(facts).encode("utf-8", "surrogateescape"))
         return _Plan(split, number, examples, key.hexdigest())
 

@@ -17,7 +17,7 @@ from PIL import Image
 
 from fastfcn.data.opencv_resize import resize_image
 from fastfcn.data.transforms import normalize_batch
-from fastfcn.errors import UserError
+from fastfcn.errors import UserError, first_line
 from fastfcn.models.segmenter import Segmenter
 from fastfcn.prediction.runtimes.base import Session
 from fastfcn.recipes.recipe import Recipe
@@ -232,7 +232,7 @@ def _compare(expected: Expected, candidate: Candidate, images: np.ndarray) -> Si
         wrong = max(expected.wrong(output) for output in outputs)
         p50, p95 = _latency(lambda: candidate.final.run(images[:1]))
     except Exception as error:  # each runtime raises its own exceptions
-        return SizeResult((height, width), batch, problem=_first_line(error))
+        return SizeResult((height, width), batch, problem=first_line(error)[:300])
     agreement = min(float((output == right).mean()) for output in outputs)
     baseline = _latency(lambda: candidate.baseline(images[:1]))[0]
     return SizeResult((height, width), batch, agreement, difference, expected.tolerance, wrong, p50, p95, baseline)
@@ -248,7 +248,3 @@ def _latency(call: Callable[[], object]) -> tuple[float, float]:
         milliseconds.append(1000 * (perf_counter() - start))
     p50, p95 = np.percentile(milliseconds, [50, 95]).tolist()
     return p50, p95
-
-
-def _first_line(error: Exception) -> str:
-    return next((line.strip() for line in str(error).splitlines() if line.strip()), type(error).__name__)[:300]

@@ -10,7 +10,7 @@ from functools import cached_property
 from pathlib import Path
 from typing import Any, TypeVar
 
-from fastfcn.errors import DataError, MissingExtraError, OutputError, UserError
+from fastfcn.errors import DataError, MissingExtraError, OutputError, UserError, first_line
 from fastfcn.utils.files import URL, replace_file
 
 Result = TypeVar("Result")
@@ -128,7 +128,7 @@ class Bucket:
         try:
             return from_url(self.url, client_options=options, retry_config=RETRIES)  # type: ignore[arg-type]
         except Exception as error:  # of several kinds, with no common base
-            raise UserError(f"{self.url} cannot be used: {_first_line(error)}.", ACCESS) from error
+            raise UserError(f"{self.url} cannot be used: {_reason(error)}.", ACCESS) from error
 
     def read(self, name: str) -> bytes:
         """The content of an object. Raises DataError."""
@@ -198,7 +198,7 @@ class Bucket:
                 raise DataError(f"{self.url}/{name} does not exist.", ACCESS) from error
             except (BaseError, OSError, ValueError) as error:
                 if attempt == ATTEMPTS or not isinstance(error, GenericError | OSError):
-                    raise DataError(f"Cannot read {self.url}/{name}: {_first_line(error)}.", ACCESS) from error
+                    raise DataError(f"Cannot read {self.url}/{name}: {_reason(error)}.", ACCESS) from error
             time.sleep(attempt)
         raise AssertionError("the last attempt returns or raises")
 
@@ -215,7 +215,6 @@ def _complete(data: bytes, length: int, place: str) -> bytes:
     return data
 
 
-def _first_line(error: Exception) -> str:
+def _reason(error: Exception) -> str:
     """The message of an error of obstore, which can have many lines, in one."""
-    lines = str(error).strip().splitlines() or [type(error).__name__]
-    return lines[0][:400].rstrip(".: ")
+    return first_line(error)[:400].rstrip(".: ")

@@ -3,7 +3,7 @@
 import re
 from pathlib import Path
 
-from fastfcn.errors import UserError, WeightsError
+from fastfcn.errors import UserError, WeightsError, first_line
 
 SCHEME = "hf://"
 ADDRESS = re.compile(r"(?P<name>[\w.-]+/[\w.-]+)(@(?P<revision>[^@\s]+))?")  # without the scheme
@@ -59,16 +59,12 @@ def user_error(address: str, error: Exception) -> Exception:
                 f"{address} has no {FILE}: it was not uploaded by `fastfcn push`.", "Choose another model."
             )
         case errors.HfHubHTTPError() if error.response is not None and error.response.status_code in (401, 403):
-            return UserError(f"{address}: the Hub denies access: {_first_line(error)}", LOGIN_HINT)
+            return UserError(f"{address}: the Hub denies access: {first_line(error)}", LOGIN_HINT)
         case errors.HfHubHTTPError():
-            return UserError(f"{address}: the Hub returned an error: {_first_line(error)}", "Try again later.")
+            return UserError(f"{address}: the Hub returned an error: {first_line(error)}", "Try again later.")
     return error
 
 
 def _is_network_error(error: Exception) -> bool:
     """By name: huggingface_hub has used requests, httpx and httpx2."""
     return any(kind.__name__ in ("TransportError", "RequestException") for kind in type(error).__mro__)
-
-
-def _first_line(error: Exception) -> str:
-    return str(error).strip().splitlines()[0]
