@@ -224,7 +224,7 @@ def run(command: str, where: str, folder: Path, environment: dict[str, str], ser
         service.start(words[2:], folder, environment)
         return
     for output in re.findall(r"--out (runs/\S+)|--fix (\S+)", command):
-        if "--resume" not in command:
+        if "--resume" not in command and group(command) not in ("--help", "--dry-run"):
             shutil.rmtree(folder / "".join(output), ignore_errors=True)
     if words[0] == "curl":
         small = small.replace("curl ", "curl --fail --silent --show-error --max-time 60 ", 1)

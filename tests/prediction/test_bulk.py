@@ -170,7 +170,7 @@ def test_many_equal_names():
 
 def addresses() -> Iterator[tuple]:
     yield "predict", "WEIGHTS", "IMAGE", "--out", "s3://bucket/out"
-    yield "train", "demo", "--data", "s3://bucket/streets", "--out", "run"
+    yield "train", "demo", "--data", "streets", "--out", "s3://bucket/run"
     yield "check", "photos", "--json", "gs://bucket/check.json"
 
 

@@ -4,7 +4,7 @@ import os
 import re
 import shutil
 from collections.abc import Iterator
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -202,6 +202,7 @@ def test_busy_late_token_and_gone(predictor: Predictor, visit: Visit):
         visit.give("a.png", image, "image/png")
         visit.wait("#problem:not([hidden])")
         assert "The request timed out" in visit.text("#problem")
+        service.service.settings = replace(service.service.settings, timeout=300.0)
         service.service.batcher.reserve(1)
         visit.page.locator("#retry").click()
         visit.page.locator("#work-text", has_text="Busy. Retrying").wait_for()
