@@ -73,7 +73,7 @@ def converted_row(
     """`fastfcn convert`, `fastfcn.load`: equal tensors, logits, and labels from the uint8 image."""
     weights = checkpoint.with_suffix(".safetensors")
     convert(checkpoint, architecture.recipe, weights)
-    predictor = fastfcn.load(weights, device="cpu")
+    predictor = fastfcn.load(weights, device="cpu", size="image")
     model = load_model(read(weights)).eval()
     tensors, expected_tensors = model.state_dict(), expected.state_dict()
     equal = tensors.keys() == expected_tensors.keys() and all(

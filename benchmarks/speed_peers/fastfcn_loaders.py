@@ -24,7 +24,7 @@ if not torch.cuda.is_available():
 def load(variant: Variant, comparison: Comparison, environment: Environment, image: np.ndarray) -> Call:
     """`Predictor.labels`."""
     file, precision = environment.folder / f"{variant.network.name}.safetensors", precision_of(variant)
-    predictor = fastfcn.load(file, device=environment.device, precision=precision)
+    predictor = fastfcn.load(file, device=environment.device, precision=precision, size="image")
     return lambda: predictor.labels(image[None])[0]
 
 

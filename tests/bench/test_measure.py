@@ -51,7 +51,7 @@ def test_inference(subject):
     assert one["parameters_auxiliary"] == sum(parameter.numel() for parameter in model.auxiliary.parameters())
 
 
-def test_inference_goes_through_the_predictor(subject, monkeypatch):
+def test_inference_goes_through_the_predictor_at_the_size_of_the_image(monkeypatch):
     seen, normalized = [], inference._normalized
 
     def watched(model, settings, images):
@@ -59,7 +59,8 @@ def test_inference_goes_through_the_predictor(subject, monkeypatch):
         return normalized(model, settings, images)
 
     monkeypatch.setattr(inference, "_normalized", watched)
-    one = measure_inference(subject, replace(TINY, size=(40, 72), precision="bf16-mixed"))
+    resized = Subject("resized", tiny_recipe("eval.resize=[80,160]"))
+    one = measure_inference(resized, replace(TINY, size=(40, 72), precision="bf16-mixed"))
     assert seen == [((1, 3, 40, 72), "torch.uint8", True)] * 5
     assert (one["size"], one["precision"], one["share_is_of"]) == ([40, 72], "bf16-mixed", "bfloat16")
 

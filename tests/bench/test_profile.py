@@ -8,8 +8,10 @@ import pytest
 from PIL import Image
 
 from fastfcn.bench import profile as profiles
+from fastfcn.bench.measure import Settings
 from fastfcn.bench.profile import stage_order
 from fastfcn.bench.stage_chart import LEFT, RIGHT, WIDTH, stage_chart, stage_colors
+from fastfcn.bench.stage_profiler import StageProfiler
 from fastfcn.cli.tables.profile import stage_table
 from fastfcn.utils.console import SafeConsole
 from tests.cli.test_errors import assert_refused
@@ -72,6 +74,16 @@ def test_memory_growth_is_shown_if_measured():
     shown = lines(profile)
     assert ["neck", "(JPU)", "1.50", "2.00", "60", "4.0", "4.0"] in shown
     assert ["all", "10.50", "14.0", "200", "28.0", "6.0"] in shown  # the highest: peaks do not add up
+
+
+def test_the_size_is_that_of_the_network_input():
+    settings = Settings(runs=1, accelerator="cpu")
+    profilers = [
+        StageProfiler(tiny_recipe(f"eval.resize={resize}"), (64, 96), settings) for resize in ('"none"', "[128,192]")
+    ]
+    for profiler in profilers:
+        profiler.measure_memory()
+    assert profilers[0].output_bytes == profilers[1].output_bytes
 
 
 def test_bar_lengths():

@@ -21,6 +21,7 @@ from fastfcn.models.segmenter import Segmenter
 from fastfcn.prediction.exported import ExportedPredictor
 from fastfcn.prediction.load import open_model
 from fastfcn.prediction.predictor import Predictor, TorchPredictor
+from fastfcn.recipes.inference import OWN_SIZE, inference_settings
 from fastfcn.recipes.recipe import Recipe
 from fastfcn.training.ema import MovingAverage
 from fastfcn.training.prepare import fused_kernels, prepare
@@ -165,11 +166,18 @@ def _use_threads(settings: Settings) -> None:
 
 def _predictor(subject: Subject, settings: Settings) -> Predictor:
     if subject.weights:
-        model = open_model(subject.weights, settings.accelerator, settings.precision, settings.trusted)
+        model = open_model(subject.weights, settings.accelerator, settings.precision, settings.trusted, OWN_SIZE)
         if isinstance(model, ExportedPredictor):
             return model
-    network, description = _network(subject)
-    return TorchPredictor(network, subject.recipe, description, settings.accelerator, settings.precision)
+    return full_size_predictor(*_network(subject), subject.recipe, settings)
+
+
+def full_size_predictor(
+    network: Segmenter, description: DatasetDescription, recipe: Recipe, settings: Settings
+) -> TorchPredictor:
+    """A predictor that processes images at their own size, whatever the recipe's `eval.resize` says."""
+    inference = inference_settings(recipe, OWN_SIZE)
+    return TorchPredictor(network, recipe, description, settings.accelerator, settings.precision, inference)
 
 
 def _network(subject: Subject) -> tuple[Segmenter, DatasetDescription]:

@@ -10,12 +10,11 @@ import torch
 
 from fastfcn import build
 from fastfcn.bench import stages, timing
-from fastfcn.bench.measure import Settings, out_of_memory, random_image
+from fastfcn.bench.measure import Settings, full_size_predictor, out_of_memory, random_image
 from fastfcn.bench.memory import MIB
 from fastfcn.bench.record import machine_info
 from fastfcn.errors import UserError
 from fastfcn.fast.cuda_graphs import GPUSegmenter
-from fastfcn.prediction.predictor import TorchPredictor
 from fastfcn.recipes.recipe import Recipe
 
 MOST_RUNS = 100
@@ -31,9 +30,7 @@ class StageProfiler:
     def __init__(self, recipe: Recipe, size: tuple[int, int], settings: Settings):
         torch.manual_seed(recipe.seed)
         description = build.description(recipe)
-        self._predictor = TorchPredictor(
-            build.create(recipe), recipe, description, settings.accelerator, settings.precision
-        )
+        self._predictor = full_size_predictor(build.create(recipe), description, recipe, settings)
         self._image = random_image(recipe, size)
         self.device = self._predictor.device
         self.network = self._predictor.network
