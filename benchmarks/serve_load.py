@@ -3,11 +3,12 @@
     python benchmarks/serve_load.py
     python benchmarks/serve_load.py --weights weights.safetensors --size 512x1024 --seconds 60
 
-Runs on this machine only: 16 clients for a third of --seconds, then ten times as many for --seconds. Each sends one
-image at a time and waits for Retry-After if refused. Hostile clients join the second load: without pauses, they send
-progressive JPEGs of tens of thousands of scans and PNGs of one line, both beyond and just within the limits. Then the
-service gets SIGTERM under that load. The same predictor runs the same batches offline before and after. Writes
-benchmarks/results/serve_load.json; exits with 1 if a target is missed.
+Runs on this machine only. First the predictor without the service and 16 clients of the service take turns, because
+the speed of a machine changes over minutes; throughput is the ratio of the medians. Then ten times as many clients for
+--seconds. Each sends one image at a time and waits for Retry-After if refused. Hostile clients join the second load:
+without pauses, they send progressive JPEGs of tens of thousands of scans and PNGs of one line, both beyond and just
+within the limits. Then the service gets SIGTERM under that load. Writes benchmarks/results/serve_load.json; exits with
+1 if a target is missed.
 """
 
 import argparse
@@ -17,19 +18,19 @@ import json
 import tempfile
 import time
 from collections import Counter
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from contextlib import suppress
 from datetime import UTC, datetime
 from functools import cache
 from itertools import cycle
 from pathlib import Path
+from statistics import median
 
 import numpy as np
 import torch
 from PIL import Image
 
 import fastfcn
-from fastfcn.bench.fresh_process import in_fresh_process
 from fastfcn.bench.record import machine_info
 from fastfcn.data.image_limits import MAX_SCANS
 from fastfcn.demo.streets import draw
@@ -44,7 +45,8 @@ from serving.service_process import ServiceProcess, growth, random_weights, watc
 RESULTS = Path(__file__).parent / "results" / "serve_load.json"
 RECIPE = "fastfcn_r50_psp_camvid"
 MIN_THROUGHPUT, MAX_P99_RATIO = 0.9, 2.0  # of offline; p99 at high load, of p99 at low load and of its own median
-OFFLINE_SECONDS = 5.0
+TURNS = 4  # of the predictor without the service, and of the clients of the first load
+OFFLINE_SECONDS, LOAD_SECONDS = 5.0, 10.0  # of one turn
 HOSTILE_STATUSES = {"200", "413", "422", "503"}
 MAX_PAUSE = 5.0  # seconds, of a refused client
 
@@ -53,7 +55,7 @@ def arguments(argv: list[str] | None = None) -> argparse.Namespace:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--weights", type=Path, help=f"weights file (default: {RECIPE} with random weights)")
     parser.add_argument("--size", type=image_size, default=(480, 640), metavar="HxW", help="image size")
-    parser.add_argument("--seconds", type=float, default=60.0, help="duration of the second load")
+    parser.add_argument("--seconds", type=float, default=60.0, help="duration of the second load (default: 60)")
     parser.add_argument("--clients", type=int, default=16, help="clients of the first load")
     parser.add_argument("--times", type=int, default=10, help="factor of clients in the second load")
     parser.add_argument("--hostile", type=int, default=4, help="hostile clients in the second load (default: 4)")
@@ -68,18 +70,22 @@ def jpeg(size: tuple[int, int]) -> bytes:
     return stream.getvalue()
 
 
-def offline(weights: str, image: bytes, batch: int, seconds: float, progress: Callable[[int, int], None]) -> float:
-    """Images per second of the predictor without the service, in batches of `batch`."""
-    progress(0, 1)
-    predictor = fastfcn.load(weights, "cpu")
-    images = np.stack([np.asarray(Image.open(io.BytesIO(image)).convert("RGB"))] * batch)
-    for _ in range(2):
-        predictor.labels(images)
-    count, start = 0, time.perf_counter()
-    while time.perf_counter() - start < seconds or not count:
-        predictor.labels(images)
-        count += batch
-    return count / (time.perf_counter() - start)
+class Offline:
+    """The predictor without the service, in batches of `batch` images."""
+
+    def __init__(self, weights: Path, image: bytes, batch: int):
+        self.predictor = fastfcn.load(weights, "cpu")
+        self.images = np.stack([np.asarray(Image.open(io.BytesIO(image)).convert("RGB"))] * batch)
+        for _ in range(2):  # the first batches are slower
+            self.predictor.labels(self.images)
+
+    def run(self, seconds: float) -> float:
+        """Images per second."""
+        count, start = 0, time.perf_counter()
+        while time.perf_counter() - start < seconds or not count:
+            self.predictor.labels(self.images)
+            count += len(self.images)
+        return count / (time.perf_counter() - start)
 
 
 @cache
@@ -101,6 +107,7 @@ class Load:
         self.statuses: Counter[int] = Counter()
         self.hostile_statuses: Counter[int] = Counter()
         self.latencies: list[float] = []  # seconds, of accepted requests
+        self.last_answer = 0.0  # when the last request was accepted and answered
         self.unanswered = self.refused_connections = self.without_retry_after = 0
         self.stopped = asyncio.Event()
 
@@ -129,7 +136,8 @@ class Load:
                 continue
             statuses[reply.status] += 1
             if reply.status == 200 and image is self.image:
-                self.latencies.append(time.perf_counter() - start)
+                self.last_answer = time.perf_counter()
+                self.latencies.append(self.last_answer - start)
             elif reply.status == 503:
                 await self.wait_after(reply)
         connection.close()
@@ -141,14 +149,15 @@ class Load:
         with suppress(TimeoutError):
             await asyncio.wait_for(self.stopped.wait(), pause)
 
-    async def run(self, clients: int, seconds: float) -> dict:
-        start = time.perf_counter()
+    async def run(self, clients: int, seconds: float) -> float:
+        """Images per second; clients send images for so many seconds and wait for the answers. May be called again."""
+        self.stopped.clear()
+        before, start = len(self.latencies), time.perf_counter()
         tasks = self.start(clients)
         await asyncio.sleep(seconds)
-        answered, elapsed = self.statuses[200], time.perf_counter() - start
         self.stopped.set()
         await asyncio.gather(*tasks)
-        return self.figures(clients) | {"images_per_second": round(answered / elapsed, 3)}
+        return (len(self.latencies) - before) / (self.last_answer - start)
 
     def figures(self, clients: int) -> dict:
         times = np.percentile(self.latencies, (50, 95, 99)) if self.latencies else (float("nan"),) * 3
@@ -165,6 +174,15 @@ class Load:
 
 def counts(statuses: Counter[int]) -> dict[str, int]:
     return {str(status): count for status, count in sorted(statuses.items())}
+
+
+async def take_turns(offline: Offline, load: Load, clients: int, seconds: float) -> tuple[list[float], list[float]]:
+    """Images per second of the predictor without the service and of the clients; no turn is longer than `seconds`."""
+    alone, served = [], []
+    for _ in range(TURNS):
+        alone.append(offline.run(min(OFFLINE_SECONDS, seconds)))  # no client is waiting
+        served.append(await load.run(clients, min(LOAD_SECONDS, seconds)))
+    return alone, served
 
 
 async def stop_under_load(
@@ -205,36 +223,36 @@ def verdict(record: dict) -> dict[str, bool]:
     }
 
 
-def offline_speed(weights: Path, image: bytes, args: argparse.Namespace) -> float:
-    """The speed of the predictor in a separate process."""
-    arguments = (str(weights), image, args.max_batch, min(OFFLINE_SECONDS, args.seconds))
-    return in_fresh_process(offline, *arguments, progress=lambda done, total: None)
-
-
 def measure(args: argparse.Namespace, folder: Path) -> dict:
     image = jpeg(args.size)
     weights = args.weights or random_weights(folder / "weights.safetensors", RECIPE)
-    offline_speeds = [offline_speed(weights, image, args)]
     options, many = ["--max-batch", str(args.max_batch)], args.clients * args.times
     with ServiceProcess(weights, folder / "log", options) as service:
+        load, overload = Load(service.port, image), Load(service.port, image, args.hostile)
+        offline = Offline(weights, image, args.max_batch)
+        alone, served = asyncio.run(take_turns(offline, load, args.clients, args.seconds))
         with watch_memory(service) as memory:
-            low = asyncio.run(Load(service.port, image).run(args.clients, args.seconds / 3))
-            high = asyncio.run(Load(service.port, image, args.hostile).run(many, args.seconds))
+            speed = asyncio.run(overload.run(many, args.seconds))
         end = asyncio.run(stop_under_load(service, image, many, min(5.0, args.seconds), args.hostile))
         finished = sum(line["status"] != 503 for line in service.lines("request"))
-    offline_speeds.append(offline_speed(weights, image, args))
+    low = load.figures(args.clients) | {"images_per_second": round(median(served), 3), "of_turns": rounded(served)}
+    high = overload.figures(many) | {"images_per_second": round(speed, 3)}
     loads = (low, high, end)
     received = sum(load["statuses"].get("200", 0) + not_busy(load["hostile_statuses"]) for load in loads)
     return {
-        "offline_images_per_second": [round(speed, 3) for speed in offline_speeds],
+        "offline_images_per_second": rounded(alone),
         "load": low,
         "overload": high,
         "sigterm": end,
-        "throughput_of_offline": round(low["images_per_second"] * 2 / sum(offline_speeds), 4),
+        "throughput_of_offline": round(median(served) / median(alone), 4),
         "p99_ratio": round(high["seconds_p50_p95_p99"][2] / low["seconds_p50_p95_p99"][2], 3),
         "lost": finished - received,
         "memory": growth(memory),
     }
+
+
+def rounded(speeds: list[float]) -> list[float]:
+    return [round(speed, 3) for speed in speeds]
 
 
 def not_busy(statuses: dict[str, int]) -> int:

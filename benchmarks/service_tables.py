@@ -3,6 +3,7 @@
 import json
 from collections import Counter
 from collections.abc import Callable
+from statistics import median
 
 from fastfcn.recipes.recipe import load
 from markdown_tables import markdown, with_tables
@@ -93,7 +94,7 @@ def serve_tables() -> str:
 def load_table(record: dict) -> str:
     """Load and overload compared with the predictor without HTTP."""
     offline, memory = record["offline_images_per_second"], record["memory"]
-    rows = [["predictor without HTTP", f"{sum(offline) / len(offline):.2f}", "", "", ""]]
+    rows = [["predictor without HTTP", f"{median(offline):.2f}", "", "", ""]]
     for name in ("load", "overload"):
         load = record[name]
         half, _, slowest = load["seconds_p50_p95_p99"]
