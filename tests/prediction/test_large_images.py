@@ -10,6 +10,7 @@ import torch
 from PIL import Image
 
 import fastfcn
+from fastfcn.data import bands
 from fastfcn.errors import DataError, MissingExtraError, UserError
 from fastfcn.evaluation.evaluate import evaluate
 from fastfcn.prediction import raster
@@ -97,6 +98,7 @@ def test_bands_are_found_by_their_meaning(tmp_path: Path):
     for path, expected in (
         (write(tmp_path / "bgr.tif", pixels[..., ::-1], colors=["blue", "green", "red"]), pixels),
         (write(tmp_path / "gray.tif", gray), gray.repeat(3, 2)),
+        (write(tmp_path / "lossless.jp2", pixels, driver="JP2OpenJPEG", quality=100, reversible="yes"), pixels),
         (palette, np.stack([gray[..., 0] % 4, 10 * (gray[..., 0] % 4), 255 - gray[..., 0] % 4], 2)),
     ):
         with raster.open_raster(path, 10) as opened:
@@ -110,10 +112,17 @@ def test_files_that_cannot_be_used_are_named(tmp_path: Path, tiled: Predictor):
     cut.write_bytes(cut.read_bytes()[: cut.stat().st_size // 2])
     (tmp_path / "text.tif").write_text("no image")
     save_picture(tmp_path / "a.png").rename(tmp_path / "png.tif")
+    reference = tmp_path / "reference.tif"  # GDAL would follow it
+    reference.write_text(
+        '<VRTDataset rasterXSize="217" rasterYSize="150"><VRTRasterBand dataType="Byte" band="1"><SimpleSource>'
+        f"<SourceFilename>{write(tmp_path / 'secret.tif', pixels)}</SourceFilename></SimpleSource></VRTRasterBand>"
+        "</VRTDataset>"
+    )
     for path, reason in (
         (cut, "cannot be read"),
-        (tmp_path / "text.tif", "cannot be read"),
-        (tmp_path / "png.tif", "of the format PNG"),
+        (tmp_path / "text.tif", "cannot be read: it is neither TIFF nor JPEG 2000"),
+        (tmp_path / "png.tif", "cannot be read: it is neither TIFF nor JPEG 2000"),
+        (reference, "cannot be read: it is neither TIFF nor JPEG 2000"),
         (tmp_path / "missing.tif", "does not exist"),
         (tmp_path, "directory"),
         (write(tmp_path / "deep.tif", pixels.astype(np.uint16)), "type uint16, not 8-bit"),
@@ -159,10 +168,12 @@ def test_the_command(tmp_path: Path, weights_file: Path, monkeypatch: pytest.Mon
     assert "would be overwritten" in again.err
 
 
-def test_a_missing_package_is_named(tmp_path: Path, weights_file: Path, monkeypatch: pytest.MonkeyPatch):
+def test_a_missing_package_is_named(tmp_path: Path, tiled: Predictor, monkeypatch: pytest.MonkeyPatch):
+    source = write(tmp_path / "area.tif", picture(*SIZE))
+    bands.rasterio.cache_clear()
     monkeypatch.setitem(__import__("sys").modules, "rasterio", None)
     with pytest.raises(MissingExtraError, match=r"fastfcn\[geo\]"):
-        raster.import_rasterio()
+        predict_raster(tiled, source, tmp_path / "out.tif")
 
 
 def test_evaluation_in_tiles_scores_the_same_windows(tmp_path: Path, weights_file: Path):

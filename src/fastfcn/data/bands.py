@@ -297,7 +297,7 @@ def rasterio() -> Any:
         import rasterio
         import rasterio.errors
     except ImportError as error:
-        raise MissingExtraError("rasterio", "geo", "Reading the bands of TIFF files") from error
+        raise MissingExtraError("rasterio", "geo", "Reading bands or tiles of TIFF and JPEG 2000") from error
     import warnings
 
     warnings.filterwarnings("ignore", category=rasterio.errors.NotGeoreferencedWarning)

@@ -5,6 +5,7 @@ from collections.abc import Callable, Collection, Iterator, Sequence
 from dataclasses import replace
 from pathlib import Path
 
+from fastfcn.data.bands import rasterio
 from fastfcn.data.images import RGB, ImageReader
 from fastfcn.errors import DataError, OutputError, UserError
 from fastfcn.prediction.image_files import PredictImage, check_output_name, predict_files
@@ -13,7 +14,6 @@ from fastfcn.prediction.inputs import Inputs, output_names
 from fastfcn.prediction.large_images import TileProgress, is_raster, predict_raster
 from fastfcn.prediction.manifest import Manifest, Shard, fingerprint
 from fastfcn.prediction.predictor import Predictor
-from fastfcn.prediction.raster import import_rasterio
 from fastfcn.prediction.video.reader import VideoReader, import_av, open_camera
 from fastfcn.prediction.video.segment import OutputSettings, VideoResult, segment
 from fastfcn.prediction.video.writer import suffix_for
@@ -60,7 +60,7 @@ class PredictionJob:
         self.inputs = replace(inputs, images=inputs.images[part], videos=inputs.videos[part])
         self.remaining: Sequence[int] = range(len(self.names))  # images to process
         if self.rasters:
-            import_rasterio()
+            rasterio()
             if settings.labels is False or settings.formats:
                 raise UserError("GeoTIFF in tiles becomes labels and an overlay.", "Remove --no-labels and --format.")
         self.videos = [

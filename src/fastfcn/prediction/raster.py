@@ -1,4 +1,4 @@
-"""GeoTIFF, COG and JPEG 2000, read and written part by part with rasterio (GDAL): the one place that uses it.
+"""GeoTIFF, COG and JPEG 2000, read and written part by part with rasterio (GDAL).
 
 Images have 8 bits: RGB, gray or a palette, with or without transparency. Segmentation maps are GeoTIFFs with the same
 reference to the ground, the classes' colors as color table, and "no data" where the image has none.
@@ -12,16 +12,18 @@ from typing import Any
 
 import numpy as np
 
+from fastfcn.data.bands import TIFF, rasterio
 from fastfcn.data.decoding import require_regular
 from fastfcn.data.description import DatasetDescription
-from fastfcn.errors import DataError, MissingExtraError, OutputError
+from fastfcn.errors import DataError, OutputError
 from fastfcn.prediction.prediction import id_table
 from fastfcn.prediction.sliding_window import Window
 from fastfcn.utils.files import replace_file
 from fastfcn.utils.sizes import Size
 
 SUFFIXES = (".tif", ".tiff", ".jp2", ".j2k")
-DRIVERS = ("GTiff", "JP2OpenJPEG")  # unlike others, they read nothing but the file itself
+# First bytes of files, by the driver of GDAL that reads them and, unlike others, nothing but the file itself.
+DRIVERS = {"GTiff": TIFF, "JP2OpenJPEG": (b"\0\0\0\x0cjP  \r\n\x87\n", b"\xff\x4f\xff\x51")}
 BLOCK = 512  # pixels; side of the blocks in which segmentation maps are stored
 LEAST_CACHE, MOST_CACHE = 2**26, 2**29  # bytes of decoded blocks
 
@@ -91,23 +93,31 @@ class LabelRaster:
 @contextmanager
 def open_raster(path: Path, rows: int) -> Iterator[Raster]:
     """Open an image of which parts of so many `rows` will be read. Raises DataError, and MissingExtraError."""
-    rasterio = import_rasterio()
-    with _reading(path), warnings.catch_warnings(category=rasterio.errors.NotGeoreferencedWarning, action="ignore"):
+    library = rasterio()
+    with _reading(path), warnings.catch_warnings(category=library.errors.NotGeoreferencedWarning, action="ignore"):
         require_regular(path)
-        dataset = rasterio.open(path.resolve())
+        dataset = library.open(path.resolve(), driver=_driver(path))
     with dataset:
-        if dataset.driver not in DRIVERS:
-            raise DataError(f"{path} cannot be read: it is a file of the format {dataset.driver}.", "Convert it.")
         # All blocks of a row of parts, so that none is decoded twice.
         cache = dataset.width * (rows + 2 * BLOCK) * (dataset.count + 1)
-        with rasterio.Env(GDAL_CACHEMAX=min(max(cache, LEAST_CACHE), MOST_CACHE)):
+        with library.Env(GDAL_CACHEMAX=min(max(cache, LEAST_CACHE), MOST_CACHE)):
             yield Raster(path, dataset)
+
+
+def _driver(path: Path) -> str:
+    """The driver of GDAL for an image file. Raises ValueError if it is of another format."""
+    with path.open("rb") as file:
+        head = file.read(12)
+    for driver, starts in DRIVERS.items():
+        if head.startswith(starts):
+            return driver
+    raise ValueError("it is neither TIFF nor JPEG 2000; convert it")
 
 
 @contextmanager
 def create_label_raster(path: Path, source: Raster, description: DatasetDescription) -> Iterator[LabelRaster]:
     """Write the segmentation map of `source` as a GeoTIFF, atomically. Raises OutputError."""
-    rasterio = import_rasterio()
+    library = rasterio()
     ids = id_table(description)
     nodata = None if source.all_valid else _nodata(source, ids)
     height, width = source.size
@@ -116,10 +126,10 @@ def create_label_raster(path: Path, source: Raster, description: DatasetDescript
         **{"compress": "deflate", "tiled": True, "blockxsize": BLOCK, "blockysize": BLOCK},
     }
     with (
-        warnings.catch_warnings(category=rasterio.errors.NotGeoreferencedWarning, action="ignore"),
+        warnings.catch_warnings(category=library.errors.NotGeoreferencedWarning, action="ignore"),
         replace_file(path) as temporary,
     ):
-        with rasterio.open(temporary, "w", **layout, dtype=ids.dtype, nodata=nodata) as dataset:
+        with library.open(temporary, "w", **layout, dtype=ids.dtype, nodata=nodata) as dataset:
             for key, value in source.reference().items():
                 setattr(dataset, key, value)
             if source.pixel_is_point:
@@ -128,15 +138,6 @@ def create_label_raster(path: Path, source: Raster, description: DatasetDescript
                 dataset.write_colormap(1, dict(zip(ids.tolist(), description.colors, strict=True)))
             yield LabelRaster(dataset, ids, nodata)
         _check_complete(path, temporary)
-
-
-def import_rasterio() -> Any:
-    """The package rasterio. Raises MissingExtraError."""
-    try:
-        import rasterio
-    except ImportError as error:
-        raise MissingExtraError("rasterio", "geo", "Reading GeoTIFF and JPEG 2000 in tiles") from error
-    return rasterio
 
 
 @contextmanager
@@ -198,8 +199,7 @@ def _nodata(source: Raster, ids: np.ndarray) -> int:
 
 def _check_complete(path: Path, written: Path) -> None:
     """Raise OutputError if blocks are missing: GDAL does not report that the disk was full when it wrote the last."""
-    rasterio = import_rasterio()
-    with rasterio.open(written) as dataset:
+    with rasterio().open(written, driver="GTiff") as dataset:
         rows, columns = (-(-length // BLOCK) for length in dataset.shape)
         for row, column in np.ndindex(rows, columns):
             if dataset.get_tag_item(f"BLOCK_OFFSET_{column}_{row}", "TIFF", bidx=1) is None:
