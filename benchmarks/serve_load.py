@@ -235,8 +235,9 @@ def measure(args: argparse.Namespace, folder: Path) -> dict:
             speed = asyncio.run(overload.run(many, args.seconds))
         end = asyncio.run(stop_under_load(service, image, many, min(5.0, args.seconds), args.hostile))
         finished = sum(line["status"] != 503 for line in service.lines("request"))
-    low = load.figures(args.clients) | {"images_per_second": round(median(served), 3), "of_turns": rounded(served)}
-    high = overload.figures(many) | {"images_per_second": round(speed, 3)}
+    low, high = load.figures(args.clients), overload.figures(many)
+    low |= {"images_per_second": round(median(served), 3), "of_turns": rounded(served)}
+    high |= {"images_per_second": round(speed, 3)}
     loads = (low, high, end)
     received = sum(load["statuses"].get("200", 0) + not_busy(load["hostile_statuses"]) for load in loads)
     return {

@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 from torch.export import ExportedProgram
 
+from fastfcn.data.images import RGB
 from fastfcn.errors import UserError, WeightsError
 from fastfcn.exporting import int8
 from fastfcn.exporting.network import trace, trace_backed
@@ -14,6 +15,7 @@ from fastfcn.prediction.runtimes import aotinductor, openvino
 from fastfcn.prediction.runtimes.base import Session
 from fastfcn.prediction.runtimes.metadata import ExportMetadata, parse_metadata
 from fastfcn.prediction.runtimes.registry import RUNTIMES, open_session
+from fastfcn.recipes.inference import inference_settings
 from fastfcn.weights.file import read
 from tests.exporting.small import SmallNetwork
 from tests.helpers.tiny import save_picture, tiny_recipe
@@ -50,13 +52,23 @@ def test_openvino_agrees_and_stores_metadata(program: ExportedProgram, metadata:
         open_session(path)
 
 
+@pytest.mark.parametrize(("change", "size"), [("eval.resize=none", (48, 64)), ("eval.resize=[24, 64]", (24, 32))])
+def test_int8_is_calibrated_at_the_size_of_evaluation(change: str, size: tuple[int, int], tmp_path: Path):
+    image = sample_image((48, 64))
+    paths = [save_picture(tmp_path / "photo.png", image)]
+    (batch,) = int8.CalibrationImages(paths, RGB, inference_settings(tiny_recipe(change), tta=True))
+    assert (batch.shape, batch.dtype) == ((1, *size, 3), np.uint8)
+    if size == image.shape[:2]:
+        assert np.array_equal(batch[0], image)
+
+
 def test_int8_rounds_convolutions(program: ExportedProgram, metadata: dict[str, str], tmp_path: Path):
     pytest.importorskip("nncf")
     pytest.importorskip("onnxscript")
     images = [save_picture(tmp_path / "photos" / f"{seed}.png", sample_image((48, 64), seed=seed)) for seed in range(3)]
     assert int8.calibration_images(tmp_path / "photos") == images
     model = SmallNetwork()
-    rounded = int8.quantize(openvino.convert(program), images)
+    rounded = int8.quantize(openvino.convert(program), images, RGB, inference_settings(tiny_recipe()))
     assert "FakeQuantize" in {op.get_type_name() for op in rounded.get_ops()}
     openvino.save(rounded, metadata, tmp_path / "model.xml")
     verification = verification_of(open_session(tmp_path / "model.xml"), model)

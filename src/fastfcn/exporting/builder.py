@@ -15,6 +15,7 @@ from fastfcn.prediction.runtimes import openvino
 from fastfcn.prediction.runtimes.base import Runtime, quiet_exporters
 from fastfcn.prediction.runtimes.metadata import ExportMetadata
 from fastfcn.prediction.runtimes.registry import RUNTIMES
+from fastfcn.recipes.inference import inference_settings
 from fastfcn.utils.sizes import Size
 from fastfcn.weights.file import Weights
 
@@ -122,7 +123,7 @@ class Builder:
         model = openvino.convert(program)
         openvino.save(model, self.metadata(logits=True), float32)
         self.report_step(f"Calibrating on {len(images)} images")
-        model = int8.quantize(model, images, self.images)
+        model = int8.quantize(model, images, self.images, inference_settings(self.source.recipe))
         openvino.save(model, self.metadata(logits=True), with_logits)
         if self.logits:
             return BuiltFiles(with_logits, with_logits, float32)

@@ -7,9 +7,12 @@ from typing import Any
 
 import numpy as np
 
-from fastfcn.data.images import RGB, ImageReader
+from fastfcn.data.images import ImageReader
+from fastfcn.data.opencv_resize import resize_image
 from fastfcn.errors import DataError
+from fastfcn.prediction.inference import input_sizes
 from fastfcn.prediction.inputs import find_inputs
+from fastfcn.recipes.inference import InferenceSettings
 
 PACKAGES = ("nncf",)
 MAX_IMAGES = 300  # more calibration images hardly change the ranges
@@ -24,10 +27,11 @@ def calibration_images(folder: Path) -> list[Path]:
     return images[::step]
 
 
-def quantize(model: Any, images: list[Path], reader: ImageReader = RGB) -> Any:
+def quantize(model: Any, images: list[Path], reader: ImageReader, inference: InferenceSettings) -> Any:
     """Quantize the convolutions of an `openvino.Model`, whose input is images as `reader` reads them, to int8.
 
-    The ranges of activations are measured on `images`. Raises DataError for an image that cannot be read.
+    The ranges of activations are measured on `images` at their size in `inference`. Raises DataError for an image that
+    cannot be read.
     """
     import nncf
 
@@ -36,22 +40,24 @@ def quantize(model: Any, images: list[Path], reader: ImageReader = RGB) -> Any:
     ignored = nncf.IgnoredScope(types=["MatMul"], validate=False)
     return nncf.quantize(
         model,
-        nncf.Dataset(_Images(images, reader)),
+        nncf.Dataset(CalibrationImages(images, reader, inference)),
         preset=nncf.QuantizationPreset.MIXED,
         subset_size=len(images),
         ignored_scope=ignored,
     )
 
 
-class _Images:
-    """Image files as batches of one, read again in every iteration."""
+class CalibrationImages:
+    """Image files as batches of one (1, H, W, C), at the size of a single view; read again in every iteration."""
 
-    def __init__(self, paths: list[Path], reader: ImageReader):
-        self.paths, self.reader = paths, reader
+    def __init__(self, paths: list[Path], reader: ImageReader, inference: InferenceSettings):
+        self.paths, self.reader, self.inference = paths, reader, inference.with_tta(False)
 
     def __len__(self) -> int:
         return len(self.paths)
 
     def __iter__(self) -> Iterator[np.ndarray]:
         for path in self.paths:
-            yield self.reader.read(path)[None]
+            image = self.reader.read(path)
+            (size,) = input_sizes(self.inference, (image.shape[0], image.shape[1]))
+            yield resize_image(image, size)[None]
