@@ -18,7 +18,6 @@ of docs/slim.md.
 import argparse
 import json
 import math
-import shutil
 from collections.abc import Iterator
 from datetime import UTC, datetime
 from pathlib import Path
@@ -88,7 +87,8 @@ def train_ours(args: argparse.Namespace) -> dict:
     write_text(run.folder / "scores.json", json.dumps(scores, indent=1) + "\n")
     COMMITTED.mkdir(parents=True, exist_ok=True)
     for name in ("recipe.toml", "environment.toml", "log.jsonl", "scores.json"):
-        shutil.copy(run.folder / name, COMMITTED / name)
+        text = (run.folder / name).read_text(encoding="utf-8")
+        write_text(COMMITTED / name, text.replace(str(args.data), "CamVid").replace(str(args.runs), "runs/lite"))
     return {
         "network": RECIPE, "changes": args.change, "steps": recipe.steps, "batch": recipe.optim.batch,
         "weights_mb": run.last.stat().st_size / 1e6, "scores": scores,
