@@ -117,7 +117,10 @@ SMALL = {
     "report": "--workers 0 --accelerator cpu",
 }
 # In the process of the test, because a new one takes seconds to import torch.
-IN_PROCESS = ("check", "import", "info", "init", "pack", "predict", "recipe", "recipes", "reproduce")
+IN_PROCESS = (
+    "check", "evaluate", "export", "import", "info", "init", "pack", "predict", "recipe", "recipes", "report",
+    "reproduce", "train",
+)  # fmt: skip
 
 done: set[str] = set()  # commands that ran in an earlier document
 

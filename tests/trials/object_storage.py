@@ -30,8 +30,7 @@ from fastfcn.training.run import Run
 from tests.helpers.tiny import NARROW, write_streets
 
 URL = "s3://bucket/data"
-STEPS, KILLED_AFTER = 6, 3
-CHANGES = (f"optim.steps={STEPS}", "eval.every=2", "head.dropout=0.0", "auxiliary.dropout=0.0", "data.crop=[64, 64]")
+CHANGES = ("head.dropout=0.0", "auxiliary.dropout=0.0", "data.crop=[64, 64]")
 
 
 @contextmanager
@@ -103,7 +102,9 @@ def main() -> None:
     parser.add_argument("--data", type=Path)
     parser.add_argument("--dataset", default="streets")
     parser.add_argument("--workers", default="1")
+    parser.add_argument("--steps", type=int, default=6, help="of each training; one is killed half way")
     options = parser.parse_args()
+    steps = (f"optim.steps={options.steps}", f"eval.every={max(1, options.steps // 3)}")
     with tempfile.TemporaryDirectory() as name:
         folder = Path(name)
         data = options.data or write_streets(folder / "streets", 24, 4)
@@ -118,16 +119,17 @@ def main() -> None:
             dataset = f"data.dataset={options.dataset}"
             places = {"files": data, "packed": folder / "packed", "s3": URL}
             runs = {
-                title: train(place, folder / title, dataset, "--workers", options.workers)
+                title: train(place, folder / title, dataset, *steps, "--workers", options.workers)
                 for title, place in places.items()
             }
             for title, run in runs.items():
                 equal = losses(run) == losses(runs["files"]) and same_weights(run, runs["files"])
                 print(f"{title}: {losses(run)} equal to the files: {equal}", flush=True)
-            train(URL, folder / "killed", dataset, "--workers", "1", "--devices", "2", kill_at=KILLED_AFTER)
+            killed = (URL, folder / "killed", dataset, *steps, "--workers", "1")
+            train(*killed, "--devices", "2", kill_at=options.steps // 2)
             print(f"killed with two processes after {len(losses(Run(folder / 'killed')))} steps", flush=True)
-            resumed = train(URL, folder / "killed", dataset, "--workers", "1", "--accumulate", "2", "--resume")
-            whole = train(data, folder / "whole", dataset, "--workers", "1", "--accumulate", "2")
+            resumed = train(*killed, "--accumulate", "2", "--resume")
+            whole = train(data, folder / "whole", dataset, *steps, "--workers", "1", "--accumulate", "2")
             largest = max(abs(a / b - 1) for a, b in zip(losses(resumed), losses(whole), strict=True))
             print(f"resumed with one: {losses(resumed)}, largest relative difference {largest:.1e}", flush=True)
 
