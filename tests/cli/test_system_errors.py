@@ -129,22 +129,46 @@ def test_a_current_folder_that_was_removed(tmp_path: Path, monkeypatch: pytest.M
     assert "The current folder does not exist any more" in done.err
 
 
-@pytest.mark.parametrize(
+MEASURED = pytest.mark.parametrize(
     ("arguments", "work", "table"),
     [
         ("bench demo", "bench.bench.bench", "bench.bench_table"),
         ("profile demo", "bench.profile.profile", "profile.stage_table"),
         ("profile --budget 20ms", "bench.profile.within_budget", "profile.budget_table"),
+        ("evaluate w.safetensors --data .", "evaluation.evaluate.evaluate", "scores.score_table"),
     ],
 )
+
+
+class Measured(dict):
+    """A result of any of the commands."""
+
+    def as_json(self) -> dict:
+        return self
+
+
+@MEASURED
 def test_results_are_written_before_they_are_shown(
     arguments: str, work: str, table: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ):
-    def fail(record: dict) -> None:
+    def fail(*arguments: object) -> None:
         raise OSError(errno.ENOMEM, "the terminal is gone")
 
-    monkeypatch.setattr(f"fastfcn.{work}", lambda *arguments: {"result": 7})
+    monkeypatch.setattr(f"fastfcn.{work}", lambda *arguments: Measured(result=7))
     monkeypatch.setattr(f"fastfcn.cli.tables.{table}", fail)
     with pytest.raises(OSError, match="the terminal is gone"):
         fastfcn(*arguments.split(), "--json", tmp_path / "r.json")
     assert '"result": 7' in (tmp_path / "r.json").read_text()
+
+
+@MEASURED
+def test_results_that_cannot_be_written_are_shown(
+    arguments: str, work: str, table: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+):
+    monkeypatch.setattr(f"fastfcn.{work}", lambda *arguments: Measured(result=7))
+    monkeypatch.setattr(f"fastfcn.cli.tables.{table}", lambda *arguments: "the table")
+    (tmp_path / "r.json").mkdir()
+    done = fastfcn(*arguments.split(), "--json", tmp_path / "r.json")
+    assert done.code == 2
+    assert "the table" in done.out
+    assert "r.json" in done.err

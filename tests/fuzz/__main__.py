@@ -3,9 +3,9 @@
     python -m tests.fuzz --count 10000 --seed 0
     python -m tests.fuzz --only "dataset.toml" --count 500
 
-Each input depends on (seed, target, number) alone. An input that takes longer than 20 seconds, ends in anything but
-UserError, or needs more than 4 GiB is a fault. Faults are grouped by where they were raised; the input of the first of
-each group is written to --keep.
+Each input depends on (seed, target, number) alone. An input that takes longer than 20 seconds of processor time, ends
+in anything but UserError, or needs more than 4 GiB is a fault. Faults are grouped by where they were raised; the input
+of the first of each group is written to --keep.
 """
 
 import argparse

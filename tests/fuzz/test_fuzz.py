@@ -3,10 +3,12 @@
 import random
 from collections.abc import Callable
 from pathlib import Path
+from threading import Event
 
 import pytest
 
 from fastfcn.errors import UserError
+from tests.fuzz import run
 from tests.fuzz.http_requests import damaged_request, request_seeds, statuses_of
 from tests.fuzz.mutate import damaged, damaged_text
 from tests.fuzz.run import Result, fuzz, run_one
@@ -64,6 +66,18 @@ def test_faults_are_all_but_errors_for_users(read: Callable[[], None], fault: tu
         assert place.startswith(fault[0])
         assert place.endswith(fault[1])
         assert text == fault[2]
+
+
+@pytest.mark.parametrize("limit", ["SECONDS", "PATIENCE"])
+def test_an_input_that_takes_too_long_is_a_fault(limit: str, monkeypatch: pytest.MonkeyPatch):
+    monkeypatch.setattr(run, limit, 0.05)
+
+    def hang() -> None:
+        while True:
+            if limit == "PATIENCE":
+                Event().wait()
+
+    assert run_one("input", hang) == (f"input: {run.TOO_LONG}", "")
 
 
 def test_faults_are_grouped_by_place():

@@ -172,6 +172,32 @@ def test_files_are_not_overwritten(tmp_path: Path):
     assert [(root / "splits" / name).read_text() for name in ("train.txt", "val.txt")] == contents[:2]
 
 
+def test_lists_that_cannot_be_used_are_not_replaced(tmp_path: Path):
+    root = rgb_set(tmp_path / "street")
+    split = root / "splits/train.txt"
+    split.parent.mkdir()
+    split.write_bytes("a\nb\n".encode("utf-16-le"))  # without a byte order mark
+    before = split.read_bytes()
+    for force in (False, True):
+        with pytest.raises(DataError, match=r"would replace .*train\.txt.* UTF-16 without a byte order mark"):
+            run_init(root, force=force)
+    assert split.read_bytes() == before
+    assert not (root / "dataset.toml").exists()
+
+
+def test_classes_without_names_are_called_by_their_ids(tmp_path: Path):
+    root = tmp_path / "sparse"
+    for seed in range(6):
+        photo(root / f"images/{seed}.jpg", seed)
+        save(root / f"masks/{seed}.png", stripes((0, 2, 7), seed))
+    result = run_init(root)
+    assert [(entry.name, entry.ids) for entry in result.description.classes] == [
+        ("class_0", (0,)),
+        ("class_2", (2,)),
+        ("class_7", (7,)),
+    ]
+
+
 def test_a_description_without_a_recipe_is_kept(tmp_path: Path):
     """Such as after an import, or after classes were merged; its classes are those of the recipe."""
     root = rgb_set(tmp_path / "street")

@@ -54,5 +54,7 @@ def bench(
     settings = Settings(image_size(size) if size else None, runs, batch, precision, accelerator, threads, trusted)
     parts = [part for part, left_out in (("inference", no_infer), ("training", no_train)) if not left_out]
     record = bench_recipes(names, changes, settings, parts)
-    write_record(json_file, record)
-    out_console.print(bench_table(record))
+    try:
+        write_record(json_file, record)
+    finally:  # a full disk must not cost the figures
+        out_console.print(bench_table(record))

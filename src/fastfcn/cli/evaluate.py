@@ -82,6 +82,8 @@ def evaluate(
         )
     if not machine.first_process:
         return
-    if json_file:
-        write_text(json_file, json.dumps(result.as_json(), indent=2) + "\n")
-    out_console.print(score_table(result, out_console))
+    try:
+        if json_file:
+            write_text(json_file, json.dumps(result.as_json(), indent=2) + "\n")
+    finally:  # a full disk must not cost the scores
+        out_console.print(score_table(result, out_console))

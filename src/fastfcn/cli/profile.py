@@ -60,10 +60,13 @@ def profile(
     settings = Settings(image_size(size) if size else None, runs, None, precision, accelerator, threads)
     if budget:
         record = within_budget(budget, names, changes, settings, seconds)
+        table = budget_table
+    else:
+        record = profile_recipe(names, changes, settings)
+        table = stage_table
+    try:
         write_record(json_file, record)
-        out_console.print(budget_table(record))
-        return
-    record = profile_recipe(names, changes, settings)
-    write_record(json_file, record)
-    save_stage_chart(record, chart)
-    out_console.print(stage_table(record))
+        if not budget:
+            save_stage_chart(record, chart)
+    finally:  # a full disk must not cost the figures
+        out_console.print(table(record))

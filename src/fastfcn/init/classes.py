@@ -132,7 +132,8 @@ def _unnamed(report: FolderReport, note: str) -> Classes:
     if len(values) == 2 and dark:
         names = {values[0]: "background", values[1]: "foreground"}
     else:
-        names = {value: f"class_{index}" for index, value in enumerate(values)}
+        numbers = values if report.labels_kind == "index" else range(len(values))
+        names = {value: f"class_{number}" for value, number in zip(values, numbers, strict=True)}
     reasons = [note] if note else []
     reasons.append("No class names found in the folder: replace these by your own.")
     return _create(report, names, ignored, (*reasons, *(REASON_255 if ignored else ())))

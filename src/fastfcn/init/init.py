@@ -3,7 +3,7 @@
 import os
 import re
 import shlex
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import NamedTuple
@@ -98,6 +98,7 @@ def init(
     lists = {root / LISTS.format(split=split): names for split, names in splits.drawn.items()}
     if lists and not os.access(root, os.W_OK):
         lists, splits = {}, replace(splits, lists=())  # the names are written into dataset.toml
+    _keep_lists(report, lists)
     _refuse_to_overwrite(lists, force)
     name = slug(root)
     dataset_text = dataset_toml(name, root.resolve().name or name, report, chosen, splits)
@@ -157,7 +158,18 @@ def _check_writable(root: Path, out: Path) -> None:
         raise OutputError(f"Cannot write into {root}: it is read-only.", f"Write the files elsewhere: {elsewhere}")
 
 
-def _refuse_to_overwrite(paths: Sequence[Path] | dict[Path, list[str]], force: bool) -> None:
+def _keep_lists(report: FolderReport, drawn: Collection[Path]) -> None:
+    """Raise DataError if lists of a random split would replace lists that cannot be used."""
+    existing = [str(path) for path in drawn if path.exists()]
+    reasons = [problem.message for problem in report.problems if problem.kind == "lists_not_used"]
+    if existing and reasons:
+        raise DataError(
+            f"A random split would replace {', '.join(existing)}. {reasons[0]}",
+            "Correct these lists, or move them out of the folder to get a random split.",
+        )
+
+
+def _refuse_to_overwrite(paths: Collection[Path], force: bool) -> None:
     existing = [str(path) for path in paths if path.exists()]
     if existing and not force:
         raise OutputError(f"{', '.join(existing)} already exists.", "Overwrite with --force, or choose another --out.")
