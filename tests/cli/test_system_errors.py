@@ -154,6 +154,8 @@ def test_results_are_written_before_they_are_shown(
     def fail(*arguments: object) -> None:
         raise OSError(errno.ENOMEM, "the terminal is gone")
 
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "w.safetensors").touch()
     monkeypatch.setattr(f"fastfcn.{work}", lambda *arguments: Measured(result=7))
     monkeypatch.setattr(f"fastfcn.cli.tables.{table}", fail)
     with pytest.raises(OSError, match="the terminal is gone"):
@@ -165,6 +167,8 @@ def test_results_are_written_before_they_are_shown(
 def test_results_that_cannot_be_written_are_shown(
     arguments: str, work: str, table: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ):
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "w.safetensors").touch()
     monkeypatch.setattr(f"fastfcn.{work}", lambda *arguments: Measured(result=7))
     monkeypatch.setattr(f"fastfcn.cli.tables.{table}", lambda *arguments: "the table")
     (tmp_path / "r.json").mkdir()
