@@ -3,19 +3,21 @@
 #   docker run --rm -p 8000:8000 -e FASTFCN_TOKEN=SECRET -v "$PWD/weights:/weights:ro" fastfcn /weights/weights.safetensors
 FROM python:3.12-slim
 
-# g++ builds the CPU kernels, when the container loads the weights.
-RUN apt-get update \
-    && apt-get install -y --no-install-recommends g++ \
-    && rm -rf /var/lib/apt/lists/* \
-    && useradd --create-home --uid 1000 fastfcn
+RUN useradd --create-home --uid 1000 fastfcn
 
 # Replaced by a CUDA index for a GPU image: see docs/serve.md.
 ARG TORCH_INDEX=https://download.pytorch.org/whl/cpu
 RUN pip install --no-cache-dir torch torchvision --index-url "$TORCH_INDEX"
 
-COPY pyproject.toml README.md LICENSE /src/
+COPY pyproject.toml hatch_build.py README.md LICENSE /src/
 COPY src /src/src
-RUN pip install --no-cache-dir '/src[serve]' && rm -rf /src
+# g++ compiles the CPU kernels into the package; the image has no compiler.
+RUN apt-get update \
+    && apt-get install -y --no-install-recommends g++ \
+    && pip install --no-cache-dir hatchling \
+    && FASTFCN_BUILD_KERNELS=1 pip install --no-cache-dir --no-build-isolation '/src[serve]' \
+    && apt-get purge -y --auto-remove g++ \
+    && rm -rf /src /var/lib/apt/lists/*
 
 USER fastfcn
 WORKDIR /home/fastfcn

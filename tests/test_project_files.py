@@ -99,8 +99,36 @@ def test_releases_are_published_without_a_stored_token():
 
 def test_the_local_check_builds_the_documentation_and_runs_the_tests():
     script = (ROOT / ".ci/run").read_text(encoding="utf-8")
-    assert "pip install --quiet --no-cache-dir '.[test]' && pytest" in script
+    assert "pip install --quiet --no-cache-dir '.[test]'" in script
+    assert re.search("^pytest$", script, re.M)
     assert re.search(r"^sphinx-build -W --keep-going .*-b html docs ", script, re.M)
+
+
+def test_the_local_check_builds_a_wheel_and_runs_it_without_a_compiler():
+    script = (ROOT / ".ci/run").read_text(encoding="utf-8")
+    built, installed, run = (
+        script.index(command)
+        for command in (
+            "FASTFCN_BUILD_KERNELS=1 pip wheel",
+            "/wheel/fastfcn-*.whl",
+            "python -m tests.trials.wheel_without",
+        )
+    )
+    assert built < installed < run < script.index("\npytest\n")
+
+
+def test_released_wheels_contain_kernels():
+    wheels = PROJECT["tool"]["cibuildwheel"]
+    assert wheels["environment"]["FASTFCN_BUILD_KERNELS"] == "1"
+    assert wheels["test-command"].endswith("python -m tests.trials.wheel_without_compiler")
+    jobs = read_yaml(WORKFLOWS["release"])["jobs"]
+    assert any(step.get("uses", "").startswith("pypa/cibuildwheel@") for step in jobs["wheels"]["steps"])
+    assert jobs["publish"]["needs"] == ["build", "wheels"]
+
+
+def test_the_source_distribution_contains_the_build_hook():
+    targets = PROJECT["tool"]["hatch"]["build"]["targets"]
+    assert targets["wheel"]["hooks"]["custom"]["path"] in targets["sdist"]["include"]
 
 
 def test_extras_named_in_documents_exist():

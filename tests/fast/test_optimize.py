@@ -138,7 +138,10 @@ CODE = "from fastfcn import kernels; print(kernels.available())"
 
 @pytest.mark.parametrize(
     ("setting", "warning"),
-    [({"FASTFCN_KERNELS": "off"}, ""), ({"CXX": "no-such-compiler"}, "no C++ compiler 'no-such-compiler' found")],
+    [
+        ({"FASTFCN_KERNELS": "off"}, ""),
+        ({"FASTFCN_KERNELS": "build", "CXX": "no-such-compiler"}, "no C++ compiler 'no-such-compiler' found"),
+    ],
 )
 def test_without_kernels(setting: dict[str, str], warning: str):
     done = subprocess.run(
@@ -155,7 +158,7 @@ def test_a_build_that_fails_says_why_and_goes_on(tmp_path):
     broken = tmp_path / "broken-compiler"
     broken.write_text("#!/bin/sh\nexit 1\n")
     broken.chmod(0o755)
-    setting = {"CXX": str(broken), "TORCH_EXTENSIONS_DIR": str(tmp_path / "cache")}
+    setting = {"FASTFCN_KERNELS": "build", "CXX": str(broken), "TORCH_EXTENSIONS_DIR": str(tmp_path / "cache")}
     done = subprocess.run(
         [sys.executable, "-c", CODE], capture_output=True, text=True, check=True, env={**os.environ, **setting}
     )

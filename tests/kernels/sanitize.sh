@@ -13,5 +13,5 @@ export PYTHONPATH=$PWD/src:$PWD${PYTHONPATH:+:$PYTHONPATH}
 export ASAN_OPTIONS=detect_leaks=0:halt_on_error=1:${ASAN_OPTIONS:-} UBSAN_OPTIONS=print_stacktrace=1:${UBSAN_OPTIONS:-}
 LD_PRELOAD="$($COMPILER -print-file-name=libasan.so) $($COMPILER -print-file-name=libubsan.so)"
 export LD_PRELOAD
-python -c "from fastfcn.kernels.build import available; raise SystemExit(not available())"
+python -c "from fastfcn.kernels.loading import available; raise SystemExit(not available())"
 exec python -m pytest -n 0 -p no:cacheprovider tests/kernels --deselect tests/kernels/test_build.py "$@"

@@ -1,8 +1,7 @@
-"""The kernels' build: every source is compiled once, and all sources fit one translation unit."""
+"""The kernels' build and loading: what is compiled, which library is chosen, and that damaged ones are not loaded."""
 
 import os
 import re
-import shlex
 import shutil
 import subprocess
 import sys
@@ -12,7 +11,7 @@ import pytest
 import torch
 from torch.utils import cpp_extension
 
-from fastfcn.kernels import build
+from fastfcn.kernels import build, loading
 
 
 @pytest.mark.parametrize("processors", [None, 1, 2, 3, 1000])
@@ -21,16 +20,16 @@ def test_every_source_is_in_one_unit(tmp_path, monkeypatch, processors: int | No
     units = build._units(tmp_path)
     sources = sorted(str(path) for path in build.SOURCES.rglob("*.cpp"))
     assert len(units) == min(processors or 1, len(sources))
-    assert sorted(name for unit in units for name in re.findall('#include "(.*)"', Path(unit).read_text())) == sources
+    assert sorted(name for unit in units for name in re.findall('#include "(.*)"', unit.read_text())) == sources
 
 
-@pytest.mark.skipif(build._missing() != "", reason="there is no C++ compiler")
+@pytest.mark.skipif(build.missing() != "", reason="there is no C++ compiler")
 def test_all_sources_go_into_one_unit(tmp_path, monkeypatch):
-    """No two sources define the same name differently; torch 2.11 asks for C++17, which our flags override."""
+    """No two sources define the same name differently."""
     monkeypatch.setattr(os, "cpu_count", lambda: 1)
-    compiler = shlex.split(os.environ.get("CXX", "c++"))
     folders = [f"-I{folder}" for folder in [build.SOURCES, *cpp_extension.include_paths()]]
-    command = [*compiler, "-std=c++17", "-fsyntax-only", *build.FLAGS, *folders, *build._units(tmp_path)]
+    command = [*build.compiler(), "-fsyntax-only", *build.FLAGS, *build.NATIVE.flags, *folders]
+    command += map(str, build._units(tmp_path))
     done = subprocess.run(command, capture_output=True, text=True)
     assert done.returncode == 0, done.stderr[-3000:]
 
@@ -40,12 +39,12 @@ def library(tmp_path: Path) -> Path:
     """A file and its checksum, as `build` writes them."""
     path = tmp_path / "kernels_0.so"
     path.write_bytes(bytes(range(256)) * 100)
-    build._checksum_file(path).write_text(build._checksum(path))
+    build.checksum_file(path).write_text(build._checksum(path))
     return path
 
 
 def test_a_complete_library_is_intact(library: Path):
-    assert build._is_intact(library)
+    assert build.is_intact(library)
 
 
 def cut(path: Path) -> None:
@@ -71,11 +70,11 @@ def remove(path: Path) -> None:
 
 
 def no_checksum(path: Path) -> None:
-    build._checksum_file(path).unlink()
+    build.checksum_file(path).unlink()
 
 
 def binary_checksum(path: Path) -> None:
-    build._checksum_file(path).write_bytes(b"\xff\xfe\x00")
+    build.checksum_file(path).write_bytes(b"\xff\xfe\x00")
 
 
 def folder(path: Path) -> None:
@@ -89,24 +88,24 @@ DAMAGES = [cut, empty, flip_one_bit, append, remove, no_checksum, binary_checksu
 @pytest.mark.parametrize("damage", DAMAGES)
 def test_a_damaged_library_is_not_intact(library: Path, damage):
     damage(library)
-    assert not build._is_intact(library)
+    assert not build.is_intact(library)
 
 
 @pytest.mark.parametrize("damage", [cut, empty, flip_one_bit, no_checksum])
 def test_a_damaged_library_is_built_again_and_never_loaded(library: Path, damage, monkeypatch):
     """Loading a truncated one would end the process (SIGBUS)."""
     built, loaded = [], []
-    monkeypatch.setattr(build, "_cache", lambda: library.parent)
-    monkeypatch.setattr(build, "_fingerprint", lambda: "0")
-    monkeypatch.setattr(build, "_compile", built.append)
+    monkeypatch.setattr(loading, "_cache", lambda: library.parent)
+    monkeypatch.setattr(build, "native_hash", lambda: "0")
+    monkeypatch.setattr(build, "compile_library", lambda path, *settings: built.append(path))
     monkeypatch.setattr(torch.ops, "load_library", loaded.append)
-    assert build._build() == ""
+    assert loading._build() == ""
     assert (built, loaded) == ([], [library])
     damage(library)
     left_behind = library.parent / f"{build.BUILD_PREFIX}killed"
     left_behind.mkdir()
-    assert build._build() == ""
-    assert (built, loaded) == ([library], [library])
+    assert loading._build() == ""
+    assert (built, loaded) == ([library], [library, library])
     assert not left_behind.exists()
 
 
@@ -127,30 +126,7 @@ def test_the_compiler_may_be_empty_or_have_arguments(value: str | None, words: l
     monkeypatch.delenv("CXX", raising=False)
     if value is not None:
         monkeypatch.setenv("CXX", value)
-    assert build._compiler() == words
-
-
-@pytest.mark.parametrize("value", [None, "", "'{0}/my tools/compile' -O1 '-DNAME=two words'", "{0}/my tools/compile"])
-def test_torch_is_given_one_word_as_the_compiler(value: str | None, tmp_path: Path, monkeypatch):
-    """torch 2.15 quotes CXX as a whole, earlier versions do not."""
-    for name in ("my tools/compile", "c++"):
-        program = tmp_path / name
-        program.parent.mkdir(exist_ok=True)
-        program.write_text('#!/bin/sh\nprintf "%s;" "$@"\n')
-        program.chmod(0o755)
-    monkeypatch.setenv("PATH", f"{tmp_path}{os.pathsep}{os.environ['PATH']}")
-    monkeypatch.delenv("CXX", raising=False)
-    if value is not None:
-        monkeypatch.setenv("CXX", value.format(tmp_path))
-    before = dict(os.environ)
-    folder = tmp_path / "building here"
-    folder.mkdir()
-    with build._compiler_environment(folder):
-        assert re.fullmatch(r"\w+", os.environ["CXX"])
-        done = subprocess.run([os.environ["CXX"], "-c", "a b.cpp"], capture_output=True, text=True, check=True)
-    arguments = "-O1;-DNAME=two words;" if value and " -O1" in value else ""
-    assert done.stdout == f"{arguments}-c;a b.cpp;"
-    assert os.environ == before
+    assert build.compiler() == words
 
 
 def test_the_compiler_may_be_a_path_with_spaces(tmp_path: Path, monkeypatch):
@@ -159,8 +135,8 @@ def test_the_compiler_may_be_a_path_with_spaces(tmp_path: Path, monkeypatch):
     program.write_text("#!/bin/sh\n")
     program.chmod(0o755)
     monkeypatch.setenv("CXX", str(program))
-    assert build._compiler() == [str(program)]
-    assert build._missing() == ""
+    assert build.compiler() == [str(program)]
+    assert build.missing() == ""
 
 
 @pytest.mark.parametrize(
@@ -172,18 +148,18 @@ def test_the_compiler_may_be_a_path_with_spaces(tmp_path: Path, monkeypatch):
 )
 def test_a_wrong_compiler_is_named(value: str, reason: str, monkeypatch):
     monkeypatch.setenv("CXX", value)
-    assert build._missing() == reason
+    assert build.missing() == reason
 
 
 @pytest.mark.parametrize("relative", [False, True])
 def test_torch_extensions_dir_is_obeyed(tmp_path: Path, relative: bool, monkeypatch):
     monkeypatch.chdir(tmp_path)
     monkeypatch.setenv("TORCH_EXTENSIONS_DIR", "wanted" if relative else str(tmp_path / "wanted"))
-    assert build._cache() == tmp_path / "wanted" / "fastfcn"
-    assert build._cache().is_dir()
+    assert loading._cache() == tmp_path / "wanted" / "fastfcn"
+    assert loading._cache().is_dir()
     monkeypatch.setenv("TORCH_EXTENSIONS_DIR", "")
     monkeypatch.setattr(cpp_extension, "get_default_build_root", lambda: str(tmp_path / "default"))
-    assert build._cache() == tmp_path / "default" / "fastfcn"
+    assert loading._cache() == tmp_path / "default" / "fastfcn"
 
 
 @pytest.mark.skipif(sys.platform != "linux" or not shutil.which("false"), reason="needs `false`")
@@ -191,9 +167,132 @@ def test_torch_extensions_dir_is_obeyed(tmp_path: Path, relative: bool, monkeypa
 def test_a_failed_build_is_one_line(tmp_path: Path, compiler: str):
     code = "from fastfcn.kernels import available; print(available())"
     environment = os.environ | {"CXX": compiler, "TORCH_EXTENSIONS_DIR": str(tmp_path / "cache")}
-    environment.pop("FASTFCN_KERNELS", None)
+    environment["FASTFCN_KERNELS"] = "build"
     done = subprocess.run([sys.executable, "-c", code], env=environment, capture_output=True, text=True)
     assert done.stdout == "False\n"
     assert "fast kernels are unavailable" in done.stderr
     assert "Traceback" not in done.stderr
     assert [path.name for path in (tmp_path / "cache" / "fastfcn").iterdir()] == ["lock"]
+
+
+@pytest.mark.parametrize(
+    ("change", "same"),
+    [
+        ({}, True),
+        ({"flags": "fpu avx avx2"}, False),
+        ({"compiler": "g++ 13.1"}, False),
+        ({"torch": "2.99.0"}, False),
+        ({"source": "0"}, False),
+    ],
+)
+def test_the_cache_tells_builds_apart(change: dict[str, str], same: bool, monkeypatch):
+    before = build.native_hash()
+    for key, (owner, name) in {
+        "flags": (build, "_instructions"),
+        "compiler": (build, "_compiler_version"),
+        "source": (build, "source_hash"),
+    }.items():
+        if key in change:
+            monkeypatch.setattr(owner, name, lambda value=change[key]: value)
+    monkeypatch.setattr(torch, "__version__", change.get("torch", torch.__version__))
+    assert (build.native_hash() == before) == same
+
+
+def test_the_compiler_has_a_version():
+    assert build.missing() or build._compiler_version()
+
+
+@pytest.mark.parametrize(
+    ("version", "release"),
+    [
+        ("2.15.0", "2.15"),
+        ("2.15.1+cpu", "2.15"),
+        ("2.11.0+cu130", "2.11"),
+        ("2.16.0.dev20261201+cpu", "2.16.0.dev20261201+cpu"),
+        ("2.15.0a0+git1234567", "2.15.0a0+git1234567"),
+    ],
+)
+def test_releases_of_torch_with_one_abi(version: str, release: str, monkeypatch):
+    monkeypatch.setattr(torch, "__version__", version)
+    assert build.torch_release() == release
+
+
+ON_X86 = pytest.mark.skipif(not build.X86, reason="of x86 CPUs")
+AVX2 = "flags\t: fpu cx16 lahf_lm popcnt sse4_1 sse4_2 ssse3 abm avx avx2 bmi1 bmi2 f16c fma movbe xsave"
+AVX512 = f"{AVX2} avx512f avx512bw avx512cd avx512dq avx512vl avx512_bf16"
+
+
+@ON_X86
+@pytest.mark.parametrize(
+    ("instructions", "target"),
+    [
+        (AVX512, "x86-64-v4"),
+        (AVX512.replace("avx512vl ", ""), "x86-64-v3"),
+        (AVX2, "x86-64-v3"),
+        (AVX2.replace(" fma", ""), None),
+        (AVX2.replace("avx2 ", ""), None),
+        ("", None),
+    ],
+)
+def test_the_best_library_for_a_cpu(instructions: str, target: str | None, monkeypatch):
+    monkeypatch.setattr(build, "_instructions", lambda: instructions)
+    assert getattr(build.best_bundled(), "name", None) == target
+
+
+@pytest.fixture
+def bundled(tmp_path: Path, monkeypatch) -> Path:
+    """A library of a wheel that suits this CPU and torch."""
+    target = build.Target("any", ())
+    monkeypatch.setattr(build, "BUNDLED", (target,))
+    monkeypatch.setattr(loading, "BUNDLED", tmp_path)
+    path = tmp_path / build.bundled_name(target)
+    path.write_bytes(bytes(range(256)) * 100)
+    build.checksum_file(path).write_text(build._checksum(path))
+    return path
+
+
+def loads(monkeypatch) -> list[Path]:
+    """The libraries that are loaded from now on."""
+    loaded = []
+    monkeypatch.setattr(torch.ops, "load_library", loaded.append)
+    return loaded
+
+
+def test_the_library_of_the_wheel_is_loaded(bundled: Path, monkeypatch):
+    loaded = loads(monkeypatch)
+    assert loading._load_bundled()
+    assert loaded == [bundled]
+
+
+@pytest.mark.parametrize("damage", DAMAGES)
+def test_a_damaged_library_of_the_wheel_is_not_loaded(bundled: Path, damage, monkeypatch):
+    loaded = loads(monkeypatch)
+    damage(bundled)
+    assert not loading._load_bundled()
+    assert not loaded
+
+
+@pytest.mark.parametrize(("name", "value"), [("torch_release", "2.99"), ("source_hash", "0"), ("best_bundled", None)])
+def test_a_library_for_another_torch_source_or_cpu_is_not_loaded(bundled: Path, name: str, value, monkeypatch):
+    loaded = loads(monkeypatch)
+    monkeypatch.setattr(build, name, lambda: value)
+    assert not loading._load_bundled()
+    assert not loaded
+
+
+def test_a_library_that_the_system_refuses_is_not_used(bundled: Path):
+    assert not loading._load_bundled()  # it is no ELF file
+
+
+def test_without_compiler_the_torch_of_the_wheel_is_named(bundled: Path, monkeypatch):
+    monkeypatch.setenv("CXX", "no-such-compiler")
+    assert loading._missing() == "no C++ compiler 'no-such-compiler' found"
+    monkeypatch.setattr(torch, "__version__", "2.99.0")
+    own = f"the package's own kernels are for torch {bundled.name.split('_')[0].removeprefix('torch')}, not 2.99.0"
+    assert loading._missing() == f"no C++ compiler 'no-such-compiler' found, and {own}"
+
+
+def test_an_unknown_target_is_named(tmp_path: Path, monkeypatch):
+    monkeypatch.setattr(build, "missing", lambda: "")
+    with pytest.raises(RuntimeError, match="no kernels for x86-64-v9; known: "):
+        build.compile_bundled(tmp_path, ["x86-64-v9"])

@@ -1,5 +1,5 @@
-"""C++ operators for CPUs, compiled on first use (README.md); without a compiler plain PyTorch is used instead."""
+"""C++ operators for CPUs, from the wheel or compiled on first use (README.md); else plain PyTorch is used."""
 
-from fastfcn.kernels.build import available
+from fastfcn.kernels.loading import available
 
 __all__ = ["available"]

@@ -7,7 +7,7 @@ class Arena:
     """Context manager: this thread's CPU tensors of 1 MiB or more are allocated in the kernels' arena.
 
     The arena keeps its memory for later allocations, and tensors may outlive the block. It needs the operators of
-    `kernels.build`, and has no effect on systems other than Linux. `torch.ops.fastfcn.use_arena(True)` enables it
+    `kernels.available`, and has no effect on systems other than Linux. `torch.ops.fastfcn.use_arena(True)` enables it
     without an end and returns whether it was enabled before.
     """
 

@@ -1,72 +1,80 @@
-"""Compile the C++ files in `csrc`, once per machine, and load their operators into torch."""
+"""Compile the C++ files in `csrc` into a library, for this CPU or for those of a wheel.
+
+`hatch_build.py` runs this file by its path, while fastfcn is not installed yet: it imports nothing of the package.
+"""
 
 import hashlib
-import logging
 import os
 import platform
+import re
 import shlex
 import shutil
 import subprocess
 import sys
 import tempfile
-from collections.abc import Iterator
-from contextlib import contextmanager
-from functools import cache as once
+from collections.abc import Iterable
+from concurrent.futures import ThreadPoolExecutor
+from itertools import chain
 from pathlib import Path
+from typing import NamedTuple
 
 import torch
 
 SOURCES = Path(__file__).parent / "csrc"  # also the include path
-SWITCH = "FASTFCN_KERNELS"  # set to "off" to use plain PyTorch
-BUILD_PREFIX = "building_"  # of temporary folders in the cache
+BUILD_PREFIX = "building_"  # of temporary folders
 # Loops and functions are aligned to cache lines: otherwise matrix products take up to 2 % longer, some operators up to
-# 3 %. GCC's tuning for AMD processors keeps loop counters in vector registers, which costs up to 4 % (GCC 12, Zen 5).
+# 3 %.
 FLAGS = (
-    "-std=c++20",  # torch 2.11 asks for C++17; of two the last counts
+    "-std=c++20",
     "-O3",
-    "-march=native",
-    *(["-mtune=haswell"] if platform.machine().lower() in ("x86_64", "amd64") else []),
+    "-fPIC",
     "-fno-math-errno",
     "-fno-trapping-math",
     "-fno-signed-zeros",
     "-ffp-contract=fast",
     "-falign-loops=64",
     "-falign-functions=64",
+    *(["-fopenmp"] if sys.platform == "linux" else []),
 )
 
 
-@once
-def available() -> bool:
-    """Return whether the operators `torch.ops.fastfcn` can be used; the first call builds or loads them.
+class Target(NamedTuple):
+    """A kind of CPU to compile for."""
 
-    False, with a one-line reason on stderr, if they cannot be built; silently False if FASTFCN_KERNELS=off is set.
-    """
-    if os.environ.get(SWITCH, "").lower() in ("off", "0", "no"):
-        return False
-    reason = _missing() or _build()
-    if reason:
-        print(
-            f"fastfcn: fast kernels are unavailable ({reason}); prediction and training take about twice as long",
-            file=sys.stderr,
-        )
-        return False
-    import fastfcn.kernels.operators  # noqa: F401 # defines the operators whose CPU kernels were loaded
-
-    return True
+    name: str
+    flags: tuple[str, ...]
+    needs: frozenset[str] = frozenset()  # instruction sets, as /proc/cpuinfo names them
 
 
-def _missing() -> str:
+def _x86(name: str, instructions: str) -> Target:
+    # GCC's tuning for AMD processors keeps loop counters in vector registers, which costs up to 4 % (GCC 12, Zen 5).
+    return Target(name, (f"-march={name}", "-mtune=haswell"), frozenset(instructions.split()))
+
+
+X86 = platform.machine().lower() in ("x86_64", "amd64")
+NATIVE = _x86("native", "") if X86 else Target("native", ("-march=native",))
+_V3 = "cx16 lahf_lm popcnt sse4_1 sse4_2 ssse3 abm avx avx2 bmi1 bmi2 f16c fma movbe xsave"
+# Of the libraries in a wheel, the best first.
+if X86:
+    BUNDLED = (_x86("x86-64-v4", f"{_V3} avx512f avx512bw avx512cd avx512dq avx512vl"), _x86("x86-64-v3", _V3))
+elif platform.machine().lower() in ("aarch64", "arm64"):
+    BUNDLED = (Target("armv8-a", ("-march=armv8-a",)),)
+else:
+    BUNDLED = ()
+
+
+def missing() -> str:
     """Return what a build would lack, or an empty string."""
     if sys.platform == "win32":
         return "only Linux and macOS are supported"
     try:
-        program = _compiler()[0]
+        program = compiler()[0]
     except ValueError as error:
         return f"CXX is not a valid command ({str(error).lower()}): {os.environ['CXX']}"
     return "" if shutil.which(program) else f"no C++ compiler {program!r} found"
 
 
-def _compiler() -> list[str]:
+def compiler() -> list[str]:
     """Return the words of the compiler's command: CXX, which may have arguments ("ccache g++"), or `c++`.
 
     Raises ValueError if CXX has an unclosed quote.
@@ -77,110 +85,65 @@ def _compiler() -> list[str]:
     return [word for word in shlex.split(command) if word] or ["c++"]
 
 
-def _build() -> str:
-    """Build the library if it is not cached, and load it; return why that failed, or an empty string."""
-    logging.getLogger("torch.utils.cpp_extension").setLevel(logging.ERROR)  # it warns about CUDA, which is not needed
-    try:
-        library = _cache() / f"kernels_{_fingerprint()}.so"
-        if _is_intact(library) or not _compile_once(library):
-            torch.ops.load_library(library)
-    except (RuntimeError, OSError, ImportError, ValueError, subprocess.SubprocessError) as error:
-        return _reason(error)
-    return ""
+def compile_bundled(folder: Path, names: Iterable[str] = ()) -> list[Path]:
+    """Compile the libraries of a wheel into `folder`: all of BUNDLED, or those with these names.
+
+    Returns the files to include. Raises RuntimeError, with a reason, if a library cannot be built.
+    """
+    if reason := missing():
+        raise RuntimeError(reason)
+    known = {target.name: target for target in BUNDLED}
+    if unknown := set(names) - set(known):
+        raise RuntimeError(f"no kernels for {', '.join(sorted(unknown))}; known: {', '.join(known) or 'none'}")
+    files = []
+    for target in [known[name] for name in names] or BUNDLED:
+        library = folder / bundled_name(target)
+        # GCC's OpenMP is not linked: its symbols come from the copy that torch brings, as the system may have none.
+        compile_library(library, target, ["-s"])
+        files += [library, checksum_file(library)]
+    return files
 
 
-def _cache() -> Path:
-    """Return the folder of built libraries, in torch's extension folder; it is created."""
+def bundled_name(target: Target) -> str:
+    """Return the file name of a library in a wheel; a changed source or another torch is another name."""
+    return f"torch{torch_release()}_{target.name}_{source_hash()}.so"
+
+
+def torch_release() -> str:
+    """Return torch's release up to its minor number, such as "2.15", which have one ABI; all of another version."""
+    match = re.fullmatch(r"(\d+\.\d+)\.\d+(\+(cpu|cu\d+|rocm[\d.]+|xpu))?", str(torch.__version__))
+    return match[1] if match else str(torch.__version__)
+
+
+def compile_library(library: Path, target: Target, link_flags: Iterable[str] = ()) -> None:
+    """Compile all sources into `library`; it appears, with its checksum, only when it is complete.
+
+    Raises RuntimeError with the compiler's output.
+    """
     from torch.utils import cpp_extension
 
-    root = os.environ.get("TORCH_EXTENSIONS_DIR") or cpp_extension.get_default_build_root()
-    cache = Path(root).resolve() / "fastfcn"  # the compiler runs in another folder
-    cache.mkdir(parents=True, exist_ok=True)
-    return cache
-
-
-def _compile_once(library: Path) -> bool:
-    """Build and load `library`, unless another process does so meanwhile; return whether this one did."""
-    import fcntl  # not on Windows
-
-    with (library.parent / "lock").open("w") as lock:
-        # One process builds, others wait; the system releases the lock of a process that was killed.
-        fcntl.flock(lock, fcntl.LOCK_EX)
-        if _is_intact(library):
-            return False
-        for folder in library.parent.glob(f"{BUILD_PREFIX}*"):  # of processes that were killed
-            shutil.rmtree(folder, ignore_errors=True)
-        _compile(library)
-    return True
-
-
-def _is_intact(library: Path) -> bool:
-    """Return whether the file is complete: the system kills a process that loads a truncated library (SIGBUS)."""
-    try:
-        return _checksum_file(library).read_text() == _checksum(library)
-    except (OSError, ValueError):
-        return False
-
-
-def _checksum_file(library: Path) -> Path:
-    return library.with_suffix(".sha256")
-
-
-def _checksum(library: Path) -> str:
-    """Return size and SHA-256 of a file."""
-    data = library.read_bytes()
-    return f"{len(data)} {hashlib.sha256(data).hexdigest()}\n"
-
-
-def _reason(error: Exception) -> str:
-    """Return the line of a compiler's output that contains the error, or the first line, at most 200 characters."""
-    lines = str(error).strip().splitlines() or [type(error).__name__]
-    return next((line.strip() for line in lines if "error:" in line), lines[0])[:200]
-
-
-def _compile(library: Path) -> None:
-    """Build and load `library`; it appears in the cache, with its checksum, only when it is complete."""
-    from torch.utils import cpp_extension
-
-    print("fastfcn: building fast kernels; this takes about a minute, once", file=sys.stderr)
-    with tempfile.TemporaryDirectory(prefix=BUILD_PREFIX, dir=library.parent) as folder:
-        with _compiler_environment(Path(folder)):
-            cpp_extension.load(
-                library.stem,
-                _units(Path(folder)),
-                extra_cflags=[*FLAGS, *(["-fopenmp"] if sys.platform == "linux" else [])],
-                extra_include_paths=[str(SOURCES)],
-                build_directory=folder,
-                is_python_module=False,
-            )
-        built = Path(folder) / f"{library.stem}.so"
-        _checksum_file(built).write_text(_checksum(built))
-        for path in (built, _checksum_file(built)):
+    includes = [f"-I{folder}" for folder in [SOURCES, *cpp_extension.include_paths()]]
+    with tempfile.TemporaryDirectory(prefix=BUILD_PREFIX, dir=library.parent) as name:
+        folder = Path(name)
+        objects = [(unit, unit.with_suffix(".o")) for unit in _units(folder)]
+        with ThreadPoolExecutor(len(objects)) as threads:
+            flags = [*FLAGS, *target.flags, *includes]
+            list(threads.map(lambda files: _compiler_run([*flags, "-c", str(files[0]), "-o", str(files[1])]), objects))
+        built = folder / library.name
+        libraries = [f"-L{path}" for path in cpp_extension.library_paths()] + ["-ltorch", "-ltorch_cpu", "-lc10"]
+        _compiler_run(["-shared", *(str(path) for _, path in objects), "-o", str(built), *libraries, *link_flags])
+        checksum_file(built).write_text(_checksum(built))
+        for path in (built, checksum_file(built)):
             path.replace(library.with_name(path.name))
 
 
-@contextmanager
-def _compiler_environment(folder: Path) -> Iterator[None]:
-    """Let torch find `ninja`, and the compiler if CXX is empty, has arguments, or is a path with spaces.
-
-    torch takes CXX as one word (2.15) or as several (earlier), so that it is given a script in `folder`, by its name.
-    """
-    before = dict(os.environ)
-    script = folder / "compiler"
-    script.write_text(f'#!/bin/sh\nexec {shlex.join(_compiler())} "$@"\n')
-    script.chmod(0o755)
-    os.environ["PATH"] = os.pathsep.join([str(folder), _ninja_folder(), before.get("PATH", "")])
-    os.environ["CXX"] = script.name
-    try:
-        yield
-    finally:
-        for name in ("PATH", "CXX"):
-            os.environ.pop(name)
-            if name in before:
-                os.environ[name] = before[name]
+def _compiler_run(arguments: list[str]) -> None:
+    done = subprocess.run([*compiler(), *arguments], stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True)
+    if done.returncode:
+        raise RuntimeError(done.stdout.strip() or f"{compiler()[0]} failed with exit status {done.returncode}")
 
 
-def _units(folder: Path) -> list[str]:
+def _units(folder: Path) -> list[Path]:
     """Join all sources into one translation unit per CPU core, written to `folder`.
 
     Parsing torch's headers takes longer than compiling most sources.
@@ -190,25 +153,58 @@ def _units(folder: Path) -> list[str]:
     units = [folder / f"unit_{index}.cpp" for index in range(count)]
     for index, unit in enumerate(units):
         unit.write_text("".join(f'#include "{source}"\n' for source in sources[index::count]))
-    return [str(unit) for unit in units]
+    return units
 
 
-def _ninja_folder() -> str:
-    """Return the folder of this environment's `ninja`, which may not be on the PATH."""
-    import ninja
+def is_intact(library: Path) -> bool:
+    """Return whether the file is complete: the system kills a process that loads a truncated library (SIGBUS)."""
+    try:
+        return checksum_file(library).read_text() == _checksum(library)
+    except (OSError, ValueError):
+        return False
 
-    return ninja.BIN_DIR
+
+def checksum_file(library: Path) -> Path:
+    """Return the path of the file with a library's checksum."""
+    return library.with_name(library.name + ".sha256")
 
 
-def _fingerprint() -> str:
-    """Hash everything a build depends on: machines that share a home folder get separate builds."""
-    compiler = shlex.join(_compiler())
-    settings = [torch.__version__, platform.machine(), sys.platform, compiler, *FLAGS, _instructions()]
-    digest = hashlib.sha256("\n".join(settings).encode())
-    for path in sorted([*SOURCES.rglob("*.cpp"), *SOURCES.rglob("*.h")]):
-        digest.update(str(path.relative_to(SOURCES)).encode())
-        digest.update(path.read_bytes())
+def _checksum(library: Path) -> str:
+    """Return size and SHA-256 of a file."""
+    data = library.read_bytes()
+    return f"{len(data)} {hashlib.sha256(data).hexdigest()}\n"
+
+
+def native_hash() -> str:
+    """Hash everything that a build for this CPU depends on: machines that share a home folder get separate builds."""
+    machine = [platform.machine(), sys.platform, _instructions()]
+    settings = [str(torch.__version__), *machine, shlex.join(compiler()), _compiler_version(), *FLAGS, *NATIVE.flags]
+    return _hash("\n".join(settings).encode(), source_hash().encode())
+
+
+def source_hash() -> str:
+    """Hash all C++ files."""
+    paths = sorted([*SOURCES.rglob("*.cpp"), *SOURCES.rglob("*.h")])
+    parts = ([path.relative_to(SOURCES).as_posix().encode(), path.read_bytes()] for path in paths)
+    return _hash(*chain.from_iterable(parts))
+
+
+def _hash(*parts: bytes) -> str:
+    digest = hashlib.sha256()
+    for part in parts:
+        digest.update(len(part).to_bytes(8, "little") + part)
     return digest.hexdigest()[:16]
+
+
+def _compiler_version() -> str:
+    done = subprocess.run([*compiler(), "--version"], stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, text=True)
+    return done.stdout.partition("\n")[0]
+
+
+def best_bundled() -> Target | None:
+    """Return the target of BUNDLED that suits this CPU best, or None."""
+    present = set(_instructions().split())
+    return next((target for target in BUNDLED if target.needs <= present), None)
 
 
 def _instructions() -> str:

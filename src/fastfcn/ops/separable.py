@@ -17,7 +17,7 @@ def separable_conv(features: Tensor, spatial: Tensor, norm: nn.BatchNorm2d, poin
 
     `features`: (B, C, H, W), float32 on the CPU, C a multiple of 16; `spatial`: (C, 1, 3, 3), padded by its `dilation`;
     `norm`: in training mode, its running statistics are updated; `pointwise`: (O, C, 1, 1). Needs the operators of
-    `kernels.build`. Returns (B, O, H, W), channels last. Raises RuntimeError in a backward pass with
+    `kernels.available`. Returns (B, O, H, W), channels last. Raises RuntimeError in a backward pass with
     `create_graph=True`.
     """
     result, mean, variance = _SeparableConv.apply(

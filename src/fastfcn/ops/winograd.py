@@ -15,7 +15,7 @@ def winograd_conv(features: Tensor, weight: Tensor, dilation: int) -> Tensor:
     """`F.conv2d(features, weight, padding=dilation, dilation=dilation)`, equal up to rounding, including gradients.
 
     `features`: (B, I, H, W) and `weight`: (O, I, 3, 3), float32 on the CPU, I and O multiples of 16. Needs the
-    operators of `kernels.build`. Returns (B, O, H, W), channels last. Raises RuntimeError in a backward pass with
+    operators of `kernels.available`. Returns (B, O, H, W), channels last. Raises RuntimeError in a backward pass with
     `create_graph=True`.
     """
     return _WinogradConv.apply(features, weight, dilation)  # type: ignore[return-value]
