@@ -64,7 +64,7 @@ def train(
         devices: Processes per machine, one per device; more than 1 starts the script again for each of them.
         nodes: Number of machines. Under torchrun or srun, both are those of the job.
         workers: Dataloader workers per device; default: by the number of CPU cores, at most 8, or 16 for a GPU.
-        precision: "32-true", "bf16-mixed" or "16-mixed".
+        precision: "32-true", "bf16-mixed" (short: "bf16") or "16-mixed".
         accumulate: Number of parts in which each batch is processed, to save memory.
         deterministic: Repeatable bit for bit on a GPU too, but slower; on a CPU training always is.
         checkpoint_activations: Recompute activations in the backward pass: less memory, about a third slower.

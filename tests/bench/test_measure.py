@@ -9,7 +9,7 @@ from fastfcn import build, recipes
 from fastfcn.bench import flops, measure, timing
 from fastfcn.bench.measure import Settings, Subject, measure_inference, measure_training
 from fastfcn.errors import UserError
-from fastfcn.prediction import inference
+from fastfcn.prediction import inference, predictor
 from tests.helpers.tiny import tiny_model, tiny_recipe, tiny_weights
 
 TINY = Settings(runs=3, accelerator="cpu")
@@ -59,6 +59,7 @@ def test_inference_goes_through_the_predictor_at_the_size_of_the_image(monkeypat
         return normalized(model, settings, images)
 
     monkeypatch.setattr(inference, "_normalized", watched)
+    monkeypatch.setattr(predictor, "fastest_precision", lambda precision, *_: precision)
     resized = Subject("resized", tiny_recipe("eval.resize=[80,160]"))
     one = measure_inference(resized, replace(TINY, size=(40, 72), precision="bf16-mixed"))
     assert seen == [((1, 3, 40, 72), "torch.uint8", True)] * 5

@@ -188,7 +188,7 @@ def test_a_failed_build_is_one_line(tmp_path: Path, compiler: str):
 def test_the_cache_tells_builds_apart(change: dict[str, str], same: bool, monkeypatch):
     before = build.native_hash()
     for key, (owner, name) in {
-        "flags": (build, "_instructions"),
+        "flags": (build, "instructions"),
         "compiler": (build, "_compiler_version"),
         "source": (build, "source_hash"),
     }.items():
@@ -235,7 +235,7 @@ AVX512 = f"{AVX2} avx512f avx512bw avx512cd avx512dq avx512vl avx512_bf16"
     ],
 )
 def test_the_best_library_for_a_cpu(instructions: str, target: str | None, monkeypatch):
-    monkeypatch.setattr(build, "_instructions", lambda: instructions)
+    monkeypatch.setattr(build, "instructions", lambda: instructions)
     assert getattr(build.best_bundled(), "name", None) == target
 
 

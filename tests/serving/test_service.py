@@ -191,7 +191,8 @@ def test_request_logs(service: RunningService):
     assert (second["status"], second["problem"], len(second["id"])) == (415, "unknown-format", 32)
 
 
-def test_the_precision_of_a_service(weights_file: Path):
+def test_the_precision_of_a_service(weights_file: Path, monkeypatch):
+    monkeypatch.setattr("fastfcn.prediction.predictor.fastest_precision", lambda precision, *_: precision)
     for precision in ("32-true", "bf16-mixed"):
         served = make_service(weights_file, Settings(name="tiny"), ("cpu",), 1, precision=precision)
         try:

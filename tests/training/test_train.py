@@ -226,7 +226,7 @@ def test_a_run_that_diverges_stops_and_says_so(data, tmp_path):
     assert not Run(tmp_path / "run").best.exists()
 
 
-@pytest.mark.parametrize(("precision", "expected"), [("32-true", torch.float32), ("bf16-mixed", torch.bfloat16)])
+@pytest.mark.parametrize(("precision", "expected"), [("32-true", torch.float32), ("bf16", torch.bfloat16)])
 def test_the_precision_asked_for_reaches_the_network(data, tmp_path, monkeypatch, precision, expected):
     seen = set()
     plain = Segmenter.forward_train

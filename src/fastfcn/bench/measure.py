@@ -26,7 +26,7 @@ from fastfcn.recipes.recipe import Recipe
 from fastfcn.training.ema import MovingAverage
 from fastfcn.training.prepare import fused_kernels, prepare
 from fastfcn.training.train import train_step
-from fastfcn.utils.machine import Machine, autocast_type
+from fastfcn.utils.machine import Machine, autocast_type, precision_name
 from fastfcn.utils.sizes import Size
 
 ACCELERATORS = ("auto", "cpu", "cuda", "mps")
@@ -58,7 +58,7 @@ class Settings:
     trusted: bool = False  # allow .pt2 files, which can run code
 
     def __post_init__(self) -> None:
-        autocast_type(self.precision)
+        object.__setattr__(self, "precision", precision_name(self.precision))
         if self.accelerator not in ACCELERATORS:
             raise UserError(f"Cannot measure on {self.accelerator!r}.", f"Choose one of {', '.join(ACCELERATORS)}.")
 
@@ -106,18 +106,18 @@ def training_setting(subject: Subject, settings: Settings) -> dict:
 def measure_inference(subject: Subject, settings: Settings, progress: Progress | None = None) -> dict:
     """Time, memory and FLOPs from a uint8 image to its segmentation map, one image at a time."""
     _use_threads(settings)
-    result, dtype = inference_setting(subject, settings), autocast_type(settings.precision)
+    result = inference_setting(subject, settings)
     image = random_image(subject.recipe, result["size"])
     try:
         predictor = _predictor(subject, settings)
         device = predictor.device
-        result |= machine_info(device)
+        result |= machine_info(device) | {"precision": predictor.precision}
         with peak_memory(device) as memory:
             timing = time_calls(lambda: predictor(image), device, settings.runs, progress)
     except (RuntimeError, MemoryError) as error:
         return result | out_of_memory(error)
     result |= timing.as_json(images=1) | {"peak_memory_mib": memory.mib, "memory": memory.meaning}
-    return result | _flops(subject, predictor.description, result, device, dtype)
+    return result | _flops(subject, predictor.description, result, device, autocast_type(predictor.precision))
 
 
 def measure_training(subject: Subject, settings: Settings, progress: Progress | None = None) -> dict:

@@ -32,7 +32,7 @@ class StageProfiler:
         description = build.description(recipe)
         self._predictor = full_size_predictor(build.create(recipe), description, recipe, settings)
         self._image = random_image(recipe, size)
-        self.device = self._predictor.device
+        self.device, self.precision = self._predictor.device, self._predictor.precision
         self.network = self._predictor.network
         if isinstance(self.network, GPUSegmenter):
             self.network.graphs = None  # replaying a CUDA graph runs no hooks
@@ -106,7 +106,8 @@ def profile_networks(
         height, width = size
         raise UserError(f"Out of memory at {height}x{width} pixels: {reason}", "Lower --size.") from error
     results = [_costs(recipe, size, profiler) for recipe, profiler in zip(recipes, profilers, strict=True)]
-    return machine_info(profilers[0].device) | {"cores_busy": cores, "networks": results}
+    used = {"precision": profilers[0].precision, "cores_busy": cores}
+    return machine_info(profilers[0].device) | used | {"networks": results}
 
 
 def _run(profilers: Sequence[StageProfiler], runs: int | None, progress: timing.Progress) -> float:

@@ -68,7 +68,7 @@ Nodes = Annotated[int, typer.Option(min=1, help="Number of machines (torchrun, s
 Workers = Annotated[int | None, typer.Option(min=0, help="Dataloader workers per device (default: by CPU cores).")]
 JsonFile = Annotated[Path | None, typer.Option("--json", metavar="FILE", help="Also write the results to FILE.")]
 Threads = Annotated[int | None, typer.Option(min=1, help="Number of CPU threads (default: PyTorch's).")]
-Precision = Annotated[str, typer.Option(help="Numeric precision: 32-true, bf16-mixed or 16-mixed.")]
+Precision = Annotated[str, typer.Option(help="Numeric precision: 32-true, bf16-mixed (short: bf16) or 16-mixed.")]
 Trusted = Annotated[bool, typer.Option("--trusted", help="Allow a .pt2 file to run the code in it.")]
 Accelerator = Annotated[str, typer.Option(help="Device type: auto, cpu, cuda or mps.")]
 

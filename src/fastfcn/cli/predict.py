@@ -80,7 +80,7 @@ def predict(
     ] = None,
     device: Annotated[str, typer.Option(help="auto (a GPU if there is one), cpu, cuda, cuda:1 or mps.")] = "auto",
     precision: Annotated[
-        str, typer.Option(help="32-true, bf16-mixed or 16-mixed; exported files accept 32-true only.")
+        str, typer.Option(help="32-true, bf16-mixed (short: bf16) or 16-mixed; exported files accept 32-true only.")
     ] = "32-true",
     server: Annotated[
         str | None, typer.Option(metavar="URL", help="Use a running service; WEIGHTS is left out then.")

@@ -2,7 +2,7 @@
 
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import nullcontext
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
 from typing import Protocol
@@ -16,16 +16,18 @@ from fastfcn import build, weights
 from fastfcn.data.dataset import Dataset, read_batches, worker_context
 from fastfcn.data.decoding import any_number_of_pixels
 from fastfcn.evaluation.scores import EvaluationResult
+from fastfcn.fast.cpu_bf16 import fastest_precision, has_bf16
 from fastfcn.fast.optimize import optimize
 from fastfcn.metrics import ConfusionMatrix, Scores
 from fastfcn.models.segmenter import Segmenter
 from fastfcn.prediction.exported import ExportedPredictor
 from fastfcn.prediction.inference import predict_labels, predict_probabilities, resized
 from fastfcn.prediction.load import open_model
+from fastfcn.prediction.predictor import find_device
 from fastfcn.prediction.tiles import prepare_tiles
 from fastfcn.recipes.inference import Context, InferenceSettings, SizeLike, inference_settings
 from fastfcn.recipes.recipe import Recipe
-from fastfcn.utils.machine import Machine, autocast_type
+from fastfcn.utils.machine import BF16, FULL_PRECISION, Machine, autocast_type
 from fastfcn.utils.modules import to_channels_last
 from fastfcn.utils.progress import with_progress
 from fastfcn.weights.locate import local_file
@@ -79,17 +81,28 @@ def load_setup(
     inference = inference_settings(recipe, size, False, window, overlap, tile, context)
     inference = prepare_tiles(inference, partial(build.network, recipe, len(loaded.description.classes)))
     dataset = build.dataset(recipe, loaded.description, data, split or recipe.data.val_split, train=False)
-    fabric = fabric or machine.launch()
     if isinstance(loaded, ExportedPredictor):
+        fabric = fabric or machine.launch()
         exported: Segmenter = fabric.to_device(loaded.network)  # type: ignore[assignment]
         return EvaluationSetup(exported, recipe, inference.unnormalized(), dataset, fabric)
     network = weights.load_model(loaded)
     to_channels_last(network)
+    if fabric is None:
+        machine = replace(machine, precision=_precision(machine, network, recipe.channels))
+        fabric = machine.launch()
     model: Segmenter = fabric.to_device(network)  # type: ignore[assignment]
-    if machine.precision == "32-true" or fabric.device.type == "cuda":  # the CPU kernels compute in float32 only
+    if machine.precision == FULL_PRECISION or fabric.device.type == "cuda":  # the CPU kernels compute in float32 only
         fuse = not inference.whole_in_tiles
         model = optimize(model, in_place=True, autocast=autocast_type(machine.precision), fuse=fuse)
     return EvaluationSetup(model, recipe, inference, dataset, fabric)
+
+
+def _precision(machine: Machine, network: Segmenter, channels: int) -> str:
+    """That of `machine`, or float32 if it is faster than bf16 on this CPU."""
+    if machine.precision != BF16 or find_device(machine.accelerator).type != "cpu":
+        return machine.precision
+    full = optimize(network) if has_bf16() else network
+    return fastest_precision(machine.precision, channels, full, network.eval())
 
 
 class TestImages(torch.utils.data.Dataset):

@@ -177,7 +177,7 @@ def _checksum(library: Path) -> str:
 
 def native_hash() -> str:
     """Hash everything that a build for this CPU depends on: machines that share a home folder get separate builds."""
-    machine = [platform.machine(), sys.platform, _instructions()]
+    machine = [platform.machine(), sys.platform, instructions()]
     settings = [str(torch.__version__), *machine, shlex.join(compiler()), _compiler_version(), *FLAGS, *NATIVE.flags]
     return _hash("\n".join(settings).encode(), source_hash().encode())
 
@@ -203,11 +203,11 @@ def _compiler_version() -> str:
 
 def best_bundled() -> Target | None:
     """Return the target of BUNDLED that suits this CPU best, or None."""
-    present = set(_instructions().split())
+    present = set(instructions().split())
     return next((target for target in BUNDLED if target.needs <= present), None)
 
 
-def _instructions() -> str:
+def instructions() -> str:
     """Return the CPU's instruction sets, as far as the system reports them."""
     try:
         lines = Path("/proc/cpuinfo").read_text().splitlines()

@@ -15,8 +15,7 @@ from fastfcn.prediction.runtimes.base import Session
 from fastfcn.prediction.runtimes.metadata import ExportMetadata, parse_metadata
 from fastfcn.prediction.runtimes.registry import open_session
 from fastfcn.recipes.inference import Context, InferenceSettings, SizeLike, inference_settings
-
-FULL_PRECISION = "32-true"
+from fastfcn.utils.machine import FULL_PRECISION, precision_name
 
 
 class ExportedNetwork(nn.Module):
@@ -89,7 +88,7 @@ class ExportedPredictor(Predictor):
         self.path = Path(path)
         self.session = open_session(self.path, device, trusted)
         self.metadata = parse_metadata(self.session.metadata, path)
-        if precision != FULL_PRECISION:
+        if precision_name(precision) != FULL_PRECISION:
             raise UserError(
                 f"{path} was exported in {self.metadata.precision} and cannot run in {precision}.",
                 "Leave out the precision, or use the weights file that it was exported from.",

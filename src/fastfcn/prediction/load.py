@@ -4,10 +4,11 @@ from pathlib import Path
 
 from fastfcn import weights
 from fastfcn.errors import UserError
-from fastfcn.prediction.exported import FULL_PRECISION, ExportedPredictor
+from fastfcn.prediction.exported import ExportedPredictor
 from fastfcn.prediction.predictor import Predictor, TorchPredictor
 from fastfcn.prediction.runtimes.registry import refuse_companion, runtime_of
 from fastfcn.recipes.inference import Context, SizeLike, inference_settings
+from fastfcn.utils.machine import FULL_PRECISION
 from fastfcn.weights.file import Weights
 from fastfcn.weights.hub import is_address
 from fastfcn.weights.locate import local_file
@@ -39,8 +40,9 @@ def load(
         device: "auto" (a GPU if there is one), "cpu", "cuda", "cuda:1" or "mps".
         trusted: allow a .pt2 file, which contains native code that runs when it is loaded. Nothing is executed when
             files of other formats are loaded.
-        precision: "32-true", "bf16-mixed" or "16-mixed" for a weights file. An exported file has its own precision
-            and accepts only "32-true".
+        precision: "32-true", "bf16-mixed" (short: "bf16") or "16-mixed" for a weights file. On a CPU, bf16 is used only
+            if it has bf16 arithmetic and is faster; `precision` of the result is the one that is used. An exported file
+            has its own precision and accepts only "32-true".
         size: (height, width), or "512x1024": fit images into this size. "image": process them at their own size.
         tta: test-time augmentation: average over the recipe's scales and flips.
         window: (height, width), or "512x512": process images in sliding windows of this size.

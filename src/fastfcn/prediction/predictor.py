@@ -13,6 +13,7 @@ from torch import Tensor
 from fastfcn import build
 from fastfcn.data.description import DatasetDescription
 from fastfcn.errors import UserError
+from fastfcn.fast.cpu_bf16 import fastest_precision
 from fastfcn.fast.optimize import optimize
 from fastfcn.models.segmenter import Segmenter
 from fastfcn.prediction.image_formats import ImageLike, as_pixels, batches, is_batch
@@ -27,7 +28,7 @@ from fastfcn.prediction.prediction import Prediction
 from fastfcn.prediction.tiles import prepare_tiles
 from fastfcn.recipes.inference import InferenceSettings, inference_settings
 from fastfcn.recipes.recipe import Recipe
-from fastfcn.utils.machine import autocast_type, keep_memory
+from fastfcn.utils.machine import FULL_PRECISION, autocast_type, keep_memory, precision_name
 from fastfcn.utils.sizes import Size
 
 
@@ -40,10 +41,12 @@ class Predictor(ABC):
         images: reads image files as the network needs them: RGB uint8, or bands in float32.
         device: where the network runs.
         inference: the sizes, windows and views at which images are processed.
+        precision: in which the network runs: "32-true", "bf16-mixed" or "16-mixed".
         network: the network, with the methods of `Segmenter`.
     """
 
     network: Segmenter
+    precision: str = FULL_PRECISION
 
     def __init__(
         self, recipe: Recipe, description: DatasetDescription, device: torch.device, inference: InferenceSettings | None
@@ -172,20 +175,22 @@ class TorchPredictor(Predictor):
         recipe: Recipe,
         description: DatasetDescription,
         device: str = "auto",
-        precision: str = "32-true",
+        precision: str = FULL_PRECISION,
         inference: InferenceSettings | None = None,
     ):
-        """`precision`: "32-true", "bf16-mixed" or "16-mixed"; the mixed ones are for GPUs."""
+        """`precision`: as for `load`. On a CPU, `fastest_precision` may choose float32 instead of bf16."""
         super().__init__(recipe, description, find_device(device), inference)
-        self._autocast_type = autocast_type(precision)
+        self.precision = precision_name(precision)
         self.inference = prepare_tiles(self.inference, partial(build.network, recipe, len(description.classes)))
         fuse = not self.inference.whole_in_tiles
-        self.network = optimize(model.to(self.device), in_place=True, autocast=self._autocast_type, fuse=fuse)
+        self.network = optimize(model.to(self.device), in_place=True, autocast=autocast_type(self.precision), fuse=fuse)
         if self.device.type == "cpu":
             keep_memory(large=True)
+            self.precision = fastest_precision(self.precision, recipe.channels, self.network, self.network)
 
     def computing(self) -> torch.autocast:
-        return torch.autocast(self.device.type, self._autocast_type, enabled=self._autocast_type is not None)
+        dtype = autocast_type(self.precision)
+        return torch.autocast(self.device.type, dtype, enabled=dtype is not None)
 
 
 def find_device(name: str) -> torch.device:

@@ -10,7 +10,6 @@ from typing import TYPE_CHECKING, Any, Unpack
 import torch
 
 from fastfcn.errors import MissingExtraError, UserError
-from fastfcn.prediction.exported import FULL_PRECISION
 from fastfcn.prediction.load import load
 from fastfcn.recipes.inference import InferenceChanges
 from fastfcn.serving.app import create_app
@@ -18,6 +17,7 @@ from fastfcn.serving.connection_limits import limited_protocol
 from fastfcn.serving.monitoring import log_event, start_logging
 from fastfcn.serving.service import Service
 from fastfcn.serving.settings import Settings, default_batch
+from fastfcn.utils.machine import FULL_PRECISION
 
 if TYPE_CHECKING:
     from uvicorn import Server
@@ -73,7 +73,7 @@ def make_service(
         "summary": predictors[0].recipe.summary,
         "devices": [str(predictor.device) for predictor in predictors],
         "max_batch": settings.max_batch,
-        "precision": precision,
+        "precision": ", ".join(dict.fromkeys(predictor.precision for predictor in predictors)),
         "inference": predictors[0].inference.description,
         "crop": predictors[0].recipe.data.crop,
     }

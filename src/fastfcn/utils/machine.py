@@ -16,7 +16,9 @@ from fastfcn.utils.progress import warn
 M_TRIM_THRESHOLD, M_MMAP_THRESHOLD, M_MMAP_MAX = -1, -3, -4  # parameters of glibc's mallopt(3)
 MAX_WORKERS, MAX_WORKERS_GPU = 8, 16  # dataloader workers per device, unless their number is given
 LARGE_BLOCK = 16 * 2**20  # bytes
-AUTOCAST = {"32-true": None, "bf16-mixed": torch.bfloat16, "16-mixed": torch.float16}
+FULL_PRECISION, BF16 = "32-true", "bf16-mixed"
+AUTOCAST = {FULL_PRECISION: None, BF16: torch.bfloat16, "16-mixed": torch.float16}
+SHORT_NAMES = {"bf16": BF16}
 
 
 @dataclass(frozen=True)
@@ -26,7 +28,8 @@ class Machine:
     `accelerator`: "auto", "cpu", "cuda" or "mps"; `devices`: processes on each of `nodes` machines, one per device
     (under torchrun or srun the job decides, see `cluster.find_job`);
     `workers`: dataloader workers per device, None for a default by the number of CPU cores; `precision`: "32-true",
-    "bf16-mixed" or "16-mixed"; `accumulate`: number of parts in which each device processes its share of the batch;
+    "bf16-mixed" (short: "bf16") or "16-mixed"; `accumulate`: number of parts in which each device processes its
+    share of the batch;
     `deterministic`: repeatable bit for bit on a GPU too, but slower (a CPU always is); `checkpoint_activations`:
     recompute activations in the backward pass to save memory; `compile`: use torch.compile.
     """
@@ -40,6 +43,9 @@ class Machine:
     deterministic: bool = False
     checkpoint_activations: bool = False
     compile: bool = False
+
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "precision", SHORT_NAMES.get(self.precision, self.precision))
 
     def launch(self) -> Fabric:
         """Connect the processes, started here unless a job has them; returns the Fabric of this one.
@@ -140,11 +146,17 @@ def _warn_of_unused_variables() -> None:
         warn(f"SLURM has {os.environ['SLURM_NTASKS']} tasks for this job, but srun did not start this process.")
 
 
+def precision_name(precision: str) -> str:
+    """The full name of a precision, such as "bf16-mixed" for "bf16". Raises UserError if it is unknown."""
+    name = SHORT_NAMES.get(precision, precision)
+    if name not in AUTOCAST:
+        raise UserError(f"Unknown precision {precision!r}.", f"Choose one of {', '.join((*AUTOCAST, *SHORT_NAMES))}.")
+    return name
+
+
 def autocast_type(precision: str) -> torch.dtype | None:
     """The dtype of autocast for a precision such as "bf16-mixed"; None for "32-true". Raises UserError if unknown."""
-    if precision not in AUTOCAST:
-        raise UserError(f"Unknown precision {precision!r}.", f"Choose one of {', '.join(AUTOCAST)}.")
-    return AUTOCAST[precision]
+    return AUTOCAST[precision_name(precision)]
 
 
 def keep_memory(large: bool = False) -> None:

@@ -28,9 +28,14 @@ def progress_bar(*columns: str) -> Progress:
     return Progress(*standard, TextColumn("[dim]left[/]"), TimeRemainingColumn(), *extra, console=console)
 
 
+def note(text: str) -> None:
+    """Print a line to standard error, as it is."""
+    console.print(text, markup=False, highlight=False, soft_wrap=True)
+
+
 def warn(text: str) -> None:
     """Print a warning to standard error; `text` is printed as it is, even if it looks like markup."""
-    console.print(f"Warning: {text}", markup=False, highlight=False, soft_wrap=True)
+    note(f"Warning: {text}")
 
 
 def with_progress(items: Iterable[Item], total: int, description: str) -> Iterator[Item]:
