@@ -5,6 +5,7 @@ from dataclasses import asdict, replace
 from pathlib import Path
 
 import pytest
+from onnx import TensorProto, helper
 from PIL import Image
 
 import scaling
@@ -18,9 +19,17 @@ TINY = Point("fastfcn", side=64, classes=5, batch=2, threads=1)
 
 @pytest.fixture(scope="module")
 def plan(tmp_path_factory: pytest.TempPathFactory) -> Plan:
-    """The tiny network, with its ONNX file."""
+    """The tiny network, and in place of its ONNX file one that returns the channel with the largest value."""
     plan = Plan("demo", NARROW, tmp_path_factory.mktemp("onnx"), seconds=0.01)
-    scaling.export(plan, TINY.classes)
+    image = helper.make_tensor_value_info("image", TensorProto.UINT8, ["batch", "height", "width", 3])
+    labels = helper.make_tensor_value_info("labels", TensorProto.INT64, ["batch", "height", "width"])
+    nodes = [
+        helper.make_node("Cast", ["image"], ["pixels"], to=TensorProto.FLOAT),
+        helper.make_node("ArgMax", ["pixels"], ["labels"], axis=3, keepdims=0),
+    ]
+    graph = helper.make_graph(nodes, "channels", [image], [labels])
+    model = helper.make_model(graph, opset_imports=[helper.make_opsetid("", 18)], ir_version=10)
+    plan.onnx_file(TINY.classes).write_bytes(model.SerializeToString())
     return plan
 
 
@@ -37,6 +46,16 @@ def test_a_program_is_measured(program: str, plan: Plan):
     assert result["calls"] >= 1
     assert result["memory_mib"] is None or result["memory_mib"] >= 0
     assert 1 <= result["classes_found"] <= TINY.classes
+
+
+def test_the_network_of_the_recipe_is_exported(plan: Plan, monkeypatch):
+    written = []
+    monkeypatch.setattr(scaling, "trace", lambda model, recipe, with_logits: model)
+    monkeypatch.setattr(scaling.onnx, "write", lambda program, metadata, path: written.append((program, path)))
+    scaling.export(plan, 7)
+    ((program, path),) = written
+    assert program.head.classifier.out_channels == 7
+    assert path == plan.onnx_file(7)
 
 
 def test_one_quantity_changes_at_a_time():
