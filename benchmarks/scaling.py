@@ -35,6 +35,7 @@ from fastfcn.bench.fresh_process import in_fresh_process
 from fastfcn.bench.memory import GROWTH, peak_memory
 from fastfcn.bench.record import machine_info, rounded
 from fastfcn.exporting.network import trace
+from fastfcn.models.segmenter import Segmenter
 from fastfcn.prediction.predictor import TorchPredictor
 from fastfcn.prediction.runtimes import onnx
 from fastfcn.prediction.runtimes.base import quiet_exporters
@@ -206,7 +207,7 @@ def export(plan: Plan, classes: int, progress: object = None) -> None:
         onnx.write(trace(network(recipe, classes), recipe, False), {}, plan.onnx_file(classes))
 
 
-def network(recipe: Recipe, classes: int) -> torch.nn.Module:
+def network(recipe: Recipe, classes: int) -> Segmenter:
     torch.manual_seed(0)
     return build.network(recipe, classes).eval()
 
@@ -281,7 +282,7 @@ def load_onnxruntime(point: Point, plan: Plan) -> Callable[[], Call]:
     def prepare() -> Call:
         path = plan.onnx_file(point.classes)
         session = onnxruntime.InferenceSession(path, options, providers=["CPUExecutionProvider"])
-        return lambda images: session.run(None, {"image": images})[0]
+        return lambda images: session.run(None, {"image": images})[0]  # type: ignore[return-value]
 
     return prepare
 
