@@ -2,19 +2,23 @@
 
 from collections.abc import Callable
 from dataclasses import dataclass
+from functools import cached_property
 from pathlib import Path
 from textwrap import shorten
 
+import numpy as np
 from torch.export import ExportedProgram
 
 from fastfcn import build, weights
 from fastfcn.errors import UserError
 from fastfcn.exporting import int8
 from fastfcn.exporting.network import trace, trace_backed
+from fastfcn.exporting.verification import Expected, expected_outputs, sample_image
 from fastfcn.prediction.runtimes import openvino
 from fastfcn.prediction.runtimes.base import Runtime, quiet_exporters
 from fastfcn.prediction.runtimes.metadata import ExportMetadata
-from fastfcn.prediction.runtimes.registry import RUNTIMES
+from fastfcn.prediction.runtimes.registry import RUNTIMES, open_session
+from fastfcn.prediction.runtimes.self_test import SIZE, SelfTest
 from fastfcn.recipes.inference import inference_settings
 from fastfcn.utils.sizes import Size
 from fastfcn.weights.file import Weights
@@ -62,19 +66,45 @@ class Builder:
         self._write(final, logits=False)
         return BuiltFiles(final, with_logits)
 
-    def metadata(self, logits: bool) -> dict[str, str]:
+    def metadata(self, logits: bool, self_test: SelfTest | None) -> dict[str, str]:
         """The metadata to store in a file."""
         precision = "int8" if self.calibrate else "f32"
-        largest = self.largest if self.runtime.tracing == "bounded" else None
         source = self.source
-        return ExportMetadata(source.recipe, source.description, logits, precision, largest, source.facts).as_strings()
+        metadata = ExportMetadata(
+            source.recipe, source.description, logits, precision, self._bound, source.facts, self_test=self_test
+        )
+        return metadata.as_strings()
+
+    @property
+    def _bound(self) -> Size | None:
+        """The largest size that the file supports; None: any."""
+        return self.largest if self.runtime.tracing == "bounded" else None
+
+    @cached_property
+    def _test_image(self) -> np.ndarray:
+        """Of the self-test: synthetic, because images of the user do not belong into a file that is passed on."""
+        height, width = self._bound or SIZE
+        return sample_image((min(height, SIZE[0]), min(width, SIZE[1])), recipe=self.source.recipe)
+
+    @cached_property
+    def _expected(self) -> Expected:
+        """What the network outputs for the image of the self-test."""
+        return expected_outputs(self.model, self.source.recipe, self._test_image[None])
+
+    def _self_test(self) -> SelfTest:
+        return SelfTest.from_logits(self._test_image, self._expected.logits[0], self._expected.tolerance)
+
+    def _int8_self_test(self, path: Path) -> SelfTest:
+        """The self-test of the quantized network with logits at `path`."""
+        labels, logits = open_session(path).run(self._test_image[None])
+        return SelfTest.of_quantized(self._test_image, labels[0], logits[0], self._expected.logits[0])
 
     def _write(self, path: Path, logits: bool) -> None:
         self.report_step(f"Writing {path.name} with {'labels and logits' if logits else 'labels only'}")
         try:
             with quiet_exporters():
                 program = self._traced(self.runtime.tracing, logits)
-                self.runtime.write(program, self.metadata(logits), path)
+                self.runtime.write(program, self.metadata(logits, self._self_test()), path)
         except (UserError, OSError):
             raise
         except Exception as error:  # exporters raise various exceptions for unsupported layers
@@ -121,12 +151,14 @@ class Builder:
         with quiet_exporters():
             program = trace(self.model, self.source.recipe, with_logits=True)
         model = openvino.convert(program)
-        openvino.save(model, self.metadata(logits=True), float32)
+        openvino.save(model, self.metadata(True, self._self_test()), float32)
         self.report_step(f"Calibrating on {len(images)} images")
         model = int8.quantize(model, images, self.images, inference_settings(self.source.recipe))
-        openvino.save(model, self.metadata(logits=True), with_logits)
+        openvino.save(model, self.metadata(True, None), with_logits)
+        self_test = self._int8_self_test(with_logits)
+        openvino.save(model, self.metadata(True, self_test), with_logits)
         if self.logits:
             return BuiltFiles(with_logits, with_logits, float32)
         model.remove_result(model.get_results()[1])
-        openvino.save(model, self.metadata(logits=False), final)
+        openvino.save(model, self.metadata(False, self_test), final)
         return BuiltFiles(final, with_logits, float32)

@@ -148,8 +148,7 @@ def verify(
     for index, size in enumerate(sizes):
         batch = 2 if index == 0 else 1
         images = np.stack([sample_image(size, image, seed, recipe) for seed in range(batch)])
-        expected = Expected.compute(exact, network_logits(model, recipe, images), recipe, images)
-        yield _compare(expected, candidate, images)
+        yield _compare(expected_outputs(model, recipe, images, exact), candidate, images)
 
 
 def sample_image(
@@ -203,6 +202,12 @@ class Expected(NamedTuple):
         """Number of pixels whose label would need larger errors than `tolerance`, of both classes' logits."""
         logits = np.take_along_axis(self.logits, labels[:, None].astype(np.int64), 1)[:, 0]
         return int((self.logits.max(1) - logits > 2 * self.tolerance).sum())
+
+
+def expected_outputs(model: Segmenter, recipe: Recipe, images: np.ndarray, exact: Segmenter | None = None) -> Expected:
+    """What a file should output for images (B, H, W, C). `exact`: the network in float64, if there is one already."""
+    exact = exact or deepcopy(model).double()
+    return Expected.compute(exact, network_logits(model, recipe, images), recipe, images)
 
 
 @torch.inference_mode()

@@ -13,7 +13,8 @@ from fastfcn.prediction.inference import input_sizes
 from fastfcn.prediction.predictor import Predictor
 from fastfcn.prediction.runtimes.base import Session
 from fastfcn.prediction.runtimes.metadata import ExportMetadata, parse_metadata
-from fastfcn.prediction.runtimes.registry import open_session
+from fastfcn.prediction.runtimes.registry import open_session, runtime_of
+from fastfcn.prediction.runtimes.self_test import run_self_test
 from fastfcn.recipes.inference import Context, InferenceSettings, SizeLike, inference_settings
 from fastfcn.utils.machine import FULL_PRECISION, precision_name
 
@@ -83,7 +84,8 @@ class ExportedPredictor(Predictor):
         """`precision` must be "32-true": an exported file has its own precision, which cannot be changed.
 
         The other arguments are changes to the recipe's `eval`, see `inference_settings`. Raises UserError for another
-        precision and for tiles with the context of the whole image; for the rest see `open_session`.
+        precision and for tiles with the context of the whole image, WeightsError if the file fails its self-test; for
+        the rest see `open_session`.
         """
         self.path = Path(path)
         self.session = open_session(self.path, device, trusted)
@@ -98,12 +100,19 @@ class ExportedPredictor(Predictor):
                 f"{path} is an exported file and cannot process tiles with the context of the whole image.",
                 'Use --context window (context="window"), or the weights file that it was exported from.',
             )
+        self._run_self_test(device)
         recipe = self.metadata.recipe
         self.exported = ExportedNetwork(self.path, self.session, self.metadata)
         self.network = self.exported  # type: ignore[assignment]
         device_type = torch.device("cuda" if device.startswith("cuda") else "cpu")
         inference = inference_settings(recipe, size, tta, window, overlap, tile, context)
         super().__init__(recipe, self.metadata.description, device_type, inference)
+
+    def _run_self_test(self, device: str) -> None:
+        """Raise WeightsError if the file computes other results than at export."""
+        test, runtime = self.metadata.self_test, runtime_of(self.path)
+        if test and runtime:
+            run_self_test(test, self.session.run, "cpu" if device == "auto" else device, self.path, runtime.title)
 
     @property
     def network_settings(self) -> InferenceSettings:

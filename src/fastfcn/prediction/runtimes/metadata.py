@@ -7,6 +7,7 @@ from pathlib import Path
 
 from fastfcn.data.description import DatasetDescription
 from fastfcn.errors import WeightsError
+from fastfcn.prediction.runtimes.self_test import SelfTest
 from fastfcn.recipes.recipe import Recipe
 from fastfcn.weights.header import Header, parse_strings, provenance
 
@@ -24,6 +25,7 @@ class ExportMetadata:
         precision: "f32" or "int8".
         largest: largest (height, width) of an image; None if there is no limit.
         facts, made: as in a weights file.
+        self_test: what the file computes for a small image; None in files of earlier versions.
     """
 
     recipe: Recipe
@@ -33,6 +35,7 @@ class ExportMetadata:
     largest: tuple[int, int] | None = None
     facts: dict = field(default_factory=dict)
     made: dict[str, str] = field(default_factory=provenance)
+    self_test: SelfTest | None = None
 
     @property
     def header(self) -> Header:
@@ -53,6 +56,7 @@ class ExportMetadata:
             "largest": json.dumps(self.largest),
             "facts": json.dumps(self.facts),
             "made": json.dumps(self.made),
+            "self_test": json.dumps(self.self_test.as_json() if self.self_test else None),
         }
 
 
@@ -70,12 +74,18 @@ def parse_metadata(strings: Mapping[str, str], path: str | Path) -> ExportMetada
             _size(strings["largest"]),
             header.facts,
             header.made,
+            _self_test(strings.get("self_test", "null")),
         )
     except (KeyError, ValueError, TypeError, RecursionError) as error:
         raise WeightsError(
             f"{path} was not written by `fastfcn export`: it does not contain a recipe and classes.",
             "Export a weights file: fastfcn export weights.safetensors --format onnx --out model.onnx",
         ) from error
+
+
+def _self_test(text: str) -> SelfTest | None:
+    value = json.loads(text)
+    return None if value is None else SelfTest.from_json(value)
 
 
 def _size(text: str) -> tuple[int, int] | None:
