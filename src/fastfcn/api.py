@@ -188,8 +188,8 @@ def export(
 
     Args:
         weights: A weights file, or "hf://USER/NAME" on the Hugging Face Hub.
-        format: "onnx", "openvino", "pt2" or "executorch".
-        out: File to write; the suffix is .onnx, .xml, .pt2 or .pte.
+        format: "onnx", "openvino", "pt2", "executorch" or "triton".
+        out: File to write; the suffix is .onnx, .xml, .pt2 or .pte. For triton the folder of the model repository.
         logits: Also return the logits, as a second output.
         sizes: Image sizes (height, width) to verify; default: a selection.
         data: Folder of the dataset, to measure mIoU before and after.

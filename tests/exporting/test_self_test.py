@@ -20,7 +20,7 @@ from fastfcn.weights.file import read
 from tests.exporting.conftest import report  # noqa: F401 # a fixture
 from tests.exporting.small import SmallNetwork
 from tests.helpers.command import fastfcn as command
-from tests.helpers.tiny import picture, tiny_recipe
+from tests.helpers.tiny import picture, save_picture, tiny_recipe
 
 
 @pytest.fixture(scope="module")
@@ -122,13 +122,13 @@ def edited(path: Path, out: Path, edit: Callable) -> Path:
 
 
 def flip_bit(bit: int) -> Callable:
-    """Flips one bit of the middle weight of the classifier: the file remains valid."""
+    """Flips one bit of a weight of the classifier, of the class that is predicted most: the file remains valid."""
 
     def edit(model) -> None:
         onnx = pytest.importorskip("onnx")
         tensor = next(entry for entry in model.graph.initializer if entry.name.endswith("head.classifier.weight"))
         values = onnx.numpy_helper.to_array(tensor).copy()
-        values.reshape(-1).view(np.uint32)[values.size // 2] ^= np.uint32(1 << bit)
+        values.reshape(-1).view(np.uint32)[3 * values.shape[1]] ^= np.uint32(1 << bit)
         tensor.CopyFrom(onnx.numpy_helper.from_array(values, tensor.name))
 
     return edit
@@ -170,7 +170,7 @@ def test_other_damage_is_refused(report: ExportResult, tmp_path: Path):  # noqa:
                     attribute.s = b"asymmetric"
 
     path = edited(report.path, tmp_path / "damaged.onnx", other_rounding)
-    done = command("predict", path, "--out", tmp_path / "out", tmp_path)
+    done = command("predict", path, save_picture(tmp_path / "a.png"), "--out", tmp_path / "out")
     assert done.code == 2
     assert re.search(r"does not give the\s+results", done.err)
 

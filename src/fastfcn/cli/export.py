@@ -15,8 +15,13 @@ if TYPE_CHECKING:
 
 def export(
     weights: Annotated[str, typer.Argument(metavar="WEIGHTS", help=WEIGHTS_HELP)],
-    format: Annotated[str, typer.Option("--format", help="onnx, openvino, pt2 or executorch.")],
-    out: Annotated[Path, typer.Option(metavar="FILE", help="File to write: .onnx, .xml, .pt2 or .pte.")],
+    format: Annotated[str, typer.Option("--format", help="onnx, openvino, pt2, executorch or triton.")],
+    out: Annotated[
+        Path,
+        typer.Option(
+            metavar="FILE", help="File to write: .onnx, .xml, .pt2 or .pte; for triton the folder of the repository."
+        ),
+    ],
     logits: Annotated[bool, typer.Option("--logits", help="Add logits as a second output.")] = False,
     scores: Annotated[bool, typer.Option("--scores", hidden=True, help="Former name of --logits.")] = False,
     sizes: Annotated[

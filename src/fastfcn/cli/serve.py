@@ -1,7 +1,6 @@
 """`fastfcn serve`: an HTTP service with a web page."""
 
 from math import isfinite
-from pathlib import Path
 from typing import Annotated
 
 import typer
@@ -84,12 +83,13 @@ def serve(
     from fastfcn.recipes.inference import check_sizes, check_tiles
     from fastfcn.serving.serve import serve as run_service
     from fastfcn.serving.settings import MIB, Settings
+    from fastfcn.weights.locate import model_name
 
     check_sizes(size, window)
     check_tiles(size, tta, window, overlap, tile, context)
     devices = tuple(device or ["auto"])
     settings = Settings(
-        name=service_name(weights),
+        name=model_name(weights),
         host=host,
         port=port,
         token=token or None,
@@ -111,12 +111,6 @@ def serve(
         weights, settings, devices, workers, trusted, _announce, precision,
         size=size, tta=tta, window=window, overlap=overlap, tile=tile, context=context,
     )  # fmt: skip
-
-
-def service_name(weights: str) -> str:
-    """The model's name: that of the file, or of its folder for weights.safetensors."""
-    path = Path(weights)
-    return path.parent.name if path.stem == "weights" and path.parent.name else path.stem
 
 
 def _warn_open_access(host: str) -> None:

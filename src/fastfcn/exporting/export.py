@@ -11,7 +11,7 @@ import numpy as np
 
 from fastfcn.errors import OutputError, UserError
 from fastfcn.evaluation.evaluate import load_setup, measure
-from fastfcn.exporting import int8
+from fastfcn.exporting import int8, triton
 from fastfcn.exporting.builder import Builder, BuiltFiles
 from fastfcn.exporting.network import TRACED, check_torch
 from fastfcn.exporting.verification import (
@@ -25,12 +25,13 @@ from fastfcn.exporting.verification import (
 from fastfcn.prediction.exported import ExportedPredictor
 from fastfcn.prediction.load import open_weights
 from fastfcn.prediction.runtimes.base import Runtime, check_packages
-from fastfcn.prediction.runtimes.registry import RUNTIMES, find_runtime, open_session
+from fastfcn.prediction.runtimes.registry import RUNTIMES, find_runtime, open_session, read_metadata, runtime_of
 from fastfcn.recipes.inference import InferenceSettings, inference_settings
 from fastfcn.utils.files import make_folder
 from fastfcn.utils.machine import Machine
 from fastfcn.utils.progress import with_progress
 from fastfcn.utils.sizes import Size
+from fastfcn.weights.locate import model_name
 
 ReportStep = Callable[[str], None]  # called with a line for each step
 
@@ -67,7 +68,7 @@ class ExportResult:
     """A written file.
 
     Attributes:
-        path: the file.
+        path: the file; for triton the folder of the model.
         recipe: name of the recipe of the network.
         verification: its comparison with PyTorch.
         precision: "f32" or "int8".
@@ -105,8 +106,8 @@ def export(
 
     Args:
         path: a weights file, or `hf://USER/NAME`.
-        format: name of an export format: onnx, openvino, pt2 or executorch.
-        out: file to write; its suffix must be that of the format.
+        format: name of an export format: onnx, openvino, pt2, executorch or triton.
+        out: file to write; its suffix must be that of the format. For triton the folder of the model repository.
         settings: see `ExportSettings`.
         report_step: called with a line for each step.
 
@@ -114,6 +115,8 @@ def export(
     the network or the settings cannot be exported; MissingExtraError without the format's packages.
     """
     settings, out = settings or ExportSettings(), Path(out)
+    if format == triton.FORMAT:
+        return _export_to_repository(path, out, settings, report_step)
     runtime = find_runtime(format)
     check_torch()
     _check_settings(runtime, out, settings)
@@ -126,6 +129,25 @@ def export(
             written.replace(target)
     report_step(_inference_note(inference_settings(source.recipe), settings.logits))
     return result
+
+
+def _export_to_repository(
+    path: str | Path, repository: Path, settings: ExportSettings, report_step: ReportStep
+) -> ExportResult:
+    """Export to the folder of the model in a model repository of Triton; its name is that of the weights."""
+    if runtime := runtime_of(repository):
+        raise UserError(
+            f"{repository} must be a folder, the model repository.", f"For a single file use --format {runtime.name}."
+        )
+    target = repository / triton.triton_name(model_name(path))
+    with _temporary_folder(target) as folder:
+        model = folder / target.name
+        result = export(path, "onnx", model / triton.MODEL, settings, report_step)
+        names = triton.write_model(model, read_metadata(model / triton.MODEL))
+        make_folder((target / triton.MODEL).parent)
+        for name in (triton.MODEL, *names):
+            (model / name).replace(target / name)
+    return replace(result, path=target)
 
 
 def _inference_note(inference: InferenceSettings, logits: bool) -> str:

@@ -22,6 +22,12 @@ def local_file(name: str | Path) -> Path:
     return published_file(recipe) if recipe else Path(name)
 
 
+def model_name(path: str | Path) -> str:
+    """A name for the model in a file: that of the file, or of its folder for weights.safetensors."""
+    file = Path(path)
+    return file.parent.name if file.stem == "weights" and file.parent.name else file.stem
+
+
 def published_file(recipe: Recipe) -> Path:
     """The weights file of a recipe's published checkpoint, from the cache, or downloaded and converted."""
     url = published_url(recipe)
