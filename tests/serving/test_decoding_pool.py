@@ -106,7 +106,7 @@ def test_a_process_killed_while_it_decodes(pool: DecodingPool):
 def test_an_image_that_crashes_every_decoder(pool: DecodingPool, monkeypatch: pytest.MonkeyPatch):
     data, attempts = png(picture()), []
 
-    def crash(worker: decoding_pool._Worker, data: bytes, seconds: float) -> np.ndarray:
+    def crash(worker: decoding_pool._Worker, *_: object) -> None:
         attempts.append(worker.process.pid)
         worker.kill()
         raise decoding_pool._EndedError
@@ -138,7 +138,7 @@ def test_a_process_ends_silently_with_the_service(capfd: pytest.CaptureFixture):
     data = png(picture(2000, 2000))
     assert worker.process.stdin
     assert worker.process.stdout
-    decoding_pool._write(worker.process.stdin, decoding_pool._head(len(data)))
+    decoding_pool._write(worker.process.stdin, decoding_pool._head([len(data), None]))
     worker.process.stdout.close()
     decoding_pool._write(worker.process.stdin, data)
     assert worker.process.wait(60) == 0

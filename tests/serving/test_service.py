@@ -141,7 +141,11 @@ def test_information_routes(service: RunningService, predictor: Predictor):
     assert service.ask("/health").json == {"status": "alive"}
     assert service.ask("/ready").json == {"status": "ready"}
     document = service.ask("/openapi.json").json
-    assert set(document["paths"]) == {"/predict", "/predict/batch", "/info", "/health", "/ready", "/metrics"}
+    own = {path for path in document["paths"] if not path.startswith("/v2")}
+    assert own == {"/predict", "/predict/batch", "/info", "/health", "/ready", "/metrics"}
+    model = "/v2/models/{name}"
+    protocol = {"/v2", "/v2/health/live", "/v2/health/ready", model, f"{model}/ready", f"{model}/infer"}
+    assert set(document["paths"]) - own == protocol
     answers = document["paths"]["/predict"]["post"]["responses"]
     assert {"200", "413", "415", "422", "503", "504"} <= set(answers)
     assert all(

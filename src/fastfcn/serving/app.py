@@ -9,9 +9,11 @@ from fastfcn.errors import MissingExtraError
 from fastfcn.serving import openapi, problems
 from fastfcn.serving.decoding import BAND_FORMAT_NAMES, FORMAT_NAMES, MEDIA_TYPES
 from fastfcn.serving.formats import RESPONSE_TYPES
+from fastfcn.serving.inference_protocol import LENGTH_HEADER
 from fastfcn.serving.middleware import CLIENT_CLOSED, RequestMiddleware
 from fastfcn.serving.predict_routes import add_predict_routes
 from fastfcn.serving.problems import MEDIA_TYPE, Problem
+from fastfcn.serving.protocol_routes import add_protocol_routes
 from fastfcn.serving.service import Service
 from fastfcn.serving.uploads import ClientGoneError
 from fastfcn.serving.web_routes import add_web_routes, example_count
@@ -47,6 +49,7 @@ def create_app(service: Service, started: Callable[[], None] = lambda: None) -> 
     )
     add_state_routes(app, service)
     add_predict_routes(app, service)
+    add_protocol_routes(app, service)
     add_web_routes(app)
     add_error_handlers(app)
     _allow_origins(app, service.settings.origins)
@@ -71,8 +74,7 @@ def add_state_routes(app: "FastAPI", service: Service) -> None:
     @app.get("/ready", responses={503: {"description": "Starting up or shutting down."}})
     async def ready() -> dict[str, str]:
         """Readiness: images are accepted."""
-        if not service.ready:
-            raise problems.busy(1)
+        service.check_ready()
         return {"status": "ready"}
 
     @app.get("/metrics", response_class=Response)
@@ -132,7 +134,7 @@ def add_error_handlers(app: "FastAPI") -> None:
             case _:
                 problem = problems.internal()
         request.state.problem = problem.code
-        body = problem.body(request.state.request_id)
+        body = problem.body(request.state.request_id, request.url.path)
         return JSONResponse(body, problem.status, problem.headers, media_type=MEDIA_TYPE)
 
     for kind in (Problem, ClientGoneError, HTTPException, RequestValidationError, Exception):
@@ -148,8 +150,8 @@ def _allow_origins(app: "FastAPI", origins: tuple[str, ...]) -> None:
         CORSMiddleware,
         allow_origins=origins,
         allow_methods=["GET", "POST"],
-        allow_headers=["Authorization", "Content-Type", "X-Request-ID"],
-        expose_headers=["X-Request-ID", "Retry-After", "Server-Timing"],
+        allow_headers=["Authorization", "Content-Type", "X-Request-ID", LENGTH_HEADER],
+        expose_headers=["X-Request-ID", "Retry-After", "Server-Timing", LENGTH_HEADER],
     )
 
 

@@ -57,10 +57,11 @@ def file_type(data: bytes) -> str:
 
 @dataclass(frozen=True)
 class Limits:
-    """The most pixels of an image, and of its longer side."""
+    """The most pixels of an image, and of its longer side; the most images of a request."""
 
     pixels: int
     side: int
+    images: int = 1
 
 
 def decode(data: bytes, limits: Limits, bands: "BandReader | None" = None) -> np.ndarray:
@@ -82,7 +83,7 @@ def decode(data: bytes, limits: Limits, bands: "BandReader | None" = None) -> np
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")  # Pillow warns about odd files and large images; our limit is lower
             with Image.open(io.BytesIO(data), formats=FORMATS) as image:
-                _check_size((image.height, image.width), limits)
+                check_size((image.height, image.width), limits)
                 check_scans(image)
                 return _pixels(image)
     except Problem:
@@ -101,7 +102,7 @@ def _decode_bands(data: bytes, limits: Limits, bands: "BandReader") -> np.ndarra
     if not data.startswith((NUMPY, *TIFF, *SIGNATURES)):
         raise problems.unknown_format(file_type(data), BAND_FORMAT_NAMES)
     try:
-        _check_size(read_header(data).size, limits)
+        check_size(read_header(data).size, limits)
         return bands.decode(data)
     except Problem:
         raise
@@ -109,7 +110,7 @@ def _decode_bands(data: bytes, limits: Limits, bands: "BandReader") -> np.ndarra
         raise problems.broken_image(reason_of(error)) from error
 
 
-def _check_size(size: tuple[int, int], limits: Limits) -> None:
+def check_size(size: tuple[int, int], limits: Limits) -> None:
     """Raise Problem (413) for (height, width) beyond `limits`."""
     if size[0] * size[1] > limits.pixels:
         raise problems.too_many_pixels(size, limits.pixels)

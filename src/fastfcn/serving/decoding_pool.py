@@ -1,7 +1,8 @@
 """Decoding in separate processes, which are killed at the deadline: no decoder of images can be interrupted.
 
 The processes speak over their standard input and output. A request is a head (the length of the file as JSON, padded
-to HEAD bytes), then the file; a response is a head (shape, or problem), then the pixels.
+to HEAD bytes), then the file, or the body of an inference request; a response is a head (shape, or problem), then the
+pixels.
 """
 
 import json
@@ -12,15 +13,17 @@ import subprocess
 import sys
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
+from dataclasses import asdict
 from threading import Timer
 from time import monotonic
-from typing import IO, TYPE_CHECKING
+from typing import IO, TYPE_CHECKING, Any
 
 import numpy as np
 
 from fastfcn.errors import UserError
 from fastfcn.serving import problems
 from fastfcn.serving.decoding import Limits, decode
+from fastfcn.serving.inference_protocol import Answer, read_request
 from fastfcn.serving.problems import Problem
 
 if TYPE_CHECKING:
@@ -59,21 +62,28 @@ class DecodingPool:
 
         If the process ends (the system may kill it for memory), another one decodes the image again.
         """
+        return self._decode(data, None, seconds)[0]
+
+    def read_request(self, body: bytes, json_bytes: int, seconds: float) -> tuple[np.ndarray, Answer]:
+        """As `inference_protocol.read_request`, otherwise as `decode`."""
+        return self._decode(body, json_bytes, seconds)
+
+    def _decode(self, data: bytes, json_bytes: int | None, seconds: float) -> tuple[np.ndarray, Answer]:
         end = monotonic() + seconds
         for _ in range(ATTEMPTS):
             try:
-                return self._decode_once(data, end)
+                return self._decode_once(data, json_bytes, end)
             except (_EndedError, queue.Empty) as error:
                 if monotonic() >= end:
                     raise problems.slow_decoding(seconds) from error
         raise problems.broken_image("the decoder failed")
 
-    def _decode_once(self, data: bytes, end: float) -> np.ndarray:
-        """As `decode`, until the time `end`. Raises _EndedError, and queue.Empty if no process is free before."""
+    def _decode_once(self, data: bytes, json_bytes: int | None, end: float) -> tuple[np.ndarray, Answer]:
+        """As `_decode`, until the time `end`. Raises _EndedError, and queue.Empty if no process is free before."""
         worker = self._idle.get(timeout=max(end - monotonic(), 0.0))
         try:
             worker = worker or _started(self._limits, self._bands)
-            return worker.decode(data, end - monotonic())
+            return worker.decode(data, json_bytes, end - monotonic())
         except _EndedError:
             worker = None
             raise
@@ -110,7 +120,7 @@ class _Worker:
         paths = os.pathsep.join(path for path in sys.path if path)
         environment = os.environ | {"PYTHONPATH": paths, "OPENBLAS_NUM_THREADS": "1", "OMP_NUM_THREADS": "1"}
         reader = json.dumps(bands.as_json()) if bands else ""
-        settings = f"{limits.pixels}, {limits.side}, {reader!r}"
+        settings = f"{limits.pixels}, {limits.side}, {limits.images}, {reader!r}"
         command = [sys.executable, "-c", f"from {__name__} import work; work({settings})"]
         # A new session: Ctrl-C in the terminal is for the service, which finishes the accepted requests.
         self.process = subprocess.Popen(
@@ -119,8 +129,11 @@ class _Worker:
         for stream in (self.process.stdin, self.process.stdout):
             _enlarge(stream)
 
-    def decode(self, data: bytes, seconds: float) -> np.ndarray:
-        """As `decode`, or _EndedError; after `seconds` the process is killed."""
+    def decode(self, data: bytes, json_bytes: int | None, seconds: float) -> tuple[np.ndarray, Answer]:
+        """The image in `data`, or with `json_bytes` the images of a request; after `seconds` the process is killed.
+
+        Raises Problem, and _EndedError.
+        """
         to, answers = self.process.stdin, self.process.stdout
         assert to
         assert answers
@@ -128,7 +141,7 @@ class _Worker:
         timer.daemon = True
         timer.start()
         try:
-            _write(to, _head(len(data)))
+            _write(to, _head([len(data), json_bytes]))
             _write(to, data)
             head = json.loads(_read(answers, HEAD))
             if "shape" not in head:
@@ -136,12 +149,13 @@ class _Worker:
             dtype = np.dtype(head["dtype"])
             content = _read(answers, math.prod(head["shape"]) * dtype.itemsize)
             pixels = np.frombuffer(content, dtype).reshape(head["shape"])
+            answer = Answer(**head["answer"])
         except (OSError, ValueError, EOFError) as error:
             self.kill()
             raise _EndedError from error
         finally:
             timer.cancel()
-        return pixels
+        return pixels, answer
 
     def kill(self) -> None:
         self.process.kill()
@@ -194,7 +208,7 @@ def _write(stream: IO[bytes], data: bytes | memoryview) -> None:
             done += stream.write(memory[done:])
 
 
-def work(max_pixels: int, max_side: int, bands: str = "") -> None:
+def work(max_pixels: int, max_side: int, max_images: int, bands: str = "") -> None:
     """The loop of a process: decode what arrives on standard input until the service closes it, or ends.
 
     `bands`: `BandReader.as_json` as text, empty for RGB.
@@ -208,24 +222,36 @@ def work(max_pixels: int, max_side: int, bands: str = "") -> None:
         with suppress(UserError):
             rasterio()  # before the limit of memory
     _limit_memory(MEMORY + per_pixel * max_pixels)
-    limits = Limits(max_pixels, max_side)
+    limits = Limits(max_pixels, max_side, max_images)
     requests, answers = open(0, "rb", buffering=0), open(1, "wb", buffering=0)  # noqa: SIM115 (unbuffered)
     with suppress(EOFError, BrokenPipeError):
         while True:
-            _answer(bytes(_read(requests, json.loads(_read(requests, HEAD)))), limits, reader, answers)
+            length, json_bytes = json.loads(_read(requests, HEAD))
+            _answer(bytes(_read(requests, length)), json_bytes, limits, reader, answers)
 
 
-def _answer(data: bytes, limits: Limits, bands: "BandReader | None", answers: IO[bytes]) -> None:
-    """Decode one file and write the response."""
+def _answer(
+    data: bytes, json_bytes: int | None, limits: Limits, bands: "BandReader | None", answers: IO[bytes]
+) -> None:  # fmt: skip
+    """Decode one file, or the images of a request, and write the response."""
+    answer = Answer()
     try:
-        pixels = np.ascontiguousarray(decode(data, limits, bands))
+        if json_bytes is None:
+            pixels = np.ascontiguousarray(decode(data, limits, bands))
+        else:
+            pixels, answer = read_request(data, json_bytes, limits, bands)
+    except MemoryError:
+        _write(answers, _head(_fields(problems.out_of_memory())))
     except Problem as problem:
-        fields = {"status": problem.status, "code": problem.code}
-        fields |= {"detail": problem.detail[:MAX_TEXT], "hint": problem.hint[:MAX_TEXT]}
-        _write(answers, _head(fields))
+        _write(answers, _head(_fields(problem)))
     else:
-        _write(answers, _head({"shape": pixels.shape, "dtype": pixels.dtype.name}))
+        _write(answers, _head({"shape": pixels.shape, "dtype": pixels.dtype.name, "answer": asdict(answer)}))
         _write(answers, pixels.data)
+
+
+def _fields(problem: Problem) -> dict[str, Any]:
+    fields: dict[str, Any] = {"status": problem.status, "code": problem.code}
+    return fields | {"detail": problem.detail[:MAX_TEXT], "hint": problem.hint[:MAX_TEXT]}
 
 
 def _limit_memory(more: int) -> None:

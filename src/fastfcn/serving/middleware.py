@@ -20,13 +20,10 @@ Scope = MutableMapping[str, Any]
 Send = Callable[[MutableMapping[str, Any]], Awaitable[None]]
 App = Callable[[Scope, Any, Send], Awaitable[None]]
 
-PROTECTED = (
-    "/predict",
-    "/predict/batch",
-    "/info",
-    "/metrics",
-)  # need the token; the other paths reveal nothing about the model
-METRIC_PATHS = (*PROTECTED, "/health", "/ready", "/openapi.json", "/")
+# These need the token; the other paths reveal nothing about the model.
+PROTECTED = ("/predict", "/predict/batch", "/info", "/metrics")
+PROTECTED_PREFIX = "/v2/models/"
+METRIC_PATHS = (*PROTECTED, "/health", "/ready", "/openapi.json", "/", "/v2", "/v2/health/live", "/v2/health/ready")
 REQUEST_ID = re.compile(r"[A-Za-z0-9._-]{1,64}")
 CLIENT_CLOSED = 499  # nginx's status for a client that closed the connection
 SECURITY_HEADERS = {
@@ -74,16 +71,23 @@ class RequestMiddleware:
         if not allowed and request.method not in ("GET", "HEAD") and host_of(origin) != host.lower():
             raise problems.foreign_origin()
         token = self.settings.token
-        if token and request.path in PROTECTED and request.method != "OPTIONS":
+        protected = request.path in PROTECTED or request.path.startswith(PROTECTED_PREFIX)
+        if token and protected and request.method != "OPTIONS":
             authorization = request.headers.get("authorization", "")
             if not hmac.compare_digest(authorization.encode(), f"Bearer {token}".encode()):
                 raise problems.unauthorized()
-        if request.path.startswith("/predict") and request.method == "POST":
+        if request.path.startswith(("/predict", PROTECTED_PREFIX)) and request.method == "POST":
             self.service.check_room()  # before reading the body: cheap under overload
+
+    def _metric_path(self, path: str) -> str:
+        """The path in metrics: few values, whatever clients ask for."""
+        model = f"{PROTECTED_PREFIX}{self.settings.name}"
+        known = path in METRIC_PATHS or path in (model, f"{model}/ready", f"{model}/infer")
+        return path if known else "other"
 
     def _record(self, request: "_Request") -> None:
         seconds = monotonic() - request.started
-        path = request.path if request.path in METRIC_PATHS else "other"
+        path = self._metric_path(request.path)
         self.metrics.requests.labels(path, str(request.status)).inc()
         self.metrics.request_seconds.labels(path).observe(seconds)
         code = request.scope["state"].get("problem")
@@ -137,7 +141,7 @@ class _Request:
     async def respond_with(self, problem: Problem) -> None:
         """Respond with a problem, bypassing the application."""
         self.scope["state"]["problem"] = problem.code
-        body = json.dumps(problem.body(self.id)).encode()
+        body = json.dumps(problem.body(self.id, self.path)).encode()
         headers = {"content-type": MEDIA_TYPE, "content-length": str(len(body))} | problem.headers
         pairs = [(name.lower().encode(), value.encode()) for name, value in headers.items()]
         await self.send({"type": "http.response.start", "status": problem.status, "headers": pairs})

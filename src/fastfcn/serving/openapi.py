@@ -87,6 +87,21 @@ def problem(status: int) -> dict[str, Any]:
     return example | ({"retry_after": 3} if status == 503 else {}) | {"request_id": RUNS["request_id"]}
 
 
+def infer_request() -> dict[str, Any]:
+    """The body of an inference request of the Open Inference Protocol."""
+    image = {"name": "image", "datatype": "UINT8", "shape": [1, 1, 2, 3], "data": [128, 64, 128, 70, 130, 180]}
+    content = {"application/json": {"schema": {"type": "object"}, "example": {"id": "1", "inputs": [image]}}}
+    return {"requestBody": {"required": True, "content": content | {"application/octet-stream": {"schema": BINARY}}}}
+
+
+def infer_responses() -> dict[int | str, dict[str, Any]]:
+    """Responses to an inference request by status."""
+    labels = {"name": "labels", "datatype": "UINT8", "shape": [1, 1, 2], "data": [2, 0]}
+    example = {"model_name": "weights", "model_version": "1", "id": "1", "outputs": [labels]}
+    content = {"application/json": {"example": example}, "application/octet-stream": {"schema": BINARY}}
+    return responses(False) | {200: {"description": "The labels.", "content": content}}
+
+
 PROBLEM_SCHEMA = {
     "type": "object",
     "description": "Problem details (RFC 9457). `code` is stable; `detail` and `hint` are for people.",

@@ -21,12 +21,13 @@ class Problem(Exception):  # noqa: N818 (the word of RFC 9457)
         self.hint = hint
         self.retry_after = retry_after
 
-    def body(self, request_id: str) -> dict:
-        """The JSON body of the response."""
+    def body(self, request_id: str, path: str = "") -> dict:
+        """The JSON body of the response to a request for `path`; the Open Inference Protocol reads its `error`."""
         title = HTTPStatus(self.status).phrase if self.status in set(HTTPStatus) else "Error"
         body = {"type": "about:blank", "title": title, "status": self.status, "code": self.code, "detail": self.detail}
         body |= {"hint": self.hint} if self.hint else {}
         body |= {"retry_after": self.retry_after} if self.retry_after is not None else {}
+        body |= {"error": self.detail} if path.startswith("/v2") else {}
         return body | {"request_id": request_id}
 
     @property
@@ -124,6 +125,16 @@ def no_image() -> Problem:
 
 def broken_form() -> Problem:
     return Problem(400, "broken-form", "The multipart/form-data body is malformed.", "Check how it is built.")
+
+
+def wrong_tensor(reason: str) -> Problem:
+    return Problem(400, "wrong-tensor", f"{reason[:1].upper()}{reason[1:]}.",
+                   "GET /v2/models/NAME describes the input.")  # fmt: skip
+
+
+def unknown_model(name: str, known: str) -> Problem:
+    return Problem(404, "unknown-model", f"There is no such version of a model {name[:60]!r}.",
+                   f"The model is called {known!r}, its version is 1.")  # fmt: skip
 
 
 def wrong_parameter(detail: str) -> Problem:

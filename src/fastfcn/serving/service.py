@@ -4,6 +4,7 @@ import asyncio
 from collections.abc import Awaitable, Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
+from functools import partial
 from math import prod
 from time import monotonic
 from typing import Any, Protocol, TypeVar
@@ -20,6 +21,7 @@ from fastfcn.serving.batcher import Batcher, FullError, Job, LateError
 from fastfcn.serving.decoding import Limits
 from fastfcn.serving.decoding_pool import DecodingPool
 from fastfcn.serving.formats import Payload, as_payload
+from fastfcn.serving.inference_protocol import response
 from fastfcn.serving.monitoring import Metrics
 from fastfcn.serving.problems import Problem
 from fastfcn.serving.settings import Settings
@@ -62,7 +64,8 @@ class Service:
         self.metrics = Metrics()
         self.budget = UploadBudget(settings.upload_bytes)
         self.codecs = ThreadPoolExecutor(CODEC_THREADS, thread_name_prefix="codec")
-        self.decoders = DecodingPool(CODEC_THREADS, Limits(settings.max_pixels, settings.max_side), self.bands)
+        limits = Limits(settings.max_pixels, settings.max_side, settings.max_images)
+        self.decoders = DecodingPool(CODEC_THREADS, limits, self.bands)
         self._decoding = ThreadPoolExecutor(CODEC_THREADS, thread_name_prefix="decode")
         self.ready = False
         self.batcher = Batcher(
@@ -106,6 +109,11 @@ class Service:
         except FullError as error:
             raise problems.busy(error.retry_after) from error
 
+    def check_ready(self) -> None:
+        """Raise Problem (503) while the service starts or shuts down."""
+        if not self.ready:
+            raise problems.busy(1)
+
     def check_room(self) -> None:
         """Raise Problem (503) if the queue is full."""
         self.reserve(1)
@@ -117,33 +125,53 @@ class Service:
         """Decode, run and encode one image, for which a place must be reserved. Raises Problem."""
         started = monotonic()
         try:
-            image = await self._decoded(upload.data, deadline)
+            image = await self._decoded(partial(self.decoders.decode, upload.data), deadline)
         except BaseException:
             self.batcher.release()
             raise
         upload.data = b""  # free the file: a long queue would keep both
         decoded = monotonic()
         job, labels = await self._run(image, deadline)
-        times = {
-            "decode": decoded - started,
-            "wait": job.started - job.queued,
-            "infer": job.finished - job.started,
-        }
-        milliseconds = {name: round(1000 * seconds, 1) for name, seconds in times.items()}
+        milliseconds = _milliseconds(decoded - started, job)
         details = details | {"name": upload.name, "milliseconds": milliseconds, "batch_size": job.batch_size}
         prediction = Prediction(labels, self.images.preview(image), self.description)
         payload = await self._in_codec_thread(as_payload, prediction, format_name, opacity, details)
         return Outcome(payload, milliseconds, image.shape[:2])
 
-    async def _decoded(self, data: bytes, deadline: float) -> np.ndarray:
-        """The pixels of an uploaded image. Raises Problem, 504 if its turn does not come before the deadline."""
+    async def infer(self, body: bytes, json_bytes: int, deadline: float) -> tuple[bytes, dict[str, str], dict]:
+        """Answer a request of the Open Inference Protocol, for which one place must be reserved. Raises Problem.
+
+        Returns the body and the headers of the response, and fields for the log.
+        """
+        started = monotonic()
+        try:
+            images, answer = await self._decoded(partial(self.decoders.read_request, body, json_bytes), deadline)
+            self.reserve(len(images) - 1)
+        except BaseException:
+            self.batcher.release()
+            raise
+        decoded = monotonic()
+        results = await asyncio.gather(*(self._run(image, deadline) for image in images), return_exceptions=True)
+        for result in results:
+            if isinstance(result, BaseException):
+                raise result
+        runs = [result for result in results if not isinstance(result, BaseException)]
+        labels, name = np.stack([labels for _, labels in runs]), self.settings.name
+        classes = len(self.description.class_names)
+        content, headers = await self._in_codec_thread(response, labels, classes, name, answer)
+        size = f"{labels.shape[1]}x{labels.shape[2]}"
+        fields = _milliseconds(decoded - started, runs[-1][0]) | {"images": len(images), "size": size}
+        return content, headers, fields | {"format": "tensor"}
+
+    async def _decoded(self, decode_within: Callable[[float], Result], deadline: float) -> Result:
+        """The result of `decode_within(seconds)`. Raises Problem, 504 if its turn does not come before the deadline."""
         settings, loop = self.settings, asyncio.get_running_loop()
 
-        def decode() -> np.ndarray:
+        def decode() -> Result:
             left = deadline - monotonic()
             if left <= 0:
                 raise problems.late(settings.timeout)
-            return self.decoders.decode(data, min(left, settings.decode_timeout))
+            return decode_within(min(left, settings.decode_timeout))
 
         try:
             async with asyncio.timeout(deadline - monotonic()):
@@ -172,6 +200,12 @@ class Service:
 
     async def _in_codec_thread(self, function: Callable[..., Result], *arguments: Any) -> Result:
         return await asyncio.get_running_loop().run_in_executor(self.codecs, function, *arguments)
+
+
+def _milliseconds(decoding: float, job: Job) -> dict[str, float]:
+    """The time of each stage, by name."""
+    times = {"decode": decoding, "wait": job.started - job.queued, "infer": job.finished - job.started}
+    return {name: round(1000 * seconds, 1) for name, seconds in times.items()}
 
 
 async def unless_disconnected(work: Awaitable[Result], receive: Receive) -> Result:
