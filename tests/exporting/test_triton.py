@@ -10,7 +10,6 @@ import numpy as np
 import pytest
 
 import fastfcn
-from fastfcn.data.description import DatasetDescription
 from fastfcn.errors import UserError
 from fastfcn.exporting import builder
 from fastfcn.exporting.export import ExportResult, ExportSettings, export
@@ -102,17 +101,12 @@ def test_a_file_that_fails_the_verification_leaves_nothing(
     assert list(tmp_path.iterdir()) == []
 
 
-def test_other_types_and_options(report: ExportResult, tmp_path: Path):  # noqa: F811
+def test_other_options(report: ExportResult, tmp_path: Path):  # noqa: F811
     metadata = read_metadata(report.path)
     assert metadata.self_test
-    many = [{"name": f"class {index}", "color": [0, 0, 0], "ids": [index]} for index in range(300)]
-    description = DatasetDescription.model_validate(metadata.description.model_dump() | {"classes": many})
     test = replace(metadata.self_test, certain=np.zeros_like(metadata.self_test.certain))
-    write_model(tmp_path, replace(metadata, description=description, logits=False, self_test=test))
-    text = (tmp_path / "config.pbtxt").read_text()
-    assert "TYPE_INT64" in text
-    assert "logits" not in text
-    assert len((tmp_path / "labels.txt").read_text().splitlines()) == 300
+    write_model(tmp_path, replace(metadata, logits=False, self_test=test))
+    assert "logits" not in (tmp_path / "config.pbtxt").read_text()
     assert "but for 1551 pixels where two classes are equal" in (tmp_path / "README.md").read_text()
 
 

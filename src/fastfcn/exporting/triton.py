@@ -14,6 +14,7 @@ from fastfcn.utils.files import write_text
 
 FORMAT = "triton"  # value of `--format`
 MODEL = "1/model.onnx"  # version and name, as Triton expects them
+LABEL_TYPE = "UINT8"  # datasets have at most 254 classes
 MAX_BATCH = 8  # most images that Triton runs as one batch
 
 CONFIG = """\
@@ -82,22 +83,20 @@ def write_model(folder: Path, metadata: ExportMetadata) -> list[str]:
     return list(contents)
 
 
-def _types(metadata: ExportMetadata) -> tuple[str, str]:
-    """Types of image and labels, as Triton calls them."""
-    many = len(metadata.description.class_names) > 256
-    return "FP32" if metadata.recipe.data.bands else "UINT8", "INT64" if many else "UINT8"
+def _image_type(metadata: ExportMetadata) -> str:
+    """As Triton calls it."""
+    return "FP32" if metadata.recipe.data.bands else "UINT8"
 
 
 def _config(name: str, metadata: ExportMetadata) -> str:
-    image_type, label_type = _types(metadata)
-    outputs = [OUTPUT.format(name="labels", type=label_type, dims="-1, -1", comment="height, width")]
+    outputs = [OUTPUT.format(name="labels", type=LABEL_TYPE, dims="-1, -1", comment="height, width")]
     if metadata.logits:
         dims = f"{len(metadata.description.class_names)}, -1, -1"
         outputs.append(OUTPUT.format(name="logits", type="FP32", dims=dims, comment="classes, height, width"))
     return CONFIG.format(
         name=name,
         max_batch=MAX_BATCH,
-        image_type=image_type,
+        image_type=_image_type(metadata),
         channels=metadata.recipe.channels,
         outputs=",\n".join(outputs),
     )
@@ -107,9 +106,8 @@ def _test_files(metadata: ExportMetadata) -> dict[str, str]:
     """A request of the Open Inference Protocol with the image of the self-test, and the labels to expect."""
     test = metadata.self_test
     assert test is not None  # every file that is exported has one
-    image_type, label_type = _types(metadata)
-    request = {"inputs": [_tensor("image", image_type, test.image)], "outputs": [{"name": "labels"}]}
-    response = {"outputs": [_tensor("labels", label_type, test.labels)]}
+    request = {"inputs": [_tensor("image", _image_type(metadata), test.image)], "outputs": [{"name": "labels"}]}
+    response = {"outputs": [_tensor("labels", LABEL_TYPE, test.labels)]}
     return {"test_request.json": json.dumps(request) + "\n", "test_response.json": json.dumps(response) + "\n"}
 
 

@@ -19,6 +19,7 @@ if TYPE_CHECKING:
     from fastfcn.data.bands import BandReader
 
 INPUT, OUTPUT = "image", "labels"
+LABEL_TYPE = "UINT8"  # datasets have at most 254 classes
 MODEL_VERSION = "1"
 LENGTH_HEADER = "Inference-Header-Content-Length"  # bytes of JSON in front of binary data
 EXTENSIONS = ["binary_tensor_data"]
@@ -201,12 +202,7 @@ def image_type(bands: "BandReader | None") -> tuple[np.dtype, str]:
     return (np.dtype("<f4"), "FP32") if bands else (np.dtype("u1"), "UINT8")
 
 
-def label_type(classes: int) -> tuple[np.dtype, str]:
-    """Type of the labels, little-endian, and its name in the protocol."""
-    return (np.dtype("u1"), "UINT8") if classes <= 256 else (np.dtype("<i8"), "INT64")
-
-
-def model_metadata(name: str, classes: int, bands: "BandReader | None") -> dict[str, Any]:
+def model_metadata(name: str, bands: "BandReader | None") -> dict[str, Any]:
     """The response to `GET /v2/models/NAME`."""
     channels = bands.channels if bands else 3
     return {
@@ -214,18 +210,17 @@ def model_metadata(name: str, classes: int, bands: "BandReader | None") -> dict[
         "versions": [MODEL_VERSION],
         "platform": "fastfcn",
         "inputs": [{"name": INPUT, "datatype": image_type(bands)[1], "shape": [-1, -1, -1, channels]}],
-        "outputs": [{"name": OUTPUT, "datatype": label_type(classes)[1], "shape": [-1, -1, -1]}],
+        "outputs": [{"name": OUTPUT, "datatype": LABEL_TYPE, "shape": [-1, -1, -1]}],
     }
 
 
 def response(labels: np.ndarray, classes: int, name: str, answer: Answer) -> tuple[bytes, dict[str, str]]:
     """Body and headers of the response to an inference request, with labels (B, H, W)."""
-    dtype, type_name = label_type(classes)
-    output: dict[str, Any] = {"name": OUTPUT, "datatype": type_name, "shape": list(labels.shape)}
+    output: dict[str, Any] = {"name": OUTPUT, "datatype": LABEL_TYPE, "shape": list(labels.shape)}
     head: dict[str, Any] = {"model_name": name, "model_version": MODEL_VERSION}
     head |= {"id": answer.id} if answer.id else {}
     if answer.binary:
-        data = labels.astype(dtype, copy=False).tobytes()
+        data = labels.astype(np.uint8, copy=False).tobytes()
         text = json.dumps(head | {"outputs": [output | {"parameters": {"binary_data_size": len(data)}}]}).encode()
         return text + data, {"Content-Type": "application/octet-stream", LENGTH_HEADER: str(len(text))}
     empty = json.dumps(head | {"outputs": [output | {"data": []}]}).encode()

@@ -18,7 +18,7 @@ def add_protocol_routes(app: "FastAPI", service: Service) -> None:
     """Add all routes to `app`."""
     from fastapi import Request, Response
 
-    settings, classes = service.settings, len(service.description.class_names)
+    settings = service.settings
 
     def check(name: str, model_version: str = inference_protocol.MODEL_VERSION) -> None:
         if name != settings.name or model_version != inference_protocol.MODEL_VERSION:
@@ -45,7 +45,7 @@ def add_protocol_routes(app: "FastAPI", service: Service) -> None:
     async def model_metadata(name: str, model_version: str = inference_protocol.MODEL_VERSION) -> dict[str, Any]:
         """Inputs and outputs of the model."""
         check(name, model_version)
-        return inference_protocol.model_metadata(name, classes, service.bands)
+        return inference_protocol.model_metadata(name, service.bands)
 
     @app.get("/v2/models/{name}/ready", responses=NOT_READY)
     @app.get("/v2/models/{name}/versions/{model_version}/ready", include_in_schema=False)

@@ -46,7 +46,7 @@ class SelfTest:
         """`logits`: (classes, H, W), those of the network; `tolerance`: what the check at export allows."""
         tolerance *= OTHER_MACHINES
         lower, highest = np.partition(logits, -2, axis=0)[-2:] if len(logits) > 1 else (logits[0] - np.inf, logits[0])
-        labels = logits.argmax(0).astype(_label_type(len(logits)))
+        labels = logits.argmax(0).astype(np.uint8)
         return cls(image, labels, highest - lower > 2 * tolerance, _sampled(logits), tolerance)
 
     @classmethod
@@ -56,7 +56,7 @@ class SelfTest:
         `labels` (H, W), `logits` (classes, H, W): those of the quantized network; `exact`: logits of the network.
         """
         wrong = max(float((labels != exact.argmax(0)).mean()), WRONG_ON_OTHER_DEVICES)
-        labels = labels.astype(_label_type(len(logits)))
+        labels = labels.astype(np.uint8)
         certain = np.ones(labels.shape, bool)
         return cls(image, labels, certain, _sampled(logits), float(np.abs(logits - exact).max()), wrong)
 
@@ -113,10 +113,6 @@ def run_self_test(test: SelfTest, run: Any, device: str, path: object, title: st
         )
 
 
-def _label_type(classes: int) -> type[np.generic]:
-    return np.uint8 if classes <= 256 else np.uint16
-
-
 def _sampled(logits: np.ndarray) -> np.ndarray:
     return np.ascontiguousarray(logits[:, ::STEP, ::STEP], np.float32)
 
@@ -127,7 +123,7 @@ def _packed(array: np.ndarray) -> dict[str, Any]:
 
 
 def _unpacked(value: dict[str, Any]) -> np.ndarray:
-    if value["dtype"] not in ("uint8", "uint16", "float32", "bool"):
+    if value["dtype"] not in ("uint8", "float32", "bool"):
         raise ValueError(f"arrays of {value['dtype']}")
     dtype = np.dtype(value["dtype"]).newbyteorder("<")
     array = np.frombuffer(b64decode(value["data"], validate=True), dtype).reshape(value["shape"])
