@@ -33,6 +33,7 @@ SETS_UP = "sets up an environment or a checkout; .ci/run and the workflows do it
 LONG = "measures or compares for minutes, some with other software; tests/benchmarks runs its code"
 NO_DOCKER = "needs Docker"
 NO_BUCKET = "needs a bucket; tests/data/test_storage.py has one on this machine"
+NO_RAY = "needs Ray; tests/test_ray.py runs the actors, tests/trials a cluster"
 FOUR_GPUS = "needs four GPUs; tests/training runs two processes on the CPU"
 WEIGHTS = "would download published weights and evaluate a whole dataset; tests/reproduce does it with small files"
 TRAINS = "would train for 80,000 steps; tests/reproduce does it with few"
@@ -71,6 +72,9 @@ NOT_RUN_PREFIXES = {
 # Run with --help instead, which checks the options.
 ONLY_HELP = {
     "fastfcn pack photos --out s3://bucket/photos": NO_BUCKET,
+    "fastfcn predict weights.safetensors photos --out on-ray --engine ray --resume": NO_RAY,
+    "fastfcn predict weights.safetensors photos --out on-ray --engine ray --actors 16 --threads 2 --batch 32 "
+    "--resume": NO_RAY,
     "fastfcn train photos/recipe.toml --data s3://bucket/photos --out runs/photos": NO_BUCKET,
     "fastfcn train fastfcn_r50_psp_cityscapes_80k_b8 --data cityscapes --out runs/psp --devices 4 "
     "--precision bf16-mixed": FOUR_GPUS,
@@ -104,7 +108,10 @@ REPORTS_ERRORS = {
     "fastfcn check cityscapes --dataset cityscapes --split val --values --json check.json": TOO_FEW,
 }
 # Python fences that do not run, by their first line.
-PYTHON_NOT_RUN = {"@operator()": "declares an operator whose C++ code is in the page"}
+PYTHON_NOT_RUN = {
+    "@operator()": "declares an operator whose C++ code is in the page",
+    "import ray": "needs Ray and a bucket; tests/test_ray.py runs it on files",
+}
 LISTED = (NOT_RUN, ONLY_HELP, ONLY_DRY_RUN, REPORTS_ERRORS)
 
 # Options that make a command small: two steps on small crops, from random weights unless the command names some.

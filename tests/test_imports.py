@@ -19,7 +19,7 @@ LAYERS = (
     ("api", "cli"),
     ("demo",),
     ("cli.tables",),
-    ("bench", "exporting", "report", "reproduce", "serving", "client"),
+    ("bench", "exporting", "ray", "report", "reproduce", "serving", "client"),
     ("training",),
     ("evaluation",),
     ("prediction",),

@@ -15,6 +15,7 @@ from fastfcn.prediction import image_outputs
 from fastfcn.prediction.inputs import output_names
 from fastfcn.prediction.json_formats import coco, run_lengths
 from fastfcn.prediction.manifest import Shard, find_shard
+from fastfcn.prediction.prediction import Prediction
 from fastfcn.prediction.predictor import Predictor
 from fastfcn.utils.cluster import find_job
 from tests.helpers.command import fastfcn
@@ -84,16 +85,16 @@ def test_a_stopped_run_continues(
     photos: Path, weights_file: Path, tmp_path: Path, whole: dict, monkeypatch: pytest.MonkeyPatch, stop: int
 ):
     """Stopped while it writes an output; what a kill leaves is added: a temporary file and half a line."""
-    plain, started = image_outputs._write_labels, []
+    plain, started = image_outputs._encode_labels, []
 
-    def write(*arguments) -> None:
-        started.append(arguments)
+    def encode(prediction: Prediction) -> bytes:
+        started.append(prediction)
         if len(started) == stop:
             raise KeyboardInterrupt
-        plain(*arguments)
+        return plain(prediction)
 
     with monkeypatch.context() as patched:
-        patched.setattr(image_outputs, "_write_labels", write)
+        patched.setattr(image_outputs, "_encode_labels", encode)
         assert fastfcn("predict", weights_file, photos, "--out", tmp_path, "--resume").code == 130
     finished = stop - 1
     (tmp_path / ".4.123-0a1b2c3d.png").write_bytes(b"half")

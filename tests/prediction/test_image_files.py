@@ -348,7 +348,7 @@ def test_threads_write_the_same_files(predictor: Predictor, tmp_path: Path, monk
     images[3].write_bytes(b"not an image")
     written = []
     for threads in (1, 3):
-        monkeypatch.setattr(job, "_file_threads", lambda predict, threads=threads: threads)
+        monkeypatch.setattr(job, "file_threads", lambda predict, threads=threads: threads)
         out = tmp_path / str(threads)
         problems = predict(predictor, images, out)
         assert [type(problem) for problem in problems] == [type(None)] * 3 + [DataError] + [type(None)] * 3
@@ -363,5 +363,4 @@ def test_only_next_to_a_gpu_several_threads_read_and_write(
 ):
     monkeypatch.setattr(job.os, "cpu_count", lambda: 64)
     monkeypatch.setattr(predictor, "device", torch.device(device))
-    assert job._file_threads(predictor) == threads
-    assert job._file_threads(lambda image: predictor(image)) == 1
+    assert job.file_threads(predictor) == threads

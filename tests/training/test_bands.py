@@ -151,7 +151,7 @@ def test_evaluation_and_reports_read_bands(folder: Path, run: Run):
 
 def test_predict_writes_label_images_and_overlays(folder: Path, predictor: Predictor, tmp_path: Path):
     job = PredictionJob(find_inputs([str(folder / "images" / "val")]), tmp_path, OutputSettings())
-    assert list(job.predict_images(predictor, reader=predictor.images)) == [None, None]
+    assert list(job.predict_images(predictor)) == [None, None]
     assert sorted(path.name for path in tmp_path.iterdir()) == sorted(
         f"{path.stem}{ending}" for path in (folder / "images" / "val").iterdir() for ending in (".png", "_overlay.jpg")
     )

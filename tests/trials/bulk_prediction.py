@@ -29,13 +29,13 @@ def start(weights: Path, photos: Path, out: Path, shard: str) -> subprocess.Pope
 
 def finished(out: Path) -> int:
     """Images with a line in one of the manifests."""
-    return sum(path.read_bytes().count(b'"pixels"') for path in out.glob("manifest-*.jsonl"))
+    return sum(path.read_bytes().count(b'"pixels"') for path in out.glob("manifest*.jsonl"))
 
 
 def contents(out: Path) -> tuple[dict[str, bytes], list[str]]:
     """The files, and the lines of the manifests about images, in any order."""
     files = {path.name: path.read_bytes() for path in out.iterdir() if not path.name.startswith("manifest")}
-    lines = [line for path in out.glob("manifest-*.jsonl") for line in path.read_text().splitlines()[1:]]
+    lines = [line for path in out.glob("manifest*.jsonl") for line in path.read_text().splitlines()[1:]]
     return files, sorted(json.dumps(json.loads(line), sort_keys=True) for line in lines)
 
 

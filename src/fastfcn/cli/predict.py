@@ -4,7 +4,6 @@ import os
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager, nullcontext
 from dataclasses import asdict
-from functools import partial
 from pathlib import Path
 from time import monotonic
 from typing import TYPE_CHECKING, Annotated, Any
@@ -36,6 +35,7 @@ if TYPE_CHECKING:
     from fastfcn.prediction.manifest import Manifest
     from fastfcn.prediction.predictor import Predictor
     from fastfcn.prediction.video.segment import VideoResult
+    from fastfcn.ray import RayEngine
     from fastfcn.utils.cluster import Job
 
 
@@ -92,6 +92,19 @@ def predict(
     resume: Annotated[
         bool, typer.Option("--resume", help="Skip the images that the manifest in --out lists as finished.")
     ] = False,
+    engine: Annotated[
+        str, typer.Option(help="local (this process), or ray: actors on a Ray cluster, for images only.")
+    ] = "local",
+    actors: Annotated[
+        int | None, typer.Option(min=1, help="With --engine ray: number of actors (default: all CPU cores or GPUs).")
+    ] = None,
+    threads: Annotated[
+        int | None,
+        typer.Option(
+            min=1, help="CPU cores of each actor (default: 1; with GPUs their share of the cores, at most 8)."
+        ),
+    ] = None,
+    batch: Annotated[int | None, typer.Option(min=1, help="Images that an actor gets at a time (default: 16).")] = None,
 ) -> None:
     """Segment images and videos.
 
@@ -108,13 +121,15 @@ def predict(
     and becomes the GeoTIFF NAME.tif with the same reference to the ground; its overlay is reduced to 2048 pixels. Other
     images are decoded at once, and only the network runs part by part.
 
-    Videos need: pip install 'fastfcn\\[video]'; GeoTIFF with --tile: pip install 'fastfcn\\[geo]'
+    Videos need: pip install 'fastfcn\\[video]'; GeoTIFF with --tile: pip install 'fastfcn\\[geo]'; --engine ray:
+    pip install 'fastfcn\\[cluster]'
 
     [dim]fastfcn predict runs/camvid/weights.safetensors photos 'more/*.jpg' --out segmented\n
     fastfcn predict runs/camvid/weights.safetensors area.tif --out segmented --tile 2048\n
     fastfcn predict runs/camvid/weights.safetensors drive.mp4 --out segmented --every 3 --opacity 0.4\n
     fastfcn predict runs/camvid/weights.safetensors photos --out segmented --leave-out background --outline\n
     fastfcn predict runs/camvid/weights.safetensors photos --out segmented --shard 3/16 --resume\n
+    fastfcn predict runs/camvid/weights.safetensors photos --out segmented --engine ray --resume\n
     fastfcn predict hf://USER/NAME webcam --out recorded --seconds 20\n
     fastfcn predict --server http://127.0.0.1:8000 photos --out segmented[/]
     """
@@ -146,17 +161,23 @@ def predict(
         raise UserError(f"Unknown format {unknown[0]!r}.", f"Choose among {', '.join((*FORMATS, SHARES))}.")
     if server and "confidence" in (formats or []):
         raise UserError("A service does not return the confidence.", "Use a weights file for --format confidence.")
+    pool = {name: value for name, value in (("actors", actors), ("threads", threads), ("batch", batch)) if value}
+    _check_engine(engine, pool, server, tile)
     names = tuple(name.strip() for name in leave_out.split(",") if name.strip())
     settings = OutputSettings(overlay, labels, opacity, names, outline, every, seconds, tuple(formats or ()))
     cluster = find_job()
     job = PredictionJob(find_inputs(inputs), out, settings, find_shard(shard, cluster), tile is not None)
     for problem in job.inputs.problems if job.shard.index == 0 else ():
         print_error(problem)
+    model: Predictor | Client | RayEngine
     if server:
         model, source = _client(job, server), {"server": server}
     else:
         changes = InferenceChanges(size=size, tta=tta, window=window, overlap=overlap, tile=tile, context=context)
-        model = load(weights, _device(device, cluster), trusted, precision, **changes)
+        if engine == "ray":
+            model = _ray_engine(job, weights, device=device, trusted=trusted, precision=precision, **changes, **pool)
+        else:
+            model = load(weights, _device(device, cluster), trusted, precision, **changes)
         view = {**changes, "precision": precision}
         source = {"weights": weights, "sha256": sha256_of(local_file(weights)), **view}
     class_indices(model.description, job.settings.leave_out)  # a wrong name is reported before anything is written
@@ -174,6 +195,25 @@ def _client(job: "PredictionJob", server: str) -> "Client":
     if job.inputs.videos or job.inputs.cameras:
         raise UserError("A service takes images only.", "Leave out --server for videos and webcams.")
     return Client(server, os.environ.get(TOKEN))
+
+
+def _check_engine(engine: str, pool: dict[str, int], server: str | None, tile: int | None) -> None:
+    """Raise UserError for an unknown engine, and for options that do not apply to it."""
+    if engine not in ("local", "ray"):
+        raise UserError(f"Unknown engine {engine!r}.", "Choose local or ray.")
+    if engine == "local" and pool:
+        raise UserError(f"--{next(iter(pool))} is an option of the actors of Ray.", "Add --engine ray.")
+    if engine == "ray" and (server or tile):
+        raise UserError("--engine ray supports neither --server nor --tile.", "Leave out --engine ray.")
+
+
+def _ray_engine(job: "PredictionJob", weights: str, **options: Any) -> "RayEngine":
+    """The engine for a job, which must have images only."""
+    from fastfcn.ray import RayEngine
+
+    if job.inputs.videos or job.inputs.cameras:
+        raise UserError("Ray processes images only.", "Leave out --engine ray for videos and webcams.")
+    return RayEngine(weights, **options)
 
 
 def _device(name: str, cluster: "Job | None") -> str:
@@ -204,22 +244,22 @@ def _manifest(
         yield manifest
 
 
-def run(job: "PredictionJob", model: "Predictor | Client", manifest: "Manifest | None") -> bool:
+def run(job: "PredictionJob", model: "Predictor | Client | RayEngine", manifest: "Manifest | None") -> bool:
     """Process images, videos and cameras with progress bars; returns whether all of them could be read."""
     from fastfcn.client import Client
     from fastfcn.data.decoding import any_number_of_pixels
+    from fastfcn.prediction.predictor import Predictor
 
     complete = []
     if manifest:
-        if isinstance(model, Client):
-            results = job.record(_received(model, job), manifest)
+        if isinstance(model, Predictor):
+            results = job.predict_images(model, manifest)
         else:
-            confidence = "confidence" in job.settings.formats
-            predict_image = partial(model, probabilities=True) if confidence else model
-            results = job.predict_images(predict_image, manifest, model.images)
+            found = _received(model, job) if isinstance(model, Client) else model.results(job)
+            results = job.record(found, manifest)
         with any_number_of_pixels() if job.tiles else nullcontext():
-            complete.append(run_images(job, results, manifest, model.classes))
-    if isinstance(model, Client):
+            complete.append(run_images(job, results, manifest, model.description.class_names))
+    if not isinstance(model, Predictor):
         return all(complete)
     complete += [run_raster(job, model, index, manifest) for index in job.rasters]
     complete += [run_video(job, model, index) for index in range(len(job.inputs.videos))]
@@ -286,19 +326,20 @@ def _report(source: str | Path, result: "VideoResult") -> None:
     )  # fmt: skip
 
 
-def _received(client: "Client", job: "PredictionJob") -> Iterator[dict[str, int] | UserError]:
-    """Write the service's answers, image by image, as `predict_files` does; yields what it yields."""
+def _received(client: "Client", job: "PredictionJob") -> Iterator[tuple[int, dict[str, int] | UserError]]:
+    """Write the service's answers, image by image, as `predict_files` does; yields index and result of each."""
     from fastfcn.prediction.image_files import predict_files
     from fastfcn.prediction.prediction import Prediction
 
     images = [job.inputs.images[index] for index in job.remaining]
     for index, answer in zip(job.remaining, client.file_labels(images), strict=True):
         if isinstance(answer, DataError):
-            yield answer
+            yield index, answer
             continue
 
         def predict_image(pixels: "np.ndarray", labels: "np.ndarray" = answer) -> Prediction:
             return Prediction(labels, client.images.preview(pixels), client.description)
 
         image, name = job.inputs.images[index], job.names[index]
-        yield from predict_files(predict_image, [image], [name], job.outputs, reader=client.images)
+        for result in predict_files(predict_image, [image], [name], job.outputs, reader=client.images):
+            yield index, result

@@ -1,9 +1,9 @@
 """Predictions of image files, written as label images and overlays; reading, network and writing run in parallel."""
 
-from collections.abc import Callable, Generator, Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import closing
-from functools import partial
 from pathlib import Path
+from typing import TypeVar
 
 import numpy as np
 
@@ -17,6 +17,8 @@ from fastfcn.utils.prefetch import map_in_threads, prefetch
 from fastfcn.visualize import legend
 
 PredictImage = Callable[[np.ndarray], Prediction]  # from pixels as `reader` reads them; a `Predictor` is one
+Source = TypeVar("Source")
+Result = TypeVar("Result")
 
 
 def predict_files(
@@ -34,18 +36,47 @@ def predict_files(
     many that write outputs. Raises OutputError if the folder cannot be written.
     """
     make_folder(outputs.folder)
-    longest = [outputs.folder / f"{name}{outputs.longest}" for name in names]
 
-    def write(result: tuple[str, Prediction | UserError]) -> dict[str, int] | UserError:
-        name, prediction = result
-        return outputs.write(name, prediction) if isinstance(prediction, Prediction) else prediction
+    def read(source: tuple[Path, str]) -> np.ndarray:
+        path, name = source
+        check_output_name(path, outputs.folder / f"{name}{outputs.longest}")
+        return reader.read(path)
 
-    read = map_in_threads(partial(_read, reader), zip(images, longest, strict=True), threads)
+    def write(source: tuple[Path, str], prediction: Prediction) -> dict[str, int]:
+        return outputs.write(source[1], prediction)
+
+    yield from predict_each(predict, list(zip(images, names, strict=True)), read, write, threads)
+
+
+def predict_each(
+    predict: PredictImage,
+    sources: Sequence[Source],
+    read: Callable[[Source], np.ndarray],
+    write: Callable[[Source, Prediction], Result],
+    threads: int = 1,
+) -> Iterator[Result | UserError]:
+    """Yield what `write` returns for the prediction of each source, or the DataError that `read` raised for it."""
+
+    def read_or_error(source: Source) -> np.ndarray | UserError:
+        try:
+            return read(source)
+        except DataError as error:
+            return error
+
+    def predicted() -> Iterator[Prediction | UserError]:
+        with closing(prefetch(map_in_threads(read_or_error, sources, threads))) as images:
+            for image in images:
+                yield image if isinstance(image, UserError) else predict(image)
+
+    def write_or_error(result: tuple[Source, Prediction | UserError]) -> Result | UserError:
+        source, prediction = result
+        return prediction if isinstance(prediction, UserError) else write(source, prediction)
+
     with (
-        closing(prefetch(_predicted(predict, prefetch(read)))) as predictions,
-        closing(map_in_threads(write, zip(names, predictions, strict=True), threads)) as written,
+        closing(prefetch(predicted())) as predictions,
+        closing(map_in_threads(write_or_error, zip(sources, predictions, strict=True), threads)) as results,
     ):
-        yield from written
+        yield from results
 
 
 def save_legend(description: DatasetDescription, folder: Path) -> None:
@@ -66,19 +97,3 @@ def check_output_name(source: Path, output: Path) -> None:
             raise DataError(
                 f"{source} was skipped: {reason} for the output {output.name}.", "Rename the image."
             ) from error
-
-
-def _read(reader: ImageReader, files: tuple[Path, Path]) -> np.ndarray | UserError:
-    """The image at the first path, unless the second, an output, cannot have its name."""
-    path, output = files
-    try:
-        check_output_name(path, output)
-        return reader.read(path)
-    except DataError as error:
-        return error
-
-
-def _predicted(predict: PredictImage, images: Generator[np.ndarray | UserError]) -> Iterator[Prediction | UserError]:
-    with closing(images):
-        for image in images:
-            yield image if isinstance(image, UserError) else predict(image)

@@ -1,8 +1,10 @@
-"""The files that `predict` writes for an image: labels, overlay, polygons, COCO masks and confidence."""
+"""The outputs of `predict` for an image: labels, overlay, polygons, COCO masks and confidence, as content of files."""
 
 import json
 from collections.abc import Callable
+from io import BytesIO
 from pathlib import Path
+from typing import Any, NamedTuple
 
 import numpy as np
 from PIL import Image
@@ -16,61 +18,89 @@ CONFIDENCE = "_confidence"
 SHARES = "shares"  # the value of `--format` that is one file for all images
 
 
+class Output(NamedTuple):
+    """One file of an image: the ending of its name, and its content."""
+
+    ending: str
+    encode: Callable[[Prediction], bytes]
+
+
 class ImageOutputs:
-    """Writes the outputs of images, as `settings` says, into `folder`."""
+    """The outputs of images that `settings` chooses, which are encoded, or written into `folder`."""
 
     def __init__(self, folder: Path, settings: OutputSettings):
         self.folder, self.settings = folder, settings
-        self.endings: dict[str, Callable[[Prediction, Path], None]] = {}  # of file names, and how they are written
+        self.kinds: dict[str, Output] = {}  # by name, such as "labels"
         if settings.labels is not False:
-            self.endings[".png"] = _write_labels
+            self.kinds["labels"] = Output(".png", _encode_labels)
         if settings.overlay:
-            self.endings["_overlay.jpg"] = self._write_overlay
-        self.endings |= {FORMATS[name][0]: FORMATS[name][1] for name in FORMATS if name in settings.formats}
+            self.kinds["overlay"] = Output("_overlay.jpg", self._encode_overlay)
+        self.kinds |= {name: output for name, output in FORMATS.items() if name in settings.formats}
 
     def files(self, name: str) -> list[str]:
         """Names of the files that are written for the image `name`."""
-        return [f"{name}{ending}" for ending in self.endings]
+        return [f"{name}{output.ending}" for output in self.kinds.values()]
 
     @property
     def longest(self) -> str:
         """The longest ending of a file."""
-        return max(self.endings, key=len, default="")
+        return max((output.ending for output in self.kinds.values()), key=len, default="")
 
     def write(self, name: str, prediction: Prediction) -> dict[str, int]:
         """Write the files of the image `name`, each atomically; returns the pixels of each class in it."""
-        for ending, write in self.endings.items():
-            with replace_file(self.folder / f"{name}{ending}") as temporary:
-                write(prediction, temporary)
-        counts = prediction.pixels().tolist()
-        return {name: count for name, count in zip(prediction.description.class_names, counts, strict=True) if count}
+        for output in self.kinds.values():
+            with replace_file(self.folder / f"{name}{output.ending}") as temporary:
+                temporary.write_bytes(output.encode(prediction))
+        return class_pixels(prediction)
 
-    def _write_overlay(self, prediction: Prediction, path: Path) -> None:
+    def encode(self, prediction: Prediction) -> dict[str, bytes]:
+        """The content of each file of an image, by the name of the output."""
+        return {name: output.encode(prediction) for name, output in self.kinds.items()}
+
+    def _encode_overlay(self, prediction: Prediction) -> bytes:
         settings = self.settings
         pixels = prediction.overlay(settings.opacity, settings.leave_out, settings.outline)
-        Image.fromarray(pixels).save(path, quality=92)
+        return encode_image(Image.fromarray(pixels), "JPEG", quality=92)
 
 
-def _write_labels(prediction: Prediction, path: Path) -> None:
-    prediction.label_image().save(path)
+def class_pixels(prediction: Prediction) -> dict[str, int]:
+    """The number of pixels of each class that occurs in the image, by class name."""
+    counts = prediction.pixels().tolist()
+    return {name: count for name, count in zip(prediction.description.class_names, counts, strict=True) if count}
 
 
-def _write_polygons(prediction: Prediction, path: Path) -> None:
-    path.write_text(json.dumps(geojson(prediction), separators=(",", ":")), encoding="utf-8")
+def encode_image(image: Image.Image, kind: str, **options: int) -> bytes:
+    """The content of an image file of a `kind` such as "PNG"."""
+    stream = BytesIO()
+    image.save(stream, kind, **options)
+    return stream.getvalue()
 
 
-def _write_coco(prediction: Prediction, path: Path) -> None:
-    path.write_text(json.dumps(coco(prediction), separators=(",", ":")), encoding="utf-8")
+def encode_json(value: Any) -> bytes:
+    """JSON without spaces."""
+    return json.dumps(value, separators=(",", ":")).encode()
 
 
-def _write_confidence(prediction: Prediction, path: Path) -> None:
+def _encode_labels(prediction: Prediction) -> bytes:
+    return encode_image(prediction.label_image(), "PNG")
+
+
+def _encode_polygons(prediction: Prediction) -> bytes:
+    return encode_json(geojson(prediction))
+
+
+def _encode_coco(prediction: Prediction) -> bytes:
+    return encode_json(coco(prediction))
+
+
+def _encode_confidence(prediction: Prediction) -> bytes:
     """8-bit gray: 255 for a probability of 1."""
-    Image.fromarray((prediction.confidence() * 255).round().astype(np.uint8)).save(path)
+    return encode_image(Image.fromarray((prediction.confidence() * 255).round().astype(np.uint8)), "PNG")
 
 
-# Ending of the file name and writer of each value of `--format` that is one file per image.
-FORMATS: dict[str, tuple[str, Callable[[Prediction, Path], None]]] = {
-    "polygons": (".geojson", _write_polygons),
-    "coco": (".json", _write_coco),
-    "confidence": (f"{CONFIDENCE}.png", _write_confidence),
+# The values of `--format` that are one file per image.
+FORMATS = {
+    "polygons": Output(".geojson", _encode_polygons),
+    "coco": Output(".json", _encode_coco),
+    "confidence": Output(f"{CONFIDENCE}.png", _encode_confidence),
 }

@@ -4,6 +4,7 @@ from pathlib import Path
 from typing import Any
 
 from fastfcn.prediction.runtimes.registry import read_metadata, refuse_companion, runtime_of
+from fastfcn.weights import header
 from fastfcn.weights.info import describe
 from fastfcn.weights.info import info as weights_info
 
@@ -32,3 +33,11 @@ def info(path: str | Path) -> dict[str, Any]:
         "largest": list(metadata.largest) if metadata.largest else None,
         **describe(metadata.header),
     }
+
+
+def read_header(path: str | Path) -> header.Header:
+    """Recipe and classes of a weights file or an exported file, without PyTorch. Raises WeightsError."""
+    if runtime_of(path):
+        return read_metadata(Path(path)).header
+    refuse_companion(path)
+    return header.read_header(path)[0]

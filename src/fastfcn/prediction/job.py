@@ -1,12 +1,13 @@
 """A run of `fastfcn predict`: images, videos and cameras, and the files written for them."""
 
 import os
-from collections.abc import Callable, Collection, Iterator, Sequence
+from collections.abc import Callable, Collection, Iterable, Iterator, Sequence
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
 
 from fastfcn.data.bands import rasterio
-from fastfcn.data.images import RGB, ImageReader
+from fastfcn.data.images import RGB
 from fastfcn.errors import DataError, OutputError, UserError
 from fastfcn.prediction.image_files import PredictImage, check_output_name, predict_files
 from fastfcn.prediction.image_outputs import CONFIDENCE, ImageOutputs
@@ -47,7 +48,7 @@ class PredictionJob:
         self.outputs = ImageOutputs(self.folder, settings)
         self.preview_outputs = ImageOutputs(self.folder, replace(settings, labels=False, formats=()))
         video_input = bool(inputs.videos or inputs.cameras)
-        if not (settings.overlay or settings.labels if video_input else self.outputs.endings or settings.formats):
+        if not (settings.overlay or settings.labels if video_input else self.outputs.kinds or settings.formats):
             raise UserError("Nothing would be written.", "Remove --no-overlay, or add --labels.")
         if inputs.cameras and shard.count > 1:
             raise UserError("A camera cannot be divided into shards.", "Leave out --shard, or start one process.")
@@ -112,20 +113,19 @@ class PredictionJob:
             manifest.add(source, name, result)
         return result if isinstance(result, UserError) else None
 
-    def predict_images(
-        self, predict: PredictImage, manifest: Manifest | None = None, reader: ImageReader = RGB
-    ) -> Iterator[UserError | None]:
+    def predict_images(self, predictor: Predictor, manifest: Manifest | None = None) -> Iterator[UserError | None]:
         """Process ordinary images; yields None for each that was written, and the error for each that was not."""
         images = [self.inputs.images[index] for index in self.ordinary]
         names = [self.names[index] for index in self.ordinary]
-        results = predict_files(predict, images, names, self.outputs, _file_threads(predict), reader)
-        yield from self.record(results, manifest)
+        predict = image_predictor(predictor, self.settings)
+        results = predict_files(predict, images, names, self.outputs, file_threads(predictor), predictor.images)
+        yield from self.record(zip(self.ordinary, results, strict=True), manifest)
 
     def record(
-        self, results: Iterator[dict[str, int] | UserError], manifest: Manifest | None
+        self, results: Iterable[tuple[int, dict[str, int] | UserError]], manifest: Manifest | None
     ) -> Iterator[UserError | None]:
-        """Note the results of ordinary images in the manifest; yields None or the error of each."""
-        for index, result in zip(self.ordinary, results, strict=True):
+        """Note the result of each image, given by its index, in the manifest; yields None or the error of each."""
+        for index, result in results:
             if manifest:
                 manifest.add(self.inputs.images[index], self.names[index], result)
             yield result if isinstance(result, UserError) else None
@@ -151,10 +151,18 @@ class PredictionJob:
             return segment(predictor, reader, out, self.settings, True, progress(None))
 
 
-def _file_threads(predict: PredictImage) -> int:
-    """Threads that read images, and as many that write results: one next to a network that computes on the CPU."""
-    on_gpu = isinstance(predict, Predictor) and predict.device.type == "cuda"
-    return min(MAX_FILE_THREADS, os.cpu_count() or 1) if on_gpu else 1
+def image_predictor(predictor: Predictor, settings: OutputSettings) -> PredictImage:
+    """`predictor` with what the outputs need."""
+    return partial(predictor, probabilities=True) if "confidence" in settings.formats else predictor
+
+
+def file_threads(predictor: Predictor, threads: int | None = None) -> int:
+    """Threads that read images, and as many that write results: one next to a network that computes on the CPU.
+
+    `threads`: how many there may be; None for the number of cores.
+    """
+    on_gpu = predictor.device.type == "cuda"
+    return min(MAX_FILE_THREADS, threads or os.cpu_count() or 1) if on_gpu else 1
 
 
 def _needs_rgb(predictor: Predictor) -> None:

@@ -1,13 +1,13 @@
 """Response formats of a prediction: run lengths and polygons (JSON), label image (PNG), overlay (JPEG)."""
 
 import io
-import json
 import zipfile
 from dataclasses import dataclass
 
 import numpy as np
 from PIL import Image
 
+from fastfcn.prediction.image_outputs import encode_image, encode_json
 from fastfcn.prediction.json_formats import class_list, geojson
 from fastfcn.prediction.polygons import edge_count
 from fastfcn.prediction.prediction import Prediction
@@ -67,15 +67,14 @@ def as_payload(prediction: Prediction, format_name: str, opacity: float, details
     """`prediction` in a format of RESPONSE_TYPES; JSON includes `details`. Raises Problem (413) if too large."""
     match format_name:
         case "labels":
-            return Payload(_encoded(prediction.label_image(), "PNG"), RESPONSE_TYPES[format_name])
+            return Payload(encode_image(prediction.label_image(), "PNG"), RESPONSE_TYPES[format_name])
         case "overlay":
-            return Payload(
-                _encoded(Image.fromarray(prediction.overlay(opacity)), "JPEG", quality=92), RESPONSE_TYPES[format_name]
-            )
+            overlay = encode_image(Image.fromarray(prediction.overlay(opacity)), "JPEG", quality=92)
+            return Payload(overlay, RESPONSE_TYPES[format_name])
         case "polygons":
-            return Payload(_json(as_polygons(prediction) | details), RESPONSE_TYPES[format_name])
+            return Payload(encode_json(as_polygons(prediction) | details), RESPONSE_TYPES[format_name])
         case _:
-            return Payload(_json(details | as_runs(prediction)), RESPONSE_TYPES["runs"])
+            return Payload(encode_json(details | as_runs(prediction)), RESPONSE_TYPES["runs"])
 
 
 def as_runs(prediction: Prediction) -> dict:
@@ -107,7 +106,7 @@ def zip_archive(payloads: list[tuple[str, Payload]], details: dict) -> Payload:
         for upload_name, payload in payloads:
             suffix = ".png" if payload.media_type == RESPONSE_TYPES["labels"] else ".jpg"
             archive.writestr(unused_name(upload_name.rsplit(".", 1)[0], suffix, taken), payload.content)
-        archive.writestr("results.json", _json(details))
+        archive.writestr("results.json", encode_json(details))
     return Payload(stream.getvalue(), "application/zip")
 
 
@@ -119,13 +118,3 @@ def unused_name(stem: str, suffix: str, taken: set[str]) -> str:
         name = f"{stem}_{number}{suffix}"
     taken.add(name)
     return name
-
-
-def _encoded(image: Image.Image, kind: str, **options: int) -> bytes:
-    stream = io.BytesIO()
-    image.save(stream, kind, **options)
-    return stream.getvalue()
-
-
-def _json(value: dict) -> bytes:
-    return json.dumps(value, separators=(",", ":")).encode()
