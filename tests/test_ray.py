@@ -74,7 +74,7 @@ def contents(folder: Path) -> tuple[dict[str, bytes], list[dict], list[str]]:
     """Files, settings and lines of the manifest of a prediction."""
     files = {path.name: path.read_bytes() for path in folder.iterdir() if "manifest" not in path.name}
     settings, *lines = (folder / "manifest.jsonl").read_text().splitlines()
-    return files, json.loads(settings), sorted(lines)
+    return files, json.loads(settings), sorted(set(lines))  # an image that is done again has two equal ones
 
 
 FORMATS = [word for name in ("polygons", "coco", "confidence", "shares") for word in ("--format", name)]

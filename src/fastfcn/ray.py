@@ -226,7 +226,9 @@ def connect() -> None:
 def _use_gpus(device: str) -> bool:
     """Whether actors get GPUs. Raises UserError for a device that only one machine can name."""
     if device not in DEVICES:
-        raise UserError(f"Ray assigns the devices of its actors; {device!r} is not one of them.", f"Use {DEVICES}.")
+        raise UserError(
+            f"Ray assigns the devices of its actors; {device!r} is not one of them.", f"Use {', '.join(DEVICES)}."
+        )
     return device == "cuda" or (device == "auto" and import_ray().cluster_resources().get("GPU", 0) >= 1)
 
 
