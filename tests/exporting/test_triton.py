@@ -95,7 +95,6 @@ def test_a_file_that_fails_the_verification_leaves_nothing(
 ):  # fmt: skip
     monkeypatch.setattr(builder, "trace", lambda *_: None)
     use_writer(monkeypatch, lambda program, metadata, path: write_corrupted(report.path, path))
-    monkeypatch.setenv("FASTFCN_SELF_TEST", "off")
     with pytest.raises(VerificationError, match="logits differ by up to"):
         export(weights_file, "triton", tmp_path, ExportSettings(logits=True, sizes=((17, 40),)))
     assert list(tmp_path.iterdir()) == []

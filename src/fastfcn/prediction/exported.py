@@ -79,13 +79,13 @@ class ExportedPredictor(Predictor):
     def __init__(
         self, path: str | Path, device: str = "auto", precision: str = FULL_PRECISION, trusted: bool = False,
         size: SizeLike | None = None, tta: bool = False, window: SizeLike | None = None, overlap: float | None = None,
-        tile: int | None = None, context: Context = "window",
+        tile: int | None = None, context: Context = "window", self_test: bool = True,
     ):  # fmt: skip
         """`precision` must be "32-true": an exported file has its own precision, which cannot be changed.
 
         The other arguments are changes to the recipe's `eval`, see `inference_settings`. Raises UserError for another
         precision and for tiles with the context of the whole image, WeightsError if the file fails its self-test; for
-        the rest see `open_session`.
+        the rest see `open_session`. `self_test`: run it.
         """
         self.path = Path(path)
         self.session = open_session(self.path, device, trusted)
@@ -100,7 +100,8 @@ class ExportedPredictor(Predictor):
                 f"{path} is an exported file and cannot process tiles with the context of the whole image.",
                 'Use --context window (context="window"), or the weights file that it was exported from.',
             )
-        self._run_self_test(device)
+        if self_test:
+            self._run_self_test(device)
         recipe = self.metadata.recipe
         self.exported = ExportedNetwork(self.path, self.session, self.metadata)
         self.network = self.exported  # type: ignore[assignment]
