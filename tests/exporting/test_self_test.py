@@ -11,9 +11,11 @@ import pytest
 
 import fastfcn
 from fastfcn.errors import WeightsError
+from fastfcn.exporting import builder as builder_module
 from fastfcn.exporting.builder import Builder
-from fastfcn.exporting.export import ExportResult
+from fastfcn.exporting.export import ExportResult, ExportSettings, export
 from fastfcn.exporting.verification import expected_outputs, sample_image
+from fastfcn.prediction.exported import ExportedPredictor
 from fastfcn.prediction.runtimes.registry import RUNTIMES
 from fastfcn.prediction.runtimes.self_test import OTHER_DEVICES, SIZE, SWITCH, SelfTest, run_self_test
 from fastfcn.weights.file import read
@@ -197,3 +199,18 @@ def test_the_image_fits_the_format(format: str, largest: tuple[int, int], weight
     strings = builder.metadata(True, builder._self_test())
     image = SelfTest.from_json(json.loads(strings["self_test"])).image
     assert image.shape == ((30, 47, 3) if format == "executorch" else (*SIZE, 3))
+
+
+def test_int8_files_are_compared_with_their_own_outputs(weights_file: Path, tmp_path: Path, monkeypatch):
+    pytest.importorskip("nncf")
+    monkeypatch.setattr(builder_module.weights, "load_model", lambda source: SmallNetwork())
+    save_picture(tmp_path / "photos" / "a.png")
+    settings = ExportSettings(sizes=((17, 40),), calibrate=tmp_path / "photos", force=True)
+    export(weights_file, "openvino", tmp_path / "int8.xml", settings)
+    loaded = fastfcn.load(tmp_path / "int8.xml")
+    assert isinstance(loaded, ExportedPredictor)
+    test = loaded.metadata.self_test
+    assert test
+    assert 0.02 <= test.wrong < 0.5
+    assert test.tolerance > 1e-3
+    assert np.array_equal(loaded.session.run(test.image[None])[0][0], test.labels)
