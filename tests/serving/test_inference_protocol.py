@@ -172,6 +172,14 @@ def test_problems(request_body: bytes | dict, status: int, code: str):
     assert (refused.value.status, refused.value.code) == (status, code), refused.value.detail
 
 
+def test_deeply_nested_data():
+    nested = "[" * 900 + "1" + "]" * 900
+    body = json.dumps({"inputs": [files(b"a", data="DATA")]}).replace('"DATA"', nested).encode()
+    with pytest.raises(Problem) as refused:
+        read_request(body, len(body), LIMITS)
+    assert refused.value.code == "wrong-tensor"
+
+
 @pytest.mark.parametrize("binary", [b"", b"\x09\0\0\0abc", b"\x03\0\0\0abcd", b"\x01"])
 def test_binary_elements_that_are_cut_short(binary: bytes):
     body = json.dumps({"inputs": [files(b"a", parameters={"binary_data_size": len(binary)})]}).encode()

@@ -121,7 +121,15 @@ def _files(tensor: dict[str, Any], shape: list[int], binary: memoryview | None, 
 
 
 def _flat(data: Any) -> list:
-    return [element for part in data for element in _flat(part)] if isinstance(data, list) else [data]
+    """The elements of nested lists, in order; nested as deeply as a sender likes."""
+    elements, rest = [], [data]
+    while rest:
+        part = rest.pop()
+        if isinstance(part, list):
+            rest.extend(reversed(part))
+        else:
+            elements.append(part)
+    return elements
 
 
 def _from_base64(text: Any) -> bytes:
