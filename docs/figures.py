@@ -28,6 +28,7 @@ PURPOSES = {
     "cli.tables": "tables for the terminal",
     "demo": "the offline demo",
     "client": "client of the service",
+    "ray": "prediction on Ray",
     "training": "runs, optimizer, log",
     "evaluation": "scores, sliding window, analysis",
     "prediction": "load, images, videos",

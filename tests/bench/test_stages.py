@@ -161,7 +161,7 @@ def test_a_profile_of_two_networks():
     record = profile_networks(
         [jpu, dilated], SIZE, Settings(runs=2, accelerator="cpu"), lambda *step: seen.append(step)
     )
-    assert record.keys() == {"machine", "versions", "cores_busy", "networks"}
+    assert record.keys() == {"machine", "versions", "precision", "cores_busy", "networks"}
     assert seen == [(0, 2), (1, 2), (2, 2)]
     for network, used in zip(record["networks"], (jpu, dilated), strict=True):
         assert network["name"] == used.name
