@@ -28,7 +28,7 @@ HEADS = {
     ),
     "upernet": (
         'neck={kind="none"}',
-        'head={kind="upernet", width=8, pools=[1, 2, 3, 6], kernel=3, dropout=0.1, align_corners=false}',
+        'head={kind="upernet", width=8, pools=[1, 3], kernel=3, dropout=0.1, align_corners=false}',
     ),
     "upernet, wide": (
         'neck={kind="none"}',
