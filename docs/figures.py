@@ -19,7 +19,6 @@ PEERS = {
     "onnxruntime": "ONNX Runtime",
     "fastfcn": "fastfcn",
 }
-LITE = {"smp": "smp DeepLabV3+", "fastfcn": "fastfcn"}  # networks in the results of benchmarks/lite.py
 
 # What each folder is for, in the drawing of the layers.
 PURPOSES = {
@@ -156,32 +155,7 @@ def speed() -> str:
     return svg(800, y + 36, "Images per second compared with mmsegmentation, OpenVINO and ONNX Runtime", parts)
 
 
-def lite() -> str:
-    """CamVid on two CPU cores: mIoU after the training and images per second, compared with smp."""
-    record = json.loads((ROOT / "benchmarks" / "results" / "lite_camvid.json").read_text(encoding="utf-8"))
-    rows, machine = record["results"], record["machine"]
-    parts, y = [text(24, 34, "CamVid, EfficientNet-Lite0, trained and run on two CPU cores", 17, INK, bold=True)], 62
-    panels = {
-        "mIoU on val in percent": {key: row["scores"]["miou"] for key, row in rows.items()},
-        "images per second at 360x480": {
-            key: max(row["images_per_second"]["predicting"]) for key, row in rows.items() if "images_per_second" in row
-        },
-    }
-    for title, values in panels.items():
-        parts.append(text(24, y + 15, title, 14, INK, bold=True))
-        y += 26
-        for key in sorted(values, key=lambda key: key == "fastfcn"):
-            width = round(430 * values[key] / max(values.values()), 1)
-            parts += [text(244, y + 15, LITE[key], 13, INK if key == "fastfcn" else QUIET, "end"),
-                      box(254, y, width, 20, OURS if key == "fastfcn" else THEIRS, "none", 3),
-                      text(262 + width, y + 15, f"{values[key]:.1f}", 13, INK)]  # fmt: skip
-            y += 26
-        y += 8
-    parts.append(text(24, y + 14, f"{machine['processor']}, {machine['threads']} threads, float32", 12, QUIET))
-    return svg(800, y + 30, "CamVid: mIoU and images per second compared with DeepLabV3+ of smp", parts)
-
-
-FIGURES = {"network.svg": network, "layers.svg": layers, "speed-512x1024.svg": speed, "lite-camvid.svg": lite}
+FIGURES = {"network.svg": network, "layers.svg": layers, "speed-512x1024.svg": speed}
 
 if __name__ == "__main__":
     for name, draw in FIGURES.items():

@@ -318,3 +318,10 @@ def test_the_speed_in_the_readme_was_measured():
     readme = " ".join((ROOT / "README.md").read_text(encoding="utf-8").split())
     assert f"fastfcn is {min(ratios):.1f} to {max(ratios):.1f} times as fast as mmsegmentation" in readme
     assert min(equal) > 0.9999
+
+
+def test_the_training_in_the_readme_was_measured():
+    row = json.loads((ROOT / "benchmarks/results/lite_camvid.json").read_text())["results"]["fastfcn"]
+    minutes = row["steps"] * row["batch"] / max(row["images_per_second"]["training"]) / 60
+    readme = " ".join((ROOT / "README.md").read_text(encoding="utf-8").split())
+    assert f"{row['scores']['miou']:.1f} mIoU on CamVid's val after {minutes:.0f} minutes" in readme
