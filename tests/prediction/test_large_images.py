@@ -17,6 +17,7 @@ from fastfcn.prediction import raster
 from fastfcn.prediction.large_images import PREVIEW, Preview, open_sums, predict_raster
 from fastfcn.prediction.predictor import Predictor
 from fastfcn.prediction.sliding_window import Window
+from fastfcn.utils import progress
 from fastfcn.utils.machine import Machine
 from tests.helpers.command import fastfcn as run
 from tests.helpers.tiny import picture, save_picture, write_streets
@@ -147,6 +148,7 @@ def test_the_command(tmp_path: Path, weights_file: Path, monkeypatch: pytest.Mon
     save_picture(tmp_path / "photo.png", pixels)
     out = tmp_path / "out"
     monkeypatch.setattr(Image, "MAX_IMAGE_PIXELS", 1000)
+    monkeypatch.setattr(progress, "ESTIMATE_AFTER", 0.0)
     refused = run("predict", weights_file, tmp_path / "photo.png", "--out", out, "--device", "cpu")
     assert refused.code == 1
     assert "fastfcn predict --tile 2048" in refused.err

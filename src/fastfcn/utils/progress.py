@@ -2,7 +2,6 @@
 
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
-from itertools import count
 from time import monotonic
 from typing import Protocol, TypeVar
 
@@ -17,6 +16,8 @@ from rich.progress import (
 
 from fastfcn.utils.console import error_console as console
 from fastfcn.utils.console import printable, say
+
+ESTIMATE_AFTER = 3.0  # seconds of work that an estimate of the time is made from
 
 Item = TypeVar("Item")
 
@@ -60,9 +61,10 @@ class Plan(Protocol):
 
 @contextmanager
 def tile_progress(description: str) -> Iterator[Callable[[Plan], Callable[[], None]]]:
-    """A bar over the steps of a plan, which is printed before; the estimated time is printed after the first step.
+    """A bar over the steps of a plan, which is printed before; the estimated time is printed after some seconds.
 
-    Yields a function that takes the plan and returns what is called after each step.
+    The first step does not count for it: it takes longer, as kernels and memory are prepared. Yields a function that
+    takes the plan and returns what is called after each step.
     """
     with progress_bar() as bar:
         task = bar.add_task(printable(description), total=None)
@@ -70,11 +72,16 @@ def tile_progress(description: str) -> Iterator[Callable[[Plan], Callable[[], No
         def begin(plan: Plan) -> Callable[[], None]:
             say("{}: {}", description, plan.plan)
             bar.update(task, total=plan.steps)
-            started, steps = monotonic(), count(1)
+            started, done, estimated = monotonic(), 0, False
 
             def step() -> None:
-                if next(steps) == 1:
-                    say("{}: about {}", description, duration((monotonic() - started) * plan.steps))
+                nonlocal started, done, estimated
+                done += 1
+                if done == 1:
+                    started = monotonic()
+                elif not estimated and (seconds := monotonic() - started) >= ESTIMATE_AFTER:
+                    say("{}: about {}", description, duration(seconds / (done - 1) * plan.steps))
+                    estimated = True
                 bar.advance(task)
 
             return step
