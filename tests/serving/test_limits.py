@@ -125,6 +125,13 @@ def test_health_stays_fast_while_tiny_chunks_arrive(service: RunningService):
     assert sorted(times)[4] < 1.0  # seconds; without the limit 5 and more, on an idle machine 0.05
 
 
+def test_a_malformed_body_of_a_head_request(service: RunningService, caplog: pytest.LogCaptureFixture):
+    """A response to HEAD has no body, so there is no sentence to send."""
+    reply_to(service.port, CHUNKED.replace(b"POST", b"HEAD") + b"zz\r\n")
+    assert service.ask("/health").status == 200
+    assert not [record for record in caplog.records if record.exc_info]
+
+
 def test_a_malformed_rest_of_a_body_closes_the_connection(service: RunningService, caplog: pytest.LogCaptureFixture):
     """The response (an unsupported type, here) may already have been sent."""
     with socket.create_connection(("127.0.0.1", service.port), timeout=300) as line:

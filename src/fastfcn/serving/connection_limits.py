@@ -48,10 +48,11 @@ class ConnectionLimits(asyncio.Protocol):
     max_connections: int
     head_timer: asyncio.TimerHandle | None = None
     write_timer: asyncio.TimerHandle | None = None
-    connections: set  # these five are uvicorn's
+    connections: set  # these six are uvicorn's
     cycle: Any
     conn: Any
     loop: asyncio.AbstractEventLoop
+    scope: Any
     transport: asyncio.Transport
 
     @property
@@ -74,7 +75,10 @@ class ConnectionLimits(asyncio.Protocol):
             self.cancel_head_timer()
 
     def send_400_response(self, msg: str) -> None:
-        if self.conn.our_state.__name__ in ("IDLE", "SEND_RESPONSE"):
+        state = self.conn.our_state.__name__
+        if state == "SEND_RESPONSE" and self.scope["method"] == "HEAD":  # such a response has no body
+            self.transport.close()
+        elif state in ("IDLE", "SEND_RESPONSE"):
             super().send_400_response(msg)  # type: ignore[misc]
             if self.responding:  # the request is being processed; its response must not follow
                 self.cycle.disconnected = True
