@@ -32,17 +32,17 @@ import torch
 
 from fastfcn import build, recipes
 from fastfcn.bench.fresh_process import in_fresh_process
+from fastfcn.bench.measure import Settings, full_size_predictor
 from fastfcn.bench.memory import GROWTH, peak_memory
 from fastfcn.bench.record import machine_info, rounded
 from fastfcn.exporting.network import trace
 from fastfcn.models.segmenter import Segmenter
-from fastfcn.prediction.predictor import TorchPredictor
 from fastfcn.prediction.runtimes import onnx
 from fastfcn.prediction.runtimes.base import quiet_exporters
-from fastfcn.recipes.inference import OWN_SIZE, inference_settings
 from fastfcn.recipes.recipe import Recipe
 from fastfcn.utils.files import write_text
 from fastfcn.utils.provenance import today
+from speed_peers.runtime_loaders import onnxruntime_options, openvino_settings
 from speed_peers.scaling_chart import draw
 
 ROOT = Path(__file__).parents[1]
@@ -238,11 +238,10 @@ def timed(call: Callable[[], object], least: float) -> Iterator[float]:
 
 def load_fastfcn(point: Point, plan: Plan) -> Callable[[], Call]:
     recipe = plan.load_recipe()
-    description, settings = build.description(recipe), inference_settings(recipe, OWN_SIZE)
+    description, settings = build.description(recipe), Settings(accelerator="cpu")
 
     def prepare() -> Call:
-        model = network(recipe, point.classes)
-        return TorchPredictor(model, recipe, description, "cpu", inference=settings).labels
+        return full_size_predictor(network(recipe, point.classes), description, recipe, settings).labels
 
     return prepare
 
@@ -250,12 +249,7 @@ def load_fastfcn(point: Point, plan: Plan) -> Callable[[], Call]:
 def load_openvino(point: Point, plan: Plan) -> Callable[[], Call]:
     import openvino
 
-    settings = {
-        "PERFORMANCE_HINT": "LATENCY",
-        "INFERENCE_NUM_THREADS": point.threads,
-        "ENABLE_HYPER_THREADING": True,  # use exactly the given number of threads
-    }
-    core = openvino.Core()
+    core, settings = openvino.Core(), openvino_settings(point.threads)
 
     def prepare() -> Call:
         model = core.read_model(plan.onnx_file(point.classes))
@@ -274,8 +268,7 @@ def load_openvino(point: Point, plan: Plan) -> Callable[[], Call]:
 def load_onnxruntime(point: Point, plan: Plan) -> Callable[[], Call]:
     import onnxruntime
 
-    options = onnxruntime.SessionOptions()
-    options.intra_op_num_threads, options.inter_op_num_threads = point.threads, 1
+    options = onnxruntime_options(point.threads)
     for name, size in zip(onnx.DIMENSIONS, (point.batch, point.side, point.side), strict=True):
         options.add_free_dimension_override_by_name(name, size)
 

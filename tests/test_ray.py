@@ -84,7 +84,7 @@ def test_equal_to_prediction_without_ray(ray: ModuleType, photos: Path, weights_
     plain = command("predict", weights_file, photos, "--out", tmp_path / "plain", *FORMATS)
     arguments = ("predict", weights_file, photos, "--out", tmp_path / "ray", *FORMATS, "--engine", "ray")
     done = command(*arguments, "--device", "cpu", "--batch", "2")
-    assert (done.code, plain.code) == (1, 1), "one file is no image"
+    assert (done.code, plain.code) == (1, 1), "one file is not an image"
     assert "2.png cannot be read" in done.err
     assert contents(tmp_path / "ray") == contents(tmp_path / "plain")
     (tmp_path / "ray/2.png").unlink()

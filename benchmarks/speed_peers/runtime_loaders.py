@@ -1,5 +1,7 @@
 """OpenVINO and ONNX Runtime, in float32, with mmsegmentation's network exported to ONNX for one size."""
 
+from typing import Any
+
 import numpy as np
 import torch
 
@@ -23,15 +25,30 @@ def onnx_path(environment: Environment, comparison: Comparison, variant: Variant
     return str(environment.folder / f"{variant.network.name}_{height}x{width}.{end}.onnx")
 
 
-def load_openvino(variant: Variant, comparison: Comparison, environment: Environment, image: np.ndarray) -> Call:
-    import openvino
-
-    settings = {
-        "INFERENCE_NUM_THREADS": environment.threads,
-        "INFERENCE_PRECISION_HINT": "f32",
+def openvino_settings(threads: int) -> dict[str, Any]:
+    """Settings of a compiled model for one image at a time."""
+    return {
+        "INFERENCE_NUM_THREADS": threads,
         "PERFORMANCE_HINT": "LATENCY",
         "ENABLE_HYPER_THREADING": True,  # use exactly the given number of threads
     }
+
+
+def onnxruntime_options(threads: int) -> Any:
+    """`onnxruntime.SessionOptions` for one image at a time."""
+    import onnxruntime
+
+    options = onnxruntime.SessionOptions()
+    options.intra_op_num_threads = threads
+    options.inter_op_num_threads = 1
+    options.graph_optimization_level = onnxruntime.GraphOptimizationLevel.ORT_ENABLE_ALL
+    return options
+
+
+def load_openvino(variant: Variant, comparison: Comparison, environment: Environment, image: np.ndarray) -> Call:
+    import openvino
+
+    settings = openvino_settings(environment.threads) | {"INFERENCE_PRECISION_HINT": "f32"}
     end = end_of(variant.classes)
     path = onnx_path(environment, comparison, variant, end)
     request = openvino.Core().compile_model(path, "CPU", settings).create_infer_request()
@@ -46,10 +63,7 @@ def load_openvino(variant: Variant, comparison: Comparison, environment: Environ
 def load_onnxruntime(variant: Variant, comparison: Comparison, environment: Environment, image: np.ndarray) -> Call:
     import onnxruntime
 
-    options = onnxruntime.SessionOptions()
-    options.intra_op_num_threads = environment.threads
-    options.inter_op_num_threads = 1
-    options.graph_optimization_level = onnxruntime.GraphOptimizationLevel.ORT_ENABLE_ALL
+    options = onnxruntime_options(environment.threads)
     end = end_of(variant.classes)
     path = onnx_path(environment, comparison, variant, end)
     session = onnxruntime.InferenceSession(path, options, providers=["CPUExecutionProvider"])

@@ -16,7 +16,6 @@ import torch
 
 from fastfcn.data.decoding import StoredFile
 from fastfcn.errors import DataError, MissingExtraError, UserError, first_line
-from fastfcn.prediction.exported import FULL_PRECISION
 from fastfcn.prediction.image_files import predict_each, predict_files
 from fastfcn.prediction.image_formats import ImageLike, as_pixels
 from fastfcn.prediction.image_outputs import ImageOutputs, class_pixels
@@ -26,6 +25,7 @@ from fastfcn.prediction.load import load
 from fastfcn.prediction.prediction import Prediction
 from fastfcn.prediction.video.segment import OutputSettings
 from fastfcn.recipes.inference import InferenceChanges, inference_settings
+from fastfcn.utils.machine import FULL_PRECISION
 from fastfcn.weights.locate import local_file
 
 if TYPE_CHECKING:

@@ -1,4 +1,4 @@
-"""Drawn streets, for the tests of datasets in files, packed, and in object storage."""
+"""Synthetic street scenes, for the tests of datasets in files, packed, and in object storage."""
 
 from pathlib import Path
 

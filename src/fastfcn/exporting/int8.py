@@ -8,9 +8,8 @@ from typing import Any
 import numpy as np
 
 from fastfcn.data.images import ImageReader
-from fastfcn.data.opencv_resize import resize_image
 from fastfcn.errors import DataError
-from fastfcn.prediction.inference import input_sizes
+from fastfcn.prediction.inference import resized
 from fastfcn.prediction.inputs import find_inputs
 from fastfcn.recipes.inference import InferenceSettings
 
@@ -58,6 +57,5 @@ class CalibrationImages:
 
     def __iter__(self) -> Iterator[np.ndarray]:
         for path in self.paths:
-            image = self.reader.read(path)
-            (size,) = input_sizes(self.inference, (image.shape[0], image.shape[1]))
-            yield resize_image(image, size)[None]
+            (image,) = resized(self.inference, self.reader.read(path))
+            yield image.permute(1, 2, 0)[None].numpy()

@@ -1,12 +1,12 @@
 """bf16 predictions on a CPU: only where it has bf16 arithmetic, and only if they are faster than in float32."""
 
-import os
 from functools import cache
 from time import perf_counter
 
 import torch
 
 from fastfcn.kernels.build import instructions
+from fastfcn.kernels.loading import is_off
 from fastfcn.models.segmenter import Segmenter
 from fastfcn.utils.machine import BF16, FULL_PRECISION, autocast_type, precision_name
 from fastfcn.utils.progress import note
@@ -19,9 +19,7 @@ ROUNDS = 3
 
 def has_bf16() -> bool:
     """Return whether this CPU has bf16 arithmetic. Without it, PyTorch converts to float32 and back: half as fast."""
-    return os.environ.get(SWITCH, "").lower() not in ("off", "0", "no") and bool(
-        INSTRUCTIONS & set(instructions().split())
-    )
+    return not is_off(SWITCH) and bool(INSTRUCTIONS & set(instructions().split()))
 
 
 def possible_precision(precision: str) -> str:

@@ -10,6 +10,7 @@ from pathlib import Path
 
 import torch
 
+from fastfcn.errors import first_line
 from fastfcn.kernels import build
 
 SWITCH = "FASTFCN_KERNELS"  # "off": use plain PyTorch; "build": compile for this CPU, whatever the wheel contains
@@ -22,10 +23,10 @@ def available() -> bool:
 
     False, with a one-line reason on stderr, if they cannot be built; silently False if FASTFCN_KERNELS=off is set.
     """
-    setting = os.environ.get(SWITCH, "").lower()
-    if setting in ("off", "0", "no"):
+    if is_off(SWITCH):
         return False
-    reason = "" if setting != "build" and _load_bundled() else _missing() or _build()
+    compile_here = os.environ.get(SWITCH, "").lower() == "build"
+    reason = "" if not compile_here and _load_bundled() else _missing() or _build()
     if reason:
         print(
             f"fastfcn: fast kernels are unavailable ({reason}); prediction and training take about twice as long",
@@ -35,6 +36,11 @@ def available() -> bool:
     import fastfcn.kernels.operators  # noqa: F401 # defines the operators whose CPU kernels were loaded
 
     return True
+
+
+def is_off(variable: str) -> bool:
+    """Return whether an environment variable is "off", "0" or "no"."""
+    return os.environ.get(variable, "").lower() in ("off", "0", "no")
 
 
 def _load_bundled() -> bool:
@@ -99,5 +105,5 @@ def _compile_once(library: Path) -> None:
 
 def _reason(error: Exception) -> str:
     """Return the line of a compiler's output that contains the error, or the first line, at most 200 characters."""
-    lines = str(error).strip().splitlines() or [type(error).__name__]
-    return next((line.strip() for line in lines if "error:" in line), lines[0])[:200]
+    lines = str(error).splitlines()
+    return next((line.strip() for line in lines if "error:" in line), first_line(error))[:200]
